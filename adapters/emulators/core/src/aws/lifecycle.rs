@@ -1,0 +1,233 @@
+//! Keys come, are described, are switched off and on, and go.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    Scope,
+    fields::Fields,
+    import,
+    key::{Key, KeyState, Material, Naming, Origin, Role, Store},
+    marks,
+    page::Page,
+    refusal::{Code, Refusal},
+};
+
+/// Customer keys in a region (KMS Developer Guide, "Resource quotas").
+const MOST_KEYS: usize = 100_000;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What `CreateKey` accepts and this emulator does not make yet.
+const OTHER_SPECS: [&str; 19] = [
+    "RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "HMAC_224",
+    "HMAC_256", "HMAC_384", "HMAC_512", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ECC_NIST_EDWARDS25519",
+    "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024",
+];
+
+pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    symmetric_only(fields)?;
+    let origin = match fields.text("Origin", 1..=32)?.unwrap_or("AWS_KMS") {
+        "AWS_KMS" => Origin::AwsKms,
+        "EXTERNAL" => Origin::External,
+        "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE" => {
+            return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));
+        }
+        other => return Err(super::fields::constraint("Origin", other, "Member must satisfy enum value set")),
+    };
+    let description = fields.text("Description", 0..=8192)?.unwrap_or_default().to_owned();
+    let policy = match marks::policy(fields)? {
+        Some(policy) => policy.to_owned(),
+        None => marks::default_policy(scope.config),
+    };
+    let tags = marks::tags(fields)?.unwrap_or_default();
+    if store.keys().len() >= MOST_KEYS {
+        return Err(Code::LimitExceeded.because(format!("a region holds at most {MOST_KEYS} keys")));
+    }
+
+    let id = scope.uuid();
+    let mut key = Key {
+        id: id.clone(),
+        origin,
+        description,
+        policy,
+        tags,
+        created: scope.now,
+        disabled: false,
+        deletion: None,
+        materials: Vec::new(),
+        rotation: None,
+        rotations: 0,
+        last_use: None,
+    };
+    if origin == Origin::AwsKms {
+        key.materials.push(own_material(scope, &id, Role::Current));
+    }
+    let answer = json!({ "KeyMetadata": metadata(scope, &key) });
+    store.insert(key);
+    Ok(answer)
+}
+
+pub(super) fn describe(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::KeyOrAlias)?;
+    Ok(json!({ "KeyMetadata": metadata(scope, key) }))
+}
+
+pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let page = Page::read(fields, "keys", 100, 1000)?;
+    let keys = store.keys_after(page.after.as_deref());
+    Ok(page.fill(
+        "Keys",
+        keys.map(|key| (key.id.clone(), json!({ "KeyId": key.id, "KeyArn": scope.config.key_arn(&key.id) }))),
+    ))
+}
+
+/// `EnableKey` and `DisableKey`.
+pub(super) fn switch(
+    scope: &Scope<'_>,
+    store: &mut Store,
+    fields: &Fields<'_>,
+    disabled: bool,
+) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(scope.now, false, true)?;
+    let id = key.id.clone();
+    store.change(&id, |key| key.disabled = disabled);
+    Ok(Value::Null)
+}
+
+// contract: aws.deletion.waiting
+pub(super) fn schedule_deletion(
+    scope: &Scope<'_>,
+    store: &mut Store,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
+    // The service model says 1 to 365, its text and the service say 7 to 30.
+    let days = fields.integer("PendingWindowInDays", 7..=30)?.unwrap_or(30);
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(scope.now, true, true)?;
+    let id = key.id.clone();
+    let date = scope.now + DAY * days;
+    store.change(&id, |key| key.deletion = Some((date, days)));
+    Ok(json!({
+        "KeyId": scope.config.key_arn(&id),
+        "DeletionDate": date.seconds(),
+        "KeyState": KeyState::PendingDeletion.name(),
+        "PendingWindowInDays": days,
+    }))
+}
+
+pub(super) fn cancel_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    if key.deletion.is_none() {
+        return Err(key.in_wrong_state("not pending deletion"));
+    }
+    let id = key.id.clone();
+    store.change(&id, |key| {
+        key.deletion = None;
+        // A key without its material is `PendingImport` again, and its import enables it as any other does.
+        key.disabled = key.is_whole(scope.now);
+    });
+    Ok(json!({ "KeyId": scope.config.key_arn(&id) }))
+}
+
+// contract: aws.deletion.last_use
+pub(super) fn last_usage(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    let usage = key.last_use.as_ref().map_or_else(
+        || json!({}),
+        |usage| {
+            json!({
+                "Operation": usage.operation.name(),
+                "Timestamp": usage.at.seconds(),
+                "CloudTrailEventId": usage.event,
+                "KmsRequestId": usage.request,
+            })
+        },
+    );
+    Ok(json!({
+        "KeyId": key.id,
+        "KeyLastUsage": usage,
+        "TrackingStartDate": key.created.seconds(),
+        "KeyCreationDate": key.created.seconds(),
+    }))
+}
+
+/// Material that KMS makes itself.
+pub(super) fn own_material(scope: &mut Scope<'_>, key: &str, role: Role) -> Material {
+    let bytes = scope.secret();
+    Material {
+        id: import::material_id(scope, key, &bytes),
+        description: None,
+        bytes: Some(Arc::new(bytes)),
+        expires: None,
+        role,
+        rotated: None,
+    }
+}
+
+fn metadata(scope: &Scope<'_>, key: &Key) -> Value {
+    let state = key.state(scope.now);
+    let mut metadata = json!({
+        "AWSAccountId": scope.config.account,
+        "KeyId": key.id,
+        "Arn": scope.config.key_arn(&key.id),
+        "CreationDate": key.created.seconds(),
+        "Enabled": state == KeyState::Enabled,
+        "Description": key.description,
+        "KeyUsage": "ENCRYPT_DECRYPT",
+        "KeyState": state.name(),
+        "Origin": key.origin.name(),
+        "KeyManager": "CUSTOMER",
+        "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
+        "KeySpec": "SYMMETRIC_DEFAULT",
+        "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
+        "MultiRegion": false,
+    });
+    if let Some((date, _)) = key.deletion {
+        metadata["DeletionDate"] = date.seconds().into();
+    }
+    if let Some(current) = key.current() {
+        metadata["CurrentKeyMaterialId"] = current.id.clone().into();
+        // Expiry belongs to material that is there.
+        if key.origin == Origin::External && key.permanent().any(|material| material.bytes(scope.now).is_some()) {
+            let earliest = key.permanent().filter(|m| m.bytes(scope.now).is_some()).filter_map(|m| m.expires).min();
+            metadata["ExpirationModel"] = import::expiration_model(earliest).into();
+            if let Some(valid_to) = earliest {
+                metadata["ValidTo"] = valid_to.seconds().into();
+            }
+        }
+    }
+    metadata
+}
+
+fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
+    let spec = fields.text("KeySpec", 1..=64)?;
+    let old_spec = fields.text("CustomerMasterKeySpec", 1..=64)?;
+    if spec.is_some() && old_spec.is_some() {
+        return Err(Code::Validation.because("`KeySpec` and `CustomerMasterKeySpec` cannot both be given"));
+    }
+    match spec.or(old_spec).unwrap_or("SYMMETRIC_DEFAULT") {
+        "SYMMETRIC_DEFAULT" => {}
+        other if OTHER_SPECS.contains(&other) => {
+            let message = format!("this emulator has only symmetric keys now, not `{other}`");
+            return Err(Code::UnsupportedOperation.because(message));
+        }
+        other => return Err(super::fields::constraint("KeySpec", other, "Member must satisfy enum value set")),
+    }
+    match fields.text("KeyUsage", 1..=64)?.unwrap_or("ENCRYPT_DECRYPT") {
+        "ENCRYPT_DECRYPT" => {}
+        other => {
+            let message = format!("key usage `{other}` is not compatible with key spec `SYMMETRIC_DEFAULT`");
+            return Err(Code::Validation.because(message));
+        }
+    }
+    if fields.flag("MultiRegion")? {
+        return Err(Code::UnsupportedOperation.because("this emulator has no multi-Region keys now"));
+    }
+    if fields.has("CustomKeyStoreId") || fields.has("XksKeyId") {
+        return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));
+    }
+    Ok(())
+}

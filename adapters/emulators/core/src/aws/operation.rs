@@ -1,0 +1,93 @@
+//! The operations of AWS KMS that this emulator knows.
+
+/// Name on the wire, whether it can change something, and requests per second for each operation.
+///
+/// Quotas: KMS Developer Guide, "Request quotas", per account and region. The cryptographic operations of symmetric keys
+/// share one quota, under the name `Cryptographic`; 20,000 per second is its value in the large regions.
+macro_rules! operations {
+    ($($variant:ident $kind:ident $quota:literal,)*) => {
+        /// An operation of AWS KMS.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "the names are AWS's own, and its service model explains them")]
+        pub enum Operation { $($variant,)* }
+
+        impl Operation {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+
+            /// Requests per second that AWS grants at first.
+            pub const fn published_quota(self) -> u32 {
+                match self { $(Self::$variant => $quota,)* }
+            }
+        }
+    };
+}
+
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Reads,
+    Mutates,
+    Computes,
+}
+
+// contract: aws.quota.requests
+operations! {
+    CancelKeyDeletion Mutates 5,
+    CreateAlias Mutates 5,
+    CreateKey Mutates 5,
+    Decrypt Computes 20_000,
+    DeleteAlias Mutates 15,
+    DeleteImportedKeyMaterial Mutates 15,
+    DescribeKey Reads 2_000,
+    DisableKey Mutates 5,
+    EnableKey Mutates 5,
+    Encrypt Computes 20_000,
+    GenerateDataKey Computes 20_000,
+    GenerateDataKeyWithoutPlaintext Computes 20_000,
+    GetKeyLastUsage Reads 5,
+    GetKeyPolicy Reads 1_000,
+    GetKeyRotationStatus Reads 1_000,
+    GetParametersForImport Reads 1,
+    ImportKeyMaterial Mutates 15,
+    ListAliases Reads 500,
+    ListKeyPolicies Reads 100,
+    ListKeyRotations Reads 100,
+    ListKeys Reads 500,
+    ListResourceTags Reads 2_000,
+    PutKeyPolicy Mutates 15,
+    ReEncrypt Computes 20_000,
+    RotateKeyOnDemand Mutates 5,
+    ScheduleKeyDeletion Mutates 15,
+    TagResource Mutates 10,
+    UntagResource Mutates 5,
+    UpdateAlias Mutates 5,
+}
+
+impl Operation {
+    /// The operation with this name on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|operation| operation.name() == name)
+    }
+
+    /// Whether it can change what others see. `GetParametersForImport` cannot: a token that nobody uses leaves no trace.
+    pub fn is_mutating(self) -> bool {
+        self.kind() == Kind::Mutates
+    }
+
+    /// The name of the quota that it counts against.
+    pub fn quota(self) -> &'static str {
+        match self.kind() {
+            Kind::Computes => "Cryptographic",
+            Kind::Reads | Kind::Mutates => self.name(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How AWS KMS says no.
+
+use crate::crypto;
+
+/// An error of AWS KMS, or of the front that all AWS services share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are AWS's own, and its service model explains them")]
+pub enum Code {
+    AccessDenied,
+    AlreadyExists,
+    Conflict,
+    Disabled,
+    DryRunOperation,
+    ExpiredImportToken,
+    IncorrectKey,
+    IncorrectKeyMaterial,
+    Internal,
+    InvalidAliasName,
+    InvalidArn,
+    InvalidCiphertext,
+    InvalidImportToken,
+    InvalidKeyUsage,
+    InvalidMarker,
+    InvalidSignature,
+    InvalidState,
+    LimitExceeded,
+    MalformedPolicyDocument,
+    MissingAuthenticationToken,
+    NotFound,
+    Serialization,
+    Tag,
+    Throttling,
+    UnknownOperation,
+    UnrecognizedClient,
+    UnsupportedOperation,
+    Validation,
+}
+
+impl Code {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "AccessDeniedException",
+            Self::AlreadyExists => "AlreadyExistsException",
+            Self::Conflict => "ConflictException",
+            Self::Disabled => "DisabledException",
+            Self::DryRunOperation => "DryRunOperationException",
+            Self::ExpiredImportToken => "ExpiredImportTokenException",
+            Self::IncorrectKey => "IncorrectKeyException",
+            Self::IncorrectKeyMaterial => "IncorrectKeyMaterialException",
+            Self::Internal => "KMSInternalException",
+            Self::InvalidAliasName => "InvalidAliasNameException",
+            Self::InvalidArn => "InvalidArnException",
+            Self::InvalidCiphertext => "InvalidCiphertextException",
+            Self::InvalidImportToken => "InvalidImportTokenException",
+            Self::InvalidKeyUsage => "InvalidKeyUsageException",
+            Self::InvalidMarker => "InvalidMarkerException",
+            Self::InvalidSignature => "InvalidSignatureException",
+            Self::InvalidState => "KMSInvalidStateException",
+            Self::LimitExceeded => "LimitExceededException",
+            Self::MalformedPolicyDocument => "MalformedPolicyDocumentException",
+            Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+            Self::NotFound => "NotFoundException",
+            Self::Serialization => "SerializationException",
+            Self::Tag => "TagException",
+            Self::Throttling => "ThrottlingException",
+            Self::UnknownOperation => "UnknownOperationException",
+            Self::UnrecognizedClient => "UnrecognizedClientException",
+            Self::UnsupportedOperation => "UnsupportedOperationException",
+            Self::Validation => "ValidationException",
+        }
+    }
+
+    /// The HTTP status: KMS answers 400 to whatever the client did, throttling included, and 500 to its own faults.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Internal => 500,
+            _ => 400,
+        }
+    }
+
+    /// This error with a message for people.
+    pub fn because(self, message: impl Into<String>) -> Refusal {
+        Refusal { code: self, message: message.into() }
+    }
+}
+
+/// A request was refused, and nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Which error.
+    pub code: Code,
+    /// What the client reads.
+    pub message: String,
+}
+
+impl From<crypto::Refused> for Refusal {
+    /// For operations that cannot fail on account of the client.
+    fn from(refused: crypto::Refused) -> Self {
+        Code::Internal.because(refused.to_string())
+    }
+}

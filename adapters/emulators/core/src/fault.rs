@@ -1,0 +1,188 @@
+//! Faults on purpose: rules that say which request goes wrong, and how.
+//!
+//! Deciding is pure: the n-th mutating request is the same one in every run that sends the same requests.
+
+use serde::{Deserialize, Serialize};
+
+/// One rule. A request is served by the first rule that fits it and is not used up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Only this operation, by its name on the wire (`ImportKeyMaterial`); any, when left out.
+    #[serde(default)]
+    pub operation: Option<String>,
+    /// Only the mutating request with this number, counted from 1 since the emulator began; any, when left out.
+    #[serde(default)]
+    pub mutation: Option<u64>,
+    /// How many fitting requests pass unharmed first.
+    #[serde(default)]
+    pub skip: u64,
+    /// How often the rule acts: once, when left out; for ever, when null.
+    #[serde(default = "once")]
+    pub times: Option<u64>,
+    /// What happens.
+    pub effect: Effect,
+}
+
+/// What a fault does to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Effect {
+    /// The cloud's throttling answer; no effect.
+    Throttle,
+    /// The cloud's "not allowed" answer; no effect.
+    Deny,
+    /// The cloud's internal error.
+    ServerError {
+        /// Whether the request took effect all the same.
+        #[serde(default)]
+        applied: bool,
+    },
+    /// An answer with this error code and HTTP status; no effect.
+    Error {
+        /// The code as the cloud spells it.
+        code: String,
+        /// The HTTP status, 400 when left out.
+        #[serde(default = "bad_request")]
+        status: u16,
+    },
+    /// No answer at all; the connection stays open.
+    Hang {
+        /// Whether the request took effect all the same.
+        #[serde(default)]
+        applied: bool,
+    },
+    /// The request takes effect, then the connection is closed without an answer.
+    LostReply,
+    /// No answer, and the request takes effect later, if it still can. With both limits given, whichever comes first.
+    Late {
+        /// After this much of the emulator's time, in seconds.
+        #[serde(default)]
+        after_seconds: Option<u32>,
+        /// After this many further requests, just before the next one is looked at.
+        #[serde(default)]
+        after_requests: Option<u64>,
+    },
+    /// The cloud falls silent: from here on, every request hangs until someone resumes it.
+    Halt {
+        /// Where in the life of the request.
+        when: HaltPoint,
+    },
+}
+
+/// Where in the life of a request the cloud falls silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HaltPoint {
+    /// It was received, and nothing was done.
+    BeforeEffect,
+    /// It took effect, and no answer was sent.
+    AfterEffect,
+    /// Its answer was sent.
+    AfterReply,
+}
+
+/// The rules that are left.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Rule>);
+
+impl Faults {
+    /// Adds a rule behind the others.
+    pub fn add(&mut self, rule: Rule) {
+        self.0.push(rule);
+    }
+
+    /// Forgets all rules.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The rules that can still act.
+    pub fn rules(&self) -> &[Rule] {
+        &self.0
+    }
+
+    /// What goes wrong with this request, if anything; the rule that says so is used once.
+    pub fn decide(&mut self, operation: &str, mutation: Option<u64>) -> Option<Effect> {
+        let mut decided = None;
+        for rule in self.0.iter_mut().filter(|rule| rule.fits(operation, mutation)) {
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            if let Some(times) = &mut rule.times {
+                *times = times.saturating_sub(1);
+            }
+            decided = Some(rule.effect.clone());
+            break;
+        }
+        self.0.retain(|rule| rule.times != Some(0));
+        decided
+    }
+}
+
+impl Rule {
+    /// A rule that does `effect` to the mutating request with this number.
+    pub fn on_mutation(number: u64, effect: Effect) -> Self {
+        Self { operation: None, mutation: Some(number), skip: 0, times: once(), effect }
+    }
+
+    /// A rule that does `effect` to the next request of this operation.
+    pub fn on_operation(operation: &str, effect: Effect) -> Self {
+        Self { operation: Some(operation.to_owned()), mutation: None, skip: 0, times: once(), effect }
+    }
+
+    fn fits(&self, operation: &str, mutation: Option<u64>) -> bool {
+        self.times != Some(0)
+            && self.operation.as_deref().is_none_or(|wanted| wanted == operation)
+            && self.mutation.is_none_or(|wanted| mutation == Some(wanted))
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the field's own type")]
+const fn once() -> Option<u64> {
+    Some(1)
+}
+
+const fn bad_request() -> u16 {
+    400
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_acts_once_unless_told_otherwise() {
+        let mut faults = Faults::default();
+        faults.add(Rule::on_operation("CreateKey", Effect::Throttle));
+        assert_eq!(faults.decide("DescribeKey", None), None);
+        assert_eq!(faults.decide("CreateKey", Some(1)), Some(Effect::Throttle));
+        assert_eq!(faults.decide("CreateKey", Some(2)), None);
+        assert!(faults.rules().is_empty());
+    }
+
+    #[test]
+    fn a_rule_for_a_mutation_waits_for_its_number() {
+        let mut faults = Faults::default();
+        faults.add(Rule::on_mutation(2, Effect::LostReply));
+        assert_eq!(faults.decide("CreateKey", Some(1)), None);
+        assert_eq!(faults.decide("DescribeKey", None), None);
+        assert_eq!(faults.decide("CreateAlias", Some(2)), Some(Effect::LostReply));
+    }
+
+    #[test]
+    fn a_rule_reads_as_it_is_documented() {
+        let rule: Rule = serde_json::from_str(
+            r#"{"operation": "ImportKeyMaterial", "skip": 1, "times": null, "effect": {"kind": "late", "after_requests": 3}}"#,
+        )
+        .unwrap();
+        let mut faults = Faults::default();
+        faults.add(rule);
+        assert_eq!(faults.decide("ImportKeyMaterial", Some(1)), None);
+        let late = Some(Effect::Late { after_seconds: None, after_requests: Some(3) });
+        assert_eq!(faults.decide("ImportKeyMaterial", Some(2)), late);
+        assert_eq!(faults.decide("ImportKeyMaterial", Some(3)), late);
+        assert!(serde_json::from_str::<Rule>(r#"{"effect": {"kind": "throttle"}, "time": 3}"#).is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! How the errors of the ports become problems: the one place that says what to do next about each.
+
+use keyplane_model::{Class, Destination, Problem, ProblemCode};
+
+use crate::{Cause, CloudError, CustodianError, LedgerError, Refusal};
+
+impl CloudError {
+    /// What happened at this destination, and what to do now.
+    #[must_use]
+    pub fn problem(&self, destination: &Destination) -> Problem {
+        let name = &destination.name;
+        let again = "keyplane apply";
+        let (code, next) = match (self.cause, self.class) {
+            (Cause::Unreachable, _) => (ProblemCode::DestinationUnreachable, "keyplane config check"),
+            (Cause::Credentials, _) => (ProblemCode::CredentialsRefused, "keyplane config check"),
+            (Cause::WrongHome, _) => (ProblemCode::DestinationChanged, "keyplane config check"),
+            (Cause::ImportTokenExpired, _) => (ProblemCode::ImportTokenExpired, again),
+            (Cause::OtherMaterial, _) => (ProblemCode::Drift, "keyplane status"),
+            (Cause::Plain, class) => match class {
+                Class::Transient => (ProblemCode::DestinationUnreachable, again),
+                Class::Throttled => (ProblemCode::DestinationThrottled, again),
+                Class::Ambiguous => (ProblemCode::DestinationAmbiguous, again),
+                Class::Denied => (ProblemCode::DestinationDenied, again),
+                Class::Stale | Class::NotFound => (ProblemCode::Drift, "keyplane plan"),
+                Class::AlreadyExists => (ProblemCode::ForeignObject, "keyplane plan"),
+                Class::Unsupported => (ProblemCode::DestinationUnsupported, "keyplane validate"),
+                Class::Invalid | Class::Broken => (ProblemCode::DestinationRefused, "keyplane status"),
+            },
+        };
+        let mut problem =
+            Problem::new(code, format!("`{name}` ({}): {} failed: {}", destination.home, self.operation, self.message), next).destination(name);
+        problem.class = self.class;
+        problem
+    }
+}
+
+impl CustodianError {
+    /// What happened at the token, and what to do now.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (code, next) = match self {
+            Self::ModuleMissing { .. } => (ProblemCode::ModuleMissing, "keyplane config check"),
+            Self::TokenMissing { .. } => (ProblemCode::TokenMissing, "keyplane config check"),
+            Self::PinWrong => (ProblemCode::PinWrong, "keyplane config check"),
+            Self::PinLocked => (ProblemCode::PinLocked, "keyplane hsm test"),
+            Self::NotEnrolled(_) => (ProblemCode::TokenNotEnrolled, "keyplane hsm enroll"),
+            Self::Unsupported(_) => (ProblemCode::TokenUnsupported, "keyplane hsm test"),
+            Self::Refused(_) => (ProblemCode::CustodianRefused, "keyplane plan"),
+            Self::ApprovalsMissing { .. } => (ProblemCode::ApprovalsMissing, "keyplane status"),
+            Self::CharterChanged => (ProblemCode::CharterChanged, "keyplane hsm charter"),
+            Self::Broken(_) => (ProblemCode::TokenBroken, "keyplane hsm test"),
+            Self::Failed(_) => (ProblemCode::TokenFailed, "keyplane hsm test"),
+        };
+        Problem::new(code, self.to_string(), next)
+    }
+}
+
+impl LedgerError {
+    /// What happened at the database, and what to do now.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (code, next) = match self {
+            Self::Refused(Refusal::NoChangeSet(_)) => (ProblemCode::ApprovalUnknownDigest, "keyplane plan"),
+            Self::Refused(Refusal::State(_) | Refusal::Settle(_) | Refusal::KeyBusy { .. }) => (ProblemCode::ChangeSetStale, "keyplane plan"),
+            Self::Refused(Refusal::AlreadyApproved(_)) => (ProblemCode::ApprovalInvalid, "keyplane status"),
+            Self::Refused(Refusal::Contradiction) => (ProblemCode::DatabaseBroken, "keyplane status"),
+            Self::Missing(_) => (ProblemCode::DatabaseMissing, "keyplane init"),
+            Self::Newer { .. } => (ProblemCode::DatabaseNewer, "keyplane --version"),
+            Self::Older { .. } => (ProblemCode::DatabaseOlder, "keyplane migrate"),
+            Self::Failed(_) => (ProblemCode::DatabaseFailed, "keyplane status"),
+            Self::Broken(_) => (ProblemCode::DatabaseBroken, "keyplane status"),
+        };
+        Problem::new(code, self.to_string(), next)
+    }
+}

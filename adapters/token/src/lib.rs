@@ -1,0 +1,48 @@
+//! The lab's HSM: the kryoptic software token as a PKCS#11 module (`libkeyplane_token.so`).
+//!
+//! Owns the three symbols by which a PKCS#11 application finds everything else, and hands each over to kryoptic.
+//! Nothing links this crate: `keyplane-hsm` loads it by its path, like any other vendor's module. A development token:
+//! its keys are as safe as the file that holds them. One process for a token file.
+//!
+//! The token file is named at `C_Initialize` by the reserved string: `PATH.sql`, or `kryoptic_conf=PATH`.
+
+use kryoptic_lib::fns::general;
+use kryoptic_lib::pkcs11::{
+    CK_FLAGS, CK_FUNCTION_LIST_PTR_PTR, CK_INTERFACE_PTR, CK_INTERFACE_PTR_PTR, CK_RV, CK_ULONG_PTR, CK_UTF8CHAR_PTR, CK_VERSION_PTR,
+};
+
+/// The functions of PKCS#11 2.40 (`C_GetFunctionList`).
+///
+/// # Safety
+/// `list` is null or points to writable memory for one pointer.
+// SAFETY: no other symbol of this name exists in this library, and the signature is the one that PKCS#11 gives it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn C_GetFunctionList(list: CK_FUNCTION_LIST_PTR_PTR) -> CK_RV {
+    general::fn_get_function_list(list)
+}
+
+/// All interfaces, with names and versions (`C_GetInterfaceList`).
+///
+/// # Safety
+/// `count` is null or points to a writable number; `list` is null or points to writable memory for as many interfaces as `count` says.
+// SAFETY: no other symbol of this name exists in this library, and the signature is the one that PKCS#11 gives it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn C_GetInterfaceList(list: CK_INTERFACE_PTR, count: CK_ULONG_PTR) -> CK_RV {
+    general::fn_get_interface_list(list, count)
+}
+
+/// One interface by name and version (`C_GetInterface`).
+///
+/// # Safety
+/// `name` is null or a NUL-terminated string; `version` is null or points to a version; `interface` is null or points to writable memory
+/// for one pointer.
+// SAFETY: no other symbol of this name exists in this library, and the signature is the one that PKCS#11 gives it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn C_GetInterface(
+    name: CK_UTF8CHAR_PTR,
+    version: CK_VERSION_PTR,
+    interface: CK_INTERFACE_PTR_PTR,
+    flags: CK_FLAGS,
+) -> CK_RV {
+    general::fn_get_interface(name, version, interface, flags)
+}

@@ -1,0 +1,189 @@
+//! Algorithms, and the other small words of key policy.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a key is: its kind and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// AES with a key of 256 bits.
+    #[serde(rename = "aes-256")]
+    Aes256,
+    /// RSA with a modulus of 2048 bits.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+    /// RSA with a modulus of 3072 bits.
+    #[serde(rename = "rsa-3072")]
+    Rsa3072,
+    /// RSA with a modulus of 4096 bits.
+    #[serde(rename = "rsa-4096")]
+    Rsa4096,
+    /// ECDSA over NIST P-256.
+    #[serde(rename = "ec-p256")]
+    EcP256,
+    /// ECDSA over NIST P-384.
+    #[serde(rename = "ec-p384")]
+    EcP384,
+    /// HMAC with SHA-256 and a key of 256 bits.
+    #[serde(rename = "hmac-sha256")]
+    HmacSha256,
+}
+
+impl Algorithm {
+    /// Every algorithm, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Aes256, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcP256, Self::EcP384, Self::HmacSha256];
+
+    /// As it is written in policy files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aes256 => "aes-256",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+            Self::EcP256 => "ec-p256",
+            Self::EcP384 => "ec-p384",
+            Self::HmacSha256 => "hmac-sha256",
+        }
+    }
+
+    /// Whether its keys are plain bytes, which can be derived; a key pair cannot.
+    #[must_use]
+    pub fn is_symmetric(self) -> bool {
+        match self {
+            Self::Aes256 | Self::HmacSha256 => true,
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 | Self::EcP256 | Self::EcP384 => false,
+        }
+    }
+
+    /// Whether a key of this algorithm can serve a purpose.
+    #[must_use]
+    pub fn serves(self, purpose: Purpose) -> bool {
+        match (self, purpose) {
+            (Self::Aes256, Purpose::Encrypt)
+            | (Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096, Purpose::Encrypt | Purpose::Sign)
+            | (Self::EcP256 | Self::EcP384, Purpose::Sign)
+            | (Self::HmacSha256, Purpose::Mac) => true,
+            (Self::Aes256, Purpose::Sign | Purpose::Mac)
+            | (Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096, Purpose::Mac)
+            | (Self::EcP256 | Self::EcP384, Purpose::Encrypt | Purpose::Mac)
+            | (Self::HmacSha256, Purpose::Encrypt | Purpose::Sign) => false,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Encrypting and decrypting data or data keys.
+    Encrypt,
+    /// Signing and verifying.
+    Sign,
+    /// Making and checking message authentication codes.
+    Mac,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encrypt => "encrypt",
+            Self::Sign => "sign",
+            Self::Mac => "mac",
+        })
+    }
+}
+
+/// How a copy has to be kept at its destination. Ordered: what comes later is stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// In software is enough.
+    Software,
+    /// In a hardware security module of the cloud.
+    Hsm,
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Software => "software",
+            Self::Hsm => "hsm",
+        })
+    }
+}
+
+/// How a copy's bytes come to be (both inside the HSM). Recorded with each version and never changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// From the root derivation key and the copy's coordinates: can be made again until its root epoch is destroyed.
+    Derived,
+    /// Random; kept only wrapped under the root wrapping key: destroying the blob destroys it.
+    Generated,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Derived => "derived",
+            Self::Generated => "generated",
+        })
+    }
+}
+
+/// Whose API a destination speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloudKind {
+    /// AWS KMS.
+    Aws,
+    /// Google Cloud KMS.
+    Gcp,
+    /// Azure Key Vault or Managed HSM.
+    Azure,
+}
+
+impl fmt::Display for CloudKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aws => "aws",
+            Self::Gcp => "gcp",
+            Self::Azure => "azure",
+        })
+    }
+}
+
+/// How material is wrapped for a cloud's RSA public key; the modulus is the strongest that the cloud offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WrapScheme {
+    /// RSA-OAEP, SHA-256 for hash and MGF1, empty label, straight over the material.
+    RsaOaepSha256,
+    /// RSA-OAEP, SHA-1 for hash and MGF1, empty label, straight over the material.
+    RsaOaepSha1,
+    /// RSA-OAEP with SHA-256 of a fresh AES-256 key, followed by the material under AES-KWP (RFC 5649).
+    RsaAesKeyWrapSha256,
+    /// RSA-OAEP with SHA-1 of a fresh AES-256 key, followed by the material under AES-KWP (RFC 5649).
+    RsaAesKeyWrapSha1,
+}
+
+impl fmt::Display for WrapScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RsaOaepSha256 => "rsa-oaep-sha256",
+            Self::RsaOaepSha1 => "rsa-oaep-sha1",
+            Self::RsaAesKeyWrapSha256 => "rsa-aes-key-wrap-sha256",
+            Self::RsaAesKeyWrapSha1 => "rsa-aes-key-wrap-sha1",
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! Destinations, as planning sees them: who they are and what they can take.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Algorithm, CloudKind, DestinationName, Digest, Protection, Span, WrapScheme};
+
+/// A place that holds keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Its name in the configuration.
+    pub name: DestinationName,
+    /// Whose API it speaks.
+    pub cloud: CloudKind,
+    /// Account and region, or what corresponds to it, for people.
+    pub home: String,
+    /// The digest of endpoint, private CA, account, region and credential source. Change sets carry it: what was approved
+    /// for one destination is refused at another that took over its name (DESIGN rule 11).
+    pub fingerprint: Digest,
+    /// What it can take.
+    pub capabilities: Capabilities,
+}
+
+/// What a destination can take, and how it behaves: declared by its adapter, so that nobody else branches on the vendor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// What can be imported, and how it may be wrapped, best first.
+    pub algorithms: BTreeMap<Algorithm, Vec<WrapScheme>>,
+    /// How copies are protected there.
+    pub protection: Protection,
+    /// Whether an object has to be claimed (by a name that only one can have) before it gets material, because creating it is not unique.
+    pub claims: bool,
+    /// How long a read may still show the state before a mutation.
+    pub consistency: Span,
+    /// The time-out of one call.
+    pub call_timeout: Span,
+    /// How many equal reads in a row make a "no" conclusive.
+    pub equal_reads: u32,
+    /// The cloud's request quotas, by the cloud's own names; counted together for all destinations with the same `home`.
+    pub quotas: BTreeMap<String, Quota>,
+    /// Which quotas a call of the port draws from, by the call's word (`create`, `claim`, `import`, `publish`, `wrapping-key`, `look`,
+    /// `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`); one that is not listed is never the bottleneck.
+    pub draws: BTreeMap<String, Vec<String>>,
+    /// How many days a scheduled deletion waits.
+    pub deletion_days: u32,
+}
+
+/// So many calls in a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// How many.
+    pub calls: u32,
+    /// In which time.
+    pub per: Span,
+}
+
+impl Capabilities {
+    /// How long after an attempt began its effect can no longer become visible: the call's own time-out and the
+    /// consistency bound (`contracts/identity.md`, "wait").
+    #[must_use]
+    pub fn settling_time(&self) -> Span {
+        self.call_timeout + self.consistency
+    }
+}

@@ -1,0 +1,44 @@
+//! The words of the design as types: data only.
+//!
+//! Owns what every other room speaks in: names, ids, times, algorithms, intent, ledger records, what was seen in the
+//! clouds, change sets, approvals, receipts and problems. Knows nobody, and must not know of files, networks, databases,
+//! clocks or randomness: whatever depends on those is an argument.
+
+mod algorithm;
+mod approval;
+mod change;
+mod custody;
+mod destination;
+mod ids;
+mod intent;
+mod names;
+mod problem;
+mod record;
+mod seen;
+mod time;
+
+pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapScheme};
+pub use approval::{Approval, Approver, Charter, SealedCharter, APPROVAL_NAMESPACE, approval_message};
+pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
+pub use custody::{CheckValue, CopyCoordinates, SealedBlob};
+pub use destination::{Capabilities, Destination, Quota};
+pub use ids::{
+    Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, Version,
+};
+pub use intent::{ApprovalRule, Approvals, Intent, Key, PlacementIntent, Retire, Rotation, Rules, Standing};
+pub use names::{ApproverName, DestinationName, GroupName, KeyName, NameError, ProfileName};
+pub use problem::{Class, Problem, ProblemCode, SourceLocation};
+pub use record::{
+    Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt,
+    SettleError, VersionRecord, VersionState,
+};
+pub use seen::{Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Target};
+pub use time::{Span, SpanError, Timestamp};
+
+/// The canonical bytes of a value (RFC 8785, JSON Canonicalization Scheme): what digests are taken over.
+///
+/// # Errors
+/// Only when the value cannot be JSON at all (a map with keys that are no strings, a float that is not finite); no type of this crate has those.
+pub fn canonical_bytes<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json_canonicalizer::to_vec(value)
+}
