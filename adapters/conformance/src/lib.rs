@@ -1,1 +1,191 @@
-//! x
+//! One suite for every cloud adapter: what [`keyplane_port::Cloud`] promises, as tests.
+//!
+//! An adapter's own tests implement [`Subject`] over its emulator (or over whatever else speaks the cloud's protocol) and
+//! say `keyplane_conformance::suite!(begin)`, where `begin` is an async function that gives a fresh, empty subject. Every
+//! case becomes a test of its own.
+//!
+//! Must not know of any vendor: where clouds differ, the cases ask [`keyplane_model::Capabilities`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyplane_model::{InstallationId, ObjectId, Span};
+use keyplane_port::Cloud;
+
+pub mod cases;
+mod fixture;
+mod wrap;
+
+pub use wrap::wrap;
+
+/// A cloud with its adapter, and the means to make its life hard. Empty in the beginning; request quotas are off.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// The adapter under test.
+    fn cloud(&self) -> Arc<dyn Cloud>;
+
+    /// The adapter, at an address where nobody answers.
+    fn cloud_at_a_dead_address(&self) -> Arc<dyn Cloud>;
+
+    /// The adapter, with credentials that the cloud does not know.
+    fn cloud_with_wrong_credentials(&self) -> Arc<dyn Cloud>;
+
+    /// The installation that the adapter works for.
+    fn installation(&self) -> InstallationId;
+
+    /// The next request of this kind, and only that one, goes wrong.
+    async fn fault(&self, request: Request, fault: Fault);
+
+    /// Moves the cloud's clock forward.
+    async fn advance(&self, span: Span);
+
+    /// From now on a read may show what was so long ago.
+    async fn lag(&self, span: Span);
+
+    /// How many mutating requests the cloud has received so far.
+    async fn mutations(&self) -> u64;
+
+    /// Whether an object's current material is this: looked at behind the cloud's back.
+    async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool;
+
+    /// Encrypts under the users' name, by the cloud's own client; `None`: the cloud refuses.
+    async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>>;
+
+    /// Decrypts what [`Subject::encrypt`] gave; `None`: the cloud refuses.
+    async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>>;
+
+    /// Makes so many objects that are not ours.
+    async fn crowd(&self, count: usize) -> Vec<ObjectId>;
+
+    /// Points a users' name at an object.
+    async fn name(&self, name: &str, object: &ObjectId);
+
+    /// Somebody changes an object of ours.
+    async fn tamper(&self, object: &ObjectId, tampering: Tampering);
+}
+
+/// A kind of request, in the port's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The one of [`keyplane_port::Mutation::Create`].
+    Create,
+    /// The one of [`keyplane_port::Mutation::Claim`].
+    Claim,
+    /// The one of [`keyplane_port::Mutation::Import`].
+    Import,
+    /// The one of [`keyplane_port::Mutation::Publish`].
+    Publish,
+    /// The one of [`keyplane_port::Mutation::Disable`].
+    Disable,
+    /// The one of [`keyplane_port::Mutation::Enable`].
+    Enable,
+    /// The one of [`keyplane_port::Mutation::ScheduleDeletion`].
+    ScheduleDeletion,
+    /// The one of [`Cloud::wrapping_key`].
+    WrappingKey,
+    /// The first of [`Cloud::inspect`] and [`Cloud::look`].
+    Inspect,
+    /// The first of [`Cloud::sweep`].
+    List,
+    /// One of [`Cloud::sweep`] about a single object.
+    ListedObject,
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Too many requests; no effect.
+    Throttled,
+    /// Not allowed; no effect.
+    Denied,
+    /// An internal error; no effect, which the client cannot know.
+    Fails,
+    /// An internal error after the effect.
+    FailsAfterEffect,
+    /// The connection breaks after the effect.
+    LosesReply,
+    /// No answer at all; no effect.
+    Hangs,
+}
+
+/// How somebody changes an object of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tampering {
+    /// One of its marks is removed.
+    Marks,
+    /// It gets another access policy.
+    Policy,
+    /// Other material becomes the current one.
+    OtherMaterial,
+    /// Its material is deleted.
+    NoMaterial,
+}
+
+/// Makes a test of every case. The argument is an async function without arguments that gives a [`Subject`].
+#[macro_export]
+macro_rules! suite {
+    ($begin:path) => {
+        $crate::suite! { $begin;
+            life: an_imported_key_is_the_key_that_was_wrapped
+            life: an_object_is_recognisable_from_its_first_moment
+            life: a_claim_can_be_had_once
+            life: a_taken_name_is_seen_and_not_taken_over
+            life: what_does_not_exist_is_a_typed_not_found
+            life: a_name_that_the_cloud_cannot_have_is_refused_without_a_request
+            life: a_disabled_object_is_unusable_until_it_is_enabled
+            life: a_scheduled_deletion_says_when
+            life: importing_the_same_bytes_again_changes_nothing
+            life: other_bytes_are_refused_and_change_nothing
+            life: an_expired_token_is_named_and_a_new_one_works
+            faults: a_mutation_is_one_request_whatever_the_answer
+            faults: an_error_without_an_effect_is_never_ambiguous
+            faults: an_internal_error_of_a_mutation_is_ambiguous
+            faults: a_failed_read_is_never_ambiguous
+            faults: a_lost_create_is_found_by_its_marks
+            faults: a_lost_claim_is_found_by_looking
+            faults: a_lost_import_is_found_by_its_version
+            faults: nobody_at_the_address_is_told_apart
+            faults: refused_credentials_are_told_apart
+            faults: a_call_that_hangs_can_be_dropped
+            lists: a_foreign_object_is_never_ours
+            lists: a_handful_of_ours_is_found_among_thousands
+            lists: more_of_ours_than_one_page_holds_are_all_found
+            lists: one_object_that_cannot_be_read_is_counted_and_spoils_nothing
+            lists: a_failing_list_fails_as_a_whole
+            lists: a_foreign_cursor_is_refused
+            lists: a_lagging_read_shows_the_past_or_the_present_and_nothing_else
+            evidence: there_is_none_before_an_import
+            evidence: an_imported_copy_is_the_same_object
+            evidence: a_disabled_copy_is_still_the_same_object
+            evidence: tampering_takes_it_away
+        }
+    };
+    ($begin:path; $($module:ident: $case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::cases::$module::$case(&$begin().await).await;
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_case_is_in_the_suite() {
+        let listed = include_str!("lib.rs");
+        for (module, source) in [
+            ("life", include_str!("cases/life.rs")),
+            ("faults", include_str!("cases/faults.rs")),
+            ("lists", include_str!("cases/lists.rs")),
+            ("evidence", include_str!("cases/evidence.rs")),
+        ] {
+            let cases: Vec<&str> = source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('<').next()).collect();
+            assert!(!cases.is_empty(), "{module}");
+            for case in cases {
+                assert!(listed.contains(&format!("{module}: {case}\n")), "{module}: {case} is in no suite");
+            }
+        }
+    }
+}

@@ -1,3 +1,38 @@
-//! x
-#![allow(dead_code)]
+//! The custodian over PKCS#11: what holds the HSM's PIN, and nothing else does.
+//!
+//! Owns the root of trust in the token, how copies are made from it, how they leave it wrapped, and the last word on
+//! whether they may. Knows `port`, `model` and `verifier`; must not know the engine, the ledger or any cloud.
+//!
+//! Key bytes are never in this process's heap: they leave the token as the output of `C_WrapKey` alone, under the root
+//! wrapping key, under a destination's public key, or under an ephemeral key that itself leaves only under that.
+//!
+//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `derive`,
+//! `root` (the root epoch), `seal`, `routes`, `proof` and `controls` (what enrolment proves and tries), `charter`, `vault` (copies),
+//! `worker` (the thread that holds all of it), `custodian` (judges, then asks the thread).
+
+mod charter;
+mod config;
+mod controls;
+mod custodian;
+mod derive;
+mod error;
 mod pkcs11;
+mod proof;
+pub mod provision;
+mod root;
+mod routes;
+mod seal;
+mod software;
+mod spki;
+mod template;
+mod token;
+mod vault;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{HsmConfig, Pin};
+pub use custodian::HsmCustodian;
+pub use error::{HsmError, NoRoute, Unsupported};
+pub use spki::PublicKeyError;

@@ -1,5 +1,314 @@
 //! A ledger in memory: for simulation and tests, and the plainest statement of what a ledger does.
+//!
+//! Owns the order in which a ledger looks at things: first whether it is done already (then nothing changes), then
+//! whether the change set's state allows it, then whether it fits the key. Every other ledger passes the same suite.
 
-/// A ledger in memory.
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use keyplane_model::{
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Generation,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+};
+
+use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+
+/// A ledger in memory. Durable as long as it lives: whoever simulates a crash keeps it and drops the engine.
+///
+/// # Caveats
+/// When a change set was committed, and why and when it was dropped, is not kept: nothing in [`Ledger`] reads it.
+#[derive(Debug)]
+pub struct MemoryLedger {
+    installation: InstallationId,
+    state: Mutex<State>,
+}
+
+/// Everything that it knows.
 #[derive(Debug, Default)]
-pub struct MemoryLedger {}
+struct State {
+    /// Oldest first; the revision is the place, from 1.
+    intents: Vec<(IntentRevision, Intent)>,
+    keys: BTreeMap<KeyId, KeyRecord>,
+    change_sets: BTreeMap<Digest, ChangeSetRecord>,
+    // INVARIANT: names exactly the change sets that are proposed or committed.
+    open: BTreeMap<KeyId, Digest>,
+    inventories: BTreeMap<DestinationName, Inventory>,
+    charters: BTreeMap<u32, SealedCharter>,
+}
+
+impl MemoryLedger {
+    /// An empty ledger of this installation.
+    #[must_use]
+    pub fn new(installation: InstallationId) -> Self {
+        Self { installation, state: Mutex::default() }
+    }
+
+    /// One transaction at a time. No method changes anything before its last check, so a panic of another holder (in a
+    /// test's own assertion, say) leaves nothing half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn installation(&self) -> Result<InstallationId, LedgerError> {
+        Ok(self.installation)
+    }
+
+    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError> {
+        let digest = intent.digest().map_err(no_json)?;
+        let mut state = self.state();
+        let newest = state.intents.last().map(|(revision, _)| revision);
+        if let Some(newest) = newest.filter(|newest| newest.digest == digest) {
+            return Ok(newest.clone());
+        }
+        let revision = newest.map_or(Revision(0), |newest| newest.revision).next();
+        let revision = IntentRevision { revision, digest, author: author.clone(), source: source.to_owned(), at };
+        state.intents.push((revision.clone(), intent.clone()));
+        Ok(revision)
+    }
+
+    async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError> {
+        Ok(self.state().intents.last().cloned())
+    }
+
+    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
+        let state = self.state();
+        Ok(LedgerSnapshot {
+            installation: self.installation,
+            keys: state.keys.values().map(|key| (key.name.clone(), key.clone())).collect(),
+            open: state
+                .open
+                .iter()
+                .filter_map(|(key, digest)| Some((*key, state.change_sets.get(digest)?.clone())))
+                .collect(),
+        })
+    }
+
+    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
+        let digest = change_set.digest().map_err(no_json)?;
+        let mut state = self.state();
+        let key = change_set.key_id;
+        let open = state.open.get(&key).copied();
+        if open == Some(digest) {
+            return Ok(digest);
+        }
+        if change_set.installation != self.installation {
+            return Err(Refusal::State("for another installation").into());
+        }
+        if let Some(record) = open.and_then(|open| state.change_sets.get(&open))
+            && record.state == ChangeSetState::Committed
+        {
+            return Err(Refusal::KeyBusy { key: record.change_set.key.clone(), open: record.digest }.into());
+        }
+        state.check_name(change_set)?;
+        let found = state.keys.get(&key).map_or(Generation(0), |record| record.generation);
+        if found != change_set.generation {
+            return Err(Refusal::Settle(SettleError::Generation { planned: change_set.generation, found }).into());
+        }
+        if let Some(superseded) = open.and_then(|open| state.change_sets.get_mut(&open)) {
+            superseded.state = ChangeSetState::Dropped;
+        }
+        // One that was dropped before it was committed, and is planned again, byte for byte, opens again: its approvals
+        // are for the same digest and stay good.
+        let record = state.change_sets.entry(digest).or_insert_with(|| ChangeSetRecord {
+            digest,
+            change_set: change_set.clone(),
+            state: ChangeSetState::Proposed,
+            proposed: at,
+            approvals: Vec::new(),
+            attempts: Vec::new(),
+            receipts: BTreeMap::new(),
+        });
+        record.state = ChangeSetState::Proposed;
+        record.proposed = at;
+        state.open.insert(key, digest);
+        Ok(digest)
+    }
+
+    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
+        Ok(self.state().change_sets.get(digest).cloned())
+    }
+
+    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?;
+        must_be(record, ChangeSetState::Proposed)?;
+        // INVARIANT: sorted by approver, one each.
+        match record.approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
+            Ok(place) if record.approvals[place].signature == approval.signature => {
+                return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
+            }
+            Ok(place) => record.approvals[place] = approval.clone(),
+            Err(place) => record.approvals.insert(place, approval.clone()),
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, digest: &Digest, _at: Timestamp) -> Result<Commitment, LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?.clone();
+        if matches!(record.state, ChangeSetState::Committed | ChangeSetState::Done) {
+            return Ok(Commitment::Already);
+        }
+        must_be(&record, ChangeSetState::Proposed)?;
+        state.check_name(&record.change_set)?;
+        let key = KeyRecord::committed(state.keys.get(&record.change_set.key_id), &record.change_set).map_err(Refusal::Settle)?;
+        let generation = key.generation;
+        state.keys.insert(record.change_set.key_id, key);
+        state.record(digest)?.state = ChangeSetState::Committed;
+        Ok(Commitment::Committed(generation))
+    }
+
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?;
+        if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
+            // What became of it since does not make it another one.
+            let same = Attempt { refused: attempt.refused, ..there.clone() } == *attempt;
+            return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
+        }
+        must_be(record, ChangeSetState::Committed)?;
+        if record.change_set.step(attempt.step).is_none() {
+            return Err(Refusal::Settle(SettleError::NoStep(attempt.step)).into());
+        }
+        // INVARIANT: the attempts of a step are numbered from 1 without gaps, have the id that follows from that, and end
+        // with its receipt.
+        let next = 1 + record.attempts_of(attempt.step).map(|there| there.ordinal).max().unwrap_or(0);
+        let fits = attempt.ordinal == next
+            && attempt.id == AttemptId::of(digest, attempt.step.0, attempt.ordinal)
+            && !record.receipts.contains_key(&attempt.step);
+        if !fits {
+            return Err(Refusal::Contradiction.into());
+        }
+        record.attempts.push(attempt.clone());
+        Ok(())
+    }
+
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?;
+        let found = record.attempts.iter().position(|there| there.id == attempt);
+        if found.is_some_and(|place| record.attempts[place].refused == Some(class)) {
+            return Ok(());
+        }
+        must_be(record, ChangeSetState::Committed)?;
+        let Some(place) = found else { return Err(Refusal::Contradiction.into()) };
+        // What did something according to a receipt cannot have had no effect.
+        let acted = record.receipts.values().any(|receipt| receipt.attempt == Some(attempt));
+        if acted || record.attempts[place].refused.is_some() {
+            return Err(Refusal::Contradiction.into());
+        }
+        record.attempts[place].refused = Some(class);
+        Ok(())
+    }
+
+    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?.clone();
+        if let Some(there) = record.receipts.get(&receipt.step) {
+            return if there == receipt { Ok(()) } else { Err(Refusal::Contradiction.into()) };
+        }
+        must_be(&record, ChangeSetState::Committed)?;
+        let mut key = state.committed_key(&record)?;
+        key.settle(&record.change_set, receipt).map_err(Refusal::Settle)?;
+        // A receipt names an attempt of its own step that may have had an effect, or none.
+        if let Some(by) = receipt.attempt
+            && !record.attempts_of(receipt.step).any(|attempt| attempt.id == by && attempt.refused.is_none())
+        {
+            return Err(Refusal::Contradiction.into());
+        }
+        state.keys.insert(key.id, key);
+        state.record(digest)?.receipts.insert(receipt.step, receipt.clone());
+        Ok(())
+    }
+
+    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?.clone();
+        if record.state == ChangeSetState::Done {
+            return Ok(());
+        }
+        must_be(&record, ChangeSetState::Committed)?;
+        if !record.is_finished() {
+            return Err(Refusal::State("not finished: a step has no receipt").into());
+        }
+        let mut key = state.committed_key(&record)?;
+        key.complete(at);
+        state.keys.insert(key.id, key);
+        state.close(digest, ChangeSetState::Done)
+    }
+
+    async fn abandon(&self, digest: &Digest, _reason: &str, _at: Timestamp) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        match state.record(digest)?.state {
+            ChangeSetState::Dropped => Ok(()),
+            ChangeSetState::Done => Err(Refusal::State(word(ChangeSetState::Done)).into()),
+            ChangeSetState::Proposed | ChangeSetState::Committed => state.close(digest, ChangeSetState::Dropped),
+        }
+    }
+
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError> {
+        self.state().inventories.insert(destination.clone(), inventory.clone());
+        Ok(())
+    }
+
+    async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError> {
+        Ok(self.state().inventories.clone())
+    }
+
+    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let there = state.charters.entry(charter.serial).or_insert_with(|| charter.clone());
+        if there == charter { Ok(()) } else { Err(Refusal::Contradiction.into()) }
+    }
+
+    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
+        Ok(self.state().charters.values().next_back().cloned())
+    }
+}
+
+impl State {
+    fn record(&mut self, digest: &Digest) -> Result<&mut ChangeSetRecord, LedgerError> {
+        Ok(self.change_sets.get_mut(digest).ok_or(Refusal::NoChangeSet(*digest))?)
+    }
+
+    /// The key of a change set that was committed, for changing.
+    fn committed_key(&self, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
+        let key = self.keys.get(&record.change_set.key_id).cloned();
+        key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
+    }
+
+    // INVARIANT: one name, one key.
+    fn check_name(&self, change_set: &ChangeSet) -> Result<(), Refusal> {
+        let taken = self.keys.values().any(|key| key.name == change_set.key && key.id != change_set.key_id);
+        if taken { Err(Refusal::Contradiction) } else { Ok(()) }
+    }
+
+    fn close(&mut self, digest: &Digest, end: ChangeSetState) -> Result<(), LedgerError> {
+        let record = self.record(digest)?;
+        record.state = end;
+        let key = record.change_set.key_id;
+        self.open.remove(&key);
+        Ok(())
+    }
+}
+
+fn must_be(record: &ChangeSetRecord, state: ChangeSetState) -> Result<(), Refusal> {
+    if record.state == state { Ok(()) } else { Err(Refusal::State(word(record.state))) }
+}
+
+fn word(state: ChangeSetState) -> &'static str {
+    match state {
+        ChangeSetState::Proposed => "proposed",
+        ChangeSetState::Committed => "committed",
+        ChangeSetState::Done => "done",
+        ChangeSetState::Dropped => "dropped",
+    }
+}
+
+fn no_json(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Broken(format!("a document without canonical bytes: {error}"))
+}

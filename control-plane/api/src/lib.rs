@@ -1,1 +1,41 @@
-//! x
+//! What is spoken over `/v1`: the wire types, and a client over any `tower::Service` of HTTP requests.
+//!
+//! Owns the shapes and the paths. Knows the model alone; must not know how anything is done, nor hold server code. The
+//! client does not care whether the service is a connection to a server or the router in its own process.
+//!
+//! A request that fails is answered by `application/problem+json` (RFC 9457) with [`Failure`] as its members. What takes
+//! long (`apply`) is answered by a stream of lines (`application/x-ndjson`), [`ApplyLine`] each.
+
+mod client;
+mod types;
+
+pub use client::{Client, ClientError};
+pub use types::{
+    ApplyLine, ApplyRequest, Applied, ApprovalRequest, Approved, ChangeSetView, CharterRequest, CharterState, CopyLine, EnrollRequest, EvidenceLine,
+    EvidenceTable, ExplainRequest, Failure, HsmReport, HsmRoute, HsmCheck, KeyStatus, Planned, PlannedKey, PlanRequest, Source, StatusReport, StepView, Validated,
+    ValidateRequest, Verdict,
+};
+
+/// The paths of `/v1`.
+pub mod paths {
+    /// POST [`crate::ValidateRequest`], gives [`crate::Validated`].
+    pub const VALIDATE: &str = "/v1/validate";
+    /// POST [`crate::ExplainRequest`], gives text.
+    pub const EXPLAIN: &str = "/v1/explain";
+    /// POST [`crate::PlanRequest`], gives [`crate::Planned`].
+    pub const PLAN: &str = "/v1/plans";
+    /// POST [`crate::ApprovalRequest`], gives [`crate::Approved`].
+    pub const APPROVE: &str = "/v1/approvals";
+    /// POST [`crate::ApplyRequest`], gives lines of [`crate::ApplyLine`].
+    pub const APPLY: &str = "/v1/apply";
+    /// GET [`crate::StatusReport`].
+    pub const STATUS: &str = "/v1/status";
+    /// GET [`crate::EvidenceTable`].
+    pub const EVIDENCE: &str = "/v1/evidence";
+    /// POST [`crate::EnrollRequest`], gives [`crate::HsmReport`].
+    pub const HSM_ENROLL: &str = "/v1/hsm/enroll";
+    /// POST nothing, gives [`crate::HsmReport`].
+    pub const HSM_TEST: &str = "/v1/hsm/test";
+    /// POST [`crate::CharterRequest`], gives [`crate::CharterState`].
+    pub const CHARTER: &str = "/v1/hsm/charter";
+}

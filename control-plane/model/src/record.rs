@@ -166,6 +166,8 @@ pub struct Attempt {
     pub ordinal: u32,
     /// When it began.
     pub at: Timestamp,
+    /// For an import: SHA-256 of the public key that the material was wrapped under. Kept here, since the reply may be lost.
+    pub wrapped_under: Option<Digest>,
     /// Set once it is certain that it had no effect, and why. `None`: it may have had one.
     pub refused: Option<Class>,
 }

@@ -1,1 +1,71 @@
-//! x
+//! The use cases: what the API can be asked, one function each.
+//!
+//! Owns the way of the data (design, section 2): policy files to intent, intent and inventory to change sets, approvals,
+//! commit, run, evidence. Knows policy, planner, verifier, engine, the ports and the wire types; must not know HTTP, the
+//! command line, configuration, nor which adapters are behind the ports.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `planning` | `validate`, `explain`, `plan` |
+//! | `approving` | `approve` |
+//! | `applying` | `apply` |
+//! | `showing` | `status`, `evidence`, and how change sets are shown |
+//! | `custody` | `hsm enroll`, `hsm test`, the charter |
+
+mod applying;
+mod approving;
+mod custody;
+mod planning;
+mod showing;
+
+use std::collections::BTreeMap;
+
+use keyplane_api::Source;
+use keyplane_engine::Engine;
+use keyplane_model::{Destination, DestinationName, IdTree, InstallationId, Problem, ProblemCode, SealedCharter};
+use keyplane_policy::Policy;
+
+/// The use cases, over one engine.
+pub struct Service {
+    engine: Engine,
+    installation: InstallationId,
+    destinations: BTreeMap<DestinationName, Destination>,
+}
+
+impl Service {
+    /// The use cases over this engine; asks its ledger whose it is.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn new(engine: Engine) -> Result<Self, Problem> {
+        let installation = engine.ledger.installation().await.map_err(|error| error.problem())?;
+        let destinations = engine.lanes.iter().map(|(name, lane)| (name.clone(), lane.destination().clone())).collect();
+        Ok(Self { engine, installation, destinations })
+    }
+
+    /// Where ids come from: the installation is drawn once at random, which is all the seed that names need.
+    fn ids(&self) -> IdTree {
+        let mut seed = [0; 32];
+        let (front, _) = seed.split_at_mut(16);
+        front.copy_from_slice(self.installation.0.as_bytes());
+        IdTree::new(seed)
+    }
+
+    fn load(&self, sources: &[Source]) -> Result<Policy, Vec<Problem>> {
+        let sources: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
+        keyplane_policy::load(&sources, Some(&self.destinations))
+    }
+
+    async fn charter(&self) -> Result<SealedCharter, Problem> {
+        let charter = self.engine.ledger.charter().await.map_err(|error| error.problem())?;
+        charter.ok_or_else(|| {
+            let detail = "no charter was adopted: the token is not enrolled, or was enrolled for another installation";
+            Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll")
+        })
+    }
+}
+
+/// What serialising to canonical JSON can fail with: nothing that a value of the model can cause.
+fn uncanonical(error: &serde_json::Error) -> Problem {
+    Problem::new(ProblemCode::Internal, format!("a value has no canonical form: {error}"), "keyplane status")
+}

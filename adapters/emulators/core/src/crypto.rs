@@ -186,3 +186,78 @@ impl Crypto for RealCrypto {
 fn gcm(key: &Secret) -> Result<LessSafeKey, Refused> {
     Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| Refused)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rsa::{OAEP_SHA384_MGF1SHA384, OaepAlgorithm, OaepPublicEncryptingKey, PublicEncryptingKey};
+
+    use super::*;
+
+    fn secret(bytes: &[u8]) -> Secret {
+        Secret::new(bytes)
+    }
+
+    fn wrap(pair: &Pair, algorithm: &'static OaepAlgorithm, label: Option<&[u8]>) -> Vec<u8> {
+        let key = PublicEncryptingKey::from_der(&pair.public).unwrap();
+        let key = OaepPublicEncryptingKey::new(key).unwrap();
+        let mut output = vec![0; key.ciphertext_size()];
+        key.encrypt(algorithm, &[7; 32], &mut output, label).unwrap().to_vec()
+    }
+
+    #[test]
+    fn oaep_opens_with_exactly_its_hash_and_no_label() {
+        let pair = RealCrypto.make_pair(RsaSize::Rsa2048).unwrap();
+        let other = RealCrypto.make_pair(RsaSize::Rsa2048).unwrap();
+        let open = |pair: &Pair, hash, wrapped: &[u8]| {
+            RealCrypto.unwrap_oaep(&pair.private, hash, wrapped).map(|opened| opened.expose().to_vec())
+        };
+        let sha1 = wrap(&pair, &OAEP_SHA1_MGF1SHA1, None);
+        let sha256 = wrap(&pair, &OAEP_SHA256_MGF1SHA256, None);
+        assert_eq!(open(&pair, OaepHash::Sha1, &sha1), Ok(vec![7; 32]));
+        assert_eq!(open(&pair, OaepHash::Sha256, &sha256), Ok(vec![7; 32]));
+        assert_eq!(open(&pair, OaepHash::Sha256, &sha1), Err(Refused));
+        assert_eq!(open(&pair, OaepHash::Sha1, &sha256), Err(Refused));
+        assert_eq!(open(&other, OaepHash::Sha256, &sha256), Err(Refused));
+        assert_eq!(open(&pair, OaepHash::Sha256, &wrap(&pair, &OAEP_SHA384_MGF1SHA384, None)), Err(Refused));
+        assert_eq!(open(&pair, OaepHash::Sha256, &wrap(&pair, &OAEP_SHA256_MGF1SHA256, Some(b"label"))), Err(Refused));
+        assert_eq!(open(&pair, OaepHash::Sha256, &[&[0], sha256.as_slice()].concat()), Err(Refused));
+    }
+
+    /// Vectors made with another implementation (pyca/cryptography), under the key 00 01 … 1f: 20 bytes that need padding,
+    /// and what a lax reader would take for them.
+    #[test]
+    fn kwp_is_read_as_rfc_5649_says_and_no_other_way() {
+        let kek = secret(&(0..32).collect::<Vec<u8>>());
+        let unwrap = |wrapped: &str| {
+            let wrapped = hex::decode(wrapped).unwrap();
+            RealCrypto.unwrap_kwp(&kek, &wrapped).map(|opened| opened.expose().to_vec())
+        };
+        let good = "f5129e80e156263174db3eb593dca415b34a59ac30626fd4157e7241c590b6b4";
+        assert_eq!(unwrap(good), Ok((100..120).collect()));
+        for (wrapped, what) in [
+            ("3bde042aa9cf50dfcc24c1d2e3cde84b555e430760c6baf46b9f75231b65ea79", "padding that is not zero"),
+            ("a4e7343519ae7ca79fdb74004f2f5c7347bcbfebc573cf62d3877ad044582c6a", "a length of 25 for 24 bytes"),
+            ("857231628570ab156d31ce1634a0b36009daa8663b70b476da0efd67aeaaa012", "eight bytes of padding"),
+            ("5acb7156f59c903575389767776d69e1eb3bf181a0e4862e99d8217fb2c1e8f4", "the other key wrap, RFC 3394"),
+            (&good[..48], "a block too few"),
+            (&good[..62], "half a block"),
+            ("", "nothing"),
+        ] {
+            assert_eq!(unwrap(wrapped), Err(Refused), "{what}");
+        }
+        let short = RealCrypto.unwrap_kwp(&secret(&[0; 16]), &hex::decode(good).unwrap());
+        assert_eq!(short.map(|_| ()), Err(Refused));
+    }
+
+    #[test]
+    fn what_is_sealed_opens_only_with_its_key_nonce_and_context() {
+        let sealed = RealCrypto.seal(&secret(&[1; 32]), [2; 12], b"context", b"plain").unwrap();
+        let open = |key, nonce, context| {
+            RealCrypto.open(&secret(&[key; 32]), [nonce; 12], context, &sealed).map(|opened| opened.expose().to_vec())
+        };
+        assert_eq!(open(1, 2, b"context".as_slice()), Ok(b"plain".to_vec()));
+        assert_eq!(open(9, 2, b"context".as_slice()), Err(Refused));
+        assert_eq!(open(1, 9, b"context".as_slice()), Err(Refused));
+        assert_eq!(open(1, 2, b"Context".as_slice()), Err(Refused));
+    }
+}

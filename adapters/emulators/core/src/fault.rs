@@ -54,14 +54,18 @@ pub enum Effect {
     },
     /// The request takes effect, then the connection is closed without an answer.
     LostReply,
-    /// No answer, and the request takes effect later, if it still can. With both limits given, whichever comes first.
+    /// No answer, and the request takes effect later, if it still can. With both limits given, whichever comes first;
+    /// with neither, at once after it was received.
     Late {
         /// After this much of the emulator's time, in seconds.
         #[serde(default)]
         after_seconds: Option<u32>,
-        /// After this many further requests, just before the next one is looked at.
+        /// When this many further requests were answered.
         #[serde(default)]
         after_requests: Option<u64>,
+        /// Close the connection at once, rather than let the client wait.
+        #[serde(default)]
+        close: bool,
     },
     /// The cloud falls silent: from here on, every request hangs until someone resumes it.
     Halt {
@@ -180,7 +184,7 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(rule);
         assert_eq!(faults.decide("ImportKeyMaterial", Some(1)), None);
-        let late = Some(Effect::Late { after_seconds: None, after_requests: Some(3) });
+        let late = Some(Effect::Late { after_seconds: None, after_requests: Some(3), close: false });
         assert_eq!(faults.decide("ImportKeyMaterial", Some(2)), late);
         assert_eq!(faults.decide("ImportKeyMaterial", Some(3)), late);
         assert!(serde_json::from_str::<Rule>(r#"{"effect": {"kind": "throttle"}, "time": 3}"#).is_err());

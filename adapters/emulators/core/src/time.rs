@@ -33,7 +33,7 @@ impl Timestamp {
     pub fn from_seconds(seconds: f64) -> Option<Self> {
         /// 9999-12-31T23:59:59Z.
         const LAST: f64 = 253_402_300_799.0;
-        (0.0..=LAST).contains(&seconds).then(|| Self((seconds * SECOND as f64) as i64))
+        (0.0..=LAST).contains(&seconds).then_some(Self((seconds * SECOND as f64) as i64))
     }
 
     /// How long after `earlier` this is, in microseconds; nothing is below zero.

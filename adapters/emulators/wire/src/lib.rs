@@ -1,1 +1,138 @@
-//! x
+//! HTTP around the emulator cores, so that a cloud's own official clients work against them unchanged.
+//!
+//! This crate owns sockets, the clock and signatures; what a cloud does is the core's business alone. It must not decide
+//! anything about keys.
+//!
+//! # The control interface
+//!
+//! Beside the cloud's own protocol, every emulator answers under `/_emulator/`, in JSON, also while it is halted:
+//!
+//! | request | body | does |
+//! |---|---|---|
+//! | `GET state` | | `{"now", "requests", "mutations", "halted"}`: the clock in microseconds since the epoch, how many requests came, how many of them can change something, and where it halted, or null. `halted.hanging` counts the requests that came since: after an `after_reply` halt, 1 proves that the client has its reply |
+//! | `POST clock` | `{"advance_seconds": 86400}` | moves the clock forward; answers as `state` |
+//! | `POST quotas` | `{"on": true, "limits": {"ImportKeyMaterial": 2}}` | both members optional; a limit is in requests per second. `Cryptographic` is the shared quota of encrypting and decrypting |
+//! | `POST consistency` | `{"seconds": 5}` | for so long after a change, a read may show what was before it |
+//! | `POST readings` | [`keyplane_emulator_core::aws::Readings`] | replaces the readings of what the cloud's documents leave open; what is left out is the default |
+//! | `GET readings` | | the readings in force |
+//! | `POST faults` | one [`keyplane_emulator_core::fault::Rule`], or a list | adds rules |
+//! | `GET faults` | | the rules that can still act |
+//! | `DELETE faults` | | forgets all rules |
+//! | `POST resume` | `{"apply": false}` | ends a halt; with `apply`, a request that was halted before its effect takes effect now |
+//! | `GET dump` | | the whole state; key material as SHA-256, and in the clear only if the emulator was started so |
+//! | `GET requests` | | every request, [`keyplane_emulator_core::journal::Entry`] |
+//! | `DELETE requests` | | forgets them; the counters go on |
+//!
+//! # Rules for faults
+//!
+//! ```json
+//! {"operation": "ImportKeyMaterial", "effect": {"kind": "lost_reply"}}
+//! {"mutation": 3, "effect": {"kind": "halt", "when": "before_effect"}}
+//! {"operation": "CreateKey", "skip": 1, "times": null, "effect": {"kind": "server_error", "applied": true}}
+//! ```
+//!
+//! `operation` and `mutation` (the n-th request that can change something, counted from 1 since the start) select, both
+//! optional; `skip` lets so many pass first; `times` is 1 unless given, and null is for ever. The effects: `throttle`,
+//! `deny`, `server_error {applied}`, `error {code, status}`, `hang {applied}`, `lost_reply`,
+//! `late {after_seconds, after_requests, close}`, `halt {when: before_effect | after_effect | after_reply}`.
+
+pub mod aws;
+mod control;
+mod sigv4;
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    response::IntoResponse,
+};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use keyplane_emulator_core::Timestamp;
+use rand_chacha::ChaCha20Rng;
+
+/// Where an emulator takes the time from, before its own offset.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The clock of this machine.
+#[expect(clippy::disallowed_methods, reason = "an emulator is a process of its own: this is its edge, and its clock")]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    })
+}
+
+/// A cloud behind a lock, with the clock and the randomness that its core takes as arguments.
+struct Shared<C> {
+    clock: Clock,
+    inner: Mutex<Inner<C>>,
+}
+
+struct Inner<C> {
+    cloud: C,
+    rng: ChaCha20Rng,
+    offset: Duration,
+}
+
+impl<C: Send + 'static> Shared<C> {
+    fn new(cloud: C, rng: ChaCha20Rng, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock, inner: Mutex::new(Inner { cloud, rng, offset: Duration::ZERO }) })
+    }
+
+    /// Works with the cloud on a thread that may block: making an RSA pair takes seconds.
+    async fn with<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&mut Inner<C>, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let worked = tokio::task::spawn_blocking(move || {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = (self.clock)() + inner.offset;
+            work(&mut inner, now)
+        });
+        worked.await.map_err(|_| Failure {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: "the emulator failed".into(),
+        })
+    }
+}
+
+/// What went wrong with the emulator or its control interface, as plain text; a cloud's own errors are replies.
+struct Failure {
+    status: StatusCode,
+    message: String,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response<Body> {
+        (self.status, format!("{}\n", self.message)).into_response()
+    }
+}
+
+/// A response that ends the connection before its first byte: the body fails while the head still waits in the buffer.
+fn closed() -> Response<Body> {
+    Response::new(Body::new(Broken))
+}
+
+struct Broken;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed on purpose")]
+struct OnPurpose;
+
+impl HttpBody for Broken {
+    type Data = Bytes;
+    type Error = OnPurpose;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, OnPurpose>>> {
+        Poll::Ready(Some(Err(OnPurpose)))
+    }
+}

@@ -124,6 +124,9 @@ pub(super) struct Key {
     /// How many rotations on demand there were.
     pub(super) rotations: u32,
     pub(super) last_use: Option<LastUse>,
+    /// Full names of the aliases that mean it.
+    /// INVARIANT: exactly those whose target in [`Store`] it is.
+    pub(super) aliases: BTreeSet<String>,
 }
 
 impl Key {
@@ -235,7 +238,9 @@ pub(super) enum Naming {
 pub(super) struct Store {
     keys: BTreeMap<String, Arc<Key>>,
     /// By full name, `alias/…`.
-    pub(super) aliases: BTreeMap<String, Alias>,
+    aliases: BTreeMap<String, Alias>,
+    /// Numbers of the import tokens that served; only kept where a token serves once.
+    pub(super) used_tokens: BTreeSet<u64>,
     /// When to look at which key again. A key may be in it at moments that have lost their meaning.
     events: BTreeSet<(Timestamp, String)>,
 }
@@ -258,6 +263,27 @@ impl Store {
         self.keys.insert(key.id.clone(), Arc::new(key));
     }
 
+    pub(super) fn alias(&self, name: &str) -> Option<&Alias> {
+        self.aliases.get(name)
+    }
+
+    pub(super) fn aliases_after(&self, after: Option<&str>) -> impl Iterator<Item = (&String, &Alias)> {
+        self.aliases.range::<str, _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
+    }
+
+    /// Gives a name to a key; another key that had it loses it.
+    pub(super) fn bind(&mut self, name: &str, alias: Alias) {
+        self.unbind(name);
+        self.change(&alias.target, |key| key.aliases.insert(name.to_owned()));
+        self.aliases.insert(name.to_owned(), alias);
+    }
+
+    pub(super) fn unbind(&mut self, name: &str) -> Option<Alias> {
+        let alias = self.aliases.remove(name)?;
+        self.change(&alias.target, |key| key.aliases.remove(name));
+        Some(alias)
+    }
+
     /// Changes a key, and remembers when to look at it again.
     pub(super) fn change<T>(&mut self, id: &str, change: impl FnOnce(&mut Key) -> T) -> Option<T> {
         let key = Arc::make_mut(self.keys.get_mut(id)?);
@@ -271,8 +297,9 @@ impl Store {
         while self.events.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = self.events.pop_first() else { return };
             if self.get(&id).and_then(|key| key.deletion).is_some_and(|(at, _)| at <= now) {
-                self.keys.remove(&id);
-                self.aliases.retain(|_, alias| alias.target != id);
+                for name in self.keys.remove(&id).iter().flat_map(|key| &key.aliases) {
+                    self.aliases.remove(name);
+                }
             } else {
                 self.change(&id, |key| key.settle(now));
             }

@@ -1,6 +1,6 @@
 //! Keys come, are described, are switched off and on, and go.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -60,6 +60,7 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
         rotation: None,
         rotations: 0,
         last_use: None,
+        aliases: BTreeSet::new(),
     };
     if origin == Origin::AwsKms {
         key.materials.push(own_material(scope, &id, Role::Current));

@@ -16,6 +16,8 @@ pub struct Readings {
     pub restored_disabled_key: RestoredDisabledKey,
     /// How long a rotation on demand takes, in seconds ("there might be a slight delay").
     pub rotation_seconds: u32,
+    /// What a mutating request sees within the consistency window.
+    pub mutations_see: MutationsSee,
     /// The order of `ListKeyRotations`.
     pub rotations_order: RotationsOrder,
     /// Whether `GetKeyPolicy` gives back the policy as it was written, or formatted anew.
@@ -66,6 +68,18 @@ pub enum RestoredDisabledKey {
     Enabled,
     /// Disabled, as it was.
     Disabled,
+}
+
+/// See [`Readings::mutations_see`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MutationsSee {
+    /// The state as it is.
+    #[default]
+    Present,
+    /// Perhaps a state of the recent past too: what that one refuses, such as an alias for a key that is not there yet, is
+    /// refused. What is done is done to the present state.
+    RecentPast,
 }
 
 /// See [`Readings::rotations_order`].

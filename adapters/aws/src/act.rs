@@ -1,0 +1,107 @@
+//! The mutations: one request each.
+
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{ExpirationModelType, KeySpec, KeyUsageType, OriginType, Tag};
+use keyplane_model::{Algorithm, Class, Marks, ObjectId, Target, Version};
+use keyplane_port::{Acted, Cause, CloudError, Mutation, WrappingKey};
+
+use crate::AwsKms;
+use crate::error::{failed, found, garbled};
+use crate::names;
+use crate::operation::Operation;
+
+impl AwsKms {
+    /// Sends one mutating request.
+    pub(crate) async fn mutate(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
+        match mutation {
+            Mutation::Create { target, marks } => self.create(target, marks).await,
+            Mutation::Claim { target, object } => self.create_alias(names::claim_alias(target), object).await,
+            Mutation::Import { object, version, wrapping_key, wrapped } => self.import(object, *version, wrapping_key, wrapped).await,
+            Mutation::Publish { target, object } => {
+                let alias = names::users_alias(target)
+                    .map_err(|error| found(Operation::CreateAlias, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
+                self.create_alias(alias, object).await
+            }
+            Mutation::Disable { object } => {
+                self.log(Operation::DisableKey, &object.0);
+                let sent = self.client.disable_key().key_id(&object.0).send().await;
+                sent.map_err(|error| failed(Operation::DisableKey, error))?;
+                Ok(Acted::Done)
+            }
+            Mutation::Enable { object } => {
+                self.log(Operation::EnableKey, &object.0);
+                let sent = self.client.enable_key().key_id(&object.0).send().await;
+                sent.map_err(|error| failed(Operation::EnableKey, error))?;
+                Ok(Acted::Done)
+            }
+            Mutation::ScheduleDeletion { object, days } => self.schedule_deletion(object, *days).await,
+        }
+    }
+
+    async fn create(&self, target: &Target, marks: &Marks) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::CreateKey;
+        if target.algorithm != Algorithm::Aes256 {
+            let message = format!("keys of `{}` are not made at AWS", target.algorithm);
+            return Err(found(OPERATION, Class::Unsupported, Cause::Plain, &message));
+        }
+        let tags = names::tags(marks, &target.key)
+            .into_iter()
+            .map(|(key, value)| Tag::builder().tag_key(key).tag_value(value).build())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| found(OPERATION, Class::Invalid, Cause::Plain, &error.to_string()))?;
+        self.log(OPERATION, "");
+        let created = self
+            .client
+            .create_key()
+            .origin(OriginType::External)
+            .key_spec(KeySpec::SymmetricDefault)
+            .key_usage(KeyUsageType::EncryptDecrypt)
+            .policy(&self.policy_text)
+            .description(names::description(&target.key))
+            // INVARIANT: the key is recognisable from its first moment (DESIGN rule 3).
+            .set_tags(Some(tags))
+            .send()
+            .await
+            .map_err(|error| failed(OPERATION, error))?;
+        let metadata = created.key_metadata().ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
+        self.check_home(OPERATION, metadata.arn())?;
+        Ok(Acted::Created(ObjectId(metadata.key_id().to_owned())))
+    }
+
+    async fn create_alias(&self, alias: String, object: &ObjectId) -> Result<Acted, CloudError> {
+        self.log(Operation::CreateAlias, &object.0);
+        let sent = self.client.create_alias().alias_name(alias).target_key_id(&object.0).send().await;
+        sent.map_err(|error| failed(Operation::CreateAlias, error))?;
+        Ok(Acted::Done)
+    }
+
+    /// Without `ImportType`: NEW the first time, EXISTING afterwards, so that the same bytes can be imported again
+    /// (`contracts/identity.md`, "first import").
+    async fn import(&self, object: &ObjectId, version: Version, wrapping_key: &WrappingKey, wrapped: &[u8]) -> Result<Acted, CloudError> {
+        self.log(Operation::ImportKeyMaterial, &object.0);
+        let sent = self
+            .client
+            .import_key_material()
+            .key_id(&object.0)
+            .import_token(Blob::new(wrapping_key.token.as_slice()))
+            .encrypted_key_material(Blob::new(wrapped))
+            .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire)
+            .key_material_description(names::material_description(self.installation, version))
+            .send()
+            .await;
+        sent.map_err(|error| failed(Operation::ImportKeyMaterial, error))?;
+        Ok(Acted::Done)
+    }
+
+    async fn schedule_deletion(&self, object: &ObjectId, days: u32) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::ScheduleKeyDeletion;
+        // contracts/aws.md, "deletion".
+        let Some(days) = i32::try_from(days).ok().filter(|days| (7..=30).contains(days)) else {
+            return Err(found(OPERATION, Class::Invalid, Cause::Plain, "a scheduled deletion waits 7 to 30 days"));
+        };
+        self.log(OPERATION, &object.0);
+        let sent = self.client.schedule_key_deletion().key_id(&object.0).pending_window_in_days(days).send().await;
+        sent.map_err(|error| failed(OPERATION, error))?;
+        Ok(Acted::Done)
+    }
+}

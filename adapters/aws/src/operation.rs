@@ -1,0 +1,108 @@
+//! The operations of KMS that we use, and what they may draw on.
+
+use std::collections::BTreeMap;
+
+use keyplane_model::{Quota, Span};
+
+/// Name on the wire, whether it changes anything, and how often a second AWS allows it at first, per account and region
+/// (`contracts/aws.md`, "request quotas"; KMS Developer Guide where that is silent).
+macro_rules! operations {
+    ($($variant:ident $mutating:literal $quota:literal,)*) => {
+        /// An operation of KMS that we use.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation { $($variant,)* }
+
+        impl Operation {
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// AWS's own name of it.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            /// Whether it can change anything that another call could see. A wrapping key that nobody uses leaves no trace.
+            pub(crate) const fn mutates(self) -> bool {
+                match self { $(Self::$variant => $mutating,)* }
+            }
+        }
+
+        /// The published quotas, by AWS's names.
+        pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
+            [$((Operation::$variant, $quota),)*]
+                .into_iter()
+                .map(|(operation, calls)| (operation.name().to_owned(), Quota { calls, per: Span::seconds(1) }))
+                .collect()
+        }
+    };
+}
+
+operations! {
+    CreateKey true 5,
+    CreateAlias true 5,
+    ImportKeyMaterial true 15,
+    DisableKey true 5,
+    EnableKey true 5,
+    ScheduleKeyDeletion true 15,
+    GetParametersForImport false 1,
+    DescribeKey false 2_000,
+    GetKeyPolicy false 1_000,
+    ListKeyRotations false 100,
+    ListKeys false 500,
+    ListResourceTags false 2_000,
+}
+
+/// How many keys one page of a sweep lists: each costs one read of its tags, one after the other, so that a page takes
+/// about a second at 10 ms a read and stays far below any sensible time-out of a call.
+pub(crate) const SWEEP_KEYS: i32 = 100;
+
+/// How many marked keys one page of a sweep describes in full: what it draws from `ListKeyRotations` is a tenth of a
+/// second's quota, so that sweeping our own keys is as fast as the quota allows, and foreign ones pass ten times faster.
+pub(crate) const SWEEP_OBJECTS: usize = 10;
+
+/// Which quotas a call of the port draws from, once for each time that a name is listed: the scarcest of what it sends.
+/// Its other reads are allowed ten times as often, or more.
+pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
+    use Operation as O;
+    [
+        ("create", vec![O::CreateKey]),
+        ("claim", vec![O::CreateAlias]),
+        ("publish", vec![O::CreateAlias]),
+        ("import", vec![O::ImportKeyMaterial]),
+        ("disable", vec![O::DisableKey]),
+        ("enable", vec![O::EnableKey]),
+        ("schedule-deletion", vec![O::ScheduleKeyDeletion]),
+        ("wrapping-key", vec![O::GetParametersForImport]),
+        ("look", vec![O::ListKeyRotations; 2]),
+        ("inspect", vec![O::ListKeyRotations]),
+        ("evidence", vec![O::ListKeyRotations]),
+        ("sweep", vec![O::ListKeyRotations; SWEEP_OBJECTS]),
+    ]
+    .into_iter()
+    .map(|(word, operations)| (word.to_owned(), operations.into_iter().map(|operation| operation.name().to_owned()).collect()))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_drawn_from_has_a_quota() {
+        let quotas = published_quotas();
+        for (word, drawn) in draws() {
+            for name in drawn {
+                let quota = quotas.get(&name).unwrap_or_else(|| panic!("`{word}` draws from `{name}`"));
+                assert!(quota.calls >= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn every_mutation_is_drawn_for() {
+        let drawn: Vec<String> = draws().into_values().flatten().collect();
+        for operation in Operation::ALL.iter().filter(|operation| operation.mutates()) {
+            assert!(drawn.iter().any(|name| name == operation.name()), "{operation:?}");
+        }
+    }
+}

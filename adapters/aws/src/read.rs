@@ -1,0 +1,372 @@
+//! The reads: direct ones of a placement or a key, pages of a sweep, wrapping keys, evidence.
+
+use aws_sdk_kms::types::{
+    AlgorithmSpec, ImportState, IncludeKeyMaterial, KeyMaterialState, KeyMetadata, KeySpec, KeyState, KeyUsageType, OriginType,
+    RotationsListEntry, Tag, WrappingKeySpec,
+};
+use aws_smithy_types::DateTime;
+use keyplane_model::{
+    Algorithm, Class, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen,
+    Target, Timestamp, WrapScheme,
+};
+use keyplane_port::{Cause, CloudError, Cursor, Page, WrappingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::AwsKms;
+use crate::error::{failed, found, garbled};
+use crate::names;
+use crate::operation::{Operation, SWEEP_KEYS, SWEEP_OBJECTS};
+
+/// How many pages of one key's tags or materials are read. A key has at most 50 tags and 26 materials, which is one page:
+/// more than this is an endpoint that never ends.
+const MAX_PAGES: usize = 20;
+
+/// Where a page of a sweep begins.
+#[derive(Default, Serialize, Deserialize)]
+struct Place {
+    /// The marker of the page of `ListKeys`; `None`: the first.
+    marker: Option<String>,
+    /// The last key of that page that was looked at already.
+    after: Option<String>,
+}
+
+impl AwsKms {
+    pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
+        let users = names::users_alias(target)
+            .map_err(|error| found(Operation::DescribeKey, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
+        Ok(PlacementSeen {
+            claimed: self.read_object(&names::claim_alias(target)).await?,
+            published: self.read_object(&users).await?,
+        })
+    }
+
+    /// A key by its id or one of its aliases; `None`: KMS says that there is none.
+    ///
+    /// A key that is not marked as ours is not read any further: its policy counts as another one, its materials as none.
+    pub(crate) async fn read_object(&self, id: &str) -> Result<Option<ObjectSeen>, CloudError> {
+        let metadata = match self.describe(id).await {
+            Err(error) if error.class == Class::NotFound => return Ok(None),
+            other => other?,
+        };
+        // It was there a moment ago: reads that contradict each other show nothing.
+        let contradiction = |error: CloudError| match error.class {
+            Class::NotFound => CloudError { class: Class::Transient, ..error },
+            _ => error,
+        };
+        let tags = self.tags(metadata.key_id()).await.map_err(contradiction)?;
+        self.read_details(metadata, &tags).await.map(Some).map_err(contradiction)
+    }
+
+    pub(crate) async fn read_page(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
+        const OPERATION: Operation = Operation::ListKeys;
+        let place: Place = match cursor {
+            None => Place::default(),
+            Some(Cursor(text)) => serde_json::from_str(text)
+                .map_err(|_| found(OPERATION, Class::Invalid, Cause::Plain, "a cursor that no sweep of AWS KMS gave"))?,
+        };
+        self.log(OPERATION, "");
+        let listed = self
+            .client
+            .list_keys()
+            .limit(SWEEP_KEYS)
+            .set_marker(place.marker.clone())
+            .send()
+            .await
+            .map_err(|error| failed(OPERATION, error))?;
+        let keys: Vec<&str> = listed.keys().iter().filter_map(|key| key.key_id()).collect();
+        for key in listed.keys() {
+            self.check_home(OPERATION, key.key_arn())?;
+        }
+        // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
+        let seen = place.after.as_deref().and_then(|after| keys.iter().position(|key| *key == after)).map_or(0, |at| at + 1);
+        let mut page = Page { objects: Vec::new(), broken: u32::try_from(listed.keys().len() - keys.len()).unwrap_or(u32::MAX), next: None };
+        for key in &keys[seen..] {
+            match self.read_marked(key).await {
+                Ok(None) => {}
+                Ok(Some(object)) => page.objects.push(object),
+                Err(error) if spoils_only_itself(&error) => {
+                    tracing::debug!(destination = %self.destination.name, key_id = key, %error, "key cannot be read");
+                    page.broken += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            if page.objects.len() == SWEEP_OBJECTS {
+                page.next = Some(self.cursor(&Place { marker: place.marker, after: Some((*key).to_owned()) })?);
+                return Ok(page);
+            }
+        }
+        if listed.truncated() {
+            let marker = listed.next_marker().ok_or_else(|| garbled(OPERATION, "a list that goes on nowhere"))?;
+            page.next = Some(self.cursor(&Place { marker: Some(marker.to_owned()), after: None })?);
+        }
+        Ok(page)
+    }
+
+    pub(crate) async fn read_wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        const OPERATION: Operation = Operation::GetParametersForImport;
+        self.log(OPERATION, &object.0);
+        let given = self
+            .client
+            .get_parameters_for_import()
+            .key_id(&object.0)
+            .wrapping_algorithm(match scheme {
+                WrapScheme::RsaOaepSha256 => AlgorithmSpec::RsaesOaepSha256,
+                WrapScheme::RsaOaepSha1 => AlgorithmSpec::RsaesOaepSha1,
+                WrapScheme::RsaAesKeyWrapSha256 => AlgorithmSpec::RsaAesKeyWrapSha256,
+                WrapScheme::RsaAesKeyWrapSha1 => AlgorithmSpec::RsaAesKeyWrapSha1,
+            })
+            // The strongest that KMS offers (DESIGN section 6).
+            .wrapping_key_spec(WrappingKeySpec::Rsa4096)
+            .send()
+            .await
+            .map_err(|error| failed(OPERATION, error))?;
+        self.check_home(OPERATION, given.key_id())?;
+        // INVARIANT: a wrapping key belongs to the one key that it was asked for.
+        if !given.key_id().is_some_and(|arn| arn.ends_with(&format!(":key/{object}"))) {
+            return Err(garbled(OPERATION, "a wrapping key for another key"));
+        }
+        let (Some(spki), Some(token)) = (given.public_key(), given.import_token()) else {
+            return Err(garbled(OPERATION, "an answer without public key or token"));
+        };
+        Ok(WrappingKey {
+            spki: spki.as_ref().to_vec(),
+            scheme,
+            token: token.as_ref().to_vec(),
+            valid_until: given.parameters_valid_to().map(timestamp),
+        })
+    }
+
+    /// The material that the import was confirmed with is still the current one, in a key that is still ours: the cloud's
+    /// word, and no more (`contracts/evidence.md`).
+    pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        let claimed = self.read_object(&names::claim_alias(target)).await?;
+        let shown = claimed.as_ref().map_or(Err("nothing holds the claim"), |object| holds(object, target, copy));
+        if let Err(reason) = shown {
+            tracing::debug!(destination = %self.destination.name, placement = %target.placement, reason, "no evidence");
+        }
+        Ok(Evidence {
+            placement: target.placement,
+            version: copy.coordinates.version,
+            strength: if shown.is_ok() { EvidenceStrength::SameObject } else { EvidenceStrength::None },
+            material: claimed.as_ref().and_then(ObjectSeen::current).and_then(|material| material.id.clone()),
+            check_value: copy.check_value,
+            wrapped_under: copy.wrapped_under,
+            at: now,
+        })
+    }
+
+    /// Refuses what answers for another account or region than was approved (DESIGN rule 11).
+    pub(crate) fn check_home(&self, operation: Operation, arn: Option<&str>) -> Result<(), CloudError> {
+        let arn = arn.ok_or_else(|| garbled(operation, "an answer without an ARN"))?;
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        if let ["arn", _, "kms", region, account, _] = parts.as_slice()
+            && *region == self.region
+            && *account == self.account
+        {
+            return Ok(());
+        }
+        // A key that was made at the wrong place is made all the same.
+        let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
+        let message = format!("`{arn}` is not in account {} and region {}", self.account, self.region);
+        Err(found(operation, class, Cause::WrongHome, &message))
+    }
+
+    /// One line for each request; never material.
+    pub(crate) fn log(&self, operation: Operation, key_id: &str) {
+        tracing::debug!(operation = operation.name(), destination = %self.destination.name, key_id, "request");
+    }
+
+    async fn describe(&self, id: &str) -> Result<KeyMetadata, CloudError> {
+        const OPERATION: Operation = Operation::DescribeKey;
+        self.log(OPERATION, id);
+        let described = self.client.describe_key().key_id(id).send().await.map_err(|error| failed(OPERATION, error))?;
+        let metadata = described.key_metadata.ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
+        self.check_home(OPERATION, metadata.arn())?;
+        if !id.starts_with("alias/") && metadata.key_id() != id {
+            return Err(garbled(OPERATION, "an answer about another key"));
+        }
+        Ok(metadata)
+    }
+
+    /// A key of the list: `None` when it is not marked.
+    async fn read_marked(&self, key: &str) -> Result<Option<ObjectSeen>, CloudError> {
+        let tags = self.tags(key).await?;
+        if names::marks(&tags).is_none() {
+            return Ok(None);
+        }
+        let metadata = self.describe(key).await?;
+        self.read_details(metadata, &tags).await.map(Some)
+    }
+
+    async fn read_details(&self, metadata: KeyMetadata, tags: &[Tag]) -> Result<ObjectSeen, CloudError> {
+        let external = metadata.origin() == Some(&OriginType::External);
+        let mut object = ObjectSeen {
+            object: ObjectId(metadata.key_id().to_owned()),
+            marks: names::marks(tags),
+            external,
+            algorithm: algorithm(&metadata),
+            policy_fits: false,
+            state: state(&metadata),
+            created: metadata.creation_date().map(timestamp),
+            materials: Vec::new(),
+        };
+        if object.marks.is_some() {
+            object.policy_fits = self.policy_fits(metadata.key_id()).await?;
+            // Asymmetric and HMAC keys have no list of materials: KMS refuses to show one.
+            if external && object.algorithm == Some(Algorithm::Aes256) {
+                object.materials = self.materials(&metadata).await?;
+            }
+        }
+        Ok(object)
+    }
+
+    async fn tags(&self, key: &str) -> Result<Vec<Tag>, CloudError> {
+        const OPERATION: Operation = Operation::ListResourceTags;
+        let (mut tags, mut marker) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            self.log(OPERATION, key);
+            let page = self
+                .client
+                .list_resource_tags()
+                .key_id(key)
+                .set_marker(marker)
+                .send()
+                .await
+                .map_err(|error| failed(OPERATION, error))?;
+            marker = page.next_marker().filter(|_| page.truncated()).map(str::to_owned);
+            tags.extend(page.tags.unwrap_or_default());
+            if marker.is_none() {
+                return Ok(tags);
+            }
+        }
+        Err(garbled(OPERATION, "a list of tags without an end"))
+    }
+
+    /// As JSON values: white space and the order of members mean nothing.
+    async fn policy_fits(&self, key: &str) -> Result<bool, CloudError> {
+        const OPERATION: Operation = Operation::GetKeyPolicy;
+        self.log(OPERATION, key);
+        let given = self.client.get_key_policy().key_id(key).send().await.map_err(|error| failed(OPERATION, error))?;
+        let text = given.policy().ok_or_else(|| garbled(OPERATION, "an answer without a policy"))?;
+        Ok(serde_json::from_str::<serde_json::Value>(text).is_ok_and(|policy| policy == self.policy))
+    }
+
+    async fn materials(&self, metadata: &KeyMetadata) -> Result<Vec<MaterialSeen>, CloudError> {
+        const OPERATION: Operation = Operation::ListKeyRotations;
+        let (mut entries, mut marker) = (Vec::new(), None);
+        for page_number in 0.. {
+            if page_number == MAX_PAGES {
+                return Err(garbled(OPERATION, "a list of materials without an end"));
+            }
+            self.log(OPERATION, metadata.key_id());
+            let page = self
+                .client
+                .list_key_rotations()
+                .key_id(metadata.key_id())
+                .include_key_material(IncludeKeyMaterial::AllKeyMaterial)
+                .set_marker(marker)
+                .send()
+                .await
+                .map_err(|error| failed(OPERATION, error))?;
+            marker = page.next_marker().filter(|_| page.truncated()).map(str::to_owned);
+            entries.extend(page.rotations.unwrap_or_default());
+            if marker.is_none() {
+                break;
+            }
+        }
+        let materials = entries
+            .iter()
+            .map(|entry| self.material(entry))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| garbled(OPERATION, "a material in a state that is not known"))?;
+        let current = materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
+        // Two reads of one moment's world: if they contradict each other, one of them is late.
+        if state(metadata) != ObjectState::AwaitingMaterial && current != metadata.current_key_material_id() {
+            return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
+        }
+        Ok(materials)
+    }
+
+    fn material(&self, entry: &RotationsListEntry) -> Option<MaterialSeen> {
+        Some(MaterialSeen {
+            id: entry.key_material_id().map(str::to_owned),
+            version: entry.key_material_description().and_then(|text| names::material_version(self.installation, text)),
+            state: match entry.key_material_state()? {
+                KeyMaterialState::Current => MaterialState::Current,
+                KeyMaterialState::NonCurrent => MaterialState::Former,
+                KeyMaterialState::PendingRotation | KeyMaterialState::PendingMultiRegionImportAndRotation => MaterialState::Pending,
+                _ => return None,
+            },
+            present: entry.import_state() == Some(&ImportState::Imported),
+        })
+    }
+
+    fn cursor(&self, place: &Place) -> Result<Cursor, CloudError> {
+        serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::ListKeys, &error.to_string()))
+    }
+}
+
+/// Whether a failed read says something about one key only, so that the list can go on without it.
+///
+/// A key that the list names and a direct read does not find counts too: it may be just gone, or so new that not every
+/// read shows it, and a sweep that missed it is not complete.
+fn spoils_only_itself(error: &CloudError) -> bool {
+    match (error.class, error.cause) {
+        (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
+        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
+        (Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken, _) => true,
+    }
+}
+
+/// Whether an object is a target's and holds a copy; if not, why.
+fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), &'static str> {
+    if !object.fits(target) {
+        return Err("the key's origin, kind, policy or marks are not ours");
+    }
+    match object.state {
+        ObjectState::Usable | ObjectState::Disabled => {}
+        ObjectState::AwaitingMaterial | ObjectState::DeletionScheduled(_) | ObjectState::Other => return Err("the key is in another state"),
+    }
+    let Some(recorded) = &copy.material else { return Err("no import was ever confirmed") };
+    let Some(current) = object.current() else { return Err("the key has no current material") };
+    if current.id.as_ref() != Some(recorded) {
+        return Err("another material is current");
+    }
+    if current.version != Some(copy.coordinates.version) {
+        return Err("the material's description names another version");
+    }
+    if !current.present {
+        return Err("the material is gone");
+    }
+    Ok(())
+}
+
+fn algorithm(metadata: &KeyMetadata) -> Option<Algorithm> {
+    match (metadata.key_spec()?, metadata.key_usage()?) {
+        (KeySpec::SymmetricDefault, KeyUsageType::EncryptDecrypt) => Some(Algorithm::Aes256),
+        (KeySpec::Hmac256, KeyUsageType::GenerateVerifyMac) => Some(Algorithm::HmacSha256),
+        (KeySpec::Rsa2048, KeyUsageType::EncryptDecrypt | KeyUsageType::SignVerify) => Some(Algorithm::Rsa2048),
+        (KeySpec::Rsa3072, KeyUsageType::EncryptDecrypt | KeyUsageType::SignVerify) => Some(Algorithm::Rsa3072),
+        (KeySpec::Rsa4096, KeyUsageType::EncryptDecrypt | KeyUsageType::SignVerify) => Some(Algorithm::Rsa4096),
+        (KeySpec::EccNistP256, KeyUsageType::SignVerify) => Some(Algorithm::EcP256),
+        (KeySpec::EccNistP384, KeyUsageType::SignVerify) => Some(Algorithm::EcP384),
+        _ => None,
+    }
+}
+
+fn state(metadata: &KeyMetadata) -> ObjectState {
+    match metadata.key_state() {
+        Some(KeyState::PendingImport) => ObjectState::AwaitingMaterial,
+        Some(KeyState::Enabled) => ObjectState::Usable,
+        Some(KeyState::Disabled) => ObjectState::Disabled,
+        Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => {
+            ObjectState::DeletionScheduled(metadata.deletion_date().map(timestamp))
+        }
+        _ => ObjectState::Other,
+    }
+}
+
+/// To the microsecond, the future's end and the past's beginning included.
+fn timestamp(time: &DateTime) -> Timestamp {
+    Timestamp(time.secs().saturating_mul(1_000_000).saturating_add(i64::from(time.subsec_nanos() / 1_000)))
+}

@@ -1,0 +1,264 @@
+//! An emulated account in this process, the adapter at it, and AWS's own client beside the adapter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials as SdkCredentials;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::config::{BehaviorVersion, Region};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{AlgorithmSpec, ExpirationModelType, ImportType, OriginType, Tag, WrappingKeySpec};
+use axum::Router;
+use axum::body::Body;
+use http::Request as HttpRequest;
+use http_body_util::BodyExt as _;
+use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
+use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
+use keyplane_emulator_wire::aws::{AccessKey, Options, router};
+use keyplane_model::{Digest, InstallationId, ObjectId, Span, WrapScheme};
+use keyplane_port::{Cloud, WrappingKey};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+pub const REGION: &str = "us-east-1";
+pub const ACCOUNT: &str = "111122223333";
+pub const KEY_ID: &str = "AKIDEXAMPLE";
+pub const SECRET: &str = "a secret of the tests";
+
+/// An emulated account; it ends with this value.
+pub struct Emulated {
+    pub endpoint: String,
+    pub cloud: Arc<AwsKms>,
+    /// AWS's own client, for what other people do in the account.
+    pub client: Client,
+    dead: Arc<AwsKms>,
+    stranger: Arc<AwsKms>,
+    control: Router,
+    _server: JoinSet<()>,
+}
+
+/// A configuration for an endpoint; what is not said is as in most tests.
+pub fn config(endpoint: &str) -> AwsConfig {
+    AwsConfig {
+        name: "emulated".parse().unwrap(),
+        region: REGION.into(),
+        account: ACCOUNT.into(),
+        endpoint: Some(endpoint.into()),
+        ca: None,
+        credentials: Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new(SECRET.into()) },
+        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
+        key_policy: None,
+        call_timeout: Span::seconds(10),
+        consistency: Span::seconds(5),
+        equal_reads: 3,
+        deletion_days: 30,
+        quotas: BTreeMap::new(),
+    }
+}
+
+/// A fresh account without quotas.
+pub async fn begin() -> Emulated {
+    let control = router(Options {
+        config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), ..Default::default() },
+        credential: Some(AccessKey { id: KEY_ID.into(), secret: SECRET.into() }),
+        quotas: false,
+        seed: 1,
+        clock: keyplane_emulator_wire::system_clock(),
+    });
+    let mut server = JoinSet::new();
+    let endpoint = serve(&mut server, control.clone()).await;
+    let mut wrong = config(&endpoint);
+    wrong.credentials = Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new("another secret".into()) };
+    Emulated {
+        cloud: Arc::new(AwsKms::connect(config(&endpoint)).await.unwrap()),
+        stranger: Arc::new(AwsKms::connect(wrong).await.unwrap()),
+        dead: Arc::new(AwsKms::connect(config(&dead_address().await)).await.unwrap()),
+        client: client(&endpoint),
+        endpoint,
+        control,
+        _server: server,
+    }
+}
+
+/// Serves a router on a free port of this machine, as long as the set lives.
+pub async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    endpoint
+}
+
+/// An address that was free a moment ago.
+async fn dead_address() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap())
+}
+
+fn client(endpoint: &str) -> Client {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(SdkCredentials::new(KEY_ID, SECRET, None, None, "tests"))
+        .endpoint_url(endpoint)
+        .build();
+    Client::from_conf(config)
+}
+
+impl Emulated {
+    /// A request to the emulator's control interface.
+    pub async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let request = HttpRequest::builder().method(method).uri(format!("/_emulator/{path}")).body(body).unwrap();
+        let response = self.control.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// The next request of an operation has this effect.
+    pub async fn next(&self, operation: &str, effect: Value) {
+        self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
+    }
+
+    /// The requests so far, by operation.
+    pub async fn operations(&self) -> Vec<String> {
+        let requests = self.control("GET", "requests", None).await;
+        requests.as_array().unwrap().iter().map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[async_trait]
+impl Subject for Emulated {
+    fn cloud(&self) -> Arc<dyn Cloud> {
+        self.cloud.clone()
+    }
+
+    fn cloud_at_a_dead_address(&self) -> Arc<dyn Cloud> {
+        self.dead.clone()
+    }
+
+    fn cloud_with_wrong_credentials(&self) -> Arc<dyn Cloud> {
+        self.stranger.clone()
+    }
+
+    fn installation(&self) -> InstallationId {
+        config(&self.endpoint).installation
+    }
+
+    async fn fault(&self, request: Request, fault: Fault) {
+        let operation = match request {
+            Request::Create => "CreateKey",
+            Request::Claim | Request::Publish => "CreateAlias",
+            Request::Import => "ImportKeyMaterial",
+            Request::Disable => "DisableKey",
+            Request::Enable => "EnableKey",
+            Request::ScheduleDeletion => "ScheduleKeyDeletion",
+            Request::WrappingKey => "GetParametersForImport",
+            Request::Inspect => "DescribeKey",
+            Request::List => "ListKeys",
+            Request::ListedObject => "ListResourceTags",
+        };
+        let effect = match fault {
+            Fault::Throttled => json!({ "kind": "throttle" }),
+            Fault::Denied => json!({ "kind": "deny" }),
+            Fault::Fails => json!({ "kind": "server_error" }),
+            Fault::FailsAfterEffect => json!({ "kind": "server_error", "applied": true }),
+            Fault::LosesReply => json!({ "kind": "lost_reply" }),
+            Fault::Hangs => json!({ "kind": "hang" }),
+        };
+        self.next(operation, effect).await;
+    }
+
+    async fn advance(&self, span: Span) {
+        self.control("POST", "clock", Some(json!({ "advance_seconds": span.micros() / 1_000_000 }))).await;
+    }
+
+    async fn lag(&self, span: Span) {
+        self.control("POST", "consistency", Some(json!({ "seconds": span.micros() / 1_000_000 }))).await;
+    }
+
+    async fn mutations(&self) -> u64 {
+        self.control("GET", "state", None).await["mutations"].as_u64().unwrap()
+    }
+
+    async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool {
+        let dump = self.control("GET", "dump", None).await;
+        let key = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == object.0).unwrap();
+        let current = key["materials"].as_array().unwrap().iter().find(|material| material["role"] == "CURRENT");
+        current.is_some_and(|found| format!("sha256:{}", found["sha256"].as_str().unwrap()) == Digest::of(material).to_string())
+    }
+
+    async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>> {
+        let encrypted = self.client.encrypt().key_id(format!("alias/{name}")).plaintext(Blob::new(plaintext)).send().await.ok()?;
+        Some(encrypted.ciphertext_blob.unwrap().into_inner())
+    }
+
+    async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        let decrypted = self.client.decrypt().key_id(format!("alias/{name}")).ciphertext_blob(Blob::new(ciphertext)).send().await.ok()?;
+        Some(decrypted.plaintext.unwrap().into_inner())
+    }
+
+    async fn crowd(&self, count: usize) -> Vec<ObjectId> {
+        let mut objects = Vec::new();
+        for number in 0..count {
+            let origin = if number % 2 == 0 { OriginType::External } else { OriginType::AwsKms };
+            let tag = Tag::builder().tag_key("keyplane:placement").tag_value("not one of ours").build().unwrap();
+            let created = self.client.create_key().origin(origin).tags(tag).send().await.unwrap();
+            objects.push(ObjectId(created.key_metadata.unwrap().key_id));
+        }
+        objects
+    }
+
+    async fn name(&self, name: &str, object: &ObjectId) {
+        self.client.create_alias().alias_name(format!("alias/{name}")).target_key_id(&object.0).send().await.unwrap();
+    }
+
+    async fn tamper(&self, object: &ObjectId, tampering: Tampering) {
+        match tampering {
+            Tampering::Marks => {
+                self.client.untag_resource().key_id(&object.0).tag_keys("keyplane:attempt").send().await.unwrap();
+            }
+            Tampering::Policy => {
+                let policy = json!({
+                    "Version": "2012-10-17",
+                    "Statement": [{ "Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*" }],
+                });
+                self.client.put_key_policy().key_id(&object.0).policy(policy.to_string()).send().await.unwrap();
+            }
+            Tampering::OtherMaterial => {
+                let given = self
+                    .client
+                    .get_parameters_for_import()
+                    .key_id(&object.0)
+                    .wrapping_algorithm(AlgorithmSpec::RsaesOaepSha256)
+                    .wrapping_key_spec(WrappingKeySpec::Rsa4096)
+                    .send()
+                    .await
+                    .unwrap();
+                let wrapping_key = WrappingKey {
+                    spki: given.public_key.unwrap().into_inner(),
+                    scheme: WrapScheme::RsaOaepSha256,
+                    token: given.import_token.unwrap().into_inner(),
+                    valid_until: None,
+                };
+                self.client
+                    .import_key_material()
+                    .key_id(&object.0)
+                    .import_type(ImportType::NewKeyMaterial)
+                    .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire)
+                    .encrypted_key_material(Blob::new(wrap(&wrapping_key, &[5; 32])))
+                    .import_token(Blob::new(wrapping_key.token))
+                    .send()
+                    .await
+                    .unwrap();
+                self.client.rotate_key_on_demand().key_id(&object.0).send().await.unwrap();
+            }
+            Tampering::NoMaterial => {
+                self.client.delete_imported_key_material().key_id(&object.0).send().await.unwrap();
+            }
+        }
+    }
+}

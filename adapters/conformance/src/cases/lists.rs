@@ -1,0 +1,132 @@
+//! Finding what is ours among everything else, also when the cloud is slow to show it.
+
+use std::collections::BTreeSet;
+
+use keyplane_model::{Class, ObjectId, ObjectSeen, ObjectState, Span};
+use keyplane_port::{Cloud, Cursor};
+
+use crate::fixture::Fixture;
+use crate::{Fault, Request, Subject};
+
+/// More pages than any case here makes: a sweep that goes on longer goes in circles.
+const MAX_PAGES: usize = 1_000;
+
+/// Sweeps to the end: the objects in the order of their pages, and how many could not be read.
+async fn sweep(cloud: &dyn Cloud) -> (Vec<ObjectSeen>, u32) {
+    let (mut objects, mut broken, mut cursor) = (Vec::new(), 0, None);
+    for _ in 0..MAX_PAGES {
+        let page = cloud.sweep(cursor.as_ref()).await.expect("a page");
+        objects.extend(page.objects);
+        broken += page.broken;
+        cursor = page.next;
+        if cursor.is_none() {
+            return (objects, broken);
+        }
+    }
+    unreachable!("the sweep does not end")
+}
+
+fn names(objects: &[ObjectSeen]) -> BTreeSet<&ObjectId> {
+    objects.iter().map(|object| &object.object).collect()
+}
+
+/// Whatever else it may be.
+pub async fn a_foreign_object_is_never_ours<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "ours");
+    for foreign in subject.crowd(3).await {
+        let seen = fixture.cloud.inspect(&foreign).await.expect("a read").expect("the object");
+        assert_eq!(seen.marks, None);
+        assert!(!seen.fits(&fixture.target));
+    }
+    let (objects, broken) = sweep(&*fixture.cloud).await;
+    assert_eq!((objects, broken), (Vec::new(), 0));
+}
+
+/// 1,200 objects, five of them ours: each found once, none of the others.
+pub async fn a_handful_of_ours_is_found_among_thousands<S: Subject>(subject: &S) {
+    let mut ours = BTreeSet::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        subject.crowd(239).await;
+        ours.insert(Fixture::new(subject, name).created().await);
+    }
+    let (objects, broken) = sweep(&*subject.cloud()).await;
+    assert_eq!(objects.len(), ours.len(), "one was found twice, or not at all");
+    assert_eq!((names(&objects), broken), (ours.iter().collect(), 0));
+}
+
+/// A page is bounded; nothing falls between two of them.
+pub async fn more_of_ours_than_one_page_holds_are_all_found<S: Subject>(subject: &S) {
+    let mut ours = BTreeSet::new();
+    for number in 0..33 {
+        ours.insert(Fixture::new(subject, &format!("key-{number}")).created().await);
+    }
+    let first = subject.cloud().sweep(None).await.expect("a page");
+    assert!(first.objects.len() < 33 && first.next.is_some(), "the page is not bounded");
+    let (objects, broken) = sweep(&*subject.cloud()).await;
+    assert_eq!(objects.len(), ours.len(), "one was found twice, or not at all");
+    assert_eq!((names(&objects), broken), (ours.iter().collect(), 0));
+}
+
+/// The others are found, and the sweep says that it is not complete.
+pub async fn one_object_that_cannot_be_read_is_counted_and_spoils_nothing<S: Subject>(subject: &S) {
+    let mut ours = BTreeSet::new();
+    for name in ["a", "b", "c"] {
+        ours.insert(Fixture::new(subject, name).created().await);
+    }
+    subject.fault(Request::ListedObject, Fault::Denied).await;
+    let (objects, broken) = sweep(&*subject.cloud()).await;
+    assert_eq!((objects.len(), broken), (2, 1));
+    assert!(names(&objects).is_subset(&ours.iter().collect()));
+    let (objects, broken) = sweep(&*subject.cloud()).await;
+    assert_eq!((objects.len(), broken), (3, 0));
+}
+
+/// What concerns every object is not held against one of them.
+pub async fn a_failing_list_fails_as_a_whole<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "listed");
+    fixture.created().await;
+    for (fault, class) in [(Fault::Throttled, Class::Throttled), (Fault::Fails, Class::Transient)] {
+        for request in [Request::List, Request::ListedObject] {
+            subject.fault(request, fault).await;
+            let error = fixture.cloud.sweep(None).await.expect_err("a fault");
+            assert_eq!(error.class, class, "{request:?}: {error}");
+        }
+    }
+}
+
+/// A cursor is the adapter's own; anything else would make a sweep look complete that is not.
+pub async fn a_foreign_cursor_is_refused<S: Subject>(subject: &S) {
+    for cursor in ["", "nonsense", "{\"marker\":3}"] {
+        let error = subject.cloud().sweep(Some(&Cursor(cursor.to_owned()))).await.expect_err("a foreign cursor");
+        assert_eq!(error.class, Class::Invalid, "{cursor:?}");
+    }
+}
+
+/// A read in the window may be late, and says so or is right for some moment; after the window it is right for now.
+pub async fn a_lagging_read_shows_the_past_or_the_present_and_nothing_else<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "lagging");
+    subject.lag(Span::seconds(3_600)).await;
+    let object = fixture.published().await;
+    let mut seen_nothing = false;
+    for _ in 0..60 {
+        let seen = match fixture.cloud.look(&fixture.target).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                assert_eq!(error.class, Class::Transient, "{error}");
+                continue;
+            }
+        };
+        seen_nothing |= seen.claimed.is_none();
+        for found in seen.claimed.iter().chain(&seen.published) {
+            assert_eq!(found.object, object);
+            assert!(found.fits(&fixture.target), "{found:?}");
+            let whole = found.state == ObjectState::Usable && found.current().is_some_and(|material| material.present);
+            assert!(whole || found.state == ObjectState::AwaitingMaterial, "{found:?}");
+        }
+    }
+    assert!(seen_nothing, "no read was late: the subject does not lag");
+    subject.advance(Span::seconds(3_601)).await;
+    let seen = fixture.look().await;
+    assert_eq!(seen.claimed, seen.published);
+    assert!(seen.claimed.is_some_and(|found| found.state == ObjectState::Usable && found.current().is_some()));
+}

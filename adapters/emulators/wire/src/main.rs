@@ -1,0 +1,126 @@
+//! `keyplane-emulator`: a cloud on this machine, for development and tests.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+use keyplane_emulator_core::aws::Config;
+use keyplane_emulator_wire::{
+    aws::{self, AccessKey, Options},
+    system_clock,
+};
+use tokio::{net::TcpListener, sync::oneshot};
+
+/// A cloud's key service on this machine, speaking its real protocol. For development and tests only.
+#[derive(Parser)]
+#[command(name = "keyplane-emulator", version)]
+struct Cli {
+    #[command(subcommand)]
+    cloud: Cloud,
+}
+
+#[derive(Subcommand)]
+enum Cloud {
+    /// AWS KMS, one account in one region, over plain HTTP
+    Aws(AwsArgs),
+}
+
+#[derive(Args)]
+struct AwsArgs {
+    /// Address to listen on; port 0 takes a free one, and the first line on standard output tells which
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Region of the account
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Account id, twelve digits
+    #[arg(long, default_value = "111122223333", value_parser = account)]
+    account: String,
+    /// Access key id that requests must be signed with; without it, any signature is accepted
+    #[arg(long, requires = "secret_key")]
+    access_key: Option<String>,
+    /// Secret of the access key
+    #[arg(long, requires = "access_key", env = "KEYPLANE_EMULATOR_SECRET_KEY", hide_env_values = true)]
+    secret_key: Option<String>,
+    /// Grant requests without limit
+    #[arg(long)]
+    no_quotas: bool,
+    /// Seconds for which a read may lag behind a change
+    #[arg(long, default_value_t = 0)]
+    consistency: u32,
+    /// Seed for identifiers and everything else that is random, RSA pairs aside
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Show key material in the dump
+    #[arg(long)]
+    reveal_material: bool,
+    /// End when standard input ends, and so with the process that holds it
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter("warn").init();
+    let Cli { cloud: Cloud::Aws(args) } = Cli::parse();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the emulator cannot serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: AwsArgs) -> io::Result<()> {
+    let router = aws::router(Options {
+        config: Config {
+            region: args.region,
+            account: args.account,
+            consistency: Duration::from_secs(args.consistency.into()),
+            reveal_material: args.reveal_material,
+            ..Config::default()
+        },
+        credential: args.access_key.zip(args.secret_key).map(|(id, secret)| AccessKey { id, secret }),
+        quotas: !args.no_quotas,
+        seed: args.seed,
+        clock: system_clock(),
+    });
+    let listener = TcpListener::bind(args.listen).await?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, r#"{{"listening":"{}"}}"#, listener.local_addr()?)?;
+    stdout.flush()?;
+    drop(stdout);
+
+    let serving = axum::serve(listener, router);
+    if !args.exit_with_stdin {
+        return serving.await;
+    }
+    tokio::select! {
+        biased;
+        () = stdin_ends() => Ok(()),
+        served = serving => served,
+    }
+}
+
+/// Waits for the end of standard input, on a thread of its own: a read there cannot be called off.
+async fn stdin_ends() {
+    let (ended, end) = oneshot::channel();
+    std::thread::spawn(move || {
+        // Nothing is expected there: the end, or a failure, is all that counts.
+        let mut ignored = [0; 64];
+        while io::stdin().read(&mut ignored).is_ok_and(|read| read > 0) {}
+        ended.send(())
+    });
+    // A sender that is gone means that the thread has ended: the same.
+    let _ = end.await;
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { Ok(text.to_owned()) } else { Err("an account id has twelve digits".into()) }
+}

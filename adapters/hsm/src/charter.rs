@@ -1,0 +1,75 @@
+//! The record in the token of the charter that was adopted last: what keeps a server, or whoever has its database, from
+//! going back to an older charter with fewer approvers.
+
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use keyplane_model::{Charter, Digest, EpochId, SealedCharter};
+use serde::{Deserialize, Serialize};
+
+use crate::root::Root;
+use crate::token::Token;
+use crate::{HsmError, seal};
+
+const LABEL: &[u8] = b"keyplane/charter";
+
+/// Which charter was adopted last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Adopted {
+    pub(crate) serial: u32,
+    pub(crate) digest: Digest,
+}
+
+impl Adopted {
+    /// The newest record. A crash while adopting may leave the one before it behind: the higher serial counts.
+    pub(crate) fn read(token: &Token) -> Result<Option<Self>, HsmError> {
+        Ok(records(token)?.into_iter().map(|(_, record)| record).max_by_key(|record| record.serial))
+    }
+
+    /// Writes a record, then removes those before it: there is no moment without one.
+    pub(crate) fn write(self, token: &Token) -> Result<(), HsmError> {
+        let before = records(token)?;
+        if !before.iter().any(|(_, record)| *record == self) {
+            let template = [
+                Attribute::Class(ObjectClass::DATA),
+                Attribute::Token(true),
+                Attribute::Private(true),
+                Attribute::Modifiable(false),
+                Attribute::Label(LABEL.to_vec()),
+                Attribute::Application(b"keyplane".to_vec()),
+                Attribute::Value(serde_json::to_vec(&self)?),
+            ];
+            token.session().create_object(&template).map_err(HsmError::token("recording the charter"))?;
+        }
+        for (handle, record) in before {
+            if record.serial < self.serial {
+                token.session().destroy_object(handle).map_err(HsmError::token("removing the record of the charter before"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn records(token: &Token) -> Result<Vec<(ObjectHandle, Adopted)>, HsmError> {
+    let search = [Attribute::Class(ObjectClass::DATA), Attribute::Label(LABEL.to_vec())];
+    let found = token.session().find_objects(&search).map_err(HsmError::token("looking for the adopted charter"))?;
+    let read = |handle| match &token.attributes(handle, &[AttributeType::Value])?[..] {
+        [Attribute::Value(value)] => {
+            serde_json::from_slice(value).map(|record| (handle, record)).map_err(|_| HsmError::CharterRecord)
+        }
+        _ => Err(HsmError::CharterRecord),
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// Seals a charter.
+pub(crate) fn seal(token: &Token, root: &Root, charter: &Charter, serial: u32, epoch: EpochId) -> Result<SealedCharter, HsmError> {
+    let mac = seal::seal(token, root, &seal::charter_message(charter, serial, epoch)?)?;
+    Ok(SealedCharter { charter: charter.clone(), serial, epoch, mac })
+}
+
+/// Checks that this HSM sealed a charter.
+pub(crate) fn check(token: &Token, sealed: &SealedCharter) -> Result<(), HsmError> {
+    let root = Root::open(token, sealed.epoch)?;
+    let message = seal::charter_message(&sealed.charter, sealed.serial, sealed.epoch)?;
+    seal::check(token, &root, &message, &sealed.mac, "the charter")
+}

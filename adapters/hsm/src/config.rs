@@ -1,0 +1,64 @@
+//! Which token, and how to get in.
+
+use std::path::PathBuf;
+
+use cryptoki::types::AuthPin;
+use zeroize::Zeroize as _;
+
+use crate::HsmError;
+
+/// Which token holds the root of trust, and how to get in.
+#[derive(Clone)]
+pub struct HsmConfig {
+    /// The vendor's PKCS#11 module: a shared library.
+    pub module: PathBuf,
+    /// The token's label; slots are not named by number, since numbers move.
+    pub token_label: String,
+    /// The reserved string of `C_Initialize`, which software tokens take their file from (kryoptic: `PATH.sql`); `None` for most.
+    pub init: Option<String>,
+    /// The user PIN; `None`: the token asks for it by itself (protected authentication path).
+    pub pin: Option<Pin>,
+}
+
+/// A PIN. Boxed, wiped when dropped, never printed.
+#[derive(Clone)]
+pub struct Pin(AuthPin);
+
+impl Pin {
+    /// The longest PIN that is taken, in bytes: `ulMaxPinLen` is 255 or less on every token that we know.
+    pub const MAX: usize = 255;
+
+    /// A PIN as it was read from a file or an environment variable; one line end after it does not count.
+    ///
+    /// # Errors
+    /// [`HsmError::PinLength`] when nothing is left, or too much.
+    pub fn new(mut text: String) -> Result<Self, HsmError> {
+        let pin = text.strip_suffix('\n').unwrap_or(&text);
+        let pin = pin.strip_suffix('\r').unwrap_or(pin);
+        let result = if pin.is_empty() || pin.len() > Self::MAX {
+            Err(HsmError::PinLength { max: Self::MAX })
+        } else {
+            Ok(Self(AuthPin::from(Box::<str>::from(pin))))
+        };
+        text.zeroize();
+        result
+    }
+
+    pub(crate) fn expose_pin(&self) -> &AuthPin {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_after_a_pin_does_not_count_and_an_empty_one_is_refused() {
+        for text in ["", "\n", "\r\n", &"1".repeat(256)] {
+            assert!(matches!(Pin::new(text.to_owned()), Err(HsmError::PinLength { .. })), "{text:?} was taken");
+        }
+        assert!(Pin::new("1234\n".to_owned()).is_ok());
+        assert!(Pin::new("1".repeat(255)).is_ok());
+    }
+}

@@ -1,0 +1,211 @@
+//! The root epoch: its objects in the token, made once, found again by label, checked each time.
+
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use keyplane_model::EpochId;
+
+use crate::derive::{self, Label};
+use crate::error::Unsupported;
+use crate::pkcs11;
+use crate::template::{self, Fences, Life, Use};
+use crate::token::{Ephemeral, Token};
+use crate::{HsmError, template::named};
+
+/// The first root epoch of a token.
+pub(crate) const FIRST: EpochId = EpochId(1);
+
+/// The curve of the audit key: NIST P-256, as DER of its object identifier (RFC 5480).
+const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// The objects of a root epoch.
+pub(crate) struct Root {
+    /// Derives copies and the MAC key, and does nothing else; `None` on a token that cannot derive.
+    pub(crate) derivation: Option<ObjectHandle>,
+    /// Wraps and unwraps copies, and does nothing else.
+    pub(crate) wrapping: ObjectHandle,
+    /// Signs checkpoints.
+    pub(crate) audit: ObjectHandle,
+    /// Its public half.
+    pub(crate) audit_public: ObjectHandle,
+    /// Seals blobs and charters on a token that cannot derive.
+    mac: Option<ObjectHandle>,
+}
+
+/// What is there of a root epoch.
+#[derive(Default)]
+struct Parts {
+    derivation: Option<ObjectHandle>,
+    mac: Option<ObjectHandle>,
+    wrapping: Option<ObjectHandle>,
+    audit: Option<ObjectHandle>,
+    audit_public: Option<ObjectHandle>,
+}
+
+impl Root {
+    /// The newest complete epoch. Epochs are numbered without gaps.
+    pub(crate) fn newest(token: &Token) -> Result<Option<EpochId>, HsmError> {
+        let mut newest = None;
+        let mut epoch = FIRST;
+        while Parts::find(token, epoch)?.complete().is_some() {
+            newest = Some(epoch);
+            epoch = epoch.next();
+        }
+        Ok(newest)
+    }
+
+    /// An epoch that has to be there.
+    pub(crate) fn open(token: &Token, epoch: EpochId) -> Result<Self, HsmError> {
+        Parts::find(token, epoch)?.complete().ok_or(HsmError::EpochMissing(epoch))
+    }
+
+    /// Makes what is missing of an epoch, and nothing twice. Returns the labels of what was made.
+    pub(crate) fn enrol(token: &Token, epoch: EpochId, derives: bool) -> Result<Vec<String>, HsmError> {
+        let parts = Parts::find(token, epoch)?;
+        let fences = Fences::probe(token)?;
+        let mut made = Vec::new();
+        // What seals decides which kind of epoch it is: a token that learns to derive later does so in its next epoch.
+        if parts.derivation.is_none() && parts.mac.is_none() {
+            if derives {
+                let allowed = [MechanismType::SP800_108_COUNTER_KDF];
+                made.push(make_secret(token, fences, &label(epoch, "derive"), DERIVATION, &allowed)?);
+            } else {
+                made.push(make_secret(token, fences, &label(epoch, "mac"), MAC, &[MechanismType::AES_CMAC])?);
+            }
+        }
+        if parts.wrapping.is_none() {
+            let allowed = [pkcs11::kwp_type(), MechanismType::AES_KEY_WRAP_PAD];
+            made.push(make_secret(token, fences, &label(epoch, "wrap"), WRAPPING, &allowed)?);
+        }
+        if parts.audit.is_none() {
+            made.push(make_audit(token, fences, &label(epoch, "audit"))?);
+        }
+        Ok(made)
+    }
+
+    /// The key that seals: derived for the moment, or a token object where the token cannot derive.
+    pub(crate) fn mac_key<'token>(&self, token: &'token Token) -> Result<MacKey<'token>, HsmError> {
+        match (self.derivation, self.mac) {
+            (_, Some(object)) => Ok(MacKey::Object(object)),
+            (Some(root), None) => {
+                let template = template::secret_of_256_bits(Life::Held, MAC);
+                derive::derive(token, root, Label::Mac, &[], &template)
+                    .map(MacKey::Derived)
+                    .map_err(HsmError::token("deriving the MAC key"))
+            }
+            (None, None) => Err(Unsupported::Derivation.into()),
+        }
+    }
+}
+
+/// The key that seals.
+pub(crate) enum MacKey<'token> {
+    /// Derived, until it goes.
+    Derived(Ephemeral<'token>),
+    /// A token object.
+    Object(ObjectHandle),
+}
+
+impl MacKey<'_> {
+    pub(crate) fn handle(&self) -> ObjectHandle {
+        match self {
+            Self::Derived(key) => key.handle(),
+            Self::Object(handle) => *handle,
+        }
+    }
+}
+
+const DERIVATION: &[Use] = &[Use::Derive];
+const WRAPPING: &[Use] = &[Use::Wrap, Use::Unwrap];
+const MAC: &[Use] = &[Use::Sign, Use::Verify];
+
+fn label(epoch: EpochId, part: &str) -> String {
+    format!("keyplane/root/{epoch}/{part}")
+}
+
+impl Parts {
+    /// Finds the objects of an epoch and holds each to the template that it was made from.
+    fn find(token: &Token, epoch: EpochId) -> Result<Self, HsmError> {
+        let secret = |part, uses| find(token, &label(epoch, part), &born_here(template::secret_of_256_bits(Life::Root, uses)));
+        let audit = label(epoch, "audit");
+        let parts = Self {
+            derivation: secret("derive", DERIVATION)?,
+            mac: secret("mac", MAC)?,
+            wrapping: secret("wrap", WRAPPING)?,
+            audit: find(token, &audit, &born_here(template::audit_private()))?,
+            audit_public: find(token, &audit, &template::audit_public())?,
+        };
+        // One call makes both halves; without the public one nobody could ever check what the other signed.
+        if parts.audit.is_some() != parts.audit_public.is_some() {
+            return Err(HsmError::Halved { label: audit });
+        }
+        Ok(parts)
+    }
+
+    fn complete(self) -> Option<Root> {
+        if self.derivation.is_none() && self.mac.is_none() {
+            return None;
+        }
+        Some(Root {
+            derivation: self.derivation,
+            mac: self.mac,
+            wrapping: self.wrapping?,
+            audit: self.audit?,
+            audit_public: self.audit_public?,
+        })
+    }
+}
+
+/// What a token adds to keys that were made inside it and never could leave: an imported look-alike has none of it.
+fn born_here(mut template: Vec<Attribute>) -> Vec<Attribute> {
+    template.extend([Attribute::Local(true), Attribute::AlwaysSensitive(true), Attribute::NeverExtractable(true)]);
+    template
+}
+
+/// The one object with this label and class, if there is one; an error when it is not as we make it.
+fn find(token: &Token, label: &str, expected: &[Attribute]) -> Result<Option<ObjectHandle>, HsmError> {
+    let class = expected.iter().find(|attribute| matches!(attribute, Attribute::Class(_)));
+    let search: Vec<Attribute> = class.cloned().into_iter().chain([Attribute::Label(label.as_bytes().to_vec())]).collect();
+    let Some(handle) = token.find_one(label, &search)? else { return Ok(None) };
+    let types: Vec<AttributeType> = expected.iter().map(Attribute::attribute_type).collect();
+    let seen = token.attributes(handle, &types)?;
+    match expected.iter().find(|attribute| !seen.contains(attribute)) {
+        None => Ok(Some(handle)),
+        Some(differs) => Err(HsmError::Foreign { label: label.to_owned(), attribute: differs.attribute_type().to_string() }),
+    }
+}
+
+fn make_secret(token: &Token, fences: Fences, label: &str, uses: &[Use], allowed: &[MechanismType]) -> Result<String, HsmError> {
+    let template = fences.fence(template::secret_of_256_bits(Life::Root, uses), uses, allowed);
+    token
+        .session()
+        .generate_key(&Mechanism::AesKeyGen, &named(template, label))
+        .map_err(HsmError::token("making a root key"))?;
+    Ok(label.to_owned())
+}
+
+fn make_audit(token: &Token, fences: Fences, label: &str) -> Result<String, HsmError> {
+    let mut public = template::audit_public();
+    public.push(Attribute::EcParams(P256.to_vec()));
+    // Its class and kind are the mechanism's to say, and some tokens refuse to be told.
+    let given = |attribute: &Attribute| !matches!(attribute, Attribute::Class(_) | Attribute::KeyType(_));
+    let public: Vec<Attribute> = public.into_iter().filter(given).collect();
+    let private: Vec<Attribute> = template::audit_private().into_iter().filter(given).collect();
+    let private = fences.fence(private, &[Use::Sign], &[MechanismType::ECDSA]);
+    token
+        .session()
+        .generate_key_pair(&Mechanism::EccKeyPairGen, &named(public, label), &named(private, label))
+        .map_err(HsmError::token("making the audit key"))?;
+    Ok(label.to_owned())
+}
+
+/// The public audit key as an uncompressed point (SEC 1), whether or not the token wraps it into an OCTET STRING.
+pub(crate) fn audit_point(token: &Token, root: &Root) -> Result<[u8; 65], HsmError> {
+    let seen = token.attributes(root.audit_public, &[AttributeType::EcPoint])?;
+    let [Attribute::EcPoint(point)] = &seen[..] else {
+        return Err(HsmError::Foreign { label: "audit".to_owned(), attribute: AttributeType::EcPoint.to_string() });
+    };
+    // DER of an OCTET STRING of 65 bytes: 04 41.
+    let bare = point.strip_prefix(&[0x04, 65]).filter(|rest| rest.len() == 65).unwrap_or(point);
+    bare.try_into().map_err(|_| HsmError::Foreign { label: "audit".to_owned(), attribute: AttributeType::EcPoint.to_string() })
+}
+

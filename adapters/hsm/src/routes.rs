@@ -1,0 +1,133 @@
+//! Wrapping routes: which way of the token serves which scheme of the clouds.
+//!
+//! Owns the ways and how each is gone. A route is believed only after its self-test (`proof`).
+
+use std::collections::BTreeMap;
+
+use cryptoki::error::Error as Pkcs11Error;
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use keyplane_model::WrapScheme;
+
+use crate::HsmError;
+use crate::error::{NoRoute, Unsupported};
+use crate::pkcs11;
+use crate::spki::RsaPublicKey;
+use crate::template::{self, Life, Use};
+use crate::token::{Ephemeral, Token};
+
+/// The schemes that are looked for, in the order of the reports.
+pub(crate) const SCHEMES: [WrapScheme; 4] =
+    [WrapScheme::RsaOaepSha256, WrapScheme::RsaOaepSha1, WrapScheme::RsaAesKeyWrapSha256, WrapScheme::RsaAesKeyWrapSha1];
+
+/// Which mechanism of the token is AES-KWP (RFC 5649).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kwp {
+    /// `CKM_AES_KEY_WRAP_KWP`, 0x210B.
+    Kwp,
+    /// `CKM_AES_KEY_WRAP_PAD`, 0x210A: means RFC 5649 on some tokens, something else on others.
+    Pad,
+}
+
+impl Kwp {
+    pub(crate) fn mechanism(self) -> Mechanism<'static> {
+        match self {
+            Self::Kwp => pkcs11::kwp(),
+            Self::Pad => Mechanism::AesKeyWrapPad,
+        }
+    }
+}
+
+/// A way to serve a scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// RSA-OAEP straight over the copy.
+    Direct,
+    /// The token's `CKM_RSA_AES_KEY_WRAP`.
+    Own,
+    /// An ephemeral AES-256 key between the two.
+    Composed(Kwp),
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Own => "the token's own CKM_RSA_AES_KEY_WRAP",
+            Self::Composed(_) => "composed",
+        })
+    }
+}
+
+/// What a token was proven to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
+    /// How it wraps under AES, for blobs.
+    pub(crate) kwp: Option<Kwp>,
+    /// Whether it derives.
+    pub(crate) derives: bool,
+    /// How it serves each scheme.
+    pub(crate) ways: BTreeMap<WrapScheme, Result<Way, NoRoute>>,
+}
+
+impl Routes {
+    /// How to wrap under AES.
+    pub(crate) fn kwp(&self) -> Result<Kwp, Unsupported> {
+        self.kwp.ok_or(Unsupported::KeyWrap)
+    }
+
+    /// How to serve a scheme.
+    pub(crate) fn way(&self, scheme: WrapScheme) -> Result<Way, Unsupported> {
+        match self.ways.get(&scheme) {
+            Some(Ok(way)) => Ok(*way),
+            Some(Err(why)) => Err(Unsupported::Scheme { scheme, why: *why }),
+            None => Err(Unsupported::Scheme { scheme, why: NoRoute::Oaep }),
+        }
+    }
+}
+
+/// A cloud's public key as a session object that wraps and does nothing else.
+pub(crate) fn import<'token>(token: &'token Token, key: &RsaPublicKey) -> Result<Ephemeral<'token>, HsmError> {
+    let template = [
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(KeyType::RSA),
+        Attribute::Token(false),
+        Attribute::Private(false),
+        Attribute::Wrap(true),
+        Attribute::Encrypt(false),
+        Attribute::Verify(false),
+        Attribute::Modulus(key.modulus.clone()),
+        Attribute::PublicExponent(key.exponent.clone()),
+    ];
+    let handle = token.session().create_object(&template).map_err(HsmError::token("importing a public key"))?;
+    Ok(token.ephemeral(handle))
+}
+
+/// Wraps a key for a cloud's public key.
+pub(crate) fn wrap(token: &Token, scheme: WrapScheme, way: Way, public: ObjectHandle, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
+    let oaep = oaep(scheme);
+    match way {
+        Way::Direct => token.wrap(&Mechanism::RsaPkcsOaep(oaep), public, key),
+        Way::Own => {
+            let parameter = pkcs11::rsa_aes_parameter(&oaep);
+            token.wrap(&pkcs11::rsa_aes_key_wrap(&parameter), public, key)
+        }
+        Way::Composed(kwp) => {
+            // INVARIANT: made for this one wrap, leaves only under the destination's key, and is gone when this returns.
+            let ephemeral = token.generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Passing, &[Use::Wrap]))?;
+            let inner = token.wrap(&kwp.mechanism(), ephemeral.handle(), key)?;
+            let mut wrapped = token.wrap(&Mechanism::RsaPkcsOaep(oaep), public, ephemeral.handle())?;
+            wrapped.extend(inner);
+            Ok(wrapped)
+        }
+    }
+}
+
+fn oaep(scheme: WrapScheme) -> PkcsOaepParams<'static> {
+    let (hash, mgf) = match scheme {
+        WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
+    };
+    PkcsOaepParams::new(hash, mgf, PkcsOaepSource::empty())
+}

@@ -1,0 +1,62 @@
+//! The custodian's seal: an AES-CMAC that only its HSM can make, over what it gives out to be kept elsewhere.
+//!
+//! Owns what exactly is sealed. Each kind begins with its own word, so that no seal of one thing is a seal of another.
+
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use keyplane_model::{Charter, CopyCoordinates, EpochId, Source};
+use serde::Serialize;
+
+use crate::HsmError;
+use crate::derive::{copy_context, put};
+use crate::root::Root;
+use crate::token::Token;
+
+/// AES-CMAC, in bytes (SP 800-38B).
+const MAC_BYTES: usize = 16;
+
+/// What the seal of a generated copy's blob covers: everything that it is bound to, and the blob.
+pub(crate) fn blob_message(coordinates: &CopyCoordinates, wrapped: &[u8]) -> Result<Vec<u8>, HsmError> {
+    let mut message = b"keyplane/v1/blob\0".to_vec();
+    message.extend(copy_context(coordinates)?);
+    let source: &[u8] = match coordinates.source {
+        Source::Derived => b"derived",
+        Source::Generated => b"generated",
+    };
+    put(&mut message, source)?;
+    put(&mut message, &coordinates.epoch.0.to_be_bytes())?;
+    put(&mut message, wrapped)?;
+    Ok(message)
+}
+
+/// What the seal of a charter covers: charter, serial and epoch, as canonical JSON.
+pub(crate) fn charter_message(charter: &Charter, serial: u32, epoch: EpochId) -> Result<Vec<u8>, HsmError> {
+    #[derive(Serialize)]
+    struct Sealed<'a> {
+        charter: &'a Charter,
+        serial: u32,
+        epoch: EpochId,
+    }
+    let mut message = b"keyplane/v1/charter\0".to_vec();
+    message.extend(keyplane_model::canonical_bytes(&Sealed { charter, serial, epoch })?);
+    Ok(message)
+}
+
+/// Seals a message.
+pub(crate) fn seal(token: &Token, root: &Root, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+    let key = root.mac_key(token)?;
+    token.session().sign(&Mechanism::AesCMac, key.handle(), message).map_err(HsmError::token("sealing"))
+}
+
+/// Checks a seal. The comparison is the token's.
+pub(crate) fn check(token: &Token, root: &Root, message: &[u8], mac: &[u8], what: &'static str) -> Result<(), HsmError> {
+    if mac.len() != MAC_BYTES {
+        return Err(HsmError::Unsealed(what));
+    }
+    let key = root.mac_key(token)?;
+    match token.session().verify(&Mechanism::AesCMac, key.handle(), message, mac) {
+        Ok(()) => Ok(()),
+        Err(Pkcs11Error::Pkcs11(RvError::SignatureInvalid | RvError::SignatureLenRange, _)) => Err(HsmError::Unsealed(what)),
+        Err(error) => Err(HsmError::token("checking a seal")(error)),
+    }
+}

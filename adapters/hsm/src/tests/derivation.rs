@@ -1,0 +1,68 @@
+//! Derivation, held to known answers: a copy must come out the same for as long as its root lives.
+
+use aws_lc_rs::cmac;
+use cryptoki::object::Attribute;
+use keyplane_model::{CopyCoordinates, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
+use uuid::Uuid;
+
+use super::fixture::*;
+use crate::derive::{Label, copy_context, derive};
+use crate::template::{self, Life, Use};
+
+/// SP 800-108r1, section 4.1, in software: K(i) = CMAC(K, [i] || Label || 0x00 || Context || [L]).
+fn in_software(root: &[u8; 32], label: &[u8], context: &[u8]) -> Vec<u8> {
+    let key = cmac::Key::new(cmac::AES_256, root).unwrap();
+    let block = |i: u32| {
+        let input = [&i.to_be_bytes()[..], label, &[0], context, &256_u32.to_be_bytes()].concat();
+        cmac::sign(&key, &input).unwrap().as_ref().to_vec()
+    };
+    [block(1), block(2)].concat()
+}
+
+#[test]
+fn the_token_derives_what_software_derives() {
+    let root = [0x42; 32];
+    let lab = Lab::new();
+    let token = lab.token();
+    let mut template = template::secret(Life::Held, &[Use::Derive]);
+    template.push(Attribute::Value(root.to_vec()));
+    let handle = token.ephemeral(token.session().create_object(&template).unwrap());
+    let context = copy_context(&coordinates(Source::Derived)).unwrap();
+    let template = template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]);
+    for (label, bytes) in [(Label::Copy, b"keyplane/v1/copy".as_slice()), (Label::Mac, b"keyplane/v1/mac")] {
+        let key = derive(&token, handle.handle(), label, &context, &template).unwrap();
+        let block = token.session().encrypt(&cryptoki::mechanism::Mechanism::AesEcb, key.handle(), &[5; 16]).unwrap();
+        assert_eq!(block, encrypt_block(&in_software(&root, bytes, &context), [5; 16]));
+    }
+}
+
+#[test]
+fn the_context_of_a_copy_never_changes() {
+    let context = copy_context(&coordinates(Source::Derived)).unwrap();
+    assert_eq!(
+        hex::encode(context),
+        "00000010111111111111811181111111111111110000001022222222222282228222222222222222\
+         0000000400000001000000103333333333338333833333333333333300000007\
+         6165732d323536"
+            .replace(char::is_whitespace, "")
+    );
+}
+
+#[test]
+fn each_coordinate_gives_another_context_but_source_and_epoch() {
+    let base = || coordinates(Source::Derived);
+    let other = Uuid::from_u128(9);
+    let different = [
+        CopyCoordinates { installation: InstallationId(other), ..base() },
+        CopyCoordinates { key: KeyId(other), ..base() },
+        CopyCoordinates { version: Version(2), ..base() },
+        CopyCoordinates { placement: PlacementId(other), ..base() },
+        CopyCoordinates { algorithm: keyplane_model::Algorithm::HmacSha256, ..base() },
+    ];
+    let mut contexts: Vec<_> = different.iter().chain([&base()]).map(|copy| copy_context(copy).unwrap()).collect();
+    contexts.sort();
+    contexts.dedup();
+    assert_eq!(contexts.len(), different.len() + 1);
+    // Another epoch is another root key.
+    assert_eq!(copy_context(&CopyCoordinates { epoch: EpochId(2), ..base() }).unwrap(), copy_context(&base()).unwrap());
+}

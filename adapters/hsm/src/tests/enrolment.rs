@@ -1,0 +1,160 @@
+//! Enrolling: what is proven, made, found again, finished and refused.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use cryptoki::object::Attribute;
+use keyplane_model::{Actor, Source, WrapScheme};
+use keyplane_port::{Custodian as _, CustodianError, Expected};
+
+use super::fixture::*;
+use crate::root::Root;
+use crate::template::{self, Life, Use, named};
+
+#[tokio::test]
+async fn enrolling_proves_every_route_and_every_refusal_of_kryoptic() {
+    let lab = Lab::new();
+    let report = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    for check in &report.checks {
+        assert!(check.passed, "{}: {}", check.name, check.detail);
+    }
+    let count = |expected| report.checks.iter().filter(|check| check.expected == expected).count();
+    assert_eq!((count(Expected::Works), count(Expected::Refused)), (7, 17));
+    assert_eq!(report.status.epoch, Some(EPOCH));
+    assert!(report.status.derives);
+    assert!(report.status.development, "kryoptic is no HSM");
+    let ways: Vec<_> = report.status.routes.iter().map(|route| (route.scheme, route.way.as_deref())).collect();
+    assert_eq!(
+        ways,
+        [
+            (WrapScheme::RsaOaepSha256, Some("direct")),
+            (WrapScheme::RsaOaepSha1, Some("direct")),
+            (WrapScheme::RsaAesKeyWrapSha256, Some("composed")),
+            (WrapScheme::RsaAesKeyWrapSha1, Some("composed")),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_enrolled_says_so_and_testing_it_changes_nothing() {
+    let lab = Lab::new();
+    let custodian = lab.custodian();
+    let report = custodian.test().await.unwrap();
+    assert_eq!((report.status.epoch, report.status.charter, report.charter), (None, None, None));
+    assert_eq!(custodian.status().await.unwrap().epoch, None);
+    assert!(custodian.audit_public_key().await.is_err());
+    drop(custodian);
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn enrolling_twice_finds_what_is_there() {
+    let lab = Lab::new();
+    let custodian = lab.custodian();
+    let first = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let audit = custodian.audit_public_key().await.unwrap();
+    drop(custodian);
+    let custodian = lab.custodian();
+    let second = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap();
+    assert_eq!((first.status, first.charter), (second.status, second.charter));
+    assert_eq!(custodian.audit_public_key().await.unwrap(), audit);
+    drop(custodian);
+    // Two root keys, the audit key's halves, the charter's record.
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn an_epoch_that_a_crash_left_half_made_is_finished_and_nothing_is_doubled() {
+    let lab = Lab::new();
+    let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
+    let before = desk.mint().await.check_value;
+    drop(desk);
+    {
+        let token = lab.token();
+        let root = Root::open(&token, EPOCH).unwrap();
+        for handle in [root.wrapping, root.audit, root.audit_public] {
+            token.session().destroy_object(handle).unwrap();
+        }
+        assert_eq!(Root::newest(&token).unwrap(), None);
+    }
+    let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
+    assert_eq!(desk.mint().await.check_value, before, "the derivation key was made anew");
+    drop(desk);
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn an_imported_key_under_our_label_is_refused_by_name() {
+    let lab = Lab::new();
+    {
+        // As ours in everything that can be said; only the token knows that it was not made inside.
+        let mut template = named(template::secret(Life::Root, &[Use::Wrap, Use::Unwrap]), "keyplane/root/1/wrap");
+        template.push(Attribute::Value(vec![7; 32]));
+        lab.token().session().create_object(&template).unwrap();
+    }
+    let error = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap_err();
+    let CustodianError::Broken(text) = error else { panic!("{error}") };
+    assert!(text.contains("`keyplane/root/1/wrap`") && text.contains("`CKA_LOCAL`"), "{text}");
+}
+
+#[tokio::test]
+async fn a_key_of_ours_that_may_do_more_than_ours_is_refused() {
+    let lab = Lab::new();
+    {
+        let uses = [Use::Wrap, Use::Unwrap, Use::Decrypt];
+        let template = named(template::secret_of_256_bits(Life::Root, &uses), "keyplane/root/1/wrap");
+        lab.token().session().generate_key(&cryptoki::mechanism::Mechanism::AesKeyGen, &template).unwrap();
+    }
+    let error = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap_err();
+    assert!(matches!(&error, CustodianError::Broken(text) if text.contains("`CKA_DECRYPT`")), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_first_charter_leaves_the_adopted_one_alone() {
+    let lab = Lab::new();
+    let custodian = lab.custodian();
+    let first = custodian.enroll(INSTALLATION, &charter(1)).await.unwrap();
+    let second = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap();
+    assert_eq!(second.charter, None);
+    assert_eq!(second.status.charter, first.status.charter);
+    assert_eq!(first.status.charter, Some((1, charter(1).digest().unwrap())));
+}
+
+#[tokio::test]
+async fn a_charter_is_adopted_under_the_one_before_and_never_goes_back() {
+    let lab = Lab::new();
+    let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
+    let custodian = &desk.custodian;
+    let (first, strict, loose) = (&desk.warrant.charter, charter(2), charter(0));
+    let carol = Actor("carol@example.com".to_owned());
+    let second = custodian.adopt(first, &strict, &carol, &[]).await.unwrap();
+    assert_eq!(second.serial, 2);
+    // Its answer was lost: asking again gives the same.
+    assert_eq!(custodian.adopt(first, &strict, &carol, &[]).await.unwrap(), second);
+    // The old charter asked for nobody: it is of no use any more.
+    assert_eq!(custodian.adopt(first, &loose, &carol, &[]).await.unwrap_err(), CustodianError::CharterChanged);
+    let digest = loose.digest().unwrap();
+    let one = [approval("alice", 1, &digest)];
+    assert_eq!(
+        custodian.adopt(&second, &loose, &carol, &one).await.unwrap_err(),
+        CustodianError::ApprovalsMissing { have: 1, need: 2 }
+    );
+    let two = [approval("alice", 1, &digest), approval("bob", 2, &digest)];
+    assert_eq!(custodian.adopt(&second, &loose, &carol, &two).await.unwrap().serial, 3);
+    // Nor does a warrant under the first one count, though its content is that of the third.
+    let request = keyplane_port::MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
+    assert_eq!(custodian.mint(&desk.warrant, &request).await.unwrap_err(), CustodianError::CharterChanged);
+}
+
+#[test]
+fn nobody_else_can_read_a_development_token() {
+    let lab = Lab::new();
+    drop(lab.token());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(lab.folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{entry:?}");
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["so.pin", "token.sql", "user.pin"]);
+}

@@ -1,0 +1,203 @@
+//! A token of one's own for each test, and the papers that the custodian wants to see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
+use keyplane_model::{
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates, CopyRecord,
+    Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Reason, SealedCharter, Source, Standing,
+    Step, StepNo, Timestamp, Version, WrapScheme,
+};
+use keyplane_port::{Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
+use ssh_key::private::{Ed25519Keypair, KeypairData};
+use ssh_key::{HashAlg, LineEnding, PrivateKey};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::provision::{MODULE, module_beside, provision};
+use crate::software::SoftwareKey;
+use crate::token::Token;
+use crate::{HsmConfig, HsmCustodian, Pin};
+
+pub(super) const INSTALLATION: InstallationId = InstallationId(Uuid::from_u128(0x1111_1111_1111_8111_8111_1111_1111_1111));
+pub(super) const KEY: KeyId = KeyId(Uuid::from_u128(0x2222_2222_2222_8222_8222_2222_2222_2222));
+pub(super) const PLACEMENT: PlacementId = PlacementId(Uuid::from_u128(0x3333_3333_3333_8333_8333_3333_3333_3333));
+pub(super) const EPOCH: EpochId = EpochId(1);
+pub(super) const MINT: StepNo = StepNo(0);
+pub(super) const IMPORT: StepNo = StepNo(3);
+
+/// A kryoptic token in a folder that goes with it.
+pub(super) struct Lab {
+    pub(super) folder: TempDir,
+    pub(super) config: HsmConfig,
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let token = provision(&kryoptic(), folder.path(), "lab").unwrap();
+        let pin = Pin::new(std::fs::read_to_string(&token.pin_file).unwrap()).unwrap();
+        let config = HsmConfig { module: kryoptic(), token_label: token.label, init: Some(token.init), pin: Some(pin) };
+        Self { folder, config }
+    }
+
+    /// The token by itself, in this thread; not beside a custodian.
+    pub(super) fn token(&self) -> Token {
+        Token::open(&self.config).unwrap()
+    }
+
+    pub(super) fn custodian(&self) -> HsmCustodian {
+        HsmCustodian::start(self.config.clone()).unwrap()
+    }
+}
+
+/// The lab's module: named by the environment, or beside the test, or built now.
+pub(super) fn kryoptic() -> PathBuf {
+    if let Some(path) = std::env::var_os("KEYPLANE_TOKEN_MODULE") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    module_beside(&test).unwrap_or_else(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = std::process::Command::new(cargo).args(["build", "-p", "keyplane-token"]).status().unwrap();
+        assert!(built.success(), "`{MODULE}` cannot be built");
+        module_beside(&test).unwrap()
+    })
+}
+
+/// An approver's signing key, made from one byte.
+pub(super) fn signer(seed: u8) -> PrivateKey {
+    PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(&[seed; 32])), "").unwrap()
+}
+
+pub(super) fn approval(name: &str, seed: u8, digest: &Digest) -> Approval {
+    let message = keyplane_model::approval_message(digest);
+    let signature = signer(seed).sign(keyplane_model::APPROVAL_NAMESPACE, HashAlg::Sha512, &message).unwrap();
+    Approval { approver: name.parse().unwrap(), signature: signature.to_pem(LineEnding::LF).unwrap(), at: Timestamp(0) }
+}
+
+/// `alice` (key 1) and `bob` (key 2), both of `security`; so many of them approve imports and retirement under `payments`.
+pub(super) fn charter(need: u32) -> Charter {
+    let rule = ApprovalRule { need, from: BTreeSet::from(["security".parse().unwrap()]) };
+    let approver = |login: &str, seed| Approver {
+        groups: rule.from.clone(),
+        logins: BTreeSet::from([login.to_owned()]),
+        keys: BTreeSet::from([signer(seed).public_key().to_openssh().unwrap().trim().to_owned()]),
+    };
+    Charter {
+        installation: INSTALLATION,
+        approvers: BTreeMap::from([
+            ("alice".parse().unwrap(), approver("alice@example.com", 1)),
+            ("bob".parse().unwrap(), approver("bob@example.com", 2)),
+        ]),
+        profiles: BTreeMap::from([(
+            "payments".parse().unwrap(),
+            Approvals { import: rule.clone(), retire: rule.clone(), standing: Standing { rotation: None } },
+        )]),
+    }
+}
+
+pub(super) fn coordinates(source: Source) -> CopyCoordinates {
+    CopyCoordinates {
+        installation: INSTALLATION,
+        key: KEY,
+        version: Version(1),
+        placement: PLACEMENT,
+        algorithm: Algorithm::Aes256,
+        source,
+        epoch: EPOCH,
+    }
+}
+
+/// A change set that brings the copy to a cloud by this scheme.
+pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule) -> ChangeSet {
+    let step = |expects, act| Step { placement: PLACEMENT, expects, act };
+    ChangeSet {
+        format: ChangeSet::FORMAT,
+        installation: INSTALLATION,
+        key: "payments-db".parse().unwrap(),
+        key_id: KEY,
+        profile: "payments".parse().unwrap(),
+        action: Action::Import,
+        wanted: Some(Digest::of(b"wanted")),
+        approvals: rule,
+        proposer: Actor("carol@example.com".to_owned()),
+        generation: Generation(0),
+        placements: BTreeMap::from([(
+            PLACEMENT,
+            PlacementPlan {
+                destination: "prod".parse().unwrap(),
+                fingerprint: Digest::of(b"prod"),
+                cloud: CloudKind::Aws,
+                name: "payments-db".to_owned(),
+                algorithm: Algorithm::Aes256,
+                incarnation: 1,
+            },
+        )]),
+        steps: vec![
+            step(Expectation::NoCopy, Act::Mint { version: Version(1), source, epoch: EPOCH }),
+            step(Expectation::Unclaimed, Act::Create),
+            step(Expectation::Created, Act::Claim),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme }),
+            step(Expectation::Imported, Act::Publish),
+        ],
+        reasons: vec![Reason::NewKey],
+    }
+}
+
+/// An enrolled custodian whose charter asks for no approvals, and the warrant for one copy.
+pub(super) struct Desk {
+    pub(super) custodian: HsmCustodian,
+    pub(super) warrant: Warrant,
+    pub(super) coordinates: CopyCoordinates,
+    pub(super) scheme: WrapScheme,
+}
+
+impl Desk {
+    pub(super) async fn open(custodian: HsmCustodian, source: Source, scheme: WrapScheme) -> Self {
+        let sealed: SealedCharter = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap().charter.unwrap();
+        let rule = sealed.charter.strictest();
+        let warrant = Warrant { change_set: change_set(source, scheme, rule), approvals: vec![], charter: sealed };
+        Self { custodian, warrant, coordinates: coordinates(source), scheme }
+    }
+
+    pub(super) async fn mint(&self) -> Minted {
+        let request = MintRequest { step: MINT, coordinates: self.coordinates.clone() };
+        self.custodian.mint(&self.warrant, &request).await.unwrap()
+    }
+
+    /// Wraps for a cloud and unwraps there: the copy's bytes as they arrive.
+    pub(super) async fn deliver(&self, minted: &Minted, cloud: &SoftwareKey) -> Vec<u8> {
+        let wrapped = self.custodian.wrap(&self.warrant, &self.wrap_request(minted, cloud.spki())).await.unwrap();
+        assert_eq!(wrapped.wrapped_under, Digest::of(cloud.spki()));
+        cloud.unwrap(self.scheme, &wrapped.bytes).unwrap().to_vec()
+    }
+
+    pub(super) fn wrap_request(&self, minted: &Minted, spki: &[u8]) -> WrapRequest {
+        WrapRequest {
+            step: IMPORT,
+            copy: CopyRecord {
+                coordinates: self.coordinates.clone(),
+                check_value: minted.check_value,
+                blob: minted.blob.clone(),
+                material: None,
+                wrapped_under: None,
+                imported: None,
+            },
+            wrapping_key: WrappingKey { spki: spki.to_vec(), scheme: self.scheme, token: vec![], valid_until: None },
+        }
+    }
+}
+
+/// The check value by software that is not the token's.
+pub(super) fn check_value(key: &[u8]) -> CheckValue {
+    let block = encrypt_block(key, [0; 16]);
+    CheckValue([block[0], block[1], block[2]])
+}
+
+pub(super) fn encrypt_block(key: &[u8], mut block: [u8; 16]) -> [u8; 16] {
+    let key = UnboundCipherKey::new(&AES_256, key).unwrap();
+    EncryptingKey::ecb(key).unwrap().encrypt(&mut block).unwrap();
+    block
+}

@@ -1,0 +1,81 @@
+//! SoftHSM 2.6: RSA-OAEP with SHA-1 alone, and no derivation. A token of another make, which says no in other words.
+
+use std::path::PathBuf;
+
+use aws_lc_rs::rsa::KeySize;
+use keyplane_model::{Source, WrapScheme};
+use keyplane_port::{Custodian as _, CustodianError, MintRequest};
+
+use super::fixture::*;
+use crate::provision::initialise;
+use crate::software::SoftwareKey;
+use crate::{HsmConfig, HsmCustodian, Pin};
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// SoftHSM takes its configuration from the environment alone: the test starts itself again with one of its own. Gives the
+/// token to the test within, nothing to the one around it.
+fn softhsm(test: &str) -> Option<HsmConfig> {
+    let module = PathBuf::from(MODULE);
+    if !module.is_file() {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "`{MODULE}` is missing");
+        println!("skipped: `{MODULE}` is missing");
+        return None;
+    }
+    if std::env::var_os("KEYPLANE_INNER_TEST").is_none() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let tokens = folder.path().join("tokens");
+        std::fs::create_dir(&tokens).unwrap();
+        let conf = folder.path().join("softhsm2.conf");
+        std::fs::write(&conf, format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display())).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&format!("tests::softhsm::{test}"), "--exact", "--nocapture"])
+            .env("SOFTHSM2_CONF", &conf)
+            .env("KEYPLANE_INNER_TEST", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return None;
+    }
+    let pin = || Pin::new("1234567890".to_owned()).unwrap();
+    let config = HsmConfig { module, token_label: "soft".to_owned(), init: None, pin: Some(pin()) };
+    initialise(&config, &Pin::new("0987654321".to_owned()).unwrap(), &pin()).unwrap();
+    Some(config)
+}
+
+#[tokio::test]
+async fn what_softhsm_cannot_do_is_said_with_reasons() {
+    let Some(config) = softhsm("what_softhsm_cannot_do_is_said_with_reasons") else { return };
+    let report = HsmCustodian::start(config).unwrap().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    for check in &report.checks {
+        println!("{} {:?} {}: {}", if check.passed { "ok  " } else { "FAIL" }, check.expected, check.name, check.detail);
+    }
+    assert!(report.status.development);
+    assert!(!report.status.derives);
+    let ways: Vec<_> = report.status.routes.iter().map(|route| (route.scheme, route.way.as_deref(), route.reason.is_some())).collect();
+    assert_eq!(
+        ways,
+        [
+            (WrapScheme::RsaOaepSha256, None, true),
+            (WrapScheme::RsaOaepSha1, Some("direct"), false),
+            (WrapScheme::RsaAesKeyWrapSha256, None, true),
+            (WrapScheme::RsaAesKeyWrapSha1, Some("composed"), false),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused() {
+    let Some(config) = softhsm("a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused") else { return };
+    let cloud = SoftwareKey::make(KeySize::Rsa3072).unwrap();
+    for scheme in [WrapScheme::RsaOaepSha1, WrapScheme::RsaAesKeyWrapSha1] {
+        let desk = Desk::open(HsmCustodian::start(config.clone()).unwrap(), Source::Generated, scheme).await;
+        let minted = desk.mint().await;
+        let bytes = desk.deliver(&minted, &cloud).await;
+        assert_eq!(minted.check_value, Some(check_value(&bytes)));
+    }
+    let desk = Desk::open(HsmCustodian::start(config).unwrap(), Source::Derived, WrapScheme::RsaOaepSha1).await;
+    let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
+    let error = desk.custodian.mint(&desk.warrant, &request).await.unwrap_err();
+    assert!(matches!(error, CustodianError::Unsupported(_)), "{error}");
+}

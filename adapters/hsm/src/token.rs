@@ -1,0 +1,224 @@
+//! A token, and one session with it in which the user is logged in.
+//!
+//! Owns loading, finding, logging in, and the thin calls that the rooms above share. Must not know what keys are for.
+
+use std::ffi::CString;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::Slot;
+
+use crate::pkcs11::{self, RawModule};
+use crate::{HsmConfig, HsmError, Unsupported};
+
+/// What a token says about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) label: String,
+    pub(crate) manufacturer: String,
+    pub(crate) model: String,
+    pub(crate) serial: String,
+    /// Whether the slot says that it is a device (`CKF_HW_SLOT`).
+    pub(crate) hardware: bool,
+}
+
+/// A module that is loaded and initialised; finalised when dropped.
+///
+/// INVARIANT: a process holds one of these for a module: `C_Initialize` and `C_Finalize` are the process's.
+pub(crate) struct Module {
+    pkcs11: Pkcs11,
+    raw: RawModule,
+}
+
+impl Module {
+    pub(crate) fn load(config: &HsmConfig) -> Result<Self, HsmError> {
+        let missing = |source| HsmError::Module { path: config.module.display().to_string(), source };
+        let pkcs11 = Pkcs11::new(&config.module).map_err(missing)?;
+        let raw = RawModule::load(&config.module).map_err(missing)?;
+        let init = config.init.as_deref().map(CString::new).transpose().map_err(|_| HsmError::InitString)?;
+        pkcs11::initialize(&pkcs11, init.as_deref()).map_err(HsmError::token("initialising the module"))?;
+        Ok(Self { pkcs11, raw })
+    }
+
+    pub(crate) fn pkcs11(&self) -> &Pkcs11 {
+        &self.pkcs11
+    }
+
+    /// The slot whose initialised token has this label.
+    pub(crate) fn find(&self, label: &str) -> Result<Slot, HsmError> {
+        let slots = self.pkcs11.get_slots_with_token().map_err(HsmError::token("listing slots"))?;
+        let mut found = Vec::new();
+        let mut matching = Vec::new();
+        for slot in slots {
+            let info = self.pkcs11.get_token_info(slot).map_err(HsmError::token("reading a token's label"))?;
+            if !info.token_initialized() {
+                continue;
+            }
+            if info.label() == label {
+                matching.push(slot);
+            }
+            found.push(info.label().to_owned());
+        }
+        match matching[..] {
+            [slot] => Ok(slot),
+            [] => Err(HsmError::TokenMissing { label: label.to_owned(), found }),
+            _ => Err(HsmError::TokenDoubled { label: label.to_owned(), count: matching.len() }),
+        }
+    }
+
+    fn identify(&self, slot: Slot) -> Result<Identity, HsmError> {
+        let info = self.pkcs11.get_token_info(slot).map_err(HsmError::token("reading the token's description"))?;
+        let hardware = self.pkcs11.get_slot_info(slot).map_err(HsmError::token("reading the slot's description"))?.hardware_slot();
+        Ok(Identity {
+            label: info.label().to_owned(),
+            manufacturer: info.manufacturer_id().to_owned(),
+            model: info.model().to_owned(),
+            serial: info.serial_number().to_owned(),
+            hardware,
+        })
+    }
+
+    /// A session in which the user is logged in.
+    fn session(&self, slot: Slot, config: &HsmConfig) -> Result<Session, HsmError> {
+        let session = self.pkcs11.open_rw_session(slot).map_err(HsmError::token("opening a session"))?;
+        let state = session.get_session_info().map_err(HsmError::token("reading the session's state"))?.session_state();
+        if matches!(state, SessionState::RwUser | SessionState::RoUser) {
+            return Ok(session);
+        }
+        let info = self.pkcs11.get_token_info(slot).map_err(HsmError::token("reading the token's PIN flags"))?;
+        // INVARIANT: what was typed wrong once is not typed again by a machine: the last try is left to a person.
+        if info.user_pin_locked() {
+            return Err(HsmError::PinLocked);
+        }
+        if info.user_pin_final_try() {
+            return Err(HsmError::PinFinalTry);
+        }
+        if !info.user_pin_initialized() || info.user_pin_to_be_changed() {
+            return Err(HsmError::PinUnset);
+        }
+        // Without one, C_Login would take no PIN for a wrong one.
+        if config.pin.is_none() && !info.protected_authentication_path() {
+            return Err(Unsupported::LoginWithoutPin.into());
+        }
+        match session.login(UserType::User, config.pin.as_ref().map(crate::Pin::expose_pin)) {
+            Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
+            Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => Err(HsmError::PinWrong),
+            Err(Pkcs11Error::Pkcs11(RvError::PinLocked, _)) => Err(HsmError::PinLocked),
+            Err(Pkcs11Error::Pkcs11(RvError::PinExpired | RvError::UserPinNotInitialized, _)) => Err(HsmError::PinUnset),
+            Err(error) => Err(HsmError::token("logging in")(error)),
+        }
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if let Err(error) = self.pkcs11.clone().finalize() {
+            tracing::warn!(%error, "the PKCS#11 module could not be finalised");
+        }
+    }
+}
+
+/// A token with one session.
+pub(crate) struct Token {
+    // INVARIANT: dropped before the module, which finalises.
+    session: Session,
+    slot: Slot,
+    identity: Identity,
+    module: Module,
+}
+
+impl Token {
+    /// Loads the module, finds the token by its label and logs in, once.
+    pub(crate) fn open(config: &HsmConfig) -> Result<Self, HsmError> {
+        let module = Module::load(config)?;
+        let slot = module.find(&config.token_label)?;
+        let identity = module.identify(slot)?;
+        let session = module.session(slot, config)?;
+        Ok(Self { session, slot, identity, module })
+    }
+
+    /// Puts a new session in the place of one that was lost.
+    pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
+        self.slot = self.module.find(&config.token_label)?;
+        self.session = self.module.session(self.slot, config)?;
+        Ok(())
+    }
+
+    /// Whether the session is there and its user logged in.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.session.get_session_info().is_ok_and(|info| matches!(info.session_state(), SessionState::RwUser))
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// A key that lives until the guard goes.
+    pub(crate) fn ephemeral(&self, handle: ObjectHandle) -> Ephemeral<'_> {
+        Ephemeral { token: self, handle }
+    }
+
+    /// Makes a random key that lives until the guard goes.
+    pub(crate) fn generate(&self, mechanism: &Mechanism<'_>, template: &[Attribute]) -> Result<Ephemeral<'_>, Pkcs11Error> {
+        self.session.generate_key(mechanism, template).map(|handle| self.ephemeral(handle))
+    }
+
+    /// `C_WrapKey`.
+    pub(crate) fn wrap(&self, mechanism: &Mechanism<'_>, wrapping_key: ObjectHandle, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
+        self.module.raw.wrap(&self.session, mechanism, wrapping_key, key)
+    }
+
+    /// `C_UnwrapKey`; the key lives until the guard goes.
+    pub(crate) fn unwrap(
+        &self,
+        mechanism: &Mechanism<'_>,
+        wrapping_key: ObjectHandle,
+        wrapped: &[u8],
+        template: &[Attribute],
+    ) -> Result<Ephemeral<'_>, Pkcs11Error> {
+        self.session.unwrap_key(mechanism, wrapping_key, wrapped, template).map(|handle| self.ephemeral(handle))
+    }
+
+    /// The only object with these attributes.
+    pub(crate) fn find_one(&self, label: &str, template: &[Attribute]) -> Result<Option<ObjectHandle>, HsmError> {
+        let found = self.session.find_objects(template).map_err(HsmError::token("looking for an object"))?;
+        match found[..] {
+            [] => Ok(None),
+            [handle] => Ok(Some(handle)),
+            _ => Err(HsmError::Doubled { label: label.to_owned(), count: found.len() }),
+        }
+    }
+
+    /// The attributes that the token gives, in no particular order; those that it does not know are missing.
+    pub(crate) fn attributes(&self, handle: ObjectHandle, attributes: &[AttributeType]) -> Result<Vec<Attribute>, HsmError> {
+        self.session.get_attributes(handle, attributes).map_err(HsmError::token("reading attributes"))
+    }
+}
+
+/// A session object that is destroyed when this goes.
+pub(crate) struct Ephemeral<'token> {
+    token: &'token Token,
+    handle: ObjectHandle,
+}
+
+impl Ephemeral<'_> {
+    pub(crate) fn handle(&self) -> ObjectHandle {
+        self.handle
+    }
+}
+
+impl Drop for Ephemeral<'_> {
+    fn drop(&mut self) {
+        // A session that was lost took its objects with it.
+        if let Err(error) = self.token.session.destroy_object(self.handle) {
+            tracing::warn!(%error, "a session object could not be destroyed before its session ends");
+        }
+    }
+}

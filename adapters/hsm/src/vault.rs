@@ -1,0 +1,225 @@
+//! What the custodian's thread holds: the token and what it was proven to do. Makes copies and wraps them.
+//!
+//! Must not know of approvals: whoever calls has judged them.
+
+use std::cell::OnceCell;
+
+use aws_lc_rs::rsa::KeySize;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
+use keyplane_model::{Algorithm, CheckValue, CopyCoordinates, Digest, EpochId, SealedBlob, Source, WrapScheme};
+use keyplane_port::{CustodianStatus, EnrolmentCheck, Expected, Minted, Route, Wrapped};
+
+use crate::charter::Adopted;
+use crate::derive::{self, Label};
+use crate::error::Unsupported;
+use crate::root::{self, Root};
+use crate::routes::{self, Routes};
+use crate::spki::RsaPublicKey;
+use crate::template::{self, Life, Use};
+use crate::token::{Ephemeral, Token};
+use crate::{HsmConfig, HsmError, controls, proof, seal};
+
+/// Manufacturers of tokens in software, as their tokens say it. Behaviour decides first (negative controls, `CKF_HW_SLOT`); this
+/// list only keeps a lenient slot description from hiding what is known.
+const SOFTWARE: [&str; 3] = ["Kryoptic", "SoftHSM", "Mozilla"];
+
+/// The algorithms that copies are made of so far.
+const ALGORITHMS: [Algorithm; 1] = [Algorithm::Aes256];
+
+/// The token, and what it was proven to do in this process.
+pub(crate) struct Vault {
+    token: Token,
+    routes: OnceCell<Routes>,
+}
+
+impl Vault {
+    pub(crate) fn open(config: &HsmConfig) -> Result<Self, HsmError> {
+        Ok(Self { token: Token::open(config)?, routes: OnceCell::new() })
+    }
+
+    pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
+        self.token.replace_session(config)
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// What the token can do, proven once a process with throwaway keys.
+    fn routes(&self) -> Result<&Routes, HsmError> {
+        if let Some(routes) = self.routes.get() {
+            return Ok(routes);
+        }
+        let (routes, _) = proof::prove(&self.token, proof::QUICK)?;
+        Ok(self.routes.get_or_init(|| routes))
+    }
+
+    /// Proves every route under these moduli, and tries what must be refused; with throwaway keys alone.
+    pub(crate) fn prove(&self, moduli: &[KeySize]) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
+        let (routes, mut checks) = proof::prove(&self.token, moduli)?;
+        checks.extend(controls::run(&self.token, &routes)?);
+        Ok((routes, checks))
+    }
+
+    /// Makes what is missing of the first root epoch.
+    pub(crate) fn enrol(&self, routes: &Routes) -> Result<EpochId, HsmError> {
+        // Without it a generated copy could not be kept: better no root at all than half of one.
+        routes.kwp()?;
+        match Root::newest(&self.token)? {
+            Some(epoch) => Ok(epoch),
+            None => {
+                for label in Root::enrol(&self.token, root::FIRST, routes.derives)? {
+                    tracing::info!(label, "made a root key");
+                }
+                Root::open(&self.token, root::FIRST)?;
+                Ok(root::FIRST)
+            }
+        }
+    }
+
+    /// What is known of the token. Checks that failed where something had to be refused make it a development token.
+    pub(crate) fn status(&self, routes: &Routes, checks: &[EnrolmentCheck]) -> Result<CustodianStatus, HsmError> {
+        let identity = self.token.identity();
+        let lenient = checks.iter().any(|check| check.expected == Expected::Refused && !check.passed);
+        let software = SOFTWARE.iter().any(|name| identity.manufacturer.contains(name) || identity.model.contains(name));
+        let algorithms = ALGORITHMS.to_vec();
+        let route = |scheme: WrapScheme| match routes.way(scheme) {
+            Ok(way) => Route { scheme, way: Some(way.to_string()), algorithms: algorithms.clone(), reason: None },
+            Err(why) => Route { scheme, way: None, algorithms: vec![], reason: Some(format!("the token cannot {why}")) },
+        };
+        let adopted = Adopted::read(&self.token)?;
+        Ok(CustodianStatus {
+            token: format!("{} ({}, {}, serial {})", identity.label, identity.model, identity.manufacturer, identity.serial),
+            development: lenient || software || !identity.hardware,
+            epoch: Root::newest(&self.token)?,
+            charter: adopted.map(|adopted| (adopted.serial, adopted.digest)),
+            derives: routes.derives,
+            routes: routes::SCHEMES.into_iter().map(route).collect(),
+        })
+    }
+
+    /// The status by a quick proof and all negative controls.
+    pub(crate) fn quick_status(&self) -> Result<CustodianStatus, HsmError> {
+        let routes = self.routes()?;
+        self.status(routes, &controls::run(&self.token, routes)?)
+    }
+
+    /// Makes a copy's bytes; see [`keyplane_port::Custodian::mint`].
+    pub(crate) fn mint(&self, coordinates: &CopyCoordinates) -> Result<Minted, HsmError> {
+        let root = self.root_for(coordinates)?;
+        match coordinates.source {
+            Source::Derived => {
+                let key = self.derived(&root, coordinates)?;
+                Ok(Minted { check_value: Some(self.check_value(key.handle())?), blob: None })
+            }
+            Source::Generated => {
+                let kwp = self.routes()?.kwp()?;
+                let template = template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]);
+                let key = self.token.generate(&Mechanism::AesKeyGen, &template).map_err(HsmError::token("making a copy"))?;
+                let check_value = self.check_value(key.handle())?;
+                let wrapped = self
+                    .token
+                    .wrap(&kwp.mechanism(), root.wrapping, key.handle())
+                    .map_err(HsmError::token("wrapping a copy under the root wrapping key"))?;
+                let mac = seal::seal(&self.token, &root, &seal::blob_message(coordinates, &wrapped)?)?;
+                Ok(Minted { check_value: Some(check_value), blob: Some(SealedBlob { wrapped, mac }) })
+            }
+        }
+    }
+
+    /// Wraps a copy for a cloud's public key (DER of SubjectPublicKeyInfo).
+    pub(crate) fn wrap(
+        &self,
+        coordinates: &CopyCoordinates,
+        blob: Option<&SealedBlob>,
+        recorded: Option<CheckValue>,
+        spki: &[u8],
+        scheme: WrapScheme,
+    ) -> Result<Wrapped, HsmError> {
+        let public = RsaPublicKey::parse(spki)?;
+        let way = self.routes()?.way(scheme)?;
+        let key = self.bring(coordinates, blob)?;
+        // INVARIANT: once minted, a copy's bytes never change: what comes out now must be what was recorded then.
+        if recorded.is_some() && recorded != Some(self.check_value(key.handle())?) {
+            return Err(HsmError::OtherBytes);
+        }
+        let handle = routes::import(&self.token, &public)?;
+        let bytes = routes::wrap(&self.token, scheme, way, handle.handle(), key.handle())
+            .map_err(HsmError::token("wrapping a copy for its destination"))?;
+        Ok(Wrapped { bytes, wrapped_under: public.digest })
+    }
+
+    /// A copy as a session object: derived again, or unwrapped from its blob once the seal was checked.
+    pub(crate) fn bring(&self, coordinates: &CopyCoordinates, blob: Option<&SealedBlob>) -> Result<Ephemeral<'_>, HsmError> {
+        let root = self.root_for(coordinates)?;
+        match (coordinates.source, blob) {
+            (Source::Derived, None) => self.derived(&root, coordinates),
+            (Source::Generated, Some(blob)) => {
+                let message = seal::blob_message(coordinates, &blob.wrapped)?;
+                seal::check(&self.token, &root, &message, &blob.mac, "the blob")?;
+                let kwp = self.routes()?.kwp()?;
+                self.token
+                    .unwrap(&kwp.mechanism(), root.wrapping, &blob.wrapped, &template::copy())
+                    .map_err(HsmError::token("unwrapping a copy"))
+            }
+            (Source::Derived, Some(_)) => Err(HsmError::Coordinates("a derived copy has no blob")),
+            (Source::Generated, None) => Err(HsmError::Coordinates("a generated copy needs its blob")),
+        }
+    }
+
+    fn root_for(&self, coordinates: &CopyCoordinates) -> Result<Root, HsmError> {
+        if !ALGORITHMS.contains(&coordinates.algorithm) {
+            return Err(Unsupported::Algorithm(coordinates.algorithm).into());
+        }
+        Root::open(&self.token, coordinates.epoch)
+    }
+
+    fn derived(&self, root: &Root, coordinates: &CopyCoordinates) -> Result<Ephemeral<'_>, HsmError> {
+        let derivation = root.derivation.ok_or(Unsupported::Derivation)?;
+        let template = template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]);
+        derive::derive(&self.token, derivation, Label::Copy, &derive::copy_context(coordinates)?, &template)
+            .map_err(HsmError::token("deriving a copy"))
+    }
+
+    /// The first three bytes of a zero block under the key, by the token. Not `CKA_CHECK_VALUE`: kryoptic has none.
+    fn check_value(&self, key: ObjectHandle) -> Result<CheckValue, HsmError> {
+        let block = self.token.session().encrypt(&Mechanism::AesEcb, key, &[0; 16]).map_err(HsmError::token("making a check value"))?;
+        match block[..] {
+            [a, b, c, ..] => Ok(CheckValue([a, b, c])),
+            _ => Err(HsmError::Software("reading a check value")),
+        }
+    }
+
+    /// See [`crate::HsmCustodian::reveal_for_test`].
+    #[cfg(any(test, feature = "reveal"))]
+    pub(crate) fn reveal(&self, coordinates: &CopyCoordinates, blob: Option<&SealedBlob>) -> Result<zeroize::Zeroizing<Vec<u8>>, HsmError> {
+        const SCHEME: WrapScheme = WrapScheme::RsaOaepSha1;
+        let key = self.bring(coordinates, blob)?;
+        let way = self.routes()?.way(SCHEME)?;
+        let cloud = crate::software::SoftwareKey::make(KeySize::Rsa2048)?;
+        let public = routes::import(&self.token, &RsaPublicKey::parse(cloud.spki())?)?;
+        let wrapped =
+            routes::wrap(&self.token, SCHEME, way, public.handle(), key.handle()).map_err(HsmError::token("wrapping for a test"))?;
+        cloud.unwrap(SCHEME, &wrapped).ok_or(HsmError::Software("unwrapping for a test"))
+    }
+
+    /// The audit key signs, and software that knows its public half alone agrees.
+    pub(crate) fn test_audit_key(&self, root: &Root) -> Result<EnrolmentCheck, HsmError> {
+        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+        const MESSAGE: &[u8] = b"keyplane/v1/audit-key-test";
+        let point = root::audit_point(&self.token, root)?;
+        let signature = self
+            .token
+            .session()
+            .sign(&Mechanism::Ecdsa, root.audit, &Digest::of(MESSAGE).0)
+            .map_err(HsmError::token("signing with the audit key"))?;
+        let passed = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(MESSAGE, &signature).is_ok();
+        Ok(EnrolmentCheck {
+            name: "sign with the audit key (ECDSA P-256) and verify in software".to_owned(),
+            expected: Expected::Works,
+            passed,
+            detail: if passed { "verified" } else { "the signature does not verify" }.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,343 @@
+//! The way to a destination: quota, time-out and repeated reads around its adapter, as tower layers, once.
+//!
+//! Order, from outside: a read that failed for the moment is repeated; each try waits for its quota, then runs under the
+//! call's time-out. A mutation is never repeated here: what a lost reply means is the step's to find out.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures::future::{BoxFuture, Either, select};
+use keyplane_model::{
+    Class, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementSeen, Quota, Span, Target, Timestamp, WrapScheme,
+};
+use keyplane_port::{Acted, Cause, Clock, Cloud, CloudError, Cursor, Mutation, Page, WrappingKey};
+use tower::{Layer as _, Service, ServiceExt as _};
+
+/// The way to one destination.
+#[derive(Clone)]
+pub struct Lane {
+    cloud: Arc<dyn Cloud>,
+    quotas: Quotas,
+    clock: Arc<dyn Clock>,
+}
+
+/// One call of the port: how to make it, and what the layers have to know about it.
+pub struct Call<T> {
+    word: &'static str,
+    mutates: bool,
+    make: Arc<dyn Fn() -> BoxFuture<'static, Result<T, CloudError>> + Send + Sync>,
+}
+
+impl<T> Clone for Call<T> {
+    fn clone(&self) -> Self {
+        Self { word: self.word, mutates: self.mutates, make: Arc::clone(&self.make) }
+    }
+}
+
+/// How often a read is tried in all: with the pauses of [`pause`], a cloud has about eight seconds to recover.
+const READ_TRIES: u32 = 5;
+
+/// The pause before the `n`th repetition (from 1): 0.5 s, doubled each time, at most 30 s; longer if the cloud says so.
+#[must_use]
+pub fn pause(n: u32, error: &CloudError) -> Span {
+    let doubled = Span::millis(500_u32.saturating_mul(1 << n.saturating_sub(1).min(6)).min(30_000));
+    error.retry_after.map_or(doubled, |asked| asked.max(doubled).min(Span::seconds(300)))
+}
+
+impl Lane {
+    /// A lane; `quotas` is shared by all lanes of a server, since several destinations can draw from the same scope.
+    #[must_use]
+    pub fn new(cloud: Arc<dyn Cloud>, quotas: Quotas, clock: Arc<dyn Clock>) -> Self {
+        Self { cloud, quotas, clock }
+    }
+
+    /// Whose lane it is.
+    #[must_use]
+    pub fn destination(&self) -> &Destination {
+        self.cloud.destination()
+    }
+
+    /// See [`Cloud::look`].
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
+        let target = target.clone();
+        self.call("look", false, move |cloud| {
+            let target = target.clone();
+            async move { cloud.look(&target).await }
+        })
+        .await
+    }
+
+    /// See [`Cloud::inspect`].
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
+        let object = object.clone();
+        self.call("inspect", false, move |cloud| {
+            let object = object.clone();
+            async move { cloud.inspect(&object).await }
+        })
+        .await
+    }
+
+    /// See [`Cloud::sweep`]: all pages; the second value says whether it is complete.
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn sweep(&self) -> Result<(Vec<ObjectSeen>, bool), CloudError> {
+        let (mut objects, mut complete, mut cursor) = (Vec::new(), true, None::<Cursor>);
+        for _ in 0..SWEEP_PAGES {
+            let from = cursor.clone();
+            let Page { objects: page, broken, next } = self
+                .call("sweep", false, move |cloud| {
+                    let from = from.clone();
+                    async move { cloud.sweep(from.as_ref()).await }
+                })
+                .await?;
+            objects.extend(page);
+            complete &= broken == 0;
+            if next.is_none() {
+                return Ok((objects, complete));
+            }
+            cursor = next;
+        }
+        Ok((objects, false))
+    }
+
+    /// See [`Cloud::wrapping_key`].
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        let object = object.clone();
+        self.call("wrapping-key", false, move |cloud| {
+            let object = object.clone();
+            async move { cloud.wrapping_key(&object, scheme).await }
+        })
+        .await
+    }
+
+    /// See [`Cloud::evidence`].
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        let (target, copy) = (target.clone(), copy.clone());
+        self.call("evidence", false, move |cloud| {
+            let (target, copy) = (target.clone(), copy.clone());
+            async move { cloud.evidence(&target, &copy, now).await }
+        })
+        .await
+    }
+
+    /// Waits until a mutation is within its quotas: before the last look, so that the look is fresh when it is sent.
+    pub async fn admit(&self, word: &'static str) {
+        self.quotas.admit(self.destination(), word, self.clock.as_ref()).await;
+    }
+
+    /// See [`Cloud::act`]. The caller has waited with [`Lane::admit`].
+    ///
+    /// # Errors
+    /// As there; a time-out is [`Class::Ambiguous`].
+    pub async fn act(&self, mutation: Mutation) -> Result<Acted, CloudError> {
+        let (word, mutation) = (mutation.word(), Arc::new(mutation));
+        self.call(word, true, move |cloud| {
+            let mutation = Arc::clone(&mutation);
+            async move { cloud.act(&mutation).await }
+        })
+        .await
+    }
+
+    async fn call<T, F, R>(&self, word: &'static str, mutates: bool, make: F) -> Result<T, CloudError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<dyn Cloud>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<T, CloudError>> + Send + 'static,
+    {
+        let cloud = Arc::clone(&self.cloud);
+        let call = Call { word, mutates, make: Arc::new(move || Box::pin(make(Arc::clone(&cloud))) as BoxFuture<'static, _>) };
+        let timed = Timed { inner: Adapter, limit: self.destination().capabilities.call_timeout, clock: Arc::clone(&self.clock) };
+        let metered = Metered { inner: timed, lane: self.clone() };
+        let repeated = tower::retry::RetryLayer::new(Repeat { tries: 1, clock: Arc::clone(&self.clock) }).layer(metered);
+        repeated.oneshot(call).await
+    }
+}
+
+/// A sweep of more pages than this is not complete: at 1,000 objects a page, ten times what the clouds allow.
+const SWEEP_PAGES: usize = 1_000;
+
+/// What the layers are around: the adapter itself.
+#[derive(Clone)]
+struct Adapter;
+
+impl<T: 'static> Service<Call<T>> for Adapter {
+    type Response = T;
+    type Error = CloudError;
+    type Future = BoxFuture<'static, Result<T, CloudError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CloudError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call<T>) -> Self::Future {
+        (call.make)()
+    }
+}
+
+/// The time-out of one call.
+#[derive(Clone)]
+struct Timed<S> {
+    inner: S,
+    limit: Span,
+    clock: Arc<dyn Clock>,
+}
+
+impl<T, S> Service<Call<T>> for Timed<S>
+where
+    T: Send + 'static,
+    S: Service<Call<T>, Response = T, Error = CloudError>,
+    S::Future: Send + Unpin + 'static,
+{
+    type Response = T;
+    type Error = CloudError;
+    type Future = BoxFuture<'static, Result<T, CloudError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloudError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call<T>) -> Self::Future {
+        let (word, mutates) = (call.word, call.mutates);
+        let running = self.inner.call(call);
+        let (clock, limit) = (Arc::clone(&self.clock), self.limit);
+        Box::pin(async move {
+            // `select` polls the call first: an answer that is there when the time is up counts.
+            match select(running, clock.sleep(limit)).await {
+                Either::Left((result, _)) => result,
+                Either::Right(_) => Err(CloudError {
+                    class: if mutates { Class::Ambiguous } else { Class::Transient },
+                    cause: if mutates { Cause::Plain } else { Cause::Unreachable },
+                    operation: word,
+                    message: format!("no answer within {limit}"),
+                    retry_after: None,
+                }),
+            }
+        })
+    }
+}
+
+/// The quotas of reads; a mutation was admitted before its last look.
+#[derive(Clone)]
+struct Metered<S> {
+    inner: S,
+    lane: Lane,
+}
+
+impl<T, S> Service<Call<T>> for Metered<S>
+where
+    T: Send + 'static,
+    S: Service<Call<T>, Response = T, Error = CloudError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = T;
+    type Error = CloudError;
+    type Future = Pin<Box<dyn Future<Output = Result<T, CloudError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloudError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call<T>) -> Self::Future {
+        let (mut inner, lane) = (self.inner.clone(), self.lane.clone());
+        Box::pin(async move {
+            if !call.mutates {
+                lane.admit(call.word).await;
+            }
+            inner.call(call).await
+        })
+    }
+}
+
+/// Reads that failed for the moment are repeated.
+#[derive(Clone)]
+struct Repeat {
+    tries: u32,
+    clock: Arc<dyn Clock>,
+}
+
+impl<T> tower::retry::Policy<Call<T>, T, CloudError> for Repeat {
+    type Future = BoxFuture<'static, ()>;
+
+    fn retry(&mut self, call: &mut Call<T>, result: &mut Result<T, CloudError>) -> Option<Self::Future> {
+        let Err(error) = result else { return None };
+        let passing = match error.class {
+            Class::Transient | Class::Throttled => true,
+            Class::Ambiguous
+            | Class::Stale
+            | Class::NotFound
+            | Class::AlreadyExists
+            | Class::Denied
+            | Class::Unsupported
+            | Class::Invalid
+            | Class::Broken => false,
+        };
+        if call.mutates || !passing || self.tries >= READ_TRIES {
+            return None;
+        }
+        let (clock, span) = (Arc::clone(&self.clock), pause(self.tries, error));
+        self.tries += 1;
+        Some(Box::pin(async move { clock.sleep(span).await }))
+    }
+
+    fn clone_request(&mut self, call: &Call<T>) -> Option<Call<T>> {
+        Some(call.clone())
+    }
+}
+
+/// When each quota allows its next call. Calls are spaced evenly and begin with an empty bucket, so that a server that
+/// takes over from another cannot spend what that one has spent already.
+#[derive(Clone, Default)]
+pub struct Quotas {
+    next: Arc<Mutex<BTreeMap<(String, String), Timestamp>>>,
+}
+
+impl Quotas {
+    async fn admit(&self, destination: &Destination, word: &'static str, clock: &dyn Clock) {
+        let now = clock.now();
+        let capabilities = &destination.capabilities;
+        let draws = capabilities.draws.get(word).map_or(&[][..], Vec::as_slice);
+        let mut start = now;
+        {
+            let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let known = draws.iter().filter_map(|name| Some((name, capabilities.quotas.get(name)?)));
+            let slots: Vec<_> = known
+                .map(|(name, quota)| {
+                    let slot = (destination.home.clone(), name.clone());
+                    let free = next.get(&slot).copied().unwrap_or(now + spacing(*quota));
+                    start = crate::later(start, free);
+                    (slot, *quota)
+                })
+                .collect();
+            for (slot, quota) in slots {
+                next.insert(slot, start + spacing(quota));
+            }
+        }
+        let wait = start - now;
+        if wait > Span::ZERO {
+            tracing::debug!(destination = %destination.name, call = word, %wait, "waits for its quota");
+            clock.sleep(wait).await;
+        }
+    }
+}
+
+/// The least time between two calls of a quota, rounded up.
+fn spacing(quota: Quota) -> Span {
+    let micros = u64::try_from(quota.per.micros()).unwrap_or(0).div_ceil(u64::from(quota.calls.max(1)));
+    Span::millis(u32::try_from(micros.div_ceil(1_000)).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,209 @@
+//! The planner proper: key by key, what the passes give is put together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyplane_model::{Action, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Span, StepNo};
+
+use crate::estimate::Estimate;
+use crate::open::Open;
+use crate::placements::Work;
+use crate::report::{Finding, KeyReport, NothingReason, Obstacle, Outcome, PlanReport, Warning};
+use crate::{Plan, PlanInput, open, placements, surplus, targets};
+
+/// A look that is older is mentioned: 15 minutes, in which nobody would still call it current. No decision depends on it (each
+/// step looks again before it acts).
+const OLD_LOOK: Span = Span::seconds(15 * 60);
+
+/// Plans; see [`crate::plan`].
+pub(crate) fn plan(input: &PlanInput<'_>) -> Plan {
+    let mut plan = Plan { change_sets: Vec::new(), kept: BTreeSet::new(), outdated: BTreeSet::new(), report: PlanReport::default() };
+    let mut estimate = Estimate::default();
+    let proposed = input.ledger.open.values().map(|open| &open.change_set.key);
+    let names: BTreeSet<&KeyName> = input.intent.keys.keys().chain(input.ledger.keys.keys()).chain(proposed).collect();
+    for name in names {
+        let subject = Subject::new(input, name);
+        let report = subject.plan(&mut plan, &mut estimate);
+        plan.report.keys.insert(name.clone(), report);
+    }
+    plan.report.lanes = estimate.lanes();
+    plan.report.warnings.extend(looks(input));
+    plan.report.warnings.extend(surplus::unknown(input));
+    plan.report.warnings.sort();
+    plan
+}
+
+/// What the looks themselves are worth.
+fn looks(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
+    input.inventories.iter().flat_map(|(destination, inventory)| {
+        let incomplete = (!inventory.complete).then(|| Warning::IncompleteSweep { destination: destination.clone() });
+        let old = (input.now - inventory.at > OLD_LOOK).then(|| Warning::OldLook { destination: destination.clone(), at: inventory.at });
+        incomplete.into_iter().chain(old)
+    })
+}
+
+/// A key that is wanted, known, or has open work.
+struct Subject<'a> {
+    input: &'a PlanInput<'a>,
+    name: &'a KeyName,
+    /// What is wanted of it.
+    key: Option<&'a Key>,
+    /// What is known of it.
+    record: Option<&'a KeyRecord>,
+    id: KeyId,
+    open: Open<'a>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(input: &'a PlanInput<'a>, name: &'a KeyName) -> Self {
+        let record = input.ledger.keys.get(name);
+        let id = targets::key_id(name, record, input.ids);
+        Self { input, name, key: input.intent.keys.get(name), record, id, open: Open::of(input.ledger.open.get(&id)) }
+    }
+
+    /// Plans the key into the plan, and says what it did.
+    fn plan(&self, plan: &mut Plan, estimate: &mut Estimate) -> KeyReport {
+        // INVARIANT: a committed change set is resumed or abandoned by the engine; nothing is planned beside it.
+        if let Open::Committed(open) = self.open {
+            let rest = (0..).map(StepNo).zip(&open.change_set.steps).filter(|(number, _)| !open.receipts.contains_key(number));
+            estimate.add_steps(&open.change_set, rest.map(|(_, step)| step), self.input.destinations);
+            return KeyReport { outcome: Outcome::Nothing { reason: open::running(open) }, findings: Vec::new() };
+        }
+
+        let imports = self.key.map(|key| placements::work(self.input, self.name, key, self.id)).unwrap_or_default();
+        let removals = self.record.map(|record| surplus::work(self.input, record)).unwrap_or_default();
+        let is_blocked = !imports.findings.is_empty();
+        let mut findings = imports.findings.clone();
+        findings.extend(removals.findings.clone());
+        for (known, drifts) in self.record.into_iter().flat_map(|record| placements::unwanted(self.input, self.name, self.key, record)) {
+            findings.extend(drifts);
+            // Of a key that nobody wants, the outcome says it.
+            if self.key.is_some() {
+                plan.report.warnings.push(Warning::UnwantedPlacement {
+                    key: self.name.clone(),
+                    destination: known.destination.clone(),
+                    name: known.name.clone(),
+                });
+            }
+        }
+
+        // Import work comes first: an object that looks surplus now may become the placement's own.
+        let (action, work) = if imports.placements.is_empty() { (Action::CleanUp, removals) } else { (Action::Import, imports) };
+        let change = match self.frame(action) {
+            Some(frame) if !work.placements.is_empty() => Some(fill(frame, work)),
+            Some(_) => None,
+            None => {
+                // Without its profile nobody can say who approves.
+                findings.extend(work.placements.into_iter().map(|(placement, plan, _)| Finding {
+                    placement,
+                    destination: plan.destination,
+                    name: plan.name,
+                    obstacle: Obstacle::UnknownProfile,
+                }));
+                None
+            }
+        };
+        findings.sort_by_key(|finding| (finding.destination.clone(), finding.name.clone(), finding.placement));
+        let outcome = self.settle(change, is_blocked, &findings, plan, estimate);
+        KeyReport { outcome, findings }
+    }
+
+    /// Compares what would be planned with the proposed change set that is open, if one is, and says what becomes of both.
+    fn settle(&self, change: Option<ChangeSet>, is_blocked: bool, findings: &[Finding], plan: &mut Plan, estimate: &mut Estimate) -> Outcome {
+        let open = match self.open {
+            Open::Proposed(open) => Some(open),
+            Open::None | Open::Committed(_) => None,
+        };
+        if let Some(open) = open.filter(|open| self.still_fits(open, change.as_ref(), findings)) {
+            plan.kept.insert(open.digest);
+            estimate.add(&open.change_set, self.input.destinations);
+            return Outcome::Nothing { reason: open::awaiting(open) };
+        }
+        if let Some(change_set) = change {
+            let mut alone = Estimate::default();
+            alone.add(&change_set, self.input.destinations);
+            estimate.add(&change_set, self.input.destinations);
+            let outcome = Outcome::Change {
+                digest: digest(&change_set),
+                action: change_set.action,
+                reasons: change_set.reasons.clone(),
+                steps: change_set.steps.len(),
+                takes: alone.total(),
+                replaces: open.map(|open| open.digest),
+            };
+            plan.change_sets.push(change_set);
+            return outcome;
+        }
+        plan.outdated.extend(open.map(|open| open.digest));
+        if is_blocked || findings.iter().any(|finding| finding.obstacle == Obstacle::UnknownProfile) {
+            Outcome::Blocked
+        } else {
+            Outcome::Nothing { reason: self.nothing() }
+        }
+    }
+
+    fn still_fits(&self, open: &ChangeSetRecord, change: Option<&ChangeSet>, findings: &[Finding]) -> bool {
+        // Whoever plans: what was proposed stays its proposer's.
+        let again = change.map(|change| ChangeSet { proposer: open.change_set.proposer.clone(), ..change.clone() });
+        self.frame(open.change_set.action).is_some_and(|frame| {
+            let frame = ChangeSet { proposer: open.change_set.proposer.clone(), ..frame };
+            open::still_fits(open, again.as_ref().map(|again| (again, digest(again))), &frame, findings)
+        })
+    }
+
+    /// A change set of the key without placements and steps; `None`: its profile is not in the intent.
+    fn frame(&self, action: Action) -> Option<ChangeSet> {
+        let profile: &ProfileName = match (self.key, self.record) {
+            (Some(key), _) => &key.profile,
+            (None, Some(record)) => &record.profile,
+            (None, None) => return None,
+        };
+        let approvals = &self.input.intent.profiles.get(profile)?.approvals;
+        Some(ChangeSet {
+            format: ChangeSet::FORMAT,
+            installation: self.input.ledger.installation,
+            key: self.name.clone(),
+            key_id: self.id,
+            profile: profile.clone(),
+            action,
+            wanted: self.key.map(wanted),
+            approvals: match action {
+                Action::Import | Action::CleanUp => approvals.import.clone(),
+            },
+            proposer: self.input.proposer.clone(),
+            generation: self.record.map(|record| record.generation).unwrap_or_default(),
+            placements: BTreeMap::new(),
+            steps: Vec::new(),
+            reasons: Vec::new(),
+        })
+    }
+
+    /// Why nothing is to be done.
+    fn nothing(&self) -> NothingReason {
+        match (self.key, self.record.and_then(placements::newest), self.record) {
+            (None, _, _) => NothingReason::Unwanted,
+            (Some(key), Some((version, _)), Some(record)) if !key.placements.is_empty() => {
+                NothingReason::InPlace { version, since: record.versions.get(&version).and_then(|version| version.activated) }
+            }
+            (Some(_), _, _) => NothingReason::NoPlacements,
+        }
+    }
+}
+
+fn fill(frame: ChangeSet, work: Work) -> ChangeSet {
+    let mut change_set = ChangeSet { reasons: work.reasons, ..frame };
+    for (placement, plan, steps) in work.placements {
+        change_set.placements.insert(placement, plan);
+        change_set.steps.extend(steps);
+    }
+    change_set
+}
+
+fn digest(change_set: &ChangeSet) -> Digest {
+    // INVARIANT: change sets have string keys and no floats, so they always have canonical bytes.
+    change_set.digest().expect("a change set has canonical bytes")
+}
+
+fn wanted(key: &Key) -> Digest {
+    // INVARIANT: as above.
+    key.digest().expect("a key has canonical bytes")
+}

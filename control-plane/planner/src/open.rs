@@ -1,0 +1,64 @@
+//! The pass for what is open already: a committed change set is left alone, a proposed one is kept, replaced or outdated.
+
+use keyplane_model::{ChangeSet, ChangeSetRecord, ChangeSetState, Digest};
+
+use crate::report::{Finding, NothingReason};
+
+/// The open change set of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Open<'a> {
+    /// There is none.
+    None,
+    /// It is proposed: it may be kept or replaced.
+    Proposed(&'a ChangeSetRecord),
+    /// It is committed: it runs, or will be resumed.
+    Committed(&'a ChangeSetRecord),
+}
+
+impl<'a> Open<'a> {
+    /// What the ledger's record means.
+    pub(crate) fn of(record: Option<&'a ChangeSetRecord>) -> Self {
+        match record.map(|record| (record, record.state)) {
+            Some((record, ChangeSetState::Proposed)) => Self::Proposed(record),
+            Some((record, ChangeSetState::Committed)) => Self::Committed(record),
+            // No longer open, whatever list it is in.
+            Some((_, ChangeSetState::Done | ChangeSetState::Dropped)) | None => Self::None,
+        }
+    }
+}
+
+/// That a committed change set runs.
+pub(crate) fn running(open: &ChangeSetRecord) -> NothingReason {
+    NothingReason::Running { digest: open.digest, done: open.receipts.len(), steps: open.change_set.steps.len() }
+}
+
+/// That a proposed change set still fits.
+pub(crate) fn awaiting(open: &ChangeSetRecord) -> NothingReason {
+    NothingReason::AwaitingApproval { digest: open.digest, given: open.approvals.len(), need: open.change_set.approvals.need }
+}
+
+/// Whether a proposed change set still fits. `again` is what would be planned now on its proposer's behalf; `frame` is the same
+/// without placements and steps: whatever does not depend on looks.
+///
+/// It fits when the same comes out again. It also fits when the only thing that keeps one of its placements from coming out
+/// again is that nothing is known of it now: a destination that is away for a while costs nobody's approvals.
+pub(crate) fn still_fits(open: &ChangeSetRecord, again: Option<(&ChangeSet, Digest)>, frame: &ChangeSet, findings: &[Finding]) -> bool {
+    if again.is_some_and(|(_, digest)| digest == open.digest) {
+        return true;
+    }
+    let mut rest = open.change_set.clone();
+    rest.placements.clear();
+    rest.steps.clear();
+    rest.reasons.clear();
+    let is_unknown = |placement| findings.iter().any(|finding| finding.placement == placement && finding.obstacle.is_unknown());
+    let comes_again = |placement| {
+        again.is_some_and(|(again, _)| {
+            again.placements.get(&placement) == open.change_set.placements.get(&placement)
+                && again.steps_of(placement).map(|(_, step)| step).eq(open.change_set.steps_of(placement).map(|(_, step)| step))
+        })
+    };
+    let mut placements = open.change_set.placements.keys().copied();
+    rest == *frame
+        && open.change_set.placements.keys().copied().any(is_unknown)
+        && placements.all(|placement| is_unknown(placement) || comes_again(placement))
+}

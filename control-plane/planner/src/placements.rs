@@ -1,0 +1,323 @@
+//! The pass for placements: first imports of new keys and placements, and what a dropped change set left unfinished.
+//!
+//! INVARIANT: a step is planned until the ledger has what its receipt says. Where the look shows that it is done already (its
+//! receipt was lost with its change set), the executor finds it done and writes the receipt: only so does the ledger learn it.
+
+use keyplane_model::{
+    Act, CopyRecord, Destination, DestinationName, Expectation, Inventory, Key, KeyId, KeyName, KeyRecord, ObjectSeen, PlacementId,
+    PlacementIntent, PlacementPlan, PlacementRecord, PlacementSeen, Reason, Source, Step, Target, Timestamp, Version, VersionState,
+    WrapScheme,
+};
+
+use crate::report::{Finding, Obstacle};
+use crate::{PlanInput, drift, targets};
+
+/// The most placements that one change set treats: five steps each, and change sets stay readable. The rest follows in the next.
+const MAX_PLACEMENTS: usize = 100;
+
+/// What the wanted placements of a key need.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// The placements that need something, with the steps for each, in the order of the intent.
+    pub(crate) placements: Vec<(PlacementId, PlacementPlan, Vec<Step>)>,
+    /// Why.
+    pub(crate) reasons: Vec<Reason>,
+    /// What stands in the way of others.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What the placements of a wanted key need.
+pub(crate) fn work(input: &PlanInput<'_>, name: &KeyName, key: &Key, key_id: KeyId) -> Work {
+    let record = input.ledger.keys.get(name);
+    let mut work = Work::default();
+    for wanted in &key.placements {
+        let (placement, known) = targets::identify(wanted, record, key_id, input.ids);
+        let subject = Subject { input, name, key, record, wanted, placement, known };
+        match subject.steps() {
+            Ok(None) => {}
+            Ok(Some((plan, steps))) if work.placements.len() < MAX_PLACEMENTS => {
+                work.reasons.extend(subject.reason(&work.reasons));
+                work.placements.push((placement, plan, steps));
+            }
+            Ok(Some(_)) => {}
+            Err(obstacles) => work.findings.extend(obstacles.into_iter().map(|obstacle| Finding {
+                placement,
+                destination: wanted.destination.clone(),
+                name: wanted.name.clone(),
+                obstacle,
+            })),
+        }
+    }
+    work
+}
+
+/// The placements that are known and no longer wanted, with the drift there.
+pub(crate) fn unwanted<'a>(
+    input: &'a PlanInput<'_>,
+    name: &'a KeyName,
+    key: Option<&'a Key>,
+    record: &'a KeyRecord,
+) -> impl Iterator<Item = (&'a PlacementRecord, Vec<Finding>)> {
+    let is_wanted = move |known: &PlacementRecord| {
+        key.is_some_and(|key| key.placements.iter().any(|wanted| wanted.destination == known.destination && wanted.name == known.name))
+    };
+    record.placements.iter().filter(move |(_, known)| !is_wanted(known)).map(move |(placement, known)| {
+        let finding = |obstacle| Finding {
+            placement: *placement,
+            destination: known.destination.clone(),
+            name: known.name.clone(),
+            obstacle,
+        };
+        let target = targets::recorded_target(input.ledger.installation, *placement, name, known);
+        let drifts = match (input.destinations.get(&known.destination), look(input, &known.destination, *placement)) {
+            (Some(destination), Some((inventory, seen))) => {
+                let version = newest(record).map_or(FIRST_VERSION, |(version, _)| version);
+                compare(Some(record), Some(known), destination, version, inventory, seen, &target).err().unwrap_or_default()
+            }
+            // Nobody wants to do anything there: that it was not looked at stands in nobody's way.
+            _ => Vec::new(),
+        };
+        (known, drifts.into_iter().map(finding).collect())
+    })
+}
+
+/// The version that a key's placements should hold: its newest, or the first that it will have.
+pub(crate) fn newest(record: &KeyRecord) -> Option<(Version, VersionState)> {
+    record.versions.last_key_value().map(|(version, known)| (*version, known.state))
+}
+
+/// The direct look at a placement; `None`: nobody looked.
+pub(crate) fn look<'a>(
+    input: &'a PlanInput<'_>,
+    destination: &DestinationName,
+    placement: PlacementId,
+) -> Option<(&'a Inventory, &'a PlacementSeen)> {
+    let inventory = input.inventories.get(destination)?;
+    Some((inventory, inventory.placements.get(&placement)?))
+}
+
+/// Versions count from 1.
+const FIRST_VERSION: Version = Version(1);
+
+/// One wanted placement, with everything that is known about it.
+struct Subject<'a> {
+    input: &'a PlanInput<'a>,
+    name: &'a KeyName,
+    key: &'a Key,
+    record: Option<&'a KeyRecord>,
+    wanted: &'a PlacementIntent,
+    placement: PlacementId,
+    known: Option<&'a PlacementRecord>,
+}
+
+impl Subject<'_> {
+    /// The steps that the placement needs; `None`: none.
+    fn steps(&self) -> Result<Option<(PlacementPlan, Vec<Step>)>, Vec<Obstacle>> {
+        let one = |obstacle| vec![obstacle];
+        let destination = self.input.destinations.get(&self.wanted.destination).ok_or_else(|| one(Obstacle::UnknownDestination))?;
+        if destination.cloud != self.wanted.cloud {
+            return Err(one(Obstacle::OtherCloud { configured: destination.cloud }));
+        }
+        if let Some(known) = self.known {
+            if known.fingerprint != destination.fingerprint {
+                return Err(one(Obstacle::DestinationChanged));
+            }
+            if known.algorithm != self.wanted.algorithm {
+                return Err(one(Obstacle::AlgorithmChanged { recorded: known.algorithm }));
+            }
+        }
+        let version = self.version().map_err(one)?;
+        let copy = self.record.and_then(|record| record.copy(version, self.placement));
+        let (inventory, seen) =
+            look(self.input, &self.wanted.destination, self.placement).ok_or_else(|| one(Obstacle::NotLookedAt))?;
+        let target = targets::target(self.input.ledger.installation, self.placement, self.name, self.known, self.wanted);
+
+        foreign(seen, self.known, &target).map_or(Ok(()), |obstacle| Err(one(obstacle)))?;
+        compare(self.record, self.known, destination, version, inventory, seen, &target)?;
+
+        let acts = self.acts(destination, version, copy, inventory, seen, &target).map_err(one)?;
+        if acts.is_empty() {
+            return Ok(None);
+        }
+        let plan = PlacementPlan {
+            destination: self.wanted.destination.clone(),
+            fingerprint: destination.fingerprint,
+            cloud: destination.cloud,
+            name: self.wanted.name.clone(),
+            algorithm: self.wanted.algorithm,
+            incarnation: target.incarnation,
+        };
+        let step = |act: Act| Step { placement: self.placement, expects: expectation(&act), act };
+        Ok(Some((plan, acts.into_iter().map(step).collect())))
+    }
+
+    /// What is left to do, from the destination's capabilities, the ledger and the look.
+    fn acts(
+        &self,
+        destination: &Destination,
+        version: Version,
+        copy: Option<&CopyRecord>,
+        inventory: &Inventory,
+        seen: &PlacementSeen,
+        target: &Target,
+    ) -> Result<Vec<Act>, Obstacle> {
+        let claims = destination.capabilities.claims;
+        let claimed = self.known.is_some_and(|known| known.claimed);
+        let object = self.known.and_then(|known| known.object.as_ref());
+        let is_shell = |object: &ObjectSeen| object.fits(target) && object.is_empty();
+        let has_shell = object.and_then(|object| inventory.ours.get(object)).is_some_and(is_shell);
+
+        let mut acts = Vec::new();
+        if copy.is_none() {
+            acts.push(Act::Mint { version, source: self.source()?, epoch: self.input.custody.epoch });
+        }
+        if claims {
+            // An object that holds the claim already, or waits for it, is taken; one that was made in vain becomes surplus.
+            if !claimed && seen.claimed.is_none() && !has_shell {
+                acts.push(Act::Create);
+            }
+            if !claimed {
+                acts.push(Act::Claim);
+            }
+        } else if object.is_none() {
+            acts.push(Act::Create);
+        }
+        if copy.is_none_or(|copy| copy.imported.is_none()) {
+            self.permitted(destination)?;
+            acts.push(Act::Import { version, scheme: self.scheme(destination)? });
+        }
+        if !self.known.is_some_and(|known| known.published) {
+            acts.push(Act::Publish);
+        }
+        Ok(acts)
+    }
+
+    /// The version that the placement should hold.
+    fn version(&self) -> Result<Version, Obstacle> {
+        match self.record.and_then(newest) {
+            None => Ok(FIRST_VERSION),
+            Some((version, VersionState::PreActivation | VersionState::Active)) => Ok(version),
+            Some((version, state @ (VersionState::Suspended | VersionState::Deactivated | VersionState::Compromised | VersionState::Destroyed))) => {
+                Err(Obstacle::VersionUnusable { version, state })
+            }
+        }
+    }
+
+    /// Whether the rules and the destination allow bringing the key there.
+    fn permitted(&self, destination: &Destination) -> Result<(), Obstacle> {
+        let rules = &self.key.rules;
+        let algorithm = self.wanted.algorithm;
+        if self.key.shared && self.key.placements.len() > 1 {
+            return Err(Obstacle::Shared);
+        }
+        if !rules.algorithms.contains(&algorithm) || !algorithm.serves(self.key.purpose) {
+            return Err(Obstacle::AlgorithmNotAllowed { algorithm });
+        }
+        if rules.locations.as_ref().is_some_and(|locations| !locations.contains(&self.wanted.destination)) {
+            return Err(Obstacle::LocationNotAllowed);
+        }
+        if destination.capabilities.protection < rules.protection {
+            return Err(Obstacle::ProtectionTooLow);
+        }
+        Ok(())
+    }
+
+    /// How the copy's bytes come to be: key pairs are always generated.
+    fn source(&self) -> Result<Source, Obstacle> {
+        let derives = self.input.custody.derives;
+        match (self.wanted.algorithm.is_symmetric(), self.key.rules.source) {
+            (false, _) | (true, Some(Source::Generated)) => Ok(Source::Generated),
+            (true, Some(Source::Derived)) if !derives => Err(Obstacle::CannotDerive),
+            (true, Some(Source::Derived)) => Ok(Source::Derived),
+            (true, None) => Ok(if derives { Source::Derived } else { Source::Generated }),
+        }
+    }
+
+    /// The destination's first scheme that the token has a route for; SHA-1 only where the destination takes nothing better.
+    fn scheme(&self, destination: &Destination) -> Result<WrapScheme, Obstacle> {
+        let algorithm = self.wanted.algorithm;
+        let schemes = destination.capabilities.algorithms.get(&algorithm).ok_or(Obstacle::AlgorithmUnsupported { algorithm })?;
+        let only_sha1 = schemes.iter().all(|scheme| is_sha1(*scheme));
+        schemes
+            .iter()
+            .filter(|scheme| only_sha1 || !is_sha1(**scheme))
+            .find(|scheme| self.input.custody.schemes.get(scheme).is_some_and(|algorithms| algorithms.contains(&algorithm)))
+            .copied()
+            .ok_or(Obstacle::NoRoute { algorithm })
+    }
+
+    /// Why it needs anything; a new key is one reason for all its placements.
+    fn reason(&self, given: &[Reason]) -> Option<Reason> {
+        let reason = match (self.record, self.known) {
+            (None, _) => Reason::NewKey,
+            (Some(_), None) => Reason::NewPlacement { placement: self.placement },
+            (Some(_), Some(_)) => Reason::Unfinished { placement: self.placement },
+        };
+        (!given.contains(&reason)).then_some(reason)
+    }
+}
+
+/// The state that a step has to find.
+pub(crate) fn expectation(act: &Act) -> Expectation {
+    match act {
+        Act::Mint { .. } => Expectation::NoCopy,
+        Act::Create => Expectation::Unclaimed,
+        Act::Claim => Expectation::Created,
+        Act::Import { .. } => Expectation::Empty,
+        Act::Publish => Expectation::Imported,
+        Act::RemoveSurplus { .. } => Expectation::Surplus,
+    }
+}
+
+/// Whether something that is not the placement's own object has its claim or the users' name.
+fn foreign(seen: &PlacementSeen, known: Option<&PlacementRecord>, target: &Target) -> Option<Obstacle> {
+    let recorded = known.and_then(|known| known.object.as_ref());
+    if let Some(claimed) = &seen.claimed {
+        let ours = claimed.marks.as_ref().is_some_and(|marks| marks.installation == target.installation);
+        // An object that we recorded and that lost its marks is drift, and no stranger.
+        if !ours && recorded != Some(&claimed.object) {
+            return Some(Obstacle::ForeignClaim { object: claimed.object.clone() });
+        }
+    }
+    let published = seen.published.as_ref()?;
+    let own = seen.claimed.as_ref().map(|claimed| &claimed.object).or(recorded);
+    (own != Some(&published.object)).then(|| Obstacle::ForeignName { object: published.object.clone() })
+}
+
+/// Compares what is recorded of a placement with what is seen. What differs so shortly after the last change that the look may show the
+/// state before it is not called drift.
+fn compare(
+    record: Option<&KeyRecord>,
+    known: Option<&PlacementRecord>,
+    destination: &Destination,
+    version: Version,
+    inventory: &Inventory,
+    seen: &PlacementSeen,
+    target: &Target,
+) -> Result<(), Vec<Obstacle>> {
+    let copy = record.and_then(|record| record.copy(version, target.placement));
+    let drifts = drift::at_placement(known, destination.capabilities.claims, version, copy, seen, target);
+    if drifts.is_empty() {
+        Ok(())
+    } else if record.and_then(|record| last_change(record, version, copy)).is_some_and(|at| inventory.at < at + destination.capabilities.consistency) {
+        Err(vec![Obstacle::Unsettled])
+    } else {
+        Err(drifts.into_iter().map(Obstacle::Drift).collect())
+    }
+}
+
+/// The last moment that the ledger knows of at which something at the placement was confirmed to have changed.
+fn last_change(record: &KeyRecord, version: Version, copy: Option<&CopyRecord>) -> Option<Timestamp> {
+    let version = record.versions.get(&version);
+    [copy.and_then(|copy| copy.imported), version.map(|version| version.created), version.and_then(|version| version.activated)]
+        .into_iter()
+        .flatten()
+        .max()
+}
+
+fn is_sha1(scheme: WrapScheme) -> bool {
+    match scheme {
+        WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => true,
+        WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => false,
+    }
+}

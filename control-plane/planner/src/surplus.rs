@@ -1,0 +1,103 @@
+//! The pass for surplus objects: ours by their marks, no placement's own, and empty. They come from attempts whose reply was lost.
+
+use std::collections::BTreeSet;
+
+use keyplane_model::{
+    Act, DestinationName, KeyRecord, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementRecord, Reason, Step,
+};
+
+use crate::placements::{Work, expectation, look};
+use crate::report::{Finding, Obstacle, Warning};
+use crate::{Drift, PlanInput};
+
+/// The most objects that one change set removes; the rest follows in the next.
+const MAX_REMOVALS: usize = 100;
+
+/// The surplus objects of a key, and the steps that remove those that are certainly empty.
+///
+/// Nothing is concluded without a complete sweep and a direct look at the placement: what the look shows as claimed or
+/// published, and what the ledger knows as the placement's object, is in use. Objects that hold material, or do not show that
+/// they hold none, are drift and never removed by themselves. Whether a change set runs for the key is the caller's to know.
+pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
+    let mut work = Work::default();
+    let mut removals = 0;
+    for (placement, known) in &record.placements {
+        let Some((inventory, seen)) = look(input, &known.destination, *placement) else { continue };
+        let Some(destination) = input.destinations.get(&known.destination) else { continue };
+        if destination.fingerprint != known.fingerprint {
+            continue;
+        }
+        let in_use: BTreeSet<&ObjectId> =
+            [&seen.claimed, &seen.published].into_iter().flatten().map(|object| &object.object).chain(&known.object).collect();
+        let mut steps = Vec::new();
+        for object in inventory.ours.values().filter(|object| is_of(input, object, *placement) && !in_use.contains(&object.object)) {
+            match &object.state {
+                ObjectState::DeletionScheduled(_) => {}
+                ObjectState::AwaitingMaterial if object.is_empty() => {
+                    if inventory.complete && removals < MAX_REMOVALS {
+                        removals += 1;
+                        let act = Act::RemoveSurplus { object: object.object.clone() };
+                        steps.push(Step { placement: *placement, expects: expectation(&act), act });
+                        work.reasons.push(Reason::SurplusObject {
+                            object: object.object.clone(),
+                            destination: known.destination.clone(),
+                        });
+                    }
+                }
+                ObjectState::AwaitingMaterial | ObjectState::Usable | ObjectState::Disabled | ObjectState::Other => {
+                    work.findings.push(Finding {
+                        placement: *placement,
+                        destination: known.destination.clone(),
+                        name: known.name.clone(),
+                        obstacle: Obstacle::Drift(Drift::SurplusWithMaterial { object: object.object.clone() }),
+                    });
+                }
+            }
+        }
+        if !steps.is_empty() {
+            work.placements.push((*placement, plan(known), steps));
+        }
+    }
+    work
+}
+
+/// Objects with our marks that belong to no placement that the ledger knows.
+pub(crate) fn unknown(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
+    let known: BTreeSet<(&DestinationName, PlacementId)> = input
+        .ledger
+        .keys
+        .values()
+        .flat_map(|record| &record.placements)
+        .map(|(placement, known)| (&known.destination, *placement))
+        .collect();
+    let installation = input.ledger.installation;
+    input.inventories.iter().flat_map(move |(destination, inventory)| {
+        let known = known.clone();
+        inventory
+            .ours
+            .values()
+            .filter(move |object| {
+                !matches!(object.state, ObjectState::DeletionScheduled(_))
+                    && object
+                        .marks
+                        .as_ref()
+                        .is_some_and(|marks| marks.installation == installation && !known.contains(&(destination, marks.placement)))
+            })
+            .map(|object| Warning::UnknownObject { destination: destination.clone(), object: object.object.clone() })
+    })
+}
+
+fn is_of(input: &PlanInput<'_>, object: &ObjectSeen, placement: PlacementId) -> bool {
+    object.marks.as_ref().is_some_and(|marks| marks.installation == input.ledger.installation && marks.placement == placement)
+}
+
+fn plan(known: &PlacementRecord) -> PlacementPlan {
+    PlacementPlan {
+        destination: known.destination.clone(),
+        fingerprint: known.fingerprint,
+        cloud: known.cloud,
+        name: known.name.clone(),
+        algorithm: known.algorithm,
+        incarnation: known.incarnation,
+    }
+}

@@ -1,0 +1,99 @@
+//! Which placement is meant, and what has to be looked at directly before planning.
+
+use std::collections::BTreeMap;
+
+use keyplane_model::{
+    Destination, DestinationName, IdTree, InstallationId, Intent, KeyId, KeyName, KeyRecord, LedgerSnapshot, PlacementId, PlacementIntent,
+    PlacementRecord, Target,
+};
+
+/// What has to be looked at directly before planning: every placement that is wanted or known at a configured destination, by
+/// placement id. A destination where nothing is wanted or known has an empty list.
+#[must_use]
+pub fn targets(
+    intent: &Intent,
+    destinations: &BTreeMap<DestinationName, Destination>,
+    ledger: &LedgerSnapshot,
+    ids: IdTree,
+    installation: InstallationId,
+) -> BTreeMap<DestinationName, Vec<Target>> {
+    let mut found: BTreeMap<&DestinationName, BTreeMap<PlacementId, Target>> =
+        destinations.keys().map(|name| (name, BTreeMap::new())).collect();
+    let mut add = |destination: &DestinationName, target: Target| {
+        if let Some(at) = found.get_mut(destination) {
+            at.insert(target.placement, target);
+        }
+    };
+    for (name, key) in &intent.keys {
+        let record = ledger.keys.get(name);
+        let key_id = key_id(name, record, ids);
+        for wanted in &key.placements {
+            let (placement, known) = identify(wanted, record, key_id, ids);
+            add(&wanted.destination, target(installation, placement, name, known, wanted));
+        }
+    }
+    for (name, record) in &ledger.keys {
+        for (placement, known) in &record.placements {
+            add(&known.destination, recorded_target(installation, *placement, name, known));
+        }
+    }
+    found.into_iter().map(|(name, targets)| (name.clone(), targets.into_values().collect())).collect()
+}
+
+/// The id of a key: the ledger's, or the one that it will get.
+pub(crate) fn key_id(name: &KeyName, record: Option<&KeyRecord>, ids: IdTree) -> KeyId {
+    record.map_or_else(|| ids.key(name.as_str()), |record| record.id)
+}
+
+/// The id of a wanted placement, and its record. A placement is its destination and its name there.
+pub(crate) fn identify<'a>(
+    wanted: &PlacementIntent,
+    record: Option<&'a KeyRecord>,
+    key: KeyId,
+    ids: IdTree,
+) -> (PlacementId, Option<&'a PlacementRecord>) {
+    record
+        .into_iter()
+        .flat_map(|record| &record.placements)
+        .find(|(_, known)| known.destination == wanted.destination && known.name == wanted.name)
+        .map_or_else(
+            || (ids.placement(key, wanted.destination.as_str(), &wanted.name), None),
+            |(placement, known)| (*placement, Some(known)),
+        )
+}
+
+/// What a wanted placement should look like: what it was made as, or what it will be made as.
+pub(crate) fn target(
+    installation: InstallationId,
+    placement: PlacementId,
+    key: &KeyName,
+    known: Option<&PlacementRecord>,
+    wanted: &PlacementIntent,
+) -> Target {
+    known.map_or_else(
+        || Target {
+            installation,
+            placement,
+            incarnation: FIRST_INCARNATION,
+            name: wanted.name.clone(),
+            algorithm: wanted.algorithm,
+            key: key.clone(),
+        },
+        |known| recorded_target(installation, placement, key, known),
+    )
+}
+
+/// What a recorded placement should look like.
+pub(crate) fn recorded_target(installation: InstallationId, placement: PlacementId, key: &KeyName, known: &PlacementRecord) -> Target {
+    Target {
+        installation,
+        placement,
+        incarnation: known.incarnation,
+        name: known.name.clone(),
+        algorithm: known.algorithm,
+        key: key.clone(),
+    }
+}
+
+/// Incarnations count from 1.
+const FIRST_INCARNATION: u32 = 1;

@@ -1,0 +1,311 @@
+//! What each command does: a client of the API, but for what makes the API possible (`init`, `migrate`, `config check`).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use keyplane_api::{
+    ApprovalRequest, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest, Source, ValidateRequest, Verdict,
+};
+use keyplane_model::{APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, approval_message};
+use keyplane_port::{Clock as _, Entropy as _};
+use keyplane_store::SqlLedger;
+use tower::util::MapRequest;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::cli::{Approve, Cli, Command, ConfigCommand, HsmCommand};
+use crate::config::Config;
+use crate::system::{SystemClock, SystemEntropy};
+use crate::{compose, render, sources};
+
+type Local = Client<MapRequest<Router, fn(Request<Full<Bytes>>) -> Request<Body>>>;
+
+/// The exit code of `plan --detailed-exitcode` when there is something to do.
+const EXIT_SOMETHING_TO_DO: u8 = 2;
+
+/// Runs a command.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
+    let json = cli.json;
+    if let Command::Validate { schema: true } = cli.command {
+        render::result(&keyplane_policy::json_schema(), true, |_| {});
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::read(&cli.config).map_err(one)?;
+    let read = || sources::read(&if cli.policy.is_empty() { config.policy() } else { cli.policy.clone() });
+    match cli.command {
+        Command::Init => init(&config, json).await.map_err(one)?,
+        Command::Migrate => migrate(&config, json).await.map_err(one)?,
+        Command::Config { command: ConfigCommand::Check } => return check(&config, json).await,
+        Command::Validate { .. } => {
+            let request = ValidateRequest { sources: read()? };
+            render::result(&client(&config).await?.validate(&request).await.map_err(problems)?, json, render::validated);
+        }
+        Command::Explain { key } => {
+            let request = ExplainRequest { sources: read()?, key };
+            let explanation = client(&config).await?.explain(&request).await.map_err(problems)?;
+            let text = explanation.get("text").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+            render::result(&explanation.get("explanation"), json, |_| render::line(text.trim_end()));
+        }
+        Command::Plan { detailed_exitcode } => return plan(&config, read()?, detailed_exitcode, json).await,
+        Command::Approve(approve) => return approving(&config, approve, json).await,
+        Command::Apply { digests } => return apply(&config, read()?, digests, json).await,
+        Command::Status => render::result(&client(&config).await?.status().await.map_err(problems)?, json, render::status),
+        Command::Evidence => {
+            let table = client(&config).await?.evidence().await.map_err(problems)?;
+            render::result(&table, json, render::evidence);
+            if !table.problems.is_empty() {
+                return Err(table.problems);
+            }
+        }
+        Command::Hsm { command: HsmCommand::Enroll } => {
+            let request = EnrollRequest { sources: read()? };
+            render::result(&client(&config).await?.hsm_enroll(&request).await.map_err(problems)?, json, render::hsm);
+        }
+        Command::Hsm { command: HsmCommand::Test } => {
+            render::result(&client(&config).await?.hsm_test().await.map_err(problems)?, json, render::hsm);
+        }
+        Command::Hsm { command: HsmCommand::Charter { approval } } => charter(&config, read()?, &approval, json).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn init(config: &Config, json: bool) -> Result<(), Problem> {
+    let drawn = SystemEntropy.draw().map_err(|error| Problem::new(ProblemCode::Internal, error.to_string(), "keyplane init"))?;
+    let mut id = [0; 16];
+    id.copy_from_slice(&drawn[..16]);
+    let installation = InstallationId(uuid::Builder::from_random_bytes(id).into_uuid());
+    let path = config.database()?;
+    if path.exists() {
+        let ledger = compose::open(config).await?;
+        let there = keyplane_port::Ledger::installation(&ledger).await.map_err(|error| error.problem())?;
+        let detail = format!("the database `{}` is there already, of installation {there}", path.display());
+        return Err(Problem::new(ProblemCode::DatabaseExists, detail, "keyplane status"));
+    }
+    SqlLedger::init(&compose::database_url(config)?, installation, SystemClock.now()).await.map_err(|error| error.problem())?;
+    render::result(&serde_json::json!({ "installation": installation }), json, |_| {
+        render::line(&format!("installation {installation}, database `{}`", path.display()));
+    });
+    Ok(())
+}
+
+async fn migrate(config: &Config, json: bool) -> Result<(), Problem> {
+    let migrated = SqlLedger::migrate(&compose::database_url(config)?).await.map_err(|error| error.problem())?;
+    render::result(&serde_json::json!({ "from": migrated.from, "to": migrated.to }), json, |_| {
+        render::line(&if migrated.from == migrated.to {
+            format!("the database has schema {}: nothing to do", migrated.to)
+        } else {
+            format!("the database was brought from schema {} to {}", migrated.from, migrated.to)
+        });
+    });
+    Ok(())
+}
+
+/// Tries everything that the configuration names, and tells all that does not work.
+async fn check(config: &Config, json: bool) -> Result<ExitCode, Vec<Problem>> {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    let mut installation = InstallationId(Uuid::nil());
+    match compose::open(config).await {
+        Ok(ledger) => {
+            installation = keyplane_port::Ledger::installation(&ledger).await.map_err(|error| vec![error.problem()])?;
+            good.push(format!("database: installation {installation}"));
+        }
+        Err(problem) => bad.push(problem),
+    }
+    match compose::custodian(config) {
+        Ok(custodian) => match custodian.status().await {
+            Ok(status) => good.push(format!(
+                "token: {}; {}",
+                status.token,
+                status.epoch.map_or_else(|| "not enrolled".to_owned(), |epoch| format!("root epoch {epoch}"))
+            )),
+            Err(error) => bad.push(error.problem()),
+        },
+        Err(problem) => bad.push(problem),
+    }
+    match compose::clouds(config, installation).await {
+        Ok(clouds) => {
+            for (name, cloud) in clouds {
+                let destination = cloud.destination();
+                match tokio::time::timeout(destination.capabilities.call_timeout.to_std(), cloud.sweep(None)).await {
+                    Ok(Ok(_)) => good.push(format!("destination {name}: {} answers", destination.home)),
+                    Ok(Err(error)) => bad.push(error.problem(destination)),
+                    Err(_) => {
+                        let detail = format!("`{name}` ({}) did not answer within {}", destination.home, destination.capabilities.call_timeout);
+                        bad.push(Problem::new(ProblemCode::DestinationUnreachable, detail, "keyplane config check").destination(&name));
+                    }
+                }
+            }
+        }
+        Err(problem) => bad.push(problem),
+    }
+    match sources::read(&config.policy()) {
+        Ok(files) => good.push(format!("policy: {} files", files.len())),
+        Err(problems) => bad.extend(problems),
+    }
+    render::result(&serde_json::json!({ "good": good, "problems": bad }), json, |_| {
+        good.iter().for_each(|text| render::line(&format!("good: {text}")));
+    });
+    if bad.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(bad) }
+}
+
+async fn plan(config: &Config, sources: Vec<Source>, detailed: bool, json: bool) -> Result<ExitCode, Vec<Problem>> {
+    let planned = client(config).await?.plan(&PlanRequest { sources }).await.map_err(problems)?;
+    render::result(&planned, json, render::planned);
+    let blocked: Vec<Problem> =
+        planned.keys.iter().filter(|key| key.verdict == Verdict::Blocked).filter_map(|key| key.problem.clone()).collect();
+    if !blocked.is_empty() {
+        return Err(blocked);
+    }
+    Ok(if detailed && !planned.is_empty() { ExitCode::from(EXIT_SOMETHING_TO_DO) } else { ExitCode::SUCCESS })
+}
+
+async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json: bool) -> Result<ExitCode, Vec<Problem>> {
+    let client = client(config).await?;
+    let applied = client
+        .apply(digests, |line| {
+            if !json {
+                render::progress(line);
+            }
+        })
+        .await
+        .map_err(problems)?;
+    if !json {
+        render::applied(&applied);
+    }
+    if !applied.problems.is_empty() {
+        render::result(&applied, json, |_| {});
+        return Err(applied.problems);
+    }
+    // What is left, or why nothing is.
+    let planned = client.plan(&PlanRequest { sources }).await.map_err(problems)?;
+    render::result(&serde_json::json!({ "applied": applied, "plan": planned }), json, |_| render::planned(&planned));
+    let blocked: Vec<Problem> = planned.keys.into_iter().filter(|key| key.verdict == Verdict::Blocked).filter_map(|key| key.problem).collect();
+    if blocked.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(blocked) }
+}
+
+async fn approving(config: &Config, approve: Approve, json: bool) -> Result<ExitCode, Vec<Problem>> {
+    if let (true, Some(digest)) = (approve.message, approve.digest) {
+        render::result(&serde_json::json!({ "message": digest.to_string(), "namespace": APPROVAL_NAMESPACE }), json, |_| {
+            render::line(&format!("echo {digest} | ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY > approval.sig"));
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let approver = approve.approver.ok_or_else(|| vec![usage("say who approves, by --as NAME")])?;
+    let client = client(config).await?;
+    let digests = match approve.digest {
+        Some(digest) => vec![digest],
+        None => {
+            let status = client.status().await.map_err(problems)?;
+            status.open.iter().filter(|view| view.state == ChangeSetState::Proposed).map(|view| view.digest).collect()
+        }
+    };
+    let mut failed = Vec::new();
+    let mut taken = Vec::new();
+    for digest in digests {
+        let signature = match (&approve.signature, &approve.key) {
+            (Some(file), _) => read_signature(file).map_err(one)?,
+            (None, Some(key)) => sign(&digest, key).await.map_err(one)?,
+            (None, None) => return Err(vec![usage("give a key to sign with, or a signature")]),
+        };
+        match client.approve(&ApprovalRequest { digest, approver: approver.clone(), signature }).await {
+            Ok(approved) => {
+                if !json {
+                    render::approved(&approved);
+                }
+                taken.push(approved);
+            }
+            Err(ClientError(problems)) => failed.extend(problems),
+        }
+    }
+    if json {
+        render::result(&taken, true, |_| {});
+    } else if taken.is_empty() && failed.is_empty() {
+        render::line("nothing waits for approval");
+    }
+    if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failed) }
+}
+
+async fn charter(config: &Config, sources: Vec<Source>, files: &[(ApproverName, PathBuf)], json: bool) -> Result<(), Vec<Problem>> {
+    let mut approvals = Vec::new();
+    for (name, file) in files {
+        approvals.push((name.clone(), read_signature(file).map_err(one)?));
+    }
+    let state = client(config).await?.charter(&CharterRequest { sources, approvals }).await.map_err(problems)?;
+    render::result(&state, json, |state| {
+        render::line(&format!("in force: charter {}, {}", state.serial, state.current));
+        if state.current == state.wanted {
+            render::line("the policy says the same: nothing to do");
+        } else {
+            render::line(&format!("the policy says: {}", state.wanted));
+            render::line(&format!("a change needs {} approval(s) under the charter in force; sign it by", state.approvals.need));
+            render::line(&format!("  echo {} | ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY > approval.sig", state.wanted));
+            render::line("  keyplane hsm charter --approval NAME=approval.sig");
+        }
+    });
+    Ok(())
+}
+
+/// A client of the API in this process.
+async fn client(config: &Config) -> Result<Local, Vec<Problem>> {
+    let router = compose::local(config).await.map_err(one)?;
+    let whole: fn(Request<Full<Bytes>>) -> Request<Body> = |request| request.map(Body::new);
+    Ok(Client::new(router.map_request(whole)))
+}
+
+/// The largest signature file, in bytes; the verifier has its own limit.
+const LARGEST_SIGNATURE: u64 = 64 << 10;
+
+fn read_signature(path: &Path) -> Result<String, Problem> {
+    let read = || {
+        if std::fs::metadata(path)?.len() > LARGEST_SIGNATURE {
+            return Err(std::io::Error::other("it is too large for a signature"));
+        }
+        std::fs::read_to_string(path)
+    };
+    read().map_err(|error| {
+        let detail = format!("the signature `{}` cannot be read: {error}", path.display());
+        Problem::new(ProblemCode::ApprovalInvalid, detail, "keyplane status")
+    })
+}
+
+/// Lets `ssh-keygen` sign, which knows agents and hardware keys. The private key never comes into this process.
+async fn sign(digest: &Digest, key: &Path) -> Result<String, Problem> {
+    use tokio::io::AsyncWriteExt as _;
+    let failed = |detail: String| Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane approve {digest} --message"));
+    let mut child = tokio::process::Command::new("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f"])
+        .arg(key)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("`ssh-keygen` cannot be run: {error}")))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&approval_message(digest)).await.map_err(|error| failed(format!("`ssh-keygen` ended early: {error}")))?;
+    }
+    let output = child.wait_with_output().await.map_err(|error| failed(format!("`ssh-keygen` ended early: {error}")))?;
+    if !output.status.success() {
+        let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
+        return Err(failed(format!("`ssh-keygen` does not sign with `{}`: {said}", key.display())));
+    }
+    String::from_utf8(output.stdout).map_err(|_| failed("`ssh-keygen` gave no armored signature".to_owned()))
+}
+
+fn usage(detail: &str) -> Problem {
+    Problem::new(ProblemCode::ApprovalInvalid, detail, "keyplane approve --help")
+}
+
+fn one(problem: Problem) -> Vec<Problem> {
+    vec![problem]
+}
+
+fn problems(error: ClientError) -> Vec<Problem> {
+    error.0
+}

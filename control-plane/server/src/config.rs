@@ -1,0 +1,267 @@
+//! `keyplane.toml`: where everything is, and no secret.
+//!
+//! Flag over environment over file: `--config`/`KEYPLANE_CONFIG`, `--policy`, `KEYPLANE_DATABASE`. Paths are relative to the
+//! file that names them. Secrets come from the files or environment variables that are named here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use keyplane_model::{DestinationName, Problem, ProblemCode, Span};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// The largest configuration file, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// The version of this format: 1.
+    pub(crate) version: u32,
+    /// The database: `sqlite:PATH`.
+    pub(crate) database: String,
+    /// Policy files and folders.
+    #[serde(default)]
+    pub(crate) policy: Vec<PathBuf>,
+    /// The custodian's token.
+    pub(crate) custodian: Custodian,
+    /// Where keys may go.
+    #[serde(default)]
+    pub(crate) destination: Destinations,
+    /// The folder of the file itself.
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+/// The custodian's token.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Custodian {
+    /// The PKCS#11 module: a shared library.
+    pub(crate) module: PathBuf,
+    /// The token's label.
+    pub(crate) token: String,
+    /// The file that holds the PIN.
+    pub(crate) pin_file: Option<PathBuf>,
+    /// The environment variable that holds the PIN.
+    pub(crate) pin_env: Option<String>,
+    /// What `C_Initialize` gets as its reserved string; a software token's file.
+    pub(crate) init: Option<String>,
+}
+
+/// Where keys may go, by cloud and name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Destinations {
+    /// AWS KMS: an account and region each.
+    #[serde(default)]
+    pub(crate) aws: BTreeMap<DestinationName, Aws>,
+}
+
+/// An AWS account and region.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Aws {
+    /// As in `us-east-1`.
+    pub(crate) region: String,
+    /// 12 digits.
+    pub(crate) account: String,
+    /// In place of AWS's own: an emulator, a VPC endpoint, a sovereign cloud.
+    pub(crate) endpoint: Option<String>,
+    /// Certificates (PEM) that alone are trusted there.
+    pub(crate) ca: Option<PathBuf>,
+    /// Where credentials come from.
+    #[serde(default)]
+    pub(crate) credentials: Credentials,
+    /// The access policy of new keys (JSON).
+    pub(crate) key_policy_file: Option<PathBuf>,
+    /// The time-out of one call.
+    #[serde(default = "call_timeout")]
+    pub(crate) call_timeout: Span,
+    /// How long reads may show what was before.
+    #[serde(default = "consistency")]
+    pub(crate) consistency: Span,
+    /// How many equal reads make certain that something is not there.
+    #[serde(default = "equal_reads")]
+    pub(crate) equal_reads: u32,
+    /// How many days a scheduled deletion waits.
+    #[serde(default = "deletion_days")]
+    pub(crate) deletion_days: u32,
+    /// Requests a second, where the account's quotas are not the published ones.
+    #[serde(default)]
+    pub(crate) quotas: BTreeMap<String, u32>,
+}
+
+/// 20 s: twice what KMS takes at its slowest under load; a shorter one makes more replies ambiguous.
+fn call_timeout() -> Span {
+    Span::seconds(20)
+}
+
+/// 10 s: KMS states no bound ("eventual consistency"); its documents speak of seconds for keys and aliases.
+fn consistency() -> Span {
+    Span::seconds(10)
+}
+
+fn equal_reads() -> u32 {
+    3
+}
+
+fn deletion_days() -> u32 {
+    7
+}
+
+/// Where credentials come from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Credentials {
+    /// The cloud's own chain: environment, shared files, workload identity, instance.
+    #[default]
+    Default,
+    /// A named profile of the shared files.
+    Profile {
+        /// Its name.
+        name: String,
+    },
+    /// An access key.
+    Static {
+        /// Its id: no secret.
+        access_key_id: String,
+        /// The file that holds its secret.
+        secret_access_key_file: PathBuf,
+    },
+}
+
+impl Config {
+    /// Reads the configuration.
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
+        let name = path.display();
+        let invalid = |detail: String| Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check");
+        let text = read_limited(path).map_err(|error| invalid(format!("configuration `{name}` cannot be read: {error}")))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let problem = invalid(error.message().to_owned());
+            match error.span() {
+                Some(span) => problem.at(place(&name.to_string(), &text, span.start)),
+                None => problem,
+            }
+        })?;
+        if config.version != 1 {
+            return Err(invalid(format!("configuration `{name}` has version {}, this program reads version 1", config.version)));
+        }
+        if let Ok(database) = std::env::var("KEYPLANE_DATABASE") {
+            config.database = database;
+        }
+        config.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Ok(config)
+    }
+
+    /// The path of the SQLite database.
+    pub(crate) fn database(&self) -> Result<PathBuf, Problem> {
+        let path = self.database.strip_prefix("sqlite:").ok_or_else(|| {
+            let detail = format!("`{}` is no database that this program knows: write `sqlite:PATH`", self.database);
+            Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check")
+        })?;
+        Ok(self.resolve(Path::new(path)))
+    }
+
+    /// A path that the configuration names.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// A file that the configuration names.
+    pub(crate) fn file(&self, path: &Path, what: &str) -> Result<String, Problem> {
+        let path = self.resolve(path);
+        read_limited(&path).map_err(|error| {
+            let detail = format!("the {what} `{}` cannot be read: {error}", path.display());
+            Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check")
+        })
+    }
+
+    /// The PIN; `None`: the token asks for it by itself.
+    pub(crate) fn pin(&self) -> Result<Option<Zeroizing<String>>, Problem> {
+        let missing = |detail: String| Problem::new(ProblemCode::PinMissing, detail, "keyplane config check");
+        match (&self.custodian.pin_file, &self.custodian.pin_env) {
+            (Some(_), Some(_)) => Err(missing("`pin-file` and `pin-env` are both given: one of them is enough".to_owned())),
+            (Some(file), None) => {
+                let path = self.resolve(file);
+                let pin = read_limited(&path).map_err(|error| missing(format!("the PIN file `{}` cannot be read: {error}", path.display())))?;
+                Ok(Some(Zeroizing::new(pin)))
+            }
+            (None, Some(name)) => {
+                let pin = std::env::var(name).map_err(|_| missing(format!("the environment has no `{name}`")))?;
+                Ok(Some(Zeroizing::new(pin)))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Where the policy files are.
+    pub(crate) fn policy(&self) -> Vec<PathBuf> {
+        self.policy.iter().map(|path| self.resolve(path)).collect()
+    }
+}
+
+fn read_limited(path: &Path) -> std::io::Result<String> {
+    if std::fs::metadata(path)?.len() > LARGEST {
+        return Err(std::io::Error::other(format!("it has more than {LARGEST} bytes")));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// Line and column of a byte offset.
+fn place(file: &str, text: &str, offset: usize) -> keyplane_model::SourceLocation {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    keyplane_model::SourceLocation {
+        file: file.to_owned(),
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: u32::try_from(column).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    const GOOD: &str = r#"
+version = 1
+database = "sqlite:keyplane.db"
+policy = ["policy"]
+[custodian]
+module = "/usr/lib/token.so"
+token = "keyplane"
+pin-file = "pin"
+[destination.aws.prod-us-east-1]
+region = "us-east-1"
+account = "111122223333"
+credentials = { source = "static", access-key-id = "AKIA", secret-access-key-file = "secret" }
+quotas = { CreateKey = 50 }
+"#;
+
+    #[test]
+    fn a_configuration_is_read_and_what_it_does_not_say_has_a_default() {
+        let config = parse(GOOD).expect("good");
+        let aws = config.destination.aws.values().next().expect("one");
+        assert_eq!((aws.equal_reads, aws.deletion_days), (3, 7));
+        assert_eq!(aws.call_timeout, Span::seconds(20));
+        assert!(matches!(aws.credentials, Credentials::Static { .. }));
+    }
+
+    #[test]
+    fn a_field_that_nobody_knows_is_refused_wherever_it_stands() {
+        for (from, to) in [
+            ("version = 1", "version = 1\nverion = 2"),
+            ("pin-file", "pin = \"1234\"\npin-file"),
+            ("region =", "secret-access-key = \"x\"\nregion ="),
+            ("access-key-id", "secret = \"x\", access-key-id"),
+        ] {
+            assert!(parse(&GOOD.replace(from, to)).is_err(), "{to} was taken");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The `keyplane` binary: configuration, composition, router and command line.
+//!
+//! Owns everything that only a program has: files, the environment, the terminal, the process. The one room that names
+//! real adapters (`compose`). Must not decide anything about keys: that is the service's and everything behind it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `cli` | the command line's words |
+//! | `config` | `keyplane.toml` |
+//! | `compose` | which adapter is behind which port |
+//! | `router` | HTTP around the service |
+//! | `commands` | what each command does, as a client of the API |
+//! | `render` | what people see |
+//! | `sources` | reading policy files |
+//! | `system` | clock and entropy of the operating system |
+
+mod cli;
+mod commands;
+mod compose;
+mod config;
+mod render;
+mod router;
+mod sources;
+mod system;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// A wrong command line (`EX_USAGE` of sysexits): 2 already says that a plan has something to do.
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Printing help can fail only where nobody can read it.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KEYPLANE_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let detail = format!("the operating system gives no threads: {error}");
+            let problem = keyplane_model::Problem::new(keyplane_model::ProblemCode::Internal, detail, "keyplane --version");
+            return render::failed(&[problem], cli.json);
+        }
+    };
+    let json = cli.json;
+    match runtime.block_on(commands::run(cli)) {
+        Ok(code) => code,
+        Err(problems) => render::failed(&problems, json),
+    }
+}

@@ -1,0 +1,225 @@
+//! What people see. With `--json` the same things are printed as the API gives them.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
+
+use std::process::ExitCode;
+
+use keyplane_api::{Applied, ApplyLine, Approved, ChangeSetView, EvidenceTable, HsmReport, Planned, StatusReport, Validated, Verdict};
+use keyplane_model::Problem;
+use serde::Serialize;
+
+/// Prints a result: as JSON, or as `text` does it.
+pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T)) {
+    if json {
+        match serde_json::to_string(value) {
+            Ok(line) => println!("{line}"),
+            Err(error) => eprintln!("{error}"),
+        }
+    } else {
+        text(value);
+    }
+}
+
+/// A line of text for people.
+pub(crate) fn line(text: &str) {
+    println!("{text}");
+}
+
+/// Prints problems, and gives the exit code of the first.
+pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
+    if json {
+        match serde_json::to_string(&serde_json::json!({ "problems": problems })) {
+            Ok(line) => eprintln!("{line}"),
+            Err(error) => eprintln!("{error}"),
+        }
+    } else {
+        problems.iter().for_each(problem);
+    }
+    problems.first().map_or(ExitCode::SUCCESS, |problem| ExitCode::from(problem.class.exit_code()))
+}
+
+fn problem(problem: &Problem) {
+    told("error", problem);
+}
+
+pub(crate) fn warning(problem: &Problem) {
+    told("warning", problem);
+}
+
+fn told(level: &str, problem: &Problem) {
+    eprintln!("{level}[{}]: {problem}", problem.code);
+    if let Some(key) = &problem.key {
+        eprintln!("  key:         {key}");
+    }
+    if let Some(destination) = &problem.destination {
+        eprintln!("  destination: {destination}");
+    }
+    eprintln!("  next:        {}", problem.next);
+}
+
+pub(crate) fn validated(validated: &Validated) {
+    validated.warnings.iter().for_each(warning);
+    println!(
+        "valid: {} keys, {} profiles, {} approvers{}",
+        validated.keys.len(),
+        validated.profiles,
+        validated.approvers,
+        match validated.warnings.len() {
+            0 => String::new(),
+            left_out => format!("; {left_out} placements or keys left out, see the warnings"),
+        }
+    );
+}
+
+pub(crate) fn planned(planned: &Planned) {
+    planned.warnings.iter().for_each(warning);
+    for change_set in &planned.change_sets {
+        change_set_view(change_set);
+    }
+    for key in planned.keys.iter().filter(|key| key.verdict == Verdict::Blocked) {
+        println!("{}: blocked: {}", key.key, key.reason);
+    }
+    for key in planned.keys.iter().filter(|key| key.verdict == Verdict::Nothing) {
+        println!("{}: nothing to do: {}", key.key, key.reason);
+    }
+    let takes = planned.change_sets.iter().map(|change_set| change_set.seconds).max().unwrap_or(0);
+    match planned.change_sets.len() {
+        0 => println!("nothing to do"),
+        1 => println!("1 change set is open; takes at least {takes} s by the clouds' quotas"),
+        count => println!("{count} change sets are open; together they take at least {takes} s by the clouds' quotas"),
+    }
+}
+
+fn change_set_view(view: &ChangeSetView) {
+    println!("{} (profile {}): {}", view.key, view.profile, view.action);
+    println!("  change set {}", view.digest);
+    for reason in &view.reasons {
+        println!("  because {reason}");
+    }
+    for (number, step) in view.steps.iter().enumerate() {
+        println!(
+            "  {} {} {:<14} {:<18} {:<22} {}",
+            if step.done { "+" } else { " " },
+            number + 1,
+            step.act,
+            step.destination,
+            step.name,
+            step.detail
+        );
+    }
+    let groups: Vec<&str> = view.approvals.from.iter().map(|group| group.as_str()).collect();
+    let approved: Vec<&str> = view.approved_by.iter().map(|name| name.as_str()).collect();
+    println!(
+        "  needs {} approval(s) of {}; approved by {}; proposed by {}",
+        view.approvals.need,
+        if groups.is_empty() { "nobody".to_owned() } else { groups.join(", ") },
+        if approved.is_empty() { "nobody yet".to_owned() } else { approved.join(", ") },
+        view.proposer
+    );
+}
+
+pub(crate) fn approved(approved: &Approved) {
+    println!("{}: approved, {} of {} approvals", approved.change_set.key, approved.have, approved.need);
+}
+
+/// Progress goes to standard error, so that the result can be piped.
+pub(crate) fn progress(line: &ApplyLine) {
+    match line {
+        ApplyLine::Acting { key, destination, act, attempt } => {
+            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+            eprintln!("  {key} @ {destination}: {act}{again} …");
+        }
+        ApplyLine::Waiting { key, destination, act, until, why } => eprintln!("  {key} @ {destination}: {act} waits until {until}: {why}"),
+        ApplyLine::Again { problem } => warning(problem),
+        ApplyLine::Received { key, destination, act, found } => {
+            eprintln!("  {key} @ {destination}: {act} {}", if *found { "found done" } else { "confirmed" });
+        }
+        ApplyLine::Completed { key, .. } => eprintln!("  {key}: complete"),
+        ApplyLine::Ended(_) => {}
+    }
+}
+
+pub(crate) fn applied(applied: &Applied) {
+    println!("{} change set(s) done", applied.done.len());
+}
+
+pub(crate) fn status(report: &StatusReport) {
+    let mut rows = vec![["KEY", "DESTINATION", "NAME", "VERSION", "STATE", "ALGORITHM", "SOURCE", "CHECK VALUE", "IMPORTED"].map(str::to_owned)];
+    for key in &report.keys {
+        for copy in &key.copies {
+            rows.push([
+                key.key.to_string(),
+                copy.destination.to_string(),
+                copy.name.clone(),
+                copy.version.to_string(),
+                word(&copy.state),
+                copy.algorithm.to_string(),
+                format!("{}, root {}", copy.source, copy.epoch),
+                copy.check_value.map_or_else(|| "-".to_owned(), |value| value.to_string()),
+                copy.imported.map_or_else(|| "not yet".to_owned(), |at| at.to_string()),
+            ]);
+        }
+    }
+    table(&rows);
+    for view in &report.open {
+        println!("open ({}):", word(&view.state));
+        change_set_view(view);
+    }
+}
+
+pub(crate) fn evidence(report: &EvidenceTable) {
+    let mut rows = vec![["KEY", "DESTINATION", "VERSION", "EVIDENCE", "CHECK VALUE", "WRAPPED UNDER", "OBJECT"].map(str::to_owned)];
+    for line in &report.lines {
+        rows.push([
+            line.key.to_string(),
+            line.destination.to_string(),
+            line.evidence.version.to_string(),
+            line.evidence.strength.to_string(),
+            line.evidence.check_value.map_or_else(|| "-".to_owned(), |value| value.to_string()),
+            line.evidence.wrapped_under.map_or_else(|| "-".to_owned(), |digest| digest.short()),
+            line.object.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        ]);
+    }
+    table(&rows);
+}
+
+pub(crate) fn hsm(report: &HsmReport) {
+    println!("token: {}{}", report.token, if report.development { " (for development only)" } else { "" });
+    println!("root epoch: {}", report.epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string()));
+    if let Some((serial, digest)) = &report.charter {
+        println!("charter in force: {serial}, {digest}");
+    }
+    println!("derives keys: {}", if report.derives { "yes" } else { "no" });
+    for route in &report.routes {
+        match (&route.way, &route.reason) {
+            (Some(way), _) => println!("route {:<24} {way}", route.scheme),
+            (None, reason) => println!("route {:<24} none: {}", route.scheme, reason.as_deref().unwrap_or("unknown")),
+        }
+    }
+    for check in &report.checks {
+        println!(
+            "{} {} ({}): {}",
+            if check.passed { "pass" } else { "FAIL" },
+            check.name,
+            if check.must_be_refused { "must be refused" } else { "must work" },
+            check.detail
+        );
+    }
+}
+
+/// A model word as it is written in JSON.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => other.map(|value| value.to_string()).unwrap_or_default(),
+    }
+}
+
+/// Rows in columns, as wide as they have to be.
+fn table<const N: usize>(rows: &[[String; N]]) {
+    let widths: Vec<usize> =
+        (0..N).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+}

@@ -1,0 +1,80 @@
+//! The token and the charter.
+
+use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
+use keyplane_model::{Actor, Approval, Problem};
+use keyplane_port::{EnrolmentReport, Expected};
+
+use crate::{Service, uncanonical};
+
+impl Service {
+    /// Enrols the token: routes, root epoch, first charter. Repeating it finds what is there.
+    ///
+    /// # Errors
+    /// Problems of the policy files, or of the token.
+    pub async fn enroll(&self, request: &EnrollRequest) -> Result<HsmReport, Vec<Problem>> {
+        let charter = self.load(&request.sources)?.intent.charter(self.installation);
+        let report = self.engine.custodian.enroll(self.installation, &charter).await.map_err(|error| vec![error.problem()])?;
+        if let Some(sealed) = &report.charter {
+            self.engine.ledger.put_charter(sealed).await.map_err(|error| vec![error.problem()])?;
+        }
+        Ok(shown(report))
+    }
+
+    /// Proves the token's routes again; changes nothing.
+    ///
+    /// # Errors
+    /// Problems of the token.
+    pub async fn test_hsm(&self) -> Result<HsmReport, Problem> {
+        self.engine.custodian.test().await.map(shown).map_err(|error| error.problem())
+    }
+
+    /// Compares the policy's charter with the one in force; with approvals, adopts it (a rule is changed only under the old rule).
+    ///
+    /// # Errors
+    /// When the approvals do not suffice under the charter in force.
+    pub async fn adopt_charter(&self, request: &CharterRequest, proposer: &Actor) -> Result<CharterState, Vec<Problem>> {
+        let one = |problem: Problem| vec![problem];
+        let next = self.load(&request.sources)?.intent.charter(self.installation);
+        let wanted = next.digest().map_err(|error| one(uncanonical(&error)))?;
+        let mut sealed = self.charter().await.map_err(one)?;
+        let mut current = sealed.charter.digest().map_err(|error| one(uncanonical(&error)))?;
+        if current != wanted && !request.approvals.is_empty() {
+            let at = self.engine.clock.now();
+            let approvals: Vec<Approval> = request
+                .approvals
+                .iter()
+                .map(|(approver, signature)| Approval { approver: approver.clone(), signature: signature.clone(), at })
+                .collect();
+            sealed = self.engine.custodian.adopt(&sealed, &next, proposer, &approvals).await.map_err(|error| one(error.problem()))?;
+            self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;
+            current = wanted;
+        }
+        Ok(CharterState { current, serial: sealed.serial, wanted, approvals: sealed.charter.strictest() })
+    }
+}
+
+fn shown(report: EnrolmentReport) -> HsmReport {
+    let status = report.status;
+    HsmReport {
+        token: status.token,
+        development: status.development,
+        epoch: status.epoch,
+        charter: status.charter,
+        derives: status.derives,
+        routes: status
+            .routes
+            .into_iter()
+            .map(|route| HsmRoute { scheme: route.scheme.to_string(), way: route.way, reason: route.reason })
+            .collect(),
+        checks: report
+            .checks
+            .into_iter()
+            .map(|check| HsmCheck {
+                name: check.name,
+                must_be_refused: check.expected == Expected::Refused,
+                passed: check.passed,
+                detail: check.detail,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,199 @@
+//! From policy files to open change sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use keyplane_api::{ExplainRequest, Planned, PlannedKey, PlanRequest, ValidateRequest, Validated, Verdict};
+use keyplane_engine::Looked;
+use keyplane_model::{
+    Actor, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
+};
+use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
+use keyplane_verifier as verifier;
+
+use crate::{Service, uncanonical};
+
+impl Service {
+    /// Checks policy files.
+    ///
+    /// # Errors
+    /// Every problem of the files.
+    pub fn validate(&self, request: &ValidateRequest) -> Result<Validated, Vec<Problem>> {
+        let policy = self.load(&request.sources)?;
+        Ok(Validated {
+            approvers: policy.intent.approvers.len(),
+            profiles: policy.intent.profiles.len(),
+            keys: policy.intent.keys.keys().cloned().collect(),
+            warnings: policy.warnings,
+        })
+    }
+
+    /// The effective rules of a key, and where each comes from.
+    ///
+    /// # Errors
+    /// Problems of the files, or no such key.
+    pub fn explain(&self, request: &ExplainRequest) -> Result<serde_json::Value, Vec<Problem>> {
+        let policy = self.load(&request.sources)?;
+        let explanation = policy.explain(&request.key).map_err(|problem| vec![*problem])?;
+        let structured = serde_json::to_value(explanation).map_err(|error| vec![uncanonical(&error)])?;
+        Ok(serde_json::json!({ "text": explanation.to_string(), "explanation": structured }))
+    }
+
+    /// Looks at the world, works out what has to change, and proposes it.
+    ///
+    /// # Errors
+    /// Problems of the policy files, of the ledger, or of the token. What stands in the way of a single key is in the plan.
+    pub async fn plan(&self, request: &PlanRequest, proposer: &Actor) -> Result<Planned, Vec<Problem>> {
+        let policy = self.load(&request.sources)?;
+        let one = |problem: Problem| vec![problem];
+        let sealed = self.charter().await.map_err(one)?;
+        if sealed.charter != policy.intent.charter(self.installation) {
+            let detail = "approvers or approval rules in the policy are not those in force; they are changed only under the old rules";
+            return Err(one(Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")));
+        }
+        let custody = self.custody().await.map_err(one)?;
+        let ledger = &self.engine.ledger;
+        let now = self.engine.clock.now();
+        ledger.put_intent(&policy.intent, proposer, "files", now).await.map_err(|error| one(error.problem()))?;
+        let snapshot = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
+        let looked = self.look(&policy.intent, &snapshot).await.map_err(one)?;
+
+        let plan = keyplane_planner::plan(&PlanInput {
+            intent: &policy.intent,
+            destinations: &self.destinations,
+            ledger: &snapshot,
+            inventories: &looked.inventories,
+            custody: &custody,
+            proposer,
+            now: self.engine.clock.now(),
+            ids: self.ids(),
+        });
+        for change_set in &plan.change_sets {
+            self.judge(change_set, &policy.intent, &snapshot, &sealed.charter).map_err(one)?;
+            ledger.propose(change_set, now).await.map_err(|error| one(error.problem().key(&change_set.key)))?;
+        }
+        for digest in &plan.outdated {
+            ledger.abandon(digest, "it does not fit any more", now).await.map_err(|error| one(error.problem()))?;
+        }
+        self.told(&plan, &looked, policy.warnings).await.map_err(one)
+    }
+
+    async fn custody(&self) -> Result<Custody, Problem> {
+        let status = self.engine.custodian.status().await.map_err(|error| error.problem())?;
+        let epoch = status.epoch.ok_or_else(|| {
+            Problem::new(ProblemCode::TokenNotEnrolled, "the token holds no root epoch", "keyplane hsm enroll")
+        })?;
+        let usable = status.routes.into_iter().filter(|route| route.way.is_some());
+        let schemes = usable.map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
+        Ok(Custody { epoch, derives: status.derives, schemes })
+    }
+
+    /// Looks at every destination, side by side. One that does not answer spoils no other.
+    async fn look(&self, intent: &Intent, snapshot: &LedgerSnapshot) -> Result<World, Problem> {
+        let targets = keyplane_planner::targets(intent, &self.destinations, snapshot, self.ids(), self.installation);
+        let none: &[Target] = &[];
+        let surveys = self.engine.lanes.iter().map(|(name, lane)| {
+            let targets = targets.get(name).map_or(none, Vec::as_slice);
+            async move { (name.clone(), lane.survey(targets, self.engine.clock.as_ref()).await) }
+        });
+        let mut world = World::default();
+        for (name, result) in join_all(surveys).await {
+            match result {
+                Ok(Looked { inventory, problems }) => {
+                    self.engine.ledger.put_inventory(&name, &inventory).await.map_err(|error| error.problem())?;
+                    world.inventories.insert(name, inventory);
+                    world.keys.extend(problems.into_iter().filter_map(|problem| Some(((problem.key.clone()?, problem.destination.clone()?), problem))));
+                }
+                Err(problem) => {
+                    world.destinations.insert(name, problem);
+                }
+            }
+        }
+        Ok(world)
+    }
+
+    fn judge(
+        &self,
+        change_set: &ChangeSet,
+        intent: &Intent,
+        snapshot: &LedgerSnapshot,
+        charter: &keyplane_model::Charter,
+    ) -> Result<(), Problem> {
+        let facts = verifier::Facts {
+            charter,
+            installation: self.installation,
+            record: snapshot.keys.get(&change_set.key),
+            key: intent.keys.get(&change_set.key),
+            destinations: Some(&self.destinations),
+        };
+        verifier::judge(change_set, &facts).map_err(|violations| {
+            let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Problem::new(ProblemCode::ChangeSetRefused, format!("the plan breaks a rule: {detail}"), "keyplane status").key(&change_set.key)
+        })
+    }
+
+    /// The plan, with the change sets that are open after it.
+    async fn told(&self, plan: &Plan, world: &World, warnings: Vec<Problem>) -> Result<Planned, Problem> {
+        let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
+        let seconds = plan.report.lanes.values().copied().max().unwrap_or(Span::ZERO).to_std().as_secs_f64().ceil();
+        let mut change_sets: Vec<_> = snapshot
+            .open
+            .values()
+            .map(|record| {
+                let mut view = self.show(record);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a span is not negative, and far below 2^53 s")]
+                {
+                    view.seconds = seconds as u64;
+                }
+                view
+            })
+            .collect();
+        change_sets.sort_by(|a, b| a.key.cmp(&b.key));
+        let keys = plan.report.keys.iter().map(|(key, report)| {
+            let open = change_sets.iter().find(|view| view.key == *key).map(|view| view.digest);
+            planned_key(key, report, open, world)
+        });
+        let keys = keys.collect();
+        let mut warnings = warnings;
+        warnings.extend(plan.report.warnings.iter().map(|warning| {
+            Problem::new(ProblemCode::Drift, warning.to_string(), "keyplane status")
+        }));
+        warnings.extend(world.destinations.values().cloned());
+        Ok(Planned { change_sets, keys, warnings })
+    }
+}
+
+/// What was seen, and what could not be.
+#[derive(Default)]
+struct World {
+    inventories: BTreeMap<DestinationName, Inventory>,
+    destinations: BTreeMap<DestinationName, Problem>,
+    keys: BTreeMap<(KeyName, DestinationName), Problem>,
+}
+
+fn planned_key(key: &KeyName, report: &KeyReport, open: Option<keyplane_model::Digest>, world: &World) -> PlannedKey {
+    let problem = report.findings.first().map(|finding| cause(key, finding, world));
+    let (verdict, reason) = match &report.outcome {
+        Outcome::Change { reasons, .. } => {
+            (Verdict::Change, reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        Outcome::Nothing { reason } => (if open.is_some() { Verdict::Change } else { Verdict::Nothing }, reason.to_string()),
+        Outcome::Blocked => {
+            let reasons: Vec<String> = report.findings.iter().map(|finding| cause(key, finding, world).detail).collect();
+            (Verdict::Blocked, reasons.join("; "))
+        }
+    };
+    PlannedKey { key: key.clone(), verdict, reason, digest: open, problem }
+}
+
+/// A finding as a problem; where nothing could be seen, why.
+fn cause(key: &KeyName, finding: &Finding, world: &World) -> Problem {
+    let unseen = || {
+        let place = (key.clone(), finding.destination.clone());
+        world.keys.get(&place).or_else(|| world.destinations.get(&finding.destination)).map(|problem| problem.clone().key(key))
+    };
+    match finding.obstacle {
+        Obstacle::NotLookedAt => unseen().unwrap_or_else(|| finding.problem(key)),
+        _ => finding.problem(key),
+    }
+}

@@ -1,0 +1,200 @@
+//! Cells and rows, typed and checked: what comes out of a database is believed only so far as it can be.
+
+use keyplane_model::{Digest, Timestamp};
+use keyplane_port::LedgerError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A table, and how many of the columns that are selected first say which row it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) id_columns: usize,
+}
+
+/// What a cell holds. Both kinds can be NULL.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Text(Option<String>),
+    Number(Option<i64>),
+}
+
+impl Cell {
+    /// A type of the model that is a string in JSON: a name, an id, a digest, a word.
+    pub(crate) fn word<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
+        match serde_json::to_value(value) {
+            Ok(serde_json::Value::String(text)) => Ok(Self::Text(Some(text))),
+            Ok(serde_json::Value::Null) => Ok(Self::Text(None)),
+            Ok(_) | Err(_) => Err(LedgerError::Broken("a value that cannot be written as a word".to_owned())),
+        }
+    }
+
+    /// A document, as canonical bytes.
+    pub(crate) fn document<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
+        let bytes = keyplane_model::canonical_bytes(value).map_err(no_json)?;
+        Ok(Self::Text(Some(String::from_utf8(bytes).map_err(no_json)?)))
+    }
+
+    /// A number that may be too large for a database.
+    pub(crate) fn number(value: u64) -> Result<Self, LedgerError> {
+        let number = i64::try_from(value).map_err(|_| LedgerError::Failed(format!("`{value}` is too large a number to be kept")))?;
+        Ok(Self::Number(Some(number)))
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(Some(text.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for Cell {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(str::to_owned))
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(number: u32) -> Self {
+        Self::Number(Some(number.into()))
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(flag: bool) -> Self {
+        Self::Number(Some(flag.into()))
+    }
+}
+
+impl From<Timestamp> for Cell {
+    fn from(time: Timestamp) -> Self {
+        Self::Number(Some(time.0))
+    }
+}
+
+impl From<Option<Timestamp>> for Cell {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self::Number(time.map(|time| time.0))
+    }
+}
+
+/// A row that was read.
+#[derive(Debug)]
+pub(crate) struct Row {
+    table: &'static str,
+    id: String,
+    cells: Vec<(String, Cell)>,
+}
+
+impl Row {
+    pub(crate) fn new(table: Table, cells: Vec<(String, Cell)>) -> Self {
+        let id: Vec<String> = cells.iter().take(table.id_columns).map(|(_, cell)| shown(cell)).collect();
+        Self { table: table.name, id: id.join(" "), cells }
+    }
+
+    pub(crate) fn text(&self, column: &str) -> Result<&str, LedgerError> {
+        self.maybe_text(column)?.ok_or_else(|| self.wrong(column))
+    }
+
+    pub(crate) fn maybe_text(&self, column: &str) -> Result<Option<&str>, LedgerError> {
+        match self.cell(column)? {
+            Cell::Text(text) => Ok(text.as_deref()),
+            Cell::Number(None) => Ok(None),
+            Cell::Number(Some(_)) => Err(self.wrong(column)),
+        }
+    }
+
+    /// A type of the model that is a string in JSON, written exactly as the model writes it.
+    pub(crate) fn word<T: DeserializeOwned + Serialize>(&self, column: &str) -> Result<T, LedgerError> {
+        self.maybe_word(column)?.ok_or_else(|| self.wrong(column))
+    }
+
+    pub(crate) fn maybe_word<T: DeserializeOwned + Serialize>(&self, column: &str) -> Result<Option<T>, LedgerError> {
+        let Some(text) = self.maybe_text(column)? else { return Ok(None) };
+        let json = serde_json::Value::String(text.to_owned());
+        let word: T = serde_json::from_value(json.clone()).map_err(|_| self.wrong(column))?;
+        // INVARIANT: one value has one spelling, or comparing ids as text would lie.
+        if serde_json::to_value(&word).ok() == Some(json) { Ok(Some(word)) } else { Err(self.wrong(column)) }
+    }
+
+    pub(crate) fn number<T: TryFrom<i64>>(&self, column: &str) -> Result<T, LedgerError> {
+        let number = self.maybe_number(column)?.ok_or_else(|| self.wrong(column))?;
+        T::try_from(number).map_err(|_| self.wrong(column))
+    }
+
+    pub(crate) fn time(&self, column: &str) -> Result<Timestamp, LedgerError> {
+        self.number(column).map(Timestamp)
+    }
+
+    pub(crate) fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, LedgerError> {
+        Ok(self.maybe_number(column)?.map(Timestamp))
+    }
+
+    pub(crate) fn flag(&self, column: &str) -> Result<bool, LedgerError> {
+        match self.number(column)? {
+            0_i64 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.wrong(column)),
+        }
+    }
+
+    pub(crate) fn document<T: DeserializeOwned>(&self, column: &str) -> Result<T, LedgerError> {
+        self.maybe_document(column)?.ok_or_else(|| self.wrong(column))
+    }
+
+    pub(crate) fn maybe_document<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, LedgerError> {
+        let Some(text) = self.maybe_text(column)? else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|error| self.broken(&format!("column `{column}` cannot be read: {error}")))
+    }
+
+    /// The document in column `body`, which is what the digest in column `digest` says.
+    ///
+    /// The digest is taken over what was understood, not over the text alone: a field that this program does not know and
+    /// would pass over is noticed too.
+    pub(crate) fn sealed_document<T: DeserializeOwned + Serialize>(&self) -> Result<(Digest, T), LedgerError> {
+        let digest: Digest = self.word("digest")?;
+        let document: T = self.document("body")?;
+        let understood = keyplane_model::canonical_bytes(&document).map_err(no_json)?;
+        if Digest::of(self.text("body")?.as_bytes()) == digest && Digest::of(&understood) == digest {
+            Ok((digest, document))
+        } else {
+            Err(self.broken("its body does not have its digest"))
+        }
+    }
+
+    /// Something about this row cannot be.
+    pub(crate) fn broken(&self, what: &str) -> LedgerError {
+        LedgerError::Broken(format!("table `{}`, row `{}`: {what}", self.table, self.id))
+    }
+
+    fn maybe_number(&self, column: &str) -> Result<Option<i64>, LedgerError> {
+        match self.cell(column)? {
+            Cell::Number(number) => Ok(*number),
+            Cell::Text(None) => Ok(None),
+            Cell::Text(Some(_)) => Err(self.wrong(column)),
+        }
+    }
+
+    fn cell(&self, column: &str) -> Result<&Cell, LedgerError> {
+        let cell = self.cells.iter().find(|(name, _)| name == column).map(|(_, cell)| cell);
+        cell.ok_or_else(|| self.broken(&format!("there is no column `{column}`")))
+    }
+
+    fn wrong(&self, column: &str) -> LedgerError {
+        let found = self.cell(column).map_or_else(|_| String::new(), shown);
+        self.broken(&format!("column `{column}` cannot be `{found}`"))
+    }
+}
+
+/// A cell for an error: no more of it than can be read.
+fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(Some(text)) => text.chars().take(80).collect(),
+        Cell::Number(Some(number)) => number.to_string(),
+        Cell::Text(None) | Cell::Number(None) => "NULL".to_owned(),
+    }
+}
+
+fn no_json(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Broken(format!("a document without canonical bytes: {error}"))
+}

@@ -1,0 +1,79 @@
+//! Migrations, forward only, and the guard against every schema but the one that this program knows.
+
+use keyplane_port::LedgerError;
+
+use crate::db::{Db, Location, Mode, Transaction};
+use crate::row::{Cell, Table};
+
+const SCHEMA: Table = Table { name: "keyplane_schema", id_columns: 1 };
+
+/// Every schema that ever landed, oldest first; the version is the place, from 1. A migration that landed is never changed:
+/// a database that has it would be another one than its number says.
+const SQLITE: &[&str] = &[include_str!("../../../migrations/sqlite/0001_ledger.sql")];
+
+/// The schema that this program reads and writes.
+pub(crate) const KNOWN: i64 = SQLITE.len() as i64;
+
+/// What migrating did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The schema that there was.
+    pub from: i64,
+    /// The schema that there is.
+    pub to: i64,
+}
+
+/// Brings an initialised database to the schema of this program. All of it is one transaction: a crash leaves the old
+/// schema or the new one.
+pub(crate) async fn migrate(location: &Location) -> Result<Migrated, LedgerError> {
+    let db = Db::connect(location).await?;
+    let mut transaction = db.begin(Mode::Write).await?;
+    let from = found(&mut transaction).await?.ok_or_else(|| LedgerError::Missing(location.shown()))?;
+    if from > KNOWN {
+        return Err(LedgerError::Newer { found: from, known: KNOWN });
+    }
+    apply(&mut transaction, from).await?;
+    transaction.commit().await?;
+    db.close().await;
+    Ok(Migrated { from, to: KNOWN })
+}
+
+/// Runs what comes after schema `from`; 0 is an empty database.
+pub(crate) async fn apply(transaction: &mut Transaction, from: i64) -> Result<(), LedgerError> {
+    for (version, sql) in (1_i64..).zip(SQLITE).filter(|(version, _)| *version > from) {
+        transaction.script(sql).await?;
+        transaction.execute("INSERT INTO keyplane_schema (version) VALUES ($1)", &[Cell::Number(Some(version))]).await?;
+    }
+    Ok(())
+}
+
+/// The schema of a database; `None`: it is empty. One with another program's tables is nobody's to write into.
+pub(crate) async fn found(transaction: &mut Transaction) -> Result<Option<i64>, LedgerError> {
+    let tables = transaction.tables().await?;
+    if tables.iter().any(|table| table == SCHEMA.name) {
+        current(transaction).await.map(Some)
+    } else if let Some(table) = tables.first() {
+        Err(LedgerError::Broken(format!("it has a table `{table}` and no `{}`: another program's", SCHEMA.name)))
+    } else {
+        Ok(None)
+    }
+}
+
+/// Refuses every schema but ours. At the beginning of each transaction: another process may have migrated since the last one.
+pub(crate) async fn guard(transaction: &mut Transaction) -> Result<(), LedgerError> {
+    check(current(transaction).await?)
+}
+
+/// Whether a schema is ours.
+pub(crate) fn check(found: i64) -> Result<(), LedgerError> {
+    match found.cmp(&KNOWN) {
+        std::cmp::Ordering::Less => Err(LedgerError::Older { found, known: KNOWN }),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(LedgerError::Newer { found, known: KNOWN }),
+    }
+}
+
+async fn current(transaction: &mut Transaction) -> Result<i64, LedgerError> {
+    let rows = transaction.rows(SCHEMA, "SELECT max(version) AS version FROM keyplane_schema", &[]).await?;
+    rows.first().ok_or_else(|| LedgerError::Broken(format!("table `{}` is empty", SCHEMA.name)))?.number("version")
+}

@@ -1,0 +1,11 @@
+//! What every ledger has to do, and what only one in a database has to.
+//!
+//! `suite` and `property` hold both ledgers to the same; `schema`, `damage`, `files` and `processes` are about databases.
+
+mod damage;
+mod files;
+mod processes;
+mod property;
+mod schema;
+mod suite;
+mod world;

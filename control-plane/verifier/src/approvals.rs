@@ -1,0 +1,125 @@
+//! How many approvals count, and why the others do not.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use keyplane_model::{Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, Digest};
+
+use crate::signature::{ApprovalFault, signer};
+
+/// Enough approvals count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approved {
+    /// Whose approvals count.
+    pub by: BTreeSet<ApproverName>,
+    /// What did not count, and why; it was not needed.
+    pub not_counted: Vec<NotCounted>,
+}
+
+/// Fewer approvals count than are needed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Shortfall {
+    /// How many are needed.
+    pub need: u32,
+    /// Whose approvals count.
+    pub by: BTreeSet<ApproverName>,
+    /// What did not count, and why.
+    pub not_counted: Vec<NotCounted>,
+}
+
+impl Shortfall {
+    /// How many approvals count.
+    #[must_use]
+    pub fn have(&self) -> u32 {
+        count(&self.by)
+    }
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} approvals", self.have(), self.need)?;
+        for (index, ignored) in self.not_counted.iter().enumerate() {
+            write!(f, "{} {ignored}", if index == 0 { "; not counted:" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// An approval that does not count.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotCounted {
+    /// Whose it says to be.
+    pub approver: ApproverName,
+    /// Why it does not count.
+    pub fault: ApprovalFault,
+}
+
+impl fmt::Display for NotCounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ({})", self.approver, self.fault)
+    }
+}
+
+/// Whether the approvals of a digest suffice for a rule.
+///
+/// Counts different people: each approver once, each signing key once, nobody who is the proposer by name or login (compared
+/// without regard to ASCII case), and no signature by a key that the proposer has enrolled. The rule has to be the charter's
+/// ([`Charter::rule`], [`Charter::strictest`]), never what a change set says of itself.
+///
+/// # Errors
+/// When fewer count than the rule needs; says what did not count and why.
+pub fn approved(
+    digest: &Digest,
+    proposer: &Actor,
+    rule: &ApprovalRule,
+    charter: &Charter,
+    approvals: &[Approval],
+) -> Result<Approved, Shortfall> {
+    let proposers: BTreeSet<&ApproverName> =
+        charter.approvers.iter().filter(|(name, approver)| is_proposer(name, approver, proposer)).map(|(name, _)| name).collect();
+
+    let mut by = BTreeSet::new();
+    let mut not_counted = Vec::new();
+    let mut keys = BTreeSet::new();
+    // In one order, so that the same approvals always give the same answer.
+    let mut approvals: Vec<&Approval> = approvals.iter().collect();
+    approvals.sort_by_key(|approval| (&approval.approver, approval.at, &approval.signature));
+    for approval in approvals {
+        let fault = match signer(digest, approval, charter) {
+            Err(fault) => Some(fault),
+            Ok(signed) if proposers.contains(&approval.approver) || proposers.iter().any(|name| signed.is_enrolled_for(name, charter)) => {
+                Some(ApprovalFault::Proposer)
+            }
+            Ok(signed) if signed.approver.groups.is_disjoint(&rule.from) => Some(ApprovalFault::NotInGroups),
+            Ok(_) if by.contains(&approval.approver) => Some(ApprovalFault::Repeated),
+            Ok(signed) if !keys.insert(signed.key.clone()) => Some(ApprovalFault::SameKey),
+            Ok(_) => None,
+        };
+        match fault {
+            Some(fault) => not_counted.push(NotCounted { approver: approval.approver.clone(), fault }),
+            None => {
+                by.insert(approval.approver.clone());
+            }
+        }
+    }
+    not_counted.sort();
+    if count(&by) >= rule.need { Ok(Approved { by, not_counted }) } else { Err(Shortfall { need: rule.need, by, not_counted }) }
+}
+
+/// Whether an approval is what it says: a signature over this digest, in our namespace, by a key that is enrolled for its approver.
+/// Says nothing about groups or the proposer: that is [`approved`]'s.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn verify_approval(digest: &Digest, approval: &Approval, charter: &Charter) -> Result<(), ApprovalFault> {
+    signer(digest, approval, charter).map(|_| ())
+}
+
+fn is_proposer(name: &ApproverName, approver: &Approver, proposer: &Actor) -> bool {
+    let proposer = proposer.0.trim();
+    proposer.eq_ignore_ascii_case(name.as_str()) || approver.logins.iter().any(|login| proposer.eq_ignore_ascii_case(login.trim()))
+}
+
+fn count(by: &BTreeSet<ApproverName>) -> u32 {
+    u32::try_from(by.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,377 @@
+//! The judge: every rule that a change set has to keep.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyplane_model::{
+    Act, Action, Algorithm, ChangeSet, Charter, CloudKind, Destination, DestinationName, Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId,
+    PlacementId, PlacementPlan, Source, Step, StepNo, Version, WrapScheme,
+};
+
+use crate::Violation;
+
+/// The most steps that a change set may have: five for each of 200 placements; far more than a key has anywhere.
+pub const MAX_STEPS: usize = 1_000;
+
+/// What a change set is judged against. Rules that need what the caller does not know are not applied.
+///
+/// Two kinds of callers: the service and the engine know the ledger and the destinations, and say so by giving `destinations`;
+/// for them `None` in `record` is a new key, and `None` in `key` is one that nobody wants. The custodian knows neither.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Who may approve what: for the custodian, the charter that it adopted.
+    pub charter: &'a Charter,
+    /// Whose judge this is.
+    pub installation: InstallationId,
+    /// The key, as the ledger knows it.
+    pub record: Option<&'a KeyRecord>,
+    /// What is wanted of the key.
+    pub key: Option<&'a Key>,
+    /// The destinations that are configured.
+    pub destinations: Option<&'a BTreeMap<DestinationName, Destination>>,
+}
+
+/// Judges a change set, before it is committed: afterwards its key is at a later generation.
+///
+/// Guarantees: every rule of [`Violation`] that can be judged from the facts holds. Says nothing about approvals that were given:
+/// that is [`crate::approved`]'s.
+///
+/// # Errors
+/// Every rule that it breaks; the same change set and facts give the same list.
+pub fn judge(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violation>> {
+    // One that is too long is not looked into.
+    if change_set.steps.len() > MAX_STEPS {
+        return Err(vec![Violation::TooLong(change_set.steps.len())]);
+    }
+    let mut judge = Judge { set: change_set, facts, violations: Vec::new() };
+    judge.frame();
+    judge.placements();
+    judge.acts();
+    judge.order();
+    judge.charter();
+    judge.ledger();
+    judge.wanted();
+    judge.destinations();
+    if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
+}
+
+struct Judge<'a> {
+    set: &'a ChangeSet,
+    facts: &'a Facts<'a>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Judge<'a> {
+    fn is(&mut self, broken: bool, violation: impl FnOnce() -> Violation) {
+        if broken {
+            self.violations.push(violation());
+        }
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (StepNo, &'a Step)> + use<'a> {
+        (0..).map(StepNo).zip(&self.set.steps)
+    }
+
+    /// Whether the caller knows ledger and destinations; the custodian does not.
+    fn knows_the_world(&self) -> bool {
+        self.facts.destinations.is_some()
+    }
+
+    /// What it says of itself.
+    fn frame(&mut self) {
+        let (set, facts) = (self.set, self.facts);
+        self.is(set.format != ChangeSet::FORMAT, || Violation::Format(set.format));
+        self.is(set.installation != facts.installation, || Violation::Installation(set.installation));
+        self.is(set.proposer.0.trim().is_empty(), || Violation::NoProposer);
+        self.is(set.steps.is_empty(), || Violation::Empty);
+        self.is(set.action == Action::Import && set.wanted.is_none(), || Violation::NothingWanted);
+    }
+
+    /// The placements, and that they and the steps belong together.
+    fn placements(&mut self) {
+        let set = self.set;
+        for (number, step) in self.steps() {
+            self.is(!set.placements.contains_key(&step.placement), || Violation::UnknownPlacement(number));
+        }
+        let mut addresses = BTreeSet::new();
+        for (id, plan) in &set.placements {
+            self.is(set.steps_of(*id).next().is_none(), || Violation::IdlePlacement(*id));
+            self.is(!addresses.insert((&plan.destination, &plan.name)), || Violation::SameAddress(*id));
+            self.is(plan.incarnation == 0, || Violation::Incarnation(*id));
+        }
+    }
+
+    /// Each act by itself.
+    fn acts(&mut self) {
+        let set = self.set;
+        let mut version = None;
+        for (number, step) in self.steps() {
+            let wanted = expected(&step.act);
+            self.is(step.expects != wanted, || Violation::Expectation { step: number, found: step.expects, wanted });
+            self.is(belongs_to(&step.act) != set.action, || Violation::WrongAct { step: number, action: set.action });
+            if let Some(this) = version_of(&step.act) {
+                let zero_epoch = matches!(step.act, Act::Mint { epoch, .. } if epoch.0 == 0);
+                self.is(this.0 == 0 || zero_epoch, || Violation::Zero(number));
+                self.is(*version.get_or_insert(this) != this, || Violation::TwoVersions { step: number, version: this });
+            }
+            let Some(plan) = set.placements.get(&step.placement) else { continue };
+            match &step.act {
+                Act::Mint { source, .. } => {
+                    self.is(*source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
+                }
+                Act::Import { scheme, .. } => {
+                    self.is(!fits_one_block(plan.algorithm) && is_single_block(*scheme), || {
+                        Violation::SchemeUnfit { step: number, scheme: *scheme }
+                    });
+                    self.is(is_sha1(*scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme: *scheme });
+                }
+                Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } => {}
+            }
+        }
+    }
+
+    /// Whether the destination takes the algorithm under something better than SHA-1.
+    fn offers_better(&self, plan: &PlacementPlan) -> bool {
+        let here = self
+            .facts
+            .destinations
+            .and_then(|destinations| destinations.get(&plan.destination))
+            .and_then(|destination| destination.capabilities.algorithms.get(&plan.algorithm))
+            .is_some_and(|schemes| schemes.iter().any(|scheme| !is_sha1(*scheme)));
+        // Known without any configuration: only Azure asks for SHA-1.
+        here || match plan.cloud {
+            CloudKind::Aws | CloudKind::Gcp => true,
+            CloudKind::Azure => false,
+        }
+    }
+
+    /// The order of each placement's steps: mint, create, claim, import, publish, each at most once.
+    fn order(&mut self) {
+        let mut last: BTreeMap<PlacementId, u8> = BTreeMap::new();
+        let mut removed: BTreeSet<&ObjectId> = BTreeSet::new();
+        for (number, step) in self.steps() {
+            match (&step.act, rank(&step.act)) {
+                (Act::RemoveSurplus { object }, _) => self.is(!removed.insert(object), || Violation::Repeated(number)),
+                (_, rank) => match last.insert(step.placement, rank) {
+                    Some(before) if before == rank => self.violations.push(Violation::Repeated(number)),
+                    Some(before) if before > rank => self.violations.push(Violation::Order(number)),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// Whether the charter knows the profile and asks for just these approvals.
+    fn charter(&mut self) {
+        let (set, facts) = (self.set, self.facts);
+        self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
+        match facts.charter.rule(&set.profile, set.action) {
+            None => self.violations.push(Violation::UnknownProfile(set.profile.clone())),
+            Some(rule) => self.is(*rule != set.approvals, || Violation::Approvals),
+        }
+    }
+
+    /// Against the ledger: nothing twice, nothing in use, nothing out of nothing.
+    fn ledger(&mut self) {
+        let (set, record) = (self.set, self.facts.record);
+        if record.is_none() && !self.knows_the_world() {
+            return;
+        }
+        let found = record.map_or(Generation(0), |record| record.generation);
+        self.is(set.generation != found, || Violation::Generation { planned: set.generation, found });
+        if let Some(record) = record {
+            self.is(record.id != set.key_id || record.name != set.key, || Violation::OtherKey);
+            for (id, plan) in &set.placements {
+                self.recorded_placement(record, *id, plan);
+            }
+        }
+        let newest = record.and_then(|record| record.versions.last_key_value()).map_or(Version(0), |(version, _)| *version);
+        for (number, step) in self.steps() {
+            let id = step.placement;
+            let earlier = |is: fn(&Act) -> bool| set.steps_of(id).take_while(|(other, _)| *other < number).any(|(_, step)| is(&step.act));
+            let placement = record.and_then(|record| record.placements.get(&id));
+            match &step.act {
+                Act::Mint { version, .. } => {
+                    let exists = record.is_some_and(|record| record.copy(*version, id).is_some());
+                    self.is(exists, || Violation::CopyExists { step: number, version: *version });
+                    self.is(*version > newest.next(), || Violation::VersionGap { step: number, version: *version });
+                }
+                Act::Import { version, .. } => {
+                    let exists = record.is_some_and(|record| record.copy(*version, id).is_some());
+                    self.is(!exists && !earlier(|act| matches!(act, Act::Mint { .. })), || {
+                        Violation::NoCopy { step: number, version: *version }
+                    });
+                    let object = placement.is_some_and(|placement| placement.object.is_some());
+                    self.is(!object && !earlier(|act| matches!(act, Act::Create | Act::Claim)), || Violation::NoObject(number));
+                }
+                Act::Publish => {
+                    let imported = record.is_some_and(|record| {
+                        record.copies.iter().any(|copy| copy.coordinates.placement == id && copy.imported.is_some())
+                    });
+                    self.is(!imported && !earlier(|act| matches!(act, Act::Import { .. })), || Violation::NotImported(number));
+                }
+                Act::RemoveSurplus { object } => {
+                    let in_use = record
+                        .is_some_and(|record| record.placements.values().any(|placement| placement.object.as_ref() == Some(object)));
+                    self.is(in_use, || Violation::RemovesInUse { step: number, object: object.clone() });
+                }
+                Act::Create | Act::Claim => {}
+            }
+        }
+    }
+
+    /// A placement that is recorded stays where and what it is.
+    fn recorded_placement(&mut self, record: &KeyRecord, id: PlacementId, plan: &PlacementPlan) {
+        match record.placements.get(&id) {
+            Some(known) => {
+                let same = known.destination == plan.destination
+                    && known.fingerprint == plan.fingerprint
+                    && known.cloud == plan.cloud
+                    && known.name == plan.name
+                    && known.algorithm == plan.algorithm
+                    && known.incarnation <= plan.incarnation;
+                self.is(!same, || Violation::OtherPlacement(id));
+            }
+            None => {
+                let taken = record.placements.values().any(|known| known.destination == plan.destination && known.name == plan.name);
+                self.is(taken, || Violation::TakenAddress(id));
+            }
+        }
+    }
+
+    /// Against what is wanted of the key, and its rules.
+    fn wanted(&mut self) {
+        let set = self.set;
+        let Some(key) = self.facts.key else {
+            self.is(self.knows_the_world() && set.wanted.is_some(), || Violation::Wanted);
+            // Of a key that nobody wants any more, the last rules hold.
+            let other = self.facts.record.is_some_and(|record| record.profile != set.profile);
+            self.is(other, || Violation::OtherProfile(set.profile.clone()));
+            return;
+        };
+        self.is(set.wanted.is_none() || key.digest().ok() != set.wanted, || Violation::Wanted);
+        self.is(key.profile != set.profile, || Violation::OtherProfile(set.profile.clone()));
+        if set.action != Action::Import {
+            return;
+        }
+        let rules = &key.rules;
+        self.is(key.shared && key.placements.len() > 1, || Violation::Shared);
+        for (id, plan) in &set.placements {
+            let is_wanted = key.placements.iter().any(|wanted| {
+                wanted.destination == plan.destination
+                    && wanted.cloud == plan.cloud
+                    && wanted.name == plan.name
+                    && wanted.algorithm == plan.algorithm
+            });
+            self.is(!is_wanted, || Violation::NotWanted(*id));
+            self.is(!rules.algorithms.contains(&plan.algorithm) || !plan.algorithm.serves(key.purpose), || Violation::Algorithm {
+                placement: *id,
+                algorithm: plan.algorithm,
+            });
+            let allowed = rules.locations.as_ref().is_none_or(|locations| locations.contains(&plan.destination));
+            self.is(!allowed, || Violation::Location { placement: *id, destination: plan.destination.clone() });
+        }
+        for (number, step) in self.steps() {
+            let (Act::Mint { source, .. }, Some(plan)) = (&step.act, set.placements.get(&step.placement)) else { continue };
+            // Key pairs are generated whatever the rules say; where they say nothing, both ways are right.
+            let ruled = rules.source.filter(|_| plan.algorithm.is_symmetric());
+            self.is(ruled.is_some_and(|ruled| ruled != *source), || Violation::Source(number));
+        }
+    }
+
+    /// Against the destinations: who they are, and what they take.
+    fn destinations(&mut self) {
+        let Some(destinations) = self.facts.destinations else { return };
+        for (id, plan) in &self.set.placements {
+            match destinations.get(&plan.destination) {
+                None => self.violations.push(Violation::UnknownDestination(plan.destination.clone())),
+                Some(destination) => self.destination(*id, plan, destination),
+            }
+        }
+    }
+
+    fn destination(&mut self, id: PlacementId, plan: &PlacementPlan, destination: &Destination) {
+        let name = || plan.destination.clone();
+        let same = destination.fingerprint == plan.fingerprint && destination.cloud == plan.cloud;
+        self.is(!same, || Violation::OtherDestination(name()));
+        let imports = self.set.action == Action::Import;
+        let protects = self.facts.key.is_none_or(|key| destination.capabilities.protection >= key.rules.protection);
+        self.is(imports && !protects, || Violation::Protection(name()));
+
+        let claimed = self.facts.record.and_then(|record| record.placements.get(&id)).is_some_and(|known| known.claimed);
+        let mut claim = claimed || !destination.capabilities.claims;
+        for (number, step) in self.set.steps_of(id) {
+            match &step.act {
+                Act::Claim => claim = true,
+                Act::Import { scheme, .. } => {
+                    // INVARIANT: only the holder of the claim ever gets material (DESIGN rule 3).
+                    self.is(!claim, || Violation::Unclaimed(number));
+                    let takes = destination.capabilities.algorithms.get(&plan.algorithm).is_some_and(|schemes| schemes.contains(scheme));
+                    self.is(!takes, || Violation::SchemeRefused { step: number, scheme: *scheme, destination: name() });
+                }
+                Act::Mint { .. } | Act::Create | Act::Publish | Act::RemoveSurplus { .. } => {}
+            }
+        }
+    }
+}
+
+/// What each act has to find.
+fn expected(act: &Act) -> Expectation {
+    match act {
+        Act::Mint { .. } => Expectation::NoCopy,
+        Act::Create => Expectation::Unclaimed,
+        Act::Claim => Expectation::Created,
+        Act::Import { .. } => Expectation::Empty,
+        Act::Publish => Expectation::Imported,
+        Act::RemoveSurplus { .. } => Expectation::Surplus,
+    }
+}
+
+/// Which action an act is part of.
+fn belongs_to(act: &Act) -> Action {
+    match act {
+        Act::Mint { .. } | Act::Create | Act::Claim | Act::Import { .. } | Act::Publish => Action::Import,
+        Act::RemoveSurplus { .. } => Action::CleanUp,
+    }
+}
+
+/// The place of an act among the steps of its placement.
+fn rank(act: &Act) -> u8 {
+    match act {
+        Act::Mint { .. } => 0,
+        Act::Create => 1,
+        Act::Claim => 2,
+        Act::Import { .. } => 3,
+        Act::Publish => 4,
+        Act::RemoveSurplus { .. } => 5,
+    }
+}
+
+fn version_of(act: &Act) -> Option<Version> {
+    match act {
+        Act::Mint { version, .. } | Act::Import { version, .. } => Some(*version),
+        Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } => None,
+    }
+}
+
+/// Whether the material fits into one RSA block (PKCS#8 of an RSA key is longer than any modulus that wraps it).
+fn fits_one_block(algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::Aes256 | Algorithm::HmacSha256 | Algorithm::EcP256 | Algorithm::EcP384 => true,
+        Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => false,
+    }
+}
+
+/// Whether the material goes into one RSA block.
+fn is_single_block(scheme: WrapScheme) -> bool {
+    match scheme {
+        WrapScheme::RsaOaepSha256 | WrapScheme::RsaOaepSha1 => true,
+        WrapScheme::RsaAesKeyWrapSha256 | WrapScheme::RsaAesKeyWrapSha1 => false,
+    }
+}
+
+fn is_sha1(scheme: WrapScheme) -> bool {
+    match scheme {
+        WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => true,
+        WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => false,
+    }
+}

@@ -1,0 +1,490 @@
+//! Every rule of the judge: a good change set, broken once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyplane_model::{
+    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Capabilities, ChangeSet, Charter, CloudKind, CopyCoordinates, CopyRecord,
+    Destination, DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key, KeyName, KeyRecord, ObjectId, Outcome,
+    PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step,
+    StepNo, Timestamp, Version, WrapScheme,
+};
+use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap};
+
+/// A change set, and everything that it is judged against.
+struct World {
+    set: ChangeSet,
+    installation: InstallationId,
+    charter: Charter,
+    record: Option<KeyRecord>,
+    key: Option<Key>,
+    destinations: BTreeMap<DestinationName, Destination>,
+}
+
+impl World {
+    /// What the service and the engine find.
+    fn verdict(&self) -> Vec<Violation> {
+        let facts = Facts {
+            charter: &self.charter,
+            installation: self.installation,
+            record: self.record.as_ref(),
+            key: self.key.as_ref(),
+            destinations: Some(&self.destinations),
+        };
+        judge(&self.set, &facts).err().unwrap_or_default()
+    }
+
+    /// What the custodian finds.
+    fn custodian(&self) -> Vec<Violation> {
+        let facts = Facts { charter: &self.charter, installation: self.installation, record: None, key: None, destinations: None };
+        judge(&self.set, &facts).err().unwrap_or_default()
+    }
+
+    fn placement(&self) -> PlacementId {
+        self.set.steps[0].placement
+    }
+
+    fn plan(&mut self) -> &mut PlacementPlan {
+        let id = self.placement();
+        self.set.placements.get_mut(&id).unwrap()
+    }
+
+    fn destination(&mut self) -> &mut Destination {
+        self.destinations.values_mut().next().unwrap()
+    }
+
+    fn rules(&mut self) -> &mut Rules {
+        &mut self.key.as_mut().unwrap().rules
+    }
+
+    /// What is wanted changed in a way that the change set knows of.
+    fn want_again(&mut self) {
+        self.set.wanted = self.key.as_ref().map(|key| key.digest().unwrap());
+    }
+
+    /// The same key after its change set was applied.
+    fn applied(mut self) -> Self {
+        let mut record = KeyRecord::committed(None, &self.set).unwrap();
+        for (number, step) in (0..).map(StepNo).zip(&self.set.steps) {
+            let receipt = Receipt { step: number, attempt: None, outcome: outcome(&self.set, step), at: Timestamp(1) };
+            record.settle(&self.set, &receipt).unwrap();
+        }
+        record.complete(Timestamp(2));
+        self.set.generation = record.generation;
+        self.record = Some(record);
+        self
+    }
+
+    /// A good clean-up of the applied key.
+    fn clean_up() -> Self {
+        let mut world = first_import().applied();
+        let placement = world.placement();
+        let act = Act::RemoveSurplus { object: ObjectId("spare".into()) };
+        world.set.action = Action::CleanUp;
+        world.set.steps = vec![Step { placement, expects: Expectation::Surplus, act }];
+        world
+    }
+}
+
+fn outcome(set: &ChangeSet, step: &Step) -> Outcome {
+    let object = ObjectId("object".into());
+    match &step.act {
+        Act::Mint { version, source, epoch } => Outcome::Minted {
+            coordinates: coordinates(set, *version, *source, *epoch),
+            check_value: None,
+            blob: None,
+        },
+        Act::Create => Outcome::Created { object },
+        Act::Claim => Outcome::Claimed { object },
+        Act::Import { version, .. } => Outcome::Imported { version: *version, material: None, wrapped_under: None },
+        Act::Publish => Outcome::Published,
+        Act::RemoveSurplus { object } => Outcome::SurplusRemoved { object: object.clone() },
+    }
+}
+
+fn coordinates(set: &ChangeSet, version: Version, source: Source, epoch: EpochId) -> CopyCoordinates {
+    let (placement, plan) = set.placements.first_key_value().unwrap();
+    CopyCoordinates { installation: set.installation, key: set.key_id, version, placement: *placement, algorithm: plan.algorithm, source, epoch }
+}
+
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+fn rule(need: u32) -> ApprovalRule {
+    ApprovalRule { need, from: BTreeSet::from([name("security")]) }
+}
+
+/// A new AES key at a destination with claims: five steps.
+fn first_import() -> World {
+    let ids = IdTree::new([7; 32]);
+    let installation = InstallationId(ids.child("installation").uuid());
+    let approvals = Approvals { import: rule(1), retire: rule(2), standing: Standing::default() };
+    let intent = PlacementIntent {
+        destination: name("prod"),
+        cloud: CloudKind::Aws,
+        name: "payments-db".into(),
+        algorithm: Algorithm::Aes256,
+    };
+    let key = Key {
+        profile: name("payments"),
+        purpose: Purpose::Encrypt,
+        shared: false,
+        rules: Rules {
+            algorithms: BTreeSet::from([Algorithm::Aes256, Algorithm::Rsa3072]),
+            protection: Protection::Hsm,
+            locations: None,
+            source: Some(Source::Derived),
+            rotation: Rotation { every: None, overlap: Span::days(30), retire: Retire::Never },
+            approvals: approvals.clone(),
+        },
+        placements: BTreeSet::from([intent.clone()]),
+    };
+    let destination = Destination {
+        name: name("prod"),
+        cloud: CloudKind::Aws,
+        home: "111122223333 us-east-1".into(),
+        fingerprint: Digest::of(b"prod"),
+        capabilities: Capabilities {
+            algorithms: BTreeMap::from([
+                (Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256]),
+                (Algorithm::Rsa3072, vec![WrapScheme::RsaAesKeyWrapSha256]),
+            ]),
+            protection: Protection::Hsm,
+            claims: true,
+            consistency: Span::seconds(5),
+            call_timeout: Span::seconds(10),
+            equal_reads: 3,
+            quotas: BTreeMap::new(),
+            draws: BTreeMap::new(),
+            deletion_days: 30,
+        },
+    };
+    let key_name: KeyName = name("payments-db");
+    let key_id = ids.key(key_name.as_str());
+    let placement = ids.placement(key_id, "prod", "payments-db");
+    let step = |expects, act| Step { placement, expects, act };
+    let set = ChangeSet {
+        format: ChangeSet::FORMAT,
+        installation,
+        key: key_name,
+        key_id,
+        profile: name("payments"),
+        action: Action::Import,
+        wanted: Some(key.digest().unwrap()),
+        approvals: rule(1),
+        proposer: Actor("pipeline".into()),
+        generation: Generation(0),
+        placements: BTreeMap::from([(placement, PlacementPlan {
+            destination: intent.destination,
+            fingerprint: destination.fingerprint,
+            cloud: CloudKind::Aws,
+            name: intent.name,
+            algorithm: Algorithm::Aes256,
+            incarnation: 1,
+        })]),
+        steps: vec![
+            step(Expectation::NoCopy, Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }),
+            step(Expectation::Unclaimed, Act::Create),
+            step(Expectation::Created, Act::Claim),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256 }),
+            step(Expectation::Imported, Act::Publish),
+        ],
+        reasons: vec![Reason::NewKey],
+    };
+    World {
+        set,
+        installation,
+        charter: Charter {
+            installation,
+            approvers: BTreeMap::new(),
+            profiles: BTreeMap::from([(name("payments"), approvals.clone()), (name("loose"), Approvals { import: rule(0), ..approvals })]),
+        },
+        record: None,
+        key: Some(key),
+        destinations: BTreeMap::from([(name("prod"), destination)]),
+    }
+}
+
+/// Makes the placement an RSA key in every respect, so that only what a test breaks is broken.
+fn rsa() -> World {
+    let mut world = first_import();
+    world.plan().algorithm = Algorithm::Rsa3072;
+    let key = world.key.as_mut().unwrap();
+    key.placements = key.placements.iter().cloned().map(|wanted| PlacementIntent { algorithm: Algorithm::Rsa3072, ..wanted }).collect();
+    world.want_again();
+    world.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Generated, epoch: EpochId(1) };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha256 };
+    world
+}
+
+/// The applied key, wanted at one more name.
+fn second_placement() -> World {
+    let mut world = first_import().applied();
+    let id = PlacementId(IdTree::new([8; 32]).uuid());
+    let mut plan = world.plan().clone();
+    plan.name = "payments-db-2".into();
+    let key = world.key.as_mut().unwrap();
+    key.placements.insert(PlacementIntent {
+        destination: plan.destination.clone(),
+        cloud: plan.cloud,
+        name: plan.name.clone(),
+        algorithm: plan.algorithm,
+    });
+    world.want_again();
+    world.set.placements = BTreeMap::from([(id, plan)]);
+    for step in &mut world.set.steps {
+        step.placement = id;
+    }
+    world
+}
+
+#[test]
+fn good_change_sets_pass_both_judges() {
+    for world in [first_import(), rsa(), World::clean_up(), second_placement()] {
+        assert_eq!(world.verdict(), []);
+        assert_eq!(world.custodian(), []);
+    }
+}
+
+/// A test for one rule: what is broken once, and exactly what both judges then find. `custodian: no` marks rules that need what
+/// the custodian does not know.
+macro_rules! broken {
+    ($($sentence:ident: $world:expr, $break:expr => [$($violation:expr),+], custodian: $custodian:ident;)*) => {$(
+        #[test]
+        fn $sentence() {
+            let mut world: World = $world;
+            let breaks: fn(&mut World) = $break;
+            breaks(&mut world);
+            assert_eq!(world.verdict(), [$($violation),+]);
+            let seen = if stringify!($custodian) == "yes" { world.verdict() } else { Vec::new() };
+            assert_eq!(world.custodian(), seen);
+        }
+    )*};
+}
+
+/// The id of the one placement of [`first_import`].
+fn first() -> PlacementId {
+    first_import().placement()
+}
+
+broken! {
+    another_format_is_refused: first_import(), |w| w.set.format = 2 => [Violation::Format(2)], custodian: yes;
+    another_installation_is_refused: first_import(), |w| w.set.installation = InstallationId(IdTree::new([9; 32]).uuid())
+        => [Violation::Installation(InstallationId(IdTree::new([9; 32]).uuid()))], custodian: yes;
+    the_charter_of_another_installation_is_refused: first_import(), |w| w.charter.installation = InstallationId(IdTree::new([9; 32]).uuid())
+        => [Violation::CharterInstallation(InstallationId(IdTree::new([9; 32]).uuid()))], custodian: yes;
+    a_change_set_of_nobody_is_refused: first_import(), |w| w.set.proposer = Actor(" ".into()) => [Violation::NoProposer], custodian: yes;
+    an_import_that_nobody_wants_is_refused: first_import(), |w| { w.set.wanted = None; w.key = None; } => [Violation::NothingWanted], custodian: yes;
+    a_change_set_without_steps_is_refused: first_import(), |w| { w.set.steps.clear(); w.set.placements.clear(); } => [Violation::Empty], custodian: yes;
+    a_placement_without_steps_is_refused: first_import(), |w| w.set.steps.clear()
+        => [Violation::Empty, Violation::IdlePlacement(first())], custodian: yes;
+    a_change_set_without_end_is_refused: first_import(), |w| w.set.steps = vec![w.set.steps[0].clone(); MAX_STEPS + 1]
+        => [Violation::TooLong(MAX_STEPS + 1)], custodian: yes;
+    a_placement_that_was_never_one_is_refused: first_import(), |w| w.plan().incarnation = 0 => [Violation::Incarnation(first())], custodian: yes;
+    removing_has_no_place_in_an_import: World::clean_up(), |w| w.set.action = Action::Import
+        => [Violation::WrongAct { step: StepNo(0), action: Action::Import }], custodian: yes;
+    importing_has_no_place_in_a_clean_up: first_import(), |w| { w.set.action = Action::CleanUp; w.set.steps.truncate(1); }
+        => [Violation::WrongAct { step: StepNo(0), action: Action::CleanUp }], custodian: yes;
+    steps_out_of_order_are_refused: first_import(), |w| w.set.steps.swap(0, 1) => [Violation::Order(StepNo(1))], custodian: yes;
+    doing_the_same_twice_is_refused: first_import(), |w| { let step = w.set.steps[1].clone(); w.set.steps.insert(1, step); }
+        => [Violation::Repeated(StepNo(2))], custodian: yes;
+    removing_the_same_twice_is_refused: World::clean_up(), |w| { let step = w.set.steps[0].clone(); w.set.steps.push(step); }
+        => [Violation::Repeated(StepNo(1))], custodian: yes;
+    an_expectation_of_another_act_is_refused: first_import(), |w| w.set.steps[1].expects = Expectation::Created
+        => [Violation::Expectation { step: StepNo(1), found: Expectation::Created, wanted: Expectation::Unclaimed }], custodian: yes;
+    root_epoch_zero_is_refused: first_import(),
+        |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(0) }
+        => [Violation::Zero(StepNo(0))], custodian: yes;
+    two_versions_in_one_change_set_are_refused: second_placement(),
+        |w| w.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256 }
+        => [Violation::TwoVersions { step: StepNo(3), version: Version(2) }], custodian: yes;
+    a_derived_key_pair_is_refused: rsa(),
+        |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }
+        => [Violation::DerivedKeyPair(StepNo(0))], custodian: yes;
+    approvals_other_than_the_charters_are_refused: first_import(), |w| w.set.approvals.need = 0 => [Violation::Approvals], custodian: yes;
+    a_profile_that_the_charter_does_not_know_is_refused: first_import(),
+        |w| { w.set.profile = name("other"); w.key.as_mut().unwrap().profile = name("other"); w.want_again(); }
+        => [Violation::UnknownProfile(name("other"))], custodian: yes;
+
+    another_generation_is_refused: first_import(), |w| w.set.generation = Generation(1)
+        => [Violation::Generation { planned: Generation(1), found: Generation(0) }], custodian: no;
+    another_keys_id_is_refused: World::clean_up(), |w| w.record.as_mut().unwrap().id = IdTree::new([9; 32]).key("x")
+        => [Violation::OtherKey], custodian: no;
+    another_keys_name_is_refused: World::clean_up(), |w| w.record.as_mut().unwrap().name = name("x") => [Violation::OtherKey], custodian: no;
+    a_recorded_placement_does_not_move: World::clean_up(), |w| w.plan().name = "elsewhere".into()
+        => [Violation::OtherPlacement(first())], custodian: no;
+    an_older_incarnation_is_refused: World::clean_up(),
+        |w| w.record.as_mut().unwrap().placements.values_mut().for_each(|known| known.incarnation = 2)
+        => [Violation::OtherPlacement(first())], custodian: no;
+    a_taken_address_is_refused: second_placement(), |w| w.set.placements.values_mut().for_each(|plan| plan.name = "payments-db".into())
+        => [Violation::TakenAddress(PlacementId(IdTree::new([8; 32]).uuid()))], custodian: no;
+    making_bytes_again_is_refused: first_import().applied(), |w| w.set.steps.truncate(1)
+        => [Violation::CopyExists { step: StepNo(0), version: Version(1) }], custodian: no;
+    importing_what_was_never_made_is_refused: first_import(), |w| { w.set.steps.remove(0); }
+        => [Violation::NoCopy { step: StepNo(2), version: Version(1) }], custodian: no;
+    importing_into_nothing_is_refused: first_import(), |w| { w.set.steps.drain(1..3); w.destination().capabilities.claims = false; }
+        => [Violation::NoObject(StepNo(1))], custodian: no;
+    publishing_an_object_without_our_copy_is_refused: first_import(), |w| { w.set.steps.remove(3); }
+        => [Violation::NotImported(StepNo(3))], custodian: no;
+    removing_what_is_in_use_is_refused: World::clean_up(), |w| w.set.steps[0].act = Act::RemoveSurplus { object: ObjectId("object".into()) }
+        => [Violation::RemovesInUse { step: StepNo(0), object: ObjectId("object".into()) }], custodian: no;
+
+    what_is_no_longer_wanted_is_refused: first_import(), |w| w.key.as_mut().unwrap().rules.rotation.overlap = Span::days(31)
+        => [Violation::Wanted], custodian: no;
+    a_key_that_nobody_wants_any_more_is_refused: first_import(), |w| w.key = None => [Violation::Wanted], custodian: no;
+    a_clean_up_that_does_not_say_what_is_wanted_is_refused: World::clean_up(), |w| w.set.wanted = None => [Violation::Wanted], custodian: no;
+    another_profile_than_the_keys_is_refused: first_import(), |w| { w.set.profile = name("loose"); w.set.approvals = rule(0); }
+        => [Violation::OtherProfile(name("loose"))], custodian: no;
+    another_profile_than_the_last_one_is_refused_for_an_unwanted_key: World::clean_up(),
+        |w| { w.key = None; w.set.wanted = None; w.set.profile = name("loose"); w.set.approvals = rule(0); }
+        => [Violation::OtherProfile(name("loose"))], custodian: no;
+    a_placement_that_nobody_wants_is_refused: first_import(), |w| w.plan().name = "elsewhere".into() => [Violation::NotWanted(first())], custodian: no;
+    an_algorithm_that_the_rules_forbid_is_refused: first_import(), |w| { w.rules().algorithms.remove(&Algorithm::Aes256); w.want_again(); }
+        => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }], custodian: no;
+    an_algorithm_that_cannot_serve_is_refused: first_import(), |w| { w.key.as_mut().unwrap().purpose = Purpose::Sign; w.want_again(); }
+        => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }], custodian: no;
+    a_place_that_the_rules_forbid_is_refused: first_import(), |w| { w.rules().locations = Some(BTreeSet::from([name("lab")])); w.want_again(); }
+        => [Violation::Location { placement: first(), destination: name("prod") }], custodian: no;
+    a_source_that_the_rules_do_not_name_is_refused: first_import(),
+        |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Generated, epoch: EpochId(1) }
+        => [Violation::Source(StepNo(0))], custodian: no;
+    sharing_bytes_is_refused: second_placement(), |w| { w.key.as_mut().unwrap().shared = true; w.want_again(); }
+        => [Violation::Shared], custodian: no;
+
+    a_destination_that_is_not_there_is_refused: first_import(), |w| w.destinations.clear()
+        => [Violation::UnknownDestination(name("prod"))], custodian: no;
+    another_destination_under_the_same_name_is_refused: first_import(), |w| w.destination().fingerprint = Digest::of(b"other")
+        => [Violation::OtherDestination(name("prod"))], custodian: no;
+    a_destination_that_protects_too_little_is_refused: first_import(), |w| w.destination().capabilities.protection = Protection::Software
+        => [Violation::Protection(name("prod"))], custodian: no;
+    a_scheme_that_the_destination_does_not_take_is_refused: first_import(), |w| {
+        w.destination().capabilities.algorithms.insert(Algorithm::Aes256, vec![WrapScheme::RsaAesKeyWrapSha256]);
+    } => [Violation::SchemeRefused { step: StepNo(3), scheme: WrapScheme::RsaOaepSha256, destination: name("prod") }], custodian: no;
+    importing_without_the_claim_is_refused: first_import(), |w| { w.set.steps.remove(2); } => [Violation::Unclaimed(StepNo(2))], custodian: no;
+}
+
+#[test]
+fn a_step_for_an_undescribed_placement_is_refused() {
+    let mut world = first_import();
+    world.set.steps[1].placement = PlacementId(IdTree::new([8; 32]).uuid());
+    assert_eq!(world.verdict(), [Violation::UnknownPlacement(StepNo(1))]);
+    assert_eq!(world.custodian(), [Violation::UnknownPlacement(StepNo(1))]);
+}
+
+#[test]
+fn version_zero_is_refused() {
+    let mut world = first_import();
+    world.set.steps[0].act = Act::Mint { version: Version(0), source: Source::Derived, epoch: EpochId(1) };
+    world.set.steps[3].act = Act::Import { version: Version(0), scheme: WrapScheme::RsaOaepSha256 };
+    assert_eq!(world.custodian(), [Violation::Zero(StepNo(0)), Violation::Zero(StepNo(3))]);
+}
+
+#[test]
+fn a_version_that_does_not_come_next_is_refused() {
+    let mut world = first_import();
+    world.set.steps[0].act = Act::Mint { version: Version(2), source: Source::Derived, epoch: EpochId(1) };
+    world.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256 };
+    assert_eq!(world.verdict(), [Violation::VersionGap { step: StepNo(0), version: Version(2) }]);
+}
+
+#[test]
+fn two_placements_at_one_address_are_refused() {
+    let mut world = first_import();
+    let plan = world.plan().clone();
+    let twin = PlacementId(IdTree::new([8; 32]).uuid());
+    world.set.placements.insert(twin, plan);
+    let steps: Vec<Step> = world.set.steps.iter().cloned().map(|step| Step { placement: twin, ..step }).collect();
+    world.set.steps.extend(steps);
+    let second = first().max(twin);
+    assert_eq!(world.verdict(), [Violation::SameAddress(second)]);
+    assert_eq!(world.custodian(), [Violation::SameAddress(second)]);
+}
+
+#[test]
+fn an_rsa_key_in_one_rsa_block_is_refused() {
+    let mut world = rsa();
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256 };
+    assert_eq!(world.custodian(), [Violation::SchemeUnfit { step: StepNo(3), scheme: WrapScheme::RsaOaepSha256 }]);
+}
+
+#[test]
+fn sha1_is_refused_where_the_cloud_does_not_ask_for_it() {
+    let mut world = first_import();
+    let weak = Violation::SchemeWeak { step: StepNo(3), scheme: WrapScheme::RsaOaepSha1 };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha1 };
+    assert_eq!(world.custodian(), [weak.clone()]);
+
+    world.plan().cloud = CloudKind::Azure;
+    assert_eq!(world.custodian(), []);
+    // Where the configuration shows that there is better, it is refused there too.
+    assert!(world.verdict().contains(&weak));
+}
+
+#[test]
+fn a_claim_from_an_earlier_change_set_is_good_for_an_import() {
+    let mut world = first_import().applied();
+    world.set.steps.drain(0..3);
+    assert_eq!(world.verdict(), []);
+    world.record.as_mut().unwrap().placements.values_mut().for_each(|known| known.claimed = false);
+    assert_eq!(world.verdict(), [Violation::Unclaimed(StepNo(0))]);
+}
+
+#[test]
+fn an_empty_change_set_from_the_wire_is_refused_and_not_obeyed() {
+    let mut world = first_import();
+    world.set.steps.clear();
+    assert_eq!(entitles(&world.set, StepNo(0)), Err(Denial::NoStep(StepNo(0))));
+}
+
+#[test]
+fn a_mint_step_entitles_to_its_own_copy_alone() {
+    let set = first_import().set;
+    let copy = coordinates(&set, Version(1), Source::Derived, EpochId(1));
+    assert_eq!(may_mint(&set, StepNo(0), &copy), Ok(()));
+    assert_eq!(may_mint(&set, StepNo(1), &copy), Err(Denial::OtherAct { step: StepNo(1), act: "create", asked: "mint" }));
+    assert_eq!(may_mint(&set, StepNo(5), &copy), Err(Denial::NoStep(StepNo(5))));
+
+    let other_id = IdTree::new([9; 32]);
+    let others: [(&str, CopyCoordinates); 7] = [
+        ("installation", CopyCoordinates { installation: InstallationId(other_id.uuid()), ..copy.clone() }),
+        ("key", CopyCoordinates { key: other_id.key("x"), ..copy.clone() }),
+        ("placement", CopyCoordinates { placement: PlacementId(other_id.uuid()), ..copy.clone() }),
+        ("algorithm", CopyCoordinates { algorithm: Algorithm::HmacSha256, ..copy.clone() }),
+        ("version", CopyCoordinates { version: Version(2), ..copy.clone() }),
+        ("source", CopyCoordinates { source: Source::Generated, ..copy.clone() }),
+        ("root epoch", CopyCoordinates { epoch: EpochId(2), ..copy.clone() }),
+    ];
+    for (field, other) in others {
+        assert_eq!(may_mint(&set, StepNo(0), &other), Err(Denial::OtherCopy { step: StepNo(0), field }));
+    }
+}
+
+#[test]
+fn an_import_step_entitles_to_wrapping_its_own_copy_in_its_own_way() {
+    let set = first_import().set;
+    let copy = coordinates(&set, Version(1), Source::Derived, EpochId(1));
+    assert_eq!(may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaOaepSha256), Ok(()));
+    // A copy keeps the source and epoch that it was made with, whatever they are.
+    let older = CopyCoordinates { source: Source::Generated, epoch: EpochId(4), ..copy.clone() };
+    assert_eq!(may_wrap(&set, StepNo(3), &older, WrapScheme::RsaOaepSha256), Ok(()));
+    assert_eq!(
+        may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaAesKeyWrapSha256),
+        Err(Denial::OtherScheme { step: StepNo(3), planned: WrapScheme::RsaOaepSha256, asked: WrapScheme::RsaAesKeyWrapSha256 })
+    );
+    let next = CopyCoordinates { version: Version(2), ..copy.clone() };
+    assert_eq!(may_wrap(&set, StepNo(3), &next, WrapScheme::RsaOaepSha256), Err(Denial::OtherCopy { step: StepNo(3), field: "version" }));
+    assert_eq!(
+        may_wrap(&set, StepNo(0), &copy, WrapScheme::RsaOaepSha256),
+        Err(Denial::OtherAct { step: StepNo(0), act: "mint", asked: "import" })
+    );
+}
+
+/// The record type is only built by applying change sets; this keeps the import honest.
+#[test]
+fn applying_a_change_set_leaves_the_record_that_the_tests_judge_against() {
+    let world = first_import().applied();
+    let record = world.record.unwrap();
+    let copies: &[CopyRecord] = &record.copies;
+    assert_eq!(copies.len(), 1);
+    assert!(copies[0].imported.is_some() && record.placements.values().all(|known| known.claimed && known.published));
+}

@@ -1,0 +1,164 @@
+//! What holds for a key, and where each rule comes from: data for programs, and a text for people.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use keyplane_model::{Algorithm, CloudKind, DestinationName, KeyName, ProfileName, Purpose, Retire, SourceLocation};
+use serde::{Deserialize, Serialize};
+
+use crate::rules::{Effective, Stated};
+
+/// What holds for a key, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The key.
+    pub key: KeyName,
+    /// The profile that it is under.
+    pub profile: ProfileName,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether all placements hold the same bytes.
+    pub shared: bool,
+    /// Where the key is written down.
+    pub location: SourceLocation,
+    /// Its rules, always all of them and in the same order.
+    pub rules: Vec<ExplainedRule>,
+    /// Its placements, in the order of the file.
+    pub placements: Vec<ExplainedPlacement>,
+}
+
+/// A rule that holds for a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedRule {
+    /// The rule, as a path in a policy file: `rotation.every`.
+    pub rule: String,
+    /// What holds, as a policy file would say it, or in words where a file would say nothing.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a rule comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A profile says so: the key's own, or one that it extends.
+    Profile {
+        /// Which.
+        profile: ProfileName,
+        /// Where.
+        location: SourceLocation,
+    },
+    /// The key itself says so.
+    Key {
+        /// Where.
+        location: SourceLocation,
+    },
+    /// Nobody says anything.
+    Default,
+}
+
+/// A place where the key has to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedPlacement {
+    /// Whose API.
+    pub cloud: CloudKind,
+    /// Where.
+    pub destination: DestinationName,
+    /// How users address it there.
+    pub name: String,
+    /// What it is there.
+    pub algorithm: Algorithm,
+    /// Where the file says so.
+    pub location: SourceLocation,
+    /// Whether the destination is configured; a placement where it is not is left out. `None`: nobody said what is configured.
+    pub configured: Option<bool>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Profile { profile, location } => write!(f, "profile {profile}, {location}"),
+            Self::Key { location } => write!(f, "this key, {location}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// For people: two columns, ending with a line feed.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = if self.shared { ", the same bytes everywhere" } else { "" };
+        writeln!(f, "key {} ({}{shared}), profile {}, {}", self.key, self.purpose, self.profile, self.location)?;
+        writeln!(f, "\nrules")?;
+        let name_width = widest(self.rules.iter().map(|rule| rule.rule.as_str()));
+        // Beyond this a long list would push every origin off the screen.
+        let value_width = widest(self.rules.iter().map(|rule| rule.value.as_str())).min(48);
+        for ExplainedRule { rule, value, origin } in &self.rules {
+            writeln!(f, "  {rule:name_width$}  {value:value_width$}  {origin}")?;
+        }
+        writeln!(f, "\nplacements")?;
+        for placement in &self.placements {
+            let ExplainedPlacement { cloud, destination, name, algorithm, location, configured } = placement;
+            let note = if *configured == Some(false) { "  (left out: the destination is not configured)" } else { "" };
+            writeln!(f, "  {cloud} {destination}: {name}, {algorithm}  {location}{note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All rules with their origins.
+pub(crate) fn rules(effective: &Effective) -> Vec<ExplainedRule> {
+    // Destructured, so that a new rule cannot be forgotten here.
+    let Effective {
+        algorithms,
+        protection,
+        locations,
+        source,
+        every,
+        overlap,
+        retire,
+        import_approvals,
+        retire_approvals,
+        standing,
+    } = effective;
+    vec![
+        rule("algorithms", algorithms, flow(&algorithms.value)),
+        rule("protection", protection, protection.value.to_string()),
+        rule("locations", locations, locations.value.as_ref().map_or_else(|| "anywhere".to_owned(), flow)),
+        rule("source", source, source.value.map_or_else(|| "derived where the token can, else generated".to_owned(), |source| source.to_string())),
+        rule("rotation.every", every, every.value.map_or_else(|| "no schedule".to_owned(), |span| span.to_string())),
+        rule("rotation.overlap", overlap, overlap.value.to_string()),
+        rule(
+            "rotation.retire",
+            retire,
+            match retire.value {
+                Retire::Never => "never".to_owned(),
+                Retire::After(span) => format!("{{ after: {span} }}"),
+            },
+        ),
+        rule("approvals.import", import_approvals, approval(import_approvals)),
+        rule("approvals.retire", retire_approvals, approval(retire_approvals)),
+        rule("approvals.standing.rotation", standing, standing.value.map_or_else(|| "none in advance".to_owned(), |span| span.to_string())),
+    ]
+}
+
+fn rule<T>(name: &str, stated: &Stated<T>, value: String) -> ExplainedRule {
+    ExplainedRule { rule: name.to_owned(), value, origin: stated.origin.clone() }
+}
+
+fn approval(stated: &Stated<keyplane_model::ApprovalRule>) -> String {
+    match stated.value.need {
+        0 => "nobody".to_owned(),
+        need => format!("{{ need: {need}, from: {} }}", flow(&stated.value.from)),
+    }
+}
+
+fn flow<T: fmt::Display>(values: &BTreeSet<T>) -> String {
+    let values: Vec<String> = values.iter().map(T::to_string).collect();
+    format!("[{}]", values.join(", "))
+}
+
+fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.map(|text| text.chars().count()).max().unwrap_or(0)
+}

@@ -1,0 +1,110 @@
+//! Approvers: who they are, and that no person counts twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyplane_model::{Approver, ApproverName, GroupName};
+use ssh_key::public::KeyData;
+use ssh_key::{Algorithm, PublicKey};
+
+use crate::read::At;
+use crate::report::{Place, Report};
+use crate::wire::ApproverDocument;
+
+/// Who is of which group.
+pub(crate) type Groups = BTreeMap<GroupName, BTreeSet<ApproverName>>;
+
+/// NIST SP 800-131A: shorter RSA keys are disallowed for signatures.
+const LEAST_RSA_BITS: usize = 2048;
+
+/// Checks the approvers, and says who is of which group.
+pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (BTreeMap<ApproverName, Approver>, Groups) {
+    let mut approvers = BTreeMap::new();
+    let mut groups = Groups::new();
+    let mut names: BTreeMap<&ApproverName, Place> = BTreeMap::new();
+    let mut keys: BTreeMap<String, (ApproverName, Place)> = BTreeMap::new();
+    let mut logins: BTreeMap<String, (ApproverName, Place)> = BTreeMap::new();
+    for document in documents {
+        let At { value: name, place } = &document.approver;
+        if let Some(first) = names.get(name) {
+            let first = report.location(*first);
+            report.invalid(*place, format!("approver `{name}` is there already, at {first}: keep one of them"));
+            continue;
+        }
+        names.insert(name, *place);
+        for (group, _) in document.groups.iter() {
+            groups.entry(group.clone()).or_default().insert(name.clone());
+        }
+        let own_logins = match &document.logins {
+            Some(logins) => logins.iter().map(|(login, place)| (login.0.clone(), place)).collect(),
+            None => BTreeMap::from([(name.to_string(), *place)]),
+        };
+        // INVARIANT: a login and a public key are one person's. Else one person could approve twice, or approve an own proposal.
+        for (login, place) in &own_logins {
+            belongs_to_one("login", login, name, *place, &mut logins, report);
+        }
+        let mut own_keys = BTreeSet::new();
+        for key in &document.keys.value.0 {
+            if let Some(text) = public_key(key, report) {
+                belongs_to_one("public key", &text, name, key.place, &mut keys, report);
+                own_keys.insert(text);
+            }
+        }
+        let approver =
+            Approver { groups: document.groups.values(), logins: own_logins.into_keys().collect(), keys: own_keys };
+        approvers.insert(name.clone(), approver);
+    }
+    (approvers, groups)
+}
+
+/// Reports what two approvers have in common, or one has twice.
+fn belongs_to_one(
+    what: &str,
+    value: &str,
+    name: &ApproverName,
+    place: Place,
+    owners: &mut BTreeMap<String, (ApproverName, Place)>,
+    report: &mut Report,
+) {
+    match owners.get(value) {
+        Some((owner, first)) => {
+            let first = report.location(*first);
+            report.invalid(place, format!("this {what} is there already, as approver `{owner}`'s, at {first}: it can be one person's only"));
+        }
+        None => {
+            owners.insert(value.to_owned(), (name.clone(), place));
+        }
+    }
+}
+
+/// The key in OpenSSH's format without its comment. What is no key is not shown: it could be a private one.
+fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
+    let refused = match PublicKey::from_openssh(key.value.trim()) {
+        Ok(parsed) => match usable(parsed.key_data()) {
+            Ok(()) => return PublicKey::new(parsed.key_data().clone(), "").to_openssh().ok(),
+            Err(complaint) => complaint,
+        },
+        Err(_) if key.value.contains("PRIVATE KEY") => {
+            "this is a private key, which belongs to nobody but its owner: take the `.pub` file, and make a new pair, since this one has been shown".to_owned()
+        }
+        Err(_) => "this is no OpenSSH public key: take the line in the `.pub` file, as in `ssh-ed25519 AAAA… name`".to_owned(),
+    };
+    report.invalid(key.place, refused);
+    None
+}
+
+/// Whether approvals can be checked under a key: the algorithms that OpenSSH signs with today.
+fn usable(key: &KeyData) -> Result<(), String> {
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Ok(()),
+        Algorithm::Ecdsa { curve: ssh_key::EcdsaCurve::NistP256 | ssh_key::EcdsaCurve::NistP384 } => Ok(()),
+        Algorithm::Rsa { .. } => {
+            let bits = key.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).map_or(0, |n| n.len() * 8);
+            if bits >= LEAST_RSA_BITS {
+                Ok(())
+            } else {
+                Err(format!("this RSA key has {bits} bits, fewer than {LEAST_RSA_BITS}: take `ssh-keygen -t ed25519`"))
+            }
+        }
+        other => Err(format!("keys of kind `{}` are not taken: take `ssh-keygen -t ed25519`", other.as_str())),
+    }
+}

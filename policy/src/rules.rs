@@ -1,0 +1,368 @@
+//! Rules: profiles along `extends`, and what a key makes of its profile's. Each rule knows where it comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyplane_model::{
+    Algorithm, ApprovalRule, Approvals, Destination, DestinationName, ProblemCode, ProfileName, Protection, Retire, Rotation, Rules,
+    Source, Span, Standing,
+};
+
+use crate::explain::Origin;
+use crate::people::Groups;
+use crate::read::{At, Set};
+use crate::report::{Place, Report};
+use crate::strict::{self, Judgement};
+use crate::suggest::{did_you_mean, did_you_mean_or_known, list, nearest};
+use crate::wire::{ApprovalNeed, ApprovalRules, KeyDocument, ProfileDocument, RotationRules};
+
+/// A rule's value and where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Stated<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
+}
+
+/// Resolved rules, each with its origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Effective {
+    pub(crate) algorithms: Stated<BTreeSet<Algorithm>>,
+    pub(crate) protection: Stated<Protection>,
+    pub(crate) locations: Stated<Option<BTreeSet<DestinationName>>>,
+    pub(crate) source: Stated<Option<Source>>,
+    pub(crate) every: Stated<Option<Span>>,
+    pub(crate) overlap: Stated<Span>,
+    pub(crate) retire: Stated<Retire>,
+    pub(crate) import_approvals: Stated<ApprovalRule>,
+    pub(crate) retire_approvals: Stated<ApprovalRule>,
+    pub(crate) standing: Stated<Option<Span>>,
+}
+
+impl Effective {
+    /// Without the origins.
+    pub(crate) fn to_model(&self) -> Rules {
+        Rules {
+            algorithms: self.algorithms.value.clone(),
+            protection: self.protection.value,
+            locations: self.locations.value.clone(),
+            source: self.source.value,
+            rotation: Rotation { every: self.every.value, overlap: self.overlap.value, retire: self.retire.value },
+            approvals: Approvals {
+                import: self.import_approvals.value.clone(),
+                retire: self.retire_approvals.value.clone(),
+                standing: Standing { rotation: self.standing.value },
+            },
+        }
+    }
+
+    /// The rules of a profile that extends none. `None`: something that has no default is missing, which was reported.
+    fn root(profile: &At<ProfileName>, own: Statements, report: &mut Report) -> Option<Self> {
+        let origin = origin_in_profile(&profile.value);
+        let missing = [
+            ("algorithms", own.algorithms.is_none()),
+            ("protection", own.protection.is_none()),
+            ("approvals.import", own.import_approvals.is_none()),
+            ("approvals.retire", own.retire_approvals.is_none()),
+        ];
+        for (rule, _) in missing.iter().filter(|(_, missing)| *missing) {
+            report.invalid(profile.place, format!("profile `{}` has to say `{rule}`, since it extends no profile that does", profile.value));
+        }
+        Some(Self {
+            algorithms: stated(own.algorithms?, &origin, report),
+            protection: stated(own.protection?, &origin, report),
+            locations: stated_or(own.locations, None, &origin, report),
+            source: stated_or(own.source, None, &origin, report),
+            every: stated_or(own.every, None, &origin, report),
+            overlap: stated_or(own.overlap, Span::ZERO, &origin, report),
+            retire: stated_or(own.retire, Retire::Never, &origin, report),
+            import_approvals: stated(own.import_approvals?, &origin, report),
+            retire_approvals: stated(own.retire_approvals?, &origin, report),
+            standing: stated_or(own.standing, None, &origin, report),
+        })
+    }
+
+    /// These rules, made stricter by what a profile that extends this one or a key says. What is looser is reported and
+    /// does not count.
+    pub(crate) fn narrowed(&self, holder: &ProfileName, own: Statements, origin: &OriginAt<'_>, report: &mut Report) -> Self {
+        let mut narrow = Narrow { holder, origin, report };
+        Self {
+            algorithms: narrow.rule("algorithms", &self.algorithms, own.algorithms, strict::algorithms),
+            protection: narrow.rule("protection", &self.protection, own.protection, strict::protection),
+            locations: narrow.rule("locations", &self.locations, own.locations, strict::locations),
+            source: narrow.rule("source", &self.source, own.source, strict::source),
+            every: narrow.rule("rotation.every", &self.every, own.every, strict::every),
+            overlap: narrow.rule("rotation.overlap", &self.overlap, own.overlap, strict::overlap),
+            retire: narrow.rule("rotation.retire", &self.retire, own.retire, strict::retire),
+            import_approvals: narrow.rule("approvals.import", &self.import_approvals, own.import_approvals, strict::approval),
+            retire_approvals: narrow.rule("approvals.retire", &self.retire_approvals, own.retire_approvals, strict::approval),
+            standing: narrow.rule("approvals.standing.rotation", &self.standing, own.standing, strict::standing),
+        }
+    }
+}
+
+/// Says where a rule that stands at a place comes from.
+type OriginAt<'a> = dyn Fn(Place, &Report) -> Origin + 'a;
+
+fn origin_in_profile(profile: &ProfileName) -> impl Fn(Place, &Report) -> Origin {
+    let profile = profile.clone();
+    move |place, report| Origin::Profile { profile: profile.clone(), location: report.location(place) }
+}
+
+fn stated<T>(own: At<T>, origin: &OriginAt<'_>, report: &Report) -> Stated<T> {
+    Stated { value: own.value, origin: origin(own.place, report) }
+}
+
+fn stated_or<T>(own: Option<At<T>>, default: T, origin: &OriginAt<'_>, report: &Report) -> Stated<T> {
+    match own {
+        Some(own) => stated(own, origin, report),
+        None => Stated { value: default, origin: Origin::Default },
+    }
+}
+
+/// Makes rules stricter, one after the other.
+struct Narrow<'a> {
+    /// Whose rules hold already.
+    holder: &'a ProfileName,
+    origin: &'a OriginAt<'a>,
+    report: &'a mut Report,
+}
+
+impl Narrow<'_> {
+    fn rule<T: Clone>(&mut self, rule: &str, held: &Stated<T>, own: Option<At<T>>, judge: fn(&T, &T) -> Judgement) -> Stated<T> {
+        let Some(own) = own else { return held.clone() };
+        match judge(&own.value, &held.value) {
+            Ok(()) => stated(own, self.origin, self.report),
+            Err(right) => {
+                let holder = match &held.origin {
+                    Origin::Profile { profile, location } => format!("profile `{profile}` ({location})"),
+                    Origin::Key { .. } | Origin::Default => format!("profile `{}` (by default)", self.holder),
+                };
+                self.report.invalid(own.place, format!("`{rule}` is looser than in {holder}: right would be {right}"));
+                held.clone()
+            }
+        }
+    }
+}
+
+/// What a document says itself, rule by rule.
+pub(crate) struct Statements {
+    algorithms: Option<At<BTreeSet<Algorithm>>>,
+    protection: Option<At<Protection>>,
+    locations: Option<At<Option<BTreeSet<DestinationName>>>>,
+    source: Option<At<Option<Source>>>,
+    every: Option<At<Option<Span>>>,
+    overlap: Option<At<Span>>,
+    retire: Option<At<Retire>>,
+    import_approvals: Option<At<ApprovalRule>>,
+    retire_approvals: Option<At<ApprovalRule>>,
+    standing: Option<At<Option<Span>>>,
+}
+
+impl Statements {
+    /// What a profile says.
+    fn of_profile(profile: &ProfileDocument, check: &mut Check<'_>) -> Self {
+        let ProfileDocument { profile: _, extends: _, algorithms, protection, locations, source, rotation, approvals } = profile;
+        Self::checked(algorithms, protection, locations, source, rotation, approvals, check)
+    }
+
+    /// What a key says.
+    pub(crate) fn of_key(key: &KeyDocument, check: &mut Check<'_>) -> Self {
+        let KeyDocument { key: _, profile: _, purpose: _, shared: _, placements: _, algorithms, protection, locations, source, rotation, approvals } = key;
+        Self::checked(algorithms, protection, locations, source, rotation, approvals, check)
+    }
+
+    fn checked(
+        algorithms: &Option<At<Set<Algorithm>>>,
+        protection: &Option<At<Protection>>,
+        locations: &Option<At<Set<DestinationName>>>,
+        source: &Option<At<Source>>,
+        rotation: &Option<RotationRules>,
+        approvals: &Option<ApprovalRules>,
+        check: &mut Check<'_>,
+    ) -> Self {
+        let rotation = rotation.as_ref();
+        let approvals = approvals.as_ref();
+        let every = rotation.and_then(|rotation| rotation.every.as_ref());
+        let standing = approvals.and_then(|approvals| approvals.standing.as_ref()).and_then(|standing| standing.rotation.as_ref());
+        for span in [every, standing].into_iter().flatten().filter(|span| span.value == Span::ZERO) {
+            check.report.invalid(span.place, "a time of zero would never end: give a longer one, or leave it out");
+        }
+        for (destination, place) in locations.iter().flat_map(|locations| locations.value.iter()) {
+            check.location(destination, place);
+        }
+        Self {
+            algorithms: algorithms.as_ref().map(|own| At { value: own.value.values(), place: own.place }),
+            protection: protection.clone(),
+            locations: locations.as_ref().map(|own| At { value: Some(own.value.values()), place: own.place }),
+            source: source.as_ref().map(|own| At { value: Some(own.value), place: own.place }),
+            every: every.map(|own| At { value: Some(own.value), place: own.place }),
+            overlap: rotation.and_then(|rotation| rotation.overlap.clone()),
+            retire: rotation.and_then(|rotation| rotation.retire.as_ref()).map(|own| At { value: own.value.0, place: own.place }),
+            import_approvals: approvals.and_then(|approvals| approvals.import.as_ref()).map(|own| check.approvals(own)),
+            retire_approvals: approvals.and_then(|approvals| approvals.retire.as_ref()).map(|own| check.approvals(own)),
+            standing: standing.map(|own| At { value: Some(own.value), place: own.place }),
+        }
+    }
+}
+
+/// What statements are checked against, whoever makes them.
+pub(crate) struct Check<'a> {
+    /// `None`: not all are known.
+    pub(crate) groups: Option<&'a Groups>,
+    /// `None`: nothing is known of them.
+    pub(crate) destinations: Option<&'a BTreeMap<DestinationName, Destination>>,
+    pub(crate) report: &'a mut Report,
+}
+
+impl Check<'_> {
+    /// A location that is not configured may come later; one that is nearly configured is misspelt.
+    fn location(&mut self, destination: &DestinationName, place: Place) {
+        if let Some(meant) = self.destinations.and_then(|destinations| misspelt(destination, destinations)) {
+            self.report
+                .problem(ProblemCode::NameUnknown, place, format!("destination `{destination}` is not configured: did you mean `{meant}`"))
+                .destination = Some(destination.clone());
+        }
+    }
+
+    /// That enough people could approve.
+    fn approvals(&mut self, own: &At<ApprovalNeed>) -> At<ApprovalRule> {
+        let ApprovalNeed { need, from } = &own.value;
+        let from = from.as_ref();
+        if need.value == 0 {
+            // Who needs nobody asks nobody: one way to say it, so that equal rules are equal.
+            return At { value: ApprovalRule { need: 0, from: BTreeSet::new() }, place: own.place };
+        }
+        let groups_asked = from.map(Set::values).unwrap_or_default();
+        if groups_asked.is_empty() {
+            let detail = format!("`need` is {}, but `from` names no group: name those that may approve", need.value);
+            self.report.invalid(need.place, detail);
+        } else if let Some(groups) = self.groups {
+            let mut members = BTreeSet::new();
+            let mut all_known = true;
+            for (group, place) in from.into_iter().flat_map(Set::iter) {
+                match groups.get(group) {
+                    Some(of_group) => members.extend(of_group),
+                    None => {
+                        let hint = did_you_mean(group.as_str(), groups.keys().map(|group| group.as_str()));
+                        self.report.problem(ProblemCode::NameUnknown, place, format!("no approver is of group `{group}`{hint}"));
+                        all_known = false;
+                    }
+                }
+            }
+            if all_known && u64::from(need.value) > u64::try_from(members.len()).unwrap_or(u64::MAX) {
+                let detail = format!(
+                    "`need` is {}, but {} together have only {} approvers ({}): nobody could ever approve",
+                    need.value, list(&groups_asked), members.len(), list(members),
+                );
+                self.report.invalid(need.place, detail);
+            }
+        }
+        At { value: ApprovalRule { need: need.value, from: groups_asked }, place: own.place }
+    }
+}
+
+/// The configured destination that a name probably means, when it is not configured itself.
+pub(crate) fn misspelt<'a>(name: &DestinationName, destinations: &'a BTreeMap<DestinationName, Destination>) -> Option<&'a str> {
+    if destinations.contains_key(name) {
+        return None;
+    }
+    nearest(name.as_str(), destinations.keys().map(DestinationName::as_str))
+}
+
+/// Profiles by name; `None`: there is one, and what is wrong with it was reported.
+pub(crate) type Profiles = BTreeMap<ProfileName, Option<Effective>>;
+
+/// Resolves profiles along `extends`.
+pub(crate) fn profiles(
+    documents: &[ProfileDocument],
+    complete: bool,
+    groups: Option<&Groups>,
+    destinations: Option<&BTreeMap<DestinationName, Destination>>,
+    report: &mut Report,
+) -> Profiles {
+    let mut by_name: BTreeMap<&ProfileName, &ProfileDocument> = BTreeMap::new();
+    for document in documents {
+        let At { value: name, place } = &document.profile;
+        if let Some(first) = by_name.get(name) {
+            let first = report.location(first.profile.place);
+            report.invalid(*place, format!("profile `{name}` is there already, at {first}: keep one of them"));
+        } else {
+            by_name.insert(name, document);
+        }
+    }
+    let mut resolved = Profiles::new();
+    for name in by_name.keys().copied() {
+        // From a profile up to one that is resolved or extends none, and then down again: a chain may be long.
+        let mut chain: Vec<&ProfileDocument> = Vec::new();
+        let mut on_chain = BTreeSet::new();
+        let mut next = Some(name);
+        while let Some(name) = next.filter(|name| !resolved.contains_key(*name)) {
+            let Some(document) = by_name.get(name).copied() else {
+                unknown_parent(&chain, name, complete, &by_name, report);
+                break;
+            };
+            if !on_chain.insert(name) {
+                circle(&chain, name, report);
+                break;
+            }
+            chain.push(document);
+            next = document.extends.as_ref().map(|extends| &extends.value);
+        }
+        for document in chain.into_iter().rev() {
+            let mut check = Check { groups, destinations, report: &mut *report };
+            let own = Statements::of_profile(document, &mut check);
+            let parent = document.extends.as_ref().map(|extends| (&extends.value, resolved.get(&extends.value)));
+            let rules = match parent {
+                None => Effective::root(&document.profile, own, report),
+                Some((name, Some(Some(parent)))) => {
+                    Some(parent.narrowed(name, own, &origin_in_profile(&document.profile.value), report))
+                }
+                // Unknown, broken or in a circle: reported there.
+                Some(_) => None,
+            };
+            resolved.insert(document.profile.value.clone(), rules.filter(only_derived_where_it_can_be(document, report)));
+        }
+    }
+    resolved
+}
+
+/// Reports a profile whose keys could never be made: derived, and none of its algorithms symmetric.
+fn only_derived_where_it_can_be<'a>(document: &'a ProfileDocument, report: &'a mut Report) -> impl FnOnce(&Effective) -> bool + 'a {
+    move |rules| {
+        let symmetric = rules.algorithms.value.iter().any(|algorithm| algorithm.is_symmetric());
+        if rules.source.value == Some(Source::Derived) && !symmetric {
+            let place = document.source.as_ref().map_or(document.profile.place, |source| source.place);
+            let algorithms = list(&rules.algorithms.value);
+            report.invalid(place, format!("keys of {algorithms} cannot be derived: say `source: generated`, or leave it out"));
+            return false;
+        }
+        true
+    }
+}
+
+fn unknown_parent(
+    chain: &[&ProfileDocument],
+    name: &ProfileName,
+    complete: bool,
+    known: &BTreeMap<&ProfileName, &ProfileDocument>,
+    report: &mut Report,
+) {
+    if let Some(extends) = chain.last().and_then(|child| child.extends.as_ref()).filter(|_| complete) {
+        let hint = did_you_mean_or_known(name.as_str(), known.keys().map(|name| name.as_str()));
+        report.problem(ProblemCode::NameUnknown, extends.place, format!("there is no profile `{name}`{hint}"));
+    }
+}
+
+fn circle(chain: &[&ProfileDocument], name: &ProfileName, report: &mut Report) {
+    // More than a few names help nobody.
+    const SHOWN: usize = 5;
+    let start = chain.iter().position(|document| document.profile.value == *name).unwrap_or(0);
+    let circle = chain.get(start..).unwrap_or_default();
+    let mut way: Vec<String> = circle.iter().take(SHOWN).map(|document| format!("`{}`", document.profile.value)).collect();
+    if circle.len() > SHOWN {
+        way.push("…".to_owned());
+    }
+    way.push(format!("`{name}`"));
+    if let Some(extends) = chain.last().and_then(|last| last.extends.as_ref()) {
+        report.invalid(extends.place, format!("profiles extend each other in a circle: {}", way.join(" extends ")));
+    }
+}

@@ -1,0 +1,102 @@
+//! "At least as strict": a partial order on rules, one judgement a rule.
+//!
+//! Each judgement says of a new value and the one that holds already either that it is fine or what would be right.
+
+use std::collections::BTreeSet;
+
+use keyplane_model::{Algorithm, ApprovalRule, DestinationName, Protection, Retire, Rules, Source, Span};
+
+use crate::suggest::list;
+
+/// Fine, or what would be right.
+pub(crate) type Judgement = Result<(), String>;
+
+/// Whether rules are at least as strict as others: whatever they allow, the others allow.
+///
+/// A partial order: reflexive, transitive, and two sets of rules that are each at least as strict as the other are equal (in
+/// rules that were loaded; an [`ApprovalRule`] that needs nobody asks of no groups).
+#[must_use]
+pub fn is_at_least_as_strict(rules: &Rules, than: &Rules) -> bool {
+    looser_rules(rules, than).is_empty()
+}
+
+/// The rules in which the first are looser than the second, as they are written in policy files, each with what would be right.
+#[must_use]
+pub fn looser_rules(rules: &Rules, than: &Rules) -> Vec<(&'static str, String)> {
+    [
+        ("algorithms", algorithms(&rules.algorithms, &than.algorithms)),
+        ("protection", protection(&rules.protection, &than.protection)),
+        ("locations", locations(&rules.locations, &than.locations)),
+        ("source", source(&rules.source, &than.source)),
+        ("rotation.every", every(&rules.rotation.every, &than.rotation.every)),
+        ("rotation.overlap", overlap(&rules.rotation.overlap, &than.rotation.overlap)),
+        ("rotation.retire", retire(&rules.rotation.retire, &than.rotation.retire)),
+        ("approvals.import", approval(&rules.approvals.import, &than.approvals.import)),
+        ("approvals.retire", approval(&rules.approvals.retire, &than.approvals.retire)),
+        ("approvals.standing.rotation", standing(&rules.approvals.standing.rotation, &than.approvals.standing.rotation)),
+    ]
+    .into_iter()
+    .filter_map(|(rule, judgement)| Some((rule, judgement.err()?)))
+    .collect()
+}
+
+/// Fewer algorithms.
+pub(crate) fn algorithms(new: &BTreeSet<Algorithm>, held: &BTreeSet<Algorithm>) -> Judgement {
+    judge(new.is_subset(held), || format!("no others than {}", list(held)))
+}
+
+/// Stronger protection.
+pub(crate) fn protection(new: &Protection, held: &Protection) -> Judgement {
+    judge(new >= held, || format!("at least `{held}`"))
+}
+
+/// Fewer places.
+pub(crate) fn locations(new: &Option<BTreeSet<DestinationName>>, held: &Option<BTreeSet<DestinationName>>) -> Judgement {
+    let Some(held) = held else { return Ok(()) };
+    judge(new.as_ref().is_some_and(|new| new.is_subset(held)), || format!("no others than {}", list(held)))
+}
+
+/// May be fixed, never changed: neither is stricter than the other.
+pub(crate) fn source(new: &Option<Source>, held: &Option<Source>) -> Judgement {
+    let Some(held) = held else { return Ok(()) };
+    judge(*new == Some(*held), || format!("`{held}`, which can be fixed but not changed"))
+}
+
+/// Sooner.
+pub(crate) fn every(new: &Option<Span>, held: &Option<Span>) -> Judgement {
+    let Some(held) = held else { return Ok(()) };
+    judge(new.is_some_and(|new| new <= *held), || format!("at most `{held}`"))
+}
+
+/// Longer.
+pub(crate) fn overlap(new: &Span, held: &Span) -> Judgement {
+    judge(new >= held, || format!("at least `{held}`"))
+}
+
+/// Later or never: who keeps longer loses nothing.
+pub(crate) fn retire(new: &Retire, held: &Retire) -> Judgement {
+    match (new, held) {
+        (Retire::Never, _) => Ok(()),
+        (Retire::After(_), Retire::Never) => Err("`never`".to_owned()),
+        (Retire::After(new), Retire::After(held)) => judge(new >= held, || format!("`{{ after: {held} }}`, later, or `never`")),
+    }
+}
+
+/// More people, out of fewer groups. Where nobody was needed, anything is.
+pub(crate) fn approval(new: &ApprovalRule, held: &ApprovalRule) -> Judgement {
+    let fine = held.need == 0 || (new.need >= held.need && new.from.is_subset(&held.from));
+    judge(fine, || format!("`need` at least {}, `from` no others than {}", held.need, list(&held.from)))
+}
+
+/// A shorter time, or none.
+pub(crate) fn standing(new: &Option<Span>, held: &Option<Span>) -> Judgement {
+    match (new, held) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err("none: leave it out".to_owned()),
+        (Some(new), Some(held)) => judge(new <= held, || format!("at most `{held}`")),
+    }
+}
+
+fn judge(fine: bool, right: impl FnOnce() -> String) -> Judgement {
+    if fine { Ok(()) } else { Err(right()) }
+}

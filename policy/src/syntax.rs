@@ -1,0 +1,106 @@
+//! What to say of a text that is no YAML: what the parser found, and what would be right. By kind, never by the parser's text.
+
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::granit_parser::ErrorKind;
+use serde_saphyr::{Error, ExternalMessageSource};
+
+use crate::suggest::shown;
+use crate::yaml::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
+
+const TABS: &str = "YAML is indented by spaces, and here is a tab: replace it by spaces";
+const ALIASES: &str = "the aliases (`*…`) of this document stand for too many values: write them out";
+
+/// Where in a piece an error stands (line and column from 1), and what to say of it.
+pub(crate) fn describe(error: &Error) -> ((u64, u64), String) {
+    let place = error.location().map_or((1, 1), |location| (location.line(), location.column()));
+    (place, words(error))
+}
+
+fn words(error: &Error) -> String {
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => words(error),
+        Error::ExternalMessage { source, .. } => match &**source {
+            ExternalMessageSource::Parser(error) => of_parser(error.kind()),
+            _ => "this is no YAML".to_owned(),
+        },
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("field `{}` is given twice: keep one of them", shown(key)),
+        Error::DuplicateMappingKey { key: None, .. } => "a field is given twice: keep one of them".to_owned(),
+        Error::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not taken: let a profile say `extends`".to_owned(),
+        Error::UnknownAnchor { .. } => "this alias (`*…`) has no anchor (`&…`) before it in the same document".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "this alias (`*…`) stands inside of what it stands for: write it out".to_owned(),
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. } => format!("{ALIASES} (at most {MAX_REPLAYED})"),
+        Error::UnsupportedTag { tag, .. } => format!("tags are not taken: remove `{}`", shown(tag)),
+        Error::InvalidScalar { .. } | Error::InvalidBinaryBase64 { .. } | Error::BinaryNotUtf8 { .. } => {
+            "this is not what its tag (`!!…`) says: remove the tag".to_owned()
+        }
+        Error::Budget { breach, .. } => of_budget(breach),
+        Error::Unexpected { .. } => "a field's name has to be a text".to_owned(),
+        _ => "this is no YAML that a policy can be made of".to_owned(),
+    }
+}
+
+fn of_budget(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Depth { .. } => too_deep(),
+        BudgetBreach::Aliases { .. }
+        | BudgetBreach::Anchors { .. }
+        | BudgetBreach::AliasAnchorRatio { .. }
+        | BudgetBreach::RecordedAnchorEvents { .. }
+        | BudgetBreach::RecordedAnchorBytes { .. } => format!("{ALIASES} (at most {MAX_REPLAYED})"),
+        _ => format!("the document has more than {MAX_NODES} values: make several of it"),
+    }
+}
+
+fn too_deep() -> String {
+    format!("the document is nested deeper than {MAX_DEPTH} levels")
+}
+
+/// The mistakes that people make get our words; the rare rest gets the parser's.
+fn of_parser(kind: &ErrorKind) -> String {
+    let right = match kind {
+        ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabAtBlockScalarStart
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabInPlainScalar => return TABS.to_owned(),
+        ErrorKind::RecursionLimitExceeded => return too_deep(),
+        ErrorKind::UnknownAnchor => return "this alias (`*…`) has no anchor (`&…`) before it in the same document".to_owned(),
+        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => "the quote that begins here is never closed",
+        ErrorKind::UnclosedFlowCollection { open } => {
+            return format!("this is no YAML: the bracket `{open}` that begins here is never closed");
+        }
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
+            return format!("this is no YAML: the bracket `{open}` cannot be closed by `{close}`");
+        }
+        ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::UnexpectedEofFlowMapping => {
+            "a `,` or `}` is missing before this, or a text here needs quotes"
+        }
+        ErrorKind::ExpectedFlowSequenceSeparator | ErrorKind::UnexpectedEofFlowSequence | ErrorKind::InvalidColonPlacement => {
+            "a `,` or `]` is missing before this, or a text here needs quotes"
+        }
+        ErrorKind::MappingValueNotAllowed => {
+            "no field can begin here: indent it as the fields before it, or put a text that has `: ` in it in quotes"
+        }
+        ErrorKind::ExpectedBlockMappingKey
+        | ErrorKind::ExpectedBlockSequenceEntry
+        | ErrorKind::BlockSequenceEntryNotAllowed
+        | ErrorKind::InvalidIndentation
+        | ErrorKind::InvalidBlockScalarIndent
+        | ErrorKind::InvalidQuotedScalarIndent
+        | ErrorKind::InvalidFlowScalarIndent => "this does not belong where it is indented to: indent it as the lines before it",
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "a field needs `: ` (with a space) after its name",
+        ErrorKind::UnexpectedCharacter { character } => {
+            return format!("this is no YAML: a text cannot begin with `{}`: put it in quotes", character.escape_debug());
+        }
+        ErrorKind::UnknownQuotedScalarEscape => "inside of double quotes a `\\` begins an escape: double it, or take single quotes",
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            "after a closing quote nothing can follow: put all of it in quotes"
+        }
+        ErrorKind::MisplacedFlowCollectionEnd => "this bracket closes nothing",
+        other => return format!("this is no YAML: {other}"),
+    };
+    format!("this is no YAML: {right}")
+}

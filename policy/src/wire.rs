@@ -1,0 +1,437 @@
+//! The policy language as types: what may be written, before anything is resolved. The JSON Schema is generated from
+//! these, so their doc comments are what editors show.
+
+use std::fmt;
+
+use keyplane_model::{
+    Algorithm, ApproverName, CloudKind, DestinationName, GroupName, KeyName, ProblemCode, ProfileName, Protection, Purpose, Retire,
+    Source, Span,
+};
+use schemars::JsonSchema;
+
+use crate::read::{At, Set, Wire, wire, wrong_kind};
+use crate::report::{Place, Report};
+use crate::suggest::{did_you_mean, did_you_mean_or_known, shown};
+use crate::yaml::{self, Field, MAX_FILES, Node, Value};
+
+/// One document of a Keyplane policy file. Its first field says of which kind it is: `profile`, `key` or `approver`.
+#[derive(JsonSchema)]
+#[schemars(untagged, title = "Keyplane policy")]
+#[expect(dead_code, reason = "the documents of a file are read into lists by kind; together they are only a schema")]
+pub(crate) enum Document {
+    Profile(ProfileDocument),
+    Key(KeyDocument),
+    Approver(ApproverDocument),
+}
+
+wire! {
+    /// Rules of the security team for many keys.
+    struct ProfileDocument as "a profile" {
+        /// The profile's name.
+        profile: At<ProfileName>,
+        /// A profile whose rules hold where this one says nothing; what this one says has to be at least as strict.
+        extends: Option<At<ProfileName>>,
+        /// Algorithms that a placement may have. Required, unless the profile extends one.
+        algorithms: Option<At<Set<Algorithm>>>,
+        /// The least protection at a destination. Required, unless the profile extends one.
+        protection: Option<At<Protection>>,
+        /// Destinations where placements may be. Default: anywhere.
+        locations: Option<At<Set<DestinationName>>>,
+        /// How the bytes of symmetric keys come to be; those of asymmetric keys are always generated. Default: derived where the token can.
+        source: Option<At<Source>>,
+        /// When keys are rotated, and what becomes of old versions.
+        rotation: Option<RotationRules>,
+        /// Who has to approve what. `import` and `retire` are required, unless the profile extends one.
+        approvals: Option<ApprovalRules>,
+    }
+}
+
+wire! {
+    /// A key that an owner asks for. Its rule fields may be stricter than its profile's, never looser.
+    struct KeyDocument as "a key" {
+        /// The key's name, unique in the installation.
+        key: At<KeyName>,
+        /// The profile whose rules it is under.
+        profile: At<ProfileName>,
+        /// What the key is for.
+        purpose: At<Purpose>,
+        /// Whether all placements hold the same bytes. Only where the clouds must agree: signing, MAC. Default: false.
+        shared: Option<At<bool>>,
+        /// Where the key has to be.
+        placements: At<Placements>,
+        /// Fewer algorithms than the profile's.
+        algorithms: Option<At<Set<Algorithm>>>,
+        /// A stronger protection than the profile's.
+        protection: Option<At<Protection>>,
+        /// Fewer destinations than the profile's.
+        locations: Option<At<Set<DestinationName>>>,
+        /// How the bytes come to be, where the profile leaves it open.
+        source: Option<At<Source>>,
+        /// Sooner rotation, longer overlap, later retirement.
+        rotation: Option<RotationRules>,
+        /// More approvals, out of fewer groups.
+        approvals: Option<ApprovalRules>,
+    }
+}
+
+wire! {
+    /// A person who may approve.
+    struct ApproverDocument as "an approver" {
+        /// The person's name.
+        approver: At<ApproverName>,
+        /// The groups that the person is of.
+        groups: Set<GroupName>,
+        /// The logins under which the person proposes: approvals of one's own proposals do not count. Default: the person's name.
+        logins: Option<Set<Login>>,
+        /// Public keys as OpenSSH writes them: `ssh-ed25519 AAAA… comment`.
+        keys: At<PublicKeys>,
+    }
+}
+
+wire! {
+    /// When keys are rotated, and what becomes of old versions.
+    struct RotationRules as "`rotation`" {
+        /// The longest time that a version is active, as in `90d`. Default: no schedule.
+        every: Option<At<Span>>,
+        /// How long the version before stays usable, at least, after its successor became active. Default: `0d`.
+        overlap: Option<At<Span>>,
+        /// What becomes of deactivated versions. Default: `never`.
+        retire: Option<At<Retirement>>,
+    }
+}
+
+wire! {
+    /// Who has to approve what.
+    struct ApprovalRules as "`approvals`" {
+        /// For whatever makes or imports keys.
+        import: Option<At<ApprovalNeed>>,
+        /// For disabling and destroying.
+        retire: Option<At<ApprovalNeed>>,
+        /// What approving the profile approves in advance. Default: nothing.
+        standing: Option<StandingRules>,
+    }
+}
+
+wire! {
+    /// So many different people out of these groups.
+    struct ApprovalNeed as "an approval rule" {
+        /// How many different approvers; the proposer does not count. 0: none is needed.
+        need: At<u32>,
+        /// The groups that they must be of (one of them is enough for each). Not empty, unless `need` is 0.
+        from: Option<Set<GroupName, 0>>,
+    }
+}
+
+wire! {
+    /// What approving the profile approves in advance.
+    struct StandingRules as "`standing`" {
+        /// Scheduled rotations, for so long after the approval, as in `365d`.
+        rotation: Option<At<Span>>,
+    }
+}
+
+wire! {
+    /// A time after which old versions may be retired.
+    struct RetireAfter as "`retire`" {
+        /// How long after a version was deactivated, as in `365d`.
+        after: At<Span>,
+    }
+}
+
+/// What becomes of deactivated versions: `never`, or `{ after: 365d }`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retirement(pub(crate) Retire);
+
+impl Wire for Retirement {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "never" => Some(Self(Retire::Never)),
+            Value::Fields(_) => RetireAfter::read(node, report).map(|retire| Self(Retire::After(retire.after.value))),
+            _ => wrong_kind(node, "`never` or `{ after: 365d }`", report),
+        }
+    }
+}
+
+impl JsonSchema for Retirement {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Retire::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Retire::json_schema(generator)
+    }
+}
+
+/// The name of a login: one line, at most 256 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Login(#[schemars(length(min = 1, max = 256))] pub(crate) String);
+
+impl Wire for Login {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let login = String::read(node, report)?;
+        if login.trim().is_empty() || login.chars().count() > 256 || login.chars().any(char::is_control) {
+            report.invalid(node.place, format!("`{}` is no login: one line of 1 to 256 characters", shown(&login)));
+            return None;
+        }
+        Some(Self(login))
+    }
+}
+
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A list of public keys, not yet looked into.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct PublicKeys(
+    #[schemars(length(min = 1), inner(regex(pattern = r"^(ssh-|ecdsa-|sk-)\S+ \S+")))] pub(crate) Vec<At<String>>,
+);
+
+impl Wire for PublicKeys {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        list(node, "a list of public keys", report).map(Self)
+    }
+}
+
+/// A list of placements.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Placements(#[schemars(length(min = 1))] pub(crate) Vec<At<Placement>>);
+
+impl Wire for Placements {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        list(node, "a list of placements", report).map(Self)
+    }
+}
+
+/// Where a key has to be: one cloud's word, and under it what that cloud needs to know.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(crate) enum Placement {
+    /// At AWS KMS.
+    Aws(AwsPlacement),
+    /// At Google Cloud KMS.
+    Gcp(GcpPlacement),
+    /// At Azure Key Vault or Managed HSM.
+    Azure(AzurePlacement),
+}
+
+wire! {
+    /// A placement at AWS KMS.
+    struct AwsPlacement as "an `aws` placement" {
+        /// The destination's name in the configuration.
+        destination: At<DestinationName>,
+        /// The alias under which users find the key, without `alias/`.
+        alias: At<AwsAlias>,
+        /// What the key is there.
+        algorithm: At<Algorithm>,
+    }
+}
+
+wire! {
+    /// A placement at Google Cloud KMS.
+    struct GcpPlacement as "a `gcp` placement" {
+        /// The destination's name in the configuration.
+        destination: At<DestinationName>,
+        /// The id of the crypto key in the destination's key ring.
+        name: At<GcpName>,
+        /// What the key is there.
+        algorithm: At<Algorithm>,
+    }
+}
+
+wire! {
+    /// A placement at Azure Key Vault or Managed HSM.
+    struct AzurePlacement as "an `azure` placement" {
+        /// The destination's name in the configuration.
+        destination: At<DestinationName>,
+        /// The key's name in the vault.
+        name: At<AzureName>,
+        /// What the key is there.
+        algorithm: At<Algorithm>,
+    }
+}
+
+impl Placement {
+    pub(crate) fn cloud(&self) -> CloudKind {
+        match self {
+            Self::Aws(_) => CloudKind::Aws,
+            Self::Gcp(_) => CloudKind::Gcp,
+            Self::Azure(_) => CloudKind::Azure,
+        }
+    }
+
+    pub(crate) fn destination(&self) -> &At<DestinationName> {
+        match self {
+            Self::Aws(placement) => &placement.destination,
+            Self::Gcp(placement) => &placement.destination,
+            Self::Azure(placement) => &placement.destination,
+        }
+    }
+
+    pub(crate) fn name(&self) -> (&str, Place) {
+        match self {
+            Self::Aws(placement) => (&placement.alias.value.0, placement.alias.place),
+            Self::Gcp(placement) => (&placement.name.value.0, placement.name.place),
+            Self::Azure(placement) => (&placement.name.value.0, placement.name.place),
+        }
+    }
+
+    pub(crate) fn algorithm(&self) -> &At<Algorithm> {
+        match self {
+            Self::Aws(placement) => &placement.algorithm,
+            Self::Gcp(placement) => &placement.algorithm,
+            Self::Azure(placement) => &placement.algorithm,
+        }
+    }
+}
+
+impl Wire for Placement {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        const CLOUDS: [&str; 3] = ["aws", "gcp", "azure"];
+        let Value::Fields(entries) = &node.value else {
+            return wrong_kind(node, "a placement, as in `aws: { destination: …, alias: …, algorithm: … }`", report);
+        };
+        let [(Field { name, place }, inner)] = entries.as_slice() else {
+            report.invalid(node.place, "a placement names one cloud: begin a new item with `-` for each");
+            return None;
+        };
+        match name.as_str() {
+            "aws" => AwsPlacement::read(inner, report).map(Self::Aws),
+            "gcp" => GcpPlacement::read(inner, report).map(Self::Gcp),
+            "azure" => AzurePlacement::read(inner, report).map(Self::Azure),
+            other => {
+                report.invalid(*place, format!("`{}` is no cloud{}", shown(other), did_you_mean_or_known(other, CLOUDS)));
+                None
+            }
+        }
+    }
+}
+
+/// Declares a name at a cloud: which characters it may have, and how many.
+macro_rules! cloud_names {
+    ($($(#[$doc:meta])* $type:ident = $pattern:literal, $max:literal, $allowed:expr, $rule:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, JsonSchema)]
+            #[schemars(inline)]
+            pub(crate) struct $type(#[schemars(regex(pattern = $pattern))] pub(crate) String);
+
+            impl Wire for $type {
+                fn read(node: &Node, report: &mut Report) -> Option<Self> {
+                    let name = String::read(node, report)?;
+                    let allowed: fn(char) -> bool = $allowed;
+                    if name.is_empty() || name.len() > $max || !name.chars().all(allowed) {
+                        report.invalid(node.place, format!("`{}` is no {}", shown(&name), $rule));
+                        return None;
+                    }
+                    reserved(&name, node, stringify!($type) == "AwsAlias", report)?;
+                    Some(Self(name))
+                }
+            }
+        )*
+    };
+}
+
+cloud_names! {
+    /// An AWS alias without `alias/`, with which it has at most 256 characters. `aws/` is Amazon's, `keyplane/` is ours (`contracts/identity.md`).
+    AwsAlias = "^(?!alias/|aws/|keyplane/)[a-zA-Z0-9/_-]{1,250}$", 250, |c| c.is_ascii_alphanumeric() || "/_-".contains(c),
+        "AWS alias: letters, digits, `/`, `_` and `-`, at most 250 characters";
+    /// A Google Cloud crypto key id.
+    GcpName = "^[a-zA-Z0-9_-]{1,63}$", 63, |c| c.is_ascii_alphanumeric() || "_-".contains(c),
+        "Google Cloud key name: letters, digits, `_` and `-`, at most 63 characters";
+    /// An Azure key name. It goes into a URL's path as it is.
+    AzureName = "^[a-zA-Z0-9-]{1,127}$", 127, |c| c.is_ascii_alphanumeric() || c == '-',
+        "Azure key name: letters, digits and `-`, at most 127 characters";
+}
+
+/// Refuses the parts of AWS's alias names that are not for users.
+fn reserved(name: &str, node: &Node, is_alias: bool, report: &mut Report) -> Option<()> {
+    let complaint = match name.split_once('/') {
+        Some(("alias", rest)) if is_alias => format!("aliases are written without `alias/`: `{}`", shown(rest)),
+        Some(("aws", _)) if is_alias => "aliases that begin with `aws/` are Amazon's: choose another".to_owned(),
+        Some(("keyplane", _)) if is_alias => "aliases that begin with `keyplane/` are Keyplane's own: choose another".to_owned(),
+        _ => return Some(()),
+    };
+    report.invalid(node.place, complaint);
+    None
+}
+
+/// All documents that could be read, in the order of the sources.
+pub(crate) struct Documents {
+    pub(crate) profiles: Vec<ProfileDocument>,
+    pub(crate) keys: Vec<KeyDocument>,
+    pub(crate) approvers: Vec<ApproverDocument>,
+    /// Whether every document could be read, so that what is not here is nowhere.
+    pub(crate) complete: bool,
+}
+
+/// Reads all documents of all sources.
+pub(crate) fn documents(sources: &[(String, String)], report: &mut Report) -> Documents {
+    let mut documents = Documents { profiles: Vec::new(), keys: Vec::new(), approvers: Vec::new(), complete: true };
+    if sources.len() > MAX_FILES {
+        let place = Place { source: MAX_FILES, line: 1, column: 1 };
+        report.invalid(place, format!("there are {} policy files, more than {MAX_FILES}", sources.len()));
+        documents.complete = false;
+        return documents;
+    }
+    for (source, (_, text)) in sources.iter().enumerate() {
+        let (nodes, complete) = yaml::documents(source, text, report);
+        documents.complete &= complete;
+        for node in &nodes {
+            let read = document(node, &mut documents, report).is_some();
+            documents.complete &= read;
+        }
+    }
+    documents
+}
+
+fn document(node: &Node, documents: &mut Documents, report: &mut Report) -> Option<()> {
+    const KINDS: [&str; 3] = ["profile", "key", "approver"];
+    let Value::Fields(fields) = &node.value else {
+        return wrong_kind(node, "a document that begins with `profile:`, `key:` or `approver:`", report);
+    };
+    let Some((first, name)) = fields.first() else {
+        report.invalid(node.place, "the document is empty: it begins with `profile:`, `key:` or `approver:`");
+        return None;
+    };
+    match first.name.as_str() {
+        "profile" => documents.profiles.push(ProfileDocument::read(node, report)?),
+        "approver" => documents.approvers.push(ApproverDocument::read(node, report)?),
+        "key" => {
+            let mark = report.mark();
+            let read = KeyDocument::read(node, report);
+            if let Value::Text(name) = &name.value
+                && let Ok(name) = name.parse()
+            {
+                report.about(mark, &name);
+            }
+            documents.keys.push(read?);
+        }
+        other => {
+            let hint = did_you_mean(other, KINDS);
+            let detail = format!("a document begins with `profile:`, `key:` or `approver:`, not with `{}:`{hint}", shown(other));
+            report.problem(ProblemCode::PolicyInvalid, first.place, detail);
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Reads a list of at least one value.
+fn list<T: Wire>(node: &Node, needed: &str, report: &mut Report) -> Option<Vec<At<T>>> {
+    let Value::List(items) = &node.value else {
+        return wrong_kind(node, needed, report);
+    };
+    if items.is_empty() {
+        report.invalid(node.place, format!("the list is empty: here has to be {needed}"));
+        return None;
+    }
+    // All are read before the first broken one ends it, so that all are reported.
+    let read: Vec<_> = items.iter().map(|item| At::read(item, report)).collect();
+    read.into_iter().collect()
+}
