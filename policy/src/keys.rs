@@ -1,9 +1,9 @@
 //! Keys: against their profiles, against each other, and against what destinations can take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    CloudKind, Destination, DestinationName, Key, KeyName, PlacementIntent, ProblemCode, Source,
+    Algorithm, CloudKind, Destination, DestinationName, Key, KeyName, PlacementIntent, ProblemCode, Source,
 };
 
 use crate::explain::{self, ExplainedPlacement, Explanation, Origin};
@@ -89,7 +89,7 @@ fn check_source(document: &KeyDocument, report: &mut Report) {
     let Some(At { value: Source::Derived, place }) = &document.source else { return };
     let asymmetric = document.placements.value.0.iter().map(|placement| placement.value.algorithm().value).find(|algorithm| !algorithm.is_symmetric());
     if let Some(algorithm) = asymmetric {
-        report.invalid(*place, format!("a key of `{algorithm}` cannot be derived: say `source: generated`, or leave it out"));
+        report.invalid(*place, format!("a key of `{algorithm}` cannot be derived, it is always generated: leave `source` out"));
     }
 }
 
@@ -134,7 +134,7 @@ fn check_purpose(document: &KeyDocument, placement: &At<Placement>, report: &mut
     let purpose = document.purpose.value;
     let At { value: algorithm, place } = *placement.value.algorithm();
     if !algorithm.serves(purpose) {
-        let able = list(keyplane_model::Algorithm::ALL.into_iter().filter(|algorithm| algorithm.serves(purpose)));
+        let able = list(Algorithm::ALL.into_iter().filter(|algorithm| algorithm.serves(purpose)));
         report.invalid(place, format!("`{algorithm}` cannot serve purpose `{purpose}`: those that can are {able}"));
     }
 }
@@ -205,7 +205,7 @@ fn keep(
         purpose: document.purpose.value,
         shared: document.shared.as_ref().is_some_and(|shared| shared.value),
         rules: rules.to_model(),
-        placements: std::collections::BTreeSet::new(),
+        placements: BTreeSet::new(),
     };
     for placement in &document.placements.value.0 {
         let (cloud, algorithm) = (placement.value.cloud(), placement.value.algorithm().value);

@@ -64,8 +64,8 @@ impl Policy {
 /// Flow: limits; documents; each kind's own checks; profiles, along `extends`; keys against profiles and, where they are
 /// given, `destinations`.
 ///
-/// Guarantees: the order of files and of documents in them changes neither intent nor explanations. No key's rules are
-/// looser than its profile's. A name at a destination belongs to one key.
+/// Guarantees: the order of files and of documents in them changes nothing but the places in explanations and messages. No
+/// key's rules are looser than its profile's. A name at a destination belongs to one key.
 ///
 /// With `destinations`, a placement at a destination that is not there becomes a warning and stays out of the intent (and
 /// so does a key without any other placement), unless the name is so near to a configured one that it is probably

@@ -229,7 +229,17 @@ parsed! {
     DestinationName: "a destination name",
     ApproverName: "an approver name",
     GroupName: "a group name",
-    Span: "a duration, as in `90d`",
+}
+
+impl Wire for Span {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let given = match &node.value {
+            // A number without its unit: the parser says so better than that this is no text.
+            Value::Number(number) => number.to_string(),
+            _ => text(node, "a duration, as in `90d`", report)?.to_owned(),
+        };
+        given.parse().map_err(|error| report.invalid(node.place, format!("{error}"))).ok()
+    }
 }
 
 /// Types with a few words as values.

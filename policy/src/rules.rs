@@ -250,8 +250,10 @@ impl Check<'_> {
             }
             if all_known && u64::from(need.value) > u64::try_from(members.len()).unwrap_or(u64::MAX) {
                 let detail = format!(
-                    "`need` is {}, but {} together have only {} approvers ({}): nobody could ever approve",
-                    need.value, list(&groups_asked), members.len(), list(members),
+                    "`need` is {}, but only {} approvers are of {}: nobody could ever approve; need fewer, or name more groups",
+                    need.value,
+                    members.len(),
+                    list(&groups_asked),
                 );
                 self.report.invalid(need.place, detail);
             }
@@ -346,8 +348,10 @@ fn unknown_parent(
     known: &BTreeMap<&ProfileName, &ProfileDocument>,
     report: &mut Report,
 ) {
-    if let Some(extends) = chain.last().and_then(|child| child.extends.as_ref()).filter(|_| complete) {
-        let hint = did_you_mean_or_known(name.as_str(), known.keys().map(|name| name.as_str()));
+    let Some(child) = chain.last().filter(|_| complete) else { return };
+    if let Some(extends) = &child.extends {
+        let others = known.keys().filter(|other| **other != &child.profile.value);
+        let hint = did_you_mean_or_known(name.as_str(), others.map(|name| name.as_str()));
         report.problem(ProblemCode::NameUnknown, extends.place, format!("there is no profile `{name}`{hint}"));
     }
 }

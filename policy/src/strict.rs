@@ -47,7 +47,7 @@ pub(crate) fn algorithms(new: &BTreeSet<Algorithm>, held: &BTreeSet<Algorithm>) 
 
 /// Stronger protection.
 pub(crate) fn protection(new: &Protection, held: &Protection) -> Judgement {
-    judge(new >= held, || format!("at least `{held}`"))
+    judge(new <= held, || format!("at least `{held}`"))
 }
 
 /// Fewer places.
@@ -70,7 +70,7 @@ pub(crate) fn every(new: &Option<Span>, held: &Option<Span>) -> Judgement {
 
 /// Longer.
 pub(crate) fn overlap(new: &Span, held: &Span) -> Judgement {
-    judge(new >= held, || format!("at least `{held}`"))
+    judge(new <= held, || format!("at least `{held}`"))
 }
 
 /// Later or never: who keeps longer loses nothing.
@@ -99,4 +99,88 @@ pub(crate) fn standing(new: &Option<Span>, held: &Option<Span>) -> Judgement {
 
 fn judge(fine: bool, right: impl FnOnce() -> String) -> Judgement {
     if fine { Ok(()) } else { Err(right()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyplane_model::{Approvals, GroupName, Rotation, Standing};
+
+    use super::*;
+
+    fn rules() -> Rules {
+        let approval = ApprovalRule { need: 1, from: groups(&["a"]) };
+        Rules {
+            algorithms: BTreeSet::from([Algorithm::Aes256]),
+            protection: Protection::Software,
+            locations: None,
+            source: None,
+            rotation: Rotation { every: None, overlap: Span::ZERO, retire: Retire::Never },
+            approvals: Approvals { import: approval.clone(), retire: approval, standing: Standing { rotation: None } },
+        }
+    }
+
+    fn groups(names: &[&str]) -> BTreeSet<GroupName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    /// For each rule, values that cover every way in which two of them can compare.
+    fn variants() -> Vec<Vec<Rules>> {
+        fn vary<T>(values: impl IntoIterator<Item = T>, set: impl Fn(&mut Rules, T)) -> Vec<Rules> {
+            let with = |value| {
+                let mut rules = rules();
+                set(&mut rules, value);
+                rules
+            };
+            values.into_iter().map(with).collect()
+        }
+        let algorithms = [vec![0], vec![1], vec![2], vec![0, 1], vec![1, 2], vec![0, 1, 2]];
+        let places = || ["x", "y"].map(|name| name.parse::<DestinationName>().unwrap());
+        let [x, y] = places();
+        let locations = [None, Some(BTreeSet::from([x.clone()])), Some(BTreeSet::from([y])), Some(BTreeSet::from(places()))];
+        let spans = || [None, Some(Span::days(1)), Some(Span::days(2)), Some(Span::days(3))];
+        let from = [groups(&["a"]), groups(&["b"]), groups(&["a", "b"])];
+        let needs = || {
+            let some = from.clone().into_iter().flat_map(|from| (1..4).map(move |need| ApprovalRule { need, from: from.clone() }));
+            some.chain([ApprovalRule { need: 0, from: BTreeSet::new() }])
+        };
+        let retires = [Retire::Never, Retire::After(Span::days(1)), Retire::After(Span::days(2)), Retire::After(Span::days(3))];
+        vec![
+            vary(algorithms, |rules, set| rules.algorithms = set.into_iter().map(|index: usize| Algorithm::ALL[index]).collect()),
+            vary([Protection::Software, Protection::Hsm], |rules, protection| rules.protection = protection),
+            vary(locations, |rules, locations| rules.locations = locations),
+            vary([None, Some(Source::Derived), Some(Source::Generated)], |rules, source| rules.source = source),
+            vary(spans(), |rules, every| rules.rotation.every = every),
+            vary(spans().into_iter().flatten(), |rules, overlap| rules.rotation.overlap = overlap),
+            vary(retires, |rules, retire| rules.rotation.retire = retire),
+            vary(needs(), |rules, need| rules.approvals.import = need),
+            vary(needs(), |rules, need| rules.approvals.retire = need),
+            vary(spans(), |rules, standing| rules.approvals.standing.rotation = standing),
+        ]
+    }
+
+    #[test]
+    fn at_least_as_strict_is_a_partial_order() {
+        for variants in variants() {
+            for a in &variants {
+                assert!(is_at_least_as_strict(a, a), "not reflexive: {a:?}");
+                for b in &variants {
+                    let both = is_at_least_as_strict(a, b) && is_at_least_as_strict(b, a);
+                    assert!(!both || a == b, "not antisymmetric: {a:?} and {b:?}");
+                    for c in &variants {
+                        let chain = is_at_least_as_strict(a, b) && is_at_least_as_strict(b, c);
+                        assert!(!chain || is_at_least_as_strict(a, c), "not transitive: {a:?}, {b:?}, {c:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_rule_has_a_looser_and_a_stricter_side() {
+        for variants in variants() {
+            let strict = variants.iter().any(|a| variants.iter().any(|b| a != b && is_at_least_as_strict(a, b)));
+            let loose = variants.iter().any(|a| variants.iter().any(|b| !is_at_least_as_strict(a, b)));
+            assert!(strict && loose, "{variants:?}");
+        }
+    }
 }

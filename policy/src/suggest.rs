@@ -1,4 +1,6 @@
-//! "Did you mean": the nearest of the known words.
+//! "Did you mean": the nearest of the known words; and how texts from outside are shown.
+
+use std::fmt::Display;
 
 /// How many edits (insert, delete, replace, swap neighbours) a misspelt name is away from the one that was meant, at most.
 const MISSPELT: usize = 2;
@@ -14,6 +16,7 @@ pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
     }
     known
         .into_iter()
+        .filter(|word| word.len().abs_diff(given.len()) <= MISSPELT * char::MAX_LEN_UTF8)
         .map(|word| (strsim::osa_distance(given, word), word))
         // In a word of one or two letters everything is near to everything.
         .filter(|(distance, word)| *distance <= MISSPELT && *distance < length.min(word.chars().count()))
@@ -34,10 +37,17 @@ pub(crate) fn did_you_mean_or_known<'a>(given: &str, known: impl IntoIterator<It
     }
 }
 
-/// Words as a list in backticks, or "none".
-pub(crate) fn list(words: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
-    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+/// Words as a list in backticks, the first of them if there are many; or "none".
+pub(crate) fn list(words: impl IntoIterator<Item = impl Display>) -> String {
+    /// More than a message should hold.
+    const MANY: usize = 20;
+    let mut words = words.into_iter();
+    let first: Vec<String> = words.by_ref().take(MANY).map(|word| format!("`{word}`")).collect();
+    match (first.is_empty(), words.count()) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => first.join(", "),
+        (false, more) => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// Text from outside, as much of it as a message can show on one line.

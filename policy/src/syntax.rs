@@ -10,10 +10,19 @@ use crate::yaml::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
 const TABS: &str = "YAML is indented by spaces, and here is a tab: replace it by spaces";
 const ALIASES: &str = "the aliases (`*…`) of this document stand for too many values: write them out";
 
-/// Where in a piece an error stands (line and column from 1), and what to say of it.
-pub(crate) fn describe(error: &Error) -> ((u64, u64), String) {
+/// Where in a text an error stands (line and column from 1), and what to say of it.
+pub(crate) fn describe(error: &Error, text: &str) -> ((u64, u64), String) {
     let place = error.location().map_or((1, 1), |location| (location.line(), location.column()));
-    (place, words(error))
+    let detail = words(error);
+    if detail == TABS { (indenting_tab(place, text).unwrap_or(place), detail) } else { (place, detail) }
+}
+
+/// The first tab in an indentation from a line on: the parser stops at the value before it.
+fn indenting_tab((line, _): (u64, u64), text: &str) -> Option<(u64, u64)> {
+    (1..).zip(text.lines()).skip_while(|(number, _)| *number < line).find_map(|(number, row)| {
+        let column = (1..).zip(row.chars()).take_while(|(_, c)| matches!(c, ' ' | '\t')).find(|(_, c)| *c == '\t');
+        column.map(|(column, _)| (number, column))
+    })
 }
 
 fn words(error: &Error) -> String {
@@ -92,6 +101,7 @@ fn of_parser(kind: &ErrorKind) -> String {
         | ErrorKind::InvalidQuotedScalarIndent
         | ErrorKind::InvalidFlowScalarIndent => "this does not belong where it is indented to: indent it as the lines before it",
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "a field needs `: ` (with a space) after its name",
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => "here is a control character: take it out",
         ErrorKind::UnexpectedCharacter { character } => {
             return format!("this is no YAML: a text cannot begin with `{}`: put it in quotes", character.escape_debug());
         }

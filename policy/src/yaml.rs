@@ -76,7 +76,7 @@ pub(crate) fn documents(source: usize, text: &str, report: &mut Report) -> (Vec<
             Ok(tree) => nodes.push(node(tree, &place)),
             Err(error) => {
                 complete = false;
-                let (at, detail) = syntax::describe(&error);
+                let (at, detail) = syntax::describe(&error, text);
                 report.invalid(place(at), detail);
             }
         }

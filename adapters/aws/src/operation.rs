@@ -52,35 +52,40 @@ operations! {
     ListResourceTags false 2_000,
 }
 
-/// How many keys one page of a sweep lists: each costs one read of its tags, one after the other, so that a page takes
-/// about a second at 10 ms a read and stays far below any sensible time-out of a call.
-pub(crate) const SWEEP_KEYS: i32 = 100;
+/// How many keys one page of a sweep lists: each costs one read of its tags. A twentieth of a second's quota of those, so
+/// that pages can be drawn evenly.
+pub(crate) const SWEEP_KEYS: u32 = 100;
+
+/// How many keys' tags are read at a time: a page takes about a tenth of a second at 10 ms a read, far below any sensible
+/// time-out of a call.
+pub(crate) const SWEEP_AT_A_TIME: usize = 8;
 
 /// How many marked keys one page of a sweep describes in full: what it draws from `ListKeyRotations` is a tenth of a
 /// second's quota, so that sweeping our own keys is as fast as the quota allows, and foreign ones pass ten times faster.
 pub(crate) const SWEEP_OBJECTS: usize = 10;
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed: the scarcest of what it sends.
-/// Its other reads are allowed ten times as often, or more.
+/// Which quotas a call of the port draws from, once for each time that a name is listed. Left out is what is never
+/// scarcer than what is listed: `DescribeKey` and `GetKeyPolicy` go with `ListKeyRotations`, and are allowed ten times as often.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     use Operation as O;
-    [
-        ("create", vec![O::CreateKey]),
-        ("claim", vec![O::CreateAlias]),
-        ("publish", vec![O::CreateAlias]),
-        ("import", vec![O::ImportKeyMaterial]),
-        ("disable", vec![O::DisableKey]),
-        ("enable", vec![O::EnableKey]),
-        ("schedule-deletion", vec![O::ScheduleKeyDeletion]),
-        ("wrapping-key", vec![O::GetParametersForImport]),
-        ("look", vec![O::ListKeyRotations; 2]),
-        ("inspect", vec![O::ListKeyRotations]),
-        ("evidence", vec![O::ListKeyRotations]),
-        ("sweep", vec![O::ListKeyRotations; SWEEP_OBJECTS]),
-    ]
-    .into_iter()
-    .map(|(word, operations)| (word.to_owned(), operations.into_iter().map(|operation| operation.name().to_owned()).collect()))
-    .collect()
+    let drawn = |word: &str, operations: &[(Operation, usize)]| {
+        let names = operations.iter().flat_map(|(operation, times)| std::iter::repeat_n(operation.name().to_owned(), *times));
+        (word.to_owned(), names.collect())
+    };
+    BTreeMap::from([
+        drawn("create", &[(O::CreateKey, 1)]),
+        drawn("claim", &[(O::CreateAlias, 1)]),
+        drawn("publish", &[(O::CreateAlias, 1)]),
+        drawn("import", &[(O::ImportKeyMaterial, 1)]),
+        drawn("disable", &[(O::DisableKey, 1)]),
+        drawn("enable", &[(O::EnableKey, 1)]),
+        drawn("schedule-deletion", &[(O::ScheduleKeyDeletion, 1)]),
+        drawn("wrapping-key", &[(O::GetParametersForImport, 1)]),
+        drawn("look", &[(O::ListKeyRotations, 1)]),
+        drawn("inspect", &[(O::ListKeyRotations, 1)]),
+        drawn("evidence", &[(O::ListKeyRotations, 1)]),
+        drawn("sweep", &[(O::ListKeys, 1), (O::ListResourceTags, SWEEP_KEYS as usize), (O::ListKeyRotations, SWEEP_OBJECTS)]),
+    ])
 }
 
 #[cfg(test)]

@@ -53,9 +53,7 @@ fn records(token: &Token) -> Result<Vec<(ObjectHandle, Adopted)>, HsmError> {
     let search = [Attribute::Class(ObjectClass::DATA), Attribute::Label(LABEL.to_vec())];
     let found = token.session().find_objects(&search).map_err(HsmError::token("looking for the adopted charter"))?;
     let read = |handle| match &token.attributes(handle, &[AttributeType::Value])?[..] {
-        [Attribute::Value(value)] => {
-            serde_json::from_slice(value).map(|record| (handle, record)).map_err(|_| HsmError::CharterRecord)
-        }
+        [Attribute::Value(value)] => serde_json::from_slice(value).map(|record| (handle, record)).map_err(|_| HsmError::CharterRecord),
         _ => Err(HsmError::CharterRecord),
     };
     found.into_iter().map(read).collect()

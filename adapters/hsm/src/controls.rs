@@ -81,7 +81,10 @@ impl<'token> Controls<'token> {
         self.refused("decrypting a wrapped key instead of unwrapping it", session.decrypt(&by, kek.handle(), &wrapped))?;
         // The fences of the root wrapping key.
         let wrapped = wrap(&fenced)?;
-        self.refused("wrapping by a mechanism that the key does not allow", token.wrap(&Mechanism::AesKeyWrap, fenced.handle(), key.handle()))?;
+        self.refused(
+            "wrapping by a mechanism that the key does not allow",
+            token.wrap(&Mechanism::AesKeyWrap, fenced.handle(), key.handle()),
+        )?;
         self.refused("unwrapping to a readable key", token.unwrap(&by, fenced.handle(), &wrapped, &readable()))?;
         self.refused("unwrapping to a key that decrypts", token.unwrap(&by, fenced.handle(), &wrapped, &decrypting()))
     }

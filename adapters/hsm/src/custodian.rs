@@ -4,10 +4,9 @@
 //! touched; that the charter is the one adopted last is looked up in the token, by the same job that then makes or wraps.
 
 use async_trait::async_trait;
+use aws_lc_rs::rsa::KeySize;
 use keyplane_model::{Actor, Approval, Charter, Digest, InstallationId, SealedCharter};
-use keyplane_port::{
-    Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped,
-};
+use keyplane_port::{Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped};
 use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap};
 
 use crate::charter::{self, Adopted};
@@ -20,6 +19,8 @@ use crate::{HsmConfig, HsmError};
 /// The custodian of one token. Dropping it waits for the running call, closes the session and finalises the module.
 pub struct HsmCustodian {
     worker: Worker,
+    /// What routes are proven under when it matters.
+    moduli: &'static [KeySize],
 }
 
 impl HsmCustodian {
@@ -28,7 +29,7 @@ impl HsmCustodian {
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start(config: HsmConfig) -> Result<Self, HsmError> {
-        Ok(Self { worker: Worker::start(config)? })
+        Ok(Self { worker: Worker::start(config)?, moduli: THOROUGH })
     }
 
     /// The public audit key of the newest root epoch: an uncompressed point on P-256 (SEC 1, 65 bytes).
@@ -62,6 +63,11 @@ impl HsmCustodian {
 
 #[cfg(test)]
 impl HsmCustodian {
+    /// The same for tests of other things than enrolment: making RSA-4096 keys takes seconds.
+    pub(crate) fn quick(self) -> Self {
+        Self { moduli: crate::proof::QUICK, ..self }
+    }
+
     /// How many session objects the token holds: none but while a call runs.
     pub(crate) async fn session_objects_for_test(&self) -> Result<usize, HsmError> {
         use cryptoki::object::Attribute;
@@ -80,13 +86,14 @@ impl Custodian for HsmCustodian {
         if charter.installation != installation {
             return Err(CustodianError::Refused("the charter is another installation's".to_owned()));
         }
-        let charter = charter.clone();
-        Ok(self.worker.run(move |vault| enrol(vault, &charter)).await?)
+        let (charter, moduli) = (charter.clone(), self.moduli);
+        Ok(self.worker.run(move |vault| enrol(vault, moduli, &charter)).await?)
     }
 
     async fn test(&self) -> Result<EnrolmentReport, CustodianError> {
-        let report = self.worker.run(|vault| {
-            let (routes, mut checks) = vault.prove(THOROUGH)?;
+        let moduli = self.moduli;
+        let report = self.worker.run(move |vault| {
+            let (routes, mut checks) = vault.prove(moduli)?;
             if let Some(epoch) = Root::newest(vault.token())? {
                 checks.push(vault.test_audit_key(&Root::open(vault.token(), epoch)?)?);
             }
@@ -141,9 +148,8 @@ fn entitled(warrant: &Warrant) -> Result<(), CustodianError> {
     let change_set = &warrant.change_set;
     let charter = &warrant.charter.charter;
     let facts = Facts { charter, installation: charter.installation, record: None, key: None, destinations: None };
-    judge(change_set, &facts).map_err(|violations| {
-        CustodianError::Refused(violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
+    judge(change_set, &facts)
+        .map_err(|violations| CustodianError::Refused(violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     let rule = charter
         .rule(&change_set.profile, change_set.action)
         .ok_or_else(|| CustodianError::Refused(format!("the charter does not know the profile `{}`", change_set.profile)))?;
@@ -160,9 +166,9 @@ fn in_force(vault: &Vault, sealed: &SealedCharter) -> Result<(), HsmError> {
     if presented == adopted { Ok(()) } else { Err(HsmError::CharterChanged) }
 }
 
-fn enrol(vault: &Vault, charter: &Charter) -> Result<EnrolmentReport, HsmError> {
+fn enrol(vault: &Vault, moduli: &[KeySize], charter: &Charter) -> Result<EnrolmentReport, HsmError> {
     // Before there is a root key to lose: what does not work is found on throwaway keys.
-    let (routes, mut checks) = vault.prove(THOROUGH)?;
+    let (routes, mut checks) = vault.prove(moduli)?;
     let epoch = vault.enrol(&routes)?;
     let root = Root::open(vault.token(), epoch)?;
     let first = Adopted { serial: 1, digest: charter.digest()? };

@@ -45,10 +45,8 @@ pub(crate) fn derive<'token>(
     let fixed = fixed_input(label, context);
     let counter = KbkdfCounterFormat::new(Endianness::Big, WIDTH);
     // The length goes in as bytes of ours: tokens differ in whether their own length field counts bits or bytes.
-    let data = [
-        PrfDataParam::new(PrfDataParamType::IterationVariable(Some(&counter))),
-        PrfDataParam::new(PrfDataParamType::ByteArray(&fixed)),
-    ];
+    let data =
+        [PrfDataParam::new(PrfDataParamType::IterationVariable(Some(&counter))), PrfDataParam::new(PrfDataParamType::ByteArray(&fixed))];
     let mechanism = Mechanism::KbkdfCounter(KbkdfParams::new(MechanismType::AES_CMAC, &data, None));
     token.session().derive_key(&mechanism, root, template).map(|handle| token.ephemeral(handle))
 }

@@ -76,6 +76,9 @@ pub enum HsmError {
         /// How many there are.
         count: usize,
     },
+    /// Keys of a root epoch that was complete once are gone.
+    #[error("keys of root epoch {0} are gone from the token: it was complete when a charter was adopted")]
+    RootLost(EpochId),
     /// The token holds a private audit key without its public half.
     #[error("the token holds `{label}` without its public half")]
     Halved {
@@ -244,7 +247,9 @@ impl From<HsmError> for CustodianError {
             HsmError::PinWrong => Self::PinWrong,
             HsmError::PinFinalTry | HsmError::PinLocked => Self::PinLocked,
             HsmError::CharterChanged => Self::CharterChanged,
-            HsmError::PinUnset | HsmError::NotEnrolled | HsmError::EpochMissing(_) | HsmError::NoCharter => Self::NotEnrolled(error.to_string()),
+            HsmError::PinUnset | HsmError::NotEnrolled | HsmError::EpochMissing(_) | HsmError::NoCharter => {
+                Self::NotEnrolled(error.to_string())
+            }
             HsmError::Unsupported(what) => Self::Unsupported(what.to_string()),
             HsmError::PublicKey(_) | HsmError::Coordinates(_) => Self::Refused(chain(&error)),
             HsmError::Token { source: Pkcs11Error::Pkcs11(rv, _), .. } if kind(rv) == Kind::Refused => Self::Broken(chain(&error)),
@@ -253,6 +258,7 @@ impl From<HsmError> for CustodianError {
             | HsmError::TokenDoubled { .. }
             | HsmError::Foreign { .. }
             | HsmError::Doubled { .. }
+            | HsmError::RootLost(_)
             | HsmError::Halved { .. }
             | HsmError::Unsealed(_)
             | HsmError::OtherBytes

@@ -69,14 +69,7 @@ impl RawModule {
         // SAFETY: the mechanism and its parameter live across the call; `wrapped` has `length` writable bytes; the handles are
         // plain numbers that the token checks.
         let rv = unsafe {
-            (self.wrap_key)(
-                session.handle(),
-                &mut mechanism,
-                wrapping_key.handle(),
-                key.handle(),
-                wrapped.as_mut_ptr(),
-                &mut length,
-            )
+            (self.wrap_key)(session.handle(), &mut mechanism, wrapping_key.handle(), key.handle(), wrapped.as_mut_ptr(), &mut length)
         };
         Rv::from(rv).into_result(Function::WrapKey)?;
         let length = usize::try_from(length)?;

@@ -87,7 +87,6 @@ fn prove_kwp(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<Option<K
     };
     let mut found = None;
     for kwp in [Kwp::Kwp, Kwp::Pad] {
-        eprintln!("{kwp:?} {:?}", works(kwp));
         if found.is_none() && answer(works(kwp))?.unwrap_or(false) {
             found = Some(kwp);
         }
@@ -172,13 +171,7 @@ fn prove_scheme(
 }
 
 /// Whether a way gives what the scheme says; `None`: the token refuses.
-fn prove_way(
-    token: &Token,
-    scheme: WrapScheme,
-    way: Way,
-    cloud: &SoftwareKey,
-    public: ObjectHandle,
-) -> Result<Option<bool>, HsmError> {
+fn prove_way(token: &Token, scheme: WrapScheme, way: Way, cloud: &SoftwareKey, public: ObjectHandle) -> Result<Option<bool>, HsmError> {
     let key = throwaway(token)?;
     let ciphertext = known_ciphertext(token, key.handle()).map_err(HsmError::token("encrypting a known block"))?;
     let Ok(wrapped) = answer(routes::wrap(token, scheme, way, public, key.handle()))? else { return Ok(None) };

@@ -4,12 +4,12 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use keyplane_model::EpochId;
 
+use crate::HsmError;
 use crate::derive::{self, Label};
 use crate::error::Unsupported;
 use crate::pkcs11;
-use crate::template::{self, Fences, Life, Use};
+use crate::template::{self, Fences, Life, Use, named};
 use crate::token::{Ephemeral, Token};
-use crate::{HsmError, template::named};
 
 /// The first root epoch of a token.
 pub(crate) const FIRST: EpochId = EpochId(1);
@@ -134,6 +134,10 @@ impl Parts {
             audit: find(token, &audit, &born_here(template::audit_private()))?,
             audit_public: find(token, &audit, &template::audit_public())?,
         };
+        // An epoch seals in one way: a second way would be a way around the first.
+        if parts.derivation.is_some() && parts.mac.is_some() {
+            return Err(HsmError::Foreign { label: label(epoch, "mac"), attribute: AttributeType::Label.to_string() });
+        }
         // One call makes both halves; without the public one nobody could ever check what the other signed.
         if parts.audit.is_some() != parts.audit_public.is_some() {
             return Err(HsmError::Halved { label: audit });
@@ -176,10 +180,7 @@ fn find(token: &Token, label: &str, expected: &[Attribute]) -> Result<Option<Obj
 
 fn make_secret(token: &Token, fences: Fences, label: &str, uses: &[Use], allowed: &[MechanismType]) -> Result<String, HsmError> {
     let template = fences.fence(template::secret_of_256_bits(Life::Root, uses), uses, allowed);
-    token
-        .session()
-        .generate_key(&Mechanism::AesKeyGen, &named(template, label))
-        .map_err(HsmError::token("making a root key"))?;
+    token.session().generate_key(&Mechanism::AesKeyGen, &named(template, label)).map_err(HsmError::token("making a root key"))?;
     Ok(label.to_owned())
 }
 
@@ -208,4 +209,3 @@ pub(crate) fn audit_point(token: &Token, root: &Root) -> Result<[u8; 65], HsmErr
     let bare = point.strip_prefix(&[0x04, 65]).filter(|rest| rest.len() == 65).unwrap_or(point);
     bare.try_into().map_err(|_| HsmError::Foreign { label: "audit".to_owned(), attribute: AttributeType::EcPoint.to_string() })
 }
-

@@ -67,7 +67,10 @@ impl RsaPublicKey {
         if is_even(modulus) {
             return Err(PublicKeyError::EvenModulus);
         }
-        if exponent.len() > 8 || is_even(exponent) || exponent.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)) < MIN_EXPONENT {
+        if exponent.len() > 8
+            || is_even(exponent)
+            || exponent.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)) < MIN_EXPONENT
+        {
             return Err(PublicKeyError::Exponent);
         }
         Ok(Self { modulus: modulus.to_vec(), exponent: exponent.to_vec(), digest: Digest::of(der) })

@@ -48,7 +48,8 @@ pub(crate) fn secret(life: Life, uses: &[Use]) -> Vec<Attribute> {
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(life == Life::Passing),
-        Attribute::Modifiable(false),
+        // SoftHSM refuses to unwrap into what nobody may modify: it writes the value after the template.
+        Attribute::Modifiable(life == Life::Passing),
         Attribute::Encrypt(may(Use::Encrypt)),
         Attribute::Decrypt(may(Use::Decrypt)),
         Attribute::Sign(may(Use::Sign)),

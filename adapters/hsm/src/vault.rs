@@ -66,16 +66,19 @@ impl Vault {
     pub(crate) fn enrol(&self, routes: &Routes) -> Result<EpochId, HsmError> {
         // Without it a generated copy could not be kept: better no root at all than half of one.
         routes.kwp()?;
-        match Root::newest(&self.token)? {
-            Some(epoch) => Ok(epoch),
-            None => {
-                for label in Root::enrol(&self.token, root::FIRST, routes.derives)? {
-                    tracing::info!(label, "made a root key");
-                }
-                Root::open(&self.token, root::FIRST)?;
-                Ok(root::FIRST)
-            }
+        if let Some(epoch) = Root::newest(&self.token)? {
+            return Ok(epoch);
         }
+        // INVARIANT: a root key is never made in the place of one that was used. A charter is adopted after an epoch is complete, and
+        // nothing is made before a charter was adopted: so what is missing now was lost, and no crash left it unmade.
+        if Adopted::read(&self.token)?.is_some() {
+            return Err(HsmError::RootLost(root::FIRST));
+        }
+        for label in Root::enrol(&self.token, root::FIRST, routes.derives)? {
+            tracing::info!(label, "made a root key");
+        }
+        Root::open(&self.token, root::FIRST)?;
+        Ok(root::FIRST)
     }
 
     /// What is known of the token. Checks that failed where something had to be refused make it a development token.

@@ -23,10 +23,11 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, PlacementId, Problem, ProblemCode, SealedCharter, Timestamp,
+    ChangeSetRecord, ChangeSetState, DestinationName, Digest, PlacementId, Problem, ProblemCode, SealedCharter, Timestamp,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier as verifier;
+use tracing::Instrument as _;
 
 pub use lane::Lane;
 pub use progress::{Event, Progress, Silent};
@@ -73,7 +74,10 @@ impl Engine {
     /// A crash anywhere loses nothing and doubles nothing: running again goes on from the ledger alone.
     pub async fn run(&self, digests: &[Digest], progress: &dyn Progress) -> Vec<Ran> {
         let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
-            .map(|digest| async move { Ran { digest, result: self.run_one(&digest, progress).await } })
+            .map(|digest| {
+                let span = tracing::info_span!("change_set", digest = %digest.short());
+                async move { Ran { digest, result: self.run_one(&digest, progress).await } }.instrument(span)
+            })
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
             .await;
@@ -155,7 +159,10 @@ impl Engine {
         for (number, step) in change_set.steps_of(placement) {
             match record.receipts.get(&number) {
                 Some(receipt) => track.remember(receipt),
-                None => track.run(number, step).await?,
+                None => {
+                    let span = tracing::info_span!("step", number = number.0, act = step.act.word(), lane = %plan.destination);
+                    track.run(number, step).instrument(span).await?;
+                }
             }
         }
         Ok(())
@@ -197,13 +204,6 @@ impl Engine {
         })?;
         Ok(sealed)
     }
-}
-
-/// Whether anything of a change set may have reached a cloud.
-#[must_use]
-pub fn touches_clouds(record: &ChangeSetRecord) -> bool {
-    record.attempts.iter().any(|attempt| attempt.refused.is_none())
-        || record.receipts.keys().any(|step| !matches!(record.change_set.step(*step).map(|step| &step.act), Some(Act::Mint { .. }) | None))
 }
 
 fn internal(record: &ChangeSetRecord, what: &str) -> Problem {

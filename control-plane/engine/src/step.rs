@@ -74,6 +74,7 @@ impl Track<'_> {
         };
         self.engine.ledger.receive(&self.record.digest, &receipt).await.map_err(|error| self.ledger(&error))?;
         self.remember(&receipt);
+        tracing::info!(key = %self.record.change_set.key, found = receipt.attempt.is_none(), "confirmed");
         self.progress.event(&Event::Received {
             key: &self.record.change_set.key,
             destination: &self.plan.destination,
@@ -195,6 +196,7 @@ impl Track<'_> {
             self.engine.ledger.attempt(&self.record.digest, &attempt).await.map_err(|error| self.ledger(&error))?;
             attempts.push(attempt);
             streak = None;
+            tracing::info!(key = %target.key, attempt = ordinal, "acts");
             self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
             match self.lane.act(mutation).await {
                 Ok(Acted::Created(object)) => made = Some(object),
@@ -296,6 +298,7 @@ impl Track<'_> {
         if !again || tried >= ATTEMPTS {
             return Err(Stop::Held(problem));
         }
+        tracing::warn!(key = %self.record.change_set.key, class = %error.class, "refused or ambiguous: looks again");
         self.event(&Event::Again { key: &self.record.change_set.key, destination: &self.plan.destination, problem: &problem });
         if error.class != Class::Ambiguous {
             self.engine.clock.sleep(pause(tried, error)).await;

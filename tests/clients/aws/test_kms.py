@@ -220,6 +220,18 @@ def test_what_is_wrapped_wrongly_is_invalid_ciphertext(kms):
     assert state(kms, key) == "PendingImport"
 
 
+def test_oaep_is_read_strictly(kms):
+    key, material = external(kms), os.urandom(32)
+    given = parameters(kms, key)
+    public = serialization.load_der_public_key(given["PublicKey"])
+    sha256, sha1 = hashes.SHA256(), hashes.SHA1()
+    for scheme in (padding.OAEP(mgf=padding.MGF1(sha256), algorithm=sha256, label=b"label"),
+                   padding.OAEP(mgf=padding.MGF1(sha1), algorithm=sha256, label=None),
+                   padding.OAEP(mgf=padding.MGF1(sha256), algorithm=sha1, label=None), padding.PKCS1v15()):
+        with refused("InvalidCiphertextException"):
+            load(kms, key, None, given=given, wrapped=public.encrypt(material, scheme))
+
+
 def test_a_padded_wrap_is_not_mistaken_for_an_unpadded_one(kms):
     # AES-KW (RFC 3394) of 32 bytes has a valid form of its own, and is not AES-KWP.
     key = external(kms)
@@ -345,6 +357,7 @@ def test_the_import_type_has_its_rules(kms):  # contract: aws.import.type, aws.i
         load(kms, key, material, ImportType="EXISTING_KEY_MATERIAL")
     with refused("ValidationException"):
         load(kms, key, material, ImportType="NEW_KEY_MATERIAL", KeyMaterialId="0" * 64)
+    # contract: aws.import.description
     known = load(kms, key, material, KeyMaterialDescription="version 1")["KeyMaterialId"]
     with refused("IncorrectKeyMaterialException"):
         load(kms, key, material, ImportType="NEW_KEY_MATERIAL")
@@ -433,6 +446,13 @@ def test_a_key_rotates_twenty_five_times(kms):  # contract: aws.rotation.count
     pages = [[m["KeyMaterialId"] for m in page["Rotations"]] for page in pages]
     assert [len(page) for page in pages] == [10, 10, 7]
     assert len(set(itertools.chain(*pages))) == 27
+
+
+def test_nothing_rotates_imported_material_by_itself(kms):  # contract: aws.rotation.automatic
+    key = loaded(kms)
+    for call in (kms.enable_key_rotation, kms.disable_key_rotation):
+        with refused("UnsupportedOperationException"):
+            call(KeyId=key)
 
 
 def test_a_slow_rotation_shows_while_it_runs(start):
@@ -644,7 +664,7 @@ def test_deletion_waits_and_can_be_called_off(start):  # contract: aws.deletion.
 # --- Quotas, credentials, the front --------------------------------------------------------------------------------
 
 
-def test_import_parameters_come_once_a_second(start):  # contract: aws.quota.requests
+def test_import_parameters_come_once_a_second(start):  # contract: aws.quota.requests, aws.quota.throttling
     emulator = start()
     kms = emulator.client(retries={"total_max_attempts": 1})
     key = external(kms)

@@ -60,10 +60,15 @@ use rand_chacha::ChaCha20Rng;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The clock of this machine.
-#[expect(clippy::disallowed_methods, reason = "an emulator is a process of its own: this is its edge, and its clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an emulator is a process of its own: this is its edge, and its clock"
+)]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     })
 }
@@ -82,7 +87,14 @@ struct Inner<C> {
 
 impl<C: Send + 'static> Shared<C> {
     fn new(cloud: C, rng: ChaCha20Rng, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, inner: Mutex::new(Inner { cloud, rng, offset: Duration::ZERO }) })
+        Arc::new(Self {
+            clock,
+            inner: Mutex::new(Inner {
+                cloud,
+                rng,
+                offset: Duration::ZERO,
+            }),
+        })
     }
 
     /// Works with the cloud on a thread that may block: making an RSA pair takes seconds.

@@ -35,10 +35,13 @@ pub(crate) struct Credential {
 impl<'a> Signed<'a> {
     /// Reads the header; its form must be right even where any signature is accepted.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
-        let missing = || Code::MissingAuthenticationToken.because("the request has no authentication token");
+        let missing =
+            || Code::MissingAuthenticationToken.because("the request has no authentication token");
         let text = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
         let parsed = text.to_str().ok().and_then(Self::parse);
-        parsed.ok_or_else(|| Code::InvalidSignature.because("the `Authorization` header is malformed"))
+        parsed.ok_or_else(|| {
+            Code::InvalidSignature.because("the `Authorization` header is malformed")
+        })
     }
 
     fn parse(text: &'a str) -> Option<Self> {
@@ -72,7 +75,10 @@ impl Credential {
     }
 
     /// Checks that the request was signed with this key, for this region, about now.
-    #[expect(clippy::too_many_arguments, reason = "a signature covers every part of a request")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a signature covers every part of a request"
+    )]
     pub(crate) fn check(
         &self,
         signed: &Signed<'_>,
@@ -85,28 +91,41 @@ impl Credential {
     ) -> Result<(), Refusal> {
         let invalid = |message: &str| Code::InvalidSignature.because(message);
         if signed.access_key != self.id {
-            return Err(Code::UnrecognizedClient.because("the security token included in the request is invalid"));
+            return Err(Code::UnrecognizedClient
+                .because("the security token included in the request is invalid"));
         }
-        let time = headers.get("x-amz-date").and_then(|time| time.to_str().ok());
+        let time = headers
+            .get("x-amz-date")
+            .and_then(|time| time.to_str().ok());
         let time = time.ok_or_else(|| invalid("the request has no `x-amz-date`"))?;
         let sent = epoch_seconds(time).ok_or_else(|| invalid("`x-amz-date` is malformed"))?;
         if (now.micros() / 1_000_000 - sent).abs() > SKEW_SECONDS {
             return Err(invalid("the signature has expired or is not yet current"));
         }
         if signed.scope != format!("{}/{region}/{SERVICE}/aws4_request", &time[..8]) {
-            return Err(invalid("the credential is scoped to another date, region or service"));
+            return Err(invalid(
+                "the credential is scoped to another date, region or service",
+            ));
         }
         for needed in ["host", "x-amz-date", "x-amz-target"] {
             if !signed.headers.contains(&needed) {
                 return Err(invalid(&format!("`{needed}` is not signed")));
             }
         }
-        let canonical = canonical_request(signed, method, uri, headers, body)
-            .ok_or_else(|| invalid("a signed header is missing, or the headers are not in order"))?;
-        let to_sign = format!("{ALGORITHM}\n{time}\n{}\n{}", signed.scope, sha256(canonical.as_bytes()));
-        let key = signed.scope.split('/').fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| {
-            mac(&key, part.as_bytes())
-        });
+        let canonical = canonical_request(signed, method, uri, headers, body).ok_or_else(|| {
+            invalid("a signed header is missing, or the headers are not in order")
+        })?;
+        let to_sign = format!(
+            "{ALGORITHM}\n{time}\n{}\n{}",
+            signed.scope,
+            sha256(canonical.as_bytes())
+        );
+        let key = signed
+            .scope
+            .split('/')
+            .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| {
+                mac(&key, part.as_bytes())
+            });
         constant_time::verify_slices_are_equal(&mac(&key, to_sign.as_bytes()), &signed.signature)
             .map_err(|_| invalid("the request signature does not match the one calculated here"))
     }
@@ -125,18 +144,34 @@ fn canonical_request(
     }
     let mut canonical = format!("{method}\n/\n\n");
     for name in &signed.headers {
-        let values: Option<Vec<String>> = headers.get_all(*name).iter().map(|value| one_spaced(value.to_str().ok()?)).collect();
+        let values: Option<Vec<String>> = headers
+            .get_all(*name)
+            .iter()
+            .map(|value| one_spaced(value.to_str().ok()?))
+            .collect();
         let values = values.filter(|values| !values.is_empty())?;
         writeln!(canonical, "{name}:{}", values.join(",")).ok()?;
     }
-    write!(canonical, "\n{}\n{}", signed.headers.join(";"), sha256(body)).ok()?;
+    write!(
+        canonical,
+        "\n{}\n{}",
+        signed.headers.join(";"),
+        sha256(body)
+    )
+    .ok()?;
     Some(canonical)
 }
 
 /// Trimmed, with every run of spaces made one.
 #[expect(clippy::unnecessary_wraps, reason = "it stands in a chain of options")]
 fn one_spaced(value: &str) -> Option<String> {
-    Some(value.split(' ').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
+    Some(
+        value
+            .split(' ')
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -144,49 +179,207 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message)
+        .as_ref()
+        .to_vec()
 }
 
 /// Reads `20260102T030405Z`.
 fn epoch_seconds(time: &str) -> Option<i64> {
-    let digits: Vec<i64> = time.chars().map(|c| c.to_digit(10).map_or(-1, i64::from)).collect();
-    let shaped = time.len() == 16 && &time[8..9] == "T" && &time[15..] == "Z";
-    let number = |from: usize, to: usize| {
-        digits.get(from..to)?.iter().try_fold(0, |number, digit| (*digit >= 0).then(|| number * 10 + digit))
-    };
-    if !shaped {
+    let bytes: &[u8; 16] = time.as_bytes().try_into().ok()?;
+    if bytes[8] != b'T' || bytes[15] != b'Z' {
         return None;
     }
+    let number = |from: usize, to: usize| {
+        bytes[from..to].iter().try_fold(0, |number, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + i64::from(digit - b'0'))
+        })
+    };
     let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
     let (hour, minute, second) = (number(9, 11)?, number(11, 13)?, number(13, 15)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     // Days since the epoch in the proleptic Gregorian calendar, years beginning in March.
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    let (year, month) = if month < 3 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]
     fn a_signing_time_is_read_to_the_second() {
         assert_eq!(epoch_seconds("19700101T000000Z"), Some(0));
         assert_eq!(epoch_seconds("20240229T235959Z"), Some(1_709_251_199));
-        for wrong in ["", "20240229", "2024-02-29T23:59Z", "20241301T000000Z", "20240229T240000Z", "2024022éT35959Z"] {
+        for wrong in [
+            "",
+            "20240229",
+            "2024-02-29T23:59Z",
+            "20241301T000000Z",
+            "20240229T240000Z",
+            "2024022éT35959Z",
+        ] {
             assert_eq!(epoch_seconds(wrong), None, "{wrong}");
         }
     }
 
-    /// The example `get-vanilla` of AWS's Signature Version 4 test suite, for its derived key.
+    /// A request as botocore signed it, with the key `AKIDEXAMPLE` and the secret `secret`.
+    fn request() -> (HeaderMap, &'static [u8]) {
+        let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-east-1/kms/aws4_request, \
+            SignedHeaders=content-type;host;x-amz-date;x-amz-target;x-spaced, \
+            Signature=845c7740f16ae5db81e5473e725981ee0503a8696c4f7da7f1c6cfb2a357d1fa";
+        let headers = [
+            ("host", "127.0.0.1:4566"),
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", "TrentService.ListKeys"),
+            ("x-amz-date", "20260102T030405Z"),
+            ("x-spaced", " a   b "),
+            ("authorization", authorization),
+        ];
+        let parsed = headers
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+        (parsed.into_iter().collect(), br#"{"Limit": 5}"#)
+    }
+
+    /// When it was signed.
+    const SIGNED: i64 = 1_767_323_045;
+
+    fn check(
+        headers: &HeaderMap,
+        body: &[u8],
+        seconds: i64,
+        region: &str,
+        id: &str,
+        secret: &str,
+    ) -> Option<Code> {
+        let credential = Credential::new(id.into(), secret.into());
+        let now = Timestamp::from_micros(seconds * 1_000_000);
+        let root = Uri::from_static("/");
+        let signed = match Signed::read(headers) {
+            Ok(signed) => signed,
+            Err(refusal) => return Some(refusal.code),
+        };
+        credential
+            .check(&signed, region, now, &Method::POST, &root, headers, body)
+            .err()
+            .map(|refusal| refusal.code)
+    }
+
     #[test]
-    fn the_signing_key_is_derived_as_published() {
-        let key = ["20120215", "us-east-1", "iam", "aws4_request"]
-            .iter()
-            .fold(b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec(), |key, part| mac(&key, part.as_bytes()));
-        assert_eq!(hex::encode(key), "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
+    fn what_botocore_signed_is_accepted_while_it_is_fresh() {
+        let (headers, body) = request();
+        for (seconds, verdict) in [
+            (SIGNED, None),
+            (SIGNED + SKEW_SECONDS, None),
+            (SIGNED - SKEW_SECONDS, None),
+            (SIGNED + SKEW_SECONDS + 1, Some(Code::InvalidSignature)),
+            (SIGNED - SKEW_SECONDS - 1, Some(Code::InvalidSignature)),
+        ] {
+            assert_eq!(
+                check(
+                    &headers,
+                    body,
+                    seconds,
+                    "us-east-1",
+                    "AKIDEXAMPLE",
+                    "secret"
+                ),
+                verdict,
+                "{seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_was_changed_after_signing_is_refused() {
+        let (headers, body) = request();
+        let verdict = |headers: &HeaderMap, body: &[u8]| {
+            check(headers, body, SIGNED, "us-east-1", "AKIDEXAMPLE", "secret")
+        };
+        let with = |name: &'static str, value: &'static str| {
+            let mut headers = headers.clone();
+            headers.insert(name, value.parse().unwrap());
+            headers
+        };
+        assert_eq!(verdict(&headers, b"{}"), Some(Code::InvalidSignature));
+        assert_eq!(
+            verdict(&with("host", "elsewhere"), body),
+            Some(Code::InvalidSignature)
+        );
+        assert_eq!(
+            verdict(&with("x-amz-target", "TrentService.CreateKey"), body),
+            Some(Code::InvalidSignature)
+        );
+        assert_eq!(
+            verdict(&with("x-amz-date", "20260102T030406Z"), body),
+            Some(Code::InvalidSignature)
+        );
+        assert_eq!(verdict(&with("x-not-signed", "whatever"), body), None);
+        let shortened = headers["authorization"]
+            .to_str()
+            .unwrap()
+            .replace(";x-amz-target", "");
+        let mut fewer = headers.clone();
+        fewer.insert("authorization", shortened.parse().unwrap());
+        assert_eq!(verdict(&fewer, body), Some(Code::InvalidSignature));
+    }
+
+    #[test]
+    fn another_key_region_or_secret_is_refused_by_name() {
+        let (headers, body) = request();
+        let verdict = |region, id, secret| check(&headers, body, SIGNED, region, id, secret);
+        assert_eq!(
+            verdict("us-east-1", "AKIDOTHER", "secret"),
+            Some(Code::UnrecognizedClient)
+        );
+        assert_eq!(
+            verdict("us-east-1", "AKIDEXAMPLE", "other"),
+            Some(Code::InvalidSignature)
+        );
+        assert_eq!(
+            verdict("eu-west-1", "AKIDEXAMPLE", "secret"),
+            Some(Code::InvalidSignature)
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_missing_or_malformed_is_refused_by_name() {
+        let with = |value: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (header::AUTHORIZATION, value.parse().unwrap())));
+            check(&headers, b"", SIGNED, "us-east-1", "AKIDEXAMPLE", "secret")
+        };
+        assert_eq!(with(None), Some(Code::MissingAuthenticationToken));
+        for malformed in [
+            "Bearer x",
+            "AWS4-HMAC-SHA256",
+            "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host",
+            "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=00",
+            "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=0g",
+            "AWS4-HMAC-SHA256 Credential=a/b, Credential=c/d, SignedHeaders=host, Signature=00",
+        ] {
+            assert_eq!(
+                with(Some(malformed)),
+                Some(Code::InvalidSignature),
+                "{malformed}"
+            );
+        }
     }
 }

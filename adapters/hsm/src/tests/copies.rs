@@ -11,13 +11,15 @@ use crate::software::SoftwareKey;
 #[tokio::test]
 async fn a_copy_arrives_with_the_bytes_that_were_minted_by_every_scheme_and_modulus() {
     let lab = Lab::new();
+    // RSA-4096 is proven by enrolling.
+    let clouds = [KeySize::Rsa2048, KeySize::Rsa3072].map(|size| SoftwareKey::make(size).unwrap());
     let mut arrived = Vec::new();
     for scheme in crate::routes::SCHEMES {
         let desk = Desk::open(lab.custodian(), Source::Derived, scheme).await;
         let minted = desk.mint().await;
         assert_eq!(minted.blob, None);
-        for size in [KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096] {
-            let bytes = desk.deliver(&minted, &SoftwareKey::make(size).unwrap()).await;
+        for cloud in &clouds {
+            let bytes = desk.deliver(&minted, cloud).await;
             assert_eq!(minted.check_value, Some(check_value(&bytes)));
             arrived.push(bytes);
         }

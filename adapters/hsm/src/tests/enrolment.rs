@@ -2,18 +2,22 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use cryptoki::object::Attribute;
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use keyplane_model::{Actor, Source, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, Expected};
 
 use super::fixture::*;
+use crate::charter::Adopted;
+use crate::provision::provision;
 use crate::root::Root;
 use crate::template::{self, Life, Use, named};
+use crate::{HsmCustodian, HsmError};
 
 #[tokio::test]
 async fn enrolling_proves_every_route_and_every_refusal_of_kryoptic() {
     let lab = Lab::new();
-    let report = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let custodian = HsmCustodian::start(lab.config.clone()).unwrap();
+    let report = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap();
     for check in &report.checks {
         assert!(check.passed, "{}: {}", check.name, check.detail);
     }
@@ -68,18 +72,35 @@ async fn an_epoch_that_a_crash_left_half_made_is_finished_and_nothing_is_doubled
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     let before = desk.mint().await.check_value;
     drop(desk);
-    {
-        let token = lab.token();
-        let root = Root::open(&token, EPOCH).unwrap();
-        for handle in [root.wrapping, root.audit, root.audit_public] {
-            token.session().destroy_object(handle).unwrap();
-        }
-        assert_eq!(Root::newest(&token).unwrap(), None);
-    }
+    // As before the second key was made, and before a charter was adopted.
+    lose(&lab, |root| vec![root.wrapping, root.audit, root.audit_public], true);
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     assert_eq!(desk.mint().await.check_value, before, "the derivation key was made anew");
     drop(desk);
     assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_root_key_that_was_lost_is_not_made_anew() {
+    let lab = Lab::new();
+    lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    lose(&lab, |root| vec![root.derivation.unwrap()], false);
+    let error = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap_err();
+    assert!(matches!(&error, CustodianError::Broken(text) if text.contains("gone")), "{error}");
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 4);
+}
+
+/// Destroys objects of the root epoch, and the record of the charter if it is to go too.
+fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, charter: bool) {
+    let token = lab.token();
+    let mut handles = which(&Root::open(&token, EPOCH).unwrap());
+    if charter {
+        handles.extend(token.session().find_objects(&[Attribute::Class(ObjectClass::DATA)]).unwrap());
+    }
+    for handle in handles {
+        token.session().destroy_object(handle).unwrap();
+    }
+    assert_eq!(Root::newest(&token).unwrap(), None);
 }
 
 #[tokio::test]
@@ -109,6 +130,18 @@ async fn a_key_of_ours_that_may_do_more_than_ours_is_refused() {
 }
 
 #[tokio::test]
+async fn an_epoch_that_could_seal_in_two_ways_is_refused() {
+    let lab = Lab::new();
+    lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    {
+        let template = named(template::secret_of_256_bits(Life::Root, &[Use::Sign, Use::Verify]), "keyplane/root/1/mac");
+        lab.token().session().generate_key(&cryptoki::mechanism::Mechanism::AesKeyGen, &template).unwrap();
+    }
+    let error = lab.custodian().status().await.unwrap_err();
+    assert!(matches!(&error, CustodianError::Broken(text) if text.contains("`keyplane/root/1/mac`")), "{error}");
+}
+
+#[tokio::test]
 async fn a_second_first_charter_leaves_the_adopted_one_alone() {
     let lab = Lab::new();
     let custodian = lab.custodian();
@@ -134,15 +167,46 @@ async fn a_charter_is_adopted_under_the_one_before_and_never_goes_back() {
     assert_eq!(custodian.adopt(first, &loose, &carol, &[]).await.unwrap_err(), CustodianError::CharterChanged);
     let digest = loose.digest().unwrap();
     let one = [approval("alice", 1, &digest)];
-    assert_eq!(
-        custodian.adopt(&second, &loose, &carol, &one).await.unwrap_err(),
-        CustodianError::ApprovalsMissing { have: 1, need: 2 }
-    );
+    assert_eq!(custodian.adopt(&second, &loose, &carol, &one).await.unwrap_err(), CustodianError::ApprovalsMissing { have: 1, need: 2 });
     let two = [approval("alice", 1, &digest), approval("bob", 2, &digest)];
     assert_eq!(custodian.adopt(&second, &loose, &carol, &two).await.unwrap().serial, 3);
     // Nor does a warrant under the first one count, though its content is that of the third.
     let request = keyplane_port::MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     assert_eq!(custodian.mint(&desk.warrant, &request).await.unwrap_err(), CustodianError::CharterChanged);
+}
+
+#[tokio::test]
+async fn a_private_audit_key_without_its_public_half_is_refused_by_name() {
+    let lab = Lab::new();
+    lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    {
+        let token = lab.token();
+        let root = Root::open(&token, EPOCH).unwrap();
+        token.session().destroy_object(root.audit_public).unwrap();
+    }
+    let error = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap_err();
+    assert!(matches!(&error, CustodianError::Broken(text) if text.contains("`keyplane/root/1/audit`")), "{error}");
+}
+
+#[test]
+fn of_two_charter_records_that_a_crash_left_the_later_counts_and_the_earlier_goes() {
+    let lab = Lab::new();
+    let token = lab.token();
+    let adopted = |serial| Adopted { serial, digest: keyplane_model::Digest::of(&[1]) };
+    let count = || token.session().find_objects(&[Attribute::Token(true)]).unwrap().len();
+    // Written in this order, the earlier one stays: as after a crash before it is removed.
+    adopted(2).write(&token).unwrap();
+    adopted(1).write(&token).unwrap();
+    assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 2));
+    adopted(2).write(&token).unwrap();
+    assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 1));
+}
+
+#[test]
+fn a_development_token_is_never_made_over_another() {
+    let lab = Lab::new();
+    assert!(matches!(provision(&kryoptic(), lab.folder.path(), "again"), Err(HsmError::File { .. })));
+    assert_eq!(lab.token().identity().label, "lab");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates, CopyRecord,
-    Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Reason, SealedCharter, Source, Standing,
-    Step, StepNo, Timestamp, Version, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates,
+    CopyRecord, Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Reason, SealedCharter, Source,
+    Standing, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -48,7 +48,7 @@ impl Lab {
     }
 
     pub(super) fn custodian(&self) -> HsmCustodian {
-        HsmCustodian::start(self.config.clone()).unwrap()
+        HsmCustodian::start(self.config.clone()).unwrap().quick()
     }
 }
 
@@ -112,6 +112,11 @@ pub(super) fn coordinates(source: Source) -> CopyCoordinates {
 
 /// A change set that brings the copy to a cloud by this scheme.
 pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule) -> ChangeSet {
+    // SHA-1 is only for the cloud that asks for it.
+    let cloud = match scheme {
+        WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => CloudKind::Aws,
+        WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => CloudKind::Azure,
+    };
     let step = |expects, act| Step { placement: PLACEMENT, expects, act };
     ChangeSet {
         format: ChangeSet::FORMAT,
@@ -129,7 +134,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
             PlacementPlan {
                 destination: "prod".parse().unwrap(),
                 fingerprint: Digest::of(b"prod"),
-                cloud: CloudKind::Aws,
+                cloud,
                 name: "payments-db".to_owned(),
                 algorithm: Algorithm::Aes256,
                 incarnation: 1,

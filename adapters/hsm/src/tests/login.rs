@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cryptoki::context::Pkcs11;
-use cryptoki::mechanism::Mechanism;
+use cryptoki::context::{Function, Pkcs11};
+use cryptoki::error::{Error as Pkcs11Error, RvError};
 use keyplane_model::{Source, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError};
 
 use super::fixture::*;
-use crate::template::{self, Life, Use};
 use crate::token::Module;
 use crate::vault::Vault;
 use crate::worker::Worker;
@@ -101,16 +100,21 @@ async fn a_job_that_loses_its_session_runs_once_more_in_a_new_one() {
         let runs = counted.clone();
         move |vault: &Vault| {
             if runs.fetch_add(1, Ordering::SeqCst) < times {
-                vault.token().session().logout().unwrap();
+                let gone = Pkcs11Error::Pkcs11(RvError::SessionHandleInvalid, Function::WrapKey);
+                return Err(HsmError::token("wrapping")(gone));
             }
-            let template = template::secret_of_256_bits(Life::Held, &[Use::Encrypt]);
-            vault.token().generate(&Mechanism::AesKeyGen, &template).map(|_| ()).map_err(HsmError::token("making a key"))
+            assert!(vault.token().is_logged_in());
+            Ok(vault.token().session().handle())
         }
     };
-    worker.run(losing(1)).await.unwrap();
+    let before = worker.run(losing(0)).await.unwrap();
+    runs.store(0, Ordering::SeqCst);
+    let after = worker.run(losing(1)).await.unwrap();
+    assert_ne!(before, after);
     assert_eq!(runs.swap(0, Ordering::SeqCst), 2);
     // Not for ever: a session that is lost again is an error, and the next call has a new one.
     assert!(worker.run(losing(9)).await.unwrap_err().lost_session());
-    assert_eq!(runs.swap(0, Ordering::SeqCst), 2);
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    runs.store(9, Ordering::SeqCst);
     worker.run(losing(0)).await.unwrap();
 }

@@ -69,12 +69,12 @@ async fn a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused() {
     let Some(config) = softhsm("a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused") else { return };
     let cloud = SoftwareKey::make(KeySize::Rsa3072).unwrap();
     for scheme in [WrapScheme::RsaOaepSha1, WrapScheme::RsaAesKeyWrapSha1] {
-        let desk = Desk::open(HsmCustodian::start(config.clone()).unwrap(), Source::Generated, scheme).await;
+        let desk = Desk::open(HsmCustodian::start(config.clone()).unwrap().quick(), Source::Generated, scheme).await;
         let minted = desk.mint().await;
         let bytes = desk.deliver(&minted, &cloud).await;
         assert_eq!(minted.check_value, Some(check_value(&bytes)));
     }
-    let desk = Desk::open(HsmCustodian::start(config).unwrap(), Source::Derived, WrapScheme::RsaOaepSha1).await;
+    let desk = Desk::open(HsmCustodian::start(config).unwrap().quick(), Source::Derived, WrapScheme::RsaOaepSha1).await;
     let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     let error = desk.custodian.mint(&desk.warrant, &request).await.unwrap_err();
     assert!(matches!(error, CustodianError::Unsupported(_)), "{error}");

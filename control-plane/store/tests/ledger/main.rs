@@ -2,6 +2,8 @@
 //!
 //! `suite` and `property` hold both ledgers to the same; `schema`, `damage`, `files` and `processes` are about databases.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and tells its parent by printing")]
+
 mod damage;
 mod files;
 mod processes;

@@ -15,11 +15,11 @@ macro_rules! cases {
     ($($name:ident)*) => {
         mod memory {
             use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(Arc::new(MemoryLedger::new(installation()))).await; })*
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() { super::$name(Arc::new(MemoryLedger::new(installation()))).await; })*
         }
         mod sqlite {
             use super::*;
-            $(#[tokio::test] async fn $name() {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() {
                 let database = Database::new();
                 let ledger = Arc::new(database.init().await);
                 super::$name(ledger.clone()).await;
@@ -475,6 +475,7 @@ async fn a_snapshot_shows_one_moment(ledger: SharedLedger) {
     tasks.spawn(async move { receive_from(&*writer, &written, &digest, 0).await });
     // However the reads fall: the key is what commit and receipts of the same moment make of it.
     loop {
+        let finished = tasks.try_join_next();
         let seen = snapshot(&*ledger).await;
         let record = &seen.open[&planned.key_id];
         let mut key = keyplane_model::KeyRecord::committed(None, &planned).unwrap();
@@ -482,10 +483,11 @@ async fn a_snapshot_shows_one_moment(ledger: SharedLedger) {
             key.settle(&planned, receipt).unwrap();
         }
         assert_eq!(seen.keys[&planned.key], key);
-        if record.is_finished() {
+        if let Some(finished) = finished {
+            finished.unwrap();
+            assert!(record.is_finished());
             break;
         }
         tokio::task::yield_now().await;
     }
-    tasks.join_all().await;
 }

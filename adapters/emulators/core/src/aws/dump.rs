@@ -14,10 +14,12 @@ impl Aws {
     /// [`super::Config::reveal_material`] says so. Moments are microseconds since the epoch.
     pub fn dump(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Value {
         let now = self.tick(now, rng);
-        let keys: Vec<Value> = self.store.keys().map(|key| self.dump_key(now, key)).collect();
-        let alias = |(name, alias): (&String, &Alias)| {
-            json!({ "name": name, "target": alias.target, "created": alias.created, "updated": alias.updated })
-        };
+        let keys: Vec<Value> = self
+            .store
+            .keys()
+            .map(|key| self.dump_key(now, key))
+            .collect();
+        let alias = |(name, alias): (&String, &Alias)| json!({ "name": name, "target": alias.target, "created": alias.created, "updated": alias.updated });
         json!({
             "cloud": "aws",
             "region": self.config.region,

@@ -14,36 +14,65 @@ use super::{
     refusal::{Code, Refusal},
 };
 
-/// Customer keys in a region (KMS Developer Guide, "Resource quotas").
-const MOST_KEYS: usize = 100_000;
-
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What `CreateKey` accepts and this emulator does not make yet.
 const OTHER_SPECS: [&str; 19] = [
-    "RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "HMAC_224",
-    "HMAC_256", "HMAC_384", "HMAC_512", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ECC_NIST_EDWARDS25519",
-    "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024",
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    "HMAC_224",
+    "HMAC_256",
+    "HMAC_384",
+    "HMAC_512",
+    "SM2",
+    "ML_DSA_44",
+    "ML_DSA_65",
+    "ML_DSA_87",
+    "ECC_NIST_EDWARDS25519",
+    "ML_KEM_512",
+    "ML_KEM_768",
+    "ML_KEM_1024",
 ];
 
-pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+pub(super) fn create(
+    scope: &mut Scope<'_>,
+    store: &mut Store,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
     symmetric_only(fields)?;
     let origin = match fields.text("Origin", 1..=32)?.unwrap_or("AWS_KMS") {
         "AWS_KMS" => Origin::AwsKms,
         "EXTERNAL" => Origin::External,
         "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE" => {
-            return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));
+            return Err(
+                Code::UnsupportedOperation.because("this emulator has no custom key stores")
+            );
         }
-        other => return Err(super::fields::constraint("Origin", other, "Member must satisfy enum value set")),
+        other => {
+            return Err(super::fields::constraint(
+                "Origin",
+                other,
+                "Member must satisfy enum value set",
+            ));
+        }
     };
-    let description = fields.text("Description", 0..=8192)?.unwrap_or_default().to_owned();
+    let description = fields
+        .text("Description", 0..=8192)?
+        .unwrap_or_default()
+        .to_owned();
     let policy = match marks::policy(fields)? {
         Some(policy) => policy.to_owned(),
         None => marks::default_policy(scope.config),
     };
     let tags = marks::tags(fields)?.unwrap_or_default();
-    if store.keys().len() >= MOST_KEYS {
-        return Err(Code::LimitExceeded.because(format!("a region holds at most {MOST_KEYS} keys")));
+    let most = scope.config.most_keys;
+    if store.keys().len() >= most {
+        return Err(Code::LimitExceeded.because(format!("a region holds at most {most} keys")));
     }
 
     let id = scope.uuid();
@@ -70,17 +99,34 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
     Ok(answer)
 }
 
-pub(super) fn describe(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
-    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::KeyOrAlias)?;
+pub(super) fn describe(
+    scope: &Scope<'_>,
+    store: &Store,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
+    let key = store.find(
+        scope.config,
+        fields.required_text("KeyId", 1..=2048)?,
+        Naming::KeyOrAlias,
+    )?;
     Ok(json!({ "KeyMetadata": metadata(scope, key) }))
 }
 
-pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+pub(super) fn list(
+    scope: &Scope<'_>,
+    store: &Store,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
     let page = Page::read(fields, "keys", 100, 1000)?;
     let keys = store.keys_after(page.after.as_deref());
     Ok(page.fill(
         "Keys",
-        keys.map(|key| (key.id.clone(), json!({ "KeyId": key.id, "KeyArn": scope.config.key_arn(&key.id) }))),
+        keys.map(|key| {
+            (
+                key.id.clone(),
+                json!({ "KeyId": key.id, "KeyArn": scope.config.key_arn(&key.id) }),
+            )
+        }),
     ))
 }
 
@@ -91,7 +137,11 @@ pub(super) fn switch(
     fields: &Fields<'_>,
     disabled: bool,
 ) -> Result<Value, Refusal> {
-    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    let key = store.find(
+        scope.config,
+        fields.required_text("KeyId", 1..=2048)?,
+        Naming::Key,
+    )?;
     key.allow(scope.now, false, true)?;
     let id = key.id.clone();
     store.change(&id, |key| key.disabled = disabled);
@@ -106,7 +156,11 @@ pub(super) fn schedule_deletion(
 ) -> Result<Value, Refusal> {
     // The service model says 1 to 365, its text and the service say 7 to 30.
     let days = fields.integer("PendingWindowInDays", 7..=30)?.unwrap_or(30);
-    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    let key = store.find(
+        scope.config,
+        fields.required_text("KeyId", 1..=2048)?,
+        Naming::Key,
+    )?;
     key.allow(scope.now, true, true)?;
     let id = key.id.clone();
     let date = scope.now + DAY * days;
@@ -119,8 +173,16 @@ pub(super) fn schedule_deletion(
     }))
 }
 
-pub(super) fn cancel_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
-    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+pub(super) fn cancel_deletion(
+    scope: &Scope<'_>,
+    store: &mut Store,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
+    let key = store.find(
+        scope.config,
+        fields.required_text("KeyId", 1..=2048)?,
+        Naming::Key,
+    )?;
     if key.deletion.is_none() {
         return Err(key.in_wrong_state("not pending deletion"));
     }
@@ -134,8 +196,16 @@ pub(super) fn cancel_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fie
 }
 
 // contract: aws.deletion.last_use
-pub(super) fn last_usage(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
-    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+pub(super) fn last_usage(
+    scope: &Scope<'_>,
+    store: &Store,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
+    let key = store.find(
+        scope.config,
+        fields.required_text("KeyId", 1..=2048)?,
+        Naming::Key,
+    )?;
     let usage = key.last_use.as_ref().map_or_else(
         || json!({}),
         |usage| {
@@ -192,8 +262,16 @@ fn metadata(scope: &Scope<'_>, key: &Key) -> Value {
     if let Some(current) = key.current() {
         metadata["CurrentKeyMaterialId"] = current.id.clone().into();
         // Expiry belongs to material that is there.
-        if key.origin == Origin::External && key.permanent().any(|material| material.bytes(scope.now).is_some()) {
-            let earliest = key.permanent().filter(|m| m.bytes(scope.now).is_some()).filter_map(|m| m.expires).min();
+        if key.origin == Origin::External
+            && key
+                .permanent()
+                .any(|material| material.bytes(scope.now).is_some())
+        {
+            let earliest = key
+                .permanent()
+                .filter(|m| m.bytes(scope.now).is_some())
+                .filter_map(|m| m.expires)
+                .min();
             metadata["ExpirationModel"] = import::expiration_model(earliest).into();
             if let Some(valid_to) = earliest {
                 metadata["ValidTo"] = valid_to.seconds().into();
@@ -207,7 +285,9 @@ fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
     let spec = fields.text("KeySpec", 1..=64)?;
     let old_spec = fields.text("CustomerMasterKeySpec", 1..=64)?;
     if spec.is_some() && old_spec.is_some() {
-        return Err(Code::Validation.because("`KeySpec` and `CustomerMasterKeySpec` cannot both be given"));
+        return Err(
+            Code::Validation.because("`KeySpec` and `CustomerMasterKeySpec` cannot both be given")
+        );
     }
     match spec.or(old_spec).unwrap_or("SYMMETRIC_DEFAULT") {
         "SYMMETRIC_DEFAULT" => {}
@@ -215,17 +295,29 @@ fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
             let message = format!("this emulator has only symmetric keys now, not `{other}`");
             return Err(Code::UnsupportedOperation.because(message));
         }
-        other => return Err(super::fields::constraint("KeySpec", other, "Member must satisfy enum value set")),
+        other => {
+            return Err(super::fields::constraint(
+                "KeySpec",
+                other,
+                "Member must satisfy enum value set",
+            ));
+        }
     }
-    match fields.text("KeyUsage", 1..=64)?.unwrap_or("ENCRYPT_DECRYPT") {
+    match fields
+        .text("KeyUsage", 1..=64)?
+        .unwrap_or("ENCRYPT_DECRYPT")
+    {
         "ENCRYPT_DECRYPT" => {}
         other => {
-            let message = format!("key usage `{other}` is not compatible with key spec `SYMMETRIC_DEFAULT`");
+            let message =
+                format!("key usage `{other}` is not compatible with key spec `SYMMETRIC_DEFAULT`");
             return Err(Code::Validation.because(message));
         }
     }
     if fields.flag("MultiRegion")? {
-        return Err(Code::UnsupportedOperation.because("this emulator has no multi-Region keys now"));
+        return Err(
+            Code::UnsupportedOperation.because("this emulator has no multi-Region keys now")
+        );
     }
     if fields.has("CustomKeyStoreId") || fields.has("XksKeyId") {
         return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));

@@ -8,6 +8,7 @@
 //! be answered from a state before it.
 
 mod alias;
+mod answer;
 mod crypt;
 mod dump;
 mod fields;
@@ -25,20 +26,21 @@ use std::{collections::VecDeque, time::Duration};
 
 use rand_core::RngCore;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub use self::{
+    answer::{Answer, Reply, Request},
+    operation::Operation,
+    readings::{
+        ImportTokenUse, ImportWhileDisabled, MutationsSee, PolicyText, Readings,
+        RepeatedPendingImport, RestoredDisabledKey, RotationsOrder,
+    },
+    refusal::{Code, Refusal},
+};
 use self::{
     fields::Fields,
     import::Wrappers,
     key::{LastUse, Store},
-};
-pub use self::{
-    operation::Operation,
-    readings::{
-        ImportTokenUse, ImportWhileDisabled, MutationsSee, PolicyText, Readings, RepeatedPendingImport, RestoredDisabledKey,
-        RotationsOrder,
-    },
-    refusal::{Code, Refusal},
 };
 use crate::{
     Timestamp,
@@ -47,6 +49,10 @@ use crate::{
     journal::{Entry, Journal},
     quota::Buckets,
 };
+
+/// Customer keys in a region (KMS Developer Guide, "Resource quotas").
+// contract: aws.quota.resources
+const PUBLISHED_MOST_KEYS: usize = 100_000;
 
 /// How many earlier states are kept for stale reads.
 const MOST_PAST: usize = 64;
@@ -62,6 +68,8 @@ pub struct Config {
     pub readings: Readings,
     /// How long after a change a read may still show what was before it. Zero: never.
     pub consistency: Duration,
+    /// How many keys fit into the account and region.
+    pub most_keys: usize,
     /// Whether the dump shows key material.
     pub reveal_material: bool,
 }
@@ -73,6 +81,7 @@ impl Default for Config {
             account: "111122223333".into(),
             readings: Readings::default(),
             consistency: Duration::ZERO,
+            most_keys: PUBLISHED_MOST_KEYS,
             reveal_material: false,
         }
     }
@@ -86,37 +95,6 @@ impl Config {
     fn key_arn(&self, id: &str) -> String {
         self.arn(&format!("key/{id}"))
     }
-}
-
-/// One request, already authenticated.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The operation's name, the part of `X-Amz-Target` behind the point.
-    pub operation: String,
-    /// The body: a JSON object.
-    pub body: Vec<u8>,
-}
-
-/// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The client gets this.
-    Reply(Reply),
-    /// The client gets nothing, and the connection stays open.
-    Hang,
-    /// The client gets nothing, and the connection is closed.
-    Close,
-}
-
-/// An answer as AWS JSON 1.1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// For `x-amzn-requestid`.
-    pub request_id: String,
-    /// JSON; empty for operations without output.
-    pub body: Vec<u8>,
 }
 
 /// The cloud has fallen silent.
@@ -183,7 +161,11 @@ impl Aws {
             store: Store::default(),
             past: VecDeque::new(),
             wrappers: Wrappers::new(rng),
-            buckets: Buckets::new(Operation::ALL.iter().map(|op| (op.quota(), op.published_quota()))),
+            buckets: Buckets::new(
+                Operation::ALL
+                    .iter()
+                    .map(|op| (op.quota(), op.published_quota())),
+            ),
             faults: Faults::default(),
             journal: Journal::default(),
             late: Vec::new(),
@@ -204,9 +186,12 @@ impl Aws {
         let now = self.tick(now, rng);
 
         let operation = Operation::from_name(&request.operation);
-        let (sequence, mutation) = self.journal.number(operation.is_some_and(Operation::is_mutating));
+        let (sequence, mutation) = self
+            .journal
+            .number(operation.is_some_and(Operation::is_mutating));
         let effect = self.faults.decide(&request.operation, mutation);
-        self.journal.push(entry(now, sequence, mutation, request, effect.clone()));
+        self.journal
+            .push(entry(now, sequence, mutation, request, effect.clone()));
 
         let answer = match effect {
             None => self.reply(now, rng, sequence, request),
@@ -217,13 +202,21 @@ impl Aws {
             }
             Some(Effect::Error { code, status }) => {
                 self.journal.outcome(sequence, &code);
-                Answer::Reply(error_reply(status, &code, "a fault was asked for", uuid(rng)))
+                Answer::Reply(Reply::error(
+                    status,
+                    &code,
+                    "a fault was asked for",
+                    uuid(rng),
+                ))
             }
             Some(Effect::ServerError { applied }) => {
                 if applied {
                     self.apply(now, rng, sequence, request);
                 }
-                Answer::Reply(error(&Code::Internal.because("a fault was asked for"), uuid(rng)))
+                Answer::Reply(Reply::refusal(
+                    &Code::Internal.because("a fault was asked for"),
+                    uuid(rng),
+                ))
             }
             Some(Effect::Hang { applied }) => {
                 if applied {
@@ -235,11 +228,20 @@ impl Aws {
                 self.apply(now, rng, sequence, request);
                 Answer::Close
             }
-            Some(Effect::Late { after_seconds, after_requests, close }) => {
+            Some(Effect::Late {
+                after_seconds,
+                after_requests,
+                close,
+            }) => {
                 let due = after_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
                 let wait = after_requests.or_else(|| due.is_none().then_some(0));
                 let count = wait.map(|requests| sequence.saturating_add(requests));
-                self.late.push(Late { due, count, sequence, request: request.clone() });
+                self.late.push(Late {
+                    due,
+                    count,
+                    sequence,
+                    request: request.clone(),
+                });
                 if close { Answer::Close } else { Answer::Hang }
             }
             Some(Effect::Halt { when }) => {
@@ -253,7 +255,14 @@ impl Aws {
                 };
                 let pending = (when == HaltPoint::BeforeEffect).then(|| request.clone());
                 let operation = request.operation.clone();
-                self.halted = Some(Halted { when, sequence, mutation, operation, hanging: 0, request: pending });
+                self.halted = Some(Halted {
+                    when,
+                    sequence,
+                    mutation,
+                    operation,
+                    hanging: 0,
+                    request: pending,
+                });
                 answer
             }
         };
@@ -264,7 +273,7 @@ impl Aws {
 
     /// Refuses a request that the core never sees, such as one with a wrong signature. It is not counted.
     pub fn turn_away(rng: &mut dyn RngCore, refusal: &Refusal) -> Reply {
-        error(refusal, uuid(rng))
+        Reply::refusal(refusal, uuid(rng))
     }
 
     /// Whether the cloud has fallen silent, and at which request.
@@ -275,7 +284,9 @@ impl Aws {
     /// Ends a halt. The request that was halted before its effect takes effect now if `apply` says so, and never
     /// otherwise; its client gets no answer either way.
     pub fn resume(&mut self, now: Timestamp, rng: &mut dyn RngCore, apply: bool) {
-        let Some(halted) = self.halted.take() else { return };
+        let Some(halted) = self.halted.take() else {
+            return;
+        };
         let now = self.tick(now, rng);
         if let Some(request) = halted.request.filter(|_| apply) {
             self.apply(now, rng, halted.sequence, &request);
@@ -324,13 +335,22 @@ impl Aws {
     fn land(&mut self, rng: &mut dyn RngCore, due: impl Fn(&Late) -> bool) {
         let (landing, waiting) = self.late.drain(..).partition(due);
         self.late = waiting;
-        for Late { sequence, request, .. } in landing {
+        for Late {
+            sequence, request, ..
+        } in landing
+        {
             self.apply(self.now, rng, sequence, &request);
         }
     }
 
     /// Serves a request within the quotas and answers it.
-    fn reply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &Request) -> Answer {
+    fn reply(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn RngCore,
+        sequence: u64,
+        request: &Request,
+    ) -> Answer {
         if let Some(operation) = Operation::from_name(&request.operation)
             && !self.buckets.take(operation.quota(), now)
         {
@@ -338,14 +358,13 @@ impl Aws {
         }
         let id = uuid(rng);
         Answer::Reply(match self.serve(now, rng, &id, request) {
-            Ok(body) => {
+            Ok(output) => {
                 self.journal.outcome(sequence, "ok");
-                let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-                Reply { status: 200, request_id: id, body }
+                Reply::output(&output, id)
             }
             Err(refusal) => {
                 self.journal.outcome(sequence, refusal.code.name());
-                error(&refusal, id)
+                Reply::refusal(&refusal, id)
             }
         })
     }
@@ -354,12 +373,15 @@ impl Aws {
     fn apply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &Request) {
         let id = uuid(rng);
         let served = self.serve(now, rng, &id, request);
-        self.journal.outcome(sequence, served.map_or_else(|refusal| refusal.code.name(), |_| "ok"));
+        self.journal.outcome(
+            sequence,
+            served.map_or_else(|refusal| refusal.code.name(), |_| "ok"),
+        );
     }
 
     fn refuse(&mut self, rng: &mut dyn RngCore, sequence: u64, refusal: &Refusal) -> Answer {
         self.journal.outcome(sequence, refusal.code.name());
-        Answer::Reply(error(refusal, uuid(rng)))
+        Answer::Reply(Reply::refusal(refusal, uuid(rng)))
     }
 
     fn serve(
@@ -369,8 +391,9 @@ impl Aws {
         id: &str,
         request: &Request,
     ) -> Result<Value, Refusal> {
-        let operation = Operation::from_name(&request.operation)
-            .ok_or_else(|| Code::UnknownOperation.because(format!("there is no operation `{}`", request.operation)))?;
+        let operation = Operation::from_name(&request.operation).ok_or_else(|| {
+            Code::UnknownOperation.because(format!("there is no operation `{}`", request.operation))
+        })?;
         let members: Map<String, Value> = serde_json::from_slice(&request.body)
             .map_err(|_| Code::Serialization.because("the body is not a JSON object"))?;
         let fields = Fields::new(&members);
@@ -378,24 +401,49 @@ impl Aws {
         // The store that the request sees: the present one, or for a read perhaps one of the recent past.
         let window = self.config.consistency;
         self.past.retain(|(changed, _)| *changed + window > now);
-        let may_lag = !operation.is_mutating() || self.config.readings.mutations_see == MutationsSee::RecentPast;
+        let may_lag = !operation.is_mutating()
+            || self.config.readings.mutations_see == MutationsSee::RecentPast;
         let stale = (may_lag && !self.past.is_empty() && rng.next_u32() & 1 == 1)
             .then(|| rng.next_u32() as usize % self.past.len());
         let before = (operation.is_mutating() && !window.is_zero()).then(|| self.store.clone());
 
-        let Self { config, crypto, store, past, wrappers, .. } = self;
-        let mut scope = Scope { now, config, crypto: crypto.as_ref(), rng, wrappers, used: Vec::new() };
+        let Self {
+            config,
+            crypto,
+            store,
+            past,
+            wrappers,
+            ..
+        } = self;
+        let mut scope = Scope {
+            now,
+            config,
+            crypto: crypto.as_ref(),
+            rng,
+            wrappers,
+            used: Vec::new(),
+        };
         let answer = if operation.is_mutating() {
             if let Some(index) = stale {
                 mutate(&mut scope, &mut past[index].1.clone(), operation, &fields)?;
             }
             mutate(&mut scope, store, operation, &fields)
         } else {
-            read(&mut scope, stale.map_or(&*store, |index| &past[index].1), operation, &fields)
+            read(
+                &mut scope,
+                stale.map_or(&*store, |index| &past[index].1),
+                operation,
+                &fields,
+            )
         }?;
         let event = uuid(scope.rng);
         for key in scope.used {
-            let usage = LastUse { operation, at: now, event: event.clone(), request: id.to_owned() };
+            let usage = LastUse {
+                operation,
+                at: now,
+                event: event.clone(),
+                request: id.to_owned(),
+            };
             store.change(&key, |key| key.last_use = Some(usage));
         }
         if let Some(before) = before {
@@ -421,6 +469,9 @@ fn mutate(
         Operation::DeleteImportedKeyMaterial => import::delete(scope, store, fields),
         Operation::DisableKey => lifecycle::switch(scope, store, fields, true),
         Operation::EnableKey => lifecycle::switch(scope, store, fields, false),
+        Operation::DisableKeyRotation | Operation::EnableKeyRotation => {
+            rotation::automatic(scope, store, fields)
+        }
         Operation::ImportKeyMaterial => import::import(scope, store, fields),
         Operation::PutKeyPolicy => marks::put_policy(scope, store, fields),
         Operation::RotateKeyOnDemand => rotation::rotate(scope, store, fields),
@@ -432,7 +483,12 @@ fn mutate(
     }
 }
 
-fn read(scope: &mut Scope<'_>, store: &Store, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
+fn read(
+    scope: &mut Scope<'_>,
+    store: &Store,
+    operation: Operation,
+    fields: &Fields<'_>,
+) -> Result<Value, Refusal> {
     match operation {
         Operation::Decrypt => crypt::decrypt(scope, store, fields),
         Operation::DescribeKey => lifecycle::describe(scope, store, fields),
@@ -481,19 +537,18 @@ fn uuid(rng: &mut dyn RngCore) -> String {
 }
 
 fn throttled() -> Refusal {
-    Code::Throttling.because("you have exceeded the rate at which you may call KMS; reduce the frequency of your calls")
+    Code::Throttling.because(
+        "you have exceeded the rate at which you may call KMS; reduce the frequency of your calls",
+    )
 }
 
-fn error(refusal: &Refusal, request_id: String) -> Reply {
-    error_reply(refusal.code.status(), refusal.code.name(), &refusal.message, request_id)
-}
-
-fn error_reply(status: u16, code: &str, message: &str, request_id: String) -> Reply {
-    let body = json!({ "__type": code, "message": message }).to_string().into_bytes();
-    Reply { status, request_id, body }
-}
-
-fn entry(now: Timestamp, sequence: u64, mutation: Option<u64>, request: &Request, fault: Option<Effect>) -> Entry {
+fn entry(
+    now: Timestamp,
+    sequence: u64,
+    mutation: Option<u64>,
+    request: &Request,
+    fault: Option<Effect>,
+) -> Entry {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);

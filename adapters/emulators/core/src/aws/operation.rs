@@ -49,7 +49,9 @@ operations! {
     DeleteImportedKeyMaterial Mutates 15,
     DescribeKey Reads 2_000,
     DisableKey Mutates 5,
+    DisableKeyRotation Mutates 5,
     EnableKey Mutates 5,
+    EnableKeyRotation Mutates 15,
     Encrypt Computes 20_000,
     GenerateDataKey Computes 20_000,
     GenerateDataKeyWithoutPlaintext Computes 20_000,
@@ -75,7 +77,10 @@ operations! {
 impl Operation {
     /// The operation with this name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|operation| operation.name() == name)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|operation| operation.name() == name)
     }
 
     /// Whether it can change what others see. `GetParametersForImport` cannot: a token that nobody uses leaves no trace.

@@ -23,17 +23,17 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-pub const REGION: &str = "us-east-1";
-pub const ACCOUNT: &str = "111122223333";
-pub const KEY_ID: &str = "AKIDEXAMPLE";
-pub const SECRET: &str = "a secret of the tests";
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const ACCOUNT: &str = "111122223333";
+pub(crate) const KEY_ID: &str = "AKIDEXAMPLE";
+pub(crate) const SECRET: &str = "a secret of the tests";
 
 /// An emulated account; it ends with this value.
-pub struct Emulated {
-    pub endpoint: String,
-    pub cloud: Arc<AwsKms>,
+pub(crate) struct Emulated {
+    pub(crate) endpoint: String,
+    pub(crate) cloud: Arc<AwsKms>,
     /// AWS's own client, for what other people do in the account.
-    pub client: Client,
+    pub(crate) client: Client,
     dead: Arc<AwsKms>,
     stranger: Arc<AwsKms>,
     control: Router,
@@ -41,7 +41,7 @@ pub struct Emulated {
 }
 
 /// A configuration for an endpoint; what is not said is as in most tests.
-pub fn config(endpoint: &str) -> AwsConfig {
+pub(crate) fn config(endpoint: &str) -> AwsConfig {
     AwsConfig {
         name: "emulated".parse().unwrap(),
         region: REGION.into(),
@@ -60,7 +60,7 @@ pub fn config(endpoint: &str) -> AwsConfig {
 }
 
 /// A fresh account without quotas.
-pub async fn begin() -> Emulated {
+pub(crate) async fn begin() -> Emulated {
     let control = router(Options {
         config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), ..Default::default() },
         credential: Some(AccessKey { id: KEY_ID.into(), secret: SECRET.into() }),
@@ -84,7 +84,7 @@ pub async fn begin() -> Emulated {
 }
 
 /// Serves a router on a free port of this machine, as long as the set lives.
-pub async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
+pub(crate) async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     server.spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -108,7 +108,7 @@ fn client(endpoint: &str) -> Client {
 
 impl Emulated {
     /// A request to the emulator's control interface.
-    pub async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    pub(crate) async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let request = HttpRequest::builder().method(method).uri(format!("/_emulator/{path}")).body(body).unwrap();
         let response = self.control.clone().oneshot(request).await.unwrap();
@@ -119,12 +119,17 @@ impl Emulated {
     }
 
     /// The next request of an operation has this effect.
-    pub async fn next(&self, operation: &str, effect: Value) {
+    pub(crate) async fn next(&self, operation: &str, effect: Value) {
         self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
     }
 
+    /// The account, to be served once more.
+    pub(crate) fn router(&self) -> Router {
+        self.control.clone()
+    }
+
     /// The requests so far, by operation.
-    pub async fn operations(&self) -> Vec<String> {
+    pub(crate) async fn operations(&self) -> Vec<String> {
         let requests = self.control("GET", "requests", None).await;
         requests.as_array().unwrap().iter().map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
     }

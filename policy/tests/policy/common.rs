@@ -7,22 +7,18 @@ use keyplane_model::{
     Algorithm, Capabilities, CloudKind, Destination, DestinationName, Digest, Protection, Span, WrapScheme,
 };
 
-/// Destinations that take AES-256, as AWS does now.
-pub fn destinations() -> BTreeMap<DestinationName, Destination> {
-    ["prod-us-east-1", "prod-eu-central-1"]
+/// Destinations that take AES-256, as AWS does now; one of them only in software.
+pub(crate) fn destinations() -> BTreeMap<DestinationName, Destination> {
+    [("prod-us-east-1", Protection::Hsm), ("prod-eu-central-1", Protection::Hsm), ("laboratory", Protection::Software)]
         .into_iter()
-        .map(|name| {
-            let destination = destination(name, CloudKind::Aws, Protection::Hsm);
-            (destination.name.clone(), destination)
-        })
+        .map(|(name, protection)| (name.parse().unwrap(), destination(name, protection)))
         .collect()
 }
 
-/// One destination.
-pub fn destination(name: &str, cloud: CloudKind, protection: Protection) -> Destination {
+fn destination(name: &str, protection: Protection) -> Destination {
     Destination {
         name: name.parse().unwrap(),
-        cloud,
+        cloud: CloudKind::Aws,
         home: "a home".to_owned(),
         fingerprint: Digest::of(name.as_bytes()),
         capabilities: Capabilities {
@@ -40,7 +36,7 @@ pub fn destination(name: &str, cloud: CloudKind, protection: Protection) -> Dest
 }
 
 /// The example company, file by file.
-pub fn examples() -> Vec<(String, String)> {
+pub(crate) fn examples() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

@@ -1,0 +1,10 @@
+//! The adapter at the emulated AWS KMS: what every cloud's adapter promises, and what only AWS has.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod answers;
+mod emulated;
+mod requests;
+mod tls;
+
+keyplane_conformance::suite!(crate::emulated::begin);

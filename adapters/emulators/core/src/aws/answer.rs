@@ -1,0 +1,69 @@
+//! Requests and answers, as AWS JSON 1.1 has them.
+
+use serde_json::{Value, json};
+
+use super::refusal::Refusal;
+
+/// One request, already authenticated.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The operation's name, the part of `X-Amz-Target` behind the point.
+    pub operation: String,
+    /// The body: a JSON object.
+    pub body: Vec<u8>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The client gets this.
+    Reply(Reply),
+    /// The client gets nothing, and the connection stays open.
+    Hang,
+    /// The client gets nothing, and the connection is closed.
+    Close,
+}
+
+/// An answer as AWS JSON 1.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// For `x-amzn-requestid`.
+    pub request_id: String,
+    /// JSON; empty for operations without output.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// Success; without output, an empty body.
+    pub(super) fn output(output: &Value, request_id: String) -> Self {
+        let body = if output.is_null() {
+            Vec::new()
+        } else {
+            output.to_string().into_bytes()
+        };
+        Self {
+            status: 200,
+            request_id,
+            body,
+        }
+    }
+
+    pub(super) fn refusal(refusal: &Refusal, request_id: String) -> Self {
+        let code = refusal.code;
+        Self::error(code.status(), code.name(), &refusal.message, request_id)
+    }
+
+    /// Any error, also one that KMS does not have.
+    pub(super) fn error(status: u16, code: &str, message: &str, request_id: String) -> Self {
+        let body = json!({ "__type": code, "message": message })
+            .to_string()
+            .into_bytes();
+        Self {
+            status,
+            request_id,
+            body,
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! A world of one thread for tests: a clock that only sleeping moves, a cloud that can lose replies, and a switch that
+//! stops everything at the nth call of any port, as a crash does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use keyplane_engine::{Engine, Lane, Silent, lane::Quotas};
+use keyplane_model::{
+    Act, Action, Algorithm, ApprovalRule, Approvals, Approval, Approver, Attempt, AttemptId, Capabilities, ChangeSet, ChangeSetRecord, Charter,
+    CheckValue, Class, CloudKind, CopyRecord, Destination, DestinationName, Digest, EpochId, Evidence, EvidenceStrength, Expectation, Generation,
+    GroupName, IdTree, InstallationId, Intent, Inventory, LedgerSnapshot, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
+    PlacementId, PlacementPlan, PlacementSeen, Problem, Protection, Reason, Receipt, SealedBlob, SealedCharter, Source, Span, Standing, Step, Target,
+    Timestamp, Version, WrapScheme,
+};
+use keyplane_port::{
+    Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision,
+    Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Warrant, WrapRequest, Wrapped, WrappingKey,
+};
+
+pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000_000);
+
+/// Counts the calls of all ports; the one with the chosen number never returns.
+#[derive(Default)]
+pub(crate) struct Switch {
+    calls: AtomicI64,
+    stop_at: AtomicI64,
+}
+
+impl Switch {
+    pub(crate) fn stop_at(&self, call: i64) {
+        self.calls.store(0, Ordering::SeqCst);
+        self.stop_at.store(call, Ordering::SeqCst);
+    }
+
+    pub(crate) fn calls(&self) -> i64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn is_off(&self) -> bool {
+        let stop_at = self.stop_at.load(Ordering::SeqCst);
+        stop_at > 0 && self.calls() >= stop_at
+    }
+
+    /// Passes, or never returns. After that nothing does: a crash is not a call that hangs.
+    async fn pass(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.is_off() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A clock that only sleeping moves.
+pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>);
+
+#[async_trait]
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+
+    async fn sleep(&self, span: Span) {
+        if self.1.is_off() {
+            std::future::pending::<()>().await;
+        }
+        let mut now = self.0.lock().unwrap();
+        *now = *now + span;
+    }
+}
+
+/// What happens to the nth mutating request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    LostReply,
+    /// The effect happens so much later, and nobody is told.
+    Late(Span),
+    Refused(Class),
+}
+
+#[derive(Default)]
+pub(crate) struct CloudState {
+    pub(crate) objects: Vec<ObjectSeen>,
+    pub(crate) claims: BTreeMap<String, ObjectId>,
+    pub(crate) names: BTreeMap<String, ObjectId>,
+    pub(crate) imports: Vec<(ObjectId, Vec<u8>)>,
+    pub(crate) mutations: u32,
+    pub(crate) faults: BTreeMap<u32, Fault>,
+    pub(crate) late: Vec<(Timestamp, Mutation)>,
+}
+
+pub(crate) struct TestCloud {
+    destination: Destination,
+    pub(crate) state: Mutex<CloudState>,
+    switch: Arc<Switch>,
+    clock: Arc<TestClock>,
+}
+
+impl TestCloud {
+    fn seen(state: &CloudState, object: Option<&ObjectId>) -> Option<ObjectSeen> {
+        state.objects.iter().find(|seen| Some(&seen.object) == object).cloned()
+    }
+
+    /// The state now: late effects that are due happen first.
+    fn tick(&self) -> std::sync::MutexGuard<'_, CloudState> {
+        let mut state = self.state.lock().unwrap();
+        let now = self.clock.now();
+        let (due, late) = std::mem::take(&mut state.late).into_iter().partition(|(at, _)| *at <= now);
+        state.late = late;
+        for (at, mutation) in due {
+            let _ = effect(&mut state, &mutation, at);
+        }
+        state
+    }
+}
+
+fn error(class: Class) -> CloudError {
+    CloudError { class, cause: Cause::Plain, operation: "Test", message: format!("{class}"), retry_after: None }
+}
+
+fn effect(state: &mut CloudState, mutation: &Mutation, now: Timestamp) -> Result<Acted, CloudError> {
+    match mutation {
+        Mutation::Create { target, marks } => {
+            let object = ObjectId(format!("object-{}", state.objects.len()));
+            state.objects.push(ObjectSeen {
+                object: object.clone(),
+                marks: Some(marks.clone()),
+                external: true,
+                algorithm: Some(target.algorithm),
+                policy_fits: true,
+                state: ObjectState::AwaitingMaterial,
+                created: Some(now),
+                materials: Vec::new(),
+            });
+            Ok(Acted::Created(object))
+        }
+        Mutation::Claim { target, object } => {
+            let claim = format!("{}/{}", target.placement, target.incarnation);
+            if state.claims.contains_key(&claim) {
+                return Err(error(Class::AlreadyExists));
+            }
+            state.claims.insert(claim, object.clone());
+            Ok(Acted::Done)
+        }
+        Mutation::Publish { target, object } => {
+            if state.names.contains_key(&target.name) {
+                return Err(error(Class::AlreadyExists));
+            }
+            state.names.insert(target.name.clone(), object.clone());
+            Ok(Acted::Done)
+        }
+        Mutation::Import { object, version, wrapped, .. } => {
+            let before = state.imports.iter().find(|(to, _)| to == object).cloned();
+            if before.is_some_and(|(_, bytes)| bytes != *wrapped) {
+                return Err(CloudError { cause: Cause::OtherMaterial, ..error(Class::Invalid) });
+            }
+            state.imports.push((object.clone(), wrapped.clone()));
+            let seen = state.objects.iter_mut().find(|seen| seen.object == *object).ok_or_else(|| error(Class::NotFound))?;
+            seen.state = ObjectState::Usable;
+            seen.materials = vec![MaterialSeen {
+                id: Some("material-1".to_owned()),
+                version: Some(*version),
+                state: MaterialState::Current,
+                present: true,
+            }];
+            Ok(Acted::Done)
+        }
+        Mutation::ScheduleDeletion { object, .. } => {
+            let seen = state.objects.iter_mut().find(|seen| seen.object == *object).ok_or_else(|| error(Class::NotFound))?;
+            seen.state = ObjectState::DeletionScheduled(None);
+            Ok(Acted::Done)
+        }
+        Mutation::Disable { .. } | Mutation::Enable { .. } => Err(error(Class::Unsupported)),
+    }
+}
+
+#[async_trait]
+impl Cloud for TestCloud {
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
+        self.switch.pass().await;
+        let state = self.tick();
+        let claim = state.claims.get(&format!("{}/{}", target.placement, target.incarnation));
+        Ok(PlacementSeen {
+            claimed: Self::seen(&state, claim),
+            published: Self::seen(&state, state.names.get(&target.name)),
+        })
+    }
+
+    async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
+        self.switch.pass().await;
+        Ok(Self::seen(&self.tick(), Some(object)))
+    }
+
+    async fn sweep(&self, _: Option<&Cursor>) -> Result<Page, CloudError> {
+        self.switch.pass().await;
+        let objects = self.tick().objects.iter().filter(|seen| seen.marks.is_some()).cloned().collect();
+        Ok(Page { objects, broken: 0, next: None })
+    }
+
+    async fn wrapping_key(&self, _: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        self.switch.pass().await;
+        Ok(WrappingKey { spki: b"public".to_vec(), scheme, token: b"token".to_vec(), valid_until: None })
+    }
+
+    async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
+        self.switch.pass().await;
+        let reply = {
+            let mut state = self.tick();
+            state.mutations += 1;
+            let number = state.mutations;
+            let now = self.clock.now();
+            match state.faults.get(&number).copied() {
+                None => effect(&mut state, mutation, now),
+                Some(Fault::LostReply) => {
+                    let _ = effect(&mut state, mutation, now);
+                    Err(error(Class::Ambiguous))
+                }
+                Some(Fault::Late(span)) => {
+                    state.late.push((now + span, mutation.clone()));
+                    Err(error(Class::Ambiguous))
+                }
+                Some(Fault::Refused(class)) => Err(error(class)),
+            }
+        };
+        self.switch.pass().await;
+        reply
+    }
+
+    async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        Ok(Evidence {
+            placement: target.placement,
+            version: copy.coordinates.version,
+            strength: EvidenceStrength::None,
+            material: None,
+            check_value: None,
+            wrapped_under: None,
+            at: now,
+        })
+    }
+}
+
+/// A custodian whose "bytes" are its count of mints: a second mint of a generated copy is another key.
+pub(crate) struct TestCustodian {
+    mints: AtomicU32,
+    switch: Arc<Switch>,
+}
+
+#[async_trait]
+impl Custodian for TestCustodian {
+    async fn status(&self) -> Result<CustodianStatus, CustodianError> {
+        Err(CustodianError::NotEnrolled("a test".to_owned()))
+    }
+
+    async fn enroll(&self, _: InstallationId, _: &Charter) -> Result<EnrolmentReport, CustodianError> {
+        Err(CustodianError::Unsupported("enrol: a test".to_owned()))
+    }
+
+    async fn test(&self) -> Result<EnrolmentReport, CustodianError> {
+        Err(CustodianError::Unsupported("test: a test".to_owned()))
+    }
+
+    async fn adopt(&self, _: &SealedCharter, _: &Charter, _: &keyplane_model::Actor, _: &[Approval]) -> Result<SealedCharter, CustodianError> {
+        Err(CustodianError::Unsupported("adopt: a test".to_owned()))
+    }
+
+    async fn mint(&self, _: &Warrant, _: &MintRequest) -> Result<Minted, CustodianError> {
+        self.switch.pass().await;
+        let count = self.mints.fetch_add(1, Ordering::SeqCst);
+        let blob = SealedBlob { wrapped: count.to_be_bytes().to_vec(), mac: Vec::new() };
+        Ok(Minted { check_value: Some(CheckValue([0, 0, 1])), blob: Some(blob) })
+    }
+
+    async fn wrap(&self, _: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
+        self.switch.pass().await;
+        let blob = request.copy.blob.as_ref().ok_or_else(|| CustodianError::Broken("no blob".to_owned()))?;
+        Ok(Wrapped { bytes: blob.wrapped.clone(), wrapped_under: Digest::of(&request.wrapping_key.spki) })
+    }
+}
+
+/// The in-memory ledger; a crash can come before and after each of its transactions.
+pub(crate) struct TestLedger {
+    inner: MemoryLedger,
+    switch: Arc<Switch>,
+}
+
+macro_rules! passing {
+    ($(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl Ledger for TestLedger {
+            $(async fn $name(&self $(, $argument: $type)*) -> $result {
+                self.switch.pass().await;
+                let result = self.inner.$name($($argument),*).await;
+                self.switch.pass().await;
+                result
+            })*
+        }
+    };
+}
+
+passing! {
+    async fn installation(&self) -> Result<InstallationId, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, author: &keyplane_model::Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
+    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError>;
+    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
+}
+
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) cloud: Arc<TestCloud>,
+    pub(crate) switch: Arc<Switch>,
+    pub(crate) digest: Digest,
+}
+
+pub(crate) fn installation() -> InstallationId {
+    InstallationId(IdTree::new([1; 32]).child("installation").uuid())
+}
+
+fn destination() -> Destination {
+    Destination {
+        name: "prod".parse().unwrap(),
+        cloud: CloudKind::Aws,
+        home: "aws:111122223333:us-east-1".to_owned(),
+        fingerprint: Digest::of(b"prod"),
+        capabilities: Capabilities {
+            algorithms: [(Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256])].into(),
+            protection: Protection::Hsm,
+            claims: true,
+            consistency: Span::seconds(5),
+            call_timeout: Span::seconds(10),
+            equal_reads: 3,
+            quotas: BTreeMap::new(),
+            draws: BTreeMap::new(),
+            deletion_days: 7,
+        },
+    }
+}
+
+fn rule() -> ApprovalRule {
+    ApprovalRule { need: 0, from: BTreeSet::new() }
+}
+
+/// A change set that brings a first key to one destination.
+pub(crate) fn first_key(placement: PlacementId, approvals: ApprovalRule) -> ChangeSet {
+    let destination = destination();
+    let step = |expects, act| Step { placement, expects, act };
+    ChangeSet {
+        format: ChangeSet::FORMAT,
+        installation: installation(),
+        key: "payments-db".parse().unwrap(),
+        key_id: IdTree::new([1; 32]).key("payments-db"),
+        profile: "payments".parse().unwrap(),
+        action: Action::Import,
+        wanted: Some(Digest::of(b"wanted")),
+        approvals,
+        proposer: keyplane_model::Actor("proposer".to_owned()),
+        generation: Generation(0),
+        placements: [(
+            placement,
+            PlacementPlan {
+                destination: destination.name.clone(),
+                fingerprint: destination.fingerprint,
+                cloud: CloudKind::Aws,
+                name: "payments-db".to_owned(),
+                algorithm: Algorithm::Aes256,
+                incarnation: 1,
+            },
+        )]
+        .into(),
+        steps: vec![
+            step(Expectation::NoCopy, Act::Mint { version: Version(1), source: Source::Generated, epoch: EpochId(1) }),
+            step(Expectation::Unclaimed, Act::Create),
+            step(Expectation::Created, Act::Claim),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256 }),
+            step(Expectation::Imported, Act::Publish),
+        ],
+        reasons: vec![Reason::NewKey],
+    }
+}
+
+impl World {
+    /// A world in which a first key is proposed and, if no approval is needed, can be committed.
+    pub(crate) async fn new(need: u32) -> Self {
+        let switch = Arc::new(Switch::default());
+        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch)));
+        let cloud = Arc::new(TestCloud {
+            destination: destination(),
+            state: Mutex::default(),
+            switch: Arc::clone(&switch),
+            clock: Arc::clone(&clock),
+        });
+        let placement = IdTree::new([1; 32]).placement(IdTree::new([1; 32]).key("payments-db"), "prod", "payments-db");
+        let security: GroupName = "security".parse().unwrap();
+        let rule = ApprovalRule { need, from: if need == 0 { rule().from } else { [security.clone()].into() } };
+        let change_set = first_key(placement, rule.clone());
+        let inner = MemoryLedger::new(installation());
+        inner
+            .put_charter(&SealedCharter {
+                charter: Charter {
+                    installation: installation(),
+                    approvers: [(
+                        "alice".parse().unwrap(),
+                        Approver { groups: [security].into(), logins: ["alice".to_owned()].into(), keys: BTreeSet::new() },
+                    )]
+                    .into(),
+                    profiles: [(
+                        change_set.profile.clone(),
+                        Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
+                    )]
+                    .into(),
+                },
+                serial: 1,
+                epoch: EpochId(1),
+                mac: Vec::new(),
+            })
+            .await
+            .unwrap();
+        let digest = inner.propose(&change_set, START).await.unwrap();
+        let shared: Arc<dyn Cloud> = Arc::clone(&cloud) as Arc<dyn Cloud>;
+        let engine = Engine {
+            ledger: Arc::new(TestLedger { inner, switch: Arc::clone(&switch) }),
+            custodian: Arc::new(TestCustodian { mints: AtomicU32::new(0), switch: Arc::clone(&switch) }),
+            lanes: [(destination().name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
+            clock,
+        };
+        Self { engine, cloud, switch, digest }
+    }
+
+    /// Commits and runs, until it ends or the switch stops it: `None`.
+    pub(crate) async fn run(&self) -> Option<Result<(), Vec<Problem>>> {
+        let run = async {
+            self.engine.commit(&self.digest).await.map_err(|problem| vec![problem])?;
+            self.engine.run(&[self.digest], &Silent).await.remove(0).result
+        };
+        // Everything here is ready at once but a call that the switch stopped: being pending is being stopped.
+        futures::FutureExt::now_or_never(run)
+    }
+
+    /// Rules 2 and 3: one live object with one material, however it came about.
+    pub(crate) fn check(&self) {
+        let state = self.cloud.state.lock().unwrap();
+        let live: Vec<&ObjectSeen> = state.objects.iter().filter(|object| object.state == ObjectState::Usable).collect();
+        assert_eq!(live.len(), 1, "live objects: {:?}", state.objects);
+        let bytes: BTreeSet<&Vec<u8>> = state.imports.iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(bytes.len(), 1, "a version's bytes changed");
+        assert!(state.imports.iter().all(|(object, _)| *object == live[0].object), "material went to two objects");
+        assert_eq!(state.names.get("payments-db"), Some(&live[0].object));
+        assert_eq!(state.claims.len(), 1);
+    }
+
+    /// Empty objects, once everything that can land has landed.
+    pub(crate) fn surplus(&self) -> usize {
+        *self.cloud.clock.0.lock().unwrap() = START + Span::days(1);
+        let state = self.cloud.tick();
+        state.objects.iter().filter(|object| object.state == ObjectState::AwaitingMaterial).count()
+    }
+}

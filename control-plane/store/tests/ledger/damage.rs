@@ -1,0 +1,106 @@
+//! Rows that cannot be are noticed when they are read, and named.
+
+use keyplane_port::{Ledger as _, LedgerError};
+
+use crate::world::*;
+
+/// What somebody did to the database, and the table and the row that the error has to name.
+const DAMAGE: &[(&str, &str, &str)] = &[
+    ("UPDATE keys SET name = 'Upper'", "keys", "00000002-"),
+    ("UPDATE keys SET id = replace(id, '-', '')", "keys", "00000002"),
+    ("UPDATE keys SET generation = -1", "keys", "00000002-"),
+    ("UPDATE placements SET cloud = 'moon'", "placements", "00000002-"),
+    ("UPDATE placements SET algorithm = 'rot-13'", "placements", "00000002-"),
+    ("UPDATE placements SET fingerprint = 'sha256:00'", "placements", "00000002-"),
+    ("UPDATE placements SET claimed = 2", "placements", "00000002-"),
+    ("UPDATE placements SET incarnation = 4294967296", "placements", "00000002-"),
+    ("UPDATE placements SET key_id = '00000002-0000-8000-8000-0000000000ff'", "placements", "00000002-"),
+    ("UPDATE versions SET state = 'gone'", "versions", "00000002-"),
+    ("UPDATE copies SET source = 'found'", "copies", "00000002-"),
+    ("UPDATE copies SET check_value = 'xyz'", "copies", "00000002-"),
+    ("UPDATE copies SET blob = '{}'", "copies", "00000002-"),
+    ("UPDATE change_sets SET state = 'gone' WHERE state = 'committed'; UPDATE change_sets SET body = '{}'", "change_sets", "sha256:"),
+    ("UPDATE change_sets SET body = replace(body, 'alice', 'mallory')", "change_sets", "sha256:"),
+    ("UPDATE change_sets SET body = body || ' '", "change_sets", "sha256:"),
+    ("UPDATE change_sets SET key_id = '00000002-0000-8000-8000-0000000000ff'", "change_sets", "sha256:"),
+    ("UPDATE approvals SET approver = 'Bob'", "approvals", "sha256:"),
+    ("UPDATE attempts SET ordinal = 7 WHERE ordinal = 2", "attempts", "sha256:"),
+    ("UPDATE attempts SET refused = 'bored'", "attempts", "sha256:"),
+    ("UPDATE receipts SET outcome = '{\"vanished\":{}}'", "receipts", "sha256:"),
+    ("UPDATE receipts SET attempt = 'nobody'", "receipts", "sha256:"),
+    ("UPDATE intents SET body = replace(body, 'login', 'logon')", "intents", "1"),
+    ("UPDATE intents SET digest = (SELECT digest FROM change_sets LIMIT 1)", "intents", "1"),
+    ("UPDATE inventories SET body = '{}'", "inventories", "destination-1"),
+    ("UPDATE charters SET body = replace(body, '\"serial\":1', '\"serial\":2')", "charters", "1"),
+];
+
+#[tokio::test]
+async fn damaged_rows_are_broken_and_named() {
+    for (damage, table, row) in DAMAGE {
+        let database = lived_in().await;
+        let digest = change_set(1, 0, 0).digest().unwrap();
+        database.tamper(damage).await;
+        let ledger = database.open().await;
+        let results = [
+            ledger.snapshot().await.map(drop),
+            ledger.intent().await.map(drop),
+            ledger.inventories().await.map(drop),
+            ledger.charter().await.map(drop),
+            ledger.change_set(&digest).await.map(drop),
+        ];
+        let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        assert!(!errors.is_empty(), "nobody noticed `{damage}`");
+        for error in errors {
+            let LedgerError::Broken(message) = &error else { unreachable!("`{damage}`: {error:?}") };
+            assert!(message.contains(&format!("table `{table}`, row `{row}")), "`{damage}`: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_installation_is_broken() {
+    for damage in ["DELETE FROM installation", "UPDATE installation SET id = 'ours'", "DROP TABLE installation"] {
+        let database = lived_in().await;
+        database.tamper(damage).await;
+        let error = keyplane_store::SqlLedger::open(&database.url).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Broken(_)), "`{damage}`: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_a_second_open_change_set_of_a_key() {
+    let database = lived_in().await;
+    let mut raw = database.raw().await;
+    let second = "INSERT INTO change_sets SELECT 'sha256:00', key_id, 'proposed', 0, NULL, NULL, NULL, '{}' FROM change_sets WHERE state = 'committed'";
+    let error = sqlx::raw_sql(second).execute(&mut raw).await.unwrap_err();
+    assert!(error.as_database_error().unwrap().is_unique_violation(), "{error}");
+}
+
+/// A database with a row in every table.
+async fn lived_in() -> Database {
+    let database = Database::new();
+    let ledger = database.init().await;
+    fill(&ledger).await;
+    ledger.close().await;
+    database
+}
+
+/// Puts a row into every table: key 1 is being made.
+pub(crate) async fn fill(ledger: &dyn keyplane_port::Ledger) {
+    ledger.put_intent(&intent("login"), &actor(), "files", AT).await.unwrap();
+    ledger.put_charter(&sealed_charter(1, 0)).await.unwrap();
+    let inventory = keyplane_model::Inventory { at: AT, complete: true, ours: Default::default(), placements: Default::default() };
+    ledger.put_inventory(&parse("destination-1"), &inventory).await.unwrap();
+    let planned = change_set(1, 0, 0);
+    let digest = ledger.propose(&planned, AT).await.unwrap();
+    ledger.approve(&digest, &approval("bob", "b")).await.unwrap();
+    ledger.commit(&digest, later(1)).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, None)).await.unwrap();
+    for ordinal in [1, 2] {
+        ledger.attempt(&digest, &attempt(&digest, 1, ordinal)).await.unwrap();
+        if ordinal == 1 {
+            ledger.refused(&digest, attempt(&digest, 1, 1).id, keyplane_model::Class::Throttled).await.unwrap();
+        }
+    }
+    ledger.receive(&digest, &receipt(&planned, 1, Some(attempt(&digest, 1, 2).id))).await.unwrap();
+}

@@ -1,0 +1,177 @@
+//! Several processes on one database, and one that is killed in the middle.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use keyplane_model::{ChangeSetState, Generation, KeyRecord};
+use keyplane_port::{Commitment, Ledger, LedgerError};
+use keyplane_store::SqlLedger;
+use tokio::task::JoinSet;
+
+use crate::world::*;
+
+/// How many keys the process that is killed works on; far more than it gets to.
+const KEYS: u32 = 10_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_competing_change_sets_in_several_ledgers_exactly_one_is_committed() {
+    let database = Database::new();
+    let ledgers = [database.init().await, database.open().await, database.open().await].map(Arc::new);
+    for key in 0..8 {
+        let mut tasks = JoinSet::new();
+        for (variant, ledger) in (0..12).zip(ledgers.iter().cycle().cloned()) {
+            tasks.spawn(async move {
+                let digest = refused_or(ledger.propose(&change_set(key, 0, variant), AT).await)?;
+                let commitment = refused_or(ledger.commit(&digest, AT).await)?;
+                Some((digest, commitment))
+            });
+        }
+        let won: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        let snapshots = [snapshot(&*ledgers[0]).await, snapshot(&*ledgers[1]).await];
+        assert_eq!(snapshots[0], snapshots[1]);
+        assert_eq!(won, [(snapshots[0].open[&key_id(key)].digest, Commitment::Committed(Generation(1)))]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_that_initialise_at_once_all_have_the_same_ledger() {
+    let database = Database::new();
+    // One makes the file and its log; the others find it in whatever state.
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let url = database.url.clone();
+        tasks.spawn(async move {
+            loop {
+                match SqlLedger::init(&url, installation(), AT).await {
+                    Err(LedgerError::Failed(_)) => tokio::task::yield_now().await,
+                    done => return done.map(drop),
+                }
+            }
+        });
+    }
+    assert_eq!(tasks.join_all().await, [Ok(()), Ok(()), Ok(()), Ok(())]);
+    database.open().await;
+}
+
+/// What a refusal leaves: nothing. Anything but a refusal is a failure of the test.
+fn refused_or<T>(result: Result<T, LedgerError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(LedgerError::Refused(_)) => None,
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+/// Kills a process after so many transactions and whatever it began since; what it said was done is there, what it had not
+/// begun is not, and what it was in the middle of is one or the other. Then goes on with the same database.
+#[tokio::test]
+async fn a_transaction_of_a_killed_process_is_wholly_there_or_not_at_all() {
+    let database = Database::new();
+    database.init().await.close().await;
+    let mut done = 0;
+    for kill_after in [1, 2, 3, 5, 8, 13, 14, 21, 29, 40] {
+        let told = told_until_killed(&database, kill_after);
+        let ledger = database.open().await;
+        check_every_change_set(&ledger).await;
+        let found = transactions(&ledger).await;
+        assert!((done + told..=done + told + 1).contains(&found), "{done} and {told} transactions were told, {found} are there");
+        done = found;
+        ledger.close().await;
+    }
+}
+
+/// Runs [`killed_process`] until it told of at least so many transactions, kills it, and says of how many it told in all.
+fn told_until_killed(database: &Database, kill_after: usize) -> usize {
+    struct Killed(Child);
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            // SIGKILL. Failing means that it has ended by itself.
+            self.0.kill().ok();
+            self.0.wait().unwrap();
+        }
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "processes::killed_process", "--ignored", "--nocapture"])
+        .env("KEYPLANE_TEST_DATABASE", &database.url)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let told = |line: std::io::Result<String>| line.unwrap().contains("told");
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let first = lines.by_ref().filter_map(|line| told(line).then_some(())).take(kill_after).count();
+    drop(child);
+    // What it told between our decision and its end.
+    first + lines.filter_map(|line| told(line).then_some(())).count()
+}
+
+#[tokio::test]
+#[ignore = "run by a test that kills it"]
+async fn killed_process() {
+    let Ok(url) = std::env::var("KEYPLANE_TEST_DATABASE") else { return };
+    let ledger = SqlLedger::open(&url).await.unwrap();
+    for key in 0..KEYS {
+        work(&ledger, key, || println!("told")).await;
+    }
+}
+
+/// Brings a key on from wherever it is, and tells of each transaction that changed something.
+async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
+    let planned = change_set(key, 0, 0);
+    let digest = planned.digest().unwrap();
+    let record = ledger.change_set(&digest).await.unwrap();
+    if record.is_none() {
+        ledger.propose(&planned, AT).await.unwrap();
+        told();
+    }
+    if record.as_ref().is_none_or(|record| record.state == ChangeSetState::Proposed) {
+        ledger.commit(&digest, AT).await.unwrap();
+        told();
+    }
+    let receipts = record.as_ref().map(|record| record.receipts.clone()).unwrap_or_default();
+    for step in (0..10).filter(|step| !receipts.contains_key(&keyplane_model::StepNo(*step))) {
+        ledger.receive(&digest, &receipt(&planned, step, None)).await.unwrap();
+        told();
+    }
+    if record.is_none_or(|record| record.state != ChangeSetState::Done) {
+        ledger.complete(&digest, later(2_000)).await.unwrap();
+        told();
+    }
+}
+
+/// How many transactions of [`work`] are in a ledger.
+async fn transactions(ledger: &dyn Ledger) -> usize {
+    let mut count = 0;
+    for key in 0..KEYS {
+        let Some(record) = ledger.change_set(&change_set(key, 0, 0).digest().unwrap()).await.unwrap() else { break };
+        count += 1 + record.receipts.len();
+        count += match record.state {
+            ChangeSetState::Proposed => 0,
+            ChangeSetState::Committed => 1,
+            ChangeSetState::Done => 2,
+            ChangeSetState::Dropped => unreachable!("nobody drops anything here"),
+        };
+    }
+    count
+}
+
+/// Every key is exactly what its change set's state and receipts make of it.
+async fn check_every_change_set(ledger: &dyn Ledger) {
+    let keys = snapshot(ledger).await.keys;
+    for key in 0..KEYS {
+        let planned = change_set(key, 0, 0);
+        let Some(record) = ledger.change_set(&planned.digest().unwrap()).await.unwrap() else { break };
+        let expected = (record.state != ChangeSetState::Proposed).then(|| {
+            let mut expected = KeyRecord::committed(None, &planned).unwrap();
+            for receipt in record.receipts.values() {
+                expected.settle(&planned, receipt).unwrap();
+            }
+            if record.state == ChangeSetState::Done {
+                expected.complete(later(2_000));
+            }
+            expected
+        });
+        assert_eq!(keys.get(&planned.key), expected.as_ref());
+    }
+}

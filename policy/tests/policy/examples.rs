@@ -1,0 +1,83 @@
+//! The example company: what it must show, and that it loads as a whole.
+
+use std::collections::BTreeSet;
+
+use crate::common::{destinations, examples};
+use keyplane_model::{Algorithm, CloudKind, ProblemCode};
+use keyplane_policy::{Policy, load};
+
+fn company(configured: bool) -> Policy {
+    let destinations = destinations();
+    load(&examples(), configured.then_some(&destinations)).unwrap()
+}
+
+#[test]
+fn the_example_company_has_a_dozen_keys_over_three_clouds() {
+    let intent = company(false).intent;
+    assert!(intent.keys.len() >= 12, "{} keys", intent.keys.len());
+    let clouds: BTreeSet<CloudKind> = intent.keys.values().flat_map(|key| &key.placements).map(|placement| placement.cloud).collect();
+    assert_eq!(clouds.len(), 3);
+    for team in ["payments", "analytics", "documents", "signing", "backups"] {
+        assert!(intent.keys.keys().any(|key| key.as_str().contains(team)), "no key of {team}");
+    }
+}
+
+#[test]
+fn what_is_possible_now_is_kept_and_the_rest_is_left_out_with_a_warning() {
+    let (all, now) = (company(false), company(true));
+    assert_eq!(all.warnings, []);
+    assert!(now.intent.keys.len() >= 5, "{} keys", now.intent.keys.len());
+    let placements = |policy: &Policy| policy.intent.keys.values().map(|key| key.placements.len()).sum::<usize>();
+    let left_out = |what: &str| now.warnings.iter().filter(|warning| warning.detail.ends_with(what)).count();
+    assert_eq!(left_out("placement left out"), placements(&all) - placements(&now));
+    assert_eq!(left_out("key left out"), all.intent.keys.len() - now.intent.keys.len());
+    for placement in now.intent.keys.values().flat_map(|key| &key.placements) {
+        assert_eq!((placement.cloud, placement.algorithm), (CloudKind::Aws, Algorithm::Aes256));
+    }
+    let first = &now.warnings[0];
+    assert_eq!(first.to_string(), "analytics.yaml:5:25: destination `analytics-ring` is not configured: placement left out");
+    assert_eq!(first.code, ProblemCode::NameUnknown);
+    assert_eq!(first.key.as_ref().map(|key| key.as_str()), Some("analytics-lake"));
+    assert_eq!(first.destination.as_ref().map(|destination| destination.as_str()), Some("analytics-ring"));
+}
+
+#[test]
+fn explaining_a_key_says_of_each_rule_where_it_comes_from() {
+    let policy = company(true);
+    let explanation = policy.explain(&"payments-cards".parse().unwrap()).unwrap();
+    let expected = "\
+key payments-cards (encrypt), profile payments, payments.yaml:9:6
+
+rules
+  algorithms                   [aes-256]                                         this key, payments.yaml:12:13
+  protection                   hsm                                               profile payments, profiles.yaml:14:13
+  locations                    [corp-vault, payments-ring, prod-eu-central-1, prod-us-east-1]  profile payments, profiles.yaml:15:12
+  source                       derived                                           profile payments, profiles.yaml:16:9
+  rotation.every               30d                                               this key, payments.yaml:13:20
+  rotation.overlap             45d                                               this key, payments.yaml:13:34
+  rotation.retire              never                                             profile payments, profiles.yaml:17:33
+  approvals.import             { need: 2, from: [security] }                     this key, payments.yaml:15:11
+  approvals.retire             { need: 2, from: [platform, security] }           profile standard, profiles.yaml:8:11
+  approvals.standing.rotation  365d                                              profile standard, profiles.yaml:9:25
+
+placements
+  aws prod-us-east-1: payments/cards, aes-256  payments.yaml:17:5
+";
+    assert_eq!(explanation.to_string(), expected);
+    let json = serde_json::to_value(explanation).unwrap();
+    assert_eq!(json["rules"][4]["rule"], "rotation.every");
+    assert_eq!(json["rules"][4]["origin"]["key"]["location"]["line"], 13);
+    assert_eq!(json["rules"][8]["origin"]["profile"]["profile"], "standard");
+    assert_eq!(serde_json::from_value::<keyplane_policy::Explanation>(json).unwrap(), *explanation);
+}
+
+#[test]
+fn a_key_that_was_left_out_can_be_explained_and_an_unknown_one_gets_a_hint() {
+    let policy = company(true);
+    let explanation = policy.explain(&"release-signing".parse().unwrap()).unwrap();
+    assert!(explanation.to_string().contains("azure corp-vault: release, ec-p384  code-signing.yaml:7:5  (left out: the destination is not configured)"));
+    assert!(explanation.to_string().contains("rotation.every               no schedule"));
+    let problem = policy.explain(&"payment-db".parse().unwrap()).unwrap_err();
+    assert_eq!(problem.detail, "no policy file has a key `payment-db`: did you mean `payments-db`");
+    assert_eq!(problem.code, ProblemCode::NameUnknown);
+}

@@ -1,0 +1,106 @@
+//! Limits, and what a text may look like around its documents.
+
+use keyplane_model::Problem;
+use keyplane_policy::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, Policy, load};
+
+fn read(text: &str) -> Result<Policy, Vec<Problem>> {
+    load(&[("base.yaml".to_owned(), include_str!("base.yaml").to_owned()), ("team.yaml".to_owned(), text.to_owned())], None)
+}
+
+fn messages(text: &str) -> Vec<String> {
+    read(text).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+fn key(name: &str) -> String {
+    let placement = format!("{{ destination: prod-us-east-1, alias: {name}, algorithm: aes-256 }}");
+    format!("key: {name}\nprofile: standard\npurpose: encrypt\nplacements: [{{ aws: {placement} }}]\n")
+}
+
+#[test]
+fn a_file_of_the_largest_size_is_read_and_one_byte_more_is_refused() {
+    let mut text = key("db");
+    text.push('#');
+    text.push_str(&"x".repeat(MAX_FILE_BYTES - text.len()));
+    assert_eq!(read(&text).map(|policy| policy.intent.keys.len()), Ok(2));
+    text.push('x');
+    assert_eq!(messages(&text), [format!("team.yaml:1:1: the file has {} bytes, more than 1048576: make several of it", text.len())]);
+}
+
+#[test]
+fn as_many_documents_as_allowed_are_counted_and_one_more_is_refused() {
+    let text = "--- x\n".repeat(MAX_DOCUMENTS);
+    assert_eq!(messages(&text).len(), MAX_DOCUMENTS);
+    assert_eq!(messages(&format!("{text}--- x\n")), ["team.yaml:1:1: the file has 10001 documents, more than 10000: make several of it"]);
+}
+
+#[test]
+fn too_many_files_are_refused() {
+    let files = vec![("a.yaml".to_owned(), String::new()); MAX_FILES + 1];
+    let problems = load(&files, None).unwrap_err();
+    assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.yaml:1:1: there are 1001 policy files, more than 1000"]);
+}
+
+#[test]
+fn nothing_is_a_policy_that_wants_nothing() {
+    for text in ["", "\n\n", "# only a comment", "---\n---\n...\n", "---\n# a comment\n---\n\n", "\u{feff}", "~\n", "--- null\n"] {
+        let policy = load(&[("empty.yaml".to_owned(), text.to_owned())], None).unwrap();
+        assert_eq!((policy.intent.keys.len(), policy.warnings.len()), (0, 0), "{text:?}");
+    }
+}
+
+#[test]
+fn documents_are_told_apart_by_their_markers_and_keep_their_lines() {
+    let (one, two) = (key("one"), key("two"));
+    for text in [
+        format!("{one}---\n{two}"),
+        format!("---\n{one}...\n---\n{two}...\n"),
+        format!("%YAML 1.2\n---\n{one}---\n{two}"),
+        format!("# who\n---\n# what\n{one}\n--- # next\n{two}"),
+        format!("\u{feff}{one}---\r\n{}", two.replace('\n', "\r\n")),
+    ] {
+        let policy = read(&text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+        let line = |name: &str| policy.explain(&name.parse().unwrap()).unwrap().location.line;
+        let expected = |name: &str| 1 + text.lines().position(|row| row.ends_with(&format!("key: {name}"))).unwrap();
+        assert_eq!((line("one") as usize, line("two") as usize), (expected("one"), expected("two")), "{text}");
+    }
+}
+
+#[test]
+fn a_marker_inside_of_a_document_is_none() {
+    let text = key("db").replace("key: db", "key: &name\n  db # --- not here\n ...");
+    assert_eq!(messages(&text).len(), 1, "an indented `...` ends no document: it belongs to the text before it");
+    let text = key("db").replace("alias: db", "alias: 'db---db'");
+    assert_eq!(read(&text).map(|policy| policy.intent.keys.len()), Ok(2));
+}
+
+#[test]
+fn an_alias_stands_for_its_anchor_and_is_placed_where_it_is_used() {
+    let text = "key: db\nprofile: standard\npurpose: encrypt\nlocations: [&home prod-us-east-1]\nplacements:\n  - aws: { destination: *home, alias: db, algorithm: rsa-4096 }\n";
+    assert_eq!(messages(text).len(), 1);
+    let good = text.replace("rsa-4096", "aes-256");
+    assert_eq!(read(&good).map(|policy| policy.intent.keys.len()), Ok(2));
+    let elsewhere = text.replace("rsa-4096", "aes-256").replace("&home prod-us-east-1", "prod-us-east-1, &home nowhere");
+    assert!(messages(&elsewhere).iter().any(|message| message.starts_with("team.yaml:6:25: ")), "{:?}", messages(&elsewhere));
+}
+
+#[test]
+fn columns_count_characters_and_not_bytes() {
+    let text = "key: db\nprofile: standard\npurpose: encrypt\nplacements: [{ aws: { destination: \"ärger\", alias: db, algorithm: aes-265 } }]\n";
+    let columns: Vec<u32> = read(text).unwrap_err().iter().map(|problem| problem.location.as_ref().unwrap().column).collect();
+    assert_eq!(columns, [36, 67]);
+}
+
+#[test]
+fn a_chain_of_profiles_may_be_long() {
+    let mut text = String::from("profile: p0\nextends: standard\n");
+    for number in 1..5_000 {
+        text.push_str(&format!("---\nprofile: p{number}\nextends: p{}\n", number - 1));
+    }
+    assert_eq!(read(&text).map(|policy| policy.intent.profiles.len()), Ok(5_002));
+}
+
+#[test]
+fn a_private_key_is_never_shown() {
+    let text = "approver: carol\ngroups: [security]\nkeys:\n  - |\n    -----BEGIN OPENSSH PRIVATE KEY-----\n    b3BlbnNzaC1rZXk\n";
+    assert!(messages(text).iter().all(|message| !message.contains("b3BlbnNzaC1rZXk")), "{:?}", messages(text));
+}

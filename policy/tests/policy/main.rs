@@ -1,0 +1,8 @@
+//! The tests of the policy language, from outside: what a caller of this room sees.
+
+mod common;
+mod examples;
+mod limits;
+mod mistakes;
+mod properties;
+mod schema;
