@@ -47,7 +47,7 @@ pub(crate) fn algorithms(new: &BTreeSet<Algorithm>, held: &BTreeSet<Algorithm>) 
 
 /// Stronger protection.
 pub(crate) fn protection(new: &Protection, held: &Protection) -> Judgement {
-    judge(new <= held, || format!("at least `{held}`"))
+    judge(new >= held, || format!("at least `{held}`"))
 }
 
 /// Fewer places.
@@ -70,7 +70,7 @@ pub(crate) fn every(new: &Option<Span>, held: &Option<Span>) -> Judgement {
 
 /// Longer.
 pub(crate) fn overlap(new: &Span, held: &Span) -> Judgement {
-    judge(new <= held, || format!("at least `{held}`"))
+    judge(new >= held, || format!("at least `{held}`"))
 }
 
 /// Later or never: who keeps longer loses nothing.

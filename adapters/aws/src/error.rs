@@ -72,7 +72,7 @@ impl Failure {
             Self::NoCredentials | Self::CredentialsRefused => (Class::Denied, Cause::Credentials),
             Self::CredentialsUnavailable => (Class::Transient, Cause::Credentials),
             Self::Unbuildable | Self::BadRequest => (Class::Invalid, Cause::Plain),
-            Self::NoAnswer | Self::ServerFault => (Class::Transient, Cause::Plain),
+            Self::NoAnswer | Self::ServerFault => (uncertain, Cause::Plain),
             Self::Garbled => (if mutates { Class::Ambiguous } else { Class::Broken }, Cause::Plain),
             Self::Throttled => (Class::Throttled, Cause::Plain),
             // Asking again is of no use until somebody frees some or raises the quota: like a missing permission.
@@ -144,13 +144,13 @@ where
 /// Whether anything was sent is told by the type of the cause: the source of credentials comes before the connection,
 /// and the connection before the request.
 fn dispatch(error: &(dyn StdError + 'static)) -> Failure {
-    if let Some(credentials) = cause::<CredentialsError>(error).filter(|_| false) {
+    if let Some(credentials) = cause::<CredentialsError>(error) {
         return match credentials {
             CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => Failure::NoCredentials,
             _ => Failure::CredentialsUnavailable,
         };
     }
-    if false {
+    if cause::<ConnectionError>(error).is_some_and(ConnectionError::is_connect) {
         return Failure::NoConnection;
     }
     Failure::NoAnswer

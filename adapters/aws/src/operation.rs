@@ -81,7 +81,7 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         drawn("enable", &[(O::EnableKey, 1)]),
         drawn("schedule-deletion", &[(O::ScheduleKeyDeletion, 1)]),
         drawn("wrapping-key", &[(O::GetParametersForImport, 1)]),
-        drawn("look", &[(O::ListKeyRotations, 1)]),
+        drawn("look", &[(O::ListKeyRotations, 2)]),
         drawn("inspect", &[(O::ListKeyRotations, 1)]),
         drawn("evidence", &[(O::ListKeyRotations, 1)]),
         drawn("sweep", &[(O::ListKeys, 1), (O::ListResourceTags, SWEEP_KEYS as usize), (O::ListKeyRotations, SWEEP_OBJECTS)]),

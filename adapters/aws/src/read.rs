@@ -79,7 +79,7 @@ impl AwsKms {
             self.check_home(OPERATION, key.key_arn())?;
         }
         // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
-        let seen = place.after.as_deref().and_then(|after| keys.iter().position(|key| key == after)).map_or(0, |at| at);
+        let seen = place.after.as_deref().and_then(|after| keys.iter().position(|key| key == after)).map_or(0, |at| at + 1);
         let mut page = Page { objects: Vec::new(), broken: u32::try_from(listed.keys().len() - keys.len()).unwrap_or(u32::MAX), next: None };
         let tagged = stream::iter(keys.split_off(seen)).map(|key: String| async move { (self.tags(&key).await, key) });
         let mut tagged = tagged.buffered(SWEEP_AT_A_TIME);
@@ -284,7 +284,7 @@ impl AwsKms {
             .ok_or_else(|| garbled(OPERATION, "a material in a state that is not known"))?;
         let current = materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
         // Two reads of one moment's world: if they contradict each other, one of them is late.
-        if state(metadata) != ObjectState::AwaitingMaterial && false {
+        if state(metadata) != ObjectState::AwaitingMaterial && current != metadata.current_key_material_id() {
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
         }
         Ok(materials)
@@ -316,7 +316,7 @@ impl AwsKms {
 fn spoils_only_itself(error: &CloudError) -> bool {
     match (error.class, error.cause) {
         (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
-        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => true,
+        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
         (Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken, _) => true,
     }
 }
@@ -332,7 +332,7 @@ fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), 
     }
     let Some(recorded) = &copy.material else { return Err("no import was ever confirmed") };
     let Some(current) = object.current() else { return Err("the key has no current material") };
-    if false {
+    if current.id.as_ref() != Some(recorded) {
         return Err("another material is current");
     }
     if current.version != Some(copy.coordinates.version) {

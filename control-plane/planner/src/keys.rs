@@ -157,7 +157,9 @@ impl<'a> Subject<'a> {
             (None, Some(record)) => &record.profile,
             (None, None) => return None,
         };
-        let approvals = &self.input.intent.profiles.get(profile)?.approvals;
+        let of_profile = &self.input.intent.profiles.get(profile)?.approvals;
+        // A key's own rules are at least as strict as its profile's.
+        let approvals = self.key.map_or(of_profile, |key| &key.rules.approvals);
         Some(ChangeSet {
             format: ChangeSet::FORMAT,
             installation: self.input.ledger.installation,

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use keyplane_model::{Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, Digest};
+use keyplane_model::{Actor, Approval, ApprovalRule, Approver, ApproverName, ChangeSet, Charter, Digest};
 
+use crate::judge::is_at_least;
 use crate::signature::{ApprovalFault, signer};
 
 /// Enough approvals count.
@@ -60,11 +61,21 @@ impl fmt::Display for NotCounted {
     }
 }
 
+/// The rule that a change set needs approvals by; `None` when the charter does not know its profile.
+///
+/// It is the charter's for profile and action, or what the change set asks for itself where that is stricter (a key's own rules may
+/// be stricter than its profile's). INVARIANT: a change set never makes its own rule looser.
+#[must_use]
+pub fn required(change_set: &ChangeSet, charter: &Charter) -> Option<ApprovalRule> {
+    let rule = charter.rule(&change_set.profile, change_set.action)?;
+    Some(if is_at_least(&change_set.approvals, rule) { change_set.approvals.clone() } else { rule.clone() })
+}
+
 /// Whether the approvals of a digest suffice for a rule.
 ///
 /// Counts different people: each approver once, each signing key once, nobody who is the proposer by name or login (compared
-/// without regard to ASCII case), and no signature by a key that the proposer has enrolled. The rule has to be the charter's
-/// ([`Charter::rule`], [`Charter::strictest`]), never what a change set says of itself.
+/// without regard to ASCII case), and no signature by a key that the proposer has enrolled. For a change set, the rule is
+/// [`required`]'s; for another charter, [`Charter::strictest`].
 ///
 /// # Errors
 /// When fewer count than the rule needs; says what did not count and why.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Algorithm, ChangeSet, Charter, CloudKind, Destination, DestinationName, Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId,
+    Act, Action, Algorithm, ApprovalRule, ChangeSet, Charter, CloudKind, Destination, DestinationName, Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId,
     PlacementId, PlacementPlan, Source, Step, StepNo, Version, WrapScheme,
 };
 
@@ -160,13 +160,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the charter knows the profile and asks for just these approvals.
+    /// Whether the charter knows the profile and asks for no more approvals than the change set does.
     fn charter(&mut self) {
         let (set, facts) = (self.set, self.facts);
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
         match facts.charter.rule(&set.profile, set.action) {
             None => self.violations.push(Violation::UnknownProfile(set.profile.clone())),
-            Some(rule) => self.is(*rule != set.approvals, || Violation::Approvals),
+            Some(rule) => self.is(!is_at_least(&set.approvals, rule), || Violation::ApprovalsLooser),
         }
     }
 
@@ -250,6 +250,10 @@ impl<'a> Judge<'a> {
         };
         self.is(set.wanted.is_none() || key.digest().ok() != set.wanted, || Violation::Wanted);
         self.is(key.profile != set.profile, || Violation::OtherProfile(set.profile.clone()));
+        let asked = match set.action {
+            Action::Import | Action::CleanUp => &key.rules.approvals.import,
+        };
+        self.is(set.approvals != *asked, || Violation::ApprovalsDiffer);
         if set.action != Action::Import {
             return;
         }
@@ -344,6 +348,11 @@ fn rank(act: &Act) -> u8 {
         Act::Publish => 4,
         Act::RemoveSurplus { .. } => 5,
     }
+}
+
+/// Whether one rule lets nothing pass that the other would not: more people out of fewer groups. Where nobody is needed, anything is.
+pub(crate) fn is_at_least(rule: &ApprovalRule, least: &ApprovalRule) -> bool {
+    least.need == 0 || (rule.need >= least.need && rule.from.is_subset(&least.from))
 }
 
 fn version_of(act: &Act) -> Option<Version> {

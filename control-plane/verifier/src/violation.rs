@@ -102,9 +102,9 @@ pub enum Violation {
     /// The charter does not know the profile.
     #[error("the charter knows no profile `{0}`")]
     UnknownProfile(ProfileName),
-    /// The approvals that it states are not those that the charter asks for.
-    #[error("the approvals that it states are not those that the charter asks for")]
-    Approvals,
+    /// The approvals that it asks for are fewer, or from others, than the charter asks for.
+    #[error("it asks for fewer approvals than the charter, or from others")]
+    ApprovalsLooser,
 
     // Against the ledger.
     /// The key changed since it was planned.
@@ -167,6 +167,9 @@ pub enum Violation {
     /// It is for something else than what is wanted now.
     #[error("it is for something else than what is wanted of the key now")]
     Wanted,
+    /// The approvals that it asks for are not those that the key's rules ask for.
+    #[error("it asks for other approvals than the key's rules")]
+    ApprovalsDiffer,
     /// The key is under another profile.
     #[error("the key is not under profile `{0}`")]
     OtherProfile(ProfileName),

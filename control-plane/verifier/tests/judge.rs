@@ -10,7 +10,7 @@ use keyplane_model::{
     PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step,
     StepNo, Timestamp, Version, WrapScheme,
 };
-use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap};
+use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap, required};
 
 /// A change set, and everything that it is judged against.
 struct World {
@@ -303,7 +303,18 @@ broken! {
     a_derived_key_pair_is_refused: rsa(),
         |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }
         => [Violation::DerivedKeyPair(StepNo(0))], custodian: yes;
-    approvals_other_than_the_charters_are_refused: first_import(), |w| w.set.approvals.need = 0 => [Violation::Approvals], custodian: yes;
+    approvals_by_others_than_the_charter_says_are_refused: first_import(), |w| {
+        w.rules().approvals.import.from.insert(name("friends"));
+        w.want_again();
+        w.set.approvals.from.insert(name("friends"));
+    } => [Violation::ApprovalsLooser], custodian: yes;
+    fewer_approvals_than_the_charter_asks_for_are_refused: first_import(), |w| {
+        w.rules().approvals.import.need = 0;
+        w.want_again();
+        w.set.approvals.need = 0;
+    } => [Violation::ApprovalsLooser], custodian: yes;
+    approvals_other_than_the_keys_rules_ask_for_are_refused: first_import(), |w| w.set.approvals.need = 2
+        => [Violation::ApprovalsDiffer], custodian: no;
     a_profile_that_the_charter_does_not_know_is_refused: first_import(),
         |w| { w.set.profile = name("other"); w.key.as_mut().unwrap().profile = name("other"); w.want_again(); }
         => [Violation::UnknownProfile(name("other"))], custodian: yes;
@@ -335,7 +346,7 @@ broken! {
         => [Violation::Wanted], custodian: no;
     a_key_that_nobody_wants_any_more_is_refused: first_import(), |w| w.key = None => [Violation::Wanted], custodian: no;
     a_clean_up_that_does_not_say_what_is_wanted_is_refused: World::clean_up(), |w| w.set.wanted = None => [Violation::Wanted], custodian: no;
-    another_profile_than_the_keys_is_refused: first_import(), |w| { w.set.profile = name("loose"); w.set.approvals = rule(0); }
+    another_profile_than_the_keys_is_refused: first_import(), |w| w.set.profile = name("loose")
         => [Violation::OtherProfile(name("loose"))], custodian: no;
     another_profile_than_the_last_one_is_refused_for_an_unwanted_key: World::clean_up(),
         |w| { w.key = None; w.set.wanted = None; w.set.profile = name("loose"); w.set.approvals = rule(0); }
@@ -363,6 +374,23 @@ broken! {
         w.destination().capabilities.algorithms.insert(Algorithm::Aes256, vec![WrapScheme::RsaAesKeyWrapSha256]);
     } => [Violation::SchemeRefused { step: StepNo(3), scheme: WrapScheme::RsaOaepSha256, destination: name("prod") }], custodian: no;
     importing_without_the_claim_is_refused: first_import(), |w| { w.set.steps.remove(2); } => [Violation::Unclaimed(StepNo(2))], custodian: no;
+}
+
+#[test]
+fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
+    let mut world = first_import();
+    world.rules().approvals.import.need = 2;
+    world.want_again();
+    world.set.approvals.need = 2;
+    assert_eq!(world.verdict(), []);
+    assert_eq!(required(&world.set, &world.charter), Some(rule(2)));
+
+    world.set.approvals = ApprovalRule { need: 2, from: BTreeSet::from([name("friends")]) };
+    assert_eq!(required(&world.set, &world.charter), Some(rule(1)));
+    world.set.approvals = rule(0);
+    assert_eq!(required(&world.set, &world.charter), Some(rule(1)));
+    world.set.profile = name("other");
+    assert_eq!(required(&world.set, &world.charter), None);
 }
 
 #[test]
