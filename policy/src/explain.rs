@@ -110,23 +110,17 @@ impl fmt::Display for Explanation {
 /// All rules with their origins.
 pub(crate) fn rules(effective: &Effective) -> Vec<ExplainedRule> {
     // Destructured, so that a new rule cannot be forgotten here.
-    let Effective {
-        algorithms,
-        protection,
-        locations,
-        source,
-        every,
-        overlap,
-        retire,
-        import_approvals,
-        retire_approvals,
-        standing,
-    } = effective;
+    let Effective { algorithms, protection, locations, source, every, overlap, retire, import_approvals, retire_approvals, standing } =
+        effective;
     vec![
         rule("algorithms", algorithms, flow(&algorithms.value)),
         rule("protection", protection, protection.value.to_string()),
         rule("locations", locations, locations.value.as_ref().map_or_else(|| "anywhere".to_owned(), flow)),
-        rule("source", source, source.value.map_or_else(|| "derived where the token can, else generated".to_owned(), |source| source.to_string())),
+        rule(
+            "source",
+            source,
+            source.value.map_or_else(|| "derived where the token can, else generated".to_owned(), |source| source.to_string()),
+        ),
         rule("rotation.every", every, every.value.map_or_else(|| "no schedule".to_owned(), |span| span.to_string())),
         rule("rotation.overlap", overlap, overlap.value.to_string()),
         rule(

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyplane_model::{
-    Algorithm, CloudKind, Destination, DestinationName, Key, KeyName, PlacementIntent, ProblemCode, Source,
-};
+use keyplane_model::{Algorithm, CloudKind, Destination, DestinationName, Key, KeyName, PlacementIntent, ProblemCode, Source};
 
-use crate::explain::{self, ExplainedPlacement, Explanation, Origin};
+use crate::explain::{self, ExplainedPlacement, Explanation};
 use crate::people::Groups;
 use crate::read::At;
 use crate::report::{Place, Report};
-use crate::rules::{Check, Effective, Profiles, Statements, misspelt};
+use crate::rules::{Check, Effective, Profiles, Speaker, Statements, misspelt};
 use crate::suggest::{did_you_mean_or_known, list};
 use crate::wire::{KeyDocument, Placement};
 
@@ -69,10 +67,7 @@ pub(crate) fn resolve(
 fn effective(document: &KeyDocument, own: Statements, profiles: &Profiles, complete: bool, report: &mut Report) -> Option<Effective> {
     let At { value: profile, place } = &document.profile;
     match profiles.get(profile) {
-        Some(rules) => {
-            let origin = |place: Place, report: &Report| Origin::Key { location: report.location(place) };
-            Some(rules.as_ref()?.narrowed(profile, own, &origin, report))
-        }
+        Some(rules) => Some(rules.as_ref()?.narrowed(profile, own, Speaker::Key, report)),
         None => {
             if complete {
                 let hint = did_you_mean_or_known(profile.as_str(), profiles.keys().map(|name| name.as_str()));
@@ -87,7 +82,8 @@ fn effective(document: &KeyDocument, own: Statements, profiles: &Profiles, compl
 /// asymmetric ones are always generated.)
 fn check_source(document: &KeyDocument, report: &mut Report) {
     let Some(At { value: Source::Derived, place }) = &document.source else { return };
-    let asymmetric = document.placements.value.0.iter().map(|placement| placement.value.algorithm().value).find(|algorithm| !algorithm.is_symmetric());
+    let asymmetric =
+        document.placements.value.0.iter().map(|placement| placement.value.algorithm().value).find(|algorithm| !algorithm.is_symmetric());
     if let Some(algorithm) = asymmetric {
         report.invalid(*place, format!("a key of `{algorithm}` cannot be derived, it is always generated: leave `source` out"));
     }
@@ -143,13 +139,17 @@ fn check_rules(rules: &Effective, placement: &At<Placement>, report: &mut Report
     let At { value: algorithm, place } = *placement.value.algorithm();
     if !rules.algorithms.value.contains(&algorithm) {
         let allowed = list(&rules.algorithms.value);
-        report.invalid(place, format!("`{algorithm}` is not among the key's algorithms ({}): allowed are {allowed}", rules.algorithms.origin));
+        report.invalid(
+            place,
+            format!("`{algorithm}` is not among the key's algorithms ({}): allowed are {allowed}", rules.algorithms.origin),
+        );
     }
     let At { value: destination, place } = placement.value.destination();
     if let Some(locations) = rules.locations.value.as_ref().filter(|locations| !locations.contains(destination)) {
         let detail = format!(
             "destination `{destination}` is not among the key's locations ({}): allowed are {}",
-            rules.locations.origin, list(locations),
+            rules.locations.origin,
+            list(locations),
         );
         report.invalid(*place, detail).destination = Some(destination.clone());
     }
@@ -178,7 +178,8 @@ fn check_destination(
     let capabilities = &destination.capabilities;
     let algorithm = placement.value.algorithm();
     if !capabilities.algorithms.contains_key(&algorithm.value) {
-        let detail = format!("destination `{name}` cannot take `{}`: it can take {}", algorithm.value, list(capabilities.algorithms.keys()));
+        let detail =
+            format!("destination `{name}` cannot take `{}`: it can take {}", algorithm.value, list(capabilities.algorithms.keys()));
         complain(ProblemCode::DestinationUnsupported, algorithm.place, detail);
     }
     if let Some(rules) = rules.filter(|rules| rules.protection.value > capabilities.protection) {

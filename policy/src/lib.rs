@@ -5,9 +5,9 @@
 //! alone: it reads no files (texts are arguments), no clock and no network, and what a destination can take it learns
 //! from the destination's declared capabilities, never from its vendor.
 //!
-//! The way of a file: [`yaml`] cuts it into documents and gives each as a tree with places; [`read`] turns trees into
-//! the types of [`wire`], which the JSON Schema is generated from; [`people`], [`rules`] and [`keys`] check and resolve
-//! them. Each of these reports to [`report`] and goes on, so that one run tells every problem.
+//! The way of a file: `yaml` cuts it into documents and gives each as a tree with places; `read` turns trees into
+//! the types of `wire`, which the JSON Schema is generated from; `people`, `rules` and `keys` check and resolve
+//! them. Each of these reports to `report` and goes on, so that one run tells every problem.
 
 mod explain;
 mod keys;
@@ -73,10 +73,7 @@ impl Policy {
 ///
 /// # Errors
 /// All problems, in the order of the files, each with its place.
-pub fn load(
-    sources: &[(String, String)],
-    destinations: Option<&BTreeMap<DestinationName, Destination>>,
-) -> Result<Policy, Vec<Problem>> {
+pub fn load(sources: &[(String, String)], destinations: Option<&BTreeMap<DestinationName, Destination>>) -> Result<Policy, Vec<Problem>> {
     let mut report = Report::new(sources.iter().map(|(name, _)| name.clone()).collect());
     let documents = wire::documents(sources, &mut report);
     let (approvers, groups) = people::resolve(&documents.approvers, &mut report);
@@ -85,6 +82,7 @@ pub fn load(
     let profiles = rules::profiles(&documents.profiles, documents.complete, groups, destinations, &mut report);
     let keys = keys::resolve(&documents.keys, &profiles, documents.complete, groups, destinations, &mut report);
     let (problems, warnings) = report.finish();
+    // INVARIANT: whatever was left out on the way (a broken profile, a key under it) has a problem; without one, all is here.
     if problems.is_empty() {
         let profiles = profiles.into_iter().filter_map(|(name, rules)| Some((name, rules?.to_model()))).collect();
         Ok(Policy { intent: Intent { approvers, profiles, keys: keys.wanted }, warnings, explanations: keys.explanations })

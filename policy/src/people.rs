@@ -49,8 +49,7 @@ pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (B
                 own_keys.insert(text);
             }
         }
-        let approver =
-            Approver { groups: document.groups.values(), logins: own_logins.into_keys().collect(), keys: own_keys };
+        let approver = Approver { groups: document.groups.values(), logins: own_logins.into_keys().collect(), keys: own_keys };
         approvers.insert(name.clone(), approver);
     }
     (approvers, groups)
@@ -68,7 +67,8 @@ fn belongs_to_one(
     match owners.get(value) {
         Some((owner, first)) => {
             let first = report.location(*first);
-            report.invalid(place, format!("this {what} is there already, as approver `{owner}`'s, at {first}: it can be one person's only"));
+            report
+                .invalid(place, format!("this {what} is there already, as approver `{owner}`'s, at {first}: it can be one person's only"));
         }
         None => {
             owners.insert(value.to_owned(), (name.clone(), place));
@@ -78,18 +78,16 @@ fn belongs_to_one(
 
 /// The key in OpenSSH's format without its comment. What is no key is not shown: it could be a private one.
 fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
-    let refused = match PublicKey::from_openssh(key.value.trim()) {
-        Ok(parsed) => match usable(parsed.key_data()) {
-            Ok(()) => return PublicKey::new(parsed.key_data().clone(), "").to_openssh().ok(),
-            Err(complaint) => complaint,
-        },
-        Err(_) if key.value.contains("PRIVATE KEY") => {
-            "this is a private key, which belongs to nobody but its owner: take the `.pub` file, and make a new pair, since this one has been shown".to_owned()
-        }
-        Err(_) => "this is no OpenSSH public key: take the line in the `.pub` file, as in `ssh-ed25519 AAAA… name`".to_owned(),
+    const PRIVATE: &str =
+        "this is a private key, which only its owner may have: take the `.pub` file of a new pair, since this one is known now";
+    const NO_KEY: &str = "this is no OpenSSH public key: take the line in the `.pub` file, as in `ssh-ed25519 AAAA… name`";
+    let read = match PublicKey::from_openssh(key.value.trim()) {
+        Ok(parsed) => usable(parsed.key_data())
+            .and_then(|()| PublicKey::new(parsed.key_data().clone(), "").to_openssh().map_err(|_| NO_KEY.to_owned())),
+        Err(_) if key.value.contains("PRIVATE KEY") => Err(PRIVATE.to_owned()),
+        Err(_) => Err(NO_KEY.to_owned()),
     };
-    report.invalid(key.place, refused);
-    None
+    read.map_err(|complaint| report.invalid(key.place, complaint)).ok()
 }
 
 /// Whether approvals can be checked under a key: the algorithms that OpenSSH signs with today.

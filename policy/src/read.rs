@@ -5,9 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use keyplane_model::{
-    Algorithm, ApproverName, DestinationName, GroupName, KeyName, ProfileName, Protection, Purpose, Source, Span,
-};
+use keyplane_model::{Algorithm, ApproverName, DestinationName, GroupName, KeyName, ProfileName, Protection, Purpose, Source, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::report::{Place, Report};

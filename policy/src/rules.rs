@@ -56,7 +56,7 @@ impl Effective {
 
     /// The rules of a profile that extends none. `None`: something that has no default is missing, which was reported.
     fn root(profile: &At<ProfileName>, own: Statements, report: &mut Report) -> Option<Self> {
-        let origin = origin_in_profile(&profile.value);
+        let speaker = Speaker::Profile(&profile.value);
         let missing = [
             ("algorithms", own.algorithms.is_none()),
             ("protection", own.protection.is_none()),
@@ -64,26 +64,27 @@ impl Effective {
             ("approvals.retire", own.retire_approvals.is_none()),
         ];
         for (rule, _) in missing.iter().filter(|(_, missing)| *missing) {
-            report.invalid(profile.place, format!("profile `{}` has to say `{rule}`, since it extends no profile that does", profile.value));
+            report
+                .invalid(profile.place, format!("profile `{}` has to say `{rule}`, since it extends no profile that does", profile.value));
         }
         Some(Self {
-            algorithms: stated(own.algorithms?, &origin, report),
-            protection: stated(own.protection?, &origin, report),
-            locations: stated_or(own.locations, None, &origin, report),
-            source: stated_or(own.source, None, &origin, report),
-            every: stated_or(own.every, None, &origin, report),
-            overlap: stated_or(own.overlap, Span::ZERO, &origin, report),
-            retire: stated_or(own.retire, Retire::Never, &origin, report),
-            import_approvals: stated(own.import_approvals?, &origin, report),
-            retire_approvals: stated(own.retire_approvals?, &origin, report),
-            standing: stated_or(own.standing, None, &origin, report),
+            algorithms: speaker.states(own.algorithms?, report),
+            protection: speaker.states(own.protection?, report),
+            locations: speaker.states_or(own.locations, None, report),
+            source: speaker.states_or(own.source, None, report),
+            every: speaker.states_or(own.every, None, report),
+            overlap: speaker.states_or(own.overlap, Span::ZERO, report),
+            retire: speaker.states_or(own.retire, Retire::Never, report),
+            import_approvals: speaker.states(own.import_approvals?, report),
+            retire_approvals: speaker.states(own.retire_approvals?, report),
+            standing: speaker.states_or(own.standing, None, report),
         })
     }
 
     /// These rules, made stricter by what a profile that extends this one or a key says. What is looser is reported and
     /// does not count.
-    pub(crate) fn narrowed(&self, holder: &ProfileName, own: Statements, origin: &OriginAt<'_>, report: &mut Report) -> Self {
-        let mut narrow = Narrow { holder, origin, report };
+    pub(crate) fn narrowed(&self, holder: &ProfileName, own: Statements, speaker: Speaker<'_>, report: &mut Report) -> Self {
+        let mut narrow = Narrow { holder, speaker, report };
         Self {
             algorithms: narrow.rule("algorithms", &self.algorithms, own.algorithms, strict::algorithms),
             protection: narrow.rule("protection", &self.protection, own.protection, strict::protection),
@@ -99,22 +100,30 @@ impl Effective {
     }
 }
 
-/// Says where a rule that stands at a place comes from.
-type OriginAt<'a> = dyn Fn(Place, &Report) -> Origin + 'a;
-
-fn origin_in_profile(profile: &ProfileName) -> impl Fn(Place, &Report) -> Origin {
-    let profile = profile.clone();
-    move |place, report| Origin::Profile { profile: profile.clone(), location: report.location(place) }
+/// Who says something.
+#[derive(Clone, Copy)]
+pub(crate) enum Speaker<'a> {
+    /// A profile.
+    Profile(&'a ProfileName),
+    /// The key itself.
+    Key,
 }
 
-fn stated<T>(own: At<T>, origin: &OriginAt<'_>, report: &Report) -> Stated<T> {
-    Stated { value: own.value, origin: origin(own.place, report) }
-}
+impl Speaker<'_> {
+    fn states<T>(self, own: At<T>, report: &Report) -> Stated<T> {
+        let location = report.location(own.place);
+        let origin = match self {
+            Self::Profile(profile) => Origin::Profile { profile: profile.clone(), location },
+            Self::Key => Origin::Key { location },
+        };
+        Stated { value: own.value, origin }
+    }
 
-fn stated_or<T>(own: Option<At<T>>, default: T, origin: &OriginAt<'_>, report: &Report) -> Stated<T> {
-    match own {
-        Some(own) => stated(own, origin, report),
-        None => Stated { value: default, origin: Origin::Default },
+    fn states_or<T>(self, own: Option<At<T>>, default: T, report: &Report) -> Stated<T> {
+        match own {
+            Some(own) => self.states(own, report),
+            None => Stated { value: default, origin: Origin::Default },
+        }
     }
 }
 
@@ -122,7 +131,7 @@ fn stated_or<T>(own: Option<At<T>>, default: T, origin: &OriginAt<'_>, report: &
 struct Narrow<'a> {
     /// Whose rules hold already.
     holder: &'a ProfileName,
-    origin: &'a OriginAt<'a>,
+    speaker: Speaker<'a>,
     report: &'a mut Report,
 }
 
@@ -130,7 +139,7 @@ impl Narrow<'_> {
     fn rule<T: Clone>(&mut self, rule: &str, held: &Stated<T>, own: Option<At<T>>, judge: fn(&T, &T) -> Judgement) -> Stated<T> {
         let Some(own) = own else { return held.clone() };
         match judge(&own.value, &held.value) {
-            Ok(()) => stated(own, self.origin, self.report),
+            Ok(()) => self.speaker.states(own, self.report),
             Err(right) => {
                 let holder = match &held.origin {
                     Origin::Profile { profile, location } => format!("profile `{profile}` ({location})"),
@@ -166,7 +175,19 @@ impl Statements {
 
     /// What a key says.
     pub(crate) fn of_key(key: &KeyDocument, check: &mut Check<'_>) -> Self {
-        let KeyDocument { key: _, profile: _, purpose: _, shared: _, placements: _, algorithms, protection, locations, source, rotation, approvals } = key;
+        let KeyDocument {
+            key: _,
+            profile: _,
+            purpose: _,
+            shared: _,
+            placements: _,
+            algorithms,
+            protection,
+            locations,
+            source,
+            rotation,
+            approvals,
+        } = key;
         Self::checked(algorithms, protection, locations, source, rotation, approvals, check)
     }
 
@@ -315,29 +336,23 @@ pub(crate) fn profiles(
             let parent = document.extends.as_ref().map(|extends| (&extends.value, resolved.get(&extends.value)));
             let rules = match parent {
                 None => Effective::root(&document.profile, own, report),
-                Some((name, Some(Some(parent)))) => {
-                    Some(parent.narrowed(name, own, &origin_in_profile(&document.profile.value), report))
-                }
+                Some((name, Some(Some(parent)))) => Some(parent.narrowed(name, own, Speaker::Profile(&document.profile.value), report)),
                 // Unknown, broken or in a circle: reported there.
                 Some(_) => None,
             };
-            resolved.insert(document.profile.value.clone(), rules.filter(only_derived_where_it_can_be(document, report)));
+            check_source(document, rules.as_ref(), report);
+            resolved.insert(document.profile.value.clone(), rules);
         }
     }
     resolved
 }
 
-/// Reports a profile whose keys could never be made: derived, and none of its algorithms symmetric.
-fn only_derived_where_it_can_be<'a>(document: &'a ProfileDocument, report: &'a mut Report) -> impl FnOnce(&Effective) -> bool + 'a {
-    move |rules| {
-        let symmetric = rules.algorithms.value.iter().any(|algorithm| algorithm.is_symmetric());
-        if rules.source.value == Some(Source::Derived) && !symmetric {
-            let place = document.source.as_ref().map_or(document.profile.place, |source| source.place);
-            let algorithms = list(&rules.algorithms.value);
-            report.invalid(place, format!("keys of {algorithms} cannot be derived: say `source: generated`, or leave it out"));
-            return false;
-        }
-        true
+/// A profile that says itself that its keys are derived needs an algorithm whose keys can be.
+fn check_source(document: &ProfileDocument, rules: Option<&Effective>, report: &mut Report) {
+    let (Some(At { value: Source::Derived, place }), Some(rules)) = (&document.source, rules) else { return };
+    if !rules.algorithms.value.iter().any(|algorithm| algorithm.is_symmetric()) {
+        let algorithms = list(&rules.algorithms.value);
+        report.invalid(*place, format!("keys of {algorithms} cannot be derived, they are always generated: leave `source` out"));
     }
 }
 

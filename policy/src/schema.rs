@@ -1,8 +1,8 @@
 //! The JSON Schema of policy files, for editors.
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::Schema;
 use serde_json::Value;
 
 use crate::wire::Document;

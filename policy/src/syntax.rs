@@ -36,7 +36,9 @@ fn words(error: &Error) -> String {
         Error::DuplicateMappingKey { key: None, .. } => "a field is given twice: keep one of them".to_owned(),
         Error::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not taken: let a profile say `extends`".to_owned(),
         Error::UnknownAnchor { .. } => "this alias (`*…`) has no anchor (`&…`) before it in the same document".to_owned(),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "this alias (`*…`) stands inside of what it stands for: write it out".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "this alias (`*…`) stands inside of what it stands for: write it out".to_owned()
+        }
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use keyplane_model::{
-    Algorithm, ApproverName, CloudKind, DestinationName, GroupName, KeyName, ProblemCode, ProfileName, Protection, Purpose, Retire,
-    Source, Span,
+    Algorithm, ApproverName, CloudKind, DestinationName, GroupName, KeyName, ProblemCode, ProfileName, Protection, Purpose, Retire, Source,
+    Span,
 };
 use schemars::JsonSchema;
 
@@ -187,9 +187,7 @@ impl fmt::Display for Login {
 /// A list of public keys, not yet looked into.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline)]
-pub(crate) struct PublicKeys(
-    #[schemars(length(min = 1), inner(regex(pattern = r"^(ssh-|ecdsa-|sk-)\S+ \S+")))] pub(crate) Vec<At<String>>,
-);
+pub(crate) struct PublicKeys(#[schemars(length(min = 1), inner(regex(pattern = r"^(ssh-|ecdsa-|sk-)\S+ \S+")))] pub(crate) Vec<At<String>>);
 
 impl Wire for PublicKeys {
     fn read(node: &Node, report: &mut Report) -> Option<Self> {
@@ -312,52 +310,58 @@ impl Wire for Placement {
     }
 }
 
-/// Declares a name at a cloud: which characters it may have, and how many.
-macro_rules! cloud_names {
-    ($($(#[$doc:meta])* $type:ident = $pattern:literal, $max:literal, $allowed:expr, $rule:literal;)*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Debug, JsonSchema)]
-            #[schemars(inline)]
-            pub(crate) struct $type(#[schemars(regex(pattern = $pattern))] pub(crate) String);
+/// An AWS alias without `alias/`, with which it has at most 256 characters. What begins with `aws/` is Amazon's, and with
+/// `keyplane/` Keyplane's own (`contracts/identity.md`).
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct AwsAlias(#[schemars(regex(pattern = "^(?!alias/|aws/|keyplane/)[a-zA-Z0-9/_-]{1,250}$"))] String);
 
-            impl Wire for $type {
-                fn read(node: &Node, report: &mut Report) -> Option<Self> {
-                    let name = String::read(node, report)?;
-                    let allowed: fn(char) -> bool = $allowed;
-                    if name.is_empty() || name.len() > $max || !name.chars().all(allowed) {
-                        report.invalid(node.place, format!("`{}` is no {}", shown(&name), $rule));
-                        return None;
-                    }
-                    reserved(&name, node, stringify!($type) == "AwsAlias", report)?;
-                    Some(Self(name))
-                }
-            }
-        )*
-    };
+impl Wire for AwsAlias {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let rule = "AWS alias: letters, digits, `/`, `_` and `-`, at most 250 characters";
+        let alias = cloud_name(node, 250, "/_-", rule, report)?;
+        let complaint = match alias.split_once('/') {
+            Some(("alias", rest)) => format!("aliases are written without `alias/`: `{rest}`"),
+            Some(("aws", _)) => "aliases that begin with `aws/` are Amazon's: choose another".to_owned(),
+            Some(("keyplane", _)) => "aliases that begin with `keyplane/` are Keyplane's own: choose another".to_owned(),
+            _ => return Some(Self(alias)),
+        };
+        report.invalid(node.place, complaint);
+        None
+    }
 }
 
-cloud_names! {
-    /// An AWS alias without `alias/`, with which it has at most 256 characters. `aws/` is Amazon's, `keyplane/` is ours (`contracts/identity.md`).
-    AwsAlias = "^(?!alias/|aws/|keyplane/)[a-zA-Z0-9/_-]{1,250}$", 250, |c| c.is_ascii_alphanumeric() || "/_-".contains(c),
-        "AWS alias: letters, digits, `/`, `_` and `-`, at most 250 characters";
-    /// A Google Cloud crypto key id.
-    GcpName = "^[a-zA-Z0-9_-]{1,63}$", 63, |c| c.is_ascii_alphanumeric() || "_-".contains(c),
-        "Google Cloud key name: letters, digits, `_` and `-`, at most 63 characters";
-    /// An Azure key name. It goes into a URL's path as it is.
-    AzureName = "^[a-zA-Z0-9-]{1,127}$", 127, |c| c.is_ascii_alphanumeric() || c == '-',
-        "Azure key name: letters, digits and `-`, at most 127 characters";
+/// A Google Cloud crypto key id (`contracts/gcp.md`).
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct GcpName(#[schemars(regex(pattern = "^[a-zA-Z0-9_-]{1,63}$"))] String);
+
+impl Wire for GcpName {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let rule = "Google Cloud key name: letters, digits, `_` and `-`, at most 63 characters";
+        cloud_name(node, 63, "_-", rule, report).map(Self)
+    }
 }
 
-/// Refuses the parts of AWS's alias names that are not for users.
-fn reserved(name: &str, node: &Node, is_alias: bool, report: &mut Report) -> Option<()> {
-    let complaint = match name.split_once('/') {
-        Some(("alias", rest)) if is_alias => format!("aliases are written without `alias/`: `{}`", shown(rest)),
-        Some(("aws", _)) if is_alias => "aliases that begin with `aws/` are Amazon's: choose another".to_owned(),
-        Some(("keyplane", _)) if is_alias => "aliases that begin with `keyplane/` are Keyplane's own: choose another".to_owned(),
-        _ => return Some(()),
-    };
-    report.invalid(node.place, complaint);
+/// An Azure key name. It goes into a URL's path as it is.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct AzureName(#[schemars(regex(pattern = "^[a-zA-Z0-9-]{1,127}$"))] String);
+
+impl Wire for AzureName {
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let rule = "Azure key name: letters, digits and `-`, at most 127 characters";
+        cloud_name(node, 127, "-", rule, report).map(Self)
+    }
+}
+
+/// Reads a name of ASCII letters, digits and some other characters.
+fn cloud_name(node: &Node, max: usize, others: &str, rule: &str, report: &mut Report) -> Option<String> {
+    let name = String::read(node, report)?;
+    if (1..=max).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c)) {
+        return Some(name);
+    }
+    report.invalid(node.place, format!("`{}` is no {rule}", shown(&name)));
     None
 }
 

@@ -175,10 +175,7 @@ fn node(tree: Spanned<Tree>, place: &impl Fn((u64, u64)) -> Place) -> Node {
         Tree::Text(value) => Value::Text(value),
         Tree::List(items) => Value::List(items.into_iter().map(|item| node(item, place)).collect()),
         Tree::Fields(fields) => Value::Fields(
-            fields
-                .into_iter()
-                .map(|(name, value)| (Field { place: at(name.referenced), name: name.value }, node(value, place)))
-                .collect(),
+            fields.into_iter().map(|(name, value)| (Field { place: at(name.referenced), name: name.value }, node(value, place))).collect(),
         ),
     };
     Node { place: at(tree.referenced), value }

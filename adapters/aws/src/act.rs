@@ -6,7 +6,7 @@ use keyplane_model::{Algorithm, Class, Marks, ObjectId, Target, Version};
 use keyplane_port::{Acted, Cause, CloudError, Mutation, WrappingKey};
 
 use crate::AwsKms;
-use crate::error::{failed, found, garbled};
+use crate::error::{found, garbled};
 use crate::names;
 use crate::operation::Operation;
 
@@ -23,15 +23,11 @@ impl AwsKms {
                 self.create_alias(alias, object).await
             }
             Mutation::Disable { object } => {
-                self.log(Operation::DisableKey, &object.0);
-                let sent = self.client.disable_key().key_id(&object.0).send().await;
-                sent.map_err(|error| failed(Operation::DisableKey, error))?;
+                self.request(Operation::DisableKey, &object.0, self.client.disable_key().key_id(&object.0).send()).await?;
                 Ok(Acted::Done)
             }
             Mutation::Enable { object } => {
-                self.log(Operation::EnableKey, &object.0);
-                let sent = self.client.enable_key().key_id(&object.0).send().await;
-                sent.map_err(|error| failed(Operation::EnableKey, error))?;
+                self.request(Operation::EnableKey, &object.0, self.client.enable_key().key_id(&object.0).send()).await?;
                 Ok(Acted::Done)
             }
             Mutation::ScheduleDeletion { object, days } => self.schedule_deletion(object, *days).await,
@@ -49,8 +45,7 @@ impl AwsKms {
             .map(|(key, value)| Tag::builder().tag_key(key).tag_value(value).build())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| found(OPERATION, Class::Invalid, Cause::Plain, &error.to_string()))?;
-        self.log(OPERATION, "");
-        let created = self
+        let creation = self
             .client
             .create_key()
             .origin(OriginType::External)
@@ -59,37 +54,31 @@ impl AwsKms {
             .policy(&self.policy_text)
             .description(names::description(&target.key))
             // INVARIANT: the key is recognisable from its first moment (DESIGN rule 3).
-            .set_tags(Some(tags))
-            .send()
-            .await
-            .map_err(|error| failed(OPERATION, error))?;
+            .set_tags(Some(tags));
+        let created = self.request(OPERATION, "", creation.send()).await?;
         let metadata = created.key_metadata().ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
         self.check_home(OPERATION, metadata.arn())?;
         Ok(Acted::Created(ObjectId(metadata.key_id().to_owned())))
     }
 
     async fn create_alias(&self, alias: String, object: &ObjectId) -> Result<Acted, CloudError> {
-        self.log(Operation::CreateAlias, &object.0);
-        let sent = self.client.create_alias().alias_name(alias).target_key_id(&object.0).send().await;
-        sent.map_err(|error| failed(Operation::CreateAlias, error))?;
+        let creation = self.client.create_alias().alias_name(alias).target_key_id(&object.0);
+        self.request(Operation::CreateAlias, &object.0, creation.send()).await?;
         Ok(Acted::Done)
     }
 
     /// Without `ImportType`: NEW the first time, EXISTING afterwards, so that the same bytes can be imported again
     /// (`contracts/identity.md`, "first import").
     async fn import(&self, object: &ObjectId, version: Version, wrapping_key: &WrappingKey, wrapped: &[u8]) -> Result<Acted, CloudError> {
-        self.log(Operation::ImportKeyMaterial, &object.0);
-        let sent = self
+        let import = self
             .client
             .import_key_material()
             .key_id(&object.0)
             .import_token(Blob::new(wrapping_key.token.as_slice()))
             .encrypted_key_material(Blob::new(wrapped))
             .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire)
-            .key_material_description(names::material_description(self.installation, version))
-            .send()
-            .await;
-        sent.map_err(|error| failed(Operation::ImportKeyMaterial, error))?;
+            .key_material_description(names::material_description(self.installation, version));
+        self.request(Operation::ImportKeyMaterial, &object.0, import.send()).await?;
         Ok(Acted::Done)
     }
 
@@ -99,9 +88,8 @@ impl AwsKms {
         let Some(days) = i32::try_from(days).ok().filter(|days| (7..=30).contains(days)) else {
             return Err(found(OPERATION, Class::Invalid, Cause::Plain, "a scheduled deletion waits 7 to 30 days"));
         };
-        self.log(OPERATION, &object.0);
-        let sent = self.client.schedule_key_deletion().key_id(&object.0).pending_window_in_days(days).send().await;
-        sent.map_err(|error| failed(OPERATION, error))?;
+        let deletion = self.client.schedule_key_deletion().key_id(&object.0).pending_window_in_days(days);
+        self.request(OPERATION, &object.0, deletion.send()).await?;
         Ok(Acted::Done)
     }
 }

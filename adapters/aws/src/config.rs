@@ -128,6 +128,9 @@ pub enum ConfigError {
     /// The certificates cannot be used.
     #[error("the private CA is not usable: {0}")]
     Ca(&'static str),
+    /// There is no private CA, and the operating system has none either.
+    #[error("the operating system trusts no certificate authority, and the destination names none of its own")]
+    NoTrust,
     /// The key policy cannot be used.
     #[error("the key policy is not usable: {0}")]
     Policy(&'static str),
@@ -180,8 +183,7 @@ impl AwsConfig {
         }
         let tls = match &self.endpoint {
             None => true,
-            Some(endpoint) => endpoint_has_tls(endpoint)
-                .map_err(|reason| ConfigError::Endpoint { endpoint: cut(endpoint), reason })?,
+            Some(endpoint) => endpoint_has_tls(endpoint).map_err(|reason| ConfigError::Endpoint { endpoint: cut(endpoint), reason })?,
         };
         if let Some(ca) = &self.ca {
             check_ca(ca).map_err(ConfigError::Ca)?;
@@ -246,10 +248,7 @@ impl AwsConfig {
             home: format!("{}/{}", self.account, self.region),
             fingerprint: self.fingerprint(),
             capabilities: Capabilities {
-                algorithms: BTreeMap::from([(
-                    Algorithm::Aes256,
-                    vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256],
-                )]),
+                algorithms: BTreeMap::from([(Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256])]),
                 protection: Protection::Hsm,
                 claims: true,
                 consistency: self.consistency,
@@ -394,10 +393,28 @@ mod tests {
         assert!(refusal(|c| c.ca = Some(b"not a certificate".to_vec())).contains("no certificate"));
         let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
         assert!(refusal(|c| c.ca = Some(garbage)).contains("cannot be read"));
-        assert!(refusal(|c| c.credentials = Credentials::Static { access_key_id: "A".into(), secret: Secret::new("".into()) }).contains("empty"));
+        assert!(
+            refusal(|c| c.credentials = Credentials::Static { access_key_id: "A".into(), secret: Secret::new("".into()) })
+                .contains("empty")
+        );
         let quota = |calls| Quota { calls, per: Span::seconds(1) };
         assert!(refusal(|c| assert!(c.quotas.insert("createkey".into(), quota(1)).is_none())).contains("CreateKey"));
         assert!(refusal(|c| assert!(c.quotas.insert("CreateKey".into(), quota(0)).is_none())).contains("`CreateKey`"));
+    }
+
+    #[test]
+    fn the_destination_says_what_aws_takes_and_what_the_account_allows() {
+        let mut config = config();
+        let raised = Quota { calls: 10, per: Span::seconds(1) };
+        assert!(config.quotas.insert("GetParametersForImport".into(), raised).is_none());
+        let destination = config.check().map(|checked| checked.destination).unwrap();
+        let capabilities = &destination.capabilities;
+        assert_eq!((destination.cloud, destination.home.as_str()), (CloudKind::Aws, "111122223333/us-east-1"));
+        assert_eq!((capabilities.protection, capabilities.claims, capabilities.deletion_days), (Protection::Hsm, true, 30));
+        assert_eq!(capabilities.algorithms[&Algorithm::Aes256][0], WrapScheme::RsaOaepSha256);
+        assert_eq!(capabilities.algorithms.len(), 1);
+        assert_eq!(capabilities.quotas["GetParametersForImport"], raised);
+        assert_eq!(capabilities.quotas["ImportKeyMaterial"].calls, 15, "the published one");
     }
 
     #[test]

@@ -11,14 +11,21 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use keyplane_model::{CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, WrapScheme};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use keyplane_model::{
+    CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, WrapScheme,
+};
 use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, WrappingKey};
 use serde_json::Value;
 
 use crate::config::{AwsConfig, Checked, ConfigError, Credentials};
+use crate::error::failed;
+use crate::limit::Limit;
+use crate::operation::Operation;
 
 /// How long the SDK waits for a connection. Not a time-out of a call (those are the engine's): it tells "nobody is
 /// there", which certainly had no effect, from "no answer", which may have had one. As long as the SDK's own default.
@@ -49,6 +56,7 @@ impl AwsKms {
             .region(Region::new(region.clone()))
             .credentials_provider(provider(credentials, &region).await)
             .http_client(http_client(ca, tls)?)
+            .interceptor(Limit)
             // INVARIANT: a call of ours is one request (DESIGN rule 3).
             .retry_config(RetryConfig::disabled())
             .timeout_config(
@@ -64,6 +72,21 @@ impl AwsKms {
             builder = builder.endpoint_url(endpoint);
         }
         Ok(Self { client: Client::from_conf(builder.build()), destination, region, account, installation, policy_text, policy })
+    }
+
+    /// Every request of ours goes through here: one line for each (`key_id` is empty where it names none), never material,
+    /// and its failure in the port's words.
+    pub(crate) async fn request<T, E>(
+        &self,
+        operation: Operation,
+        key_id: &str,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    ) -> Result<T, CloudError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        tracing::debug!(operation = operation.name(), destination = %self.destination.name, key_id, "request");
+        sent.await.map_err(|error| failed(operation, error))
     }
 }
 
@@ -124,15 +147,10 @@ async fn provider(credentials: Credentials, region: &str) -> SharedCredentialsPr
 fn http_client(ca: Option<Vec<u8>>, tls: bool) -> Result<SharedHttpClient, ConfigError> {
     let trust = match ca {
         Some(pem) => TrustStore::empty().with_pem_certificate(pem),
+        None if tls && rustls_native_certs::load_native_certs().certs.is_empty() => return Err(ConfigError::NoTrust),
         None if tls => TrustStore::default(),
         None => TrustStore::empty(),
     };
-    let context = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .map_err(|_| ConfigError::Ca("the TLS library does not take it"))?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https())
+    let context = TlsContext::builder().with_trust_store(trust).build().map_err(|_| ConfigError::Ca("the TLS library does not take it"))?;
+    Ok(aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
 }

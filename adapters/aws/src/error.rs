@@ -169,14 +169,34 @@ fn refusal(code: &str, status: u16) -> Failure {
         "KMSInvalidStateException" | "DisabledException" | "ConflictException" => Failure::WrongState,
         "KMSInternalException" | "DependencyTimeoutException" | "KeyUnavailableException" => Failure::ServerFault,
         "UnsupportedOperationException" => Failure::NotSupported,
-        "InvalidAliasNameException" | "InvalidArnException" | "InvalidCiphertextException" | "InvalidImportTokenException"
-        | "InvalidMarkerException" | "MalformedPolicyDocumentException" | "TagException" => Failure::BadRequest,
+        "InvalidAliasNameException"
+        | "InvalidArnException"
+        | "InvalidCiphertextException"
+        | "InvalidImportTokenException"
+        | "InvalidMarkerException"
+        | "MalformedPolicyDocumentException"
+        | "TagException" => Failure::BadRequest,
 
-        "ThrottlingException" | "Throttling" | "ThrottledException" | "TooManyRequestsException" | "RequestThrottled"
-        | "RequestThrottledException" | "RequestLimitExceeded" | "SlowDown" => Failure::Throttled,
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" | "SignatureDoesNotMatch"
-        | "ExpiredTokenException" | "ExpiredToken" | "InvalidToken" | "RequestExpired" | "MissingAuthenticationTokenException"
-        | "MissingAuthenticationToken" | "IncompleteSignatureException" | "IncompleteSignature" => Failure::CredentialsRefused,
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "RequestLimitExceeded"
+        | "SlowDown" => Failure::Throttled,
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "RequestExpired"
+        | "MissingAuthenticationTokenException"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignatureException"
+        | "IncompleteSignature" => Failure::CredentialsRefused,
         "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => Failure::NotAllowed,
         "UnknownOperationException" | "InvalidAction" => Failure::NotSupported,
         "ValidationException" | "SerializationException" => Failure::BadRequest,

@@ -151,7 +151,14 @@ mod tests {
         let text = material_description(ours, Version(12));
         assert_eq!(material_version(ours, &text), Some(Version(12)));
         assert_eq!(material_version(id('2'), &text), None);
-        for other in ["", "keyplane", &format!("keyplane {ours} v"), &format!("keyplane {ours} v01"), &format!("keyplane {ours} v+1"), &format!("{text} ")] {
+        for other in [
+            "",
+            "keyplane",
+            &format!("keyplane {ours} v"),
+            &format!("keyplane {ours} v01"),
+            &format!("keyplane {ours} v+1"),
+            &format!("{text} "),
+        ] {
             assert_eq!(material_version(ours, other), None, "{other:?}");
         }
     }

@@ -7,14 +7,14 @@ use aws_sdk_kms::types::{
 use aws_smithy_types::DateTime;
 use futures::stream::{self, StreamExt as _};
 use keyplane_model::{
-    Algorithm, Class, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen,
-    Target, Timestamp, WrapScheme,
+    Algorithm, Class, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
+    PlacementSeen, Target, Timestamp, WrapScheme,
 };
 use keyplane_port::{Cause, CloudError, Cursor, Page, WrappingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::AwsKms;
-use crate::error::{failed, found, garbled};
+use crate::error::{found, garbled};
 use crate::names;
 use crate::operation::{Operation, SWEEP_AT_A_TIME, SWEEP_KEYS, SWEEP_OBJECTS};
 
@@ -35,10 +35,7 @@ impl AwsKms {
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let users = names::users_alias(target)
             .map_err(|error| found(Operation::DescribeKey, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
-        Ok(PlacementSeen {
-            claimed: self.read_object(&names::claim_alias(target)).await?,
-            published: self.read_object(&users).await?,
-        })
+        Ok(PlacementSeen { claimed: self.read_object(&names::claim_alias(target)).await?, published: self.read_object(&users).await? })
     }
 
     /// A key by its id or one of its aliases; `None`: KMS says that there is none.
@@ -65,22 +62,16 @@ impl AwsKms {
             Some(Cursor(text)) => serde_json::from_str(text)
                 .map_err(|_| found(OPERATION, Class::Invalid, Cause::Plain, "a cursor that no sweep of AWS KMS gave"))?,
         };
-        self.log(OPERATION, "");
-        let listed = self
-            .client
-            .list_keys()
-            .limit(SWEEP_KEYS as i32)
-            .set_marker(place.marker.clone())
-            .send()
-            .await
-            .map_err(|error| failed(OPERATION, error))?;
+        let list = self.client.list_keys().limit(SWEEP_KEYS as i32).set_marker(place.marker.clone());
+        let listed = self.request(OPERATION, "", list.send()).await?;
         let mut keys: Vec<String> = listed.keys().iter().filter_map(|key| key.key_id().map(str::to_owned)).collect();
         for key in listed.keys() {
             self.check_home(OPERATION, key.key_arn())?;
         }
         // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
         let seen = place.after.as_deref().and_then(|after| keys.iter().position(|key| key == after)).map_or(0, |at| at + 1);
-        let mut page = Page { objects: Vec::new(), broken: u32::try_from(listed.keys().len() - keys.len()).unwrap_or(u32::MAX), next: None };
+        let mut page =
+            Page { objects: Vec::new(), broken: u32::try_from(listed.keys().len() - keys.len()).unwrap_or(u32::MAX), next: None };
         let tagged = stream::iter(keys.split_off(seen)).map(|key: String| async move { (self.tags(&key).await, key) });
         let mut tagged = tagged.buffered(SWEEP_AT_A_TIME);
         while let Some((tags, key)) = tagged.next().await {
@@ -99,7 +90,8 @@ impl AwsKms {
             }
         }
         if listed.truncated() {
-            let marker = listed.next_marker().ok_or_else(|| garbled(OPERATION, "a list that goes on nowhere"))?;
+            let further = listed.next_marker().filter(|marker| place.marker.as_deref() != Some(marker));
+            let marker = further.ok_or_else(|| garbled(OPERATION, "a list that goes on nowhere"))?;
             page.next = Some(self.cursor(&Place { marker: Some(marker.to_owned()), after: None })?);
         }
         Ok(page)
@@ -107,8 +99,7 @@ impl AwsKms {
 
     pub(crate) async fn read_wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         const OPERATION: Operation = Operation::GetParametersForImport;
-        self.log(OPERATION, &object.0);
-        let given = self
+        let question = self
             .client
             .get_parameters_for_import()
             .key_id(&object.0)
@@ -119,10 +110,8 @@ impl AwsKms {
                 WrapScheme::RsaAesKeyWrapSha1 => AlgorithmSpec::RsaAesKeyWrapSha1,
             })
             // The strongest that KMS offers (DESIGN section 6).
-            .wrapping_key_spec(WrappingKeySpec::Rsa4096)
-            .send()
-            .await
-            .map_err(|error| failed(OPERATION, error))?;
+            .wrapping_key_spec(WrappingKeySpec::Rsa4096);
+        let given = self.request(OPERATION, &object.0, question.send()).await?;
         self.check_home(OPERATION, given.key_id())?;
         // INVARIANT: a wrapping key belongs to the one key that it was asked for.
         if !given.key_id().is_some_and(|arn| arn.ends_with(&format!(":key/{object}"))) {
@@ -174,15 +163,9 @@ impl AwsKms {
         Err(found(operation, class, Cause::WrongHome, &message))
     }
 
-    /// One line for each request; never material.
-    pub(crate) fn log(&self, operation: Operation, key_id: &str) {
-        tracing::debug!(operation = operation.name(), destination = %self.destination.name, key_id, "request");
-    }
-
     async fn describe(&self, id: &str) -> Result<KeyMetadata, CloudError> {
         const OPERATION: Operation = Operation::DescribeKey;
-        self.log(OPERATION, id);
-        let described = self.client.describe_key().key_id(id).send().await.map_err(|error| failed(OPERATION, error))?;
+        let described = self.request(OPERATION, id, self.client.describe_key().key_id(id).send()).await?;
         let metadata = described.key_metadata.ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
         self.check_home(OPERATION, metadata.arn())?;
         if !id.starts_with("alias/") && metadata.key_id() != id {
@@ -227,15 +210,8 @@ impl AwsKms {
         const OPERATION: Operation = Operation::ListResourceTags;
         let (mut tags, mut marker) = (Vec::new(), None);
         for _ in 0..MAX_PAGES {
-            self.log(OPERATION, key);
-            let page = self
-                .client
-                .list_resource_tags()
-                .key_id(key)
-                .set_marker(marker)
-                .send()
-                .await
-                .map_err(|error| failed(OPERATION, error))?;
+            let list = self.client.list_resource_tags().key_id(key).set_marker(marker);
+            let page = self.request(OPERATION, key, list.send()).await?;
             marker = page.next_marker().filter(|_| page.truncated()).map(str::to_owned);
             tags.extend(page.tags.unwrap_or_default());
             if marker.is_none() {
@@ -248,46 +224,41 @@ impl AwsKms {
     /// As JSON values: white space and the order of members mean nothing.
     async fn policy_fits(&self, key: &str) -> Result<bool, CloudError> {
         const OPERATION: Operation = Operation::GetKeyPolicy;
-        self.log(OPERATION, key);
-        let given = self.client.get_key_policy().key_id(key).send().await.map_err(|error| failed(OPERATION, error))?;
+        let given = self.request(OPERATION, key, self.client.get_key_policy().key_id(key).send()).await?;
         let text = given.policy().ok_or_else(|| garbled(OPERATION, "an answer without a policy"))?;
         Ok(serde_json::from_str::<serde_json::Value>(text).is_ok_and(|policy| policy == self.policy))
     }
 
     async fn materials(&self, metadata: &KeyMetadata) -> Result<Vec<MaterialSeen>, CloudError> {
         const OPERATION: Operation = Operation::ListKeyRotations;
-        let (mut entries, mut marker) = (Vec::new(), None);
-        for page_number in 0.. {
-            if page_number == MAX_PAGES {
-                return Err(garbled(OPERATION, "a list of materials without an end"));
-            }
-            self.log(OPERATION, metadata.key_id());
-            let page = self
-                .client
-                .list_key_rotations()
-                .key_id(metadata.key_id())
-                .include_key_material(IncludeKeyMaterial::AllKeyMaterial)
-                .set_marker(marker)
-                .send()
-                .await
-                .map_err(|error| failed(OPERATION, error))?;
-            marker = page.next_marker().filter(|_| page.truncated()).map(str::to_owned);
-            entries.extend(page.rotations.unwrap_or_default());
-            if marker.is_none() {
-                break;
-            }
-        }
+        let entries = self.rotations(metadata.key_id()).await?;
         let materials = entries
             .iter()
             .map(|entry| self.material(entry))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| garbled(OPERATION, "a material in a state that is not known"))?;
-        let current = materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
+        let current =
+            materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
         // Two reads of one moment's world: if they contradict each other, one of them is late.
-        if state(metadata) != ObjectState::AwaitingMaterial && current != metadata.current_key_material_id() {
+        if matches!(state(metadata), ObjectState::Usable | ObjectState::Disabled) && current != metadata.current_key_material_id() {
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
         }
         Ok(materials)
+    }
+
+    async fn rotations(&self, key: &str) -> Result<Vec<RotationsListEntry>, CloudError> {
+        const OPERATION: Operation = Operation::ListKeyRotations;
+        let (mut entries, mut marker) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let list = self.client.list_key_rotations().key_id(key).include_key_material(IncludeKeyMaterial::AllKeyMaterial);
+            let page = self.request(OPERATION, key, list.set_marker(marker).send()).await?;
+            marker = page.next_marker().filter(|_| page.truncated()).map(str::to_owned);
+            entries.extend(page.rotations.unwrap_or_default());
+            if marker.is_none() {
+                return Ok(entries);
+            }
+        }
+        Err(garbled(OPERATION, "a list of materials without an end"))
     }
 
     fn material(&self, entry: &RotationsListEntry) -> Option<MaterialSeen> {
@@ -317,7 +288,10 @@ fn spoils_only_itself(error: &CloudError) -> bool {
     match (error.class, error.cause) {
         (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
         (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
-        (Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken, _) => true,
+        (
+            Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken,
+            _,
+        ) => true,
     }
 }
 
@@ -328,7 +302,9 @@ fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), 
     }
     match object.state {
         ObjectState::Usable | ObjectState::Disabled => {}
-        ObjectState::AwaitingMaterial | ObjectState::DeletionScheduled(_) | ObjectState::Other => return Err("the key is in another state"),
+        ObjectState::AwaitingMaterial | ObjectState::DeletionScheduled(_) | ObjectState::Other => {
+            return Err("the key is in another state");
+        }
     }
     let Some(recorded) = &copy.material else { return Err("no import was ever confirmed") };
     let Some(current) = object.current() else { return Err("the key has no current material") };

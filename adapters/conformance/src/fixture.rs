@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use keyplane_model::{
-    Algorithm, AttemptId, CopyCoordinates, CopyRecord, Digest, EpochId, IdTree, KeyId, Marks, ObjectId, ObjectSeen, PlacementId, PlacementSeen,
-    Source, Target, Version, WrapScheme,
+    Algorithm, AttemptId, CopyCoordinates, CopyRecord, Digest, EpochId, IdTree, KeyId, Marks, ObjectId, ObjectSeen, PlacementId,
+    PlacementSeen, Source, Target, Version, WrapScheme,
 };
 use keyplane_port::{Acted, Cloud, CloudError, Mutation, WrappingKey};
 
@@ -139,7 +139,7 @@ impl Fixture {
     }
 
     /// The best that the destination takes.
-    fn scheme(&self) -> WrapScheme {
+    pub(crate) fn scheme(&self) -> WrapScheme {
         let schemes = self.cloud.destination().capabilities.algorithms.get(&self.target.algorithm);
         *schemes.and_then(|schemes| schemes.first()).expect("the destination takes the algorithm")
     }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyplane_model::{InstallationId, ObjectId, Span};
+use keyplane_model::{InstallationId, ObjectId, Span, Target};
 use keyplane_port::Cloud;
 
 pub mod cases;
@@ -42,7 +42,10 @@ pub trait Subject: Send + Sync {
     /// From now on a read may show what was so long ago.
     async fn lag(&self, span: Span);
 
-    /// How many mutating requests the cloud has received so far.
+    /// How many requests the cloud has received so far; one that had its effect is counted.
+    async fn requests(&self) -> u64;
+
+    /// How many of them were mutating.
     async fn mutations(&self) -> u64;
 
     /// Whether an object's current material is this: looked at behind the cloud's back.
@@ -56,6 +59,12 @@ pub trait Subject: Send + Sync {
 
     /// Makes so many objects that are not ours.
     async fn crowd(&self, count: usize) -> Vec<ObjectId>;
+
+    /// The name of an object that does not exist, written as the cloud writes it.
+    fn unknown_object(&self) -> ObjectId;
+
+    /// Gives a placement's claim to an object, behind our back. Only asked of clouds with claims.
+    async fn squat(&self, target: &Target, object: &ObjectId);
 
     /// Points a users' name at an object.
     async fn name(&self, name: &str, object: &ObjectId);
@@ -106,6 +115,8 @@ pub enum Fault {
     LosesReply,
     /// No answer at all; no effect.
     Hangs,
+    /// No answer at all, after the effect.
+    HangsAfterEffect,
 }
 
 /// How somebody changes an object of ours.
@@ -129,6 +140,7 @@ macro_rules! suite {
             life: an_imported_key_is_the_key_that_was_wrapped
             life: an_object_is_recognisable_from_its_first_moment
             life: a_claim_can_be_had_once
+            life: a_squatted_claim_shows_who_has_it
             life: a_taken_name_is_seen_and_not_taken_over
             life: what_does_not_exist_is_a_typed_not_found
             life: a_name_that_the_cloud_cannot_have_is_refused_without_a_request
@@ -141,6 +153,7 @@ macro_rules! suite {
             faults: an_error_without_an_effect_is_never_ambiguous
             faults: an_internal_error_of_a_mutation_is_ambiguous
             faults: a_failed_read_is_never_ambiguous
+            faults: an_effect_after_the_call_was_given_up_is_found
             faults: a_lost_create_is_found_by_its_marks
             faults: a_lost_claim_is_found_by_looking
             faults: a_lost_import_is_found_by_its_version
@@ -148,6 +161,7 @@ macro_rules! suite {
             faults: refused_credentials_are_told_apart
             faults: a_call_that_hangs_can_be_dropped
             lists: a_foreign_object_is_never_ours
+            lists: what_another_installation_made_is_listed_as_theirs
             lists: a_handful_of_ours_is_found_among_thousands
             lists: more_of_ours_than_one_page_holds_are_all_found
             lists: one_object_that_cannot_be_read_is_counted_and_spoils_nothing

@@ -8,6 +8,7 @@ use keyplane_port::{EnrolmentCheck, Expected};
 use crate::HsmError;
 use crate::derive::{self, Label};
 use crate::error::is_refusal;
+use crate::pkcs11;
 use crate::routes::{Kwp, Routes};
 use crate::template::{self, Fences, Life, Use};
 use crate::token::{Ephemeral, Token};
@@ -22,7 +23,7 @@ pub(crate) fn run(token: &Token, routes: &Routes) -> Result<Vec<EnrolmentCheck>,
         controls.wrapping(fences, kwp)?;
     }
     if routes.derives {
-        controls.derivation(fences)?;
+        controls.derivation(fences, routes.kwp.unwrap_or(Kwp::Kwp))?;
     }
     Ok(controls.checks)
 }
@@ -65,7 +66,7 @@ impl<'token> Controls<'token> {
 
     fn wrapping(&mut self, fences: Fences, kwp: Kwp) -> Result<(), HsmError> {
         const USES: &[Use] = &[Use::Wrap, Use::Unwrap];
-        let allowed = [crate::pkcs11::kwp_type(), MechanismType::AES_KEY_WRAP_PAD];
+        let allowed = [pkcs11::kwp_type(), MechanismType::AES_KEY_WRAP_PAD];
         let token = self.token;
         let (session, by) = (token.session(), kwp.mechanism());
         let kek = self.key(&template::secret_of_256_bits(Life::Held, USES))?;
@@ -89,7 +90,7 @@ impl<'token> Controls<'token> {
         self.refused("unwrapping to a key that decrypts", token.unwrap(&by, fenced.handle(), &wrapped, &decrypting()))
     }
 
-    fn derivation(&mut self, fences: Fences) -> Result<(), HsmError> {
+    fn derivation(&mut self, fences: Fences, kwp: Kwp) -> Result<(), HsmError> {
         const USES: &[Use] = &[Use::Derive];
         let allowed = [MechanismType::SP800_108_COUNTER_KDF];
         let token = self.token;
@@ -103,7 +104,7 @@ impl<'token> Controls<'token> {
         };
         self.refused("encrypting with a derivation key", session.encrypt(&Mechanism::AesEcb, root.handle(), &[0; 16]))?;
         self.refused("signing with a derivation key", session.sign(&Mechanism::AesCMac, root.handle(), &[0; 16]))?;
-        self.refused("wrapping with a derivation key", token.wrap(&crate::pkcs11::kwp(), root.handle(), key.handle()))?;
+        self.refused("wrapping with a derivation key", token.wrap(&kwp.mechanism(), root.handle(), key.handle()))?;
         self.refused("deriving a readable key", derive(readable()))?;
         self.refused("deriving a key that decrypts", derive(decrypting()))
     }

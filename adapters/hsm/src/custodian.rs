@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_lc_rs::rsa::KeySize;
 use keyplane_model::{Actor, Approval, Charter, Digest, InstallationId, SealedCharter};
 use keyplane_port::{Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped};
-use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap};
+use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap, required};
 
 use crate::charter::{self, Adopted};
 use crate::proof::THOROUGH;
@@ -150,11 +150,10 @@ fn entitled(warrant: &Warrant) -> Result<(), CustodianError> {
     let facts = Facts { charter, installation: charter.installation, record: None, key: None, destinations: None };
     judge(change_set, &facts)
         .map_err(|violations| CustodianError::Refused(violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-    let rule = charter
-        .rule(&change_set.profile, change_set.action)
+    let rule = required(change_set, charter)
         .ok_or_else(|| CustodianError::Refused(format!("the charter does not know the profile `{}`", change_set.profile)))?;
     let digest = change_set.digest().map_err(HsmError::from)?;
-    approved(&digest, &change_set.proposer, rule, charter, &warrant.approvals).map_err(missing)?;
+    approved(&digest, &change_set.proposer, &rule, charter, &warrant.approvals).map_err(missing)?;
     Ok(())
 }
 

@@ -195,11 +195,11 @@ impl Engine {
             let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             Problem::new(ProblemCode::ChangeSetRefused, detail, "keyplane plan").key(key)
         })?;
-        let rule = sealed.charter.rule(&change_set.profile, change_set.action).ok_or_else(|| {
+        let rule = verifier::required(change_set, &sealed.charter).ok_or_else(|| {
             let detail = format!("the charter in force does not know profile `{}`", change_set.profile);
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(key)
         })?;
-        verifier::approved(&record.digest, &change_set.proposer, rule, &sealed.charter, &record.approvals).map_err(|shortfall| {
+        verifier::approved(&record.digest, &change_set.proposer, &rule, &sealed.charter, &record.approvals).map_err(|shortfall| {
             Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {}", record.digest)).key(key)
         })?;
         Ok(sealed)

@@ -79,7 +79,7 @@ impl Track<'_> {
             key: &self.record.change_set.key,
             destination: &self.plan.destination,
             act: step.act.word(),
-            found: receipt.attempt.is_none(),
+            found: receipt.attempt.is_none() && !matches!(step.act, Act::Mint { .. }),
         });
         Ok(())
     }

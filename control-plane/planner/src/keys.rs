@@ -88,23 +88,29 @@ impl<'a> Subject<'a> {
 
         // Import work comes first: an object that looks surplus now may become the placement's own.
         let (action, work) = if imports.placements.is_empty() { (Action::CleanUp, removals) } else { (Action::Import, imports) };
-        let change = match self.frame(action) {
-            Some(frame) if !work.placements.is_empty() => Some(fill(frame, work)),
-            Some(_) => None,
-            None => {
-                // Without its profile nobody can say who approves.
-                findings.extend(work.placements.into_iter().map(|(placement, plan, _)| Finding {
-                    placement,
-                    destination: plan.destination,
-                    name: plan.name,
-                    obstacle: Obstacle::UnknownProfile,
-                }));
-                None
-            }
-        };
+        let change = if work.placements.is_empty() { None } else { self.fill(action, work, &mut findings) };
         findings.sort_by_key(|finding| (finding.destination.clone(), finding.name.clone(), finding.placement));
         let outcome = self.settle(change, is_blocked, &findings, plan, estimate);
         KeyReport { outcome, findings }
+    }
+
+    /// The change set that does the work; `None`: its profile is not in the intent, so nobody can say who approves.
+    fn fill(&self, action: Action, work: Work, findings: &mut Vec<Finding>) -> Option<ChangeSet> {
+        let Some(frame) = self.frame(action) else {
+            findings.extend(work.placements.into_iter().map(|(placement, plan, _)| Finding {
+                placement,
+                destination: plan.destination,
+                name: plan.name,
+                obstacle: Obstacle::UnknownProfile,
+            }));
+            return None;
+        };
+        let mut change_set = ChangeSet { reasons: work.reasons, ..frame };
+        for (placement, plan, steps) in work.placements {
+            change_set.placements.insert(placement, plan);
+            change_set.steps.extend(steps);
+        }
+        Some(change_set)
     }
 
     /// Compares what would be planned with the proposed change set that is open, if one is, and says what becomes of both.
@@ -189,15 +195,6 @@ impl<'a> Subject<'a> {
             (Some(_), _, _) => NothingReason::NoPlacements,
         }
     }
-}
-
-fn fill(frame: ChangeSet, work: Work) -> ChangeSet {
-    let mut change_set = ChangeSet { reasons: work.reasons, ..frame };
-    for (placement, plan, steps) in work.placements {
-        change_set.placements.insert(placement, plan);
-        change_set.steps.extend(steps);
-    }
-    change_set
 }
 
 fn digest(change_set: &ChangeSet) -> Digest {

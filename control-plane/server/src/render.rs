@@ -37,16 +37,13 @@ pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
     problems.first().map_or(ExitCode::SUCCESS, |problem| ExitCode::from(problem.class.exit_code()))
 }
 
+/// In one line: a warning asks for nothing.
+fn warning(problem: &Problem) {
+    eprintln!("warning[{}]: {problem}", problem.code);
+}
+
 fn problem(problem: &Problem) {
-    told("error", problem);
-}
-
-pub(crate) fn warning(problem: &Problem) {
-    told("warning", problem);
-}
-
-fn told(level: &str, problem: &Problem) {
-    eprintln!("{level}[{}]: {problem}", problem.code);
+    eprintln!("error[{}]: {problem}", problem.code);
     if let Some(key) = &problem.key {
         eprintln!("  key:         {key}");
     }
@@ -71,7 +68,12 @@ pub(crate) fn validated(validated: &Validated) {
 }
 
 pub(crate) fn planned(planned: &Planned) {
-    planned.warnings.iter().for_each(warning);
+    // What the policy files alone can tell was told by `validate`, and is not repeated with every plan.
+    let (of_files, of_world): (Vec<&Problem>, Vec<&Problem>) = planned.warnings.iter().partition(|warning| warning.location.is_some());
+    of_world.into_iter().for_each(warning);
+    if !of_files.is_empty() {
+        eprintln!("{} placements or keys are left out for want of a destination: see `keyplane validate`", of_files.len());
+    }
     for change_set in &planned.change_sets {
         change_set_view(change_set);
     }
@@ -95,17 +97,14 @@ fn change_set_view(view: &ChangeSetView) {
     for reason in &view.reasons {
         println!("  because {reason}");
     }
-    for (number, step) in view.steps.iter().enumerate() {
-        println!(
-            "  {} {} {:<14} {:<18} {:<22} {}",
-            if step.done { "+" } else { " " },
-            number + 1,
-            step.act,
-            step.destination,
-            step.name,
-            step.detail
-        );
-    }
+    let rows: Vec<[String; 6]> = (1..)
+        .zip(&view.steps)
+        .map(|(number, step)| {
+            let done = if step.done { "done" } else { "" };
+            [format!("  {number}"), done.to_owned(), step.act.clone(), step.destination.to_string(), step.name.clone(), step.detail.clone()]
+        })
+        .collect();
+    table(&rows);
     let groups: Vec<&str> = view.approvals.from.iter().map(|group| group.as_str()).collect();
     let approved: Vec<&str> = view.approved_by.iter().map(|name| name.as_str()).collect();
     println!(

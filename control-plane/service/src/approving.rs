@@ -20,7 +20,7 @@ impl Service {
         })?;
         let change_set = &record.change_set;
         let charter = self.charter().await?.charter;
-        let rule = charter.rule(&change_set.profile, change_set.action).ok_or_else(|| {
+        let rule = verifier::required(change_set, &charter).ok_or_else(|| {
             let detail = format!("the charter in force does not know profile `{}`", change_set.profile);
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(&change_set.key)
         })?;
@@ -37,7 +37,7 @@ impl Service {
         ledger.approve(&request.digest, &approval).await.map_err(|error| error.problem().key(&change_set.key))?;
 
         let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?.unwrap_or(record);
-        let counted = verifier::approved(&request.digest, &record.change_set.proposer, rule, &charter, &record.approvals);
+        let counted = verifier::approved(&request.digest, &record.change_set.proposer, &rule, &charter, &record.approvals);
         let have = match &counted {
             Ok(approved) => approved.by.len(),
             Err(shortfall) => shortfall.by.len(),

@@ -19,7 +19,7 @@ pub(crate) const READERS: u32 = 4;
 
 /// How long a writer waits for one of another process. A transaction of ours takes milliseconds; a hundred of them in a
 /// queue, on a slow disk, are still served.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a transaction waits for a connection: longer than [`BUSY_TIMEOUT`], so that the better message wins.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,7 +82,15 @@ pub(crate) async fn pool(path: &Path, connections: u32) -> Result<SqlitePool, Le
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
-    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await.map_err(failed)
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A connection to a file does not wear out.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options)
+        .await
+        .map_err(failed)
 }
 
 /// Whether an error says that the file, or the schema in it, is not what it must be. The codes are SQLite's primary ones

@@ -98,9 +98,8 @@ pub fn approved(
     for approval in approvals {
         let fault = match signer(digest, approval, charter) {
             Err(fault) => Some(fault),
-            Ok(signed) if proposers.contains(&approval.approver) || proposers.iter().any(|name| signed.is_enrolled_for(name, charter)) => {
-                Some(ApprovalFault::Proposer)
-            }
+            // The key that signed is enrolled for its approver, so this covers the proposer's approvals under any name.
+            Ok(signed) if proposers.iter().any(|name| signed.is_enrolled_for(name, charter)) => Some(ApprovalFault::Proposer),
             Ok(signed) if signed.approver.groups.is_disjoint(&rule.from) => Some(ApprovalFault::NotInGroups),
             Ok(_) if by.contains(&approval.approver) => Some(ApprovalFault::Repeated),
             Ok(signed) if !keys.insert(signed.key.clone()) => Some(ApprovalFault::SameKey),

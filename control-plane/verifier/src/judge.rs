@@ -210,8 +210,11 @@ impl<'a> Judge<'a> {
                     self.is(!imported && !earlier(|act| matches!(act, Act::Import { .. })), || Violation::NotImported(number));
                 }
                 Act::RemoveSurplus { object } => {
-                    let in_use = record
-                        .is_some_and(|record| record.placements.values().any(|placement| placement.object.as_ref() == Some(object)));
+                    // Clouds number their objects each for itself: the same id elsewhere is another object.
+                    let here = set.placements.get(&id).map(|plan| &plan.destination);
+                    let in_use = record.is_some_and(|record| {
+                        record.placements.values().any(|known| known.object.as_ref() == Some(object) && Some(&known.destination) == here)
+                    });
                     self.is(in_use, || Violation::RemovesInUse { step: number, object: object.clone() });
                 }
                 Act::Create | Act::Claim => {}

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use keyplane_model::{
-    Algorithm, Capabilities, CloudKind, Destination, DestinationName, Digest, Protection, Span, WrapScheme,
-};
+use keyplane_model::{Algorithm, Capabilities, CloudKind, Destination, DestinationName, Digest, Protection, Span, WrapScheme};
 
 /// Destinations that take AES-256, as AWS does now; one of them only in software.
 pub(crate) fn destinations() -> BTreeMap<DestinationName, Destination> {

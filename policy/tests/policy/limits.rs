@@ -75,18 +75,21 @@ fn a_marker_inside_of_a_document_is_none() {
 
 #[test]
 fn an_alias_stands_for_its_anchor_and_is_placed_where_it_is_used() {
-    let text = "key: db\nprofile: standard\npurpose: encrypt\nlocations: [&home prod-us-east-1]\nplacements:\n  - aws: { destination: *home, alias: db, algorithm: rsa-4096 }\n";
-    assert_eq!(messages(text).len(), 1);
-    let good = text.replace("rsa-4096", "aes-256");
-    assert_eq!(read(&good).map(|policy| policy.intent.keys.len()), Ok(2));
-    let elsewhere = text.replace("rsa-4096", "aes-256").replace("&home prod-us-east-1", "prod-us-east-1, &home nowhere");
-    assert!(messages(&elsewhere).iter().any(|message| message.starts_with("team.yaml:6:25: ")), "{:?}", messages(&elsewhere));
+    let with = |destination: &str| {
+        let anchored = format!("locations: [&home {destination}]\n");
+        key("db").replace("destination: prod-us-east-1", "destination: *home").replace("placements", &format!("{anchored}placements"))
+    };
+    assert_eq!(read(&with("prod-us-east-1")).map(|policy| policy.intent.keys.len()), Ok(2));
+    let problems = messages(&with("prod-us-east-1").replace("*home", "*home, owner: me"));
+    assert!(matches!(problems.as_slice(), [only] if only.starts_with("team.yaml:5:43: ")), "{problems:?}");
+    let problems = messages(&with("NOWHERE"));
+    assert!(matches!(problems.as_slice(), [_, used] if used.starts_with("team.yaml:5:36: ")), "{problems:?}");
 }
 
 #[test]
 fn columns_count_characters_and_not_bytes() {
-    let text = "key: db\nprofile: standard\npurpose: encrypt\nplacements: [{ aws: { destination: \"ärger\", alias: db, algorithm: aes-265 } }]\n";
-    let columns: Vec<u32> = read(text).unwrap_err().iter().map(|problem| problem.location.as_ref().unwrap().column).collect();
+    let text = key("db").replace("prod-us-east-1", "\"ärger\"").replace("aes-256", "aes-265");
+    let columns: Vec<u32> = read(&text).unwrap_err().iter().map(|problem| problem.location.as_ref().unwrap().column).collect();
     assert_eq!(columns, [36, 67]);
 }
 

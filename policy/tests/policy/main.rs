@@ -1,4 +1,5 @@
 //! The tests of the policy language, from outside: what a caller of this room sees.
+#![cfg(test)]
 
 mod common;
 mod examples;

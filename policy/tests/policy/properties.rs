@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Algorithm, ApprovalRule, Approvals, CloudKind, DestinationName, Intent, Key, PlacementIntent, Protection, Purpose, Retire,
-    Rotation, Rules, Source, Span, Standing,
+    Algorithm, ApprovalRule, Approvals, CloudKind, DestinationName, Intent, Key, PlacementIntent, Protection, Purpose, Retire, Rotation,
+    Rules, Source, Span, Standing,
 };
 use keyplane_policy::{load, looser_rules};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -47,10 +47,13 @@ proptest! {
 
     #[test]
     fn what_is_accepted_is_never_looser(profile in rules(), own in partial_rules(), child in partial_rules()) {
-        let text = format!(
-            "profile: parent\n{}---\nprofile: child\nextends: parent\n{}---\nkey: k\nprofile: child\npurpose: encrypt\n{}placements:\n  - gcp: {{ destination: north, name: k, algorithm: aes-256 }}\n",
-            rule_fields(&profile), child, own,
-        );
+        let placements = "placements:\n  - gcp: { destination: north, name: k, algorithm: aes-256 }\n";
+        let text = [
+            format!("profile: parent\n{}", rule_fields(&profile)),
+            format!("profile: child\nextends: parent\n{child}"),
+            format!("key: k\nprofile: child\npurpose: encrypt\n{own}{placements}"),
+        ]
+        .join("---\n");
         match load(&[people(), ("random.yaml".to_owned(), text.clone())], None) {
             Ok(policy) => {
                 let rules = |name: &str| policy.intent.profiles[&name.parse().unwrap()].clone();
@@ -100,10 +103,13 @@ fn wanted(mut intent: Intent) -> Intent {
 fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
     let implies = |these: bool, those: bool| !these || those;
     let days: Vec<Span> = (0..100).map(Span::days).collect();
-    let algorithms = Algorithm::ALL.iter().all(|algorithm| implies(rules.algorithms.contains(algorithm), than.algorithms.contains(algorithm)));
-    let protections = [Protection::Software, Protection::Hsm].iter().all(|given| implies(*given >= rules.protection, *given >= than.protection));
+    let algorithms =
+        Algorithm::ALL.iter().all(|algorithm| implies(rules.algorithms.contains(algorithm), than.algorithms.contains(algorithm)));
+    let protections =
+        [Protection::Software, Protection::Hsm].iter().all(|given| implies(*given >= rules.protection, *given >= than.protection));
     let places = DESTINATIONS.iter().chain(&["anywhere"]).all(|place| {
-        let allowed = |rules: &Rules| rules.locations.as_ref().is_none_or(|locations| locations.iter().any(|location| location.as_str() == *place));
+        let allowed =
+            |rules: &Rules| rules.locations.as_ref().is_none_or(|locations| locations.iter().any(|location| location.as_str() == *place));
         implies(allowed(rules), allowed(than))
     });
     let sources = [Source::Derived, Source::Generated].iter().all(|source| {
@@ -206,7 +212,8 @@ fn partial_rules() -> impl Strategy<Value = String> {
 fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
     let profile = select(profiles.into_iter().collect::<Vec<_>>());
     let purpose = select(vec![Purpose::Encrypt, Purpose::Sign, Purpose::Mac]);
-    let placement = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), select(vec![CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure]));
+    let placement =
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>(), select(vec![CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure]));
     (profile, rules(), purpose, vec(placement, 1..4), any::<bool>()).prop_filter_map(
         "no algorithm serves the purpose",
         |((profile, held), own, purpose, placements, same)| {
@@ -302,7 +309,10 @@ fn documents(intent: &Intent) -> Vec<String> {
             .collect();
         format!(
             "key: {name}\nprofile: {}\npurpose: {}\nshared: {}\nplacements:\n{placements}{}",
-            key.profile, key.purpose, key.shared, nested(lines.into_iter().flatten().collect()),
+            key.profile,
+            key.purpose,
+            key.shared,
+            nested(lines.into_iter().flatten().collect()),
         )
     });
     profiles.chain(keys).collect()

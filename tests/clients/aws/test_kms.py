@@ -763,7 +763,7 @@ def test_errors_on_demand(start):
 
 def test_an_effect_lands_after_the_client_gave_up(start):
     emulator = start("--no-quotas")
-    kms = emulator.client(read_timeout=1, **once)
+    kms = emulator.client(read_timeout=2, **once)
     emulator.fault({"kind": "late", "after_requests": 2}, operation="CreateKey")
     with pytest.raises(botocore.exceptions.ReadTimeoutError):
         external(kms)
@@ -780,7 +780,7 @@ def test_an_effect_lands_after_the_client_gave_up(start):
     ("before_effect", False, 0), ("before_effect", True, 1), ("after_effect", False, 1), ("after_reply", False, 1)])
 def test_a_halt_falls_silent_until_it_is_resumed(start, when, apply, keys):
     emulator = start("--no-quotas")
-    kms = emulator.client(read_timeout=1, **once)
+    kms = emulator.client(read_timeout=2, **once)
     emulator.fault({"kind": "halt", "when": when}, mutation=1)
     if when == "after_reply":
         external(kms)

@@ -1,7 +1,9 @@
 //! What an answer means: every error code that AWS gives, and answers that are none.
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use keyplane_aws::{AwsKms, Credentials, Secret};
 use keyplane_conformance::Subject as _;
@@ -12,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::emulated::{ACCOUNT, begin, config, serve};
+use crate::emulated::{ACCOUNT, KEY_ID, SECRET, begin, config, serve};
 
 const KEY: &str = "22222222-2222-4222-8222-222222222222";
 
@@ -73,7 +75,8 @@ async fn every_error_code_has_its_class() {
         ("InvalidCiphertextException", Invalid, Plain),
     ] {
         emulated.next("ImportKeyMaterial", json!({ "kind": "error", "code": code })).await;
-        let wrapping_key = keyplane_port::WrappingKey { spki: vec![1], scheme: WrapScheme::RsaOaepSha256, token: vec![1], valid_until: None };
+        let wrapping_key =
+            keyplane_port::WrappingKey { spki: vec![1], scheme: WrapScheme::RsaOaepSha256, token: vec![1], valid_until: None };
         let import = Mutation::Import { object: object(), version: keyplane_model::Version(1), wrapping_key, wrapped: vec![1] };
         let error = emulated.cloud.act(&import).await.map(|_| ()).unwrap_err();
         assert_eq!((error.class, error.cause), (class, cause), "{code}");
@@ -102,6 +105,30 @@ async fn without_credentials_nothing_is_sent() {
         assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");
     }
     assert_eq!(emulated.operations().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_environment_gives_credentials_and_nothing_that_was_approved() {
+    const NAME: &str = "answers::the_environment_gives_credentials_and_nothing_that_was_approved";
+    const ENDPOINT: &str = "TEST_ENDPOINT";
+    // This test is two processes, because the environment belongs to a whole one: here is the inner one.
+    if let Ok(endpoint) = std::env::var(ENDPOINT) {
+        let mut config = config(&endpoint);
+        config.credentials = Credentials::Default;
+        AwsKms::connect(config).await.unwrap().sweep(None).await.unwrap();
+        return;
+    }
+    let emulated = begin().await;
+    let inner = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME])
+        .env_clear()
+        .envs([(ENDPOINT, emulated.endpoint.as_str()), ("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)])
+        .envs([("AWS_REGION", "eu-west-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")])
+        .output()
+        .await
+        .unwrap();
+    assert!(inner.status.success(), "{}", String::from_utf8_lossy(&inner.stderr));
+    assert_eq!(emulated.operations().await, ["ListKeys"]);
 }
 
 /// Serves the same answer to every request.
@@ -214,6 +241,30 @@ async fn a_list_without_an_end_is_given_up() {
     .await;
     let error = cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
     assert_eq!((error.class, error.operation), (Class::Broken, "ListResourceTags"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sweep_that_goes_in_circles_is_given_up() {
+    let mut server = JoinSet::new();
+    let cloud = told(&mut server, |_| json!({ "Keys": [], "Truncated": true, "NextMarker": "again" })).await;
+    let first = cloud.sweep(None).await.unwrap();
+    let error = cloud.sweep(first.next.as_ref()).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.class, error.operation), (Class::Broken, "ListKeys"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_given_up() {
+    let mut server = JoinSet::new();
+    let answer = async || {
+        let endless = futures::stream::repeat_with(|| Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 65_536])));
+        ([("content-type", "application/x-amz-json-1.1")], Body::from_stream(endless)).into_response()
+    };
+    let endpoint = serve(&mut server, Router::new().fallback(answer)).await;
+    let cloud = AwsKms::connect(config(&endpoint)).await.unwrap();
+    let error = cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.class, Class::Broken, "{error}");
+    let create = Mutation::Create { target: crate::requests::target(), marks: crate::requests::marks() };
+    assert_eq!(cloud.act(&create).await.map(|_| ()).unwrap_err().class, Class::Ambiguous);
 }
 
 #[tokio::test]

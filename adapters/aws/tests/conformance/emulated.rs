@@ -16,10 +16,10 @@ use http_body_util::BodyExt as _;
 use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
 use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
 use keyplane_emulator_wire::aws::{AccessKey, Options, router};
-use keyplane_model::{Digest, InstallationId, ObjectId, Span, WrapScheme};
+use keyplane_model::{Digest, InstallationId, ObjectId, Span, Target, WrapScheme};
 use keyplane_port::{Cloud, WrappingKey};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -35,6 +35,8 @@ pub(crate) struct Emulated {
     /// AWS's own client, for what other people do in the account.
     pub(crate) client: Client,
     dead: Arc<AwsKms>,
+    /// Has the dead address and never listens, so that nobody else comes to live there.
+    _nobody: TcpSocket,
     stranger: Arc<AwsKms>,
     control: Router,
     _server: JoinSet<()>,
@@ -70,12 +72,15 @@ pub(crate) async fn begin() -> Emulated {
     });
     let mut server = JoinSet::new();
     let endpoint = serve(&mut server, control.clone()).await;
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut wrong = config(&endpoint);
     wrong.credentials = Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new("another secret".into()) };
     Emulated {
         cloud: Arc::new(AwsKms::connect(config(&endpoint)).await.unwrap()),
         stranger: Arc::new(AwsKms::connect(wrong).await.unwrap()),
-        dead: Arc::new(AwsKms::connect(config(&dead_address().await)).await.unwrap()),
+        dead: Arc::new(AwsKms::connect(config(&format!("http://{}", nobody.local_addr().unwrap()))).await.unwrap()),
+        _nobody: nobody,
         client: client(&endpoint),
         endpoint,
         control,
@@ -89,11 +94,6 @@ pub(crate) async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     server.spawn(async move { axum::serve(listener, router).await.unwrap() });
     endpoint
-}
-
-/// An address that was free a moment ago.
-async fn dead_address() -> String {
-    format!("http://{}", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap())
 }
 
 fn client(endpoint: &str) -> Client {
@@ -173,6 +173,7 @@ impl Subject for Emulated {
             Fault::FailsAfterEffect => json!({ "kind": "server_error", "applied": true }),
             Fault::LosesReply => json!({ "kind": "lost_reply" }),
             Fault::Hangs => json!({ "kind": "hang" }),
+            Fault::HangsAfterEffect => json!({ "kind": "hang", "applied": true }),
         };
         self.next(operation, effect).await;
     }
@@ -183,6 +184,10 @@ impl Subject for Emulated {
 
     async fn lag(&self, span: Span) {
         self.control("POST", "consistency", Some(json!({ "seconds": span.micros() / 1_000_000 }))).await;
+    }
+
+    async fn requests(&self) -> u64 {
+        self.control("GET", "state", None).await["requests"].as_u64().unwrap()
     }
 
     async fn mutations(&self) -> u64 {
@@ -215,6 +220,14 @@ impl Subject for Emulated {
             objects.push(ObjectId(created.key_metadata.unwrap().key_id));
         }
         objects
+    }
+
+    fn unknown_object(&self) -> ObjectId {
+        ObjectId("00000000-0000-4000-8000-000000000000".into())
+    }
+
+    async fn squat(&self, target: &Target, object: &ObjectId) {
+        self.name(&format!("keyplane/{}/{}", target.placement, target.incarnation), object).await;
     }
 
     async fn name(&self, name: &str, object: &ObjectId) {

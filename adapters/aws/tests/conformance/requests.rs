@@ -150,7 +150,12 @@ async fn a_policy_that_is_only_written_differently_fits() {
     other.key_policy = Some(
         json!({
             "Version": "2012-10-17",
-            "Statement": [{ "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::111122223333:role/keys" }, "Action": "kms:*", "Resource": "*" }],
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": { "AWS": "arn:aws:iam::111122223333:role/keys" },
+                "Action": "kms:*",
+                "Resource": "*",
+            }],
         })
         .to_string(),
     );

@@ -52,12 +52,15 @@ pub async fn a_disabled_copy_is_still_the_same_object<S: Subject>(subject: &S) {
 /// Whatever somebody changes, the evidence is gone, and looking shows why.
 pub async fn tampering_takes_it_away<S: Subject>(subject: &S) {
     for tampering in [Tampering::Marks, Tampering::Policy, Tampering::OtherMaterial, Tampering::NoMaterial] {
-        let fixture = Fixture::new(subject, match tampering {
-            Tampering::Marks => "marks",
-            Tampering::Policy => "policy",
-            Tampering::OtherMaterial => "material",
-            Tampering::NoMaterial => "nothing",
-        });
+        let fixture = Fixture::new(
+            subject,
+            match tampering {
+                Tampering::Marks => "marks",
+                Tampering::Policy => "policy",
+                Tampering::OtherMaterial => "material",
+                Tampering::NoMaterial => "nothing",
+            },
+        );
         let object = fixture.published().await;
         let copy = fixture.copy().await;
         assert!(strength(&fixture, &copy).await >= EvidenceStrength::SameObject, "{tampering:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyplane_model::{Class, ObjectId, Version, WrapScheme};
+use keyplane_model::{Class, ObjectId, Version};
 use keyplane_port::{Acted, Cause, CloudError, Mutation};
 
 use crate::fixture::{Fixture, assert_is_printable};
@@ -67,11 +67,14 @@ pub async fn an_error_without_an_effect_is_never_ambiguous<S: Subject>(subject: 
 /// Whether it had its effect or not: the error is the same, and so is its class.
 pub async fn an_internal_error_of_a_mutation_is_ambiguous<S: Subject>(subject: &S) {
     for fault in [Fault::Fails, Fault::FailsAfterEffect, Fault::LosesReply] {
-        let fixture = Fixture::new(subject, match fault {
-            Fault::Fails => "without",
-            Fault::FailsAfterEffect => "after",
-            Fault::Throttled | Fault::Denied | Fault::LosesReply | Fault::Hangs => "lost",
-        });
+        let fixture = Fixture::new(
+            subject,
+            match fault {
+                Fault::Fails => "without",
+                Fault::FailsAfterEffect => "after",
+                Fault::Throttled | Fault::Denied | Fault::LosesReply | Fault::Hangs | Fault::HangsAfterEffect => "lost",
+            },
+        );
         for (request, mutation) in mutations(&fixture).await {
             subject.fault(request, fault).await;
             let error = fixture.refused(&mutation).await;
@@ -98,7 +101,7 @@ pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
         subject.fault(Request::Inspect, fault).await;
         let looked = fixture.cloud.look(&fixture.target).await.expect_err("a fault");
         subject.fault(Request::WrappingKey, fault).await;
-        let asked = fixture.cloud.wrapping_key(&object, WrapScheme::RsaOaepSha256).await.expect_err("a fault");
+        let asked = fixture.cloud.wrapping_key(&object, fixture.scheme()).await.expect_err("a fault");
         subject.fault(Request::List, fault).await;
         let swept = fixture.cloud.sweep(None).await.expect_err("a fault");
         for error in [inspected, looked, asked, swept] {
@@ -107,6 +110,25 @@ pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
         }
     }
     assert_eq!(fixture.holder().await.object, object);
+}
+
+/// Dropping a call takes nothing back: whoever gave it up has to look, and finds what it did.
+pub async fn an_effect_after_the_call_was_given_up_is_found<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "given-up");
+    subject.fault(Request::Create, Fault::HangsAfterEffect).await;
+    given_up(subject, fixture.cloud.act(&fixture.creation())).await;
+    let page = fixture.cloud.sweep(None).await.expect("a page");
+    let [shell] = page.objects.as_slice() else { unreachable!("not one object: {:?}", page.objects) };
+    assert_eq!(shell.marks.as_ref(), Some(&fixture.marks));
+    if fixture.cloud.destination().capabilities.claims {
+        fixture.act(&fixture.claim(&shell.object)).await;
+    }
+
+    let import = fixture.import(&shell.object, &fixture.material()).await;
+    subject.fault(Request::Import, Fault::HangsAfterEffect).await;
+    given_up(subject, fixture.cloud.act(&import)).await;
+    assert_eq!(fixture.holder().await.current().and_then(|material| material.version), Some(Version(1)));
+    assert!(subject.holds(&shell.object, &fixture.material()).await);
 }
 
 /// The object exists, and its marks say whose it is and which attempt made it.
@@ -152,7 +174,7 @@ pub async fn a_lost_import_is_found_by_its_version<S: Subject>(subject: &S) {
 pub async fn nobody_at_the_address_is_told_apart<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "nobody");
     fixture.cloud = subject.cloud_at_a_dead_address();
-    for error in everything_fails(&fixture).await {
+    for error in everything_fails(&fixture, &subject.unknown_object()).await {
         assert_eq!((error.class, error.cause), (Class::Transient, Cause::Unreachable), "{error}");
     }
 }
@@ -161,7 +183,7 @@ pub async fn nobody_at_the_address_is_told_apart<S: Subject>(subject: &S) {
 pub async fn refused_credentials_are_told_apart<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "stranger");
     fixture.cloud = subject.cloud_with_wrong_credentials();
-    for error in everything_fails(&fixture).await {
+    for error in everything_fails(&fixture, &subject.unknown_object()).await {
         assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");
     }
     assert_eq!(subject.mutations().await, 0);
@@ -172,25 +194,38 @@ pub async fn a_call_that_hangs_can_be_dropped<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "hanging");
     for _ in 0..3 {
         subject.fault(Request::Create, Fault::Hangs).await;
-        let patience = Duration::from_millis(200);
-        assert!(tokio::time::timeout(patience, fixture.cloud.act(&fixture.creation())).await.is_err(), "something answered");
+        given_up(subject, fixture.cloud.act(&fixture.creation())).await;
         subject.fault(Request::List, Fault::Hangs).await;
-        assert!(tokio::time::timeout(patience, fixture.cloud.sweep(None)).await.is_err(), "something answered");
+        given_up(subject, fixture.cloud.sweep(None)).await;
     }
     fixture.published().await;
     assert_eq!(fixture.cloud.sweep(None).await.expect("a page").objects.len(), 1);
 }
 
-async fn everything_fails(fixture: &Fixture) -> Vec<CloudError> {
-    let object = ObjectId("00000000-0000-4000-8000-000000000000".to_owned());
+/// Drops a call that nobody answers as soon as the cloud has received its request: no time-out has to be guessed.
+async fn given_up<S: Subject, T>(subject: &S, call: impl Future<Output = T>) {
+    let before = subject.requests().await;
+    let received = async {
+        while subject.requests().await == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = call => unreachable!("something answered"),
+        () = received => {}
+    }
+}
+
+async fn everything_fails(fixture: &Fixture, object: &ObjectId) -> Vec<CloudError> {
     let acted = fixture.cloud.act(&fixture.creation()).await;
     let errors = vec![
         acted.map(|_: Acted| ()).expect_err("create"),
         fixture.cloud.act(&Mutation::Disable { object: object.clone() }).await.map(|_| ()).expect_err("disable"),
         fixture.cloud.look(&fixture.target).await.map(|_| ()).expect_err("look"),
-        fixture.cloud.inspect(&object).await.map(|_| ()).expect_err("inspect"),
+        fixture.cloud.inspect(object).await.map(|_| ()).expect_err("inspect"),
         fixture.cloud.sweep(None).await.map(|_| ()).expect_err("sweep"),
-        fixture.cloud.wrapping_key(&object, WrapScheme::RsaOaepSha256).await.map(|_| ()).expect_err("wrapping key"),
+        fixture.cloud.wrapping_key(object, fixture.scheme()).await.map(|_| ()).expect_err("wrapping key"),
     ];
     errors.iter().for_each(assert_is_printable);
     errors

@@ -1,6 +1,6 @@
 //! What works, and what is refused for good reasons.
 
-use keyplane_model::{Class, MaterialState, ObjectId, ObjectState, Protection, Span, Version, WrapScheme};
+use keyplane_model::{Class, MaterialState, ObjectState, Span, Version, WrapScheme};
 use keyplane_port::{Cause, Mutation};
 
 use crate::fixture::Fixture;
@@ -10,7 +10,6 @@ use crate::{Subject, wrap};
 pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S) {
     let schemes = subject.cloud().destination().capabilities.algorithms.values().flatten().copied().collect::<Vec<WrapScheme>>();
     assert!(!schemes.is_empty());
-    assert_eq!(subject.cloud().destination().capabilities.protection, Protection::Hsm);
     for scheme in schemes {
         let fixture = Fixture::new(subject, &format!("by-{scheme}"));
         let nothing = fixture.look().await;
@@ -74,6 +73,21 @@ pub async fn a_claim_can_be_had_once<S: Subject>(subject: &S) {
     assert_eq!(fixture.holder().await.object, first);
 }
 
+/// A claim that somebody else took is seen for what it is, and cannot be had.
+pub async fn a_squatted_claim_shows_who_has_it<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "squatted");
+    if !fixture.cloud.destination().capabilities.claims {
+        return;
+    }
+    let foreign = subject.crowd(1).await.remove(0);
+    subject.squat(&fixture.target, &foreign).await;
+    let object = fixture.created().await;
+    assert_eq!(fixture.refused(&fixture.claim(&object)).await.class, Class::AlreadyExists);
+    let holder = fixture.holder().await;
+    assert_eq!((&holder.object, holder.marks.as_ref()), (&foreign, None));
+    assert!(!holder.fits(&fixture.target), "material would go into somebody else's object");
+}
+
 /// A users' name that leads to somebody else's object stays where it is.
 pub async fn a_taken_name_is_seen_and_not_taken_over<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "taken");
@@ -93,11 +107,11 @@ pub async fn a_taken_name_is_seen_and_not_taken_over<S: Subject>(subject: &S) {
 /// "Not there" is an answer of its own, for reads and for acts.
 pub async fn what_does_not_exist_is_a_typed_not_found<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "missing");
-    let object = ObjectId("00000000-0000-4000-8000-000000000000".to_owned());
+    let object = subject.unknown_object();
     assert_eq!(fixture.cloud.inspect(&object).await, Ok(None));
     assert_eq!(fixture.refused(&Mutation::Disable { object: object.clone() }).await.class, Class::NotFound);
     assert_eq!(fixture.refused(&fixture.claim(&object)).await.class, Class::NotFound);
-    let error = fixture.cloud.wrapping_key(&object, WrapScheme::RsaOaepSha256).await.expect_err("no object, no key");
+    let error = fixture.cloud.wrapping_key(&object, fixture.scheme()).await.expect_err("no object, no key");
     assert_eq!(error.class, Class::NotFound);
 }
 

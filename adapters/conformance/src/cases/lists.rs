@@ -42,6 +42,17 @@ pub async fn a_foreign_object_is_never_ours<S: Subject>(subject: &S) {
     assert_eq!((objects, broken), (Vec::new(), 0));
 }
 
+/// Recognised as Keyplane's, and never taken for our own.
+pub async fn what_another_installation_made_is_listed_as_theirs<S: Subject>(subject: &S) {
+    let mut fixture = Fixture::new(subject, "theirs");
+    fixture.marks.installation = "99999999-9999-8999-8999-999999999999".parse().expect("an id");
+    let object = fixture.created().await;
+    let (objects, broken) = sweep(&*fixture.cloud).await;
+    assert_eq!((names(&objects), broken), (BTreeSet::from([&object]), 0));
+    assert_eq!(objects[0].marks.as_ref(), Some(&fixture.marks));
+    assert!(!objects[0].fits(&fixture.target), "another installation's object fits our placement");
+}
+
 /// 1,200 objects, five of them ours: each found once, none of the others.
 pub async fn a_handful_of_ours_is_found_among_thousands<S: Subject>(subject: &S) {
     let mut ours = BTreeSet::new();

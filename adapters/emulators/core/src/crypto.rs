@@ -8,10 +8,7 @@ use aws_lc_rs::{
     digest,
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     key_wrap::{AES_256, AesKek, KeyWrapPadded},
-    rsa::{
-        KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
-        PrivateDecryptingKey,
-    },
+    rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey},
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -93,12 +90,7 @@ pub trait Crypto: Send {
     ///
     /// # Errors
     /// For a ciphertext of any other making.
-    fn unwrap_oaep(
-        &self,
-        private: &Secret,
-        hash: OaepHash,
-        wrapped: &[u8],
-    ) -> Result<Secret, Refused>;
+    fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused>;
 
     /// Unwraps AES-KWP (RFC 5649) under a 256-bit key.
     ///
@@ -110,25 +102,13 @@ pub trait Crypto: Send {
     ///
     /// # Errors
     /// When the key has another length.
-    fn seal(
-        &self,
-        key: &Secret,
-        nonce: [u8; 12],
-        context: &[u8],
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>, Refused>;
+    fn seal(&self, key: &Secret, nonce: [u8; 12], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Refused>;
 
     /// Opens what [`Crypto::seal`] made.
     ///
     /// # Errors
     /// When key, nonce, context or ciphertext is another.
-    fn open(
-        &self,
-        key: &Secret,
-        nonce: [u8; 12],
-        context: &[u8],
-        sealed: &[u8],
-    ) -> Result<Secret, Refused>;
+    fn open(&self, key: &Secret, nonce: [u8; 12], context: &[u8], sealed: &[u8]) -> Result<Secret, Refused>;
 
     /// SHA-256 of the parts, one after the other.
     fn hash(&self, parts: &[&[u8]]) -> [u8; 32];
@@ -148,18 +128,10 @@ impl Crypto for RealCrypto {
         let key = PrivateDecryptingKey::generate(size).map_err(|_| Refused)?;
         let private: Pkcs8V1Der<'static> = key.as_der().map_err(|_| Refused)?;
         let public: PublicKeyX509Der<'static> = key.public_key().as_der().map_err(|_| Refused)?;
-        Ok(Pair {
-            public: public.as_ref().to_vec(),
-            private: Secret::new(private.as_ref()),
-        })
+        Ok(Pair { public: public.as_ref().to_vec(), private: Secret::new(private.as_ref()) })
     }
 
-    fn unwrap_oaep(
-        &self,
-        private: &Secret,
-        hash: OaepHash,
-        wrapped: &[u8],
-    ) -> Result<Secret, Refused> {
+    fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused> {
         let algorithm = match hash {
             OaepHash::Sha1 => &OAEP_SHA1_MGF1SHA1,
             OaepHash::Sha256 => &OAEP_SHA256_MGF1SHA256,
@@ -171,54 +143,27 @@ impl Crypto for RealCrypto {
             return Err(Refused);
         }
         let mut output = Zeroizing::new(vec![0; key.min_output_size()]);
-        let plaintext = key
-            .decrypt(algorithm, wrapped, &mut output, None)
-            .map_err(|_| Refused)?;
+        let plaintext = key.decrypt(algorithm, wrapped, &mut output, None).map_err(|_| Refused)?;
         Ok(Secret::new(&*plaintext))
     }
 
     fn unwrap_kwp(&self, key: &Secret, wrapped: &[u8]) -> Result<Secret, Refused> {
         let kek = AesKek::new(&AES_256, key.expose()).map_err(|_| Refused)?;
         let mut output = Zeroizing::new(vec![0; wrapped.len()]);
-        let plaintext = kek
-            .unwrap_with_padding(wrapped, &mut output)
-            .map_err(|_| Refused)?;
+        let plaintext = kek.unwrap_with_padding(wrapped, &mut output).map_err(|_| Refused)?;
         Ok(Secret::new(&*plaintext))
     }
 
-    fn seal(
-        &self,
-        key: &Secret,
-        nonce: [u8; 12],
-        context: &[u8],
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>, Refused> {
+    fn seal(&self, key: &Secret, nonce: [u8; 12], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Refused> {
         let mut sealed = plaintext.to_vec();
-        gcm(key)?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(context),
-                &mut sealed,
-            )
-            .map_err(|_| Refused)?;
+        gcm(key)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut sealed).map_err(|_| Refused)?;
         Ok(sealed)
     }
 
-    fn open(
-        &self,
-        key: &Secret,
-        nonce: [u8; 12],
-        context: &[u8],
-        sealed: &[u8],
-    ) -> Result<Secret, Refused> {
+    fn open(&self, key: &Secret, nonce: [u8; 12], context: &[u8], sealed: &[u8]) -> Result<Secret, Refused> {
         let mut opened = Zeroizing::new(sealed.to_vec());
-        let plaintext = gcm(key)?
-            .open_in_place(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(context),
-                &mut opened,
-            )
-            .map_err(|_| Refused)?;
+        let plaintext =
+            gcm(key)?.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut opened).map_err(|_| Refused)?;
         Ok(Secret::new(&*plaintext))
     }
 
@@ -234,16 +179,12 @@ impl Crypto for RealCrypto {
 }
 
 fn gcm(key: &Secret) -> Result<LessSafeKey, Refused> {
-    Ok(LessSafeKey::new(
-        UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| Refused)?,
-    ))
+    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| Refused)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::rsa::{
-        OAEP_SHA384_MGF1SHA384, OaepAlgorithm, OaepPublicEncryptingKey, PublicEncryptingKey,
-    };
+    use aws_lc_rs::rsa::{OAEP_SHA384_MGF1SHA384, OaepAlgorithm, OaepPublicEncryptingKey, PublicEncryptingKey};
 
     use super::*;
 
@@ -255,20 +196,15 @@ mod tests {
         let key = PublicEncryptingKey::from_der(&pair.public).unwrap();
         let key = OaepPublicEncryptingKey::new(key).unwrap();
         let mut output = vec![0; key.ciphertext_size()];
-        key.encrypt(algorithm, &[7; 32], &mut output, label)
-            .unwrap()
-            .to_vec()
+        key.encrypt(algorithm, &[7; 32], &mut output, label).unwrap().to_vec()
     }
 
     #[test]
     fn oaep_opens_with_exactly_its_hash_and_no_label() {
         let pair = RealCrypto.make_pair(RsaSize::Rsa2048).unwrap();
         let other = RealCrypto.make_pair(RsaSize::Rsa2048).unwrap();
-        let open = |pair: &Pair, hash, wrapped: &[u8]| {
-            RealCrypto
-                .unwrap_oaep(&pair.private, hash, wrapped)
-                .map(|opened| opened.expose().to_vec())
-        };
+        let open =
+            |pair: &Pair, hash, wrapped: &[u8]| RealCrypto.unwrap_oaep(&pair.private, hash, wrapped).map(|opened| opened.expose().to_vec());
         let sha1 = wrap(&pair, &OAEP_SHA1_MGF1SHA1, None);
         let sha256 = wrap(&pair, &OAEP_SHA256_MGF1SHA256, None);
         assert_eq!(open(&pair, OaepHash::Sha1, &sha1), Ok(vec![7; 32]));
@@ -276,26 +212,9 @@ mod tests {
         assert_eq!(open(&pair, OaepHash::Sha256, &sha1), Err(Refused));
         assert_eq!(open(&pair, OaepHash::Sha1, &sha256), Err(Refused));
         assert_eq!(open(&other, OaepHash::Sha256, &sha256), Err(Refused));
-        assert_eq!(
-            open(
-                &pair,
-                OaepHash::Sha256,
-                &wrap(&pair, &OAEP_SHA384_MGF1SHA384, None)
-            ),
-            Err(Refused)
-        );
-        assert_eq!(
-            open(
-                &pair,
-                OaepHash::Sha256,
-                &wrap(&pair, &OAEP_SHA256_MGF1SHA256, Some(b"label"))
-            ),
-            Err(Refused)
-        );
-        assert_eq!(
-            open(&pair, OaepHash::Sha256, &[&[0], sha256.as_slice()].concat()),
-            Err(Refused)
-        );
+        assert_eq!(open(&pair, OaepHash::Sha256, &wrap(&pair, &OAEP_SHA384_MGF1SHA384, None)), Err(Refused));
+        assert_eq!(open(&pair, OaepHash::Sha256, &wrap(&pair, &OAEP_SHA256_MGF1SHA256, Some(b"label"))), Err(Refused));
+        assert_eq!(open(&pair, OaepHash::Sha256, &[&[0], sha256.as_slice()].concat()), Err(Refused));
     }
 
     /// Vectors made with another implementation (pyca/cryptography), under the key 00 01 … 1f: 20 bytes that need padding,
@@ -305,29 +224,15 @@ mod tests {
         let kek = secret(&(0..32).collect::<Vec<u8>>());
         let unwrap = |wrapped: &str| {
             let wrapped = hex::decode(wrapped).unwrap();
-            RealCrypto
-                .unwrap_kwp(&kek, &wrapped)
-                .map(|opened| opened.expose().to_vec())
+            RealCrypto.unwrap_kwp(&kek, &wrapped).map(|opened| opened.expose().to_vec())
         };
         let good = "f5129e80e156263174db3eb593dca415b34a59ac30626fd4157e7241c590b6b4";
         assert_eq!(unwrap(good), Ok((100..120).collect()));
         for (wrapped, what) in [
-            (
-                "3bde042aa9cf50dfcc24c1d2e3cde84b555e430760c6baf46b9f75231b65ea79",
-                "padding that is not zero",
-            ),
-            (
-                "a4e7343519ae7ca79fdb74004f2f5c7347bcbfebc573cf62d3877ad044582c6a",
-                "a length of 25 for 24 bytes",
-            ),
-            (
-                "857231628570ab156d31ce1634a0b36009daa8663b70b476da0efd67aeaaa012",
-                "eight bytes of padding",
-            ),
-            (
-                "5acb7156f59c903575389767776d69e1eb3bf181a0e4862e99d8217fb2c1e8f4",
-                "the other key wrap, RFC 3394",
-            ),
+            ("3bde042aa9cf50dfcc24c1d2e3cde84b555e430760c6baf46b9f75231b65ea79", "padding that is not zero"),
+            ("a4e7343519ae7ca79fdb74004f2f5c7347bcbfebc573cf62d3877ad044582c6a", "a length of 25 for 24 bytes"),
+            ("857231628570ab156d31ce1634a0b36009daa8663b70b476da0efd67aeaaa012", "eight bytes of padding"),
+            ("5acb7156f59c903575389767776d69e1eb3bf181a0e4862e99d8217fb2c1e8f4", "the other key wrap, RFC 3394"),
             (&good[..48], "a block too few"),
             (&good[..62], "half a block"),
             ("", "nothing"),
@@ -340,13 +245,9 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_only_with_its_key_nonce_and_context() {
-        let sealed = RealCrypto
-            .seal(&secret(&[1; 32]), [2; 12], b"context", b"plain")
-            .unwrap();
+        let sealed = RealCrypto.seal(&secret(&[1; 32]), [2; 12], b"context", b"plain").unwrap();
         let open = |key, nonce, context| {
-            RealCrypto
-                .open(&secret(&[key; 32]), [nonce; 12], context, &sealed)
-                .map(|opened| opened.expose().to_vec())
+            RealCrypto.open(&secret(&[key; 32]), [nonce; 12], context, &sealed).map(|opened| opened.expose().to_vec())
         };
         assert_eq!(open(1, 2, b"context".as_slice()), Ok(b"plain".to_vec()));
         assert_eq!(open(9, 2, b"context".as_slice()), Err(Refused));

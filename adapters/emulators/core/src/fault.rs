@@ -109,11 +109,7 @@ impl Faults {
     /// What goes wrong with this request, if anything; the rule that says so is used once.
     pub fn decide(&mut self, operation: &str, mutation: Option<u64>) -> Option<Effect> {
         let mut decided = None;
-        for rule in self
-            .0
-            .iter_mut()
-            .filter(|rule| rule.fits(operation, mutation))
-        {
+        for rule in self.0.iter_mut().filter(|rule| rule.fits(operation, mutation)) {
             if rule.skip > 0 {
                 rule.skip -= 1;
                 continue;
@@ -132,32 +128,17 @@ impl Faults {
 impl Rule {
     /// A rule that does `effect` to the mutating request with this number.
     pub fn on_mutation(number: u64, effect: Effect) -> Self {
-        Self {
-            operation: None,
-            mutation: Some(number),
-            skip: 0,
-            times: once(),
-            effect,
-        }
+        Self { operation: None, mutation: Some(number), skip: 0, times: once(), effect }
     }
 
     /// A rule that does `effect` to the next request of this operation.
     pub fn on_operation(operation: &str, effect: Effect) -> Self {
-        Self {
-            operation: Some(operation.to_owned()),
-            mutation: None,
-            skip: 0,
-            times: once(),
-            effect,
-        }
+        Self { operation: Some(operation.to_owned()), mutation: None, skip: 0, times: once(), effect }
     }
 
     fn fits(&self, operation: &str, mutation: Option<u64>) -> bool {
         self.times != Some(0)
-            && self
-                .operation
-                .as_deref()
-                .is_none_or(|wanted| wanted == operation)
+            && self.operation.as_deref().is_none_or(|wanted| wanted == operation)
             && self.mutation.is_none_or(|wanted| mutation == Some(wanted))
     }
 }
@@ -191,10 +172,7 @@ mod tests {
         faults.add(Rule::on_mutation(2, Effect::LostReply));
         assert_eq!(faults.decide("CreateKey", Some(1)), None);
         assert_eq!(faults.decide("DescribeKey", None), None);
-        assert_eq!(
-            faults.decide("CreateAlias", Some(2)),
-            Some(Effect::LostReply)
-        );
+        assert_eq!(faults.decide("CreateAlias", Some(2)), Some(Effect::LostReply));
     }
 
     #[test]
@@ -206,15 +184,9 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(rule);
         assert_eq!(faults.decide("ImportKeyMaterial", Some(1)), None);
-        let late = Some(Effect::Late {
-            after_seconds: None,
-            after_requests: Some(3),
-            close: false,
-        });
+        let late = Some(Effect::Late { after_seconds: None, after_requests: Some(3), close: false });
         assert_eq!(faults.decide("ImportKeyMaterial", Some(2)), late);
         assert_eq!(faults.decide("ImportKeyMaterial", Some(3)), late);
-        assert!(
-            serde_json::from_str::<Rule>(r#"{"effect": {"kind": "throttle"}, "time": 3}"#).is_err()
-        );
+        assert!(serde_json::from_str::<Rule>(r#"{"effect": {"kind": "throttle"}, "time": 3}"#).is_err());
     }
 }

@@ -85,12 +85,7 @@ impl Journal {
 
     /// Writes down how a request ended, if it is still kept.
     pub(crate) fn outcome(&mut self, sequence: u64, outcome: &str) {
-        if let Some(entry) = self
-            .entries
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.sequence == sequence)
-        {
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.sequence == sequence) {
             entry.outcome = Some(outcome.to_owned());
         }
     }

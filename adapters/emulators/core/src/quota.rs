@@ -25,15 +25,8 @@ pub struct Buckets {
 impl Buckets {
     /// Full buckets with these limits, in requests per second. A name without a limit is free.
     pub fn new<'a>(limits: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
-        let limits = limits
-            .into_iter()
-            .map(|(name, limit)| (name.to_owned(), limit))
-            .collect();
-        Self {
-            on: true,
-            limits,
-            levels: BTreeMap::new(),
-        }
+        let limits = limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect();
+        Self { on: true, limits, levels: BTreeMap::new() }
     }
 
     /// Turns all limits on or off; the buckets are full afterwards.
@@ -63,16 +56,9 @@ impl Buckets {
         let (level, since) = self.levels.get(name).copied().unwrap_or((full, now));
         // A token is a million parts and a second a million microseconds: the rate is parts per microsecond.
         const { assert!(COST == SECOND) }
-        let level = now
-            .micros_since(since)
-            .saturating_mul(rate)
-            .saturating_add(level)
-            .min(full);
+        let level = now.micros_since(since).saturating_mul(rate).saturating_add(level).min(full);
         let granted = level >= COST - SLACK;
-        self.levels.insert(
-            name.to_owned(),
-            (if granted { level - COST } else { level }, now),
-        );
+        self.levels.insert(name.to_owned(), (if granted { level - COST } else { level }, now));
         granted
     }
 }
@@ -99,10 +85,7 @@ mod tests {
         for n in 0..1000 {
             // Every other request arrives 90 ms early.
             let early = if n % 2 == 1 { 90_000 } else { 0 };
-            assert!(
-                buckets.take("parameters", at(n * SECOND - early)),
-                "request {n}"
-            );
+            assert!(buckets.take("parameters", at(n * SECOND - early)), "request {n}");
         }
     }
 

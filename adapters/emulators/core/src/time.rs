@@ -23,25 +23,17 @@ impl Timestamp {
     }
 
     /// Seconds since the epoch, as AWS JSON writes them: exact to the microsecond until the year 2255.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "2^53 microseconds reach the year 2255"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "2^53 microseconds reach the year 2255")]
     pub fn seconds(self) -> f64 {
         self.0 as f64 / SECOND as f64
     }
 
     /// The moment `seconds` after the epoch; nothing if that is not a number or outside years 1970 to 9999.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the range is checked first"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
     pub fn from_seconds(seconds: f64) -> Option<Self> {
         /// 9999-12-31T23:59:59Z.
         const LAST: f64 = 253_402_300_799.0;
-        (0.0..=LAST)
-            .contains(&seconds)
-            .then_some(Self((seconds * SECOND as f64) as i64))
+        (0.0..=LAST).contains(&seconds).then_some(Self((seconds * SECOND as f64) as i64))
     }
 
     /// How long after `earlier` this is, in microseconds; nothing is below zero.
@@ -55,9 +47,6 @@ impl Add<Duration> for Timestamp {
 
     /// Stops at the end of time rather than wrap.
     fn add(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 }

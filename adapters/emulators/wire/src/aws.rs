@@ -65,24 +65,14 @@ struct Account {
 
 /// The emulator as a router: the protocol at `/`, the control interface under `/_emulator/`.
 pub fn router(options: Options) -> Router {
-    let Options {
-        config,
-        credential,
-        quotas,
-        seed,
-        clock,
-    } = options;
+    let Options { config, credential, quotas, seed, clock } = options;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let region = config.region.clone();
     let mut aws = Aws::new(config, Box::new(RealCrypto), &mut rng);
     aws.quotas().turn(quotas);
     let shared = Shared::new(aws, rng, Arc::clone(&clock));
-    let account = Account {
-        shared: Arc::clone(&shared),
-        credential: credential.map(|key| Credential::new(key.id, key.secret)),
-        clock,
-        region,
-    };
+    let account =
+        Account { shared: Arc::clone(&shared), credential: credential.map(|key| Credential::new(key.id, key.secret)), clock, region };
     Router::new()
         .route("/", post(serve))
         .with_state(Arc::new(account))
@@ -90,18 +80,9 @@ pub fn router(options: Options) -> Router {
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
 }
 
-async fn serve(
-    State(account): State<Arc<Account>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response<Body> {
+async fn serve(State(account): State<Arc<Account>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let call = match admit(&account, &method, &uri, &headers, &body) {
-        Ok(operation) => Ok(Call {
-            operation,
-            body: body.to_vec(),
-        }),
+        Ok(operation) => Ok(Call { operation, body: body.to_vec() }),
         Err(refusal) => Err(refusal),
     };
     let answered = Arc::clone(&account.shared).with(move |inner, now| match call {
@@ -117,50 +98,24 @@ async fn serve(
 }
 
 /// The operation that a request asks for, if the request may ask for anything.
-fn admit(
-    account: &Account,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<String, Refusal> {
+fn admit(account: &Account, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<String, Refusal> {
     let signed = Signed::read(headers)?;
     if let Some(credential) = &account.credential {
-        credential.check(
-            &signed,
-            &account.region,
-            (account.clock)(),
-            method,
-            uri,
-            headers,
-            body,
-        )?;
+        credential.check(&signed, &account.region, (account.clock)(), method, uri, headers, body)?;
     }
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default();
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.strip_prefix(TARGET_PREFIX);
-    let json = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind == CONTENT_TYPE);
+    let json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == CONTENT_TYPE);
     operation
         .filter(|_| json)
         .map(str::to_owned)
-        .ok_or_else(|| {
-            Code::UnknownOperation.because(format!(
-                "`{target}` as `{CONTENT_TYPE}` is what KMS expects"
-            ))
-        })
+        .ok_or_else(|| Code::UnknownOperation.because(format!("`{target}` as `{CONTENT_TYPE}` is what KMS expects")))
 }
 
 fn respond(reply: Reply) -> Response<Body> {
     let mut response = Response::new(Body::from(reply.body));
-    *response.status_mut() =
-        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     if let Ok(id) = HeaderValue::from_str(&reply.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

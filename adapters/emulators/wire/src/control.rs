@@ -103,9 +103,7 @@ async fn quotas(State(shared): State<Handle>, body: Bytes) -> Outcome {
 async fn consistency(State(shared): State<Handle>, body: Bytes) -> Outcome {
     let Consistency { seconds } = parse(&body)?;
     answer(shared, move |inner, _| {
-        inner
-            .cloud
-            .set_consistency(Duration::from_secs(seconds.into()));
+        inner.cloud.set_consistency(Duration::from_secs(seconds.into()));
         json!({ "seconds": seconds })
     })
     .await
@@ -152,11 +150,7 @@ async fn clear_faults(State(shared): State<Handle>) -> Outcome {
 }
 
 async fn resume(State(shared): State<Handle>, body: Bytes) -> Outcome {
-    let Resume { apply } = if body.is_empty() {
-        Resume { apply: false }
-    } else {
-        parse(&body)?
-    };
+    let Resume { apply } = if body.is_empty() { Resume { apply: false } } else { parse(&body)? };
     answer(shared, move |inner, now| {
         inner.cloud.resume(now, &mut inner.rng, apply);
         summary(inner, now)
@@ -169,10 +163,7 @@ async fn dump(State(shared): State<Handle>) -> Outcome {
 }
 
 async fn requests(State(shared): State<Handle>) -> Outcome {
-    answer(shared, |inner, _| {
-        json!(inner.cloud.journal().entries().collect::<Vec<_>>())
-    })
-    .await
+    answer(shared, |inner, _| json!(inner.cloud.journal().entries().collect::<Vec<_>>())).await
 }
 
 async fn clear_requests(State(shared): State<Handle>) -> Outcome {
@@ -193,17 +184,11 @@ fn summary(inner: &mut Inner<Aws>, now: Timestamp) -> Value {
     })
 }
 
-async fn answer(
-    shared: Handle,
-    work: impl FnOnce(&mut Inner<Aws>, Timestamp) -> Value + Send + 'static,
-) -> Outcome {
+async fn answer(shared: Handle, work: impl FnOnce(&mut Inner<Aws>, Timestamp) -> Value + Send + 'static) -> Outcome {
     Ok(Json(shared.with(work).await?))
 }
 
 /// Whatever its content type says: a person with `curl` is welcome.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| Failure {
-        status: StatusCode::BAD_REQUEST,
-        message: error.to_string(),
-    })
+    serde_json::from_slice(body).map_err(|error| Failure { status: StatusCode::BAD_REQUEST, message: error.to_string() })
 }

@@ -60,15 +60,10 @@ use rand_chacha::ChaCha20Rng;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The clock of this machine.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an emulator is a process of its own: this is its edge, and its clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "an emulator is a process of its own: this is its edge, and its clock")]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     })
 }
@@ -87,14 +82,7 @@ struct Inner<C> {
 
 impl<C: Send + 'static> Shared<C> {
     fn new(cloud: C, rng: ChaCha20Rng, clock: Clock) -> Arc<Self> {
-        Arc::new(Self {
-            clock,
-            inner: Mutex::new(Inner {
-                cloud,
-                rng,
-                offset: Duration::ZERO,
-            }),
-        })
+        Arc::new(Self { clock, inner: Mutex::new(Inner { cloud, rng, offset: Duration::ZERO }) })
     }
 
     /// Works with the cloud on a thread that may block: making an RSA pair takes seconds.
@@ -107,10 +95,7 @@ impl<C: Send + 'static> Shared<C> {
             let now = (self.clock)() + inner.offset;
             work(&mut inner, now)
         });
-        worked.await.map_err(|_| Failure {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            message: "the emulator failed".into(),
-        })
+        worked.await.map_err(|_| Failure { status: StatusCode::INTERNAL_SERVER_ERROR, message: "the emulator failed".into() })
     }
 }
 
@@ -141,10 +126,7 @@ impl HttpBody for Broken {
     type Data = Bytes;
     type Error = OnPurpose;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, OnPurpose>>> {
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, OnPurpose>>> {
         Poll::Ready(Some(Err(OnPurpose)))
     }
 }

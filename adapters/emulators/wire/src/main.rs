@@ -44,12 +44,7 @@ struct AwsArgs {
     #[arg(long, requires = "secret_key")]
     access_key: Option<String>,
     /// Secret of the access key
-    #[arg(
-        long,
-        requires = "access_key",
-        env = "KEYPLANE_EMULATOR_SECRET_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, requires = "access_key", env = "KEYPLANE_EMULATOR_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<String>,
     /// Grant requests without limit
     #[arg(long)]
@@ -70,13 +65,8 @@ struct AwsArgs {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_env_filter("warn")
-        .init();
-    let Cli {
-        cloud: Cloud::Aws(args),
-    } = Cli::parse();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter("warn").init();
+    let Cli { cloud: Cloud::Aws(args) } = Cli::parse();
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -95,10 +85,7 @@ async fn run(args: AwsArgs) -> io::Result<()> {
             reveal_material: args.reveal_material,
             ..Config::default()
         },
-        credential: args
-            .access_key
-            .zip(args.secret_key)
-            .map(|(id, secret)| AccessKey { id, secret }),
+        credential: args.access_key.zip(args.secret_key).map(|(id, secret)| AccessKey { id, secret }),
         quotas: !args.no_quotas,
         seed: args.seed,
         clock: system_clock(),
@@ -135,9 +122,5 @@ async fn stdin_ends() {
 
 fn account(text: &str) -> Result<String, String> {
     let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits {
-        Ok(text.to_owned())
-    } else {
-        Err("an account id has twelve digits".into())
-    }
+    if digits { Ok(text.to_owned()) } else { Err("an account id has twelve digits".into()) }
 }

@@ -35,13 +35,10 @@ pub(crate) struct Credential {
 impl<'a> Signed<'a> {
     /// Reads the header; its form must be right even where any signature is accepted.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
-        let missing =
-            || Code::MissingAuthenticationToken.because("the request has no authentication token");
+        let missing = || Code::MissingAuthenticationToken.because("the request has no authentication token");
         let text = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
         let parsed = text.to_str().ok().and_then(Self::parse);
-        parsed.ok_or_else(|| {
-            Code::InvalidSignature.because("the `Authorization` header is malformed")
-        })
+        parsed.ok_or_else(|| Code::InvalidSignature.because("the `Authorization` header is malformed"))
     }
 
     fn parse(text: &'a str) -> Option<Self> {
@@ -60,12 +57,7 @@ impl<'a> Signed<'a> {
             }
         }
         let (access_key, scope) = credential?.split_once('/')?;
-        Some(Self {
-            access_key,
-            scope,
-            headers: headers?.split(';').collect(),
-            signature: hex::decode(signature?).ok()?,
-        })
+        Some(Self { access_key, scope, headers: headers?.split(';').collect(), signature: hex::decode(signature?).ok()? })
     }
 }
 
@@ -75,10 +67,7 @@ impl Credential {
     }
 
     /// Checks that the request was signed with this key, for this region, about now.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a signature covers every part of a request"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a signature covers every part of a request")]
     pub(crate) fn check(
         &self,
         signed: &Signed<'_>,
@@ -91,87 +80,50 @@ impl Credential {
     ) -> Result<(), Refusal> {
         let invalid = |message: &str| Code::InvalidSignature.because(message);
         if signed.access_key != self.id {
-            return Err(Code::UnrecognizedClient
-                .because("the security token included in the request is invalid"));
+            return Err(Code::UnrecognizedClient.because("the security token included in the request is invalid"));
         }
-        let time = headers
-            .get("x-amz-date")
-            .and_then(|time| time.to_str().ok());
+        let time = headers.get("x-amz-date").and_then(|time| time.to_str().ok());
         let time = time.ok_or_else(|| invalid("the request has no `x-amz-date`"))?;
         let sent = epoch_seconds(time).ok_or_else(|| invalid("`x-amz-date` is malformed"))?;
         if (now.micros() / 1_000_000 - sent).abs() > SKEW_SECONDS {
             return Err(invalid("the signature has expired or is not yet current"));
         }
         if signed.scope != format!("{}/{region}/{SERVICE}/aws4_request", &time[..8]) {
-            return Err(invalid(
-                "the credential is scoped to another date, region or service",
-            ));
+            return Err(invalid("the credential is scoped to another date, region or service"));
         }
         for needed in ["host", "x-amz-date", "x-amz-target"] {
             if !signed.headers.contains(&needed) {
                 return Err(invalid(&format!("`{needed}` is not signed")));
             }
         }
-        let canonical = canonical_request(signed, method, uri, headers, body).ok_or_else(|| {
-            invalid("a signed header is missing, or the headers are not in order")
-        })?;
-        let to_sign = format!(
-            "{ALGORITHM}\n{time}\n{}\n{}",
-            signed.scope,
-            sha256(canonical.as_bytes())
-        );
-        let key = signed
-            .scope
-            .split('/')
-            .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| {
-                mac(&key, part.as_bytes())
-            });
+        let canonical = canonical_request(signed, method, uri, headers, body)
+            .ok_or_else(|| invalid("a signed header is missing, or the headers are not in order"))?;
+        let to_sign = format!("{ALGORITHM}\n{time}\n{}\n{}", signed.scope, sha256(canonical.as_bytes()));
+        let key = signed.scope.split('/').fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| mac(&key, part.as_bytes()));
         constant_time::verify_slices_are_equal(&mac(&key, to_sign.as_bytes()), &signed.signature)
             .map_err(|_| invalid("the request signature does not match the one calculated here"))
     }
 }
 
-fn canonical_request(
-    signed: &Signed<'_>,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Option<String> {
+fn canonical_request(signed: &Signed<'_>, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<String> {
     // INVARIANT: KMS has one path and no query; anything else would need AWS's own rules of encoding.
     if uri.path() != "/" || uri.query().is_some() || !signed.headers.is_sorted() {
         return None;
     }
     let mut canonical = format!("{method}\n/\n\n");
     for name in &signed.headers {
-        let values: Option<Vec<String>> = headers
-            .get_all(*name)
-            .iter()
-            .map(|value| one_spaced(value.to_str().ok()?))
-            .collect();
+        let values: Option<Vec<String>> = headers.get_all(*name).iter().map(|value| one_spaced(value.to_str().ok()?)).collect();
         let values = values.filter(|values| !values.is_empty())?;
         writeln!(canonical, "{name}:{}", values.join(",")).ok()?;
     }
-    write!(
-        canonical,
-        "\n{}\n{}",
-        signed.headers.join(";"),
-        sha256(body)
-    )
-    .ok()?;
+    write!(canonical, "\n{}\n{}", signed.headers.join(";"), sha256(body)).ok()?;
     Some(canonical)
 }
 
 /// Trimmed, with every run of spaces made one.
 #[expect(clippy::unnecessary_wraps, reason = "it stands in a chain of options")]
 fn one_spaced(value: &str) -> Option<String> {
-    Some(
-        value
-            .split(' ')
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    Some(value.split(' ').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -179,9 +131,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message)
-        .as_ref()
-        .to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
 
 /// Reads `20260102T030405Z`.
@@ -191,30 +141,16 @@ fn epoch_seconds(time: &str) -> Option<i64> {
         return None;
     }
     let number = |from: usize, to: usize| {
-        bytes[from..to].iter().try_fold(0, |number, digit| {
-            digit
-                .is_ascii_digit()
-                .then(|| number * 10 + i64::from(digit - b'0'))
-        })
+        bytes[from..to].iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
     };
     let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
     let (hour, minute, second) = (number(9, 11)?, number(11, 13)?, number(13, 15)?);
-    if !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 60
-    {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     // Days since the epoch in the proleptic Gregorian calendar, years beginning in March.
-    let (year, month) = if month < 3 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
-    let days =
-        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
@@ -228,14 +164,7 @@ mod tests {
     fn a_signing_time_is_read_to_the_second() {
         assert_eq!(epoch_seconds("19700101T000000Z"), Some(0));
         assert_eq!(epoch_seconds("20240229T235959Z"), Some(1_709_251_199));
-        for wrong in [
-            "",
-            "20240229",
-            "2024-02-29T23:59Z",
-            "20241301T000000Z",
-            "20240229T240000Z",
-            "2024022éT35959Z",
-        ] {
+        for wrong in ["", "20240229", "2024-02-29T23:59Z", "20241301T000000Z", "20240229T240000Z", "2024022éT35959Z"] {
             assert_eq!(epoch_seconds(wrong), None, "{wrong}");
         }
     }
@@ -253,22 +182,14 @@ mod tests {
             ("x-spaced", " a   b "),
             ("authorization", authorization),
         ];
-        let parsed = headers
-            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+        let parsed = headers.map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
         (parsed.into_iter().collect(), br#"{"Limit": 5}"#)
     }
 
     /// When it was signed.
     const SIGNED: i64 = 1_767_323_045;
 
-    fn check(
-        headers: &HeaderMap,
-        body: &[u8],
-        seconds: i64,
-        region: &str,
-        id: &str,
-        secret: &str,
-    ) -> Option<Code> {
+    fn check(headers: &HeaderMap, body: &[u8], seconds: i64, region: &str, id: &str, secret: &str) -> Option<Code> {
         let credential = Credential::new(id.into(), secret.into());
         let now = Timestamp::from_micros(seconds * 1_000_000);
         let root = Uri::from_static("/");
@@ -276,10 +197,7 @@ mod tests {
             Ok(signed) => signed,
             Err(refusal) => return Some(refusal.code),
         };
-        credential
-            .check(&signed, region, now, &Method::POST, &root, headers, body)
-            .err()
-            .map(|refusal| refusal.code)
+        credential.check(&signed, region, now, &Method::POST, &root, headers, body).err().map(|refusal| refusal.code)
     }
 
     #[test]
@@ -292,50 +210,25 @@ mod tests {
             (SIGNED + SKEW_SECONDS + 1, Some(Code::InvalidSignature)),
             (SIGNED - SKEW_SECONDS - 1, Some(Code::InvalidSignature)),
         ] {
-            assert_eq!(
-                check(
-                    &headers,
-                    body,
-                    seconds,
-                    "us-east-1",
-                    "AKIDEXAMPLE",
-                    "secret"
-                ),
-                verdict,
-                "{seconds}"
-            );
+            assert_eq!(check(&headers, body, seconds, "us-east-1", "AKIDEXAMPLE", "secret"), verdict, "{seconds}");
         }
     }
 
     #[test]
     fn whatever_was_changed_after_signing_is_refused() {
         let (headers, body) = request();
-        let verdict = |headers: &HeaderMap, body: &[u8]| {
-            check(headers, body, SIGNED, "us-east-1", "AKIDEXAMPLE", "secret")
-        };
+        let verdict = |headers: &HeaderMap, body: &[u8]| check(headers, body, SIGNED, "us-east-1", "AKIDEXAMPLE", "secret");
         let with = |name: &'static str, value: &'static str| {
             let mut headers = headers.clone();
             headers.insert(name, value.parse().unwrap());
             headers
         };
         assert_eq!(verdict(&headers, b"{}"), Some(Code::InvalidSignature));
-        assert_eq!(
-            verdict(&with("host", "elsewhere"), body),
-            Some(Code::InvalidSignature)
-        );
-        assert_eq!(
-            verdict(&with("x-amz-target", "TrentService.CreateKey"), body),
-            Some(Code::InvalidSignature)
-        );
-        assert_eq!(
-            verdict(&with("x-amz-date", "20260102T030406Z"), body),
-            Some(Code::InvalidSignature)
-        );
+        assert_eq!(verdict(&with("host", "elsewhere"), body), Some(Code::InvalidSignature));
+        assert_eq!(verdict(&with("x-amz-target", "TrentService.CreateKey"), body), Some(Code::InvalidSignature));
+        assert_eq!(verdict(&with("x-amz-date", "20260102T030406Z"), body), Some(Code::InvalidSignature));
         assert_eq!(verdict(&with("x-not-signed", "whatever"), body), None);
-        let shortened = headers["authorization"]
-            .to_str()
-            .unwrap()
-            .replace(";x-amz-target", "");
+        let shortened = headers["authorization"].to_str().unwrap().replace(";x-amz-target", "");
         let mut fewer = headers.clone();
         fewer.insert("authorization", shortened.parse().unwrap());
         assert_eq!(verdict(&fewer, body), Some(Code::InvalidSignature));
@@ -345,18 +238,9 @@ mod tests {
     fn another_key_region_or_secret_is_refused_by_name() {
         let (headers, body) = request();
         let verdict = |region, id, secret| check(&headers, body, SIGNED, region, id, secret);
-        assert_eq!(
-            verdict("us-east-1", "AKIDOTHER", "secret"),
-            Some(Code::UnrecognizedClient)
-        );
-        assert_eq!(
-            verdict("us-east-1", "AKIDEXAMPLE", "other"),
-            Some(Code::InvalidSignature)
-        );
-        assert_eq!(
-            verdict("eu-west-1", "AKIDEXAMPLE", "secret"),
-            Some(Code::InvalidSignature)
-        );
+        assert_eq!(verdict("us-east-1", "AKIDOTHER", "secret"), Some(Code::UnrecognizedClient));
+        assert_eq!(verdict("us-east-1", "AKIDEXAMPLE", "other"), Some(Code::InvalidSignature));
+        assert_eq!(verdict("eu-west-1", "AKIDEXAMPLE", "secret"), Some(Code::InvalidSignature));
     }
 
     #[test]
@@ -375,11 +259,7 @@ mod tests {
             "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=0g",
             "AWS4-HMAC-SHA256 Credential=a/b, Credential=c/d, SignedHeaders=host, Signature=00",
         ] {
-            assert_eq!(
-                with(Some(malformed)),
-                Some(Code::InvalidSignature),
-                "{malformed}"
-            );
+            assert_eq!(with(Some(malformed)), Some(Code::InvalidSignature), "{malformed}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The planner against a tiny pure world, and against the verifier.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails where its world cannot be built")]
 
+mod example;
 mod properties;
 mod scenarios;
 mod world;

@@ -63,7 +63,7 @@ fn after_accidents(specs: &[KeySpec], derives: bool) -> World {
 }
 
 /// A sequence of numbers that is the same in every run (xorshift64*).
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
     fn below(&mut self, limit: usize) -> usize {
@@ -73,7 +73,7 @@ impl Numbers {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % limit as u64) as usize
     }
 
-    fn shuffle<T>(&mut self, list: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
         for index in (1..list.len()).rev() {
             list.swap(index, self.below(index + 1));
         }
@@ -88,7 +88,7 @@ impl Numbers {
 }
 
 /// The same world with every list and map in another order.
-fn shuffled(world: &World, numbers: &mut Numbers) -> World {
+pub(crate) fn shuffled(world: &World, numbers: &mut Numbers) -> World {
     let mut world = world.clone();
     world.intent.keys = numbers.rebuild(world.intent.keys);
     world.intent.profiles = numbers.rebuild(world.intent.profiles);

@@ -221,6 +221,15 @@ fn a_key_that_nobody_wants_any_more_keeps_its_copies_and_loses_its_spares() {
 }
 
 #[test]
+fn the_object_that_a_placement_has_is_no_spare_even_before_it_is_claimed() {
+    let mut world = World::with_one_key();
+    let change_set = only(&world.plan());
+    world.apply_until(&change_set, 2, false);
+    world.intent.keys.clear();
+    assert_eq!(nothing(&world.plan(), "payments-db"), NothingReason::Unwanted);
+}
+
+#[test]
 fn a_placement_that_nobody_wants_any_more_is_mentioned_and_its_drift_too() {
     let mut world = World::new();
     world.want("payments-db", &[("prod", Algorithm::Aes256), ("prod-too", Algorithm::Aes256)]);
@@ -290,7 +299,7 @@ fn a_destination_that_is_away_for_a_while_costs_no_approvals() {
     assert!(plan.kept.contains(&change_set.digest().unwrap()));
 
     // What does not depend on looks is not excused.
-    world.intent.profiles.values_mut().for_each(|rules| rules.approvals.import.need = 2);
+    world.key("payments-db").rules.approvals.import.need = 2;
     let plan = world.plan_with(&looks);
     assert!(plan.kept.is_empty());
     assert_eq!(plan.change_sets.len(), 1);

@@ -101,3 +101,36 @@ async fn a_file_that_is_no_database_is_broken() {
     let error = SqlLedger::open(&database.url).await.unwrap_err();
     assert!(matches!(error, LedgerError::Broken(_)), "{error}");
 }
+
+#[tokio::test]
+async fn a_database_that_somebody_else_holds_has_failed_and_works_again_afterwards() {
+    let database = Database::new();
+    let ledger = database.init().await;
+    let mut raw = database.raw().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
+    assert!(matches!(ledger.propose(&change_set(1, 0, 0), AT).await, Err(LedgerError::Failed(_))));
+    // Readers see what was there.
+    assert!(snapshot(&ledger).await.open.is_empty());
+    sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
+    ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
+}
+
+#[tokio::test]
+async fn why_and_when_change_sets_ended_is_kept() {
+    let database = Database::new();
+    let ledger = database.init().await;
+    let superseded = ledger.propose(&change_set(1, 0, 1), AT).await.unwrap();
+    let dropped = ledger.propose(&change_set(1, 0, 2), later(1)).await.unwrap();
+    ledger.commit(&dropped, later(2)).await.unwrap();
+    ledger.abandon(&dropped, &"x".repeat(5_000), later(3)).await.unwrap();
+    ledger.abandon(&dropped, "again", later(4)).await.unwrap();
+    let sql = "SELECT digest, committed_at, ended_at, end_reason FROM change_sets ORDER BY proposed_at";
+    let rows: Vec<(String, Option<i64>, i64, String)> = sqlx::query_as(sql).fetch_all(&mut database.raw().await).await.unwrap();
+    assert_eq!(
+        rows,
+        [
+            (superseded.to_string(), None, later(1).0, format!("superseded by {dropped}")),
+            (dropped.to_string(), Some(later(2).0), later(3).0, "x".repeat(1_000)),
+        ]
+    );
+}

@@ -2,7 +2,7 @@
 //!
 //! `suite` and `property` hold both ledgers to the same; `schema`, `damage`, `files` and `processes` are about databases.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and tells its parent by printing")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod damage;
 mod files;

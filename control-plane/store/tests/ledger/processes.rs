@@ -83,27 +83,69 @@ async fn a_transaction_of_a_killed_process_is_wholly_there_or_not_at_all() {
 
 /// Runs [`killed_process`] until it told of at least so many transactions, kills it, and says of how many it told in all.
 fn told_until_killed(database: &Database, kill_after: usize) -> usize {
-    struct Killed(Child);
-    impl Drop for Killed {
-        fn drop(&mut self) {
-            // SIGKILL. Failing means that it has ended by itself.
-            self.0.kill().ok();
-            self.0.wait().unwrap();
-        }
-    }
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::killed_process", "--ignored", "--nocapture"])
-        .env("KEYPLANE_TEST_DATABASE", &database.url)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut child = Killed(child);
-    let told = |line: std::io::Result<String>| line.unwrap().contains("told");
-    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    let first = lines.by_ref().filter_map(|line| told(line).then_some(())).take(kill_after).count();
+    let mut child = Process::start("killed_process", database, 0);
+    let mut lines = child.lines();
+    let first = lines.by_ref().take(kill_after).count();
     drop(child);
     // What it told between our decision and its end.
-    first + lines.filter_map(|line| told(line).then_some(())).count()
+    first + lines.count()
+}
+
+/// A test of this file in a process of its own, killed when this goes.
+struct Process(Child);
+
+impl Process {
+    fn start(test: &str, database: &Database, variant: u32) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("processes::{test}"), "--ignored", "--nocapture"])
+            .env("KEYPLANE_TEST_DATABASE", &database.url)
+            .env("KEYPLANE_TEST_VARIANT", variant.to_string())
+            .stdout(Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// What it tells: the harness around it prints too.
+    fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        lines.filter_map(|line| line.unwrap().split_once("told ").map(|(_, what)| what.to_owned()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SIGKILL. Failing means that it has ended by itself.
+        self.0.kill().ok();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_competing_change_sets_of_several_processes_exactly_one_is_committed() {
+    let database = Database::new();
+    let ledger = database.init().await;
+    let mut processes: Vec<Process> = (0..3).map(|variant| Process::start("competing_process", &database, variant)).collect();
+    let mut won: Vec<String> = processes.iter_mut().map(Process::lines).collect::<Vec<_>>().into_iter().flatten().collect();
+    won.sort();
+    let open = snapshot(&ledger).await.open;
+    let mut committed: Vec<String> = open.values().map(|record| record.digest.to_string()).collect();
+    committed.sort();
+    assert_eq!(won, committed);
+    assert_eq!(open.len(), 30);
+    assert!(open.values().all(|record| record.state == ChangeSetState::Committed));
+}
+
+#[tokio::test]
+#[ignore = "run by a test that starts several"]
+async fn competing_process() {
+    let (Ok(url), Ok(variant)) = (std::env::var("KEYPLANE_TEST_DATABASE"), std::env::var("KEYPLANE_TEST_VARIANT")) else { return };
+    let ledger = SqlLedger::open(&url).await.unwrap();
+    for key in 0..30 {
+        let Some(digest) = refused_or(ledger.propose(&change_set(key, 0, parse(&variant)), AT).await) else { continue };
+        if let Some(Commitment::Committed(_)) = refused_or(ledger.commit(&digest, AT).await) {
+            println!("told {digest}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -112,7 +154,7 @@ async fn killed_process() {
     let Ok(url) = std::env::var("KEYPLANE_TEST_DATABASE") else { return };
     let ledger = SqlLedger::open(&url).await.unwrap();
     for key in 0..KEYS {
-        work(&ledger, key, || println!("told")).await;
+        work(&ledger, key, || println!("told so")).await;
     }
 }
 

@@ -38,16 +38,8 @@ pub struct Reply {
 impl Reply {
     /// Success; without output, an empty body.
     pub(super) fn output(output: &Value, request_id: String) -> Self {
-        let body = if output.is_null() {
-            Vec::new()
-        } else {
-            output.to_string().into_bytes()
-        };
-        Self {
-            status: 200,
-            request_id,
-            body,
-        }
+        let body = if output.is_null() { Vec::new() } else { output.to_string().into_bytes() };
+        Self { status: 200, request_id, body }
     }
 
     pub(super) fn refusal(refusal: &Refusal, request_id: String) -> Self {
@@ -57,13 +49,7 @@ impl Reply {
 
     /// Any error, also one that KMS does not have.
     pub(super) fn error(status: u16, code: &str, message: &str, request_id: String) -> Self {
-        let body = json!({ "__type": code, "message": message })
-            .to_string()
-            .into_bytes();
-        Self {
-            status,
-            request_id,
-            body,
-        }
+        let body = json!({ "__type": code, "message": message }).to_string().into_bytes();
+        Self { status, request_id, body }
     }
 }

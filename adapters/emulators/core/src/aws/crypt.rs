@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Scope,
     fields::{Fields, constraint},
-    key::{Key, Naming, Store},
+    key::{Key, Naming, Store, USABLE},
     refusal::{Code, Refusal},
 };
 use crate::crypto::Secret;
@@ -24,11 +24,7 @@ const NONCE: usize = 12;
 /// Characters of an encryption context (KMS Developer Guide, "Encryption context").
 const LONGEST_CONTEXT: usize = 8192;
 
-pub(super) fn encrypt(
-    scope: &mut Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn encrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let plaintext = Secret::new(fields.required_blob("Plaintext", 1..=4096)?);
     let context = context(fields, "EncryptionContext")?;
     symmetric(fields, "EncryptionAlgorithm")?;
@@ -43,22 +39,12 @@ pub(super) fn encrypt(
     }))
 }
 
-pub(super) fn decrypt(
-    scope: &mut Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn decrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     no_recipient(fields)?;
     let blob = fields.required_blob("CiphertextBlob", 1..=6144)?;
     let context = context(fields, "EncryptionContext")?;
     symmetric(fields, "EncryptionAlgorithm")?;
-    let opened = open(
-        scope,
-        store,
-        fields.text("KeyId", 1..=2048)?,
-        &blob,
-        &context,
-    )?;
+    let opened = open(scope, store, fields.text("KeyId", 1..=2048)?, &blob, &context)?;
     not_dry(fields)?;
     scope.used.push(opened.key.id.clone());
     Ok(json!({
@@ -69,33 +55,17 @@ pub(super) fn decrypt(
     }))
 }
 
-pub(super) fn re_encrypt(
-    scope: &mut Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn re_encrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let blob = fields.required_blob("CiphertextBlob", 1..=6144)?;
     let old_context = context(fields, "SourceEncryptionContext")?;
     let new_context = context(fields, "DestinationEncryptionContext")?;
     symmetric(fields, "SourceEncryptionAlgorithm")?;
     symmetric(fields, "DestinationEncryptionAlgorithm")?;
-    let destination = usable(
-        scope,
-        store,
-        fields.required_text("DestinationKeyId", 1..=2048)?,
-    )?;
-    let opened = open(
-        scope,
-        store,
-        fields.text("SourceKeyId", 1..=2048)?,
-        &blob,
-        &old_context,
-    )?;
+    let destination = usable(scope, store, fields.required_text("DestinationKeyId", 1..=2048)?)?;
+    let opened = open(scope, store, fields.text("SourceKeyId", 1..=2048)?, &blob, &old_context)?;
     not_dry(fields)?;
     let (blob, material) = seal(scope, destination, &new_context, opened.plaintext.expose())?;
-    scope
-        .used
-        .extend([opened.key.id.clone(), destination.id.clone()]);
+    scope.used.extend([opened.key.id.clone(), destination.id.clone()]);
     Ok(json!({
         "CiphertextBlob": STANDARD.encode(blob),
         "SourceKeyId": scope.config.key_arn(&opened.key.id),
@@ -108,19 +78,13 @@ pub(super) fn re_encrypt(
 }
 
 /// `GenerateDataKey` and its variant without plaintext.
-pub(super) fn data_key(
-    scope: &mut Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-    with_plaintext: bool,
-) -> Result<Value, Refusal> {
+pub(super) fn data_key(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>, with_plaintext: bool) -> Result<Value, Refusal> {
     no_recipient(fields)?;
     let spec = fields.word("KeySpec", &[("AES_256", 32), ("AES_128", 16)])?;
     let length = match (spec, fields.integer("NumberOfBytes", 1..=1024)?) {
         (Some(length), None) | (None, Some(length)) => length as usize,
         (Some(_), Some(_)) | (None, None) => {
-            return Err(Code::Validation
-                .because("exactly one of `KeySpec` and `NumberOfBytes` must be given"));
+            return Err(Code::Validation.because("exactly one of `KeySpec` and `NumberOfBytes` must be given"));
         }
     };
     let context = context(fields, "EncryptionContext")?;
@@ -148,15 +112,10 @@ struct Opened<'s> {
     plaintext: Secret,
 }
 
-fn seal(
-    scope: &mut Scope<'_>,
-    key: &Key,
-    context: &[u8],
-    plaintext: &[u8],
-) -> Result<(Vec<u8>, String), Refusal> {
+fn seal(scope: &mut Scope<'_>, key: &Key, context: &[u8], plaintext: &[u8]) -> Result<(Vec<u8>, String), Refusal> {
     let lost = || Code::Internal.because("an enabled key has no usable material");
     let current = key.current().ok_or_else(lost)?;
-    let bytes = current.bytes(scope.now).ok_or_else(lost)?;
+    let bytes = current.bytes().ok_or_else(lost)?;
     let mut blob = vec![VERSION];
     blob.extend(hex::decode(key.id.replace('-', "")).map_err(|_| lost())?);
     blob.extend(hex::decode(&current.id).map_err(|_| lost())?);
@@ -168,15 +127,8 @@ fn seal(
     Ok((blob, current.id.clone()))
 }
 
-fn open<'s>(
-    scope: &Scope<'_>,
-    store: &'s Store,
-    expected: Option<&str>,
-    blob: &[u8],
-    context: &[u8],
-) -> Result<Opened<'s>, Refusal> {
-    let invalid =
-        || Code::InvalidCiphertext.because("the ciphertext or its encryption context is not right");
+fn open<'s>(scope: &Scope<'_>, store: &'s Store, expected: Option<&str>, blob: &[u8], context: &[u8]) -> Result<Opened<'s>, Refusal> {
+    let invalid = || Code::InvalidCiphertext.because("the ciphertext or its encryption context is not right");
     let (header, rest) = blob.split_at_checked(HEADER).ok_or_else(invalid)?;
     let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or_else(invalid)?;
     if header[0] != VERSION {
@@ -190,31 +142,18 @@ fn open<'s>(
         return Err(Code::IncorrectKey.because("the ciphertext was made under another key"));
     }
     // KMS does not tell whether such a key exists.
-    let unknown =
-        "the ciphertext refers to a key that does not exist, or that you are not allowed to access";
-    let key = store
-        .get(&id)
-        .ok_or_else(|| Code::AccessDenied.because(unknown))?;
-    key.allow(scope.now, false, false)?;
-    let bytes = key
-        .material(&material)
-        .and_then(|known| known.bytes(scope.now))
-        .ok_or_else(invalid)?;
+    let unknown = "the ciphertext refers to a key that does not exist, or that you are not allowed to access";
+    let key = store.get(&id).ok_or_else(|| Code::AccessDenied.because(unknown))?;
+    key.allow(USABLE)?;
+    let bytes = key.material(&material).and_then(|known| known.bytes()).ok_or_else(invalid)?;
     let authenticated = [header, context].concat();
-    let plaintext = scope
-        .crypto
-        .open(bytes, *nonce, &authenticated, sealed)
-        .map_err(|_| invalid())?;
-    Ok(Opened {
-        key,
-        material,
-        plaintext,
-    })
+    let plaintext = scope.crypto.open(bytes, *nonce, &authenticated, sealed).map_err(|_| invalid())?;
+    Ok(Opened { key, material, plaintext })
 }
 
 fn usable<'s>(scope: &Scope<'_>, store: &'s Store, identifier: &str) -> Result<&'s Key, Refusal> {
     let key = store.find(scope.config, identifier, Naming::KeyOrAlias)?;
-    key.allow(scope.now, false, false)?;
+    key.allow(USABLE)?;
     Ok(key)
 }
 
@@ -226,15 +165,8 @@ fn context(fields: &Fields<'_>, name: &str) -> Result<Vec<u8>, Refusal> {
         canonical.extend((text.len() as u64).to_be_bytes());
         canonical.extend(text.as_bytes());
     }
-    if pairs
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>()
-        > LONGEST_CONTEXT
-    {
-        return Err(Code::Validation.because(format!(
-            "an encryption context has at most {LONGEST_CONTEXT} characters"
-        )));
+    if pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > LONGEST_CONTEXT {
+        return Err(Code::Validation.because(format!("an encryption context has at most {LONGEST_CONTEXT} characters")));
     }
     Ok(canonical)
 }
@@ -243,14 +175,9 @@ fn symmetric(fields: &Fields<'_>, name: &str) -> Result<(), Refusal> {
     match fields.text(name, 1..=64)? {
         None | Some("SYMMETRIC_DEFAULT") => Ok(()),
         Some(other @ ("RSAES_OAEP_SHA_1" | "RSAES_OAEP_SHA_256" | "SM2PKE")) => {
-            Err(Code::InvalidKeyUsage
-                .because(format!("a symmetric key cannot be used with `{other}`")))
+            Err(Code::InvalidKeyUsage.because(format!("a symmetric key cannot be used with `{other}`")))
         }
-        Some(other) => Err(constraint(
-            name,
-            other,
-            "Member must satisfy enum value set",
-        )),
+        Some(other) => Err(constraint(name, other, "Member must satisfy enum value set")),
     }
 }
 
@@ -264,21 +191,12 @@ fn no_recipient(fields: &Fields<'_>) -> Result<(), Refusal> {
 /// A dry run ends here: it would have succeeded.
 fn not_dry(fields: &Fields<'_>) -> Result<(), Refusal> {
     if fields.flag("DryRun")? {
-        return Err(
-            Code::DryRunOperation.because("the request would have succeeded, but `DryRun` is set")
-        );
+        return Err(Code::DryRunOperation.because("the request would have succeeded, but `DryRun` is set"));
     }
     Ok(())
 }
 
 /// Key ids are UUIDs: 8-4-4-4-12.
 pub(super) fn dashed(hex: &str) -> String {
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

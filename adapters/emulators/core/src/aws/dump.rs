@@ -14,11 +14,7 @@ impl Aws {
     /// [`super::Config::reveal_material`] says so. Moments are microseconds since the epoch.
     pub fn dump(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Value {
         let now = self.tick(now, rng);
-        let keys: Vec<Value> = self
-            .store
-            .keys()
-            .map(|key| self.dump_key(now, key))
-            .collect();
+        let keys: Vec<Value> = self.store.keys().map(|key| self.dump_key(key)).collect();
         let alias = |(name, alias): (&String, &Alias)| json!({ "name": name, "target": alias.target, "created": alias.created, "updated": alias.updated });
         json!({
             "cloud": "aws",
@@ -30,12 +26,12 @@ impl Aws {
         })
     }
 
-    fn dump_key(&self, now: Timestamp, key: &Key) -> Value {
+    fn dump_key(&self, key: &Key) -> Value {
         json!({
             "id": key.id,
             "arn": self.config.key_arn(&key.id),
             "origin": key.origin.name(),
-            "state": key.state(now).name(),
+            "state": key.state().name(),
             "disabled": key.disabled,
             "description": key.description,
             "policy": key.policy,
@@ -44,12 +40,12 @@ impl Aws {
             "deletion": key.deletion.map(|(at, _)| at),
             "rotations": key.rotations,
             "rotating_until": key.rotation.map(|rotation| rotation.due),
-            "materials": key.materials.iter().map(|material| self.dump_material(now, material)).collect::<Vec<_>>(),
+            "materials": key.materials.iter().map(|material| self.dump_material(material)).collect::<Vec<_>>(),
         })
     }
 
-    fn dump_material(&self, now: Timestamp, material: &Material) -> Value {
-        let bytes = material.bytes(now);
+    fn dump_material(&self, material: &Material) -> Value {
+        let bytes = material.bytes();
         let mut dumped = json!({
             "id": material.id,
             "role": material.role.name(),

@@ -17,11 +17,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text of so many characters, if it is there.
-    pub(super) fn text(
-        &self,
-        name: &str,
-        length: RangeInclusive<usize>,
-    ) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn text(&self, name: &str, length: RangeInclusive<usize>) -> Result<Option<&'a str>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
@@ -31,88 +27,49 @@ impl<'a> Fields<'a> {
     }
 
     /// A text that must be there.
-    pub(super) fn required_text(
-        &self,
-        name: &str,
-        length: RangeInclusive<usize>,
-    ) -> Result<&'a str, Refusal> {
+    pub(super) fn required_text(&self, name: &str, length: RangeInclusive<usize>) -> Result<&'a str, Refusal> {
         self.text(name, length)?.ok_or_else(|| missing(name))
     }
 
     /// One of these words, if it is there; the index into `words`.
-    pub(super) fn word<T: Copy>(
-        &self,
-        name: &str,
-        words: &[(&str, T)],
-    ) -> Result<Option<T>, Refusal> {
+    pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
         let Some(text) = self.text(name, 0..=usize::MAX)? else {
             return Ok(None);
         };
-        let found = words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, meaning)| *meaning);
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
         found.map(Some).ok_or_else(|| {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            constraint(
-                name,
-                text,
-                &format!("Member must satisfy enum value set: [{}]", all.join(", ")),
-            )
+            constraint(name, text, &format!("Member must satisfy enum value set: [{}]", all.join(", ")))
         })
     }
 
     /// An integer in this range, if it is there.
-    pub(super) fn integer(
-        &self,
-        name: &str,
-        range: RangeInclusive<u32>,
-    ) -> Result<Option<u32>, Refusal> {
+    pub(super) fn integer(&self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let number = value
-            .as_i64()
-            .ok_or_else(|| wrong_type(name, "an integer"))?;
+        let number = value.as_i64().ok_or_else(|| wrong_type(name, "an integer"))?;
         let (low, high) = range.into_inner();
         if number < i64::from(low) {
-            return Err(constraint(
-                name,
-                number,
-                &format!("Member must have value greater than or equal to {low}"),
-            ));
+            return Err(constraint(name, number, &format!("Member must have value greater than or equal to {low}")));
         }
         u32::try_from(number)
             .ok()
             .filter(|number| *number <= high)
             .map(Some)
-            .ok_or_else(|| {
-                constraint(
-                    name,
-                    number,
-                    &format!("Member must have value less than or equal to {high}"),
-                )
-            })
+            .ok_or_else(|| constraint(name, number, &format!("Member must have value less than or equal to {high}")))
     }
 
     /// A truth value; false when it is not there.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
-        self.get(name).map_or(Ok(false), |value| {
-            value.as_bool().ok_or_else(|| wrong_type(name, "a boolean"))
-        })
+        self.get(name).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| wrong_type(name, "a boolean")))
     }
 
     /// So many bytes, which must be there.
-    pub(super) fn required_blob(
-        &self,
-        name: &str,
-        length: RangeInclusive<usize>,
-    ) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn required_blob(&self, name: &str, length: RangeInclusive<usize>) -> Result<Vec<u8>, Refusal> {
         let value = self.get(name).ok_or_else(|| missing(name))?;
         let text = value.as_str().ok_or_else(|| wrong_type(name, "a blob"))?;
-        let bytes = STANDARD
-            .decode(text)
-            .map_err(|_| wrong_type(name, "base64"))?;
+        let bytes = STANDARD.decode(text).map_err(|_| wrong_type(name, "base64"))?;
         within(name, "<blob>", bytes.len(), &length)?;
         Ok(bytes)
     }
@@ -123,9 +80,7 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let moment = value.as_f64().and_then(Timestamp::from_seconds);
-        moment
-            .map(Some)
-            .ok_or_else(|| wrong_type(name, "a timestamp"))
+        moment.map(Some).ok_or_else(|| wrong_type(name, "a timestamp"))
     }
 
     /// A map of texts; empty when it is not there.
@@ -134,12 +89,9 @@ impl<'a> Fields<'a> {
             return Ok(BTreeMap::new());
         };
         let members = value.as_object().ok_or_else(|| wrong_type(name, "a map"))?;
-        let pairs = members.iter().map(|(key, value)| {
-            value
-                .as_str()
-                .map(|value| (key.as_str(), value))
-                .ok_or_else(|| wrong_type(name, "a map of strings"))
-        });
+        let pairs = members
+            .iter()
+            .map(|(key, value)| value.as_str().map(|value| (key.as_str(), value)).ok_or_else(|| wrong_type(name, "a map of strings")));
         pairs.collect()
     }
 
@@ -148,10 +100,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        value
-            .as_array()
-            .map(|list| Some(list.as_slice()))
-            .ok_or_else(|| wrong_type(name, "a list"))
+        value.as_array().map(|list| Some(list.as_slice())).ok_or_else(|| wrong_type(name, "a list"))
     }
 
     /// Whether it is there, whatever it is.
@@ -174,40 +123,23 @@ pub(super) fn missing(name: &str) -> Refusal {
 
 /// A member breaks a rule of the service model.
 pub(super) fn constraint(name: &str, value: impl std::fmt::Display, rule: &str) -> Refusal {
-    Code::Validation.because(format!(
-        "1 validation error detected: Value '{value}' at '{}' failed to satisfy constraint: {rule}",
-        lower_first(name)
-    ))
+    Code::Validation
+        .because(format!("1 validation error detected: Value '{value}' at '{}' failed to satisfy constraint: {rule}", lower_first(name)))
 }
 
 /// A text of another length than allowed; lengths are counted in characters.
-pub(super) fn text_within(
-    name: &str,
-    text: &str,
-    length: RangeInclusive<usize>,
-) -> Result<(), Refusal> {
+pub(super) fn text_within(name: &str, text: &str, length: RangeInclusive<usize>) -> Result<(), Refusal> {
     within(name, text, text.chars().count(), &length)
 }
 
-fn within(
-    name: &str,
-    shown: &str,
-    length: usize,
-    allowed: &RangeInclusive<usize>,
-) -> Result<(), Refusal> {
+fn within(name: &str, shown: &str, length: usize, allowed: &RangeInclusive<usize>) -> Result<(), Refusal> {
     if length < *allowed.start() {
-        let rule = format!(
-            "Member must have length greater than or equal to {}",
-            allowed.start()
-        );
+        let rule = format!("Member must have length greater than or equal to {}", allowed.start());
         return Err(constraint(name, shown, &rule));
     }
     if length > *allowed.end() {
         // The value itself could be as long as the request: it is not repeated.
-        let rule = format!(
-            "Member must have length less than or equal to {}",
-            allowed.end()
-        );
+        let rule = format!("Member must have length less than or equal to {}", allowed.end());
         return Err(constraint(name, "<too long>", &rule));
     }
     Ok(())
@@ -219,10 +151,5 @@ fn wrong_type(name: &str, wanted: &str) -> Refusal {
 
 fn lower_first(name: &str) -> String {
     let mut characters = name.chars();
-    characters
-        .next()
-        .map(|first| first.to_ascii_lowercase())
-        .into_iter()
-        .chain(characters)
-        .collect()
+    characters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(characters).collect()
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Scope,
     fields::{Fields, constraint},
-    key::{Key, KeyState, Material, Naming, Origin, Role, Store},
+    key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, Store},
     readings::{ImportTokenUse, ImportWhileDisabled, RepeatedPendingImport, RestoredDisabledKey},
     refusal::{Code, Refusal},
 };
@@ -71,11 +71,7 @@ impl Wrappers {
     pub(super) fn new(rng: &mut dyn RngCore) -> Self {
         let mut bytes = [0; 32];
         rng.fill_bytes(&mut bytes);
-        Self {
-            token_key: Secret::new(bytes),
-            pairs: BTreeMap::new(),
-            tokens: 0,
-        }
+        Self { token_key: Secret::new(bytes), pairs: BTreeMap::new(), tokens: 0 }
     }
 
     /// The pair for the next token.
@@ -91,26 +87,17 @@ impl Wrappers {
 }
 
 // contract: aws.import.parameters
-pub(super) fn parameters(
-    scope: &mut Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn parameters(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let wrapping = match fields.required_text("WrappingAlgorithm", 1..=64)? {
         "RSAES_OAEP_SHA_1" => Wrapping::OaepSha1,
         "RSAES_OAEP_SHA_256" => Wrapping::OaepSha256,
         "RSA_AES_KEY_WRAP_SHA_1" => Wrapping::RsaAesSha1,
         "RSA_AES_KEY_WRAP_SHA_256" => Wrapping::RsaAesSha256,
         gone @ ("RSAES_PKCS1_V1_5" | "SM2PKE") => {
-            return Err(Code::UnsupportedOperation
-                .because(format!("wrapping algorithm `{gone}` is not supported here")));
+            return Err(Code::UnsupportedOperation.because(format!("wrapping algorithm `{gone}` is not supported here")));
         }
         other => {
-            return Err(constraint(
-                "WrappingAlgorithm",
-                other,
-                "Member must satisfy enum value set",
-            ));
+            return Err(constraint("WrappingAlgorithm", other, "Member must satisfy enum value set"));
         }
     };
     let (size, bits) = match fields.required_text("WrappingKeySpec", 1..=64)? {
@@ -118,46 +105,25 @@ pub(super) fn parameters(
         "RSA_3072" => (RsaSize::Rsa3072, 3072),
         "RSA_4096" => (RsaSize::Rsa4096, 4096),
         "SM2" => {
-            return Err(
-                Code::UnsupportedOperation.because("wrapping key spec `SM2` is not supported here")
-            );
+            return Err(Code::UnsupportedOperation.because("wrapping key spec `SM2` is not supported here"));
         }
         other => {
-            return Err(constraint(
-                "WrappingKeySpec",
-                other,
-                "Member must satisfy enum value set",
-            ));
+            return Err(constraint("WrappingKeySpec", other, "Member must satisfy enum value set"));
         }
     };
     let key = external(scope, store, fields)?;
-    if key.state(scope.now) == KeyState::PendingDeletion {
-        return Err(key.in_wrong_state("pending deletion"));
-    }
+    key.allow(LIVING)?;
 
     let expires = scope.now + TOKEN_LIFETIME;
     scope.wrappers.tokens += 1;
     let number = scope.wrappers.tokens;
     let (pair, made) = scope.wrappers.next_pair(scope.crypto, size)?;
     let public = STANDARD.encode(&made.public);
-    let token = Token {
-        number,
-        key: key.id.clone(),
-        wrapping,
-        bits,
-        pair,
-        expires: expires.micros(),
-    };
-    let payload = serde_json::to_vec(&token)
-        .map_err(|_| Code::Internal.because("the token cannot be written"))?;
+    let token = Token { number, key: key.id.clone(), wrapping, bits, pair, expires: expires.micros() };
+    let payload = serde_json::to_vec(&token).map_err(|_| Code::Internal.because("the token cannot be written"))?;
     let nonce = scope.nonce();
     let mut sealed = nonce.to_vec();
-    sealed.extend(scope.crypto.seal(
-        &scope.wrappers.token_key,
-        nonce,
-        b"import token",
-        &payload,
-    )?);
+    sealed.extend(scope.crypto.seal(&scope.wrappers.token_key, nonce, b"import token", &payload)?);
     Ok(json!({
         "KeyId": scope.config.key_arn(&key.id),
         "ImportToken": STANDARD.encode(sealed),
@@ -167,21 +133,13 @@ pub(super) fn parameters(
 }
 
 /// `ImportKeyMaterial`.
-pub(super) fn import(
-    scope: &mut Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn import(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let order = Order::read(scope, fields)?;
     let key = external(scope, store, fields)?;
-    match key.state(scope.now) {
-        KeyState::PendingDeletion => return Err(key.in_wrong_state("pending deletion")),
-        KeyState::Disabled
-            if scope.config.readings.import_while_disabled == ImportWhileDisabled::Refused =>
-        {
-            return Err(key.in_wrong_state("disabled"));
-        }
-        KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport => {}
+    key.allow(LIVING)?;
+    let was_disabled = key.state() == KeyState::Disabled;
+    if was_disabled && scope.config.readings.import_while_disabled == ImportWhileDisabled::Refused {
+        return Err(key.in_wrong_state("disabled"));
     }
     let token = open_token(scope, key, &order.token)?;
     if store.used_tokens.contains(&token.number) {
@@ -190,18 +148,14 @@ pub(super) fn import(
     let bytes = unwrap(scope, &token, &order.wrapped)?;
     // contract: aws.import.material
     if bytes.expose().len() != SYMMETRIC {
-        let message = format!(
-            "key material of a symmetric key has {SYMMETRIC} bytes, not {}",
-            bytes.expose().len()
-        );
+        let message = format!("key material of a symmetric key has {SYMMETRIC} bytes, not {}", bytes.expose().len());
         return Err(Code::IncorrectKeyMaterial.because(message));
     }
     let material = material_id(scope, &key.id, &bytes);
     order.fits(scope, key, &material)?;
 
     let id = key.id.clone();
-    let was_disabled = key.state(scope.now) == KeyState::Disabled;
-    let (now, readings) = (scope.now, &scope.config.readings);
+    let readings = &scope.config.readings;
     store.change(&id, |key| {
         order.place(key, &material, bytes);
         // "When this operation is successful, the state of the KMS key changes to Enabled", with the doubtful cases aside.
@@ -210,7 +164,7 @@ pub(super) fn import(
         } else {
             readings.restored_disabled_key == RestoredDisabledKey::Disabled
         };
-        if key.is_whole(now) && !stays_disabled {
+        if key.is_whole() && !stays_disabled {
             key.disabled = false;
         }
     });
@@ -221,20 +175,13 @@ pub(super) fn import(
 }
 
 // contract: aws.import.deletion
-pub(super) fn delete(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn delete(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let wanted = material_id_field(fields)?;
     let key = external(scope, store, fields)?;
     let material = match wanted {
-        Some(id) => Some(key.material(id).ok_or_else(|| {
-            Code::NotFound.because(format!(
-                "key material `{id}` is not associated with `{}`",
-                key.id
-            ))
-        })?),
+        Some(id) => Some(
+            key.material(id).ok_or_else(|| Code::NotFound.because(format!("key material `{id}` is not associated with `{}`", key.id)))?,
+        ),
         None => key.current(),
     };
     let mut answer = json!({ "KeyId": scope.config.key_arn(&key.id) });
@@ -248,13 +195,8 @@ pub(super) fn delete(
     let (id, material) = (key.id.clone(), material.id.clone());
     store.change(&id, |key| {
         // Pending material is not associated for good: it is forgotten. Other material waits for its bytes.
-        key.materials
-            .retain(|known| known.id != material || known.role != Role::PendingRotation);
-        for known in key
-            .materials
-            .iter_mut()
-            .filter(|known| known.id == material)
-        {
+        key.materials.retain(|known| known.id != material || known.role != Role::PendingRotation);
+        for known in key.materials.iter_mut().filter(|known| known.id == material) {
             known.bytes = None;
             known.expires = None;
         }
@@ -264,20 +206,12 @@ pub(super) fn delete(
 
 /// The identifier of a material: "based on the KMS key ID and the imported key material".
 pub(super) fn material_id(scope: &Scope<'_>, key: &str, bytes: &Secret) -> String {
-    hex::encode(
-        scope
-            .crypto
-            .hash(&[b"key material", key.as_bytes(), bytes.expose()]),
-    )
+    hex::encode(scope.crypto.hash(&[b"key material", key.as_bytes(), bytes.expose()]))
 }
 
 /// The name of an expiration model.
 pub(super) fn expiration_model(expires: Option<Timestamp>) -> &'static str {
-    if expires.is_some() {
-        "KEY_MATERIAL_EXPIRES"
-    } else {
-        "KEY_MATERIAL_DOES_NOT_EXPIRE"
-    }
+    if expires.is_some() { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" }
 }
 
 /// What an import asks for.
@@ -293,15 +227,10 @@ struct Order {
 
 impl Order {
     fn read(scope: &Scope<'_>, fields: &Fields<'_>) -> Result<Self, Refusal> {
-        let new = fields.word(
-            "ImportType",
-            &[("NEW_KEY_MATERIAL", true), ("EXISTING_KEY_MATERIAL", false)],
-        )?;
+        let new = fields.word("ImportType", &[("NEW_KEY_MATERIAL", true), ("EXISTING_KEY_MATERIAL", false)])?;
         let material = material_id_field(fields)?.map(str::to_owned);
         if new == Some(true) && material.is_some() {
-            return Err(
-                Code::Validation.because("`KeyMaterialId` cannot be given with `NEW_KEY_MATERIAL`")
-            );
+            return Err(Code::Validation.because("`KeyMaterialId` cannot be given with `NEW_KEY_MATERIAL`"));
         }
         Ok(Self {
             token: fields.required_blob("ImportToken", 1..=6144)?,
@@ -321,27 +250,19 @@ impl Order {
         if !self.new.unwrap_or(key.materials.is_empty()) {
             return match (known, &self.material) {
                 (None, _) => incorrect("the key material is not associated with this key"),
-                (Some(_), Some(wanted)) if wanted != material => {
-                    incorrect("the key material has another id")
-                }
+                (Some(_), Some(wanted)) if wanted != material => incorrect("the key material has another id"),
                 (Some(_), _) => Ok(()),
             };
         }
         if self.material.is_some() {
-            return Err(Code::Validation
-                .because("`KeyMaterialId` cannot be given for the first key material"));
+            return Err(Code::Validation.because("`KeyMaterialId` cannot be given for the first key material"));
         }
         match (known.map(|known| known.role), key.pending()) {
-            (Some(Role::PendingRotation), _) => match scope.config.readings.repeated_pending_import
-            {
-                RepeatedPendingImport::IncorrectKeyMaterial => {
-                    incorrect("the key material is already associated")
-                }
+            (Some(Role::PendingRotation), _) => match scope.config.readings.repeated_pending_import {
+                RepeatedPendingImport::IncorrectKeyMaterial => incorrect("the key material is already associated"),
                 RepeatedPendingImport::InvalidState => Err(key.in_wrong_state("pending rotation")),
             },
-            (Some(Role::Current | Role::NonCurrent), _) => {
-                incorrect("the key material is already associated")
-            }
+            (Some(Role::Current | Role::NonCurrent), _) => incorrect("the key material is already associated"),
             (None, Some(_)) => Err(key.in_wrong_state("pending rotation")),
             (None, None) => Ok(()),
         }
@@ -349,28 +270,13 @@ impl Order {
 
     /// Puts the bytes where they belong.
     fn place(self, key: &mut Key, material: &str, bytes: Secret) {
-        let role = if key.materials.is_empty() {
-            Role::Current
-        } else {
-            Role::PendingRotation
-        };
+        let role = if key.materials.is_empty() { Role::Current } else { Role::PendingRotation };
         if key.material(material).is_none() {
             let id = material.to_owned();
-            key.materials.push(Material {
-                id,
-                description: None,
-                bytes: None,
-                expires: None,
-                role,
-                rotated: None,
-            });
+            key.materials.push(Material { id, description: None, bytes: None, expires: None, role, rotated: None });
         }
         let bytes = Arc::new(bytes);
-        for known in key
-            .materials
-            .iter_mut()
-            .filter(|known| known.id == material)
-        {
+        for known in key.materials.iter_mut().filter(|known| known.id == material) {
             known.bytes = Some(Arc::clone(&bytes));
             known.expires = self.expires;
             if self.description.is_some() {
@@ -381,23 +287,12 @@ impl Order {
 }
 
 /// Finds the key, which must have been made for imported material.
-fn external<'s>(
-    scope: &Scope<'_>,
-    store: &'s Store,
-    fields: &Fields<'_>,
-) -> Result<&'s Key, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+fn external<'s>(scope: &Scope<'_>, store: &'s Store, fields: &Fields<'_>) -> Result<&'s Key, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     match key.origin {
         Origin::External => Ok(key),
         Origin::AwsKms => {
-            let message = format!(
-                "the origin of `{}` is `AWS_KMS`, which is not valid for this operation",
-                key.id
-            );
+            let message = format!("the origin of `{}` is `AWS_KMS`, which is not valid for this operation", key.id);
             Err(Code::UnsupportedOperation.because(message))
         }
     }
@@ -405,26 +300,14 @@ fn external<'s>(
 
 // contract: aws.import.expiry
 fn expiry(now: Timestamp, fields: &Fields<'_>) -> Result<Option<Timestamp>, Refusal> {
-    let models = [
-        ("KEY_MATERIAL_EXPIRES", true),
-        ("KEY_MATERIAL_DOES_NOT_EXPIRE", false),
-    ];
+    let models = [("KEY_MATERIAL_EXPIRES", true), ("KEY_MATERIAL_DOES_NOT_EXPIRE", false)];
     let expires = fields.word("ExpirationModel", &models)?.unwrap_or(true);
     match (expires, fields.moment("ValidTo")?) {
         (false, None) => Ok(None),
-        (false, Some(_)) => {
-            Err(Code::Validation
-                .because("`ValidTo` is not valid with `KEY_MATERIAL_DOES_NOT_EXPIRE`"))
-        }
-        (true, None) => {
-            Err(Code::Validation.because("`KEY_MATERIAL_EXPIRES`, the default, requires `ValidTo`"))
-        }
-        (true, Some(at)) if at <= now => {
-            Err(Code::Validation.because("`ValidTo` must be in the future"))
-        }
-        (true, Some(at)) if at > now + LONGEST_VALIDITY => {
-            Err(Code::Validation.because("`ValidTo` must be at most 365 days away"))
-        }
+        (false, Some(_)) => Err(Code::Validation.because("`ValidTo` is not valid with `KEY_MATERIAL_DOES_NOT_EXPIRE`")),
+        (true, None) => Err(Code::Validation.because("`KEY_MATERIAL_EXPIRES`, the default, requires `ValidTo`")),
+        (true, Some(at)) if at <= now => Err(Code::Validation.because("`ValidTo` must be in the future")),
+        (true, Some(at)) if at > now + LONGEST_VALIDITY => Err(Code::Validation.because("`ValidTo` must be at most 365 days away")),
         (true, Some(at)) => Ok(Some(at)),
     }
 }
@@ -433,11 +316,7 @@ fn description(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
     let Some(text) = fields.text("KeyMaterialDescription", 0..=256)? else {
         return Ok(None);
     };
-    let allowed = |c: char| {
-        c.is_ascii_alphanumeric()
-            || c.is_ascii_whitespace()
-            || matches!(c, ':' | '/' | '_' | '.' | '-')
-    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || matches!(c, ':' | '/' | '_' | '.' | '-');
     if text.is_empty() || !text.chars().all(allowed) {
         let rule = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_\\s.-]+$";
         return Err(constraint("KeyMaterialDescription", text, rule));
@@ -460,10 +339,7 @@ fn material_id_field<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal
 fn open_token(scope: &Scope<'_>, key: &Key, sealed: &[u8]) -> Result<Token, Refusal> {
     let invalid = || Code::InvalidImportToken.because("the import token is not one for this key");
     let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or_else(invalid)?;
-    let payload = scope
-        .crypto
-        .open(&scope.wrappers.token_key, *nonce, b"import token", sealed)
-        .map_err(|_| invalid())?;
+    let payload = scope.crypto.open(&scope.wrappers.token_key, *nonce, b"import token", sealed).map_err(|_| invalid())?;
     let token: Token = serde_json::from_slice(payload.expose()).map_err(|_| invalid())?;
     if token.key != key.id {
         return Err(invalid());
@@ -481,14 +357,8 @@ fn unwrap(scope: &Scope<'_>, token: &Token, wrapped: &[u8]) -> Result<Secret, Re
         3072 => RsaSize::Rsa3072,
         _ => RsaSize::Rsa4096,
     };
-    let pair = scope
-        .wrappers
-        .pairs
-        .get(&size)
-        .and_then(|turns| turns.pairs.get(token.pair));
-    let private = &pair
-        .ok_or_else(|| Code::Internal.because("the wrapping key is gone"))?
-        .private;
+    let pair = scope.wrappers.pairs.get(&size).and_then(|turns| turns.pairs.get(token.pair));
+    let private = &pair.ok_or_else(|| Code::Internal.because("the wrapping key is gone"))?.private;
     let (hash, with_aes) = match token.wrapping {
         Wrapping::OaepSha1 => (OaepHash::Sha1, false),
         Wrapping::OaepSha256 => (OaepHash::Sha256, false),
@@ -496,18 +366,12 @@ fn unwrap(scope: &Scope<'_>, token: &Token, wrapped: &[u8]) -> Result<Secret, Re
         Wrapping::RsaAesSha256 => (OaepHash::Sha256, true),
     };
     let unwrapped = if with_aes {
-        wrapped
-            .split_at_checked(size.bytes())
-            .ok_or(crate::crypto::Refused)
-            .and_then(|(kek, wrapped)| {
-                let kek = scope.crypto.unwrap_oaep(private, hash, kek)?;
-                scope.crypto.unwrap_kwp(&kek, wrapped)
-            })
+        wrapped.split_at_checked(size.bytes()).ok_or(crate::crypto::Refused).and_then(|(kek, wrapped)| {
+            let kek = scope.crypto.unwrap_oaep(private, hash, kek)?;
+            scope.crypto.unwrap_kwp(&kek, wrapped)
+        })
     } else {
         scope.crypto.unwrap_oaep(private, hash, wrapped)
     };
-    unwrapped.map_err(|_| {
-        Code::InvalidCiphertext
-            .because("the key material cannot be decrypted under this token's key")
-    })
+    unwrapped.map_err(|_| Code::InvalidCiphertext.because("the key material cannot be decrypted under this token's key"))
 }

@@ -49,6 +49,15 @@ impl KeyState {
     }
 }
 
+/// The states in which a key encrypts, decrypts and rotates.
+pub(super) const USABLE: &[KeyState] = &[KeyState::Enabled];
+
+/// The states in which a key is switched on and off.
+pub(super) const SWITCHABLE: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled];
+
+/// Every state but the one before the end.
+pub(super) const LIVING: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport];
+
 /// What a material is to its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -73,7 +82,7 @@ pub(super) struct Material {
     /// 64 hexadecimal digits, a function of the key's id and the bytes.
     pub(super) id: String,
     pub(super) description: Option<String>,
-    /// Absent while it waits to be imported again.
+    /// Absent while it waits to be imported again: after it was deleted, and once [`Store::settle`] saw it expire.
     pub(super) bytes: Option<Arc<Secret>>,
     pub(super) expires: Option<Timestamp>,
     pub(super) role: Role,
@@ -83,9 +92,8 @@ pub(super) struct Material {
 
 impl Material {
     /// The bytes, unless they were deleted or have expired.
-    pub(super) fn bytes(&self, now: Timestamp) -> Option<&Secret> {
-        let expired = self.expires.is_some_and(|expires| expires <= now);
-        self.bytes.as_deref().filter(|_| !expired)
+    pub(super) fn bytes(&self) -> Option<&Secret> {
+        self.bytes.as_deref()
     }
 }
 
@@ -130,10 +138,10 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn state(&self, now: Timestamp) -> KeyState {
+    pub(super) fn state(&self) -> KeyState {
         if self.deletion.is_some() {
             KeyState::PendingDeletion
-        } else if !self.is_whole(now) {
+        } else if !self.is_whole() {
             KeyState::PendingImport
         } else if self.disabled {
             KeyState::Disabled
@@ -144,23 +152,16 @@ impl Key {
 
     /// Whether all material that belongs to the key for good is there.
     // contract: aws.rotation.enabled
-    pub(super) fn is_whole(&self, now: Timestamp) -> bool {
-        self.current().is_some()
-            && self
-                .permanent()
-                .all(|material| material.bytes(now).is_some())
+    pub(super) fn is_whole(&self) -> bool {
+        self.current().is_some() && self.permanent().all(|material| material.bytes().is_some())
     }
 
     pub(super) fn current(&self) -> Option<&Material> {
-        self.materials
-            .iter()
-            .find(|material| material.role == Role::Current)
+        self.materials.iter().find(|material| material.role == Role::Current)
     }
 
     pub(super) fn pending(&self) -> Option<&Material> {
-        self.materials
-            .iter()
-            .find(|material| material.role == Role::PendingRotation)
+        self.materials.iter().find(|material| material.role == Role::PendingRotation)
     }
 
     pub(super) fn material(&self, id: &str) -> Option<&Material> {
@@ -169,9 +170,7 @@ impl Key {
 
     /// The material that belongs to the key for good: pending material can still be exchanged.
     pub(super) fn permanent(&self) -> impl Iterator<Item = &Material> {
-        self.materials
-            .iter()
-            .filter(|material| material.role != Role::PendingRotation)
+        self.materials.iter().filter(|material| material.role != Role::PendingRotation)
     }
 
     /// Makes the pending material current.
@@ -192,23 +191,14 @@ impl Key {
         }
     }
 
-    /// Refuses what the key's state forbids. `pending_import` and `disabled` say whether those states allow it; a key
-    /// that waits for its deletion allows none of these.
-    pub(super) fn allow(
-        &self,
-        now: Timestamp,
-        pending_import: bool,
-        disabled: bool,
-    ) -> Result<(), Refusal> {
-        match self.state(now) {
+    /// Refuses what is not for a key in its state.
+    pub(super) fn allow(&self, states: &[KeyState]) -> Result<(), Refusal> {
+        match self.state() {
+            state if states.contains(&state) => Ok(()),
+            KeyState::Enabled => Err(self.in_wrong_state("enabled")),
+            KeyState::Disabled => Err(Code::Disabled.because(format!("`{}` is disabled", self.id))),
+            KeyState::PendingImport => Err(self.in_wrong_state("pending import")),
             KeyState::PendingDeletion => Err(self.in_wrong_state("pending deletion")),
-            KeyState::PendingImport if !pending_import => {
-                Err(self.in_wrong_state("pending import"))
-            }
-            KeyState::Disabled if !disabled => {
-                Err(Code::Disabled.because(format!("`{}` is disabled", self.id)))
-            }
-            KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport => Ok(()),
         }
     }
 
@@ -218,16 +208,9 @@ impl Key {
 
     /// When something will happen to it without a request.
     fn next_event(&self) -> Option<Timestamp> {
-        let expiries = self
-            .materials
-            .iter()
-            .filter(|material| material.bytes.is_some())
-            .filter_map(|m| m.expires);
+        let expiries = self.materials.iter().filter(|material| material.bytes.is_some()).filter_map(|m| m.expires);
         let deletion = self.deletion.map(|(at, _)| at);
-        expiries
-            .chain(deletion)
-            .chain(self.rotation.map(|rotation| rotation.due))
-            .min()
+        expiries.chain(deletion).chain(self.rotation.map(|rotation| rotation.due)).min()
     }
 
     /// Lets happen what is due.
@@ -235,11 +218,7 @@ impl Key {
         if let Some(rotation) = self.rotation.filter(|rotation| rotation.due <= now) {
             self.rotate(rotation.due);
         }
-        for material in self
-            .materials
-            .iter_mut()
-            .filter(|m| m.expires.is_some_and(|expires| expires <= now))
-        {
+        for material in self.materials.iter_mut().filter(|m| m.expires.is_some_and(|expires| expires <= now)) {
             material.bytes = None;
         }
     }
@@ -281,9 +260,7 @@ impl Store {
 
     pub(super) fn keys_after(&self, after: Option<&str>) -> impl Iterator<Item = &Key> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.keys
-            .range::<str, _>((from, Bound::Unbounded))
-            .map(|(_, key)| key.as_ref())
+        self.keys.range::<str, _>((from, Bound::Unbounded)).map(|(_, key)| key.as_ref())
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Key> {
@@ -298,14 +275,8 @@ impl Store {
         self.aliases.get(name)
     }
 
-    pub(super) fn aliases_after(
-        &self,
-        after: Option<&str>,
-    ) -> impl Iterator<Item = (&String, &Alias)> {
-        self.aliases.range::<str, _>((
-            after.map_or(Bound::Unbounded, Bound::Excluded),
-            Bound::Unbounded,
-        ))
+    pub(super) fn aliases_after(&self, after: Option<&str>) -> impl Iterator<Item = (&String, &Alias)> {
+        self.aliases.range::<str, _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
     }
 
     /// Gives a name to a key; another key that had it loses it.
@@ -325,8 +296,7 @@ impl Store {
     pub(super) fn change<T>(&mut self, id: &str, change: impl FnOnce(&mut Key) -> T) -> Option<T> {
         let key = Arc::make_mut(self.keys.get_mut(id)?);
         let changed = change(key);
-        self.events
-            .extend(key.next_event().map(|at| (at, id.to_owned())));
+        self.events.extend(key.next_event().map(|at| (at, id.to_owned())));
         Some(changed)
     }
 
@@ -336,11 +306,7 @@ impl Store {
             let Some((_, id)) = self.events.pop_first() else {
                 return;
             };
-            if self
-                .get(&id)
-                .and_then(|key| key.deletion)
-                .is_some_and(|(at, _)| at <= now)
-            {
+            if self.get(&id).and_then(|key| key.deletion).is_some_and(|(at, _)| at <= now) {
                 for name in self.keys.remove(&id).iter().flat_map(|key| &key.aliases) {
                     self.aliases.remove(name);
                 }
@@ -351,69 +317,41 @@ impl Store {
     }
 
     /// Finds the key that an identifier means.
-    pub(super) fn find(
-        &self,
-        config: &Config,
-        identifier: &str,
-        naming: Naming,
-    ) -> Result<&Key, Refusal> {
+    pub(super) fn find(&self, config: &Config, identifier: &str, naming: Naming) -> Result<&Key, Refusal> {
         let name = match identifier.strip_prefix("arn:") {
             None => identifier,
             Some(rest) => local_name(config, identifier, rest)?,
         };
         let id = if name.starts_with("alias/") {
             if naming == Naming::Key {
-                let code = if name == identifier {
-                    Code::NotFound
-                } else {
-                    Code::InvalidArn
-                };
-                return Err(code.because(format!(
-                    "`{identifier}` is an alias, and this operation takes only keys"
-                )));
+                let code = if name == identifier { Code::NotFound } else { Code::InvalidArn };
+                return Err(code.because(format!("`{identifier}` is an alias, and this operation takes only keys")));
             }
             let alias = self.aliases.get(name);
-            let missing =
-                || Code::NotFound.because(format!("alias `{}` is not found", config.arn(name)));
-            alias
-                .map(|alias| alias.target.as_str())
-                .ok_or_else(missing)?
+            let missing = || Code::NotFound.because(format!("alias `{}` is not found", config.arn(name)));
+            alias.map(|alias| alias.target.as_str()).ok_or_else(missing)?
         } else {
             // `key/…` stands in ARNs only.
-            if identifier.starts_with("arn:") {
-                name.strip_prefix("key/").unwrap_or(name)
-            } else {
-                name
-            }
+            if identifier.starts_with("arn:") { name.strip_prefix("key/").unwrap_or(name) } else { name }
         };
-        self.get(id).ok_or_else(|| {
-            Code::NotFound.because(format!("key `{}` does not exist", config.key_arn(id)))
-        })
+        self.get(id).ok_or_else(|| Code::NotFound.because(format!("key `{}` does not exist", config.key_arn(id))))
     }
 }
 
 /// The last part of an ARN of this account and region.
 fn local_name<'a>(config: &Config, arn: &str, rest: &'a str) -> Result<&'a str, Refusal> {
-    let malformed =
-        || Code::InvalidArn.because(format!("`{arn}` is not the ARN of a key or an alias"));
+    let malformed = || Code::InvalidArn.because(format!("`{arn}` is not the ARN of a key or an alias"));
     let mut parts = rest.splitn(5, ':');
-    let (Some("aws"), Some("kms"), Some(region), Some(account), Some(name)) = (
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-    ) else {
+    let (Some("aws"), Some("kms"), Some(region), Some(account), Some(name)) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(malformed());
     };
     if !name.starts_with("key/") && !name.starts_with("alias/") {
         return Err(malformed());
     }
     if region != config.region {
-        return Err(Code::NotFound.because(format!(
-            "`{arn}` is in another region than `{}`",
-            config.region
-        )));
+        return Err(Code::NotFound.because(format!("`{arn}` is in another region than `{}`", config.region)));
     }
     if account != config.account {
         return Err(Code::AccessDenied.because(format!("no policy allows access to `{arn}`")));

@@ -8,7 +8,7 @@ use super::{
     Scope,
     fields::Fields,
     import,
-    key::{Key, KeyState, Material, Naming, Origin, Role, Store},
+    key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, SWITCHABLE, Store},
     marks,
     page::Page,
     refusal::{Code, Refusal},
@@ -39,32 +39,19 @@ const OTHER_SPECS: [&str; 19] = [
     "ML_KEM_1024",
 ];
 
-pub(super) fn create(
-    scope: &mut Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     symmetric_only(fields)?;
     let origin = match fields.text("Origin", 1..=32)?.unwrap_or("AWS_KMS") {
         "AWS_KMS" => Origin::AwsKms,
         "EXTERNAL" => Origin::External,
         "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE" => {
-            return Err(
-                Code::UnsupportedOperation.because("this emulator has no custom key stores")
-            );
+            return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));
         }
         other => {
-            return Err(super::fields::constraint(
-                "Origin",
-                other,
-                "Member must satisfy enum value set",
-            ));
+            return Err(super::fields::constraint("Origin", other, "Member must satisfy enum value set"));
         }
     };
-    let description = fields
-        .text("Description", 0..=8192)?
-        .unwrap_or_default()
-        .to_owned();
+    let description = fields.text("Description", 0..=8192)?.unwrap_or_default().to_owned();
     let policy = match marks::policy(fields)? {
         Some(policy) => policy.to_owned(),
         None => marks::default_policy(scope.config),
@@ -99,69 +86,32 @@ pub(super) fn create(
     Ok(answer)
 }
 
-pub(super) fn describe(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::KeyOrAlias,
-    )?;
+pub(super) fn describe(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::KeyOrAlias)?;
     Ok(json!({ "KeyMetadata": metadata(scope, key) }))
 }
 
-pub(super) fn list(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let page = Page::read(fields, "keys", 100, 1000)?;
     let keys = store.keys_after(page.after.as_deref());
-    Ok(page.fill(
-        "Keys",
-        keys.map(|key| {
-            (
-                key.id.clone(),
-                json!({ "KeyId": key.id, "KeyArn": scope.config.key_arn(&key.id) }),
-            )
-        }),
-    ))
+    Ok(page.fill("Keys", keys.map(|key| (key.id.clone(), json!({ "KeyId": key.id, "KeyArn": scope.config.key_arn(&key.id) })))))
 }
 
 /// `EnableKey` and `DisableKey`.
-pub(super) fn switch(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-    disabled: bool,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    key.allow(scope.now, false, true)?;
+pub(super) fn switch(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>, disabled: bool) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(SWITCHABLE)?;
     let id = key.id.clone();
     store.change(&id, |key| key.disabled = disabled);
     Ok(Value::Null)
 }
 
 // contract: aws.deletion.waiting
-pub(super) fn schedule_deletion(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn schedule_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     // The service model says 1 to 365, its text and the service say 7 to 30.
     let days = fields.integer("PendingWindowInDays", 7..=30)?.unwrap_or(30);
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    key.allow(scope.now, true, true)?;
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(LIVING)?;
     let id = key.id.clone();
     let date = scope.now + DAY * days;
     store.change(&id, |key| key.deletion = Some((date, days)));
@@ -173,16 +123,8 @@ pub(super) fn schedule_deletion(
     }))
 }
 
-pub(super) fn cancel_deletion(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+pub(super) fn cancel_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     if key.deletion.is_none() {
         return Err(key.in_wrong_state("not pending deletion"));
     }
@@ -190,22 +132,14 @@ pub(super) fn cancel_deletion(
     store.change(&id, |key| {
         key.deletion = None;
         // A key without its material is `PendingImport` again, and its import enables it as any other does.
-        key.disabled = key.is_whole(scope.now);
+        key.disabled = key.is_whole();
     });
     Ok(json!({ "KeyId": scope.config.key_arn(&id) }))
 }
 
 // contract: aws.deletion.last_use
-pub(super) fn last_usage(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+pub(super) fn last_usage(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     let usage = key.last_use.as_ref().map_or_else(
         || json!({}),
         |usage| {
@@ -239,7 +173,7 @@ pub(super) fn own_material(scope: &mut Scope<'_>, key: &str, role: Role) -> Mate
 }
 
 fn metadata(scope: &Scope<'_>, key: &Key) -> Value {
-    let state = key.state(scope.now);
+    let state = key.state();
     let mut metadata = json!({
         "AWSAccountId": scope.config.account,
         "KeyId": key.id,
@@ -262,16 +196,8 @@ fn metadata(scope: &Scope<'_>, key: &Key) -> Value {
     if let Some(current) = key.current() {
         metadata["CurrentKeyMaterialId"] = current.id.clone().into();
         // Expiry belongs to material that is there.
-        if key.origin == Origin::External
-            && key
-                .permanent()
-                .any(|material| material.bytes(scope.now).is_some())
-        {
-            let earliest = key
-                .permanent()
-                .filter(|m| m.bytes(scope.now).is_some())
-                .filter_map(|m| m.expires)
-                .min();
+        if key.origin == Origin::External && key.permanent().any(|material| material.bytes().is_some()) {
+            let earliest = key.permanent().filter(|m| m.bytes().is_some()).filter_map(|m| m.expires).min();
             metadata["ExpirationModel"] = import::expiration_model(earliest).into();
             if let Some(valid_to) = earliest {
                 metadata["ValidTo"] = valid_to.seconds().into();
@@ -285,9 +211,7 @@ fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
     let spec = fields.text("KeySpec", 1..=64)?;
     let old_spec = fields.text("CustomerMasterKeySpec", 1..=64)?;
     if spec.is_some() && old_spec.is_some() {
-        return Err(
-            Code::Validation.because("`KeySpec` and `CustomerMasterKeySpec` cannot both be given")
-        );
+        return Err(Code::Validation.because("`KeySpec` and `CustomerMasterKeySpec` cannot both be given"));
     }
     match spec.or(old_spec).unwrap_or("SYMMETRIC_DEFAULT") {
         "SYMMETRIC_DEFAULT" => {}
@@ -296,28 +220,18 @@ fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
             return Err(Code::UnsupportedOperation.because(message));
         }
         other => {
-            return Err(super::fields::constraint(
-                "KeySpec",
-                other,
-                "Member must satisfy enum value set",
-            ));
+            return Err(super::fields::constraint("KeySpec", other, "Member must satisfy enum value set"));
         }
     }
-    match fields
-        .text("KeyUsage", 1..=64)?
-        .unwrap_or("ENCRYPT_DECRYPT")
-    {
+    match fields.text("KeyUsage", 1..=64)?.unwrap_or("ENCRYPT_DECRYPT") {
         "ENCRYPT_DECRYPT" => {}
         other => {
-            let message =
-                format!("key usage `{other}` is not compatible with key spec `SYMMETRIC_DEFAULT`");
+            let message = format!("key usage `{other}` is not compatible with key spec `SYMMETRIC_DEFAULT`");
             return Err(Code::Validation.because(message));
         }
     }
     if fields.flag("MultiRegion")? {
-        return Err(
-            Code::UnsupportedOperation.because("this emulator has no multi-Region keys now")
-        );
+        return Err(Code::UnsupportedOperation.because("this emulator has no multi-Region keys now"));
     }
     if fields.has("CustomKeyStoreId") || fields.has("XksKeyId") {
         return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Config, Scope,
     fields::{Fields, missing, text_within},
-    key::{Naming, Store},
+    key::{LIVING, Naming, Store},
     page::Page,
     readings::PolicyText,
     refusal::{Code, Refusal},
@@ -22,16 +22,8 @@ const MOST_TAGS: usize = 50;
 /// The only policy that a key has.
 const POLICY_NAME: &str = "default";
 
-pub(super) fn get_policy(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+pub(super) fn get_policy(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     only_policy(fields)?;
     let text = match scope.config.readings.policy_text {
         PolicyText::AsWritten => key.policy.clone(),
@@ -40,73 +32,32 @@ pub(super) fn get_policy(
     Ok(json!({ "Policy": text, "PolicyName": POLICY_NAME }))
 }
 
-pub(super) fn list_policies(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+pub(super) fn list_policies(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     Ok(json!({ "PolicyNames": [POLICY_NAME], "Truncated": false }))
 }
 
-pub(super) fn put_policy(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn put_policy(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let policy = policy(fields)?.ok_or_else(|| missing("Policy"))?.to_owned();
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     only_policy(fields)?;
     let id = key.id.clone();
     store.change(&id, |key| key.policy = policy);
     Ok(Value::Null)
 }
 
-pub(super) fn list_tags(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn list_tags(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let page = Page::read(fields, "tags", 50, 50)?;
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    let tags = key
-        .tags
-        .iter()
-        .filter(|(name, _)| page.after.as_ref().is_none_or(|after| *name > after));
-    Ok(page.fill(
-        "Tags",
-        tags.map(|(name, value)| (name.clone(), json!({ "TagKey": name, "TagValue": value }))),
-    ))
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    let tags = key.tags.iter().filter(|(name, _)| page.after.as_ref().is_none_or(|after| *name > after));
+    Ok(page.fill("Tags", tags.map(|(name, value)| (name.clone(), json!({ "TagKey": name, "TagValue": value })))))
 }
 
-pub(super) fn tag(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn tag(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let new = tags(fields)?.ok_or_else(|| missing("Tags"))?;
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    key.allow(scope.now, true, true)?;
-    let added = new
-        .keys()
-        .filter(|name| !key.tags.contains_key(*name))
-        .count();
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(LIVING)?;
+    let added = new.keys().filter(|name| !key.tags.contains_key(*name)).count();
     if key.tags.len() + added > MOST_TAGS {
         return Err(too_many_tags());
     }
@@ -115,29 +66,16 @@ pub(super) fn tag(
     Ok(Value::Null)
 }
 
-pub(super) fn untag(
-    scope: &Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn untag(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let names = fields.list("TagKeys")?.ok_or_else(|| missing("TagKeys"))?;
-    let names: Vec<&str> = names
-        .iter()
-        .map(|name| name.as_str().ok_or_else(|| missing("TagKeys")))
-        .collect::<Result<_, _>>()?;
+    let names: Vec<&str> = names.iter().map(|name| name.as_str().ok_or_else(|| missing("TagKeys"))).collect::<Result<_, _>>()?;
     for name in &names {
         text_within("TagKeys", name, 1..=128)?;
     }
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    key.allow(scope.now, true, true)?;
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(LIVING)?;
     let id = key.id.clone();
-    store.change(&id, |key| {
-        key.tags.retain(|name, _| !names.contains(&name.as_str()))
-    });
+    store.change(&id, |key| key.tags.retain(|name, _| !names.contains(&name.as_str())));
     Ok(Value::Null)
 }
 
@@ -148,9 +86,7 @@ pub(super) fn tags(fields: &Fields<'_>) -> Result<Option<BTreeMap<String, String
     };
     let mut tags = BTreeMap::new();
     for tag in list {
-        let members = tag
-            .as_object()
-            .ok_or_else(|| Code::Serialization.because("`Tags` must be a list of tags"))?;
+        let members = tag.as_object().ok_or_else(|| Code::Serialization.because("`Tags` must be a list of tags"))?;
         let tag = Fields::new(members);
         let name = tag.required_text("TagKey", 1..=128)?;
         let value = tag.required_text("TagValue", 0..=256)?;
@@ -179,15 +115,11 @@ pub(super) fn policy<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal
         return Err(super::fields::constraint("Policy", "<policy>", rule));
     }
     if text.len() > LONGEST_POLICY {
-        return Err(
-            Code::LimitExceeded.because(format!("a key policy has at most {LONGEST_POLICY} bytes"))
-        );
+        return Err(Code::LimitExceeded.because(format!("a key policy has at most {LONGEST_POLICY} bytes")));
     }
-    let statements = statements(text)
-        .ok_or_else(|| Code::MalformedPolicyDocument.because("the key policy is malformed"))?;
+    let statements = statements(text).ok_or_else(|| Code::MalformedPolicyDocument.because("the key policy is malformed"))?;
     if !bypass && !statements.iter().any(lets_change_policy) {
-        let message =
-            "the new key policy will not allow you to update the key policy in the future";
+        let message = "the new key policy will not allow you to update the key policy in the future";
         return Err(Code::MalformedPolicyDocument.because(message));
     }
     Ok(Some(text))
@@ -224,13 +156,7 @@ fn statements(text: &str) -> Option<Vec<Value>> {
         _ => return None,
     };
     let formed = |statement: &Value| {
-        let has = |names: [&str; 2]| {
-            names
-                .iter()
-                .filter(|name| statement.get(**name).is_some())
-                .count()
-                == 1
-        };
+        let has = |names: [&str; 2]| names.iter().filter(|name| statement.get(**name).is_some()).count() == 1;
         matches!(statement["Effect"].as_str(), Some("Allow" | "Deny"))
             && has(["Principal", "NotPrincipal"])
             && has(["Action", "NotAction"])
@@ -258,8 +184,7 @@ fn lets_change_policy(statement: &Value) -> bool {
 }
 
 fn reformatted(policy: &str) -> String {
-    serde_json::from_str::<Value>(policy)
-        .map_or_else(|_| policy.to_owned(), |document| format!("{document:#}"))
+    serde_json::from_str::<Value>(policy).map_or_else(|_| policy.to_owned(), |document| format!("{document:#}"))
 }
 
 fn only_policy(fields: &Fields<'_>) -> Result<(), Refusal> {

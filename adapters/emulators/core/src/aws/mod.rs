@@ -32,8 +32,7 @@ pub use self::{
     answer::{Answer, Reply, Request},
     operation::Operation,
     readings::{
-        ImportTokenUse, ImportWhileDisabled, MutationsSee, PolicyText, Readings,
-        RepeatedPendingImport, RestoredDisabledKey, RotationsOrder,
+        ImportTokenUse, ImportWhileDisabled, MutationsSee, PolicyText, Readings, RepeatedPendingImport, RestoredDisabledKey, RotationsOrder,
     },
     refusal::{Code, Refusal},
 };
@@ -161,11 +160,7 @@ impl Aws {
             store: Store::default(),
             past: VecDeque::new(),
             wrappers: Wrappers::new(rng),
-            buckets: Buckets::new(
-                Operation::ALL
-                    .iter()
-                    .map(|op| (op.quota(), op.published_quota())),
-            ),
+            buckets: Buckets::new(Operation::ALL.iter().map(|op| (op.quota(), op.published_quota()))),
             faults: Faults::default(),
             journal: Journal::default(),
             late: Vec::new(),
@@ -186,12 +181,9 @@ impl Aws {
         let now = self.tick(now, rng);
 
         let operation = Operation::from_name(&request.operation);
-        let (sequence, mutation) = self
-            .journal
-            .number(operation.is_some_and(Operation::is_mutating));
+        let (sequence, mutation) = self.journal.number(operation.is_some_and(Operation::is_mutating));
         let effect = self.faults.decide(&request.operation, mutation);
-        self.journal
-            .push(entry(now, sequence, mutation, request, effect.clone()));
+        self.journal.push(entry(now, sequence, mutation, request, effect.clone()));
 
         let answer = match effect {
             None => self.reply(now, rng, sequence, request),
@@ -202,21 +194,13 @@ impl Aws {
             }
             Some(Effect::Error { code, status }) => {
                 self.journal.outcome(sequence, &code);
-                Answer::Reply(Reply::error(
-                    status,
-                    &code,
-                    "a fault was asked for",
-                    uuid(rng),
-                ))
+                Answer::Reply(Reply::error(status, &code, "a fault was asked for", uuid(rng)))
             }
             Some(Effect::ServerError { applied }) => {
                 if applied {
                     self.apply(now, rng, sequence, request);
                 }
-                Answer::Reply(Reply::refusal(
-                    &Code::Internal.because("a fault was asked for"),
-                    uuid(rng),
-                ))
+                Answer::Reply(Reply::refusal(&Code::Internal.because("a fault was asked for"), uuid(rng)))
             }
             Some(Effect::Hang { applied }) => {
                 if applied {
@@ -228,20 +212,11 @@ impl Aws {
                 self.apply(now, rng, sequence, request);
                 Answer::Close
             }
-            Some(Effect::Late {
-                after_seconds,
-                after_requests,
-                close,
-            }) => {
+            Some(Effect::Late { after_seconds, after_requests, close }) => {
                 let due = after_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
                 let wait = after_requests.or_else(|| due.is_none().then_some(0));
                 let count = wait.map(|requests| sequence.saturating_add(requests));
-                self.late.push(Late {
-                    due,
-                    count,
-                    sequence,
-                    request: request.clone(),
-                });
+                self.late.push(Late { due, count, sequence, request: request.clone() });
                 if close { Answer::Close } else { Answer::Hang }
             }
             Some(Effect::Halt { when }) => {
@@ -255,19 +230,14 @@ impl Aws {
                 };
                 let pending = (when == HaltPoint::BeforeEffect).then(|| request.clone());
                 let operation = request.operation.clone();
-                self.halted = Some(Halted {
-                    when,
-                    sequence,
-                    mutation,
-                    operation,
-                    hanging: 0,
-                    request: pending,
-                });
+                self.halted = Some(Halted { when, sequence, mutation, operation, hanging: 0, request: pending });
                 answer
             }
         };
-        let count = self.journal.count();
-        self.land(rng, |late| late.count.is_some_and(|due| due <= count));
+        if self.halted.is_none() {
+            let count = self.journal.count();
+            self.land(rng, |late| late.count.is_some_and(|due| due <= count));
+        }
         answer
     }
 
@@ -335,22 +305,13 @@ impl Aws {
     fn land(&mut self, rng: &mut dyn RngCore, due: impl Fn(&Late) -> bool) {
         let (landing, waiting) = self.late.drain(..).partition(due);
         self.late = waiting;
-        for Late {
-            sequence, request, ..
-        } in landing
-        {
+        for Late { sequence, request, .. } in landing {
             self.apply(self.now, rng, sequence, &request);
         }
     }
 
     /// Serves a request within the quotas and answers it.
-    fn reply(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn RngCore,
-        sequence: u64,
-        request: &Request,
-    ) -> Answer {
+    fn reply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &Request) -> Answer {
         if let Some(operation) = Operation::from_name(&request.operation)
             && !self.buckets.take(operation.quota(), now)
         {
@@ -373,10 +334,7 @@ impl Aws {
     fn apply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &Request) {
         let id = uuid(rng);
         let served = self.serve(now, rng, &id, request);
-        self.journal.outcome(
-            sequence,
-            served.map_or_else(|refusal| refusal.code.name(), |_| "ok"),
-        );
+        self.journal.outcome(sequence, served.map_or_else(|refusal| refusal.code.name(), |_| "ok"));
     }
 
     fn refuse(&mut self, rng: &mut dyn RngCore, sequence: u64, refusal: &Refusal) -> Answer {
@@ -384,66 +342,33 @@ impl Aws {
         Answer::Reply(Reply::refusal(refusal, uuid(rng)))
     }
 
-    fn serve(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn RngCore,
-        id: &str,
-        request: &Request,
-    ) -> Result<Value, Refusal> {
-        let operation = Operation::from_name(&request.operation).ok_or_else(|| {
-            Code::UnknownOperation.because(format!("there is no operation `{}`", request.operation))
-        })?;
-        let members: Map<String, Value> = serde_json::from_slice(&request.body)
-            .map_err(|_| Code::Serialization.because("the body is not a JSON object"))?;
+    fn serve(&mut self, now: Timestamp, rng: &mut dyn RngCore, id: &str, request: &Request) -> Result<Value, Refusal> {
+        let operation = Operation::from_name(&request.operation)
+            .ok_or_else(|| Code::UnknownOperation.because(format!("there is no operation `{}`", request.operation)))?;
+        let members: Map<String, Value> =
+            serde_json::from_slice(&request.body).map_err(|_| Code::Serialization.because("the body is not a JSON object"))?;
         let fields = Fields::new(&members);
 
         // The store that the request sees: the present one, or for a read perhaps one of the recent past.
         let window = self.config.consistency;
         self.past.retain(|(changed, _)| *changed + window > now);
-        let may_lag = !operation.is_mutating()
-            || self.config.readings.mutations_see == MutationsSee::RecentPast;
-        let stale = (may_lag && !self.past.is_empty() && rng.next_u32() & 1 == 1)
-            .then(|| rng.next_u32() as usize % self.past.len());
+        let may_lag = !operation.is_mutating() || self.config.readings.mutations_see == MutationsSee::RecentPast;
+        let stale = (may_lag && !self.past.is_empty() && rng.next_u32() & 1 == 1).then(|| rng.next_u32() as usize % self.past.len());
         let before = (operation.is_mutating() && !window.is_zero()).then(|| self.store.clone());
 
-        let Self {
-            config,
-            crypto,
-            store,
-            past,
-            wrappers,
-            ..
-        } = self;
-        let mut scope = Scope {
-            now,
-            config,
-            crypto: crypto.as_ref(),
-            rng,
-            wrappers,
-            used: Vec::new(),
-        };
+        let Self { config, crypto, store, past, wrappers, .. } = self;
+        let mut scope = Scope { now, config, crypto: crypto.as_ref(), rng, wrappers, used: Vec::new() };
         let answer = if operation.is_mutating() {
             if let Some(index) = stale {
                 mutate(&mut scope, &mut past[index].1.clone(), operation, &fields)?;
             }
             mutate(&mut scope, store, operation, &fields)
         } else {
-            read(
-                &mut scope,
-                stale.map_or(&*store, |index| &past[index].1),
-                operation,
-                &fields,
-            )
+            read(&mut scope, stale.map_or(&*store, |index| &past[index].1), operation, &fields)
         }?;
         let event = uuid(scope.rng);
         for key in scope.used {
-            let usage = LastUse {
-                operation,
-                at: now,
-                event: event.clone(),
-                request: id.to_owned(),
-            };
+            let usage = LastUse { operation, at: now, event: event.clone(), request: id.to_owned() };
             store.change(&key, |key| key.last_use = Some(usage));
         }
         if let Some(before) = before {
@@ -455,12 +380,7 @@ impl Aws {
 }
 
 /// INVARIANT: a refused request has changed nothing; each of these checks first and changes last.
-fn mutate(
-    scope: &mut Scope<'_>,
-    store: &mut Store,
-    operation: Operation,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+fn mutate(scope: &mut Scope<'_>, store: &mut Store, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
     match operation {
         Operation::CancelKeyDeletion => lifecycle::cancel_deletion(scope, store, fields),
         Operation::CreateAlias => alias::create(scope, store, fields),
@@ -469,9 +389,7 @@ fn mutate(
         Operation::DeleteImportedKeyMaterial => import::delete(scope, store, fields),
         Operation::DisableKey => lifecycle::switch(scope, store, fields, true),
         Operation::EnableKey => lifecycle::switch(scope, store, fields, false),
-        Operation::DisableKeyRotation | Operation::EnableKeyRotation => {
-            rotation::automatic(scope, store, fields)
-        }
+        Operation::DisableKeyRotation | Operation::EnableKeyRotation => rotation::automatic(scope, store, fields),
         Operation::ImportKeyMaterial => import::import(scope, store, fields),
         Operation::PutKeyPolicy => marks::put_policy(scope, store, fields),
         Operation::RotateKeyOnDemand => rotation::rotate(scope, store, fields),
@@ -483,12 +401,7 @@ fn mutate(
     }
 }
 
-fn read(
-    scope: &mut Scope<'_>,
-    store: &Store,
-    operation: Operation,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+fn read(scope: &mut Scope<'_>, store: &Store, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
     match operation {
         Operation::Decrypt => crypt::decrypt(scope, store, fields),
         Operation::DescribeKey => lifecycle::describe(scope, store, fields),
@@ -537,18 +450,10 @@ fn uuid(rng: &mut dyn RngCore) -> String {
 }
 
 fn throttled() -> Refusal {
-    Code::Throttling.because(
-        "you have exceeded the rate at which you may call KMS; reduce the frequency of your calls",
-    )
+    Code::Throttling.because("you have exceeded the rate at which you may call KMS; reduce the frequency of your calls")
 }
 
-fn entry(
-    now: Timestamp,
-    sequence: u64,
-    mutation: Option<u64>,
-    request: &Request,
-    fault: Option<Effect>,
-) -> Entry {
+fn entry(now: Timestamp, sequence: u64, mutation: Option<u64>, request: &Request, fault: Option<Effect>) -> Entry {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);

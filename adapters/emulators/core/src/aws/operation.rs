@@ -77,10 +77,7 @@ operations! {
 impl Operation {
     /// The operation with this name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|operation| operation.name() == name)
+        Self::ALL.iter().copied().find(|operation| operation.name() == name)
     }
 
     /// Whether it can change what others see. `GetParametersForImport` cannot: a token that nobody uses leaves no trace.

@@ -18,12 +18,7 @@ pub(super) struct Page {
 
 impl Page {
     /// Reads `Limit` and `Marker`. A marker of another list is refused.
-    pub(super) fn read(
-        fields: &Fields<'_>,
-        list: &'static str,
-        usual: u32,
-        most: u32,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn read(fields: &Fields<'_>, list: &'static str, usual: u32, most: u32) -> Result<Self, Refusal> {
         let limit = fields.integer("Limit", 1..=most)?.unwrap_or(usual) as usize;
         let after = match fields.text("Marker", 1..=1024)? {
             None => None,
@@ -32,14 +27,8 @@ impl Page {
                     .decode(marker)
                     .ok()
                     .and_then(|bytes| String::from_utf8(bytes).ok())
-                    .and_then(|text| {
-                        text.strip_prefix(list)?
-                            .strip_prefix(':')
-                            .map(str::to_owned)
-                    })
-                    .ok_or_else(|| {
-                        Code::InvalidMarker.because("the marker is not one of this list")
-                    })?,
+                    .and_then(|text| text.strip_prefix(list)?.strip_prefix(':').map(str::to_owned))
+                    .ok_or_else(|| Code::InvalidMarker.because("the marker is not one of this list"))?,
             ),
         };
         Ok(Self { list, limit, after })
@@ -60,9 +49,7 @@ impl Page {
         let mut answer = json!({ "Truncated": truncated });
         answer[member] = Value::Array(page);
         if truncated {
-            answer["NextMarker"] = URL_SAFE_NO_PAD
-                .encode(format!("{}:{last}", self.list))
-                .into();
+            answer["NextMarker"] = URL_SAFE_NO_PAD.encode(format!("{}:{last}", self.list)).into();
         }
         answer
     }

@@ -4,10 +4,7 @@ use crate::crypto;
 
 /// An error of AWS KMS, or of the front that all AWS services share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the names are AWS's own, and its service model explains them"
-)]
+#[expect(missing_docs, reason = "the names are AWS's own, and its service model explains them")]
 pub enum Code {
     AccessDenied,
     AlreadyExists,
@@ -84,10 +81,7 @@ impl Code {
 
     /// This error with a message for people.
     pub fn because(self, message: impl Into<String>) -> Refusal {
-        Refusal {
-            code: self,
-            message: message.into(),
-        }
+        Refusal { code: self, message: message.into() }
     }
 }
 

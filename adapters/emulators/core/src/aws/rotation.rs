@@ -8,7 +8,7 @@ use super::{
     Scope,
     fields::Fields,
     import,
-    key::{Key, Material, Naming, Origin, Role, Rotation, Store},
+    key::{Key, KeyState, Material, Naming, Origin, Role, Rotation, Store, USABLE},
     lifecycle,
     page::Page,
     readings::RotationsOrder,
@@ -19,37 +19,21 @@ use super::{
 const MOST_ROTATIONS: u32 = 25;
 
 // contract: aws.rotation.imported, aws.rotation.count
-pub(super) fn rotate(
-    scope: &mut Scope<'_>,
-    store: &mut Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    key.allow(scope.now, false, false)?;
+pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(USABLE)?;
     if key.rotation.is_some() {
         return Err(Code::Conflict.because(format!("a rotation of `{}` is in progress", key.id)));
     }
     if key.rotations >= MOST_ROTATIONS {
-        return Err(Code::LimitExceeded.because(format!(
-            "a key rotates on demand at most {MOST_ROTATIONS} times"
-        )));
+        return Err(Code::LimitExceeded.because(format!("a key rotates on demand at most {MOST_ROTATIONS} times")));
     }
-    if key.origin == Origin::External
-        && key
-            .pending()
-            .and_then(|material| material.bytes(scope.now))
-            .is_none()
-    {
+    if key.origin == Origin::External && key.pending().and_then(|material| material.bytes()).is_none() {
         return Err(key.in_wrong_state("without key material that is pending rotation"));
     }
 
     let (id, origin) = (key.id.clone(), key.origin);
-    let fresh = (origin == Origin::AwsKms)
-        .then(|| lifecycle::own_material(scope, &id, Role::PendingRotation));
+    let fresh = (origin == Origin::AwsKms).then(|| lifecycle::own_material(scope, &id, Role::PendingRotation));
     let (now, delay) = (scope.now, scope.config.readings.rotation_seconds);
     store.change(&id, |key| {
         key.materials.extend(fresh);
@@ -57,10 +41,7 @@ pub(super) fn rotate(
         if delay == 0 {
             key.rotate(now);
         } else {
-            key.rotation = Some(Rotation {
-                started: now,
-                due: now + Duration::from_secs(delay.into()),
-            });
+            key.rotation = Some(Rotation { started: now, due: now + Duration::from_secs(delay.into()) });
         }
     });
     Ok(json!({ "KeyId": id }))
@@ -68,68 +49,31 @@ pub(super) fn rotate(
 
 /// `EnableKeyRotation` and `DisableKeyRotation`: impossible for imported material, and not modelled for KMS's own.
 // contract: aws.rotation.automatic
-pub(super) fn automatic(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    key.allow(scope.now, true, false)?;
+pub(super) fn automatic(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    key.allow(&[KeyState::Enabled, KeyState::PendingImport])?;
     let origin = key.origin.name();
-    let message = format!(
-        "the origin of `{}` is `{origin}`: nothing rotates it automatically",
-        key.id
-    );
+    let message = format!("the origin of `{}` is `{origin}`: nothing rotates it automatically", key.id);
     Err(Code::UnsupportedOperation.because(message))
 }
 
-pub(super) fn list(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
+pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let page = Page::read(fields, "rotations", 100, 1000)?;
     let words = [("ALL_KEY_MATERIAL", true), ("ROTATIONS_ONLY", false)];
     let all = fields.word("IncludeKeyMaterial", &words)?.unwrap_or(false);
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
-    let mut materials: Vec<&Material> = key
-        .materials
-        .iter()
-        .filter(|material| all || material.rotated.is_some())
-        .collect();
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    let mut materials: Vec<&Material> = key.materials.iter().filter(|material| all || material.rotated.is_some()).collect();
     if scope.config.readings.rotations_order == RotationsOrder::NewestFirst {
         materials.reverse();
     }
     // A place in the list is the marker: a key has at most 27 materials.
-    let placed = materials
-        .iter()
-        .enumerate()
-        .map(|(place, material)| (format!("{place:04}"), material));
+    let placed = materials.iter().enumerate().map(|(place, material)| (format!("{place:04}"), material));
     let placed = placed.filter(|(place, _)| page.after.as_ref().is_none_or(|after| place > after));
-    Ok(page.fill(
-        "Rotations",
-        placed.map(|(place, material)| (place, entry(scope, key, material))),
-    ))
+    Ok(page.fill("Rotations", placed.map(|(place, material)| (place, entry(key, material)))))
 }
 
-pub(super) fn status(
-    scope: &Scope<'_>,
-    store: &Store,
-    fields: &Fields<'_>,
-) -> Result<Value, Refusal> {
-    let key = store.find(
-        scope.config,
-        fields.required_text("KeyId", 1..=2048)?,
-        Naming::Key,
-    )?;
+pub(super) fn status(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     let mut status = json!({ "KeyId": key.id, "KeyRotationEnabled": false });
     if let Some(rotation) = key.rotation {
         status["OnDemandRotationStartDate"] = rotation.started.seconds().into();
@@ -138,20 +82,15 @@ pub(super) fn status(
 }
 
 // contract: aws.rotation.material_states
-fn entry(scope: &Scope<'_>, key: &Key, material: &Material) -> Value {
+fn entry(key: &Key, material: &Material) -> Value {
     let mut entry = json!({
         "KeyId": key.id,
         "KeyMaterialId": material.id,
         "KeyMaterialState": material.role.name(),
     });
     if key.origin == Origin::External {
-        let imported = material.bytes(scope.now).is_some();
-        entry["ImportState"] = if imported {
-            "IMPORTED"
-        } else {
-            "PENDING_IMPORT"
-        }
-        .into();
+        let imported = material.bytes().is_some();
+        entry["ImportState"] = if imported { "IMPORTED" } else { "PENDING_IMPORT" }.into();
         if let Some(description) = &material.description {
             entry["KeyMaterialDescription"] = description.clone().into();
         }

@@ -87,6 +87,11 @@ pub(crate) struct CloudState {
     pub(crate) imports: Vec<(ObjectId, Vec<u8>)>,
     pub(crate) mutations: u32,
     pub(crate) faults: BTreeMap<u32, Fault>,
+    /// So many looks fail with this class before one works.
+    pub(crate) blind: (u32, Option<Class>),
+    pub(crate) looks: u32,
+    /// One call never answers.
+    pub(crate) silent: bool,
     pub(crate) late: Vec<(Timestamp, Mutation)>,
 }
 
@@ -94,10 +99,14 @@ pub(crate) struct TestCloud {
     destination: Destination,
     pub(crate) state: Mutex<CloudState>,
     switch: Arc<Switch>,
-    clock: Arc<TestClock>,
+    pub(crate) clock: Arc<TestClock>,
 }
 
 impl TestCloud {
+    pub(crate) fn new(destination: Destination, clock: Arc<TestClock>) -> Arc<Self> {
+        Arc::new(Self { destination, state: Mutex::default(), switch: Arc::clone(&clock.1), clock })
+    }
+
     fn seen(state: &CloudState, object: Option<&ObjectId>) -> Option<ObjectSeen> {
         state.objects.iter().find(|seen| Some(&seen.object) == object).cloned()
     }
@@ -183,7 +192,15 @@ impl Cloud for TestCloud {
 
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         self.switch.pass().await;
-        let state = self.tick();
+        if self.tick().silent {
+            std::future::pending::<()>().await;
+        }
+        let mut state = self.tick();
+        state.looks += 1;
+        if let (1.., Some(class)) = state.blind {
+            state.blind.0 -= 1;
+            return Err(error(class));
+        }
         let claim = state.claims.get(&format!("{}/{}", target.placement, target.incarnation));
         Ok(PlacementSeen {
             claimed: Self::seen(&state, claim),
@@ -210,6 +227,9 @@ impl Cloud for TestCloud {
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         self.switch.pass().await;
         let reply = {
+            if self.tick().silent {
+                std::future::pending::<()>().await;
+            }
             let mut state = self.tick();
             state.mutations += 1;
             let number = state.mutations;
@@ -333,7 +353,7 @@ pub(crate) fn installation() -> InstallationId {
     InstallationId(IdTree::new([1; 32]).child("installation").uuid())
 }
 
-fn destination() -> Destination {
+pub(crate) fn destination() -> Destination {
     Destination {
         name: "prod".parse().unwrap(),
         cloud: CloudKind::Aws,
@@ -350,6 +370,18 @@ fn destination() -> Destination {
             draws: BTreeMap::new(),
             deletion_days: 7,
         },
+    }
+}
+
+pub(crate) fn target() -> Target {
+    let ids = IdTree::new([1; 32]);
+    Target {
+        installation: installation(),
+        placement: ids.placement(ids.key("payments-db"), "prod", "payments-db"),
+        incarnation: 1,
+        name: "payments-db".to_owned(),
+        algorithm: Algorithm::Aes256,
+        key: "payments-db".parse().unwrap(),
     }
 }
 
@@ -400,13 +432,8 @@ impl World {
     pub(crate) async fn new(need: u32) -> Self {
         let switch = Arc::new(Switch::default());
         let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch)));
-        let cloud = Arc::new(TestCloud {
-            destination: destination(),
-            state: Mutex::default(),
-            switch: Arc::clone(&switch),
-            clock: Arc::clone(&clock),
-        });
-        let placement = IdTree::new([1; 32]).placement(IdTree::new([1; 32]).key("payments-db"), "prod", "payments-db");
+        let cloud = TestCloud::new(destination(), Arc::clone(&clock));
+        let placement = target().placement;
         let security: GroupName = "security".parse().unwrap();
         let rule = ApprovalRule { need, from: if need == 0 { rule().from } else { [security.clone()].into() } };
         let change_set = first_key(placement, rule.clone());

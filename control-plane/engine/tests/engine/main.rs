@@ -1,6 +1,7 @@
-//! A crash at any call of any port, a lost reply, a late effect: neither loses nor doubles anything.
+//! The engine over ports made for tests. A crash at any call of any port, a lost reply, a late effect: neither loses nor doubles anything.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod lane;
 mod world;
 
 use keyplane_model::{ChangeSetState, Class, ProblemCode, Span};

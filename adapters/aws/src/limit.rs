@@ -1,0 +1,35 @@
+//! A limit for what an endpoint may answer: the SDK itself would read for ever.
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use http_body_util::Limited;
+
+/// The longest answer that is read, in bytes: the longest that KMS gives is a key policy of 128 KiB, which escaping can
+/// make six times as long.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Cuts answers off: a longer one is read as one that is not KMS's.
+#[derive(Debug)]
+pub(crate) struct Limit;
+
+impl Intercept for Limit {
+    fn name(&self) -> &'static str {
+        "KeyplaneLimit"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        let body = response.take_body();
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER));
+        Ok(())
+    }
+}

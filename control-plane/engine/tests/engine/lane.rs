@@ -1,0 +1,65 @@
+//! The lane: quotas are kept, reads repeated, calls end in time.
+
+use std::sync::Arc;
+
+use keyplane_engine::{Lane, lane::Quotas};
+use keyplane_model::{Class, ObjectId, Quota, Span};
+use keyplane_port::{Clock, Cloud, Mutation};
+
+use crate::world::{START, TestClock, TestCloud, World, destination, target};
+
+fn lane(cloud: &Arc<TestCloud>, clock: &Arc<TestClock>, quotas: &Quotas) -> Lane {
+    Lane::new(Arc::clone(cloud) as Arc<dyn Cloud>, quotas.clone(), Arc::clone(clock) as Arc<dyn Clock>)
+}
+
+#[tokio::test]
+async fn a_read_that_fails_for_a_moment_is_repeated_and_one_that_is_denied_is_not() {
+    for (class, failures, looks, works) in [
+        (Class::Transient, 4, 5, true),
+        (Class::Throttled, 4, 5, true),
+        (Class::Transient, 5, 5, false),
+        (Class::Denied, 1, 1, false),
+        (Class::Broken, 1, 1, false),
+    ] {
+        let world = World::new(0).await;
+        world.cloud.state.lock().unwrap().blind = (failures, Some(class));
+        let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
+        assert_eq!(lane.look(&target()).await.is_ok(), works, "{class}, {failures} times");
+        assert_eq!(world.cloud.state.lock().unwrap().looks, looks, "{class}, {failures} times");
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_ends_at_its_time_out_and_a_mutation_is_ambiguous_then() {
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().silent = true;
+    let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
+    let error = lane.act(Mutation::Disable { object: ObjectId("object-0".to_owned()) }).await.unwrap_err();
+    assert_eq!(error.class, Class::Ambiguous);
+    assert_eq!(world.cloud.clock.now(), START + Span::seconds(10));
+    assert_eq!(lane.look(&target()).await.unwrap_err().class, Class::Transient);
+}
+
+#[tokio::test]
+async fn calls_of_one_quota_are_spaced_for_all_destinations_of_one_home() {
+    let world = World::new(0).await;
+    let (clock, quotas) = (&world.cloud.clock, Quotas::default());
+    let mut limited = destination();
+    limited.capabilities.quotas = [("CreateAlias".to_owned(), Quota { calls: 5, per: Span::seconds(1) })].into();
+    limited.capabilities.draws =
+        [("claim".to_owned(), vec!["CreateAlias".to_owned()]), ("publish".to_owned(), vec!["CreateAlias".to_owned()])].into();
+    let one = TestCloud::new(limited.clone(), Arc::clone(clock));
+    let mut elsewhere = limited.clone();
+    elsewhere.home = "aws:444455556666:us-east-1".to_owned();
+    let (first, second) = (lane(&one, clock, &quotas), lane(&one, clock, &quotas));
+    let other = lane(&TestCloud::new(elsewhere, Arc::clone(clock)), clock, &quotas);
+    for _ in 0..5 {
+        first.admit("claim").await;
+        second.admit("publish").await;
+        first.admit("look").await;
+    }
+    // Ten calls, begun with an empty bucket, five a second.
+    assert_eq!(clock.now() - START, Span::seconds(2));
+    other.admit("claim").await;
+    assert_eq!(clock.now() - START, Span::seconds(2) + Span::millis(200), "another home has a bucket of its own");
+}

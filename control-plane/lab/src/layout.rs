@@ -1,0 +1,158 @@
+//! The lab's folder: what is where, and who can read it (nobody but the user).
+
+use std::fmt::Write as _;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::{ACCOUNT, Emulator, LabError, Policy, TOKEN, people};
+
+/// The configuration's file.
+pub(crate) const CONFIG: &str = "keyplane.toml";
+/// The policy's folder.
+pub(crate) const POLICY: &str = "policy";
+/// The database's file.
+pub(crate) const DATABASE: &str = "keyplane.db";
+/// The file with the secret of the emulators' access key.
+pub(crate) const SECRET: &str = "aws-secret-access-key";
+
+/// The example company, but for its approvers.
+const EXAMPLE: [(&str, &str); 6] = [
+    ("analytics.yaml", include_str!("../../../policy/examples/analytics.yaml")),
+    ("backups.yaml", include_str!("../../../policy/examples/backups.yaml")),
+    ("code-signing.yaml", include_str!("../../../policy/examples/code-signing.yaml")),
+    ("documents.yaml", include_str!("../../../policy/examples/documents.yaml")),
+    ("payments.yaml", include_str!("../../../policy/examples/payments.yaml")),
+    ("profiles.yaml", include_str!("../../../policy/examples/profiles.yaml")),
+];
+
+/// The policy file that enrols approvers.
+const APPROVERS: &str = "approvers.yaml";
+
+/// The access key of the emulators.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) id: String,
+    /// Opens nothing but the emulators of one lab.
+    pub(crate) secret: String,
+}
+
+impl Access {
+    pub(crate) fn draw() -> Result<Self, LabError> {
+        let mut secret = [0; 20];
+        aws_lc_rs::rand::fill(&mut secret).map_err(|_| LabError::System("a random number"))?;
+        Ok(Self { id: "KEYPLANELAB".to_owned(), secret: hex::encode(secret) })
+    }
+}
+
+/// Makes the folder, which must be empty if it is there, and gives its absolute path.
+pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf, LabError> {
+    let failed = |doing| move |source| LabError::File { doing, path: folder.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("made"))?;
+    if std::fs::read_dir(folder).map_err(failed("read"))?.next().is_some() {
+        return Err(LabError::NotEmpty(folder.to_owned()));
+    }
+    folder.canonicalize().map_err(failed("found"))
+}
+
+/// Makes a folder in the folder.
+pub(crate) fn make_inner(folder: &Path, name: &str) -> Result<PathBuf, LabError> {
+    let path = folder.join(name);
+    DirBuilder::new().mode(0o700).create(&path).map_err(|source| LabError::File { doing: "made", path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// Writes a file that only this user can read.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), LabError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|source| LabError::File { doing: "written", path: path.to_owned(), source })
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> Result<String, LabError> {
+    std::fs::read_to_string(path).map_err(|source| LabError::File { doing: "read", path: path.to_owned(), source })
+}
+
+/// Writes the policy files; approvers are the lab's people, unless the policy has its own.
+pub(crate) fn write_policy(folder: &Path, policy: &Policy) -> Result<(), LabError> {
+    let target = make_inner(folder, POLICY)?;
+    write(&target.join(APPROVERS), &people::policy(&folder.join("approvers"))?)?;
+    match policy {
+        Policy::Example => EXAMPLE.iter().try_for_each(|(name, text)| write(&target.join(name), text)),
+        Policy::Files(files) => files.iter().try_for_each(|(name, text)| write(&target.join(name), text)),
+    }
+}
+
+/// `keyplane.toml`.
+pub(crate) fn config<'a>(
+    module: &Path,
+    init: &str,
+    access_key: &str,
+    fast: bool,
+    emulators: impl Iterator<Item = &'a Emulator>,
+) -> String {
+    let mut text = format!(
+        "version = 1\ndatabase = \"sqlite:{DATABASE}\"\npolicy = [\"{POLICY}\"]\n\n\
+         [custodian]\nmodule = {}\ntoken = \"{TOKEN}\"\npin-file = \"token/user.pin\"\ninit = {}\n",
+        quoted(&module.display().to_string()),
+        quoted(init),
+    );
+    for emulator in emulators {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n[destination.aws.{}]\nregion = \"{}\"\naccount = \"{ACCOUNT}\"\nendpoint = \"{}\"\n\
+             credentials = {{ source = \"static\", access-key-id = \"{access_key}\", secret-access-key-file = \"{SECRET}\" }}\n{}",
+            emulator.destination,
+            emulator.region,
+            emulator.endpoint(),
+            if fast { FAST } else { "" },
+        );
+    }
+    text
+}
+
+/// What makes a lab fast. The time-out still has to cover an emulator that makes an RSA pair on a busy machine; a lost reply
+/// costs time-out and consistency.
+const FAST: &str = "\
+call-timeout = \"3s\"
+consistency = \"200ms\"
+equal-reads = 2
+quotas = { CreateKey = 1000, CreateAlias = 1000, ImportKeyMaterial = 1000, GetParametersForImport = 1000, ListKeyRotations = 1000, \
+DisableKey = 1000, EnableKey = 1000, ScheduleKeyDeletion = 1000 }
+";
+
+/// A TOML string: JSON's are such, but for a few control characters that no path of a lab has.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_the_whole_folder_of_examples() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policy/examples");
+        let mut there: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        there.retain(|name| name != APPROVERS);
+        there.sort();
+        assert_eq!(there, EXAMPLE.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn a_lab_is_made_in_an_empty_folder_alone_and_nobody_else_can_look_into_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = tempfile::TempDir::new().unwrap();
+        let folder = make_folder(&parent.path().join("a/b")).unwrap();
+        write(&folder.join("file"), "secret").unwrap();
+        for (path, mode) in [(folder.clone(), 0o700), (folder.join("file"), 0o600)] {
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
+        }
+        assert!(matches!(make_folder(&folder), Err(LabError::NotEmpty(_))));
+    }
+}

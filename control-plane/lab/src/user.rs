@@ -1,0 +1,74 @@
+//! An application that uses keys, as any would: through the cloud's own SDK, by the alias that its owners gave the key.
+
+use aws_credential_types::Credentials;
+use aws_sdk_kms::config::{BehaviorVersion, Region};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::Client;
+use tokio::runtime::Runtime;
+
+use crate::layout::Access;
+use crate::{Emulator, LabError};
+
+/// An application that uses the keys of one destination.
+#[derive(Debug)]
+pub struct KeyUser {
+    client: Client,
+    destination: String,
+    runtime: Runtime,
+}
+
+/// What encrypting gave.
+#[derive(Clone, Debug)]
+pub struct Encrypted {
+    /// The key that did it, by its ARN.
+    pub key: String,
+    /// What it gave.
+    pub ciphertext: Vec<u8>,
+}
+
+impl KeyUser {
+    pub(crate) fn new(emulator: &Emulator, access: &Access) -> Result<Self, LabError> {
+        let config = aws_sdk_kms::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(emulator.region.clone()))
+            .endpoint_url(emulator.endpoint())
+            .credentials_provider(Credentials::from_keys(&access.id, &access.secret, None))
+            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| LabError::Run { program: "tokio".to_owned(), source })?;
+        Ok(Self { client: Client::from_conf(config), destination: emulator.destination.clone(), runtime })
+    }
+
+    /// Encrypts; `alias` without `alias/`, `context` is authenticated and not secret.
+    ///
+    /// # Errors
+    /// When the destination refuses.
+    pub fn encrypt(&self, alias: &str, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Encrypted, LabError> {
+        let mut request = self.client.encrypt().key_id(format!("alias/{alias}")).plaintext(Blob::new(plaintext));
+        for (name, value) in context {
+            request = request.encryption_context(*name, *value);
+        }
+        let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Encrypt", error))?;
+        let ciphertext = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
+        Ok(Encrypted { key: answer.key_id.unwrap_or_default(), ciphertext })
+    }
+
+    /// Decrypts, by whichever key the ciphertext names.
+    ///
+    /// # Errors
+    /// When the destination refuses.
+    pub fn decrypt(&self, ciphertext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>, LabError> {
+        let mut request = self.client.decrypt().ciphertext_blob(Blob::new(ciphertext));
+        for (name, value) in context {
+            request = request.encryption_context(*name, *value);
+        }
+        let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Decrypt", error))?;
+        Ok(answer.plaintext.map(Blob::into_inner).unwrap_or_default())
+    }
+
+    fn failed(&self, operation: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> LabError {
+        LabError::Use { operation, destination: self.destination.clone(), source: Box::new(error) }
+    }
+}
