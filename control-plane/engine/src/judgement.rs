@@ -23,6 +23,9 @@ pub struct Past {
     pub settles: Option<Timestamp>,
     /// When the effect of the step before has to be visible at the latest.
     pub visible: Timestamp,
+    /// Whether the copy's bytes were drawn by this change set and no attempt was made to import them: then whatever is
+    /// there is something else, whatever it says of itself (a ledger brought back from an older backup shows so).
+    pub unheard_of: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -154,6 +157,7 @@ fn import(version: Version, target: &Target, seen: &Seen, past: Past) -> Decisio
         return Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone()));
     }
     match (ours, claimed.state) {
+        (Some(_), _) if past.unheard_of => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
         (Some(material), ObjectState::Usable) if material.present => {
             Decision::Done(Outcome::Imported { version, material: material.id.clone(), wrapped_under: None })
         }

@@ -2,7 +2,7 @@
 
 use keyplane_model::{
     Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, Digest, Marks, ObjectId, Outcome, PlacementId, PlacementPlan, Problem, ProblemCode,
-    Receipt, Span, Step, StepNo, Target, Timestamp,
+    Receipt, Source, Span, Step, StepNo, Target, Timestamp,
 };
 use keyplane_port::{Acted, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Warrant, WrapRequest};
 
@@ -118,6 +118,7 @@ impl Track<'_> {
             let past = Past {
                 settles: open.map(|attempt| attempt.at + capabilities.settling_time()),
                 visible: self.object.as_ref().map_or(looked, |(_, at)| *at + capabilities.settling_time()),
+                unheard_of: attempts.is_empty() && self.drawn_here(step),
                 now: clock.now(),
             };
             let decision = decide(&step.act, &target, &seen, past);
@@ -207,6 +208,14 @@ impl Track<'_> {
                 }
             }
         }
+    }
+
+    /// Whether this change set draws the bytes that a step imports. Derived bytes are the same whoever derives them.
+    fn drawn_here(&self, step: &Step) -> bool {
+        let Act::Import { version, .. } = &step.act else { return false };
+        self.record.change_set.steps_of(self.placement).any(|(_, other)| {
+            matches!(&other.act, Act::Mint { version: minted, source: Source::Generated, .. } if minted == version)
+        })
     }
 
     /// What was seen for a step, in fresh reads.

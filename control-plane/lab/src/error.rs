@@ -19,7 +19,7 @@ pub enum LabError {
         source: std::io::Error,
     },
     /// The folder holds something.
-    #[error("the folder `{0}` is not empty: a lab is made in a new one")]
+    #[error("the folder `{0}` holds something else: a lab is made in a folder of its own")]
     NotEmpty(PathBuf),
     /// Another lab works in this folder.
     #[error("another lab works in `{0}`: end it first")]

@@ -1,7 +1,7 @@
 //! The lab's folder: what is where, and who can read it (nobody but the user).
 
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -46,14 +46,44 @@ impl Access {
     }
 }
 
-/// Makes the folder, which must be empty if it is there, and gives its absolute path.
-pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf, LabError> {
+/// Marks a folder as a lab's own, from the first moment; locked while the lab lives.
+const LOCK: &str = "lab.lock";
+
+/// Makes the folder, which must be empty if it is there; gives its absolute path and the lock on it.
+pub(crate) fn make_folder(folder: &Path) -> Result<(PathBuf, File), LabError> {
     let failed = |doing| move |source| LabError::File { doing, path: folder.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("made"))?;
     if std::fs::read_dir(folder).map_err(failed("read"))?.next().is_some() {
         return Err(LabError::NotEmpty(folder.to_owned()));
     }
-    folder.canonicalize().map_err(failed("found"))
+    let folder = folder.canonicalize().map_err(failed("found"))?;
+    write(&folder.join(LOCK), "")?;
+    let lock = lock(&folder)?;
+    Ok((folder, lock))
+}
+
+/// Removes a lab's folder, if it is there. One that no lab made, or that one works in, stays.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), LabError> {
+    let failed = |doing| move |source| LabError::File { doing, path: folder.to_owned(), source };
+    let empty = !folder.exists() || std::fs::read_dir(folder).map_err(failed("read"))?.next().is_none();
+    if empty {
+        return Ok(());
+    }
+    if !folder.join(LOCK).is_file() {
+        return Err(LabError::NotEmpty(folder.to_owned()));
+    }
+    let _lock = lock(folder)?;
+    std::fs::remove_dir_all(folder).map_err(failed("removed"))
+}
+
+fn lock(folder: &Path) -> Result<File, LabError> {
+    let path = folder.join(LOCK);
+    let file = File::open(&path).map_err(|source| LabError::File { doing: "read", path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LabError::Busy(folder.to_owned())),
+        Err(TryLockError::Error(source)) => Err(LabError::File { doing: "locked", path, source }),
+    }
 }
 
 /// Makes a folder in the folder.
@@ -148,11 +178,23 @@ mod tests {
     fn a_lab_is_made_in_an_empty_folder_alone_and_nobody_else_can_look_into_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let parent = tempfile::TempDir::new().unwrap();
-        let folder = make_folder(&parent.path().join("a/b")).unwrap();
+        let (folder, lock) = make_folder(&parent.path().join("a/b")).unwrap();
         write(&folder.join("file"), "secret").unwrap();
         for (path, mode) in [(folder.clone(), 0o700), (folder.join("file"), 0o600)] {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
         }
         assert!(matches!(make_folder(&folder), Err(LabError::NotEmpty(_))));
+        assert!(matches!(remove_folder(&folder), Err(LabError::Busy(_))));
+        drop(lock);
+        remove_folder(&folder).unwrap();
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_folder_that_no_lab_made_is_never_removed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        write(&folder.path().join("thesis.tex"), "").unwrap();
+        assert!(matches!(remove_folder(folder.path()), Err(LabError::NotEmpty(_))));
+        assert!(folder.path().join("thesis.tex").is_file());
     }
 }

@@ -23,6 +23,7 @@ mod people;
 mod user;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -100,16 +101,25 @@ pub struct Lab {
     pin_file: PathBuf,
     emulators: BTreeMap<String, Emulator>,
     access: layout::Access,
+    _lock: File,
 }
 
 impl Lab {
+    /// Removes the folder of a lab that has ended, if it is there.
+    ///
+    /// # Errors
+    /// When no lab made this folder, one works in it, or the operating system refuses.
+    pub fn remove(folder: &Path) -> Result<(), LabError> {
+        layout::remove_folder(folder)
+    }
+
     /// Makes a lab in a folder: starts the emulators, makes the token, the approvers' keys, policy and configuration.
     /// What comes next (`keyplane init`, `keyplane hsm enroll`) is the caller's.
     ///
     /// # Errors
     /// When the folder is not empty, a binary is missing, or anything does not work.
     pub fn start(folder: &Path, options: Options) -> Result<Self, LabError> {
-        let folder = layout::make_folder(folder)?;
+        let (folder, lock) = layout::make_folder(folder)?;
         let access = layout::Access::draw()?;
         let module = binaries::find(provision::MODULE, "keyplane-token")?;
         let keyplane = binaries::find("keyplane", "keyplane-server")?;
@@ -131,7 +141,7 @@ impl Lab {
         people::make_keys(&layout::make_inner(&folder, "approvers")?)?;
         layout::write_policy(&folder, &options.policy)?;
         layout::write(&folder.join(layout::CONFIG), &layout::config(&module, &init, &access.id, options.fast, emulators.values()))?;
-        Ok(Self { folder, keyplane, module, pin_file, emulators, access })
+        Ok(Self { folder, keyplane, module, pin_file, emulators, access, _lock: lock })
     }
 
     /// The real `keyplane` with this lab's configuration, to be run as the caller likes. It reads no input.

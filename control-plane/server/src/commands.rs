@@ -243,7 +243,9 @@ async fn charter(config: &Config, sources: Vec<Source>, files: &[(ApproverName, 
             render::line("the policy says the same: nothing to do");
         } else {
             render::line(&format!("the policy says: {}", state.wanted));
-            render::line(&format!("a change needs {} approval(s) under the charter in force; sign it by", state.approvals.need));
+            let groups: Vec<&str> = state.approvals.from.iter().map(|group| group.as_str()).collect();
+            let need = state.approvals.need;
+            render::line(&format!("a change needs {need} approval(s) of {} by the charter in force; each signs by", groups.join(", ")));
             render::line(&format!("  echo {} | ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY > approval.sig", state.wanted));
             render::line("  keyplane hsm charter --approval NAME=approval.sig");
         }

@@ -45,7 +45,10 @@ impl Service {
                 .iter()
                 .map(|(approver, signature)| Approval { approver: approver.clone(), signature: signature.clone(), at })
                 .collect();
-            sealed = self.engine.custodian.adopt(&sealed, &next, proposer, &approvals).await.map_err(|error| one(error.problem()))?;
+            sealed = self.engine.custodian.adopt(&sealed, &next, proposer, &approvals).await.map_err(|error| {
+                // Whatever is missing is said there: who has to sign, and what.
+                one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
+            })?;
             self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;
             current = wanted;
         }

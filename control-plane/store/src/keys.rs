@@ -209,7 +209,7 @@ async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<
     let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, material, \
                wrapped_under, imported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
                ON CONFLICT (key_id, version, placement_id) DO UPDATE SET material = excluded.material, \
-               wrapped_under = excluded.wrapped_under, imported_at = excluded.imported_at";
+               imported_at = excluded.imported_at";
     let coordinates = &copy.coordinates;
     let row = [
         Cell::word(&coordinates.key)?,

@@ -151,3 +151,19 @@ async fn a_name_that_belongs_to_somebody_else_drops_the_change_set() {
     let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
     assert_eq!(record.state, ChangeSetState::Dropped);
 }
+
+#[tokio::test]
+async fn material_that_was_there_before_its_bytes_were_drawn_is_never_taken_for_ours() {
+    // A ledger that was brought back from a backup draws new bytes for a placement that holds the old ones.
+    let before = World::new(0).await;
+    assert_eq!(before.run().await, Some(Ok(())));
+    let world = World::new(0).await;
+    {
+        let (mut there, mut state) = (before.cloud.state.lock().unwrap(), world.cloud.state.lock().unwrap());
+        state.objects = std::mem::take(&mut there.objects);
+        state.claims = std::mem::take(&mut there.claims);
+    }
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::Drift);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
+}

@@ -1,0 +1,193 @@
+//! The tour: each step prints the command that a person would type, and then what it really prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
+
+use std::io::Write as _;
+use std::path::Path;
+
+use keyplane_lab::{Lab, LabError, OPERATOR, Options, Policy};
+use keyplane_model::ChangeSetState;
+
+/// The destination and alias whose key the application of the tour uses.
+const USED: (&str, &str) = ("prod-us-east-1", "payments-db");
+
+/// The class "denied" (`keyplane_model::Class::exit_code`).
+const DENIED: i32 = 4;
+
+/// Shows a whole life, and fails unless every step does what it has to.
+pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
+    title("A lab: one AWS emulator a region, a software token as HSM, approvers with SSH keys, policy/examples");
+    let lab = start(folder)?;
+    let tour = Tour { lab: &lab, folder };
+    tour.environment();
+
+    title("A new installation: its database, and everything that the configuration names");
+    tour.keyplane(&["init"], 0)?;
+    tour.keyplane(&["config", "check"], 0)?;
+
+    title("The root of trust: choose and prove the wrapping routes, make the root keys, adopt who may approve what");
+    tour.keyplane(&["hsm", "enroll"], 0)?;
+
+    title("What the security team wrote");
+    tour.keyplane(&["validate"], 0)?;
+    tour.keyplane(&["explain", "payments-cards"], 0)?;
+
+    title("What has to change, and why");
+    tour.keyplane(&["plan"], 0)?;
+
+    title("Approvals are signatures over a change set's digest. One's own proposal cannot be approved");
+    tour.approve_own()?;
+    for approver in ["alice", "carol"] {
+        tour.approve_as(approver)?;
+    }
+
+    title("Keys are made and wrapped in the HSM, and imported at one key a second and region: AWS's quota");
+    tour.keyplane(&["apply"], 0)?;
+
+    title("What is where, and what proves it");
+    tour.keyplane(&["status"], 0)?;
+    tour.keyplane(&["evidence"], 0)?;
+
+    title("An application uses a key by its alias, through the AWS SDK, and knows nothing of Keyplane");
+    tour.use_key()?;
+
+    title("Applying again: nothing to do, and why");
+    tour.keyplane(&["apply"], 0)?;
+    tour.keyplane(&["plan", "--detailed-exitcode"], 0)?;
+    println!("\n(exit code 0: nothing to do; 2 would be: something)");
+
+    drop(lab);
+    title("The tour has ended, and nothing is left running");
+    println!("By hand: start a lab by `target/debug/keyplane-lab up`; it prints the commands to try.");
+    println!("What the tour left (policy, configuration, database) is in {}.", folder.display());
+    Ok(())
+}
+
+/// Starts a lab and waits for its end.
+pub(crate) fn up(folder: &Path) -> Result<(), LabError> {
+    let lab = start(folder)?;
+    let tour = Tour { lab: &lab, folder };
+    println!("The lab runs until Ctrl-C. The emulators keep their keys in memory: each lab begins anew.");
+    println!("In another terminal, from this folder:\n");
+    tour.environment();
+    println!("  $ keyplane init");
+    println!("  $ keyplane hsm enroll");
+    println!("  $ keyplane plan");
+    println!("  $ keyplane approve --all --as alice --key {}", tour.key("alice"));
+    println!("  $ keyplane approve --all --as carol --key {}", tour.key("carol"));
+    println!("  $ keyplane apply");
+    println!("  $ keyplane status");
+    println!("  $ $EDITOR {}    # then plan again", folder.join("policy/payments.yaml").display());
+    println!("\nEach emulator's control interface (clock, quotas, faults, dump):\n");
+    for (destination, _) in keyplane_lab::DESTINATIONS {
+        println!("  $ curl -s {}/_emulator/state    # {destination}", lab.emulator(destination)?.endpoint());
+    }
+    flush();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Tells what went wrong.
+pub(crate) fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+fn start(folder: &Path) -> Result<Lab, LabError> {
+    Lab::remove(folder)?;
+    Lab::start(folder, Options::published(Policy::Example))
+}
+
+struct Tour<'a> {
+    lab: &'a Lab,
+    /// As it was given: what a person would type.
+    folder: &'a Path,
+}
+
+impl Tour<'_> {
+    fn environment(&self) {
+        let binaries = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_path_buf)).unwrap_or_default();
+        let here = std::env::current_dir().unwrap_or_default();
+        let shown = binaries.strip_prefix(&here).map_or_else(|_| binaries.display().to_string(), |inner| format!("$PWD/{}", inner.display()));
+        println!("  $ export PATH={shown}:$PATH KEYPLANE_CONFIG={}", self.folder.join("keyplane.toml").display());
+        flush();
+    }
+
+    /// Shows and runs a command, which has to end with this exit code.
+    fn keyplane(&self, args: &[&str], code: i32) -> Result<(), LabError> {
+        println!("\n  $ keyplane {}", args.join(" "));
+        flush();
+        let run = |source| LabError::Run { program: "keyplane".to_owned(), source };
+        let status = self.lab.command(args).status().map_err(run)?;
+        if status.code() == Some(code) {
+            return Ok(());
+        }
+        Err(LabError::Wrong(format!("`keyplane {}` ended with {status}; it should with {code}", args.join(" "))))
+    }
+
+    fn key(&self, approver: &str) -> String {
+        self.folder.join("approvers").join(approver).display().to_string()
+    }
+
+    /// Whoever runs this has proposed the plan.
+    fn approve_own(&self) -> Result<(), LabError> {
+        let open = self.lab.status()?.open;
+        let view = open.first().ok_or_else(|| LabError::Wrong("the plan of a new installation is empty".to_owned()))?;
+        self.keyplane(&["approve", &view.digest.to_string(), "--as", OPERATOR, "--key", &self.key(OPERATOR)], DENIED)
+    }
+
+    /// Approves what this approver may, and nobody has yet.
+    fn approve_as(&self, approver: &str) -> Result<(), LabError> {
+        let open = self.lab.status()?.open;
+        let waiting = open.iter().filter(|view| view.state == ChangeSetState::Proposed);
+        let missing: Vec<_> =
+            waiting.filter(|view| u32::try_from(view.approved_by.len()).is_ok_and(|have| have < view.approvals.need)).collect();
+        let key = self.key(approver);
+        if missing.len() == open.len() {
+            return self.keyplane(&["approve", "--all", "--as", approver, "--key", &key], 0);
+        }
+        missing.iter().try_for_each(|view| self.keyplane(&["approve", &view.digest.to_string(), "--as", approver, "--key", &key], 0))
+    }
+
+    fn use_key(&self) -> Result<(), LabError> {
+        let (destination, alias) = USED;
+        let user = self.lab.user(destination)?;
+        let (plaintext, context) = (b"4111 1111 1111 1111".as_slice(), [("table", "cards")]);
+        println!("\n  kms.encrypt(KeyId=\"alias/{alias}\", Plaintext=\"{}\", EncryptionContext={context:?})", plaintext.escape_ascii());
+        let encrypted = user.encrypt(alias, plaintext, &context)?;
+        println!("{} bytes, by {}", encrypted.ciphertext.len(), encrypted.key);
+        println!("\n  kms.decrypt(CiphertextBlob=…, EncryptionContext={context:?})");
+        let decrypted = user.decrypt(&encrypted.ciphertext, &context)?;
+        println!("{}", decrypted.escape_ascii());
+        if decrypted != plaintext {
+            return Err(LabError::Wrong("decrypting did not give what was encrypted".to_owned()));
+        }
+        println!("\n  kms.decrypt(CiphertextBlob=…, EncryptionContext={{}})");
+        match user.decrypt(&encrypted.ciphertext, &[]) {
+            Ok(_) => Err(LabError::Wrong("another encryption context was accepted".to_owned())),
+            Err(error) => {
+                println!("refused, as it must be: {}", root(&error));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The innermost cause.
+fn root(error: &LabError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn title(text: &str) {
+    println!("\n── {text}");
+    flush();
+}
+
+/// So that what a child process prints comes after it.
+fn flush() {
+    // Nobody reads it any more: then nobody has to.
+    let _ = std::io::stdout().flush();
+}
