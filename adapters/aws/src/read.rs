@@ -140,6 +140,7 @@ impl AwsKms {
             placement: target.placement,
             version: copy.coordinates.version,
             strength: if shown.is_ok() { EvidenceStrength::SameObject } else { EvidenceStrength::None },
+            reason: shown.err().map(str::to_owned),
             material: claimed.as_ref().and_then(ObjectSeen::current).and_then(|material| material.id.clone()),
             check_value: copy.check_value,
             wrapped_under: copy.wrapped_under,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Generation, InstallationId,
-    Intent, Inventory, KeyName, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Generation,
+    InstallationId, Intent, Inventory, KeyName, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
 
 /// What Keyplane knows.

@@ -13,8 +13,8 @@ mod problem;
 
 pub use cloud::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, WrappingKey};
 pub use custodian::{
-    Custodian, CustodianError, CustodianStatus, EnrolmentCheck, EnrolmentReport, Expected, MintRequest, Minted, Route, Warrant, WrapRequest,
-    Wrapped,
+    Custodian, CustodianError, CustodianStatus, EnrolmentCheck, EnrolmentReport, Expected, MintRequest, Minted, Route, Warrant,
+    WrapRequest, Wrapped,
 };
 pub use ledger::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
 pub use memory::MemoryLedger;

@@ -79,11 +79,7 @@ impl Ledger for MemoryLedger {
         Ok(LedgerSnapshot {
             installation: self.installation,
             keys: state.keys.values().map(|key| (key.name.clone(), key.clone())).collect(),
-            open: state
-                .open
-                .iter()
-                .filter_map(|(key, digest)| Some((*key, state.change_sets.get(digest)?.clone())))
-                .collect(),
+            open: state.open.iter().filter_map(|(key, digest)| Some((*key, state.change_sets.get(digest)?.clone()))).collect(),
         })
     }
 

@@ -27,8 +27,8 @@ impl CloudError {
                 Class::Invalid | Class::Broken => (ProblemCode::DestinationRefused, "keyplane status"),
             },
         };
-        let mut problem =
-            Problem::new(code, format!("`{name}` ({}): {} failed: {}", destination.home, self.operation, self.message), next).destination(name);
+        let mut problem = Problem::new(code, format!("`{name}` ({}): {} failed: {}", destination.home, self.operation, self.message), next)
+            .destination(name);
         problem.class = self.class;
         problem
     }
@@ -61,7 +61,9 @@ impl LedgerError {
     pub fn problem(&self) -> Problem {
         let (code, next) = match self {
             Self::Refused(Refusal::NoChangeSet(_)) => (ProblemCode::ApprovalUnknownDigest, "keyplane plan"),
-            Self::Refused(Refusal::State(_) | Refusal::Settle(_) | Refusal::KeyBusy { .. }) => (ProblemCode::ChangeSetStale, "keyplane plan"),
+            Self::Refused(Refusal::State(_) | Refusal::Settle(_) | Refusal::KeyBusy { .. }) => {
+                (ProblemCode::ChangeSetStale, "keyplane plan")
+            }
             Self::Refused(Refusal::AlreadyApproved(_)) => (ProblemCode::ApprovalInvalid, "keyplane status"),
             Self::Refused(Refusal::Contradiction) => (ProblemCode::DatabaseBroken, "keyplane status"),
             Self::Missing(_) => (ProblemCode::DatabaseMissing, "keyplane init"),

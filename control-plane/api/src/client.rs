@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, CharterRequest, CharterState, EnrollRequest, EvidenceTable, ExplainRequest, Failure,
-    HsmReport, PlanRequest, Planned, StatusReport, ValidateRequest, Validated, paths,
+    Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, CharterRequest, CharterState, EnrollRequest, EvidenceTable,
+    ExplainRequest, Failure, HsmReport, PlanRequest, Planned, StatusReport, ValidateRequest, Validated, paths,
 };
 
 /// The largest answer that is read, in bytes: a plan for ten thousand keys is about twenty million.

@@ -11,9 +11,9 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use types::{
-    ApplyLine, ApplyRequest, Applied, ApprovalRequest, Approved, ChangeSetView, CharterRequest, CharterState, CopyLine, EnrollRequest, EvidenceLine,
-    EvidenceTable, ExplainRequest, Failure, HsmReport, HsmRoute, HsmCheck, KeyStatus, Planned, PlannedKey, PlanRequest, Source, StatusReport, StepView, Validated,
-    ValidateRequest, Verdict,
+    Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, ChangeSetView, CharterRequest, CharterState, CopyLine, EnrollRequest,
+    EvidenceLine, EvidenceTable, ExplainRequest, Failure, HsmCheck, HsmReport, HsmRoute, KeyStatus, PlanRequest, Planned, PlannedKey,
+    Source, StatusReport, StepView, ValidateRequest, Validated, Verdict,
 };
 
 /// The paths of `/v1`.

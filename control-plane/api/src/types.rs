@@ -1,8 +1,8 @@
 //! The wire types: model types where they say it already, and a few shapes around them.
 
 use keyplane_model::{
-    Action, Algorithm, ApprovalRule, ApproverName, ChangeSetState, CheckValue, DestinationName, Digest, EpochId, Evidence, Generation, KeyName,
-    ObjectId, PlacementId, Problem, ProfileName, Source as KeySource, Timestamp, Version, VersionState,
+    Action, Algorithm, ApprovalRule, ApproverName, ChangeSetState, CheckValue, DestinationName, Digest, EpochId, Evidence, Generation,
+    KeyName, ObjectId, PlacementId, Problem, ProfileName, Source as KeySource, Timestamp, Version, VersionState,
 };
 use serde::{Deserialize, Serialize};
 

@@ -191,10 +191,7 @@ fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, past: Past) -
     if matches!(found.state, ObjectState::DeletionScheduled(_)) {
         return removed;
     }
-    let ours = found
-        .marks
-        .as_ref()
-        .is_some_and(|marks| marks.installation == target.installation && marks.placement == target.placement);
+    let ours = found.marks.as_ref().is_some_and(|marks| marks.installation == target.installation && marks.placement == target.placement);
     let claims = seen.placement.claimed.as_ref().is_some_and(|claimed| claimed.object == *object);
     if !ours || claims || !found.is_empty() {
         return Decision::Misfit(Misfit::NotSurplus(object.clone()));

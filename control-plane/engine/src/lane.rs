@@ -315,17 +315,17 @@ impl Quotas {
         let mut start = now;
         {
             let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let known = draws.iter().filter_map(|name| Some((name, capabilities.quotas.get(name)?)));
-            let slots: Vec<_> = known
-                .map(|(name, quota)| {
-                    let slot = (destination.home.clone(), name.clone());
-                    let free = next.get(&slot).copied().unwrap_or(now + spacing(*quota));
-                    start = crate::later(start, free);
-                    (slot, *quota)
-                })
-                .collect();
-            for (slot, quota) in slots {
-                next.insert(slot, start + spacing(quota));
+            // A call that draws several times names the quota as often.
+            let mut drawn: BTreeMap<(String, String), Span> = BTreeMap::new();
+            for (name, quota) in draws.iter().filter_map(|name| Some((name, capabilities.quotas.get(name)?))) {
+                let slot = (destination.home.clone(), name.clone());
+                let free = next.get(&slot).copied().unwrap_or(now + spacing(*quota));
+                start = crate::later(start, free);
+                let until = drawn.entry(slot).or_default();
+                *until = *until + spacing(*quota);
+            }
+            for (slot, span) in drawn {
+                next.insert(slot, start + span);
             }
         }
         let wait = start - now;
@@ -336,8 +336,7 @@ impl Quotas {
     }
 }
 
-/// The least time between two calls of a quota, rounded up.
+/// The least time between two calls of a quota, rounded up to whole microseconds.
 fn spacing(quota: Quota) -> Span {
-    let micros = u64::try_from(quota.per.micros()).unwrap_or(0).div_ceil(u64::from(quota.calls.max(1)));
-    Span::millis(u32::try_from(micros.div_ceil(1_000)).unwrap_or(u32::MAX))
+    quota.per.divided_by(quota.calls.max(1))
 }

@@ -98,14 +98,9 @@ impl Engine {
             }
         }
         let charter = self.entitled(&record).await.map_err(one)?;
-        let warrant =
-            Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
-        let mut placements: FuturesUnordered<_> = record
-            .change_set
-            .placements
-            .keys()
-            .map(|placement| self.run_placement(&record, &warrant, *placement, progress))
-            .collect();
+        let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
+        let mut placements: FuturesUnordered<_> =
+            record.change_set.placements.keys().map(|placement| self.run_placement(&record, &warrant, *placement, progress)).collect();
         let mut problems = Vec::new();
         let mut misfits = Vec::new();
         while let Some(result) = placements.next().await {
@@ -138,10 +133,8 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<(), step::Stop> {
         let change_set = &record.change_set;
-        let plan = change_set
-            .placements
-            .get(&placement)
-            .ok_or_else(|| step::Stop::Held(internal(record, "a step without its placement")))?;
+        let plan =
+            change_set.placements.get(&placement).ok_or_else(|| step::Stop::Held(internal(record, "a step without its placement")))?;
         let lane = self.lanes.get(&plan.destination).ok_or_else(|| {
             let detail = format!("destination `{}` is not configured", plan.destination);
             let next = "keyplane config check";
@@ -170,9 +163,7 @@ impl Engine {
 
     async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
         let found = self.ledger.change_set(digest).await.map_err(|error| error.problem())?;
-        found.ok_or_else(|| {
-            Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan")
-        })
+        found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
     }
 
     /// The engine's own judgement, before anything is committed or run: the verifier's rules, and the approvals that the

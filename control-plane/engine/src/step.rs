@@ -1,8 +1,8 @@
 //! One step of one placement: look, attempt, act, confirm, receipt; each durable before the next.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, Digest, Marks, ObjectId, Outcome, PlacementId, PlacementPlan, Problem, ProblemCode,
-    Receipt, Source, Span, Step, StepNo, Target, Timestamp,
+    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, Digest, Marks, ObjectId, Outcome, PlacementId, PlacementPlan,
+    Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp,
 };
 use keyplane_port::{Acted, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Warrant, WrapRequest};
 
@@ -103,8 +103,7 @@ impl Track<'_> {
         let target = self.target();
         let capabilities = &self.lane.destination().capabilities;
         let clock = &self.engine.clock;
-        let pace = Span::millis(u32::try_from(capabilities.consistency.micros() / 1_000 / i64::from(capabilities.equal_reads.max(1))).unwrap_or(u32::MAX))
-            .clamp(PACE.0, PACE.1);
+        let pace = capabilities.consistency.divided_by(capabilities.equal_reads).clamp(PACE.0, PACE.1);
         let mut attempts: Vec<Attempt> = self.record.attempts_of(number).cloned().collect();
         let before = attempts.len();
         let mut made = None;
@@ -125,7 +124,8 @@ impl Track<'_> {
             match &decision {
                 Decision::Wait(until) => {
                     streak = None;
-                    let why = if open.is_some() { "an earlier attempt may still take effect" } else { "the step before is not visible yet" };
+                    let why =
+                        if open.is_some() { "an earlier attempt may still take effect" } else { "the step before is not visible yet" };
                     self.event(&Event::Waiting {
                         key: &target.key,
                         destination: &self.plan.destination,
@@ -213,9 +213,10 @@ impl Track<'_> {
     /// Whether this change set draws the bytes that a step imports. Derived bytes are the same whoever derives them.
     fn drawn_here(&self, step: &Step) -> bool {
         let Act::Import { version, .. } = &step.act else { return false };
-        self.record.change_set.steps_of(self.placement).any(|(_, other)| {
-            matches!(&other.act, Act::Mint { version: minted, source: Source::Generated, .. } if minted == version)
-        })
+        self.record
+            .change_set
+            .steps_of(self.placement)
+            .any(|(_, other)| matches!(&other.act, Act::Mint { version: minted, source: Source::Generated, .. } if minted == version))
     }
 
     /// What was seen for a step, in fresh reads.

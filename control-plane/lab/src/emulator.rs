@@ -134,8 +134,11 @@ impl Emulator {
     fn control(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, LabError> {
         let path = format!("/_emulator/{path}");
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let (status, answer) = http::request(self.address, method, &path, body.as_bytes())
-            .map_err(|source| LabError::Control { destination: self.destination.clone(), path: path.clone(), source })?;
+        let (status, answer) = http::request(self.address, method, &path, body.as_bytes()).map_err(|source| LabError::Control {
+            destination: self.destination.clone(),
+            path: path.clone(),
+            source,
+        })?;
         if status != 200 {
             let said = String::from_utf8_lossy(&answer).trim().to_owned();
             return Err(LabError::Refused { destination: self.destination.clone(), path, status, said });

@@ -97,8 +97,11 @@ pub(crate) fn make_inner(folder: &Path, name: &str) -> Result<PathBuf, LabError>
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), LabError> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| LabError::File { doing: "written", path: path.to_owned(), source })
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| LabError::File {
+        doing: "written",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Reads a file.
@@ -117,13 +120,7 @@ pub(crate) fn write_policy(folder: &Path, policy: &Policy) -> Result<(), LabErro
 }
 
 /// `keyplane.toml`.
-pub(crate) fn config<'a>(
-    module: &Path,
-    init: &str,
-    access_key: &str,
-    fast: bool,
-    emulators: impl Iterator<Item = &'a Emulator>,
-) -> String {
+pub(crate) fn config<'a>(module: &Path, init: &str, access_key: &str, fast: bool, emulators: impl Iterator<Item = &'a Emulator>) -> String {
     let mut text = format!(
         "version = 1\ndatabase = \"sqlite:{DATABASE}\"\npolicy = [\"{POLICY}\"]\n\n\
          [custodian]\nmodule = {}\ntoken = \"{TOKEN}\"\npin-file = \"token/user.pin\"\ninit = {}\n",

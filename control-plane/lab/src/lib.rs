@@ -127,10 +127,14 @@ impl Lab {
         layout::write(&folder.join(layout::SECRET), &access.secret)?;
 
         let mut emulators = BTreeMap::new();
-        for (destination, region) in DESTINATIONS {
+        for (number, (destination, region)) in DESTINATIONS.into_iter().enumerate() {
             let mut args: Vec<String> = ["--region", region, "--account", ACCOUNT, "--access-key", &access.id].map(str::to_owned).into();
             if options.fast {
                 args.push("--no-quotas".to_owned());
+            }
+            if !options.emulator_args.iter().any(|arg| arg == "--seed") {
+                // Regions do not give the same ids.
+                args.extend(["--seed".to_owned(), number.to_string()]);
             }
             args.extend(options.emulator_args.iter().cloned());
             let log = folder.join(format!("emulator-{destination}.log"));

@@ -107,7 +107,8 @@ impl Tour<'_> {
     fn environment(&self) {
         let binaries = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_path_buf)).unwrap_or_default();
         let here = std::env::current_dir().unwrap_or_default();
-        let shown = binaries.strip_prefix(&here).map_or_else(|_| binaries.display().to_string(), |inner| format!("$PWD/{}", inner.display()));
+        let shown =
+            binaries.strip_prefix(&here).map_or_else(|_| binaries.display().to_string(), |inner| format!("$PWD/{}", inner.display()));
         println!("  $ export PATH={shown}:$PATH KEYPLANE_CONFIG={}", self.folder.join("keyplane.toml").display());
         flush();
     }

@@ -1,9 +1,9 @@
 //! An application that uses keys, as any would: through the cloud's own SDK, by the alias that its owners gave the key.
 
 use aws_credential_types::Credentials;
+use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::Client;
 use tokio::runtime::Runtime;
 
 use crate::layout::Access;

@@ -33,8 +33,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Aes256, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcP256, Self::EcP384, Self::HmacSha256];
+    pub const ALL: [Self; 7] = [Self::Aes256, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcP256, Self::EcP384, Self::HmacSha256];
 
     /// As it is written in policy files.
     #[must_use]

@@ -18,19 +18,17 @@ mod seen;
 mod time;
 
 pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapScheme};
-pub use approval::{Approval, Approver, Charter, SealedCharter, APPROVAL_NAMESPACE, approval_message};
+pub use approval::{APPROVAL_NAMESPACE, Approval, Approver, Charter, SealedCharter, approval_message};
 pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
 pub use custody::{CheckValue, CopyCoordinates, SealedBlob};
 pub use destination::{Capabilities, Destination, Quota};
-pub use ids::{
-    Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, Version,
-};
+pub use ids::{Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, Version};
 pub use intent::{ApprovalRule, Approvals, Intent, Key, PlacementIntent, Retire, Rotation, Rules, Standing};
 pub use names::{ApproverName, DestinationName, GroupName, KeyName, NameError, ProfileName};
 pub use problem::{Class, Problem, ProblemCode, SourceLocation};
 pub use record::{
-    Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt,
-    SettleError, VersionRecord, VersionState,
+    Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt, SettleError,
+    VersionRecord, VersionState,
 };
 pub use seen::{Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Target};
 pub use time::{Span, SpanError, Timestamp};

@@ -229,15 +229,7 @@ pub struct Problem {
 impl Problem {
     /// A problem; `next` is the command that helps.
     pub fn new(code: ProblemCode, detail: impl Into<String>, next: impl Into<String>) -> Self {
-        Self {
-            code,
-            class: code.class(),
-            detail: detail.into(),
-            key: None,
-            destination: None,
-            location: None,
-            next: next.into(),
-        }
+        Self { code, class: code.class(), detail: detail.into(), key: None, destination: None, location: None, next: next.into() }
     }
 
     /// The same, for a key.

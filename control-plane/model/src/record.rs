@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Act, Action, Algorithm, Approval, AttemptId, ChangeSet, CheckValue, Class, CloudKind, CopyCoordinates, DestinationName, Digest, Generation,
-    InstallationId, KeyId, KeyName, ObjectId, PlacementId, ProfileName, SealedBlob, StepNo, Timestamp, Version,
+    Act, Action, Algorithm, Approval, AttemptId, ChangeSet, CheckValue, Class, CloudKind, CopyCoordinates, DestinationName, Digest,
+    Generation, InstallationId, KeyId, KeyName, ObjectId, PlacementId, ProfileName, SealedBlob, StepNo, Timestamp, Version,
 };
 
 /// Everything that planning needs to know of the ledger, read in one transaction.
@@ -361,10 +361,9 @@ impl KeyRecord {
                 self.placements.get_mut(&step.placement).ok_or(unknown)?.published = true;
             }
             (Act::RemoveSurplus { object }, Outcome::SurplusRemoved { object: removed }) if object == removed => {}
-            (
-                Act::Mint { .. } | Act::Create | Act::Claim | Act::Import { .. } | Act::Publish | Act::RemoveSurplus { .. },
-                _,
-            ) => return Err(wrong),
+            (Act::Mint { .. } | Act::Create | Act::Claim | Act::Import { .. } | Act::Publish | Act::RemoveSurplus { .. }, _) => {
+                return Err(wrong);
+            }
         }
         self.generation = self.generation.next();
         Ok(())
@@ -375,9 +374,10 @@ impl KeyRecord {
         for (number, version) in &mut self.versions {
             let everywhere = self.placements.iter().all(|(id, placement)| {
                 placement.published
-                    && self.copies.iter().any(|copy| {
-                        copy.coordinates.version == *number && copy.coordinates.placement == *id && copy.imported.is_some()
-                    })
+                    && self
+                        .copies
+                        .iter()
+                        .any(|copy| copy.coordinates.version == *number && copy.coordinates.placement == *id && copy.imported.is_some())
             });
             if version.state == VersionState::PreActivation && everywhere {
                 version.state = VersionState::Active;

@@ -61,9 +61,7 @@ impl ObjectSeen {
             && self.algorithm == Some(target.algorithm)
             && self.policy_fits
             && self.marks.as_ref().is_some_and(|marks| {
-                marks.installation == target.installation
-                    && marks.placement == target.placement
-                    && marks.incarnation == target.incarnation
+                marks.installation == target.installation && marks.placement == target.placement && marks.incarnation == target.incarnation
             })
     }
 
@@ -143,6 +141,8 @@ pub struct Evidence {
     pub version: Version,
     /// How strong it is.
     pub strength: EvidenceStrength,
+    /// Why it is none, for people.
+    pub reason: Option<String>,
     /// The cloud's id of the material that was found.
     pub material: Option<String>,
     /// The HSM's own check value of the copy.

@@ -98,6 +98,12 @@ impl Span {
         Self(millis as u64 * 1_000)
     }
 
+    /// So many times less, rounded up.
+    #[must_use]
+    pub fn divided_by(self, parts: u32) -> Self {
+        Self(self.0.div_ceil(u64::from(parts.max(1))))
+    }
+
     /// In microseconds, at most `i64::MAX`.
     #[must_use]
     pub fn micros(self) -> i64 {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use keyplane_model::{CopyRecord, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementRecord, PlacementSeen, Target, Version};
+use keyplane_model::{
+    CopyRecord, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementRecord, PlacementSeen, Target, Version,
+};
 use serde::Serialize;
 
 /// What differs.
@@ -128,7 +130,11 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>)
         None if object.is_empty() => None,
         None => other(None),
         Some(copy) if copy.imported.is_none() => {
-            if object.materials.iter().any(is_marked_otherwise) { other(None) } else { None }
+            if object.materials.iter().any(is_marked_otherwise) {
+                other(None)
+            } else {
+                None
+            }
         }
         Some(copy) => match current {
             None => Some(Drift::MaterialMissing { version }),

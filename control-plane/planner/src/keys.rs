@@ -114,7 +114,14 @@ impl<'a> Subject<'a> {
     }
 
     /// Compares what would be planned with the proposed change set that is open, if one is, and says what becomes of both.
-    fn settle(&self, change: Option<ChangeSet>, is_blocked: bool, findings: &[Finding], plan: &mut Plan, estimate: &mut Estimate) -> Outcome {
+    fn settle(
+        &self,
+        change: Option<ChangeSet>,
+        is_blocked: bool,
+        findings: &[Finding],
+        plan: &mut Plan,
+        estimate: &mut Estimate,
+    ) -> Outcome {
         let open = match self.open {
             Open::Proposed(open) => Some(open),
             Open::None | Open::Committed(_) => None,

@@ -62,12 +62,8 @@ pub(crate) fn unwanted<'a>(
         key.is_some_and(|key| key.placements.iter().any(|wanted| wanted.destination == known.destination && wanted.name == known.name))
     };
     record.placements.iter().filter(move |(_, known)| !is_wanted(known)).map(move |(placement, known)| {
-        let finding = |obstacle| Finding {
-            placement: *placement,
-            destination: known.destination.clone(),
-            name: known.name.clone(),
-            obstacle,
-        };
+        let finding =
+            |obstacle| Finding { placement: *placement, destination: known.destination.clone(), name: known.name.clone(), obstacle };
         let target = targets::recorded_target(input.ledger.installation, *placement, name, known);
         let drifts = match (input.destinations.get(&known.destination), look(input, &known.destination, *placement)) {
             (Some(destination), Some((inventory, seen))) => {
@@ -128,8 +124,7 @@ impl Subject<'_> {
         }
         let version = self.version().map_err(one)?;
         let copy = self.record.and_then(|record| record.copy(version, self.placement));
-        let (inventory, seen) =
-            look(self.input, &self.wanted.destination, self.placement).ok_or_else(|| one(Obstacle::NotLookedAt))?;
+        let (inventory, seen) = look(self.input, &self.wanted.destination, self.placement).ok_or_else(|| one(Obstacle::NotLookedAt))?;
         let target = targets::target(self.input.ledger.installation, self.placement, self.name, self.known, self.wanted);
 
         foreign(seen, self.known, &target).map_or(Ok(()), |obstacle| Err(one(obstacle)))?;
@@ -197,9 +192,10 @@ impl Subject<'_> {
         match self.record.and_then(newest) {
             None => Ok(FIRST_VERSION),
             Some((version, VersionState::PreActivation | VersionState::Active)) => Ok(version),
-            Some((version, state @ (VersionState::Suspended | VersionState::Deactivated | VersionState::Compromised | VersionState::Destroyed))) => {
-                Err(Obstacle::VersionUnusable { version, state })
-            }
+            Some((
+                version,
+                state @ (VersionState::Suspended | VersionState::Deactivated | VersionState::Compromised | VersionState::Destroyed),
+            )) => Err(Obstacle::VersionUnusable { version, state }),
         }
     }
 
@@ -299,7 +295,10 @@ fn compare(
     let drifts = drift::at_placement(known, destination.capabilities.claims, version, copy, seen, target);
     if drifts.is_empty() {
         Ok(())
-    } else if record.and_then(|record| last_change(record, version, copy)).is_some_and(|at| inventory.at < at + destination.capabilities.consistency) {
+    } else if record
+        .and_then(|record| last_change(record, version, copy))
+        .is_some_and(|at| inventory.at < at + destination.capabilities.consistency)
+    {
         Err(vec![Obstacle::Unsettled])
     } else {
         Err(drifts.into_iter().map(Obstacle::Drift).collect())

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use keyplane_model::{
-    Action, Algorithm, CloudKind, DestinationName, Digest, KeyName, ObjectId, PlacementId, Problem, ProblemCode, Reason, Span,
-    Timestamp, Version, VersionState,
+    Action, Algorithm, CloudKind, DestinationName, Digest, KeyName, ObjectId, PlacementId, Problem, ProblemCode, Reason, Span, Timestamp,
+    Version, VersionState,
 };
 use serde::Serialize;
 
@@ -242,7 +242,9 @@ impl Obstacle {
                 "correct the placement in the policy, then `keyplane validate`"
             }
             Self::AlgorithmChanged { .. } => "give the placement its algorithm back, or another name, then `keyplane validate`",
-            Self::ProtectionTooLow | Self::AlgorithmUnsupported { .. } => "choose another destination or algorithm, then `keyplane validate`",
+            Self::ProtectionTooLow | Self::AlgorithmUnsupported { .. } => {
+                "choose another destination or algorithm, then `keyplane validate`"
+            }
             Self::Shared => "give each placement bytes of its own, then `keyplane validate`",
             Self::NoRoute { .. } | Self::CannotDerive => "see what the token can do with `keyplane hsm test`",
             Self::NotLookedAt => "see that the destination answers with `keyplane config check`, then `keyplane plan`",
@@ -301,7 +303,9 @@ impl fmt::Display for NothingReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InPlace { version, since: Some(since) } => write!(f, "version {version} is in place since {since}"),
-            Self::InPlace { version, since: None } => write!(f, "version {version} is in place wherever it is wanted, not yet wherever it is known"),
+            Self::InPlace { version, since: None } => {
+                write!(f, "version {version} is in place wherever it is wanted, not yet wherever it is known")
+            }
             Self::AwaitingApproval { digest, given, need } => {
                 write!(f, "change set {} is proposed, with {given} of {need} approvals", digest.short())
             }

@@ -38,10 +38,7 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
                         removals += 1;
                         let act = Act::RemoveSurplus { object: object.object.clone() };
                         steps.push(Step { placement: *placement, expects: expectation(&act), act });
-                        work.reasons.push(Reason::SurplusObject {
-                            object: object.object.clone(),
-                            destination: known.destination.clone(),
-                        });
+                        work.reasons.push(Reason::SurplusObject { object: object.object.clone(), destination: known.destination.clone() });
                     }
                 }
                 ObjectState::AwaitingMaterial | ObjectState::Usable | ObjectState::Disabled | ObjectState::Other => {

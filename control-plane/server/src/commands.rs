@@ -14,8 +14,8 @@ use keyplane_api::{
 use keyplane_model::{APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, approval_message};
 use keyplane_port::{Clock as _, Entropy as _};
 use keyplane_store::SqlLedger;
-use tower::util::MapRequest;
 use tower::ServiceExt as _;
+use tower::util::MapRequest;
 use uuid::Uuid;
 
 use crate::cli::{Approve, Cli, Command, ConfigCommand, HsmCommand};
@@ -136,7 +136,8 @@ async fn check(config: &Config, json: bool) -> Result<ExitCode, Vec<Problem>> {
                     Ok(Ok(_)) => good.push(format!("destination {name}: {} answers", destination.home)),
                     Ok(Err(error)) => bad.push(error.problem(destination)),
                     Err(_) => {
-                        let detail = format!("`{name}` ({}) did not answer within {}", destination.home, destination.capabilities.call_timeout);
+                        let detail =
+                            format!("`{name}` ({}) did not answer within {}", destination.home, destination.capabilities.call_timeout);
                         bad.push(Problem::new(ProblemCode::DestinationUnreachable, detail, "keyplane config check").destination(&name));
                     }
                 }
@@ -185,7 +186,8 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
     // What is left, or why nothing is.
     let planned = client.plan(&PlanRequest { sources }).await.map_err(problems)?;
     render::result(&serde_json::json!({ "applied": applied, "plan": planned }), json, |_| render::planned(&planned));
-    let blocked: Vec<Problem> = planned.keys.into_iter().filter(|key| key.verdict == Verdict::Blocked).filter_map(|key| key.problem).collect();
+    let blocked: Vec<Problem> =
+        planned.keys.into_iter().filter(|key| key.verdict == Verdict::Blocked).filter_map(|key| key.problem).collect();
     if blocked.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(blocked) }
 }
 

@@ -51,9 +51,7 @@ pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> 
         init: config.custodian.init.clone(),
         pin,
     };
-    Ok(Arc::new(HsmCustodian::start(hsm).map_err(|error| {
-        Problem::new(ProblemCode::TokenFailed, error.to_string(), "keyplane hsm test")
-    })?))
+    Ok(Arc::new(HsmCustodian::start(hsm).map_err(|error| Problem::new(ProblemCode::TokenFailed, error.to_string(), "keyplane hsm test"))?))
 }
 
 /// The destinations of the configuration.
@@ -92,9 +90,7 @@ async fn aws(config: &Config, name: &DestinationName, section: &config::Aws, ins
         deletion_days: section.deletion_days,
         quotas: section.quotas.iter().map(|(name, calls)| (name.clone(), Quota { calls: *calls, per: Span::seconds(1) })).collect(),
     };
-    AwsKms::connect(aws)
-        .await
-        .map_err(|error| at(Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")))
+    AwsKms::connect(aws).await.map_err(|error| at(Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")))
 }
 
 /// Who runs this process, as the operating system says.

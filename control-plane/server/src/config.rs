@@ -185,7 +185,8 @@ impl Config {
             (Some(_), Some(_)) => Err(missing("`pin-file` and `pin-env` are both given: one of them is enough".to_owned())),
             (Some(file), None) => {
                 let path = self.resolve(file);
-                let pin = read_limited(&path).map_err(|error| missing(format!("the PIN file `{}` cannot be read: {error}", path.display())))?;
+                let pin =
+                    read_limited(&path).map_err(|error| missing(format!("the PIN file `{}` cannot be read: {error}", path.display())))?;
                 Ok(Some(Zeroizing::new(pin)))
             }
             (None, Some(name)) => {

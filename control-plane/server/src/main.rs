@@ -30,6 +30,28 @@ use clap::Parser as _;
 /// A wrong command line (`EX_USAGE` of sysexits): 2 already says that a plan has something to do.
 const EXIT_USAGE: u8 = 64;
 
+/// Libraries whose finer logs print requests, import tokens and wrapped material among them: never finer than `warn`,
+/// whatever is asked for.
+const TALKATIVE: [&str; 11] = [
+    "aws_config",
+    "aws_credential_types",
+    "aws_runtime",
+    "aws_sdk_kms",
+    "aws_sigv4",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "aws_smithy_runtime_api",
+    "h2",
+    "hyper",
+    "hyper_util",
+];
+
+/// What is logged: as `KEYPLANE_LOG` asks (`tracing_subscriber`'s directives), warnings otherwise.
+fn log_filter() -> tracing_subscriber::EnvFilter {
+    let asked = tracing_subscriber::EnvFilter::try_from_env("KEYPLANE_LOG").unwrap_or_else(|_| "warn".into());
+    TALKATIVE.iter().filter_map(|name| format!("{name}=warn").parse().ok()).fold(asked, tracing_subscriber::EnvFilter::add_directive)
+}
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
@@ -39,8 +61,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KEYPLANE_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(log_filter()).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

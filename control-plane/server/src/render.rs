@@ -142,7 +142,8 @@ pub(crate) fn applied(applied: &Applied) {
 }
 
 pub(crate) fn status(report: &StatusReport) {
-    let mut rows = vec![["KEY", "DESTINATION", "NAME", "VERSION", "STATE", "ALGORITHM", "SOURCE", "CHECK VALUE", "IMPORTED"].map(str::to_owned)];
+    let mut rows =
+        vec![["KEY", "DESTINATION", "NAME", "VERSION", "STATE", "ALGORITHM", "SOURCE", "CHECK VALUE", "IMPORTED"].map(str::to_owned)];
     for key in &report.keys {
         for copy in &key.copies {
             rows.push([
@@ -172,7 +173,10 @@ pub(crate) fn evidence(report: &EvidenceTable) {
             line.key.to_string(),
             line.destination.to_string(),
             line.evidence.version.to_string(),
-            line.evidence.strength.to_string(),
+            match &line.evidence.reason {
+                Some(reason) => format!("{}: {reason}", line.evidence.strength),
+                None => line.evidence.strength.to_string(),
+            },
             line.evidence.check_value.map_or_else(|| "-".to_owned(), |value| value.to_string()),
             line.evidence.wrapped_under.map_or_else(|| "-".to_owned(), |digest| digest.short()),
             line.object.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),

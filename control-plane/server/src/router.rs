@@ -81,10 +81,10 @@ async fn apply(State(service): Shared, Json(request): Json<ApplyRequest>) -> Res
     let (lines, told) = mpsc::unbounded();
     let run = async move {
         let lines = Lines(lines);
-        let applied = service.apply(&request.digests, &lines).await.unwrap_or_else(|problem| keyplane_api::Applied {
-            done: Vec::new(),
-            problems: vec![problem],
-        });
+        let applied = service
+            .apply(&request.digests, &lines)
+            .await
+            .unwrap_or_else(|problem| keyplane_api::Applied { done: Vec::new(), problems: vec![problem] });
         lines.send(ApplyLine::Ended(applied));
     };
     let run = futures::stream::once(run).filter_map(|()| async { None });
@@ -111,13 +111,9 @@ impl Progress for Lines {
             Event::Acting { key, destination, act, attempt } => {
                 ApplyLine::Acting { key: key.clone(), destination: destination.clone(), act: act.to_owned(), attempt }
             }
-            Event::Waiting { key, destination, act, until, why } => ApplyLine::Waiting {
-                key: key.clone(),
-                destination: destination.clone(),
-                act: act.to_owned(),
-                until,
-                why: why.to_owned(),
-            },
+            Event::Waiting { key, destination, act, until, why } => {
+                ApplyLine::Waiting { key: key.clone(), destination: destination.clone(), act: act.to_owned(), until, why: why.to_owned() }
+            }
             Event::Again { problem, .. } => ApplyLine::Again { problem: problem.clone() },
             Event::Received { key, destination, act, found } => {
                 ApplyLine::Received { key: key.clone(), destination: destination.clone(), act: act.to_owned(), found }

@@ -21,8 +21,7 @@ impl Service {
                 applied.problems.push(Problem::new(ProblemCode::ApprovalUnknownDigest, detail, "keyplane status"));
             }
         }
-        let mut open: Vec<_> =
-            snapshot.open.values().filter(|record| only.is_empty() || only.contains(&record.digest)).collect();
+        let mut open: Vec<_> = snapshot.open.values().filter(|record| only.is_empty() || only.contains(&record.digest)).collect();
         open.sort_by(|a, b| a.change_set.key.cmp(&b.change_set.key));
         let mut committed = Vec::new();
         for record in open {

@@ -24,16 +24,17 @@ impl Service {
             let detail = format!("the charter in force does not know profile `{}`", change_set.profile);
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(&change_set.key)
         })?;
-        let approval =
-            Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: self.engine.clock.now() };
+        let approval = Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: self.engine.clock.now() };
         // By itself, against a rule of one: whatever would not count there counts nowhere.
         let alone = keyplane_model::ApprovalRule { need: 1, from: rule.from.clone() };
-        verifier::approved(&request.digest, &change_set.proposer, &alone, &charter, std::slice::from_ref(&approval)).map_err(|shortfall| {
-            let fault = shortfall.not_counted.first().map(|ignored| &ignored.fault);
-            let detail = format!("the approval of {} by `{}` does not count: {shortfall}", request.digest, request.approver);
-            let code = fault.map_or(ProblemCode::ApprovalInvalid, verifier::ApprovalFault::code);
-            Problem::new(code, detail, "keyplane status").key(&change_set.key)
-        })?;
+        verifier::approved(&request.digest, &change_set.proposer, &alone, &charter, std::slice::from_ref(&approval)).map_err(
+            |shortfall| {
+                let fault = shortfall.not_counted.first().map(|ignored| &ignored.fault);
+                let detail = format!("the approval of {} by `{}` does not count: {shortfall}", request.digest, request.approver);
+                let code = fault.map_or(ProblemCode::ApprovalInvalid, verifier::ApprovalFault::code);
+                Problem::new(code, detail, "keyplane status").key(&change_set.key)
+            },
+        )?;
         ledger.approve(&request.digest, &approval).await.map_err(|error| error.problem().key(&change_set.key))?;
 
         let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?.unwrap_or(record);

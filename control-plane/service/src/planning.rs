@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use keyplane_api::{ExplainRequest, Planned, PlannedKey, PlanRequest, ValidateRequest, Validated, Verdict};
+use keyplane_api::{ExplainRequest, PlanRequest, Planned, PlannedKey, ValidateRequest, Validated, Verdict};
 use keyplane_engine::Looked;
-use keyplane_model::{
-    Actor, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
-};
+use keyplane_model::{Actor, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target};
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
 use keyplane_verifier as verifier;
 
@@ -80,9 +78,9 @@ impl Service {
 
     async fn custody(&self) -> Result<Custody, Problem> {
         let status = self.engine.custodian.status().await.map_err(|error| error.problem())?;
-        let epoch = status.epoch.ok_or_else(|| {
-            Problem::new(ProblemCode::TokenNotEnrolled, "the token holds no root epoch", "keyplane hsm enroll")
-        })?;
+        let epoch = status
+            .epoch
+            .ok_or_else(|| Problem::new(ProblemCode::TokenNotEnrolled, "the token holds no root epoch", "keyplane hsm enroll"))?;
         let usable = status.routes.into_iter().filter(|route| route.way.is_some());
         let schemes = usable.map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
         Ok(Custody { epoch, derives: status.derives, schemes })
@@ -102,7 +100,9 @@ impl Service {
                 Ok(Looked { inventory, problems }) => {
                     self.engine.ledger.put_inventory(&name, &inventory).await.map_err(|error| error.problem())?;
                     world.inventories.insert(name, inventory);
-                    world.keys.extend(problems.into_iter().filter_map(|problem| Some(((problem.key.clone()?, problem.destination.clone()?), problem))));
+                    world.keys.extend(
+                        problems.into_iter().filter_map(|problem| Some(((problem.key.clone()?, problem.destination.clone()?), problem))),
+                    );
                 }
                 Err(problem) => {
                     world.destinations.insert(name, problem);
@@ -155,9 +155,8 @@ impl Service {
         });
         let keys = keys.collect();
         let mut warnings = warnings;
-        warnings.extend(plan.report.warnings.iter().map(|warning| {
-            Problem::new(ProblemCode::Drift, warning.to_string(), "keyplane status")
-        }));
+        warnings
+            .extend(plan.report.warnings.iter().map(|warning| Problem::new(ProblemCode::Drift, warning.to_string(), "keyplane status")));
         warnings.extend(world.destinations.values().cloned());
         Ok(Planned { change_sets, keys, warnings })
     }
@@ -174,9 +173,7 @@ struct World {
 fn planned_key(key: &KeyName, report: &KeyReport, open: Option<keyplane_model::Digest>, world: &World) -> PlannedKey {
     let problem = report.findings.first().map(|finding| cause(key, finding, world));
     let (verdict, reason) = match &report.outcome {
-        Outcome::Change { reasons, .. } => {
-            (Verdict::Change, reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        }
+        Outcome::Change { reasons, .. } => (Verdict::Change, reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         Outcome::Nothing { reason } => (if open.is_some() { Verdict::Change } else { Verdict::Nothing }, reason.to_string()),
         Outcome::Blocked => {
             let reasons: Vec<String> = report.findings.iter().map(|finding| cause(key, finding, world).detail).collect();

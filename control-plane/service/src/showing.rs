@@ -77,7 +77,14 @@ impl Service {
         let mut table = EvidenceTable { lines: Vec::new(), problems: Vec::new() };
         for line in join_all(looks).await {
             match line {
-                Ok(line) => table.lines.push(line),
+                Ok(line) => {
+                    if let Some(reason) = &line.evidence.reason {
+                        let detail = format!("nothing shows that `{}` at `{}` holds the key: {reason}", line.name, line.destination);
+                        let problem = Problem::new(keyplane_model::ProblemCode::Drift, detail, "keyplane plan");
+                        table.problems.push(problem.key(&line.key).destination(&line.destination));
+                    }
+                    table.lines.push(line);
+                }
                 Err(problem) => table.problems.push(problem),
             }
         }

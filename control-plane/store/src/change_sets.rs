@@ -37,7 +37,12 @@ pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result
 }
 
 /// Opens a change set, or one that was dropped before it was committed again.
-pub(crate) async fn propose(transaction: &mut Transaction, digest: Digest, change_set: &ChangeSet, at: Timestamp) -> Result<(), LedgerError> {
+pub(crate) async fn propose(
+    transaction: &mut Transaction,
+    digest: Digest,
+    change_set: &ChangeSet,
+    at: Timestamp,
+) -> Result<(), LedgerError> {
     let sql = "INSERT INTO change_sets (digest, key_id, state, proposed_at, body) VALUES ($1, $2, 'proposed', $3, $4) \
                ON CONFLICT (digest) DO UPDATE SET state = excluded.state, proposed_at = excluded.proposed_at, ended_at = NULL, end_reason = NULL";
     let row = [Cell::word(&digest)?, Cell::word(&change_set.key_id)?, at.into(), Cell::document(change_set)?];
@@ -97,13 +102,8 @@ pub(crate) async fn refuse(transaction: &mut Transaction, attempt: AttemptId, cl
 /// Adds a receipt.
 pub(crate) async fn receive(transaction: &mut Transaction, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
     let sql = "INSERT INTO receipts (change_set, step, attempt, outcome, received_at) VALUES ($1, $2, $3, $4, $5)";
-    let row = [
-        Cell::word(digest)?,
-        receipt.step.0.into(),
-        Cell::word(&receipt.attempt)?,
-        Cell::document(&receipt.outcome)?,
-        receipt.at.into(),
-    ];
+    let row =
+        [Cell::word(digest)?, receipt.step.0.into(), Cell::word(&receipt.attempt)?, Cell::document(&receipt.outcome)?, receipt.at.into()];
     transaction.execute(sql, &row).await.map(drop)
 }
 
@@ -131,10 +131,8 @@ macro_rules! selection {
 }
 
 const ONE: Selection = selection!("digest = $1", "= $1");
-const OPEN: Selection = selection!(
-    "state IN ('proposed', 'committed')",
-    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed'))"
-);
+const OPEN: Selection =
+    selection!("state IN ('proposed', 'committed')", "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed'))");
 
 async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell]) -> Result<BTreeMap<Digest, ChangeSetRecord>, LedgerError> {
     let mut records = BTreeMap::new();

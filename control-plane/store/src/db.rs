@@ -22,7 +22,9 @@ impl Location {
         match url.split_once(':') {
             Some(("sqlite", rest)) => sqlite::path(rest).map(Self::Sqlite),
             // The rest of a URL may hold a password.
-            Some((scheme, _)) => Err(LedgerError::Failed(format!("databases of the kind `{}` are not known: `sqlite:PATH`", short(scheme)))),
+            Some((scheme, _)) => {
+                Err(LedgerError::Failed(format!("databases of the kind `{}` are not known: `sqlite:PATH`", short(scheme))))
+            }
             None => Err(LedgerError::Failed("a database URL has the form `sqlite:PATH`".to_owned())),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use keyplane_model::{CopyCoordinates, CopyRecord, Generation, KeyId, KeyName, KeyRecord, PlacementId, PlacementRecord, Version, VersionRecord};
+use keyplane_model::{
+    CopyCoordinates, CopyRecord, Generation, KeyId, KeyName, KeyRecord, PlacementId, PlacementRecord, Version, VersionRecord,
+};
 use keyplane_port::LedgerError;
 
 use crate::db::Transaction;
@@ -161,20 +163,20 @@ async fn write_key(transaction: &mut Transaction, before: Generation, key: &KeyR
     let sql = "INSERT INTO keys (id, name, profile, generation) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (id) DO UPDATE SET name = excluded.name, profile = excluded.profile, generation = excluded.generation \
                WHERE keys.generation = $5";
-    let row = [
-        Cell::word(&key.id)?,
-        Cell::word(&key.name)?,
-        Cell::word(&key.profile)?,
-        Cell::number(key.generation.0)?,
-        Cell::number(before.0)?,
-    ];
+    let row =
+        [Cell::word(&key.id)?, Cell::word(&key.name)?, Cell::word(&key.profile)?, Cell::number(key.generation.0)?, Cell::number(before.0)?];
     match transaction.execute(sql, &row).await? {
         1 => Ok(()),
         _ => Err(LedgerError::Failed(format!("key `{}` was changed by somebody else meanwhile", key.name))),
     }
 }
 
-async fn write_placement(transaction: &mut Transaction, key: KeyId, id: PlacementId, placement: &PlacementRecord) -> Result<(), LedgerError> {
+async fn write_placement(
+    transaction: &mut Transaction,
+    key: KeyId,
+    id: PlacementId,
+    placement: &PlacementRecord,
+) -> Result<(), LedgerError> {
     let sql = "INSERT INTO placements \
                (key_id, id, destination, fingerprint, cloud, name, algorithm, incarnation, object, claimed, published) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
@@ -209,7 +211,7 @@ async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<
     let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, material, \
                wrapped_under, imported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
                ON CONFLICT (key_id, version, placement_id) DO UPDATE SET material = excluded.material, \
-               imported_at = excluded.imported_at";
+               wrapped_under = excluded.wrapped_under, imported_at = excluded.imported_at";
     let coordinates = &copy.coordinates;
     let row = [
         Cell::word(&coordinates.key)?,

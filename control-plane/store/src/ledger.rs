@@ -138,11 +138,7 @@ impl Ledger for SqlLedger {
         let mut transaction = self.begin(Mode::Read).await?;
         let keys = keys::all(&mut transaction).await?;
         let open = change_sets::open(&mut transaction).await?;
-        Ok(LedgerSnapshot {
-            installation: self.installation,
-            keys: keys.into_values().map(|key| (key.name.clone(), key)).collect(),
-            open,
-        })
+        Ok(LedgerSnapshot { installation: self.installation, keys: keys.into_values().map(|key| (key.name.clone(), key)).collect(), open })
     }
 
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
@@ -158,7 +154,8 @@ impl Ledger for SqlLedger {
         let key = keys::one(&mut transaction, change_set.key_id).await?;
         match open {
             Some((open, ChangeSetState::Committed)) => {
-                let key = change_sets::one(&mut transaction, &open).await?.map_or_else(|| change_set.key.clone(), |record| record.change_set.key);
+                let key =
+                    change_sets::one(&mut transaction, &open).await?.map_or_else(|| change_set.key.clone(), |record| record.change_set.key);
                 return Err(Refusal::KeyBusy { key, open }.into());
             }
             Some(_) | None => check_name(&mut transaction, change_set).await?,
@@ -262,6 +259,8 @@ impl Ledger for SqlLedger {
             return Err(Refusal::Contradiction.into());
         }
         keys::write(&mut transaction, Some(&before), &after).await?;
+        transaction.commit().await?;
+        let mut transaction = self.begin(Mode::Write).await?;
         change_sets::receive(&mut transaction, digest, receipt).await?;
         transaction.commit().await
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Algorithm, ApprovalRule, ChangeSet, Charter, CloudKind, Destination, DestinationName, Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId,
-    PlacementId, PlacementPlan, Source, Step, StepNo, Version, WrapScheme,
+    Act, Action, Algorithm, ApprovalRule, ChangeSet, Charter, CloudKind, Destination, DestinationName, Expectation, Generation,
+    InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Step, StepNo, Version, WrapScheme,
 };
 
 use crate::Violation;
@@ -119,8 +119,9 @@ impl<'a> Judge<'a> {
                     self.is(*source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
                 }
                 Act::Import { scheme, .. } => {
-                    self.is(!fits_one_block(plan.algorithm) && is_single_block(*scheme), || {
-                        Violation::SchemeUnfit { step: number, scheme: *scheme }
+                    self.is(!fits_one_block(plan.algorithm) && is_single_block(*scheme), || Violation::SchemeUnfit {
+                        step: number,
+                        scheme: *scheme,
                     });
                     self.is(is_sha1(*scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme: *scheme });
                 }
@@ -197,16 +198,16 @@ impl<'a> Judge<'a> {
                 }
                 Act::Import { version, .. } => {
                     let exists = record.is_some_and(|record| record.copy(*version, id).is_some());
-                    self.is(!exists && !earlier(|act| matches!(act, Act::Mint { .. })), || {
-                        Violation::NoCopy { step: number, version: *version }
+                    self.is(!exists && !earlier(|act| matches!(act, Act::Mint { .. })), || Violation::NoCopy {
+                        step: number,
+                        version: *version,
                     });
                     let object = placement.is_some_and(|placement| placement.object.is_some());
                     self.is(!object && !earlier(|act| matches!(act, Act::Create | Act::Claim)), || Violation::NoObject(number));
                 }
                 Act::Publish => {
-                    let imported = record.is_some_and(|record| {
-                        record.copies.iter().any(|copy| copy.coordinates.placement == id && copy.imported.is_some())
-                    });
+                    let imported = record
+                        .is_some_and(|record| record.copies.iter().any(|copy| copy.coordinates.placement == id && copy.imported.is_some()));
                     self.is(!imported && !earlier(|act| matches!(act, Act::Import { .. })), || Violation::NotImported(number));
                 }
                 Act::RemoveSurplus { object } => {

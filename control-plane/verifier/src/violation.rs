@@ -1,7 +1,8 @@
 //! The rules, each as what breaks it.
 
 use keyplane_model::{
-    Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, StepNo, Version, WrapScheme,
+    Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, StepNo, Version,
+    WrapScheme,
 };
 
 use crate::MAX_STEPS;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use keyplane_model::{
-    APPROVAL_NAMESPACE, Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, Digest, IdTree, InstallationId, ProblemCode, Timestamp,
-    approval_message,
+    APPROVAL_NAMESPACE, Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, Digest, IdTree, InstallationId, ProblemCode,
+    Timestamp, approval_message,
 };
 use keyplane_verifier::{ApprovalFault, MAX_SIGNATURE, NotCounted, approved, verify_approval};
 use rand_chacha::ChaCha8Rng;
@@ -176,7 +176,13 @@ fn an_enrolled_key_that_cannot_be_read_is_none_and_spoils_no_other() {
 #[test]
 fn what_is_no_signature_is_refused_whatever_it_is() {
     let good = signed("alice", &ed25519(1)).signature;
-    for bad in ["", "x", "-----BEGIN SSH SIGNATURE-----\n-----END SSH SIGNATURE-----", &good[..good.len() / 2], &good.replace("SSH SIG", "PGP SIG")] {
+    for bad in [
+        "",
+        "x",
+        "-----BEGIN SSH SIGNATURE-----\n-----END SSH SIGNATURE-----",
+        &good[..good.len() / 2],
+        &good.replace("SSH SIG", "PGP SIG"),
+    ] {
         assert_eq!(verify_approval(&digest(), &approval("alice", bad.into()), &people()), Err(ApprovalFault::Malformed), "{bad:?}");
     }
     let long = approval("alice", " ".repeat(MAX_SIGNATURE + 1));

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Capabilities, ChangeSet, Charter, CloudKind, CopyCoordinates,
-    Destination, DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key, KeyName, KeyRecord, ObjectId, Outcome,
-    PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step,
-    StepNo, Timestamp, Version, WrapScheme,
+    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Capabilities, ChangeSet, Charter, CloudKind, CopyCoordinates, Destination,
+    DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key, KeyName, KeyRecord, ObjectId, Outcome,
+    PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span, Standing,
+    Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap, required};
 
@@ -90,11 +90,9 @@ impl World {
 fn outcome(set: &ChangeSet, step: &Step) -> Outcome {
     let object = ObjectId("object".into());
     match &step.act {
-        Act::Mint { version, source, epoch } => Outcome::Minted {
-            coordinates: coordinates(set, *version, *source, *epoch),
-            check_value: None,
-            blob: None,
-        },
+        Act::Mint { version, source, epoch } => {
+            Outcome::Minted { coordinates: coordinates(set, *version, *source, *epoch), check_value: None, blob: None }
+        }
         Act::Create => Outcome::Created { object },
         Act::Claim => Outcome::Claimed { object },
         Act::Import { version, .. } => Outcome::Imported { version: *version, material: None, wrapped_under: None },
@@ -105,7 +103,15 @@ fn outcome(set: &ChangeSet, step: &Step) -> Outcome {
 
 fn coordinates(set: &ChangeSet, version: Version, source: Source, epoch: EpochId) -> CopyCoordinates {
     let (placement, plan) = set.placements.first_key_value().unwrap();
-    CopyCoordinates { installation: set.installation, key: set.key_id, version, placement: *placement, algorithm: plan.algorithm, source, epoch }
+    CopyCoordinates {
+        installation: set.installation,
+        key: set.key_id,
+        version,
+        placement: *placement,
+        algorithm: plan.algorithm,
+        source,
+        epoch,
+    }
 }
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -121,12 +127,8 @@ fn first_import() -> World {
     let ids = IdTree::new([7; 32]);
     let installation = InstallationId(ids.child("installation").uuid());
     let approvals = Approvals { import: rule(1), retire: rule(2), standing: Standing::default() };
-    let intent = PlacementIntent {
-        destination: name("prod"),
-        cloud: CloudKind::Aws,
-        name: "payments-db".into(),
-        algorithm: Algorithm::Aes256,
-    };
+    let intent =
+        PlacementIntent { destination: name("prod"), cloud: CloudKind::Aws, name: "payments-db".into(), algorithm: Algorithm::Aes256 };
     let key = Key {
         profile: name("payments"),
         purpose: Purpose::Encrypt,
@@ -176,14 +178,17 @@ fn first_import() -> World {
         approvals: rule(1),
         proposer: Actor("pipeline".into()),
         generation: Generation(0),
-        placements: BTreeMap::from([(placement, PlacementPlan {
-            destination: intent.destination,
-            fingerprint: destination.fingerprint,
-            cloud: CloudKind::Aws,
-            name: intent.name,
-            algorithm: Algorithm::Aes256,
-            incarnation: 1,
-        })]),
+        placements: BTreeMap::from([(
+            placement,
+            PlacementPlan {
+                destination: intent.destination,
+                fingerprint: destination.fingerprint,
+                cloud: CloudKind::Aws,
+                name: intent.name,
+                algorithm: Algorithm::Aes256,
+                incarnation: 1,
+            },
+        )]),
         steps: vec![
             step(Expectation::NoCopy, Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }),
             step(Expectation::Unclaimed, Act::Create),

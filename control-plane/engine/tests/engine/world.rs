@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyplane_engine::{Engine, Lane, Silent, lane::Quotas};
 use keyplane_model::{
-    Act, Action, Algorithm, ApprovalRule, Approvals, Approval, Approver, Attempt, AttemptId, Capabilities, ChangeSet, ChangeSetRecord, Charter,
-    CheckValue, Class, CloudKind, CopyRecord, Destination, DestinationName, Digest, EpochId, Evidence, EvidenceStrength, Expectation, Generation,
-    GroupName, IdTree, InstallationId, Intent, Inventory, LedgerSnapshot, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
-    PlacementId, PlacementPlan, PlacementSeen, Problem, Protection, Reason, Receipt, SealedBlob, SealedCharter, Source, Span, Standing, Step, Target,
-    Timestamp, Version, WrapScheme,
+    Act, Action, Algorithm, Approval, ApprovalRule, Approvals, Approver, Attempt, AttemptId, Capabilities, ChangeSet, ChangeSetRecord,
+    Charter, CheckValue, Class, CloudKind, CopyRecord, Destination, DestinationName, Digest, EpochId, Evidence, EvidenceStrength,
+    Expectation, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, LedgerSnapshot, MaterialSeen, MaterialState, ObjectId,
+    ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen, Problem, Protection, Reason, Receipt, SealedBlob, SealedCharter,
+    Source, Span, Standing, Step, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
-    Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision,
-    Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Warrant, WrapRequest, Wrapped, WrappingKey,
+    Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
+    IntentRevision, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Warrant, WrapRequest, Wrapped, WrappingKey,
 };
 
 pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000_000);
@@ -202,10 +202,7 @@ impl Cloud for TestCloud {
             return Err(error(class));
         }
         let claim = state.claims.get(&format!("{}/{}", target.placement, target.incarnation));
-        Ok(PlacementSeen {
-            claimed: Self::seen(&state, claim),
-            published: Self::seen(&state, state.names.get(&target.name)),
-        })
+        Ok(PlacementSeen { claimed: Self::seen(&state, claim), published: Self::seen(&state, state.names.get(&target.name)) })
     }
 
     async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
@@ -256,6 +253,7 @@ impl Cloud for TestCloud {
             placement: target.placement,
             version: copy.coordinates.version,
             strength: EvidenceStrength::None,
+            reason: None,
             material: None,
             check_value: None,
             wrapped_under: None,
@@ -284,7 +282,13 @@ impl Custodian for TestCustodian {
         Err(CustodianError::Unsupported("test: a test".to_owned()))
     }
 
-    async fn adopt(&self, _: &SealedCharter, _: &Charter, _: &keyplane_model::Actor, _: &[Approval]) -> Result<SealedCharter, CustodianError> {
+    async fn adopt(
+        &self,
+        _: &SealedCharter,
+        _: &Charter,
+        _: &keyplane_model::Actor,
+        _: &[Approval],
+    ) -> Result<SealedCharter, CustodianError> {
         Err(CustodianError::Unsupported("adopt: a test".to_owned()))
     }
 

@@ -2,8 +2,8 @@
 //! to an end, and the order of lists decides nothing.
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, ChangeSet, CloudKind, Digest, EpochId, Expectation, IdTree, InstallationId, PlacementId, Source, Version,
-    WrapScheme,
+    Act, Action, Actor, Algorithm, ChangeSet, CloudKind, Digest, EpochId, Expectation, IdTree, InstallationId, PlacementId, Source,
+    Version, WrapScheme,
 };
 use keyplane_planner::{NothingReason, Outcome};
 use proptest::prelude::*;
@@ -126,18 +126,51 @@ fn change_plan(set: &mut ChangeSet, change: fn(&mut keyplane_model::PlacementPla
 }
 
 const MUTATIONS: [(&str, Mutation); 25] = [
-    ("format", |set| { set.format += 1; true }),
-    ("installation", |set| { set.installation = InstallationId(elsewhere()); true }),
-    ("key name", |set| { set.key = name("another"); true }),
-    ("key id of a known key", |set| { set.key_id = keyplane_model::KeyId(elsewhere()); set.generation.0 > 0 }),
-    ("profile", |set| { set.profile = name("another"); true }),
-    ("action", |set| { set.action = if set.action == Action::Import { Action::CleanUp } else { Action::Import }; true }),
+    ("format", |set| {
+        set.format += 1;
+        true
+    }),
+    ("installation", |set| {
+        set.installation = InstallationId(elsewhere());
+        true
+    }),
+    ("key name", |set| {
+        set.key = name("another");
+        true
+    }),
+    ("key id of a known key", |set| {
+        set.key_id = keyplane_model::KeyId(elsewhere());
+        set.generation.0 > 0
+    }),
+    ("profile", |set| {
+        set.profile = name("another");
+        true
+    }),
+    ("action", |set| {
+        set.action = if set.action == Action::Import { Action::CleanUp } else { Action::Import };
+        true
+    }),
     ("wanted nothing", |set| set.wanted.take().is_some()),
-    ("wanted something else", |set| { set.wanted = Some(Digest::of(b"another")); true }),
-    ("fewer approvals", |set| { set.approvals.need -= 1; true }),
-    ("approvals of nobody", |set| { set.approvals.from.clear(); true }),
-    ("proposer", |set| { set.proposer = Actor(String::new()); true }),
-    ("generation", |set| { set.generation = set.generation.next(); true }),
+    ("wanted something else", |set| {
+        set.wanted = Some(Digest::of(b"another"));
+        true
+    }),
+    ("fewer approvals", |set| {
+        set.approvals.need -= 1;
+        true
+    }),
+    ("approvals of nobody", |set| {
+        set.approvals.from.clear();
+        true
+    }),
+    ("proposer", |set| {
+        set.proposer = Actor(String::new());
+        true
+    }),
+    ("generation", |set| {
+        set.generation = set.generation.next();
+        true
+    }),
     ("destination", |set| change_plan(set, |plan| plan.destination = name("another"))),
     ("fingerprint", |set| change_plan(set, |plan| plan.fingerprint = Digest::of(b"another"))),
     ("cloud", |set| change_plan(set, |plan| plan.cloud = CloudKind::Azure)),
@@ -148,26 +181,50 @@ const MUTATIONS: [(&str, Mutation); 25] = [
         let plan = set.placements.values().next().cloned();
         plan.map(|plan| set.placements.insert(PlacementId(elsewhere()), plan)).is_some()
     }),
-    ("a step twice", |set| { let step = set.steps[0].clone(); set.steps.insert(0, step); true }),
-    ("two steps swapped", |set| { let swap = set.steps.len() > 1 && set.steps[0].placement == set.steps[1].placement && set.action == Action::Import;
-        if swap { set.steps.swap(0, 1); } swap }),
+    ("a step twice", |set| {
+        let step = set.steps[0].clone();
+        set.steps.insert(0, step);
+        true
+    }),
+    ("two steps swapped", |set| {
+        let swap = set.steps.len() > 1 && set.steps[0].placement == set.steps[1].placement && set.action == Action::Import;
+        if swap {
+            set.steps.swap(0, 1);
+        }
+        swap
+    }),
     ("expectation", |set| {
         let first = &mut set.steps[0].expects;
         *first = if *first == Expectation::Surplus { Expectation::Empty } else { Expectation::Surplus };
         true
     }),
-    ("version", |set| change_act(set, |act| match act {
-        Act::Mint { version, .. } | Act::Import { version, .. } => { *version = Version(7); true }
-        _ => false,
-    })),
-    ("scheme", |set| change_act(set, |act| match act {
-        Act::Import { scheme, .. } => { *scheme = WrapScheme::RsaOaepSha1; true }
-        _ => false,
-    })),
-    ("root epoch", |set| change_act(set, |act| match act {
-        Act::Mint { epoch, .. } => { *epoch = EpochId(0); true }
-        _ => false,
-    })),
+    ("version", |set| {
+        change_act(set, |act| match act {
+            Act::Mint { version, .. } | Act::Import { version, .. } => {
+                *version = Version(7);
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("scheme", |set| {
+        change_act(set, |act| match act {
+            Act::Import { scheme, .. } => {
+                *scheme = WrapScheme::RsaOaepSha1;
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("root epoch", |set| {
+        change_act(set, |act| match act {
+            Act::Mint { epoch, .. } => {
+                *epoch = EpochId(0);
+                true
+            }
+            _ => false,
+        })
+    }),
 ];
 
 proptest! {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ChangeSetState, CloudKind, Digest, InstallationId, KeyName, MaterialState, ObjectId, ObjectState,
-    PlacementId, ProblemCode, Protection, Reason, Source, Span, Timestamp, Version, VersionState, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ChangeSetState, CloudKind, Digest, InstallationId, KeyName, MaterialState, ObjectId,
+    ObjectState, PlacementId, ProblemCode, Protection, Reason, Source, Span, Timestamp, Version, VersionState, WrapScheme,
 };
 use keyplane_planner::{Drift, NothingReason, Obstacle, Outcome, Plan, Warning};
 
@@ -421,7 +421,10 @@ fn something_foreign_under_our_names_is_never_touched() {
     assert_blocked(&world, &[Obstacle::ForeignName { object: stranger.clone() }]);
     let finding = &world.plan().report.keys[&name::<KeyName>("payments-db")].findings[0];
     let problem = finding.problem(&name("payments-db"));
-    assert_eq!((problem.code, problem.key, problem.destination), (ProblemCode::ForeignObject, Some(name("payments-db")), Some(name("prod"))));
+    assert_eq!(
+        (problem.code, problem.key, problem.destination),
+        (ProblemCode::ForeignObject, Some(name("payments-db")), Some(name("prod")))
+    );
 
     let id = finding.placement;
     world.cloud("prod").names.clear();
@@ -604,9 +607,7 @@ fn lists_in_another_order_give_the_same_plan() {
     let first = world.plan();
     world.propose(&only(&first));
     world.ledger.open.values_mut().for_each(|open| {
-        open.approvals = ["alice", "bob"]
-            .map(|who| Approval { approver: name(who), signature: String::new(), at: Timestamp(0) })
-            .into();
+        open.approvals = ["alice", "bob"].map(|who| Approval { approver: name(who), signature: String::new(), at: Timestamp(0) }).into();
     });
     let kept = world.plan();
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use keyplane_model::{
     Act, Action, Actor, Algorithm, ApprovalRule, Approvals, AttemptId, Capabilities, ChangeSet, ChangeSetRecord, ChangeSetState, CloudKind,
     CopyCoordinates, Destination, DestinationName, Digest, EpochId, IdTree, InstallationId, Intent, Inventory, Key, KeyName, KeyRecord,
-    LedgerSnapshot, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementId, PlacementIntent, PlacementSeen,
-    Protection, Purpose, Quota, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step, StepNo, Timestamp, WrapScheme,
+    LedgerSnapshot, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementId, PlacementIntent,
+    PlacementSeen, Protection, Purpose, Quota, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step, StepNo, Timestamp,
+    WrapScheme,
 };
 use keyplane_planner::{Custody, Plan, PlanInput, plan, targets};
 use keyplane_verifier::{Facts, Violation, judge};
@@ -159,13 +160,16 @@ impl World {
     /// What the verifier says of a change set now.
     pub(crate) fn verdict(&self, change_set: &ChangeSet) -> Result<(), Vec<Violation>> {
         let charter = self.intent.charter(self.ledger.installation);
-        judge(change_set, &Facts {
-            charter: &charter,
-            installation: self.ledger.installation,
-            record: self.ledger.keys.get(&change_set.key),
-            key: self.intent.keys.get(&change_set.key),
-            destinations: Some(&self.destinations),
-        })
+        judge(
+            change_set,
+            &Facts {
+                charter: &charter,
+                installation: self.ledger.installation,
+                record: self.ledger.keys.get(&change_set.key),
+                key: self.intent.keys.get(&change_set.key),
+                destinations: Some(&self.destinations),
+            },
+        )
     }
 
     /// Opens a change set as proposed.
@@ -324,8 +328,14 @@ fn rules() -> Rules {
 
 fn destination(at: &str, cloud: CloudKind, home: &str, claims: bool) -> Destination {
     let second = |calls| Quota { calls, per: Span::seconds(1) };
-    let draws = [("wrapping-key", "GetParametersForImport"), ("import", "ImportKeyMaterial"), ("create", "CreateKey"), ("claim", "CreateAlias"),
-        ("publish", "CreateAlias"), ("look", "DescribeKey")];
+    let draws = [
+        ("wrapping-key", "GetParametersForImport"),
+        ("import", "ImportKeyMaterial"),
+        ("create", "CreateKey"),
+        ("claim", "CreateAlias"),
+        ("publish", "CreateAlias"),
+        ("look", "DescribeKey"),
+    ];
     Destination {
         name: name(at),
         cloud,

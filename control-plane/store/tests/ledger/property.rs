@@ -12,20 +12,59 @@ use crate::world::*;
 /// sets are as likely as refusals.
 #[derive(Clone, Debug)]
 enum Ask {
-    PutIntent { login: u8 },
+    PutIntent {
+        login: u8,
+    },
     /// `generation`: of ten, nine times the key's own.
-    Propose { key: u32, variant: u32, generation: u64 },
-    Approve { set: usize, approver: u8, signature: u8 },
-    Commit { set: usize },
-    Attempt { set: usize, step: u32, ordinal: u32 },
-    Refuse { set: usize, step: u32, ordinal: u32, throttled: bool },
-    Receive { set: usize, step: u32, by: u32, late: bool },
+    Propose {
+        key: u32,
+        variant: u32,
+        generation: u64,
+    },
+    Approve {
+        set: usize,
+        approver: u8,
+        signature: u8,
+    },
+    Commit {
+        set: usize,
+    },
+    Attempt {
+        set: usize,
+        step: u32,
+        ordinal: u32,
+    },
+    Refuse {
+        set: usize,
+        step: u32,
+        ordinal: u32,
+        throttled: bool,
+    },
+    Receive {
+        set: usize,
+        step: u32,
+        by: u32,
+        late: bool,
+    },
     /// The next receipts that a change set lacks.
-    Advance { set: usize, steps: usize },
-    Complete { set: usize },
-    Abandon { set: usize },
-    PutInventory { place: u8, complete: bool },
-    PutCharter { serial: u32, mac: u8 },
+    Advance {
+        set: usize,
+        steps: usize,
+    },
+    Complete {
+        set: usize,
+    },
+    Abandon {
+        set: usize,
+    },
+    PutInventory {
+        place: u8,
+        complete: bool,
+    },
+    PutCharter {
+        serial: u32,
+        mac: u8,
+    },
 }
 
 fn ask() -> impl Strategy<Value = Ask> {

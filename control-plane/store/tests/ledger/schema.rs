@@ -80,7 +80,9 @@ async fn an_older_schema_is_refused() {
     let database = Database::new();
     database.init().await;
     let known = SqlLedger::schema_version();
-    database.tamper(&format!("DELETE FROM keyplane_schema WHERE version > 0; INSERT INTO keyplane_schema (version) VALUES ({})", known - 1)).await;
+    database
+        .tamper(&format!("DELETE FROM keyplane_schema WHERE version > 0; INSERT INTO keyplane_schema (version) VALUES ({})", known - 1))
+        .await;
     let older = LedgerError::Older { found: known - 1, known };
     assert_eq!(SqlLedger::open(&database.url).await.map(drop), Err(older.clone()));
     assert_eq!(SqlLedger::init(&database.url, installation(), AT).await.map(drop), Err(older));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyplane_model::{
-    AttemptId, ChangeSetState, Class, Digest, Generation, Inventory, ObjectId, Outcome, Receipt, Revision, SettleError, StepNo, Version, VersionState,
+    AttemptId, ChangeSetState, Class, Digest, Generation, Inventory, ObjectId, Outcome, Receipt, Revision, SettleError, StepNo, Version,
+    VersionState,
 };
 use keyplane_port::{Commitment, MemoryLedger, Refusal};
 use tokio::task::JoinSet;

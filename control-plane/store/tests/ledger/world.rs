@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Attempt, AttemptId, Charter, ChangeSet, CheckValue, CloudKind, CopyCoordinates, Digest,
-    EpochId, Expectation, Generation, InstallationId, Intent, KeyId, LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Reason, Receipt,
-    SealedBlob, SealedCharter, Source, Step, StepNo, Timestamp, Version, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Attempt, AttemptId, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates,
+    Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan,
+    Reason, Receipt, SealedBlob, SealedCharter, Source, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Commitment, Ledger, LedgerError, Refusal};
 use keyplane_store::SqlLedger;

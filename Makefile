@@ -1,0 +1,24 @@
+# Thin: what a target does is in .ci/ and in control-plane/lab.
+target := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help demo test check
+
+help:
+	@echo "make demo    the tour: from policy files to keys that applications use, on this machine alone"
+	@echo "make test    everything: lints, tests, the clouds' own clients against the emulators"
+	@echo "make check   formatting, lints and documentation"
+
+demo:
+	@.ci/prerequisites
+	cargo build --workspace
+	@$(target)/debug/keyplane-lab demo
+
+test:
+	@.ci/prerequisites test
+	@.ci/test
+
+check:
+	@.ci/prerequisites test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items

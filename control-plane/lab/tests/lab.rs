@@ -1,0 +1,99 @@
+//! The lab itself, with the real binaries: they have to be built (`make test` does).
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use keyplane_lab::{DESTINATIONS, Lab, LabError, OPERATOR, Options, Policy};
+
+const KEY: &str = "
+profile: plain
+algorithms: [aes-256]
+approvals: { import: { need: 2, from: [security] } }
+---
+key: orders
+profile: plain
+purpose: encrypt
+placements: [aws: { destination: prod-us-east-1, alias: orders, algorithm: aes-256 }]
+";
+
+fn fast(folder: &Path) -> Lab {
+    Lab::start(folder, Options::fast(Policy::Files(vec![("orders.yaml".to_owned(), KEY.to_owned())]))).unwrap()
+}
+
+#[test]
+fn a_key_goes_from_a_policy_file_to_its_users() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let lab = fast(folder.path());
+    for args in [&["init"][..], &["hsm", "enroll"], &["plan"]] {
+        lab.must(args).unwrap();
+    }
+    assert_eq!(lab.keyplane(&["plan", "--detailed-exitcode"]).code, 2);
+    lab.approve_all().unwrap();
+    lab.must(&["apply"]).unwrap();
+    lab.must(&["plan", "--detailed-exitcode"]).unwrap();
+
+    let user = lab.user("prod-us-east-1").unwrap();
+    let encrypted = user.encrypt("orders", b"order 66", &[("table", "orders")]).unwrap();
+    assert_eq!(user.decrypt(&encrypted.ciphertext, &[("table", "orders")]).unwrap(), b"order 66");
+    assert!(user.decrypt(&encrypted.ciphertext, &[]).is_err());
+    assert!(lab.user("prod-eu-central-1").unwrap().encrypt("orders", b"order 66", &[]).is_err());
+}
+
+#[test]
+fn whoever_runs_keyplane_is_the_operator_and_approves_nothing_of_their_own() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let lab = fast(folder.path());
+    for args in [&["init"][..], &["hsm", "enroll"], &["plan"]] {
+        lab.must(args).unwrap();
+    }
+    let key = lab.approver_key(OPERATOR);
+    let ran = lab.keyplane(&["--json", "approve", "--all", "--as", OPERATOR, "--key", key.to_str().unwrap()]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("approval-by-self"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_emulator_is_stopped_and_started_again_and_ends_with_its_lab() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let lab = fast(folder.path());
+    let emulator = lab.emulator("prod-us-east-1").unwrap();
+    let address = emulator.address;
+    assert_eq!(emulator.get("state").unwrap()["mutations"], 0);
+    assert!(matches!(emulator.get("nothing"), Err(LabError::Refused { status: 404, .. })));
+    emulator.stop();
+    assert!(matches!(emulator.get("state"), Err(LabError::Control { .. })));
+    emulator.restart().unwrap();
+    assert_eq!(emulator.get("state").unwrap()["requests"], 0);
+    assert!(matches!(Lab::start(folder.path(), Options::fast(Policy::Example)), Err(LabError::NotEmpty(_))));
+    drop(lab);
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn whatever_ends_a_lab_ends_its_emulators() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut up = Command::new(env!("CARGO_BIN_EXE_keyplane-lab"))
+        .arg("--folder")
+        .arg(folder.path().join("lab"))
+        .arg("up")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(up.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let addresses: Vec<SocketAddr> = lines
+        .filter_map(|line| Some(line.split_once("http://")?.1.split_once('/')?.0.parse().unwrap()))
+        .take(DESTINATIONS.len())
+        .collect();
+    assert!(addresses.iter().all(|address| TcpStream::connect(address).is_ok()));
+    // SIGKILL: nothing of the lab runs any more that could end them.
+    up.kill().unwrap();
+    up.wait().unwrap();
+    for address in addresses {
+        while TcpStream::connect(address).is_ok() {
+            std::thread::yield_now();
+        }
+    }
+}
