@@ -10,7 +10,8 @@ use keyplane_lab::{DESTINATIONS, Lab, LabError, OPERATOR, Options, Policy};
 const KEY: &str = "
 profile: plain
 algorithms: [aes-256]
-approvals: { import: { need: 2, from: [security] } }
+protection: software
+approvals: { import: { need: 2, from: [security] }, retire: { need: 2, from: [security] } }
 ---
 key: orders
 profile: plain
@@ -18,6 +19,7 @@ purpose: encrypt
 placements: [aws: { destination: prod-us-east-1, alias: orders, algorithm: aes-256 }]
 ";
 
+#[expect(clippy::unwrap_used, reason = "the bounds of what clippy knows to be a test")]
 fn fast(folder: &Path) -> Lab {
     Lab::start(folder, Options::fast(Policy::Files(vec![("orders.yaml".to_owned(), KEY.to_owned())]))).unwrap()
 }
@@ -83,10 +85,8 @@ fn whatever_ends_a_lab_ends_its_emulators() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(up.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let addresses: Vec<SocketAddr> = lines
-        .filter_map(|line| Some(line.split_once("http://")?.1.split_once('/')?.0.parse().unwrap()))
-        .take(DESTINATIONS.len())
-        .collect();
+    let addresses: Vec<SocketAddr> =
+        lines.filter_map(|line| Some(line.split_once("http://")?.1.split_once('/')?.0.parse().unwrap())).take(DESTINATIONS.len()).collect();
     assert!(addresses.iter().all(|address| TcpStream::connect(address).is_ok()));
     // SIGKILL: nothing of the lab runs any more that could end them.
     up.kill().unwrap();

@@ -2,6 +2,7 @@
 
 use keyplane_api::{ApprovalRequest, Approved};
 use keyplane_model::{Approval, ChangeSetState, Problem, ProblemCode};
+use keyplane_port::{LedgerError, Refusal};
 use keyplane_verifier as verifier;
 
 use crate::Service;
@@ -35,7 +36,11 @@ impl Service {
                 Problem::new(code, detail, "keyplane status").key(&change_set.key)
             },
         )?;
-        ledger.approve(&request.digest, &approval).await.map_err(|error| error.problem().key(&change_set.key))?;
+        match ledger.approve(&request.digest, &approval).await {
+            // The same signature again: it counts already.
+            Ok(()) | Err(LedgerError::Refused(Refusal::AlreadyApproved(_))) => {}
+            Err(error) => return Err(error.problem().key(&change_set.key)),
+        }
 
         let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?.unwrap_or(record);
         let counted = verifier::approved(&request.digest, &record.change_set.proposer, &rule, &charter, &record.approvals);

@@ -259,8 +259,6 @@ impl Ledger for SqlLedger {
             return Err(Refusal::Contradiction.into());
         }
         keys::write(&mut transaction, Some(&before), &after).await?;
-        transaction.commit().await?;
-        let mut transaction = self.begin(Mode::Write).await?;
         change_sets::receive(&mut transaction, digest, receipt).await?;
         transaction.commit().await
     }
