@@ -308,9 +308,9 @@ impl Track<'_> {
         if !again || tried >= ATTEMPTS {
             return Err(Stop::Held(problem));
         }
-        tracing::warn!(key = %self.record.change_set.key, class = %error.class, "refused or ambiguous: looks again");
+        tracing::info!(key = %self.record.change_set.key, class = %error.class, "refused or ambiguous: looks again");
         self.event(&Event::Again { key: &self.record.change_set.key, destination: &self.plan.destination, problem: &problem });
-        if error.class != Class::Ambiguous {
+        if matches!(error.class, Class::Transient | Class::Throttled) {
             self.engine.clock.sleep(pause(tried, error)).await;
         }
         Ok(())

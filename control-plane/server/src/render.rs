@@ -84,7 +84,9 @@ pub(crate) fn planned(planned: &Planned) {
         println!("{}: nothing to do: {}", key.key, key.reason);
     }
     let takes = planned.change_sets.iter().map(|change_set| change_set.seconds).max().unwrap_or(0);
+    let blocked = planned.keys.iter().filter(|key| key.verdict == Verdict::Blocked).count();
     match planned.change_sets.len() {
+        0 if blocked > 0 => println!("nothing can be done: {blocked} key(s) are blocked"),
         0 => println!("nothing to do"),
         1 => println!("1 change set is open; takes at least {takes} s by the clouds' quotas"),
         count => println!("{count} change sets are open; together they take at least {takes} s by the clouds' quotas"),

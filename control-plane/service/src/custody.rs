@@ -1,7 +1,7 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{Actor, Approval, Problem};
+use keyplane_model::{Actor, Approval, Problem, ProblemCode};
 use keyplane_port::{EnrolmentReport, Expected};
 
 use crate::{Service, uncanonical};
@@ -14,8 +14,15 @@ impl Service {
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<HsmReport, Vec<Problem>> {
         let charter = self.load(&request.sources)?.intent.charter(self.installation);
         let report = self.engine.custodian.enroll(self.installation, &charter).await.map_err(|error| vec![error.problem()])?;
-        if let Some(sealed) = &report.charter {
-            self.engine.ledger.put_charter(sealed).await.map_err(|error| vec![error.problem()])?;
+        let ledger = &self.engine.ledger;
+        match &report.charter {
+            Some(sealed) => ledger.put_charter(sealed).await.map_err(|error| vec![error.problem()])?,
+            None if ledger.charter().await.map_err(|error| vec![error.problem()])?.is_none() => {
+                let detail = "the token holds the charter of another installation, or of this one in a database that is gone";
+                let next = "bring that database back, or configure another token and see `keyplane config check`";
+                return Err(vec![Problem::new(ProblemCode::CharterChanged, detail, next)]);
+            }
+            None => {}
         }
         Ok(shown(report))
     }

@@ -1,0 +1,112 @@
+//! What stands in the files: links that lead somewhere, and no word that belongs to one machine.
+
+use std::collections::BTreeSet;
+
+use crate::{files, root};
+
+/// Places of one machine, in two halves: this file is searched too.
+const MACHINE: [(&str, &str); 6] = [("/wo", "rk/"), ("/ro", "ot/"), ("/ho", "me/"), ("/tm", "p/"), ("/Us", "ers/"), ("/mn", "t/")];
+
+/// Registries and mirrors: which one is used is a matter of the machine.
+const REGISTRIES: [(&str, &str); 6] = [
+    ("index.crates", ".io"),
+    ("static.crates", ".io"),
+    ("files.python", "hosted.org"),
+    ("pypi", ".org"),
+    ("proxy.golang", ".org"),
+    ("registry.npm", "js.org"),
+];
+
+/// Whether a path begins at `at`: not in the middle of a longer one (`keyplane/root/1`).
+fn begins_a_path(line: &str, at: usize) -> bool {
+    !line[..at].chars().next_back().is_some_and(|before| before.is_alphanumeric() || "_-.}/*".contains(before))
+}
+
+#[test]
+fn no_file_names_a_place_on_one_machine_or_a_registry() {
+    let all = files(&[]);
+    assert!(all.len() > 100, "the search finds nothing");
+    for (path, text) in all.iter().filter(|(path, _)| path != "Cargo.lock") {
+        for (number, line) in (1..).zip(text.lines()) {
+            for (front, back) in MACHINE {
+                let word = format!("{front}{back}");
+                let found = line.match_indices(&word).any(|(at, _)| begins_a_path(line, at));
+                assert!(!found, "{path}:{number}: `{word}` is a place on one machine");
+            }
+            for (front, back) in REGISTRIES {
+                assert!(!line.contains(&format!("{front}{back}")), "{path}:{number}: `{front}{back}` is a registry");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_s_place_is_found_where_it_begins() {
+    assert!(begins_a_path("see /x/y", 4));
+    assert!(begins_a_path("\"/x/y\"", 1));
+    assert!(!begins_a_path("keyplane/x/y", 8));
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let documents = files(&["md"]);
+    assert!(documents.iter().any(|(path, _)| path == "control-plane/docs/architecture.md"));
+    let mut wrong = Vec::new();
+    let mut links = 0;
+    for (path, text) in &documents {
+        let folder = root().join(path).parent().unwrap().to_path_buf();
+        for target in targets(text) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let place = if file.is_empty() { root().join(path) } else { folder.join(file) };
+            if !place.exists() {
+                wrong.push(format!("{path}: `{target}` leads nowhere"));
+            } else if !anchor.is_empty() && !anchors(&std::fs::read_to_string(&place).unwrap()).contains(anchor) {
+                wrong.push(format!("{path}: `{target}` leads to a heading that is not there"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(links > 0, "the search finds nothing");
+}
+
+#[test]
+fn links_are_found_outside_of_code() {
+    let text = "[a](b.md) and [c](d.md#e)\n```\n[x](y)\n```\n`[x](y)`\n";
+    assert_eq!(targets(text), ["b.md", "d.md#e"]);
+    assert!(anchors("# One, two: `three`\n").contains("one-two-three"));
+}
+
+/// The targets of a document's links, but for those in code.
+fn targets(text: &str) -> Vec<String> {
+    let mut targets = Vec::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        let plain: String = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
+        for part in plain.split("](").skip(1) {
+            let target = part.split([')', ' ']).next().unwrap_or_default();
+            targets.push(target.to_owned());
+        }
+    }
+    targets
+}
+
+/// What a document's headings are called in links.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    headings
+        .map(|heading| {
+            let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
+            kept.replace(' ', "-")
+        })
+        .collect()
+}

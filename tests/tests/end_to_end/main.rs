@@ -1,0 +1,11 @@
+//! The real `keyplane` from outside: with emulators for clouds, a development token, and people who approve.
+//!
+//! The binaries have to be built first (`cargo build --workspace`; `make test` does).
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+mod bad_input;
+mod bytes;
+mod kill;
+mod matrix;
+mod path;
+mod world;

@@ -1,0 +1,238 @@
+//! One case of the kill matrix: what goes wrong, and what has to hold afterwards.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
+
+use keyplane_model::Action;
+use serde_json::{Value, json};
+
+use crate::world::{HERE, World, hashes, wait_for};
+
+/// What goes wrong while `keyplane apply` brings a new key to its destination.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// The key's profile: one a source.
+    pub(crate) source: &'static str,
+    /// What the emulator does to which mutating request of the key, from 1.
+    pub(crate) fault: Option<(u64, Value)>,
+    /// When `keyplane` is killed.
+    pub(crate) kill: Kill,
+}
+
+/// When `keyplane` is killed, by SIGKILL: nothing of it can clean up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kill {
+    /// Never.
+    Not,
+    /// When the emulator has fallen silent; with `replied`, when `keyplane` is certain to have its reply. With `lands`, the
+    /// request that was halted before its effect takes effect after all, when nobody waits for it any more.
+    Halted {
+        /// Whether to wait until it has its reply.
+        replied: bool,
+        /// Whether the effect comes later.
+        lands: bool,
+    },
+    /// When the emulator has received the request.
+    Received,
+    /// When `keyplane` has told so many lines of progress.
+    Told(usize),
+}
+
+/// How often `keyplane apply` is run after the fault, at most: once to resume, once for what that left, once more after a
+/// clean-up was approved.
+const RUNS: usize = 3;
+
+/// Every mutating request that `keyplane apply` sends for one key, in order, by an undisturbed run.
+pub(crate) fn mutations(world: &World, key: &str, source: &'static str) -> Vec<String> {
+    world.approved(key, source, &[HERE]);
+    let before = world.requests(HERE).len();
+    world.must(&["apply"]).unwrap();
+    let of_apply = world.requests(HERE).into_iter().skip(before);
+    of_apply.filter(|request| request["mutation"].is_u64()).map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A lab in which the emulator has made its RSA pairs and a time-out costs a second.
+pub(crate) fn world() -> World {
+    let world = World::enrolled();
+    world.applied("undisturbed", "derived", &[HERE]);
+    world.edit_config(|text| text.replace("call-timeout = \"3s\"", "call-timeout = \"1s\"")).unwrap();
+    world
+}
+
+/// Runs cases in several labs side by side, most of the time waiting for time-outs; fails with every case that fails.
+pub(crate) fn run(cases: Vec<Case>, labs: usize) {
+    let count = cases.len();
+    let queue = Mutex::new(cases.into_iter().enumerate().collect::<VecDeque<_>>());
+    let failures = Mutex::new(Vec::new());
+    let done = Mutex::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..labs {
+            scope.spawn(|| {
+                let world = world();
+                loop {
+                    let next = queue.lock().unwrap().pop_front();
+                    let Some((number, case)) = next else { break };
+                    let key = format!("case-{number}");
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| case.run(&world, &key))) {
+                        let said = panic.downcast_ref::<String>().cloned();
+                        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                        failures.lock().unwrap().push(format!("{case:?}: {}", said.unwrap_or_default()));
+                        // What it left in this lab would spoil the next case: others go on.
+                        break;
+                    }
+                    *done.lock().unwrap() += 1;
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {count} cases failed:\n{}", failures.len(), failures.join("\n"));
+    assert_eq!(done.into_inner().unwrap(), count, "not every case ran");
+}
+
+impl Case {
+    fn run(&self, world: &World, key: &str) {
+        world.approved(key, self.source, &[HERE]);
+        let base = world.here().get("state").unwrap()["mutations"].as_u64().unwrap();
+        let hit = self.fault.as_ref().map(|(number, effect)| {
+            world.here().post("faults", &json!({ "mutation": base + number, "effect": effect })).unwrap();
+            base + number
+        });
+        self.disturb(world, hit);
+
+        let before = hashes(&world.objects(HERE, key));
+        assert!(before.len() <= 1, "{} materials after the fault", before.len());
+        let ciphertext = self.encrypt(world, key, !before.is_empty());
+
+        self.recover(world);
+        if let Some(hit) = hit.filter(|_| self.lands()) {
+            wait_for("the late effect", || answered(world, hit));
+            self.recover(world);
+        }
+        self.check(world, key);
+        let after = hashes(&world.objects(HERE, key));
+        assert!(before.is_subset(&after), "the material changed");
+        if let Some(ciphertext) = ciphertext {
+            let user = world.user(HERE).unwrap();
+            assert_eq!(user.decrypt(&ciphertext, &[]).unwrap(), b"before", "what was encrypted before does not decrypt");
+        }
+    }
+
+    /// Runs `keyplane apply` into the fault.
+    fn disturb(&self, world: &World, hit: Option<u64>) {
+        let told = matches!(self.kill, Kill::Told(_));
+        let output = if told { Stdio::piped() } else { Stdio::null() };
+        let mut apply = world.command(&["apply"]).stdout(Stdio::null()).stderr(output).spawn().unwrap();
+        match self.kill {
+            Kill::Not => {
+                apply.wait().unwrap();
+            }
+            Kill::Halted { replied, lands } => {
+                wait_for("the halt", || {
+                    let state = world.here().get("state").unwrap();
+                    let halted = state["halted"].as_object()?.clone();
+                    (!replied || halted["hanging"].as_u64().unwrap() > 0).then_some(())
+                });
+                kill(&mut apply);
+                world.here().post("resume", &json!({ "apply": lands })).unwrap();
+            }
+            Kill::Received => {
+                wait_for("the request", || {
+                    let mutations = world.here().get("state").unwrap()["mutations"].as_u64().unwrap();
+                    (Some(mutations) >= hit).then_some(())
+                });
+                kill(&mut apply);
+            }
+            Kill::Told(lines) => {
+                let progress = BufReader::new(apply.stderr.take().unwrap()).lines().map(Result::unwrap);
+                assert_eq!(progress.take(lines).count(), lines, "it told less than that");
+                kill_or_end(&mut apply);
+            }
+        }
+    }
+
+    /// Whether the effect comes after its client gave up.
+    fn lands(&self) -> bool {
+        self.fault.as_ref().is_some_and(|(_, effect)| effect["kind"] == "late")
+    }
+
+    /// Encrypts under the key, where it can be used already, by its claim: its users' name may come later.
+    fn encrypt(&self, world: &World, key: &str, usable: bool) -> Option<Vec<u8>> {
+        if !usable {
+            return None;
+        }
+        let claim = claims(world, key).pop().expect("material without a claim");
+        Some(world.user(HERE).unwrap().encrypt(claim.strip_prefix("alias/").unwrap(), b"before", &[]).unwrap().ciphertext)
+    }
+
+    /// Applies until nothing is left; what comes up may be surplus to remove, and nothing else.
+    fn recover(&self, world: &World) {
+        let mut said = String::new();
+        for _ in 0..RUNS {
+            let ran = world.keyplane(&["apply"]);
+            let status = world.status().unwrap();
+            if ran.code == 0 && status.open.is_empty() {
+                return world.settled().unwrap_or_else(|left| panic!("{left}"));
+            }
+            said.push_str(&format!("apply ended with {}:\n{}{}", ran.code, ran.stdout, ran.stderr));
+            for view in status.open.iter().filter(|view| view.approved_by.is_empty()) {
+                assert_eq!(view.action, Action::CleanUp, "a change set for {} was dropped, and made anew:\n{said}", view.key);
+            }
+            world.approve_all().unwrap();
+        }
+        panic!("something is left after {RUNS} runs:\n{said}");
+    }
+
+    /// What has to hold in the end, whatever happened.
+    fn check(&self, world: &World, key: &str) {
+        let objects = world.objects(HERE, key);
+        let (live, surplus): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object["state"] != "PendingDeletion");
+        assert_eq!(live.len(), 1, "not one live object: {objects:#?}");
+        assert!(surplus.iter().all(|object| object["materials"].as_array().unwrap().is_empty()), "surplus with material: {surplus:#?}");
+        let live = live[0];
+        assert_eq!(live["state"], "Enabled", "{live:#?}");
+        assert_eq!(live["materials"].as_array().unwrap().len(), 1, "{live:#?}");
+        let id = live["id"].as_str().unwrap();
+        assert_eq!(world.target(HERE, &format!("alias/{key}")).as_deref(), Some(id), "the users' name leads elsewhere");
+        let claims = claims(world, key);
+        assert_eq!(claims.len(), 1, "not one claim: {claims:?}");
+        assert_eq!(world.target(HERE, &claims[0]).as_deref(), Some(id), "the claim leads elsewhere");
+        let status = world.status().unwrap();
+        let copies = &status.keys.iter().find(|status| status.key.as_str() == key).unwrap().copies;
+        assert!(copies.len() == 1 && copies[0].imported.is_some(), "{copies:#?}");
+        assert_eq!(copies[0].object.as_ref().map(ToString::to_string).as_deref(), Some(id), "the ledger knows another object");
+
+        let user = world.user(HERE).unwrap();
+        let encrypted = user.encrypt(key, b"after", &[]).unwrap();
+        assert_eq!(user.decrypt(&encrypted.ciphertext, &[]).unwrap(), b"after");
+    }
+}
+
+/// The aliases of ours that point at objects of a key.
+fn claims(world: &World, key: &str) -> Vec<String> {
+    let dump = world.here().get("dump").unwrap();
+    let ids: Vec<Value> = world.objects(HERE, key).into_iter().map(|object| object["id"].clone()).collect();
+    let aliases = dump["aliases"].as_array().unwrap().iter();
+    let ours = aliases.filter(|alias| ids.contains(&alias["target"])).map(|alias| alias["name"].as_str().unwrap().to_owned());
+    ours.filter(|name| name.starts_with("alias/keyplane/")).collect()
+}
+
+/// Whether a mutating request took its effect, or was refused, by now.
+fn answered(world: &World, mutation: u64) -> Option<()> {
+    let requests = world.requests(HERE);
+    let request = requests.iter().find(|request| request["mutation"] == mutation).unwrap();
+    request["outcome"].is_string().then_some(())
+}
+
+fn kill(apply: &mut Child) {
+    assert!(apply.try_wait().unwrap().is_none(), "`keyplane` ended before it could be killed");
+    kill_or_end(apply);
+}
+
+fn kill_or_end(apply: &mut Child) {
+    apply.kill().unwrap();
+    apply.wait().unwrap();
+}
