@@ -310,7 +310,8 @@ impl Track<'_> {
         }
         tracing::info!(key = %self.record.change_set.key, class = %error.class, "refused or ambiguous: looks again");
         self.event(&Event::Again { key: &self.record.change_set.key, destination: &self.plan.destination, problem: &problem });
-        if matches!(error.class, Class::Transient | Class::Throttled) {
+        // Refused because of what another read did not show yet: that needs time as well.
+        if error.class != Class::Ambiguous {
             self.engine.clock.sleep(pause(tried, error)).await;
         }
         Ok(())
