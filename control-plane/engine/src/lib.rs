@@ -191,7 +191,7 @@ impl Engine {
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(key)
         })?;
         verifier::approved(&record.digest, &change_set.proposer, &rule, &sealed.charter, &record.approvals).map_err(|shortfall| {
-            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {}", record.digest)).key(key)
+            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {} --message", record.digest)).key(key)
         })?;
         Ok(sealed)
     }

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 pub use emulator::Emulator;
 pub use error::LabError;
@@ -141,7 +142,12 @@ impl Lab {
             let emulator = Emulator::start(program.clone(), destination, region, args, access.secret.clone(), log)?;
             emulators.insert(destination.to_owned(), emulator);
         }
-        let Provisioned { init, pin_file, .. } = provision::provision(&module, &folder.join("token"), TOKEN)?;
+        let Provisioned { init, pin_file, .. } = {
+            // INVARIANT: a PKCS#11 module is initialised once in a process; several labs may start side by side.
+            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+            let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            provision::provision(&module, &folder.join("token"), TOKEN)?
+        };
         people::make_keys(&layout::make_inner(&folder, "approvers")?)?;
         layout::write_policy(&folder, &options.policy)?;
         layout::write(&folder.join(layout::CONFIG), &layout::config(&module, &init, &access.id, options.fast, emulators.values()))?;

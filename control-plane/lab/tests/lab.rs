@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use keyplane_lab::{DESTINATIONS, Lab, LabError, OPERATOR, Options, Policy};
 
@@ -74,6 +75,17 @@ fn an_emulator_is_stopped_and_started_again_and_ends_with_its_lab() {
 }
 
 #[test]
+fn labs_start_side_by_side_in_one_process() {
+    let parent = tempfile::TempDir::new().unwrap();
+    let folders: Vec<_> = (0..4).map(|number| parent.path().join(number.to_string())).collect();
+    std::thread::scope(|scope| {
+        for folder in &folders {
+            scope.spawn(move || fast(folder).must(&["init"]).unwrap());
+        }
+    });
+}
+
+#[test]
 fn whatever_ends_a_lab_ends_its_emulators() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut up = Command::new(env!("CARGO_BIN_EXE_keyplane-lab"))
@@ -92,8 +104,11 @@ fn whatever_ends_a_lab_ends_its_emulators() {
     up.kill().unwrap();
     up.wait().unwrap();
     for address in addresses {
-        while TcpStream::connect(address).is_ok() {
-            std::thread::yield_now();
-        }
+        let ended = (0..300).any(|_| {
+            let refused = TcpStream::connect(address).is_err();
+            std::thread::sleep(Duration::from_millis(if refused { 0 } else { 100 }));
+            refused
+        });
+        assert!(ended, "the emulator at {address} still runs");
     }
 }

@@ -115,7 +115,8 @@ impl Subject<'_> {
             return Err(one(Obstacle::OtherCloud { configured: destination.cloud }));
         }
         if let Some(known) = self.known {
-            if known.fingerprint != destination.fingerprint {
+            // Where nothing was made yet, the change set that makes it is approved for the destination as it is now.
+            if known.object.is_some() && known.fingerprint != destination.fingerprint {
                 return Err(one(Obstacle::DestinationChanged));
             }
             if known.algorithm != self.wanted.algorithm {

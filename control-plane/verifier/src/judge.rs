@@ -228,7 +228,7 @@ impl<'a> Judge<'a> {
         match record.placements.get(&id) {
             Some(known) => {
                 let same = known.destination == plan.destination
-                    && known.fingerprint == plan.fingerprint
+                    && (known.object.is_none() || known.fingerprint == plan.fingerprint)
                     && known.cloud == plan.cloud
                     && known.name == plan.name
                     && known.algorithm == plan.algorithm

@@ -42,7 +42,7 @@ mod sigv4;
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -55,6 +55,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use keyplane_emulator_core::Timestamp;
 use rand_chacha::ChaCha20Rng;
+use tokio::sync::Mutex;
 
 /// Where an emulator takes the time from, before its own offset.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -71,7 +72,8 @@ pub fn system_clock() -> Clock {
 /// A cloud behind a lock, with the clock and the randomness that its core takes as arguments.
 struct Shared<C> {
     clock: Clock,
-    inner: Mutex<Inner<C>>,
+    /// First come, first served: what waits for an RSA pair to be made keeps its order.
+    inner: Arc<Mutex<Inner<C>>>,
 }
 
 struct Inner<C> {
@@ -82,17 +84,19 @@ struct Inner<C> {
 
 impl<C: Send + 'static> Shared<C> {
     fn new(cloud: C, rng: ChaCha20Rng, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, inner: Mutex::new(Inner { cloud, rng, offset: Duration::ZERO }) })
+        Arc::new(Self { clock, inner: Arc::new(Mutex::new(Inner { cloud, rng, offset: Duration::ZERO })) })
     }
 
-    /// Works with the cloud on a thread that may block: making an RSA pair takes seconds.
+    /// Works with the cloud on a thread that may block: making an RSA pair takes seconds. A request counts from when it
+    /// came, not from when its turn was: what waited together did not come together, and is not too much for a quota.
     async fn with<T: Send + 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&mut Inner<C>, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        let came = (self.clock)();
+        let mut inner = Arc::clone(&self.inner).lock_owned().await;
         let worked = tokio::task::spawn_blocking(move || {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = (self.clock)() + inner.offset;
+            let now = came + inner.offset;
             work(&mut inner, now)
         });
         worked.await.map_err(|_| Failure { status: StatusCode::INTERNAL_SERVER_ERROR, message: "the emulator failed".into() })

@@ -449,6 +449,9 @@ fn another_destination_under_the_same_name_is_refused() {
     let mut world = applied();
     world.destination("prod").fingerprint = Digest::of(b"another account");
     assert_blocked(&world, &[Obstacle::DestinationChanged]);
+    // Nothing was made there yet: nothing is left behind.
+    world.record("payments-db").placements.values_mut().for_each(|placement| placement.object = None);
+    assert_ne!(obstacles(&world.plan(), "payments-db"), [Obstacle::DestinationChanged]);
 }
 
 #[test]
