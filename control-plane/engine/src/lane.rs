@@ -308,35 +308,48 @@ pub struct Quotas {
 }
 
 impl Quotas {
+    /// Waits until a call may begin. Whoever waits asks again when the time has come: a machine that woke up late does not
+    /// let all go at once that should have gone meanwhile.
     async fn admit(&self, destination: &Destination, word: &'static str, clock: &dyn Clock) {
-        let now = clock.now();
-        let capabilities = &destination.capabilities;
-        let draws = capabilities.draws.get(word).map_or(&[][..], Vec::as_slice);
-        let mut start = now;
-        {
-            let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // A call that draws several times names the quota as often.
-            let mut drawn: BTreeMap<(String, String), Span> = BTreeMap::new();
-            for (name, quota) in draws.iter().filter_map(|name| Some((name, capabilities.quotas.get(name)?))) {
-                let slot = (destination.home.clone(), name.clone());
-                let free = next.get(&slot).copied().unwrap_or(now + spacing(*quota));
-                start = crate::later(start, free);
-                let until = drawn.entry(slot).or_default();
-                *until = *until + spacing(*quota);
+        loop {
+            let wait = self.take(destination, word, clock.now());
+            if wait == Span::ZERO {
+                return;
             }
-            for (slot, span) in drawn {
-                next.insert(slot, start + span);
-            }
-        }
-        let wait = start - now;
-        if wait > Span::ZERO {
             tracing::debug!(destination = %destination.name, call = word, %wait, "waits for its quota");
             clock.sleep(wait).await;
         }
     }
+
+    /// Takes what a call draws, all of it or nothing; how long to wait when it is nothing.
+    fn take(&self, destination: &Destination, word: &'static str, now: Timestamp) -> Span {
+        let capabilities = &destination.capabilities;
+        // A call that draws several times names the quota as often.
+        let mut drawn: BTreeMap<(String, String), Span> = BTreeMap::new();
+        for name in capabilities.draws.get(word).into_iter().flatten() {
+            if let Some(quota) = capabilities.quotas.get(name) {
+                let span = drawn.entry((destination.home.clone(), name.clone())).or_default();
+                *span = *span + spacing(*quota);
+            }
+        }
+        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut start = now;
+        for (slot, span) in &drawn {
+            start = crate::later(start, *next.entry(slot.clone()).or_insert(now + *span));
+        }
+        if start <= now {
+            next.extend(drawn.into_iter().map(|(slot, span)| (slot, now + span)));
+        }
+        start - now
+    }
 }
 
-/// The least time between two calls of a quota, rounded up to whole microseconds.
+/// What is added to the time between two calls, for the network may bring the second one faster than the first: a tenth of
+/// it, and no more than a tenth of a second.
+const JITTER: (u32, Span) = (10, Span::millis(100));
+
+/// The least time between two calls of a quota.
 fn spacing(quota: Quota) -> Span {
-    quota.per.divided_by(quota.calls.max(1))
+    let even = quota.per.divided_by(quota.calls);
+    even + even.divided_by(JITTER.0).min(JITTER.1)
 }

@@ -23,7 +23,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    ChangeSetRecord, ChangeSetState, DestinationName, Digest, PlacementId, Problem, ProblemCode, SealedCharter, Timestamp,
+    ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, ObjectId, PlacementId, Problem, ProblemCode, SealedCharter,
+    Timestamp,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier as verifier;
@@ -99,8 +100,13 @@ impl Engine {
         }
         let charter = self.entitled(&record).await.map_err(one)?;
         let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
-        let mut placements: FuturesUnordered<_> =
-            record.change_set.placements.keys().map(|placement| self.run_placement(&record, &warrant, *placement, progress)).collect();
+        let known = self.objects(key).await.map_err(one)?;
+        let mut placements: FuturesUnordered<_> = record
+            .change_set
+            .placements
+            .keys()
+            .map(|placement| self.run_placement(&record, &warrant, *placement, known.get(placement).cloned(), progress))
+            .collect();
         let mut problems = Vec::new();
         let mut misfits = Vec::new();
         while let Some(result) = placements.next().await {
@@ -130,6 +136,7 @@ impl Engine {
         record: &ChangeSetRecord,
         warrant: &Warrant,
         placement: PlacementId,
+        known: Option<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<(), step::Stop> {
         let change_set = &record.change_set;
@@ -148,7 +155,9 @@ impl Engine {
                 Problem::new(ProblemCode::DestinationChanged, detail, next).key(&change_set.key).destination(&plan.destination),
             ));
         }
-        let mut track = step::Track { engine: self, lane, record, warrant, placement, plan, progress, object: None };
+        // What an earlier change set made, before it was dropped: when it was confirmed does not matter any more.
+        let object = known.map(|object| (object, self.clock.now()));
+        let mut track = step::Track { engine: self, lane, record, warrant, placement, plan, progress, object };
         for (number, step) in change_set.steps_of(placement) {
             match record.receipts.get(&number) {
                 Some(receipt) => track.remember(receipt),
@@ -159,6 +168,13 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The objects of a key's placements that the ledger knows.
+    async fn objects(&self, key: &KeyName) -> Result<BTreeMap<PlacementId, ObjectId>, Problem> {
+        let snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
+        let placements = snapshot.keys.get(key).into_iter().flat_map(|record| &record.placements);
+        Ok(placements.filter_map(|(placement, known)| Some((*placement, known.object.clone()?))).collect())
     }
 
     async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
@@ -191,7 +207,8 @@ impl Engine {
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(key)
         })?;
         verifier::approved(&record.digest, &change_set.proposer, &rule, &sealed.charter, &record.approvals).map_err(|shortfall| {
-            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {} --message", record.digest)).key(key)
+            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {} --message", record.digest))
+                .key(key)
         })?;
         Ok(sealed)
     }

@@ -120,7 +120,11 @@ impl Track<'_> {
                 unheard_of: attempts.is_empty() && self.drawn_here(step),
                 now: clock.now(),
             };
-            let decision = decide(&step.act, &target, &seen, past);
+            let decision = match (decide(&step.act, &target, &seen, past), past.settles) {
+                // What was made a moment ago may be listed before it can be read.
+                (Decision::Sweep, Some(settles)) if sweep && past.now < settles => Decision::Wait(settles),
+                (decision, _) => decision,
+            };
             match &decision {
                 Decision::Wait(until) => {
                     streak = None;

@@ -193,7 +193,11 @@ fn nothing_normal_asks_the_custodian_to_reveal_keys() {
     for package in metadata.workspace_packages() {
         for dependency in package.dependencies.iter().filter(|dependency| dependency.name == "keyplane-hsm") {
             let asks = dependency.features.iter().any(|feature| feature == "reveal");
-            assert!(!asks, "`{}` must not ask for the feature `reveal` of `keyplane-hsm`: cargo would build it into `keyplane`", package.name);
+            assert!(
+                !asks,
+                "`{}` must not ask for the feature `reveal` of `keyplane-hsm`: cargo would build it into `keyplane`",
+                package.name
+            );
         }
     }
     let hsm = metadata.packages.iter().find(|package| package.name.as_str() == "keyplane-hsm").unwrap();

@@ -8,4 +8,5 @@ mod bytes;
 mod kill;
 mod matrix;
 mod path;
+mod stranger;
 mod world;

@@ -1,1 +1,241 @@
-//! x
+//! The way of a key, from the policy to its users, and what happens beside it.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use keyplane_lab::{Options, Policy};
+use keyplane_model::Action;
+use serde_json::{Value, json};
+
+use crate::stranger::Stranger;
+use crate::world::{HERE, THERE, World, hashes, json as parsed, problems, text};
+
+/// Runs a command with `--json` and gives what it printed.
+fn asked(world: &World, args: &[&str]) -> Value {
+    let args: Vec<&str> = std::iter::once("--json").chain(args.iter().copied()).collect();
+    parsed(&world.must(&args).unwrap().stdout)
+}
+
+#[test]
+fn a_key_goes_from_the_policy_to_its_users_at_two_destinations_and_then_nothing_is_to_do() {
+    let world = World::raw(Options::fast);
+    world.ask("db", "derived", &[HERE, THERE]);
+    world.ask("files", "generated", &[HERE, THERE]);
+    assert!(asked(&world, &["init"])["installation"].is_string());
+    assert!(asked(&world, &["hsm", "enroll"])["routes"].is_array());
+    let checked = asked(&world, &["config", "check"]);
+    assert!(checked["problems"].as_array().unwrap().is_empty(), "{checked}");
+    assert!(asked(&world, &["hsm", "test"])["checks"].as_array().unwrap().iter().all(|check| check["passed"] == true));
+    assert_eq!(asked(&world, &["validate"])["keys"], json!(["db", "files"]));
+    assert!(asked(&world, &["validate", "--schema"])["$schema"].is_string());
+    assert!(asked(&world, &["explain", "db"]).is_object());
+    let charter = asked(&world, &["hsm", "charter"]);
+    assert_eq!(charter["current"], charter["wanted"]);
+    assert_eq!(asked(&world, &["migrate"])["from"], asked(&world, &["migrate"])["to"]);
+
+    let planned = asked(&world, &["plan"]);
+    assert_eq!(planned["change_sets"].as_array().unwrap().len(), 2, "{planned}");
+    assert_eq!(asked(&world, &["plan"])["change_sets"], planned["change_sets"], "the same look gives the same plan");
+    assert_eq!(world.keyplane(&["plan", "--detailed-exitcode"]).code, 2);
+    let digest = world.digest("db");
+    assert!(asked(&world, &["approve", &digest, "--message"])["message"].is_string());
+    let approved = asked(&world, &["approve", "--all", "--as", "alice", "--key", text(&world.approver_key("alice"))]);
+    assert_eq!(approved.as_array().unwrap().len(), 2);
+    let applied = asked(&world, &["apply"]);
+    assert_eq!(applied["applied"]["done"].as_array().unwrap().len(), 2, "{applied}");
+
+    // Nothing is to do, and there is a reason for each key; applying again asks the clouds for no change.
+    let before = [HERE, THERE].map(|destination| world.requests(destination).len());
+    let applied = asked(&world, &["apply"]);
+    assert!(applied["applied"]["done"].as_array().unwrap().is_empty());
+    for key in applied["plan"]["keys"].as_array().unwrap() {
+        assert_eq!(key["verdict"], "nothing", "{key}");
+        assert!(key["reason"].as_str().unwrap().contains("in place"), "{key}");
+    }
+    world.settled().unwrap();
+    for (destination, before) in [HERE, THERE].into_iter().zip(before) {
+        let since = world.requests(destination).split_off(before);
+        assert!(since.iter().all(|request| request["mutation"].is_null()), "applying again changed something");
+    }
+
+    // Each placement has bytes of its own.
+    let mut all = hashes(&world.objects(HERE, "db"));
+    for (destination, key) in [(THERE, "db"), (HERE, "files"), (THERE, "files")] {
+        all.extend(hashes(&world.objects(destination, key)));
+    }
+    assert_eq!(all.len(), 4);
+
+    let status = asked(&world, &["status"]);
+    assert_eq!(status["keys"].as_array().unwrap().len(), 2);
+    let evidence = asked(&world, &["evidence"]);
+    let lines = evidence["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 4);
+    for line in lines {
+        assert_eq!(line["evidence"]["strength"], "same-object", "{line}");
+        assert!(line["evidence"]["wrapped_under"].is_string(), "{line}");
+    }
+    for (destination, key) in [(HERE, "db"), (THERE, "files")] {
+        let user = world.user(destination).unwrap();
+        let encrypted = user.encrypt(key, b"something", &[("table", "orders")]).unwrap();
+        assert_eq!(user.decrypt(&encrypted.ciphertext, &[("table", "orders")]).unwrap(), b"something");
+        assert!(user.decrypt(&encrypted.ciphertext, &[("table", "others")]).is_err());
+    }
+}
+
+#[test]
+fn two_that_apply_at_the_same_time_double_nothing() {
+    let world = World::enrolled();
+    world.approved("db", "derived", &[HERE]);
+    world.approved("files", "generated", &[HERE]);
+    let mut runs: Vec<_> =
+        (0..2).map(|_| world.command(&["apply"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).collect();
+    let codes: Vec<_> = runs.iter_mut().map(|run| run.wait().unwrap().code().unwrap()).collect();
+    assert!(codes.contains(&0) || world.keyplane(&["apply"]).code == 0, "{codes:?}");
+    for _ in 0..2 {
+        if world.status().unwrap().open.is_empty() {
+            break;
+        }
+        world.approve_all().unwrap();
+        world.must(&["apply"]).unwrap();
+    }
+    world.settled().unwrap();
+    for key in ["db", "files"] {
+        let objects = world.objects(HERE, key);
+        let live: Vec<_> = objects.iter().filter(|object| object["state"] != "PendingDeletion").collect();
+        assert_eq!(live.len(), 1, "{objects:#?}");
+        assert_eq!(live[0]["materials"].as_array().unwrap().len(), 1);
+        assert_eq!(hashes(&objects).len(), 1);
+        let target = world.target(HERE, &format!("alias/{key}"));
+        assert_eq!(target.as_deref(), live[0]["id"].as_str());
+    }
+}
+
+#[test]
+fn a_surplus_shell_is_named_and_removed_by_an_approved_change_set_alone() {
+    let world = World::enrolled();
+    world.approved("db", "derived", &[HERE]);
+    // The object is made long after its request was given up, and another one was made in its place.
+    let late = json!({ "operation": "CreateKey", "effect": { "kind": "late", "after_requests": 500, "close": true } });
+    world.here().post("faults", &late).unwrap();
+    world.must(&["apply"]).unwrap();
+    while world.objects(HERE, "db").len() < 2 {
+        world.must(&["evidence"]).unwrap();
+    }
+
+    let ran = world.keyplane(&["plan", "--detailed-exitcode"]);
+    assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+    let status = world.status().unwrap();
+    let clean_up = &status.open[0];
+    assert_eq!(clean_up.action, Action::CleanUp);
+    let surplus: Vec<_> = world.objects(HERE, "db").into_iter().filter(|object| object["state"] == "PendingImport").collect();
+    assert_eq!(surplus.len(), 1);
+    let surplus = surplus[0]["id"].as_str().unwrap().to_owned();
+    assert!(clean_up.reasons.iter().any(|reason| reason.contains(&surplus)), "{:?}", clean_up.reasons);
+
+    let ran = world.keyplane(&["--json", "apply"]);
+    assert_eq!(problems(&ran)[0]["code"], "approvals-missing");
+    let state = |id: &str| world.objects(HERE, "db").into_iter().find(|object| object["id"] == id).unwrap()["state"].clone();
+    assert_eq!(state(&surplus), "PendingImport", "it was removed without an approval");
+    world.approve_all().unwrap();
+    world.must(&["apply"]).unwrap();
+    assert_eq!(state(&surplus), "PendingDeletion");
+    world.settled().unwrap();
+    let user = world.user(HERE).unwrap();
+    assert_eq!(user.decrypt(&user.encrypt("db", b"x", &[]).unwrap().ciphertext, &[]).unwrap(), b"x");
+}
+
+#[test]
+fn what_others_change_is_told_and_not_undone() {
+    let world = World::enrolled();
+    world.applied("db", "derived", &[HERE]);
+    let id = world.target(HERE, "alias/db").unwrap();
+    let stranger = Stranger::new(&world);
+    let told = |what: &str| {
+        for args in [["--json", "plan"], ["--json", "apply"]] {
+            let ran = world.keyplane(&args);
+            let problem = &problems(&ran)[0];
+            assert_eq!((ran.code, problem["code"].as_str()), (7, Some("drift")), "{what}: {problem:#}");
+            assert_eq!((problem["key"].as_str(), problem["destination"].as_str()), (Some("db"), Some(HERE)), "{what}");
+        }
+    };
+
+    stranger.disables(&id);
+    told("disabled");
+    // It cannot be used, and still is the right key.
+    world.must(&["evidence"]).unwrap();
+    assert_eq!(world.objects(HERE, "db")[0]["state"], "Disabled", "it was enabled by itself");
+    stranger.enables(&id);
+    world.settled().unwrap();
+
+    stranger.gives_back("alias/db");
+    told("without its users' name");
+    assert_eq!(world.target(HERE, "alias/db"), None, "the name was given again by itself");
+    stranger.names("alias/db", &id);
+    world.settled().unwrap();
+
+    stranger.empties(&id);
+    told("without its material");
+    assert_eq!(world.keyplane(&["evidence"]).code, 7);
+    assert!(hashes(&world.objects(HERE, "db")).is_empty(), "the material was imported again by itself");
+}
+
+#[test]
+fn what_a_dropped_change_set_left_is_taken_up_by_the_next() {
+    let world = World::enrolled();
+    let stranger = Stranger::new(&world);
+    for (key, source) in [("db", "derived"), ("files", "generated")] {
+        world.approved(key, source, &[HERE]);
+        world.here().post("faults", &json!({ "operation": "ImportKeyMaterial", "effect": { "kind": "deny" } })).unwrap();
+        assert_eq!(world.keyplane(&["apply"]).code, 4);
+        let id = world.objects(HERE, key)[0]["id"].as_str().unwrap().to_owned();
+        let claim = world.claim(key);
+        stranger.gives_back(&claim);
+        stranger.takes(&claim);
+        let ran = world.keyplane(&["--json", "apply"]);
+        assert_eq!(problems(&ran)[0]["code"], "foreign-object");
+        assert!(world.status().unwrap().open.is_empty(), "the change set does not fit any more");
+        stranger.gives_back(&claim);
+        stranger.names(&claim, &id);
+        world.must(&["plan"]).unwrap();
+        world.approve_all().unwrap();
+        world.must(&["apply"]).unwrap();
+        world.settled().unwrap();
+        let objects = world.objects(HERE, key);
+        assert_eq!(objects.len(), 1);
+        assert_eq!(world.target(HERE, &format!("alias/{key}")).as_deref(), Some(id.as_str()));
+    }
+}
+
+#[test]
+fn published_quotas_are_kept() {
+    let world = World::raw(Options::published);
+    let keys = ["one", "two", "three", "four", "five"];
+    world.enrol();
+    for key in keys {
+        world.ask(key, "derived", &[HERE]);
+    }
+    world.must(&["plan"]).unwrap();
+    world.approve_all().unwrap();
+    world.must(&["apply"]).unwrap();
+    let requests = world.requests(HERE);
+    let imports = requests.iter().filter(|request| request["operation"] == "ImportKeyMaterial").count();
+    assert_eq!(imports, keys.len());
+    let throttled: Vec<_> = requests.iter().filter(|request| request["outcome"] == "ThrottlingException").collect();
+    assert!(throttled.is_empty(), "{throttled:#?}");
+}
+
+#[test]
+fn the_example_company_has_a_dozen_keys_and_each_is_explained() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let lab = keyplane_lab::Lab::start(&folder.path().join("lab"), Options::fast(Policy::Example)).unwrap();
+    lab.must(&["init"]).unwrap();
+    let validated = parsed(&lab.must(&["--json", "validate"]).unwrap().stdout);
+    let keys = validated["keys"].as_array().unwrap();
+    for key in keys {
+        lab.must(&["explain", key.as_str().unwrap()]).unwrap();
+    }
+    // The others wait for destinations that are not there yet, and say so.
+    let waiting = validated["warnings"].as_array().unwrap().iter().map(|warning| &warning["key"]).filter(|key| key.is_string());
+    let all: BTreeSet<&str> = keys.iter().chain(waiting).filter_map(Value::as_str).collect();
+    assert!(all.len() >= 12 && keys.len() >= 5, "{all:?}");
+}

@@ -19,7 +19,7 @@ pub(crate) const THERE: &str = "prod-eu-central-1";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pause between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(30);
 
 /// Labs are begun one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -141,6 +141,13 @@ impl World {
         dump["keys"].as_array().unwrap().iter().filter(ours).cloned().collect()
     }
 
+    /// The alias that is the claim of a key's placement, as its object's tags say; with `alias/`.
+    pub(crate) fn claim(&self, key: &str) -> String {
+        let objects = self.objects(HERE, key);
+        let tag = |name: &str| objects[0]["tags"][name].as_str().unwrap();
+        format!("alias/keyplane/{}/{}", tag("keyplane:placement"), tag("keyplane:incarnation"))
+    }
+
     /// What an alias at a destination points at; `alias` with `alias/`.
     pub(crate) fn target(&self, destination: &str, alias: &str) -> Option<String> {
         let dump = self.emulator(destination).unwrap().get("dump").unwrap();
@@ -183,7 +190,8 @@ pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text.trim()).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
 }
 
-/// The problems that a command with `--json` told.
+/// The problems that a command with `--json` told: in its last line, after what was logged.
 pub(crate) fn problems(ran: &Ran) -> Vec<Value> {
-    json(&ran.stderr)["problems"].as_array().unwrap().clone()
+    let last = ran.stderr.lines().last().unwrap_or_else(|| panic!("nothing was told, and the exit code is {}: {}", ran.code, ran.stdout));
+    json(last)["problems"].as_array().unwrap().clone()
 }

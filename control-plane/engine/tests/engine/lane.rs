@@ -8,6 +8,23 @@ use keyplane_port::{Clock, Cloud, Mutation};
 
 use crate::world::{START, TestClock, TestCloud, World, destination, target};
 
+#[tokio::test]
+async fn a_machine_that_woke_up_late_lets_one_call_go_at_a_time() {
+    let world = World::new(0).await;
+    let (clock, quotas) = (&world.cloud.clock, Quotas::default());
+    let mut limited = destination();
+    limited.capabilities.quotas = [("GetParametersForImport".to_owned(), Quota { calls: 1, per: Span::seconds(1) })].into();
+    limited.capabilities.draws = [("wrapping-key".to_owned(), vec!["GetParametersForImport".to_owned()])].into();
+    let lane = lane(&TestCloud::new(limited, Arc::clone(clock)), clock, &quotas);
+    lane.admit("wrapping-key").await;
+    clock.sleep(Span::seconds(60)).await;
+    let begin = clock.now();
+    lane.admit("wrapping-key").await;
+    assert_eq!(clock.now(), begin, "nothing was drawn for a minute");
+    lane.admit("wrapping-key").await;
+    assert_eq!(clock.now() - begin, Span::millis(1_100), "what was not drawn in that minute is not saved up");
+}
+
 fn lane(cloud: &Arc<TestCloud>, clock: &Arc<TestClock>, quotas: &Quotas) -> Lane {
     Lane::new(Arc::clone(cloud) as Arc<dyn Cloud>, quotas.clone(), Arc::clone(clock) as Arc<dyn Clock>)
 }
@@ -58,8 +75,8 @@ async fn calls_of_one_quota_are_spaced_for_all_destinations_of_one_home() {
         second.admit("publish").await;
         first.admit("look").await;
     }
-    // Ten calls, begun with an empty bucket, five a second.
-    assert_eq!(clock.now() - START, Span::seconds(2));
+    // Ten calls, begun with an empty bucket, five a second, and a tenth of the time between them on top.
+    assert_eq!(clock.now() - START, Span::millis(2_200));
     other.admit("claim").await;
-    assert_eq!(clock.now() - START, Span::seconds(2) + Span::millis(200), "another home has a bucket of its own");
+    assert_eq!(clock.now() - START, Span::millis(2_420), "another home has a bucket of its own");
 }
