@@ -1,7 +1,9 @@
 //! What goes wrong, and what may be concluded from it.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use keyplane_model::{Class, ObjectId, Version};
 use keyplane_port::{Acted, Cause, CloudError, Mutation};
 
@@ -210,10 +212,9 @@ async fn given_up<S: Subject, T>(subject: &S, call: impl Future<Output = T>) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::select! {
-        biased;
-        _ = call => unreachable!("something answered"),
-        () = received => {}
+    match select(pin!(call), pin!(received)).await {
+        Either::Left(_) => unreachable!("something answered"),
+        Either::Right(_) => {}
     }
 }
 
