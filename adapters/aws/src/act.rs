@@ -53,7 +53,7 @@ impl AwsKms {
             .key_usage(KeyUsageType::EncryptDecrypt)
             .policy(&self.policy_text)
             .description(names::description(&target.key))
-            // INVARIANT: the key is recognisable from its first moment (DESIGN rule 3).
+            // INVARIANT: the key is recognisable from its first moment (rule 3).
             .set_tags(Some(tags));
         let created = self.request(OPERATION, "", creation.send()).await?;
         let metadata = created.key_metadata().ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;

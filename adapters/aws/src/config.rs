@@ -261,7 +261,7 @@ impl AwsConfig {
         })
     }
 
-    /// The digest of what was approved (DESIGN rule 11): an endpoint, a CA, an account, a region or a source of
+    /// The digest of what was approved (rule 11): an endpoint, a CA, an account, a region or a source of
     /// credentials cannot change without it.
     fn fingerprint(&self) -> Digest {
         #[derive(Serialize)]
@@ -316,7 +316,7 @@ fn endpoint_has_tls(endpoint: &str) -> Result<bool, &'static str> {
     }
     match scheme {
         "https" => Ok(true),
-        // INVARIANT: a wrapping key that anybody on the way could have replaced is never used (DESIGN rule 11).
+        // INVARIANT: a wrapping key that anybody on the way could have replaced is never used (rule 11).
         "http" if is_this_machine(authority.host()) => Ok(false),
         "http" => Err("without TLS only this machine can be reached"),
         _ => Err("it begins with neither `https://` nor `http://`"),

@@ -57,7 +57,7 @@ impl AwsKms {
             .credentials_provider(provider(credentials, &region).await)
             .http_client(http_client(ca, tls)?)
             .interceptor(Limit)
-            // INVARIANT: a call of ours is one request (DESIGN rule 3).
+            // INVARIANT: a call of ours is one request (rule 3).
             .retry_config(RetryConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()

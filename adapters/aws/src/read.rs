@@ -109,7 +109,7 @@ impl AwsKms {
                 WrapScheme::RsaAesKeyWrapSha256 => AlgorithmSpec::RsaAesKeyWrapSha256,
                 WrapScheme::RsaAesKeyWrapSha1 => AlgorithmSpec::RsaAesKeyWrapSha1,
             })
-            // The strongest that KMS offers (DESIGN section 6).
+            // The strongest that KMS offers.
             .wrapping_key_spec(WrappingKeySpec::Rsa4096);
         let given = self.request(OPERATION, &object.0, question.send()).await?;
         self.check_home(OPERATION, given.key_id())?;
@@ -148,7 +148,7 @@ impl AwsKms {
         })
     }
 
-    /// Refuses what answers for another account or region than was approved (DESIGN rule 11).
+    /// Refuses what answers for another account or region than was approved (rule 11).
     pub(crate) fn check_home(&self, operation: Operation, arn: Option<&str>) -> Result<(), CloudError> {
         let arn = arn.ok_or_else(|| garbled(operation, "an answer without an ARN"))?;
         let parts: Vec<&str> = arn.splitn(6, ':').collect();

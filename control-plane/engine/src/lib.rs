@@ -122,7 +122,7 @@ impl Engine {
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
         let now = self.clock.now();
         if !misfits.is_empty() {
-            // It is not bent: it is dropped, and a new plan takes up what it left (DESIGN section 2).
+            // It is not bent: it is dropped, and a new plan takes up what it left.
             self.ledger.abandon(digest, &misfits.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
         } else if problems.is_empty() {
             self.ledger.complete(digest, now).await.map_err(|error| one(error.problem().key(key)))?;

@@ -32,7 +32,7 @@ pub(crate) struct Track<'a> {
     pub(crate) object: Option<(ObjectId, Timestamp)>,
 }
 
-/// A mutation is sent only if a read at most so old showed the expected state (DESIGN rule 4: "a few seconds").
+/// A mutation is sent only if a read at most so old showed the expected state (rule 4: "a few seconds").
 const FRESH: Span = Span::seconds(3);
 
 /// How many attempts of one step one run makes. A step that still fails then needs a person, or a later run.

@@ -16,7 +16,7 @@ pub struct Destination {
     /// Account and region, or what corresponds to it, for people.
     pub home: String,
     /// The digest of endpoint, private CA, account, region and credential source. Change sets carry it: what was approved
-    /// for one destination is refused at another that took over its name (DESIGN rule 11).
+    /// for one destination is refused at another that took over its name (rule 11).
     pub fingerprint: Digest,
     /// What it can take.
     pub capabilities: Capabilities,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DestinationName, KeyName};
 
-/// What kind of failure it is: decides what may be done next. Always by type, never by text (DESIGN rule 10).
+/// What kind of failure it is: decides what may be done next. Always by type, never by text (rule 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {

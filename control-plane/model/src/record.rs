@@ -103,7 +103,7 @@ pub struct CopyRecord {
     pub blob: Option<SealedBlob>,
     /// The cloud's own id of the material, once it was imported and where it has one.
     pub material: Option<String>,
-    /// SHA-256 of the public key that it was wrapped under (DESIGN rule 11).
+    /// SHA-256 of the public key that it was wrapped under (rule 11).
     pub wrapped_under: Option<Digest>,
     /// When its import was confirmed.
     pub imported: Option<Timestamp>,
@@ -320,7 +320,7 @@ impl KeyRecord {
                 {
                     return Err(wrong);
                 }
-                // INVARIANT: a version's bytes never change (DESIGN rule 2).
+                // INVARIANT: a version's bytes never change (rule 2).
                 if self.copy(*version, step.placement).is_some() {
                     return Err(SettleError::HasBytes(*version));
                 }

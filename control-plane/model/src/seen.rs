@@ -54,7 +54,7 @@ pub struct ObjectSeen {
 }
 
 impl ObjectSeen {
-    /// Whether this is the object for a target: ours, of the right kind, under our policy (DESIGN rule 11).
+    /// Whether this is the object for a target: ours, of the right kind, under our policy (rule 11).
     #[must_use]
     pub fn fits(&self, target: &Target) -> bool {
         self.external

@@ -1,6 +1,6 @@
 //! The use cases: what the API can be asked, one function each.
 //!
-//! Owns the way of the data (design, section 2): policy files to intent, intent and inventory to change sets, approvals,
+//! Owns the way of the data: policy files to intent, intent and inventory to change sets, approvals,
 //! commit, run, evidence. Knows policy, planner, verifier, engine, the ports and the wire types; must not know HTTP, the
 //! command line, configuration, nor which adapters are behind the ports.
 //!

@@ -207,7 +207,7 @@ async fn write_version(transaction: &mut Transaction, key: KeyId, number: Versio
 }
 
 async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<(), LedgerError> {
-    // INVARIANT: which bytes a copy has is written once and never updated (DESIGN rule 2).
+    // INVARIANT: which bytes a copy has is written once and never updated (rule 2).
     let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, material, \
                wrapped_under, imported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
                ON CONFLICT (key_id, version, placement_id) DO UPDATE SET material = excluded.material, \

@@ -311,7 +311,7 @@ impl<'a> Judge<'a> {
             match &step.act {
                 Act::Claim => claim = true,
                 Act::Import { scheme, .. } => {
-                    // INVARIANT: only the holder of the claim ever gets material (DESIGN rule 3).
+                    // INVARIANT: only the holder of the claim ever gets material (rule 3).
                     self.is(!claim, || Violation::Unclaimed(number));
                     let takes = destination.capabilities.algorithms.get(&plan.algorithm).is_some_and(|schemes| schemes.contains(scheme));
                     self.is(!takes, || Violation::SchemeRefused { step: number, scheme: *scheme, destination: name() });
