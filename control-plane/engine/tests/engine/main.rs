@@ -167,3 +167,23 @@ async fn material_that_was_there_before_its_bytes_were_drawn_is_never_taken_for_
     assert_eq!(problems[0].code, ProblemCode::Drift);
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
 }
+
+#[tokio::test]
+async fn what_a_dropped_change_set_made_is_known_to_the_next() {
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().faults.insert(3, Fault::Refused(Class::Denied));
+    assert_eq!(world.run().await.unwrap().unwrap_err()[0].code, ProblemCode::DestinationDenied);
+    let ledger = &world.engine.ledger;
+    ledger.abandon(&world.digest, "a test", world::START).await.unwrap();
+
+    // The object is made and claimed: what is left is to import and to publish.
+    let snapshot = ledger.snapshot().await.unwrap();
+    let mut rest = ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
+    rest.generation = snapshot.keys.values().next().unwrap().generation;
+    rest.steps.drain(..3);
+    let digest = ledger.propose(&rest, world::START).await.unwrap();
+    world.engine.commit(&digest).await.unwrap();
+    assert_eq!(world.engine.run(&[digest], &keyplane_engine::Silent).await.remove(0).result, Ok(()));
+    world.check();
+    assert_eq!(world.surplus(), 0);
+}
