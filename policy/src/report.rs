@@ -44,7 +44,7 @@ impl Report {
         &mut self.warnings.push_mut((place, problem)).1
     }
 
-    /// How many problems there are: a mark for [`Self::since`].
+    /// How many problems there are: a mark for [`Self::about`].
     pub(crate) fn mark(&self) -> usize {
         self.problems.len()
     }

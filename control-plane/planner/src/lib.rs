@@ -82,7 +82,7 @@ pub struct Plan {
 /// Guarantees: same input, same bytes; at most one change set a key; nothing is destroyed but empty surplus objects; planning again
 /// after the change sets were applied gives none. Every key in intent or ledger is in the report, with a typed reason.
 ///
-/// Assumes that the inventories were taken from the [`targets`] of the same intent and ledger. What was not looked at is an
+/// Assumes that the inventories were taken from the [`targets()`] of the same intent and ledger. What was not looked at is an
 /// [`Obstacle`], never taken for absent.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>) -> Plan {

@@ -1,6 +1,6 @@
 //! The independent judge of change sets and approvals.
 //!
-//! Owns the rules that a change set has to keep whoever made it ([`judge`]), what an approval is worth ([`required`],
+//! Owns the rules that a change set has to keep whoever made it ([`judge()`]), what an approval is worth ([`required`],
 //! [`approved`], [`verify_approval`]), and what one step of a change set entitles the custodian to ([`entitles`], [`may_mint`], [`may_wrap`]).
 //! Used by the service and the engine before anything is committed, and by the custodian before it makes or wraps anything.
 //!
