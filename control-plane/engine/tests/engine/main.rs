@@ -187,3 +187,26 @@ async fn what_a_dropped_change_set_made_is_known_to_the_next() {
     world.check();
     assert_eq!(world.surplus(), 0);
 }
+
+#[tokio::test]
+async fn a_look_that_went_stale_while_a_request_was_prepared_is_made_anew() {
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().meddled = true;
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::Drift);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 2, "the import was sent on the strength of an old look");
+}
+
+#[tokio::test]
+async fn what_was_approved_for_one_destination_is_not_done_at_another_of_its_name() {
+    let mut world = World::new(0).await;
+    let mut other = world::destination();
+    other.fingerprint = keyplane_model::Digest::of(b"another account");
+    let cloud = world::TestCloud::new(other.clone(), std::sync::Arc::clone(&world.cloud.clock));
+    let clock: std::sync::Arc<dyn keyplane_port::Clock> = world.cloud.clock.clone();
+    let lane = keyplane_engine::Lane::new(cloud.clone(), keyplane_engine::lane::Quotas::default(), clock);
+    world.engine.lanes.insert(other.name, lane);
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::DestinationChanged);
+    assert_eq!(cloud.state.lock().unwrap().mutations, 0);
+}

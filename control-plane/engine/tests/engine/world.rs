@@ -92,6 +92,8 @@ pub(crate) struct CloudState {
     pub(crate) looks: u32,
     /// One call never answers.
     pub(crate) silent: bool,
+    /// Asking for a wrapping key takes a minute, in which somebody disables every object.
+    pub(crate) meddled: bool,
     pub(crate) late: Vec<(Timestamp, Mutation)>,
 }
 
@@ -218,6 +220,11 @@ impl Cloud for TestCloud {
 
     async fn wrapping_key(&self, _: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         self.switch.pass().await;
+        let mut state = self.tick();
+        if state.meddled {
+            *self.clock.0.lock().unwrap() = self.clock.now() + Span::seconds(60);
+            state.objects.iter_mut().for_each(|object| object.state = ObjectState::Disabled);
+        }
         Ok(WrappingKey { spki: b"public".to_vec(), scheme, token: b"token".to_vec(), valid_until: None })
     }
 
