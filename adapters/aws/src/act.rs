@@ -16,17 +16,32 @@ impl AwsKms {
         match mutation {
             Mutation::Create { target, marks } => self.create(target, marks).await,
             Mutation::Claim { target, object } => self.create_alias(names::claim_alias(target), object).await,
-            Mutation::Import { object, version, wrapping_key, wrapped } => self.import(object, *version, wrapping_key, wrapped).await,
-            Mutation::Publish { target, object } => {
+            // KMS knows by the bytes which material they are.
+            Mutation::Import { object: Some(object), version, wrapping_key, wrapped, .. } => {
+                self.import(object, *version, wrapping_key, wrapped).await
+            }
+            Mutation::Import { object: None, .. } => {
+                Err(found(Operation::ImportKeyMaterial, Class::Unsupported, Cause::Plain, "an import makes no key at AWS"))
+            }
+            Mutation::Prepare { .. } => {
+                let message = "KMS gives a key to wrap under at each asking";
+                Err(found(Operation::GetParametersForImport, Class::Unsupported, Cause::Plain, message))
+            }
+            Mutation::Publish { target, object, .. } => {
                 let alias = names::users_alias(target)
                     .map_err(|error| found(Operation::CreateAlias, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
                 self.create_alias(alias, object).await
             }
-            Mutation::Disable { object } => {
+            // INVARIANT: what is meant for one material never switches the whole key.
+            Mutation::Disable { material: Some(_), .. } | Mutation::Enable { material: Some(_), .. } => {
+                let message = "KMS switches the whole key, not one material of it";
+                Err(found(Operation::DisableKey, Class::Unsupported, Cause::Plain, message))
+            }
+            Mutation::Disable { object, material: None } => {
                 self.request(Operation::DisableKey, &object.0, self.client.disable_key().key_id(&object.0).send()).await?;
                 Ok(Acted::Done)
             }
-            Mutation::Enable { object } => {
+            Mutation::Enable { object, material: None } => {
                 self.request(Operation::EnableKey, &object.0, self.client.enable_key().key_id(&object.0).send()).await?;
                 Ok(Acted::Done)
             }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use keyplane_model::{
-    Algorithm, Capabilities, CloudKind, Destination, DestinationName, Digest, InstallationId, Protection, Quota, Span, WrapScheme,
-    canonical_bytes,
+    Algorithm, Capabilities, CloudKind, Creation, Destination, DestinationName, Digest, InstallationId, Protection, Quota, Span,
+    WrapScheme, canonical_bytes,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -45,8 +45,8 @@ pub struct AwsConfig {
     pub credentials: Credentials,
     /// Whose materials are ours.
     pub installation: InstallationId,
-    /// The access policy that keys get, as JSON and as AWS gives it back; `None`: AWS's own default, which leaves it to the
-    /// account's IAM. The default names the account: in any other one AWS refuses to create a key with it.
+    /// The access policy that keys get, as JSON and as AWS gives it back, but for the order of its lists; `None`: AWS's own default,
+    /// which leaves it to the account's IAM. The default names the account: in any other one AWS refuses to create a key with it.
     pub key_policy: Option<String>,
     /// The time-out of one call; kept by the engine, declared here.
     pub call_timeout: Span,
@@ -250,7 +250,9 @@ impl AwsConfig {
             capabilities: Capabilities {
                 algorithms: BTreeMap::from([(Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256])]),
                 protection: Protection::Hsm,
-                claims: true,
+                creation: Creation::Claimed,
+                prepares: false,
+                generations: false,
                 consistency: self.consistency,
                 call_timeout: self.call_timeout,
                 equal_reads: self.equal_reads,
@@ -410,7 +412,7 @@ mod tests {
         let destination = config.check().map(|checked| checked.destination).unwrap();
         let capabilities = &destination.capabilities;
         assert_eq!((destination.cloud, destination.home.as_str()), (CloudKind::Aws, "111122223333/us-east-1"));
-        assert_eq!((capabilities.protection, capabilities.claims, capabilities.deletion_days), (Protection::Hsm, true, 30));
+        assert_eq!((capabilities.protection, capabilities.creation, capabilities.deletion_days), (Protection::Hsm, Creation::Claimed, 30));
         assert_eq!(capabilities.algorithms[&Algorithm::Aes256][0], WrapScheme::RsaOaepSha256);
         assert_eq!(capabilities.algorithms.len(), 1);
         assert_eq!(capabilities.quotas["GetParametersForImport"], raised);

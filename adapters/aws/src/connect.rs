@@ -17,13 +17,13 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use keyplane_model::{
-    CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, WrapScheme,
+    Class, CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, WrappingKey};
+use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
 use serde_json::Value;
 
 use crate::config::{AwsConfig, Checked, ConfigError, Credentials};
-use crate::error::failed;
+use crate::error::{self, failed};
 use crate::limit::Limit;
 use crate::operation::Operation;
 
@@ -114,8 +114,19 @@ impl Cloud for AwsKms {
         self.read_page(cursor).await
     }
 
-    async fn wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
-        self.read_wrapping_key(object, scheme).await
+    /// KMS gives a key at each asking: none is ever made for a copy.
+    async fn prepared(&self, _: &Target, _: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
+        Ok(None)
+    }
+
+    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        match from {
+            WrapFor::Object(object) => self.read_wrapping_key(object, scheme).await,
+            WrapFor::Prepared(_) => {
+                let message = "KMS gives a key to wrap under at each asking";
+                Err(error::found(Operation::GetParametersForImport, Class::Unsupported, Cause::Plain, message))
+            }
+        }
     }
 
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {

@@ -8,10 +8,11 @@ use aws_smithy_types::DateTime;
 use futures::stream::{self, StreamExt as _};
 use keyplane_model::{
     Algorithm, Class, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
-    PlacementSeen, Target, Timestamp, WrapScheme,
+    PlacementSeen, Presence, Purpose, Target, Timestamp, WrapScheme,
 };
 use keyplane_port::{Cause, CloudError, Cursor, Page, WrappingKey};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::AwsKms;
 use crate::error::{found, garbled};
@@ -35,24 +36,42 @@ impl AwsKms {
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let users = names::users_alias(target)
             .map_err(|error| found(Operation::DescribeKey, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
-        Ok(PlacementSeen { claimed: self.read_object(&names::claim_alias(target)).await?, published: self.read_object(&users).await? })
+        let claimed = self.read_object(&names::claim_alias(target)).await?;
+        let published = match self.described(&users).await? {
+            None => None,
+            // It was just read.
+            Some(metadata) if claimed.as_ref().is_some_and(|claimed| claimed.object.0 == metadata.key_id()) => claimed.clone(),
+            Some(metadata) => Some(self.read_metadata(metadata).await?),
+        };
+        Ok(PlacementSeen { claimed, published })
     }
 
     /// A key by its id or one of its aliases; `None`: KMS says that there is none.
     ///
     /// A key that is not marked as ours is not read any further: its policy counts as another one, its materials as none.
     pub(crate) async fn read_object(&self, id: &str) -> Result<Option<ObjectSeen>, CloudError> {
-        let metadata = match self.describe(id).await {
-            Err(error) if error.class == Class::NotFound => return Ok(None),
-            other => other?,
-        };
+        match self.described(id).await? {
+            Some(metadata) => self.read_metadata(metadata).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What KMS says first about a key; `None`: that there is none.
+    async fn described(&self, id: &str) -> Result<Option<KeyMetadata>, CloudError> {
+        match self.describe(id).await {
+            Err(error) if error.class == Class::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    async fn read_metadata(&self, metadata: KeyMetadata) -> Result<ObjectSeen, CloudError> {
         // It was there a moment ago: reads that contradict each other show nothing.
         let contradiction = |error: CloudError| match error.class {
             Class::NotFound => CloudError { class: Class::Transient, ..error },
             _ => error,
         };
         let tags = self.tags(metadata.key_id()).await.map_err(contradiction)?;
-        self.read_details(metadata, &tags).await.map(Some).map_err(contradiction)
+        self.read_details(metadata, &tags).await.map_err(contradiction)
     }
 
     pub(crate) async fn read_page(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
@@ -140,6 +159,7 @@ impl AwsKms {
             placement: target.placement,
             version: copy.coordinates.version,
             strength: if shown.is_ok() { EvidenceStrength::SameObject } else { EvidenceStrength::None },
+            fits: shown.is_ok(),
             reason: shown.err().map(str::to_owned),
             material: claimed.as_ref().and_then(ObjectSeen::current).and_then(|material| material.id.clone()),
             check_value: copy.check_value,
@@ -192,6 +212,7 @@ impl AwsKms {
             marks: names::marks(tags),
             external,
             algorithm: algorithm(&metadata),
+            purpose: purpose(&metadata),
             policy_fits: false,
             state: state(&metadata),
             created: metadata.creation_date().map(timestamp),
@@ -199,8 +220,10 @@ impl AwsKms {
         };
         if object.marks.is_some() {
             object.policy_fits = self.policy_fits(metadata.key_id()).await?;
-            // Asymmetric and HMAC keys have no list of materials: KMS refuses to show one.
-            if external && object.algorithm == Some(Algorithm::Aes256) {
+            // Asymmetric and HMAC keys have no list of materials: KMS refuses to show one. Of a key that waits for its deletion KMS may
+            // refuse it too: nobody needs it, and one such key must not keep every sweep from being complete until it is gone.
+            let leaving = matches!(object.state, ObjectState::DeletionScheduled(_));
+            if external && object.algorithm == Some(Algorithm::Aes256) && !leaving {
                 object.materials = self.materials(&metadata).await?;
             }
         }
@@ -222,12 +245,12 @@ impl AwsKms {
         Err(garbled(OPERATION, "a list of tags without an end"))
     }
 
-    /// As JSON values: white space and the order of members mean nothing.
+    /// As JSON values: white space and the order of members and of lists mean nothing.
     async fn policy_fits(&self, key: &str) -> Result<bool, CloudError> {
         const OPERATION: Operation = Operation::GetKeyPolicy;
         let given = self.request(OPERATION, key, self.client.get_key_policy().key_id(key).send()).await?;
         let text = given.policy().ok_or_else(|| garbled(OPERATION, "an answer without a policy"))?;
-        Ok(serde_json::from_str::<serde_json::Value>(text).is_ok_and(|policy| policy == self.policy))
+        Ok(serde_json::from_str::<Value>(text).is_ok_and(|policy| is_same(&policy, &self.policy)))
     }
 
     async fn materials(&self, metadata: &KeyMetadata) -> Result<Vec<MaterialSeen>, CloudError> {
@@ -272,7 +295,8 @@ impl AwsKms {
                 KeyMaterialState::PendingRotation | KeyMaterialState::PendingMultiRegionImportAndRotation => MaterialState::Pending,
                 _ => return None,
             },
-            present: entry.import_state() == Some(&ImportState::Imported),
+            presence: if entry.import_state() == Some(&ImportState::Imported) { Presence::Present } else { Presence::Missing },
+            public_key: None,
         })
     }
 
@@ -315,10 +339,24 @@ fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), 
     if current.version != Some(copy.coordinates.version) {
         return Err("the material's description names another version");
     }
-    if !current.present {
+    if !current.is_present() {
         return Err("the material is gone");
     }
     Ok(())
+}
+
+/// Whether two parts of a policy mean the same: what a policy lists (statements, principals, actions, values of a condition) is a set.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Array(some), Value::Array(others)) if some.len() == others.len() => {
+            let mut left: Vec<&Value> = others.iter().collect();
+            some.iter().all(|one| left.iter().position(|other| is_same(one, other)).map(|found| left.swap_remove(found)).is_some())
+        }
+        (Value::Object(some), Value::Object(others)) if some.len() == others.len() => {
+            some.iter().all(|(name, one)| others.get(name).is_some_and(|other| is_same(one, other)))
+        }
+        _ => one == other,
+    }
 }
 
 fn algorithm(metadata: &KeyMetadata) -> Option<Algorithm> {
@@ -330,6 +368,15 @@ fn algorithm(metadata: &KeyMetadata) -> Option<Algorithm> {
         (KeySpec::Rsa4096, KeyUsageType::EncryptDecrypt | KeyUsageType::SignVerify) => Some(Algorithm::Rsa4096),
         (KeySpec::EccNistP256, KeyUsageType::SignVerify) => Some(Algorithm::EcP256),
         (KeySpec::EccNistP384, KeyUsageType::SignVerify) => Some(Algorithm::EcP384),
+        _ => None,
+    }
+}
+
+fn purpose(metadata: &KeyMetadata) -> Option<Purpose> {
+    match metadata.key_usage()? {
+        KeyUsageType::EncryptDecrypt => Some(Purpose::Encrypt),
+        KeyUsageType::SignVerify => Some(Purpose::Sign),
+        KeyUsageType::GenerateVerifyMac => Some(Purpose::Mac),
         _ => None,
     }
 }

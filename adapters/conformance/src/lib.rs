@@ -9,11 +9,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyplane_model::{InstallationId, ObjectId, Span, Target};
+use keyplane_model::{EvidenceStrength, InstallationId, ObjectId, Span, Target};
 use keyplane_port::Cloud;
 
 pub mod cases;
 mod fixture;
+mod material;
 mod wrap;
 
 pub use wrap::wrap;
@@ -48,7 +49,8 @@ pub trait Subject: Send + Sync {
     /// How many of them were mutating.
     async fn mutations(&self) -> u64;
 
-    /// Whether an object's current material is this: looked at behind the cloud's back.
+    /// Whether an object can be used with this material (PKCS#8 for a key pair), or could be if it were published: looked at behind
+    /// the cloud's back.
     async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool;
 
     /// Encrypts under the users' name, by the cloud's own client; `None`: the cloud refuses.
@@ -63,11 +65,30 @@ pub trait Subject: Send + Sync {
     /// The name of an object that does not exist, written as the cloud writes it.
     fn unknown_object(&self) -> ObjectId;
 
+    /// The id of a material, written as the cloud writes it; `None` where materials are not switched by themselves.
+    fn unknown_material(&self) -> Option<String> {
+        None
+    }
+
+    /// The name of a wrapping key that does not exist, written as the cloud writes it. Only asked of clouds whose wrapping keys have to
+    /// be made.
+    fn unknown_wrapping_key(&self) -> ObjectId {
+        self.unknown_object()
+    }
+
     /// Gives a placement's claim to an object, behind our back. Only asked of clouds with claims.
     async fn squat(&self, target: &Target, object: &ObjectId);
 
-    /// Points a users' name at an object.
-    async fn name(&self, name: &str, object: &ObjectId);
+    /// Somebody makes an object that is not ours, and gives it a users' name.
+    async fn occupy(&self, name: &str) -> ObjectId;
+
+    /// How strong evidence is here that a copy is the right one: a symmetric one, where the destination takes those, else an RSA pair.
+    fn symmetric_evidence(&self) -> EvidenceStrength;
+
+    /// What of an object of ours somebody can change.
+    fn tamperings(&self) -> Vec<Tampering> {
+        vec![Tampering::Marks, Tampering::Policy, Tampering::OtherMaterial, Tampering::NoMaterial]
+    }
 
     /// Somebody changes an object of ours.
     async fn tamper(&self, object: &ObjectId, tampering: Tampering);
@@ -80,6 +101,8 @@ pub enum Request {
     Create,
     /// The one of [`keyplane_port::Mutation::Claim`].
     Claim,
+    /// The one of [`keyplane_port::Mutation::Prepare`]. Only asked of clouds whose wrapping keys have to be made.
+    Prepare,
     /// The one of [`keyplane_port::Mutation::Import`].
     Import,
     /// The one of [`keyplane_port::Mutation::Publish`].
@@ -90,7 +113,7 @@ pub enum Request {
     Enable,
     /// The one of [`keyplane_port::Mutation::ScheduleDeletion`].
     ScheduleDeletion,
-    /// The one of [`Cloud::wrapping_key`].
+    /// The one of [`Cloud::wrapping_key`], and the first of [`Cloud::prepared`].
     WrappingKey,
     /// The first of [`Cloud::inspect`] and [`Cloud::look`].
     Inspect,
@@ -138,16 +161,22 @@ macro_rules! suite {
     ($begin:path) => {
         $crate::suite! { $begin;
             life: an_imported_key_is_the_key_that_was_wrapped
+            life: every_kind_of_key_is_the_key_that_was_wrapped
             life: an_object_is_recognisable_from_its_first_moment
             life: a_claim_can_be_had_once
             life: a_squatted_claim_shows_who_has_it
             life: a_taken_name_is_seen_and_not_taken_over
+            life: an_object_has_its_name_alone
             life: what_does_not_exist_is_a_typed_not_found
             life: a_name_that_the_cloud_cannot_have_is_refused_without_a_request
             life: a_disabled_object_is_unusable_until_it_is_enabled
             life: a_scheduled_deletion_says_when
+            life: a_deleted_name_is_not_had_again_before_its_time
             life: importing_the_same_bytes_again_changes_nothing
             life: other_bytes_are_refused_and_change_nothing
+            life: what_could_not_be_unwrapped_is_imported_again_into_the_same_material
+            life: lost_material_comes_back_by_the_same_bytes_alone
+            life: two_imports_of_one_version_are_both_seen_and_one_is_switched_off
             life: an_expired_token_is_named_and_a_new_one_works
             faults: a_mutation_is_one_request_whatever_the_answer
             faults: an_error_without_an_effect_is_never_ambiguous
@@ -156,6 +185,7 @@ macro_rules! suite {
             faults: an_effect_after_the_call_was_given_up_is_found
             faults: a_lost_create_is_found_by_its_marks
             faults: a_lost_claim_is_found_by_looking
+            faults: a_lost_prepare_leaves_one_wrapping_key_to_use
             faults: a_lost_import_is_found_by_its_version
             faults: nobody_at_the_address_is_told_apart
             faults: refused_credentials_are_told_apart
@@ -169,8 +199,9 @@ macro_rules! suite {
             lists: a_foreign_cursor_is_refused
             lists: a_lagging_read_shows_the_past_or_the_present_and_nothing_else
             evidence: there_is_none_before_an_import
-            evidence: an_imported_copy_is_the_same_object
-            evidence: a_disabled_copy_is_still_the_same_object
+            evidence: an_imported_copy_is_what_the_cloud_shows
+            evidence: a_key_pair_is_told_by_its_public_key
+            evidence: a_disabled_copy_is_still_there
             evidence: tampering_takes_it_away
         }
     };

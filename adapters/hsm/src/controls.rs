@@ -8,6 +8,7 @@ use keyplane_port::{EnrolmentCheck, Expected};
 use crate::HsmError;
 use crate::derive::{self, Label};
 use crate::error::is_refusal;
+use crate::pair::{Curve, Pair};
 use crate::pkcs11;
 use crate::routes::{Kwp, Routes};
 use crate::template::{self, Fences, Life, Use};
@@ -46,9 +47,13 @@ fn decrypting() -> Vec<Attribute> {
 impl<'token> Controls<'token> {
     fn values(&mut self) -> Result<(), HsmError> {
         let key = self.key(&template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]))?;
+        self.hidden("reading a sensitive key's value", &key)
+    }
+
+    fn hidden(&mut self, name: &str, key: &Ephemeral<'_>) -> Result<(), HsmError> {
         let seen = self.token.session().get_attributes(key.handle(), &[AttributeType::Value]);
         let shown = seen.map(|attributes| (!attributes.is_empty()).then_some(()));
-        self.note("reading a sensitive key's value", shown.map(|shown| shown.ok_or("the value is left out")))
+        self.note(name, shown.map(|shown| shown.ok_or("the value is left out")))
     }
 
     fn attributes(&mut self) -> Result<(), HsmError> {
@@ -87,7 +92,36 @@ impl<'token> Controls<'token> {
             token.wrap(&Mechanism::AesKeyWrap, fenced.handle(), key.handle()),
         )?;
         self.refused("unwrapping to a readable key", token.unwrap(&by, fenced.handle(), &wrapped, &readable()))?;
-        self.refused("unwrapping to a key that decrypts", token.unwrap(&by, fenced.handle(), &wrapped, &decrypting()))
+        self.refused("unwrapping to a key that decrypts", token.unwrap(&by, fenced.handle(), &wrapped, &decrypting()))?;
+        self.private_keys(&kek, &fenced, &by)
+    }
+
+    /// The same for private keys, on a curve: quick to make.
+    fn private_keys(&mut self, kek: &Ephemeral<'_>, fenced: &Ephemeral<'_>, by: &Mechanism<'_>) -> Result<(), HsmError> {
+        const PAIR: Pair = Pair::Ec(Curve::P256);
+        const USES: &[Use] = &[Use::Sign];
+        let token = self.token;
+        let session = token.session();
+        let (key, held) = match (PAIR.generate(token, Life::Passing, USES), PAIR.generate(token, Life::Held, USES)) {
+            (Ok((key, _)), Ok((held, _))) => (key, held),
+            // A token without elliptic curves has no such key to lose; the self-tests say that it makes none.
+            (Err(HsmError::Token { source, .. }), _) if is_refusal(&source) => return Ok(()),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        let private = |uses, with: &[Attribute]| replace(template::private(PAIR.key_type(), Life::Passing, uses), with);
+        self.hidden("reading a private key", &key)?;
+        self.refused("making a private key readable", session.update_attributes(key.handle(), &[Attribute::Sensitive(false)]))?;
+        self.refused("wrapping a private key that may not leave", token.wrap(by, kek.handle(), held.handle()))?;
+        let wrapped = token.wrap(by, fenced.handle(), key.handle());
+        let wrapped = match wrapped {
+            Ok(wrapped) => wrapped,
+            Err(error) if is_refusal(&error) => return Ok(()),
+            Err(error) => return Err(HsmError::token("wrapping a throwaway key")(error)),
+        };
+        let unwrap = |template: &[Attribute]| token.unwrap(by, fenced.handle(), &wrapped, template);
+        self.refused("unwrapping to a readable private key", unwrap(&private(USES, &[Attribute::Sensitive(false)])))?;
+        self.refused("unwrapping to a private key that decrypts", unwrap(&private(&[Use::Sign, Use::Decrypt], &[])))?;
+        self.refused("unwrapping to a private key that stays", unwrap(&private(USES, &[Attribute::Token(true)])))
     }
 
     fn derivation(&mut self, fences: Fences, kwp: Kwp) -> Result<(), HsmError> {

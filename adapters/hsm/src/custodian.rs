@@ -4,13 +4,12 @@
 //! touched; that the charter is the one adopted last is looked up in the token, by the same job that then makes or wraps.
 
 use async_trait::async_trait;
-use aws_lc_rs::rsa::KeySize;
 use keyplane_model::{Actor, Approval, Charter, Digest, InstallationId, SealedCharter};
 use keyplane_port::{Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped};
 use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap, required};
 
 use crate::charter::{self, Adopted};
-use crate::proof::THOROUGH;
+use crate::proof::{Effort, THOROUGH};
 use crate::root::Root;
 use crate::vault::Vault;
 use crate::worker::Worker;
@@ -19,8 +18,8 @@ use crate::{HsmConfig, HsmError};
 /// The custodian of one token. Dropping it waits for the running call, closes the session and finalises the module.
 pub struct HsmCustodian {
     worker: Worker,
-    /// What routes are proven under when it matters.
-    moduli: &'static [KeySize],
+    /// How thoroughly routes are proven when it matters.
+    effort: &'static Effort,
 }
 
 impl HsmCustodian {
@@ -29,7 +28,7 @@ impl HsmCustodian {
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start(config: HsmConfig) -> Result<Self, HsmError> {
-        Ok(Self { worker: Worker::start(config)?, moduli: THOROUGH })
+        Ok(Self { worker: Worker::start(config)?, effort: THOROUGH })
     }
 
     /// The public audit key of the newest root epoch: an uncompressed point on P-256 (SEC 1, 65 bytes).
@@ -65,7 +64,7 @@ impl HsmCustodian {
 impl HsmCustodian {
     /// The same for tests of other things than enrolment: making RSA-4096 keys takes seconds.
     pub(crate) fn quick(self) -> Self {
-        Self { moduli: crate::proof::QUICK, ..self }
+        Self { effort: crate::proof::QUICK, ..self }
     }
 
     /// How many session objects the token holds: none but while a call runs.
@@ -86,14 +85,14 @@ impl Custodian for HsmCustodian {
         if charter.installation != installation {
             return Err(CustodianError::Refused("the charter is another installation's".to_owned()));
         }
-        let (charter, moduli) = (charter.clone(), self.moduli);
-        Ok(self.worker.run(move |vault| enrol(vault, moduli, &charter)).await?)
+        let (charter, effort) = (charter.clone(), self.effort);
+        Ok(self.worker.run(move |vault| enrol(vault, effort, &charter)).await?)
     }
 
     async fn test(&self) -> Result<EnrolmentReport, CustodianError> {
-        let moduli = self.moduli;
+        let effort = self.effort;
         let report = self.worker.run(move |vault| {
-            let (routes, mut checks) = vault.prove(moduli)?;
+            let (routes, mut checks) = vault.prove(effort)?;
             if let Some(epoch) = Root::newest(vault.token())? {
                 checks.push(vault.test_audit_key(&Root::open(vault.token(), epoch)?)?);
             }
@@ -137,7 +136,7 @@ impl Custodian for HsmCustodian {
         let (sealed, copy, spki) = (warrant.charter.clone(), request.copy.clone(), request.wrapping_key.spki.clone());
         let wrapped = self.worker.run(move |vault| {
             in_force(vault, &sealed)?;
-            vault.wrap(&copy.coordinates, copy.blob.as_ref(), copy.check_value, &spki, scheme)
+            vault.wrap(&copy, &spki, scheme)
         });
         Ok(wrapped.await?)
     }
@@ -165,9 +164,9 @@ fn in_force(vault: &Vault, sealed: &SealedCharter) -> Result<(), HsmError> {
     if presented == adopted { Ok(()) } else { Err(HsmError::CharterChanged) }
 }
 
-fn enrol(vault: &Vault, moduli: &[KeySize], charter: &Charter) -> Result<EnrolmentReport, HsmError> {
+fn enrol(vault: &Vault, effort: &Effort, charter: &Charter) -> Result<EnrolmentReport, HsmError> {
     // Before there is a root key to lose: what does not work is found on throwaway keys.
-    let (routes, mut checks) = vault.prove(moduli)?;
+    let (routes, mut checks) = vault.prove(effort)?;
     let epoch = vault.enrol(&routes)?;
     let root = Root::open(vault.token(), epoch)?;
     let first = Adopted { serial: 1, digest: charter.digest()? };

@@ -1,6 +1,7 @@
 //! What can go wrong at the token, by kind; and what the port calls it.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::object::AttributeType;
 use keyplane_model::{Algorithm, EpochId, WrapScheme};
 use keyplane_port::CustodianError;
 
@@ -94,9 +95,18 @@ pub enum HsmError {
     /// A blob or a charter does not carry our HSM's MAC over what it says.
     #[error("{0} does not carry the custodian's MAC over what it says")]
     Unsealed(&'static str),
-    /// A copy that was made again is not what it was: the check values differ.
-    #[error("the copy's check value is not the recorded one")]
+    /// A copy that was made again is not what it was: the check values differ, or its public key is another one.
+    #[error("the copy is not the recorded one")]
     OtherBytes,
+    /// A key in the token is not of the algorithm that it should be of.
+    #[error("what should be an `{0}` key is none")]
+    OtherKind(Algorithm),
+    /// Every pair that the token made came out with an encoding that no strict parser takes.
+    #[error("the token makes no well-formed key pairs")]
+    Malformed,
+    /// The token does not show an attribute of a key that is no secret, or shows something else.
+    #[error("the token does not show `{0}` of a key")]
+    Attribute(AttributeType),
     /// Coordinates and blob do not go together.
     #[error("{0}")]
     Coordinates(&'static str),
@@ -139,9 +149,14 @@ pub enum HsmError {
 /// Something that a token cannot do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// Keys of this algorithm are not made yet.
-    #[error("make `{0}` keys")]
-    Algorithm(Algorithm),
+    /// Keys of this algorithm could be brought nowhere: none is made.
+    #[error("wrap `{algorithm}` keys for any destination: {why}")]
+    Algorithm {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// Why not.
+        why: NoRoute,
+    },
     /// The token has no SP 800-108 with AES-CMAC.
     #[error("derive keys (SP 800-108 in counter mode with AES-CMAC)")]
     Derivation,
@@ -151,19 +166,30 @@ pub enum Unsupported {
     /// There is no PIN, and the token has no way of its own to ask for one.
     #[error("log a user in without a PIN: it has no protected authentication path")]
     LoginWithoutPin,
-    /// No route to this scheme passed the self-test.
-    #[error("wrap keys by `{scheme}`: {why}")]
+    /// No route to this scheme passed the self-test for keys of this algorithm.
+    #[error("wrap `{algorithm}` keys by `{scheme}`: {why}")]
     Scheme {
         /// The scheme.
         scheme: WrapScheme,
+        /// The algorithm.
+        algorithm: Algorithm,
         /// Why not.
         why: NoRoute,
     },
 }
 
 /// Why there is no route to a wrapping scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum NoRoute {
+    /// The token does not make such keys.
+    #[error("the token does not make such keys")]
+    Make,
+    /// The token does not give such a key back from under AES: a blob of it would be worth nothing.
+    #[error("the token does not give such keys back once they were wrapped under AES")]
+    Keep,
+    /// RSA-OAEP by itself takes secret keys alone ([`WrapScheme::takes`]).
+    #[error("RSA-OAEP by itself is for secret keys")]
+    ForSecrets,
     /// The token refuses RSA-OAEP with that hash.
     #[error("the token refuses RSA-OAEP with that hash")]
     Oaep,
@@ -173,6 +199,12 @@ pub enum NoRoute {
     /// The token wraps, and what it gives is not what the scheme says.
     #[error("what the token gives cannot be unwrapped as the scheme says")]
     Nonconforming,
+    /// The token puts zeros behind what it wraps, so that private keys come out with something behind their end.
+    #[error("the token puts zeros behind what it wraps, and strict parsers refuse a private key with anything behind it")]
+    Padded,
+    /// The token wraps a private key, and what it gives is not one PKCS#8 `PrivateKeyInfo` in DER and nothing else.
+    #[error("the private keys that the token gives are no strict PKCS#8")]
+    Pkcs8,
 }
 
 impl HsmError {
@@ -262,6 +294,9 @@ impl From<HsmError> for CustodianError {
             | HsmError::Halved { .. }
             | HsmError::Unsealed(_)
             | HsmError::OtherBytes
+            | HsmError::OtherKind(_)
+            | HsmError::Malformed
+            | HsmError::Attribute(_)
             | HsmError::CharterRecord
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
             HsmError::Software(_) | HsmError::File { .. } | HsmError::Token { .. } | HsmError::Stopped => Self::Failed(chain(&error)),

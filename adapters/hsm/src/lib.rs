@@ -6,9 +6,9 @@
 //! Key bytes are never in this process's heap: they leave the token as the output of `C_WrapKey` alone, under the root
 //! wrapping key, under a destination's public key, or under an ephemeral key that itself leaves only under that.
 //!
-//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `derive`,
-//! `root` (the root epoch), `seal`, `routes`, `proof` and `controls` (what enrolment proves and tries), `charter`, `vault` (copies),
-//! `worker` (the thread that holds all of it), `custodian` (judges, then asks the thread).
+//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind` (what
+//! an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
+//! proves and tries), `charter`, `vault` (copies), `worker` (the thread that holds all of it), `custodian` (judges, then asks the thread).
 
 mod charter;
 mod config;
@@ -16,6 +16,8 @@ mod controls;
 mod custodian;
 mod derive;
 mod error;
+mod kind;
+mod pair;
 mod pkcs11;
 mod proof;
 pub mod provision;
@@ -25,6 +27,7 @@ mod seal;
 mod software;
 mod spki;
 mod template;
+mod throwaway;
 mod token;
 mod vault;
 mod worker;

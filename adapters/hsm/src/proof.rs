@@ -1,87 +1,98 @@
 //! The proof of what a token can do: self-tests with throwaway keys.
 //!
-//! A throwaway key is wrapped for an RSA key made in software, unwrapped here, and must decrypt what the token encrypted
-//! with it. Ways are tried in order: direct RSA-OAEP; the token's own `CKM_RSA_AES_KEY_WRAP`; composed of an ephemeral AES
-//! key, AES-KWP and RSA-OAEP.
+//! A throwaway key is wrapped under AES and brought back, as a blob's is; then it is wrapped for an RSA key made in
+//! software, unwrapped here, and must be the key that the token knows: it decrypts what that encrypted, or, as strict PKCS#8, it
+//! is the other half of that public key. Ways are tried in order: direct RSA-OAEP; the token's own `CKM_RSA_AES_KEY_WRAP`; composed of
+//! an ephemeral AES key, AES-KWP and RSA-OAEP.
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::cipher::{AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::rsa::KeySize;
-use cryptoki::error::Error as Pkcs11Error;
-use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
-use keyplane_model::WrapScheme;
+use keyplane_model::{Algorithm, WrapScheme};
 use keyplane_port::{EnrolmentCheck, Expected};
 
 use crate::HsmError;
 use crate::derive::{self, Label};
 use crate::error::{NoRoute, Unsupported, is_refusal};
-use crate::routes::{self, Kwp, Routes, SCHEMES, Way};
+use crate::kind::Kind;
+use crate::pair::Pair;
+use crate::pkcs11;
+use crate::routes::{self, Kwp, Routes, Way};
 use crate::software::SoftwareKey;
 use crate::spki::RsaPublicKey;
-use crate::template::{self, Life, Use};
+use crate::template::{self, Fences, Life, Use};
+use crate::throwaway::Throwaway;
 use crate::token::{Ephemeral, Token};
 
-/// What a quick proof uses: enough to tell whether a route is there.
-pub(crate) const QUICK: &[KeySize] = &[KeySize::Rsa2048];
-/// What enrolment uses: every modulus that the clouds offer.
-pub(crate) const THOROUGH: &[KeySize] = &[KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096];
+/// How much is tried.
+#[derive(Debug)]
+pub(crate) struct Effort {
+    /// What is wrapped under.
+    moduli: &'static [KeySize],
+    /// What is wrapped.
+    algorithms: &'static [Algorithm],
+}
 
-/// Finds and proves what the token can do.
-pub(crate) fn prove(token: &Token, moduli: &[KeySize]) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
+/// Enough to tell whether a route is there: RSA-2048 stands for longer moduli, which take seconds to make.
+pub(crate) const QUICK: &Effort = &Effort {
+    moduli: &[KeySize::Rsa2048],
+    algorithms: &[Algorithm::Aes256, Algorithm::HmacSha256, Algorithm::Rsa2048, Algorithm::EcP256, Algorithm::EcP384],
+};
+/// What enrolment tries: every modulus that the clouds offer, and every algorithm.
+pub(crate) const THOROUGH: &Effort =
+    &Effort { moduli: &[KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096], algorithms: &Algorithm::ALL };
+
+/// Finds and proves what the token can do; with its root wrapping key where it has one, since that was made when it was made.
+pub(crate) fn prove(token: &Token, wrapping: Option<ObjectHandle>, effort: &Effort) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
     let mut checks = Vec::new();
     let kwp = prove_kwp(token, &mut checks)?;
     let derives = prove_derivation(token, &mut checks)?;
-    let pair = |size: &KeySize| {
+    let keys = prove_keeping(token, wrapping, kwp, effort, &mut checks)?;
+    let cloud = |size: &KeySize| {
         let cloud = SoftwareKey::make(*size)?;
         let public = routes::import(token, &RsaPublicKey::parse(cloud.spki())?)?;
         Ok((cloud, public))
     };
-    let pairs = moduli.iter().map(pair).collect::<Result<Vec<_>, HsmError>>()?;
+    let clouds = effort.moduli.iter().map(cloud).collect::<Result<Vec<_>, HsmError>>()?;
     let mut ways = BTreeMap::new();
-    for scheme in SCHEMES {
-        ways.insert(scheme, prove_scheme(token, scheme, kwp, &pairs, &mut checks)?);
+    for scheme in WrapScheme::ALL {
+        let proven = prove_scheme(token, scheme, kwp, &clouds, &keys)?;
+        checks.extend(scheme_checks(scheme, &clouds, &proven));
+        let stand_ins = Algorithm::ALL.into_iter().filter_map(|algorithm| Some((algorithm, stand_in(token, algorithm, &proven)?)));
+        ways.extend(stand_ins.chain(proven.clone()).map(|(algorithm, way)| ((scheme, algorithm), way)));
     }
     Ok((Routes { kwp, derives, ways }, checks))
 }
 
-/// A block that throwaway keys encrypt, so that two handles can be told to be one key.
-const KNOWN: [u8; 16] = *b"keyplane checks.";
-
-/// What a key makes of the known block.
-fn known_ciphertext(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
-    token.session().encrypt(&Mechanism::AesEcb, key, &KNOWN)
-}
-
-fn throwaway(token: &Token) -> Result<Ephemeral<'_>, HsmError> {
-    token
-        .generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]))
-        .map_err(HsmError::token("making a throwaway key"))
-}
-
-/// A refusal is an answer; anything else that goes wrong is an error.
-fn answer<T>(result: Result<T, Pkcs11Error>) -> Result<Result<T, Pkcs11Error>, HsmError> {
+/// A refusal is an answer, and so is a key that does not show what it has to; anything else that goes wrong is an error.
+fn answer<T>(result: Result<T, HsmError>) -> Result<Option<T>, HsmError> {
     match result {
-        Err(error) if !is_refusal(&error) => Err(HsmError::token("testing itself")(error)),
-        result => Ok(result),
+        Ok(value) => Ok(Some(value)),
+        Err(HsmError::Token { source, .. }) if is_refusal(&source) => Ok(None),
+        Err(HsmError::Attribute(_) | HsmError::Malformed) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+fn kek<'token>(token: &'token Token, template: &[cryptoki::object::Attribute]) -> Result<Ephemeral<'token>, HsmError> {
+    token.generate(&Mechanism::AesKeyGen, template).map_err(HsmError::token("making a throwaway key"))
 }
 
 /// Wraps under AES, unwraps, and compares; then changes one bit, which must be noticed.
 fn prove_kwp(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<Option<Kwp>, HsmError> {
-    let kek = token
-        .generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Held, &[Use::Wrap, Use::Unwrap]))
-        .map_err(HsmError::token("making a throwaway key"))?;
-    let key = throwaway(token)?;
-    let works = |kwp: Kwp| -> Result<bool, Pkcs11Error> {
-        let mut wrapped = token.wrap(&kwp.mechanism(), kek.handle(), key.handle())?;
-        let back = token.unwrap(&kwp.mechanism(), kek.handle(), &wrapped, &template::copy())?;
-        let same = known_ciphertext(token, back.handle())? == known_ciphertext(token, key.handle())?;
+    let kek = kek(token, &template::secret_of_256_bits(Life::Held, &[Use::Wrap, Use::Unwrap]))?;
+    let key = Throwaway::make(token, Algorithm::Aes256)?;
+    let works = |kwp: Kwp| -> Result<bool, HsmError> {
+        let doing = || HsmError::token("testing itself");
+        let mut wrapped = token.wrap(&kwp.mechanism(), kek.handle(), key.handle()).map_err(doing())?;
+        let back = token.unwrap(&kwp.mechanism(), kek.handle(), &wrapped, &key.template()).map_err(doing())?;
+        let same = key.is(back.handle())?;
         if let Some(byte) = wrapped.last_mut() {
             *byte ^= 1;
         }
-        let noticed = token.unwrap(&kwp.mechanism(), kek.handle(), &wrapped, &template::copy()).is_err();
+        let noticed = token.unwrap(&kwp.mechanism(), kek.handle(), &wrapped, &key.template()).is_err();
         // RFC 5649: 8 bytes more than the key's 32.
         Ok(same && noticed && wrapped.len() == 40)
     };
@@ -106,15 +117,13 @@ fn prove_kwp(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<Option<K
 
 /// Derives twice from one throwaway key (equal) and once with another context (different).
 fn prove_derivation(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<bool, HsmError> {
-    let root = token
-        .generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Held, &[Use::Derive]))
-        .map_err(HsmError::token("making a throwaway key"))?;
-    let derived = |context: &[u8]| -> Result<Vec<u8>, Pkcs11Error> {
+    let root = kek(token, &template::secret_of_256_bits(Life::Held, &[Use::Derive]))?;
+    let derived = |context: &[u8]| -> Result<_, HsmError> {
         let template = template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]);
-        let key = derive::derive(token, root.handle(), Label::Copy, context, &template)?;
-        known_ciphertext(token, key.handle())
+        let key = derive::derive(token, root.handle(), Label::Copy, context, &template).map_err(HsmError::token("testing itself"))?;
+        Kind::Aes.check_value(token, key.handle())
     };
-    let works = || -> Result<bool, Pkcs11Error> {
+    let works = || -> Result<bool, HsmError> {
         let first = derived(b"a")?;
         Ok(first == derived(b"a")? && first != derived(b"b")?)
     };
@@ -128,63 +137,148 @@ fn prove_derivation(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<b
     Ok(derives)
 }
 
+type Keys<'token> = BTreeMap<Algorithm, Result<Throwaway<'token>, NoRoute>>;
+
+/// Makes a key of each algorithm, wraps it as for a blob, and brings it back.
+fn prove_keeping<'token>(
+    token: &'token Token,
+    wrapping: Option<ObjectHandle>,
+    kwp: Option<Kwp>,
+    effort: &Effort,
+    checks: &mut Vec<EnrolmentCheck>,
+) -> Result<Keys<'token>, HsmError> {
+    // As the root wrapping key is made.
+    const USES: &[Use] = &[Use::Wrap, Use::Unwrap];
+    let allowed = [pkcs11::kwp_type(), MechanismType::AES_KEY_WRAP_PAD];
+    let throwaway = kek(token, &Fences::probe(token)?.fence(template::secret_of_256_bits(Life::Held, USES), USES, &allowed))?;
+    let wrapping = wrapping.unwrap_or(throwaway.handle());
+    let kept = |key: &Throwaway<'_>| -> Result<bool, HsmError> {
+        let doing = || HsmError::token("testing itself");
+        let Some(kwp) = kwp else { return Ok(false) };
+        let wrapped = token.wrap(&kwp.mechanism(), wrapping, key.handle()).map_err(doing())?;
+        let back = token.unwrap(&kwp.mechanism(), wrapping, &wrapped, &key.template()).map_err(doing())?;
+        key.is(back.handle())
+    };
+    let mut keys = Keys::new();
+    for &algorithm in effort.algorithms {
+        let key = match answer(Throwaway::make(token, algorithm))? {
+            Some(key) if answer(kept(&key))?.unwrap_or(false) => Ok(key),
+            Some(_) => Err(NoRoute::Keep),
+            None => Err(NoRoute::Make),
+        };
+        keys.insert(algorithm, key);
+    }
+    for (why, algorithms) in grouped(keys.iter().map(|(algorithm, key)| (*algorithm, key.as_ref().map(|_| ()).map_err(|why| *why)))) {
+        checks.push(EnrolmentCheck {
+            name: format!("make {}, keep under AES and bring back", routes::list(&algorithms)),
+            expected: Expected::Works,
+            passed: why.is_ok(),
+            detail: why.map_or_else(|why| why.to_string(), |()| "the same keys again".to_owned()),
+        });
+    }
+    Ok(keys)
+}
+
+/// How keys of each algorithm go by a scheme.
+type Ways = BTreeMap<Algorithm, Result<Way, NoRoute>>;
+
 fn prove_scheme(
     token: &Token,
     scheme: WrapScheme,
     kwp: Option<Kwp>,
-    pairs: &[(SoftwareKey, Ephemeral<'_>)],
-    checks: &mut Vec<EnrolmentCheck>,
-) -> Result<Result<Way, NoRoute>, HsmError> {
-    let (candidates, mut why) = match scheme {
+    clouds: &[(SoftwareKey, Ephemeral<'_>)],
+    keys: &Keys<'_>,
+) -> Result<Ways, HsmError> {
+    let (candidates, otherwise): (Vec<Way>, _) = match scheme {
         WrapScheme::RsaOaepSha256 | WrapScheme::RsaOaepSha1 => (vec![Way::Direct], NoRoute::Oaep),
         WrapScheme::RsaAesKeyWrapSha256 | WrapScheme::RsaAesKeyWrapSha1 => {
             ([Way::Own].into_iter().chain(kwp.map(Way::Composed)).collect(), NoRoute::Compose)
         }
     };
-    let mut chosen = None;
-    for way in candidates {
-        let mut works = true;
-        for (cloud, public) in pairs {
-            match prove_way(token, scheme, way, cloud, public.handle())? {
-                Some(true) => {}
-                Some(false) => (works, why) = (false, NoRoute::Nonconforming),
-                None => works = false,
+    // A token that does not make it does not take it either; then the private keys have to do.
+    let uneven = answer(Throwaway::uneven(token))?;
+    let choose = |algorithm: Algorithm, key: &Throwaway<'_>| -> Result<Result<Way, NoRoute>, HsmError> {
+        let mut why = otherwise;
+        for &way in &candidates {
+            match prove_way(token, scheme, way, clouds, key)? {
+                Some(_) if !algorithm.is_symmetric() && pads(token, scheme, way, clouds, uneven.as_ref())? => why = NoRoute::Padded,
+                Some(Ok(())) => return Ok(Ok(way)),
+                Some(Err(because)) => why = because,
+                None => {}
             }
         }
-        if works {
-            chosen = Some(way);
-            break;
+        Ok(Err(why))
+    };
+    let mut ways = Ways::new();
+    for (&algorithm, key) in keys {
+        if scheme.takes(algorithm) {
+            ways.insert(algorithm, key.as_ref().map_or_else(|why| Ok(Err(*why)), |key| choose(algorithm, key))?);
         }
     }
-    let sizes = pairs.iter().map(|(cloud, _)| cloud.bits().to_string()).collect::<Vec<_>>().join(", ");
-    let result = chosen.ok_or(why);
-    checks.push(EnrolmentCheck {
-        name: format!("wrap by {scheme} under RSA {sizes}"),
+    Ok(ways)
+}
+
+/// Whether a way makes longer what it wraps.
+fn pads(
+    token: &Token,
+    scheme: WrapScheme,
+    way: Way,
+    clouds: &[(SoftwareKey, Ephemeral<'_>)],
+    uneven: Option<&Throwaway<'_>>,
+) -> Result<bool, HsmError> {
+    let Some(key) = uneven else { return Ok(false) };
+    Ok(matches!(prove_way(token, scheme, way, clouds, key)?, Some(Err(_))))
+}
+
+/// Whether what a way gives is what the scheme says, under every modulus; `None`: the token refuses.
+fn prove_way(
+    token: &Token,
+    scheme: WrapScheme,
+    way: Way,
+    clouds: &[(SoftwareKey, Ephemeral<'_>)],
+    key: &Throwaway<'_>,
+) -> Result<Option<Result<(), NoRoute>>, HsmError> {
+    for (cloud, public) in clouds {
+        let wrapped = routes::wrap(token, scheme, way, public.handle(), key.handle()).map_err(HsmError::token("testing itself"));
+        let Some(wrapped) = answer(wrapped)? else { return Ok(None) };
+        let arrived = cloud.unwrap(scheme, &wrapped).ok_or(NoRoute::Nonconforming).and_then(|bytes| key.arrived(&bytes));
+        if arrived.is_err() {
+            return Ok(Some(arrived));
+        }
+    }
+    Ok(Some(Ok(())))
+}
+
+/// What a scheme's proof says of an algorithm that was not tried: RSA-2048 stands for RSA, where the token says that it makes
+/// such moduli. `None`: it was tried, or nothing stands for it.
+fn stand_in(token: &Token, algorithm: Algorithm, proven: &Ways) -> Option<Result<Way, NoRoute>> {
+    let Kind::Pair(Pair::Rsa(bits)) = Kind::of(algorithm) else { return None };
+    if proven.contains_key(&algorithm) {
+        return None;
+    }
+    let way = proven.get(&Algorithm::Rsa2048)?;
+    Some(if token.rsa_sizes().is_some_and(|sizes| sizes.contains(&bits)) { *way } else { Err(NoRoute::Make) })
+}
+
+fn scheme_checks(scheme: WrapScheme, clouds: &[(SoftwareKey, Ephemeral<'_>)], proven: &Ways) -> Vec<EnrolmentCheck> {
+    let sizes = clouds.iter().map(|(cloud, _)| cloud.bits().to_string()).collect::<Vec<_>>().join(", ");
+    let check = |(way, algorithms): (Result<Way, NoRoute>, Vec<Algorithm>)| EnrolmentCheck {
+        name: format!("wrap {} by {scheme} under RSA {sizes}", routes::list(&algorithms)),
         expected: Expected::Works,
-        passed: result.is_ok(),
-        detail: match &result {
-            Ok(way) => format!("{way}; unwrapped in software, it decrypts what the token encrypted"),
+        passed: way.is_ok(),
+        detail: match way {
+            Ok(way) => format!("{way}; unwrapped in software, it is the key that the token knows"),
             Err(why) => why.to_string(),
         },
-    });
-    Ok(result)
-}
-
-/// Whether a way gives what the scheme says; `None`: the token refuses.
-fn prove_way(token: &Token, scheme: WrapScheme, way: Way, cloud: &SoftwareKey, public: ObjectHandle) -> Result<Option<bool>, HsmError> {
-    let key = throwaway(token)?;
-    let ciphertext = known_ciphertext(token, key.handle()).map_err(HsmError::token("encrypting a known block"))?;
-    let Ok(wrapped) = answer(routes::wrap(token, scheme, way, public, key.handle()))? else { return Ok(None) };
-    let conforms = cloud.unwrap(scheme, &wrapped).is_some_and(|bytes| decrypts(&bytes, &ciphertext));
-    Ok(Some(conforms))
-}
-
-/// Whether these bytes are the AES-256 key that encrypted the known block.
-fn decrypts(key: &[u8], ciphertext: &[u8]) -> bool {
-    let open = || {
-        let key = DecryptingKey::ecb(UnboundCipherKey::new(&AES_256, key).ok()?).ok()?;
-        let mut block = ciphertext.to_vec();
-        Some(key.decrypt(&mut block, DecryptionContext::None).ok()? == KNOWN)
     };
-    open().unwrap_or(false)
+    grouped(proven.iter().map(|(algorithm, way)| (*algorithm, *way))).into_iter().map(check).collect()
+}
+
+/// Algorithms that fared alike.
+fn grouped<T: Ord>(results: impl Iterator<Item = (Algorithm, T)>) -> BTreeMap<T, Vec<Algorithm>> {
+    let mut groups = BTreeMap::new();
+    for (algorithm, result) in results {
+        groups.entry(result).or_insert_with(Vec::new).push(algorithm);
+    }
+    groups
 }

@@ -7,15 +7,13 @@ use keyplane_model::EpochId;
 use crate::HsmError;
 use crate::derive::{self, Label};
 use crate::error::Unsupported;
+use crate::pair::{self, Curve};
 use crate::pkcs11;
 use crate::template::{self, Fences, Life, Use, named};
 use crate::token::{Ephemeral, Token};
 
 /// The first root epoch of a token.
 pub(crate) const FIRST: EpochId = EpochId(1);
-
-/// The curve of the audit key: NIST P-256, as DER of its object identifier (RFC 5480).
-const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
 /// The objects of a root epoch.
 pub(crate) struct Root {
@@ -185,13 +183,9 @@ fn make_secret(token: &Token, fences: Fences, label: &str, uses: &[Use], allowed
 }
 
 fn make_audit(token: &Token, fences: Fences, label: &str) -> Result<String, HsmError> {
-    let mut public = template::audit_public();
-    public.push(Attribute::EcParams(P256.to_vec()));
-    // Its class and kind are the mechanism's to say, and some tokens refuse to be told.
-    let given = |attribute: &Attribute| !matches!(attribute, Attribute::Class(_) | Attribute::KeyType(_));
-    let public: Vec<Attribute> = public.into_iter().filter(given).collect();
-    let private: Vec<Attribute> = template::audit_private().into_iter().filter(given).collect();
-    let private = fences.fence(private, &[Use::Sign], &[MechanismType::ECDSA]);
+    let mut public = template::of_pair(template::audit_public());
+    public.push(Attribute::EcParams(Curve::P256.parameters()));
+    let private = fences.fence(template::of_pair(template::audit_private()), &[Use::Sign], &[MechanismType::ECDSA]);
     token
         .session()
         .generate_key_pair(&Mechanism::EccKeyPairGen, &named(public, label), &named(private, label))
@@ -199,13 +193,8 @@ fn make_audit(token: &Token, fences: Fences, label: &str) -> Result<String, HsmE
     Ok(label.to_owned())
 }
 
-/// The public audit key as an uncompressed point (SEC 1), whether or not the token wraps it into an OCTET STRING.
+/// The public audit key as an uncompressed point (SEC 1).
 pub(crate) fn audit_point(token: &Token, root: &Root) -> Result<[u8; 65], HsmError> {
-    let seen = token.attributes(root.audit_public, &[AttributeType::EcPoint])?;
-    let [Attribute::EcPoint(point)] = &seen[..] else {
-        return Err(HsmError::Foreign { label: "audit".to_owned(), attribute: AttributeType::EcPoint.to_string() });
-    };
-    // DER of an OCTET STRING of 65 bytes: 04 41.
-    let bare = point.strip_prefix(&[0x04, 65]).filter(|rest| rest.len() == 65).unwrap_or(point);
-    bare.try_into().map_err(|_| HsmError::Foreign { label: "audit".to_owned(), attribute: AttributeType::EcPoint.to_string() })
+    let point = pair::point(token, root.audit_public, Curve::P256)?;
+    point.try_into().map_err(|_| HsmError::Foreign { label: "audit".to_owned(), attribute: AttributeType::EcPoint.to_string() })
 }

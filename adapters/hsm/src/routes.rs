@@ -2,13 +2,14 @@
 //!
 //! Owns the ways and how each is gone. A route is believed only after its self-test (`proof`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cryptoki::error::Error as Pkcs11Error;
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
-use keyplane_model::WrapScheme;
+use keyplane_model::{Algorithm, WrapScheme};
+use keyplane_port::Route;
 
 use crate::HsmError;
 use crate::error::{NoRoute, Unsupported};
@@ -17,12 +18,8 @@ use crate::spki::RsaPublicKey;
 use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 
-/// The schemes that are looked for, in the order of the reports.
-pub(crate) const SCHEMES: [WrapScheme; 4] =
-    [WrapScheme::RsaOaepSha256, WrapScheme::RsaOaepSha1, WrapScheme::RsaAesKeyWrapSha256, WrapScheme::RsaAesKeyWrapSha1];
-
 /// Which mechanism of the token is AES-KWP (RFC 5649).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kwp {
     /// `CKM_AES_KEY_WRAP_KWP`, 0x210B.
     Kwp,
@@ -40,7 +37,7 @@ impl Kwp {
 }
 
 /// A way to serve a scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
     /// RSA-OAEP straight over the copy.
     Direct,
@@ -67,8 +64,8 @@ pub(crate) struct Routes {
     pub(crate) kwp: Option<Kwp>,
     /// Whether it derives.
     pub(crate) derives: bool,
-    /// How it serves each scheme.
-    pub(crate) ways: BTreeMap<WrapScheme, Result<Way, NoRoute>>,
+    /// How it serves each scheme, for keys of each algorithm that the scheme takes.
+    pub(crate) ways: BTreeMap<(WrapScheme, Algorithm), Result<Way, NoRoute>>,
 }
 
 impl Routes {
@@ -77,14 +74,55 @@ impl Routes {
         self.kwp.ok_or(Unsupported::KeyWrap)
     }
 
-    /// How to serve a scheme.
-    pub(crate) fn way(&self, scheme: WrapScheme) -> Result<Way, Unsupported> {
-        match self.ways.get(&scheme) {
-            Some(Ok(way)) => Ok(*way),
-            Some(Err(why)) => Err(Unsupported::Scheme { scheme, why: *why }),
-            None => Err(Unsupported::Scheme { scheme, why: NoRoute::Oaep }),
+    /// How to serve a scheme with a key of this algorithm.
+    pub(crate) fn way(&self, scheme: WrapScheme, algorithm: Algorithm) -> Result<Way, Unsupported> {
+        let way = match self.ways.get(&(scheme, algorithm)) {
+            _ if !scheme.takes(algorithm) => Err(NoRoute::ForSecrets),
+            Some(way) => *way,
+            None => Err(NoRoute::Make),
+        };
+        way.map_err(|why| Unsupported::Scheme { scheme, algorithm, why })
+    }
+
+    /// Whether keys of this algorithm can be brought anywhere: what cannot is not worth making.
+    pub(crate) fn leads_somewhere(&self, algorithm: Algorithm) -> Result<(), Unsupported> {
+        let mut why = NoRoute::Make;
+        for (_, way) in self.ways.iter().filter(|((_, of), _)| *of == algorithm) {
+            match way {
+                Ok(_) => return Ok(()),
+                Err(because) => why = *because,
+            }
+        }
+        Err(Unsupported::Algorithm { algorithm, why })
+    }
+
+    /// What is said of a scheme: the ways, the algorithms that go them, and why the others do not: there may be a way and such a
+    /// reason. Algorithms that the scheme is not for ([`WrapScheme::takes`]) are not spoken of.
+    pub(crate) fn report(&self, scheme: WrapScheme) -> Route {
+        let (mut algorithms, mut names, mut left_out) = (Vec::new(), BTreeSet::new(), BTreeMap::<NoRoute, Vec<Algorithm>>::new());
+        for (&(of, algorithm), way) in &self.ways {
+            match way {
+                _ if of != scheme => {}
+                Ok(way) => {
+                    algorithms.push(algorithm);
+                    names.insert(way.to_string());
+                }
+                Err(why) => left_out.entry(*why).or_default().push(algorithm),
+            }
+        }
+        let joined = |parts: Vec<String>, by: &str| (!parts.is_empty()).then(|| parts.join(by));
+        Route {
+            scheme,
+            way: joined(names.into_iter().collect(), ", or "),
+            algorithms,
+            reason: joined(left_out.iter().map(|(why, of)| format!("not for {}: {why}", list(of))).collect(), "; "),
         }
     }
+}
+
+/// Algorithms for people.
+pub(crate) fn list(algorithms: &[Algorithm]) -> String {
+    algorithms.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// A cloud's public key as a session object that wraps and does nothing else.

@@ -2,11 +2,17 @@
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
-use aws_lc_rs::rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
-use keyplane_model::WrapScheme;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{self, KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256};
+use keyplane_model::{PublicKey, WrapScheme};
+use pkcs1::der::Decode as _;
+use spki::SubjectPublicKeyInfoRef;
 use zeroize::Zeroizing;
 
 use crate::HsmError;
+use crate::error::NoRoute;
+use crate::pair::{Curve, Pair};
 
 /// An RSA key whose private half is here.
 pub(crate) struct SoftwareKey {
@@ -52,6 +58,51 @@ impl SoftwareKey {
                 key.truncate(length);
                 Some(key)
             }
+        }
+    }
+}
+
+/// Whether these bytes are one private key in strict PKCS#8 and nothing behind it, and the other half of a public key.
+pub(crate) fn check_private_key(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> Result<(), NoRoute> {
+    if !is_strict(pair, pkcs8, public) {
+        return Err(NoRoute::Pkcs8);
+    }
+    const MESSAGE: &[u8] = b"keyplane checks";
+    match sign(pair, pkcs8, MESSAGE) {
+        Some(signature) if pair.verifies(public, MESSAGE, &signature) => Ok(()),
+        Some(_) | None => Err(NoRoute::Nonconforming),
+    }
+}
+
+/// A `PrivateKeyInfo` (RFC 5208) in DER, of the public key's algorithm and curve, with a key in DER as RFC 8017 or RFC 5915 say.
+fn is_strict(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> bool {
+    let (Ok(info), Ok(public)) = (pkcs8::PrivateKeyInfo::from_der(pkcs8), SubjectPublicKeyInfoRef::from_der(&public.0)) else {
+        return false;
+    };
+    info.algorithm == public.algorithm
+        && match pair {
+            Pair::Rsa(_) => pkcs1::RsaPrivateKey::from_der(info.private_key).is_ok(),
+            // The parser forgives a number without its leading zeros; not every destination's does.
+            Pair::Ec(curve) => sec1::EcPrivateKey::from_der(info.private_key).is_ok_and(|key| key.private_key.len() == curve.field_bytes()),
+        }
+}
+
+fn sign(pair: Pair, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+    let random = SystemRandom::new();
+    match pair {
+        Pair::Rsa(_) => {
+            let key = rsa::KeyPair::from_pkcs8(pkcs8).ok()?;
+            let mut signature = vec![0; key.public_modulus_len()];
+            key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).ok()?;
+            Some(signature)
+        }
+        Pair::Ec(curve) => {
+            let algorithm = match curve {
+                Curve::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+                Curve::P384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+            };
+            let signature = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).ok()?.sign(&random, message).ok()?;
+            Some(signature.as_ref().to_vec())
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Public keys to wrap under, parsed strictly.
+//! SubjectPublicKeyInfo (RFC 5280): keys to wrap under, parsed strictly; and the public halves of copies, written.
 
 use keyplane_model::Digest;
-use pkcs1::der::Decode as _;
-use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+use pkcs1::UintRef;
+use pkcs1::der::asn1::{AnyRef, BitStringRef};
+use pkcs1::der::{self, Decode as _, Encode as _};
+use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 /// The longest SubjectPublicKeyInfo that is read: RSA-8192 takes 1,062 bytes.
 const MAX_BYTES: usize = 2 * 1024;
@@ -13,6 +15,8 @@ const MIN_EXPONENT: u64 = 65_537;
 
 /// rsaEncryption (RFC 8017).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// id-ecPublicKey (RFC 5480).
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// Why a public key is not wrapped under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +81,23 @@ impl RsaPublicKey {
     }
 }
 
-fn bit_length(number: &[u8]) -> usize {
+/// Writes an RSA public key (RFC 8017, appendix A.1.1).
+pub(crate) fn of_rsa(modulus: &[u8], exponent: &[u8]) -> der::Result<Vec<u8>> {
+    let key = pkcs1::RsaPublicKey { modulus: UintRef::new(modulus)?, public_exponent: UintRef::new(exponent)? }.to_der()?;
+    write(AlgorithmIdentifierRef { oid: RSA, parameters: Some(AnyRef::NULL) }, &key)
+}
+
+/// Writes an elliptic public key: a point on a named curve (RFC 5480).
+pub(crate) fn of_point(curve: ObjectIdentifier, point: &[u8]) -> der::Result<Vec<u8>> {
+    write(AlgorithmIdentifierRef { oid: EC, parameters: Some(AnyRef::from(&curve)) }, point)
+}
+
+fn write(algorithm: AlgorithmIdentifierRef<'_>, key: &[u8]) -> der::Result<Vec<u8>> {
+    SubjectPublicKeyInfoRef { algorithm, subject_public_key: BitStringRef::from_bytes(key)? }.to_der()
+}
+
+/// The bits of a big-endian number without leading zeros.
+pub(crate) fn bit_length(number: &[u8]) -> usize {
     number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 

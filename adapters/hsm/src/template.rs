@@ -33,17 +33,22 @@ pub(crate) enum Life {
     Passing,
 }
 
-/// AES-256, in bytes.
-const AES_256: u64 = 32;
+/// What every secret key of ours has, in bytes: 256 bits.
+pub(crate) const SECRET_BYTES: u64 = 32;
 
 /// Every attribute of an AES-256 key of ours but its names.
+pub(crate) fn secret(life: Life, uses: &[Use]) -> Vec<Attribute> {
+    secret_of(KeyType::AES, life, uses)
+}
+
+/// Every attribute of a secret key of ours but its names.
 ///
 /// INVARIANT: a key that may wrap may never decrypt: it would give out in clear what it wrapped.
-pub(crate) fn secret(life: Life, uses: &[Use]) -> Vec<Attribute> {
+pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attribute> {
     let may = |what| uses.contains(&what);
     vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(KeyType::AES),
+        Attribute::KeyType(key_type),
         Attribute::Token(life == Life::Root),
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -60,16 +65,55 @@ pub(crate) fn secret(life: Life, uses: &[Use]) -> Vec<Attribute> {
     ]
 }
 
-/// The same with its length: what generating and deriving ask for, and unwrapping forbids.
+/// The same for AES with its length.
 pub(crate) fn secret_of_256_bits(life: Life, uses: &[Use]) -> Vec<Attribute> {
-    let mut template = secret(life, uses);
-    template.push(Attribute::ValueLen(AES_256.into()));
+    with_length(secret(life, uses))
+}
+
+/// The template of a secret key with its length: what generating and deriving ask for, and unwrapping forbids.
+pub(crate) fn with_length(mut template: Vec<Attribute>) -> Vec<Attribute> {
+    template.push(Attribute::ValueLen(SECRET_BYTES.into()));
     template
 }
 
-/// A copy: it may leave wrapped, and encrypts one block for its check value.
-pub(crate) fn copy() -> Vec<Attribute> {
-    secret(Life::Passing, &[Use::Encrypt])
+/// Every attribute of a private key in the session but what it is made of. It knows no uses but signing and decrypting.
+pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(key_type),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(life == Life::Passing),
+        // As for secret keys: SoftHSM writes what it unwrapped after the template.
+        Attribute::Modifiable(life == Life::Passing),
+        Attribute::Sign(uses.contains(&Use::Sign)),
+        Attribute::Decrypt(uses.contains(&Use::Decrypt)),
+        Attribute::SignRecover(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+    ]
+}
+
+/// The public half of a pair in the session but what it is made of: it can do nothing, and is gone once it was read.
+pub(crate) fn public(key_type: KeyType) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(key_type),
+        Attribute::Token(false),
+        Attribute::Private(false),
+        Attribute::Verify(false),
+        Attribute::VerifyRecover(false),
+        Attribute::Encrypt(false),
+        Attribute::Wrap(false),
+        Attribute::Derive(false),
+    ]
+}
+
+/// A template as generating a pair takes it: class and kind are the mechanism's to say, and some tokens refuse to be told.
+pub(crate) fn of_pair(mut template: Vec<Attribute>) -> Vec<Attribute> {
+    template.retain(|attribute| !matches!(attribute, Attribute::Class(_) | Attribute::KeyType(_)));
+    template
 }
 
 /// The private audit key but its names: it signs, and nothing else.
@@ -169,7 +213,11 @@ fn wrap_template() -> Attribute {
     pkcs11::template(TemplateKind::Wrap, &[(AttributeType::Sensitive, true)])
 }
 
-/// What the root wrapping key unwraps is a copy and nothing else: nobody reads it, it decrypts nothing and wraps nothing.
+/// What the root wrapping key unwraps is a copy and nothing else: nobody reads it, it decrypts nothing and unwraps nothing.
+///
+/// INVARIANT: every attribute here is one of secret and private keys alike. A token adds what a request leaves out, and
+/// kryoptic then refuses what the object's class does not have (`merge_template_attribute`, `internal_object_create`): with
+/// `CKA_WRAP` in it, no private key could ever be unwrapped again.
 fn unwrap_template() -> Attribute {
     pkcs11::template(
         TemplateKind::Unwrap,
@@ -178,7 +226,6 @@ fn unwrap_template() -> Attribute {
             (AttributeType::Private, true),
             (AttributeType::Sensitive, true),
             (AttributeType::Decrypt, false),
-            (AttributeType::Wrap, false),
             (AttributeType::Unwrap, false),
             (AttributeType::Derive, false),
         ],

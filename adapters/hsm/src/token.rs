@@ -6,7 +6,7 @@ use std::ffi::CString;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error as Pkcs11Error, RvError};
-use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
@@ -168,6 +168,24 @@ impl Token {
     /// Makes a random key that lives until the guard goes.
     pub(crate) fn generate(&self, mechanism: &Mechanism<'_>, template: &[Attribute]) -> Result<Ephemeral<'_>, Pkcs11Error> {
         self.session.generate_key(mechanism, template).map(|handle| self.ephemeral(handle))
+    }
+
+    /// Makes a random key pair, public half first; both live until their guards go.
+    pub(crate) fn generate_pair(
+        &self,
+        mechanism: &Mechanism<'_>,
+        public: &[Attribute],
+        private: &[Attribute],
+    ) -> Result<(Ephemeral<'_>, Ephemeral<'_>), Pkcs11Error> {
+        self.session
+            .generate_key_pair(mechanism, public, private)
+            .map(|(public, private)| (self.ephemeral(public), self.ephemeral(private)))
+    }
+
+    /// The RSA moduli that the token makes, in bits, as it says itself; `None`: it makes no RSA keys.
+    pub(crate) fn rsa_sizes(&self) -> Option<std::ops::RangeInclusive<usize>> {
+        let info = self.module.pkcs11.get_mechanism_info(self.slot, MechanismType::RSA_PKCS_KEY_PAIR_GEN).ok()?;
+        Some(info.min_key_size()..=info.max_key_size())
     }
 
     /// `C_WrapKey`.

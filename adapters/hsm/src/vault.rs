@@ -4,28 +4,26 @@
 
 use std::cell::OnceCell;
 
-use aws_lc_rs::rsa::KeySize;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
-use keyplane_model::{Algorithm, CheckValue, CopyCoordinates, Digest, EpochId, SealedBlob, Source, WrapScheme};
-use keyplane_port::{CustodianStatus, EnrolmentCheck, Expected, Minted, Route, Wrapped};
+use keyplane_model::{CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, PublicKey, SealedBlob, Source, WrapScheme};
+use keyplane_port::{CustodianStatus, EnrolmentCheck, Expected, Minted, Wrapped};
 
 use crate::charter::Adopted;
 use crate::derive::{self, Label};
-use crate::error::Unsupported;
+use crate::error::{Unsupported, is_refusal};
+use crate::kind::Kind;
+use crate::proof::Effort;
 use crate::root::{self, Root};
 use crate::routes::{self, Routes};
 use crate::spki::RsaPublicKey;
-use crate::template::{self, Life, Use};
+use crate::template;
 use crate::token::{Ephemeral, Token};
 use crate::{HsmConfig, HsmError, controls, proof, seal};
 
 /// Manufacturers of tokens in software, as their tokens say it. Behaviour decides first (negative controls, `CKF_HW_SLOT`); this
 /// list only keeps a lenient slot description from hiding what is known.
 const SOFTWARE: [&str; 3] = ["Kryoptic", "SoftHSM", "Mozilla"];
-
-/// The algorithms that copies are made of so far.
-const ALGORITHMS: [Algorithm; 1] = [Algorithm::Aes256];
 
 /// The token, and what it was proven to do in this process.
 pub(crate) struct Vault {
@@ -51,15 +49,23 @@ impl Vault {
         if let Some(routes) = self.routes.get() {
             return Ok(routes);
         }
-        let (routes, _) = proof::prove(&self.token, proof::QUICK)?;
+        let (routes, _) = proof::prove(&self.token, self.wrapping_key()?, proof::QUICK)?;
         Ok(self.routes.get_or_init(|| routes))
     }
 
-    /// Proves every route under these moduli, and tries what must be refused; with throwaway keys alone.
-    pub(crate) fn prove(&self, moduli: &[KeySize]) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
-        let (routes, mut checks) = proof::prove(&self.token, moduli)?;
+    /// Proves every route, and tries what must be refused; with throwaway keys alone.
+    pub(crate) fn prove(&self, effort: &Effort) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
+        let (routes, mut checks) = proof::prove(&self.token, self.wrapping_key()?, effort)?;
         checks.extend(controls::run(&self.token, &routes)?);
         Ok((routes, checks))
+    }
+
+    /// The root wrapping key of the newest epoch, if there is one.
+    fn wrapping_key(&self) -> Result<Option<ObjectHandle>, HsmError> {
+        Ok(match Root::newest(&self.token)? {
+            Some(epoch) => Some(Root::open(&self.token, epoch)?.wrapping),
+            None => None,
+        })
     }
 
     /// Makes what is missing of the first root epoch.
@@ -86,11 +92,6 @@ impl Vault {
         let identity = self.token.identity();
         let lenient = checks.iter().any(|check| check.expected == Expected::Refused && !check.passed);
         let software = SOFTWARE.iter().any(|name| identity.manufacturer.contains(name) || identity.model.contains(name));
-        let algorithms = ALGORITHMS.to_vec();
-        let route = |scheme: WrapScheme| match routes.way(scheme) {
-            Ok(way) => Route { scheme, way: Some(way.to_string()), algorithms: algorithms.clone(), reason: None },
-            Err(why) => Route { scheme, way: None, algorithms: vec![], reason: Some(format!("the token cannot {why}")) },
-        };
         let adopted = Adopted::read(&self.token)?;
         Ok(CustodianStatus {
             token: format!("{} ({}, {}, serial {})", identity.label, identity.model, identity.manufacturer, identity.serial),
@@ -98,7 +99,7 @@ impl Vault {
             epoch: Root::newest(&self.token)?,
             charter: adopted.map(|adopted| (adopted.serial, adopted.digest)),
             derives: routes.derives,
-            routes: routes::SCHEMES.into_iter().map(route).collect(),
+            routes: WrapScheme::ALL.into_iter().map(|scheme| routes.report(scheme)).collect(),
         })
     }
 
@@ -110,43 +111,39 @@ impl Vault {
 
     /// Makes a copy's bytes; see [`keyplane_port::Custodian::mint`].
     pub(crate) fn mint(&self, coordinates: &CopyCoordinates) -> Result<Minted, HsmError> {
-        let root = self.root_for(coordinates)?;
+        let root = Root::open(&self.token, coordinates.epoch)?;
+        let kind = Kind::of(coordinates.algorithm);
         match coordinates.source {
             Source::Derived => {
                 let key = self.derived(&root, coordinates)?;
-                Ok(Minted { check_value: Some(self.check_value(key.handle())?), blob: None })
+                Ok(Minted { check_value: self.first_check_value(kind, key.handle())?, blob: None, public_key: None })
             }
             Source::Generated => {
-                let kwp = self.routes()?.kwp()?;
-                let template = template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]);
-                let key = self.token.generate(&Mechanism::AesKeyGen, &template).map_err(HsmError::token("making a copy"))?;
-                let check_value = self.check_value(key.handle())?;
+                let routes = self.routes()?;
+                let kwp = routes.kwp()?;
+                routes.leads_somewhere(coordinates.algorithm)?;
+                let (key, public_key) = kind.generate(&self.token, kind.uses())?;
+                let check_value = self.first_check_value(kind, key.handle())?;
                 let wrapped = self
                     .token
                     .wrap(&kwp.mechanism(), root.wrapping, key.handle())
                     .map_err(HsmError::token("wrapping a copy under the root wrapping key"))?;
+                // INVARIANT: a blob that is given out was brought back once: it is all that will be left of the key.
+                let back = self.unwrapped(&root, coordinates, &wrapped)?;
+                self.is_recorded(kind, back.handle(), check_value, public_key.as_ref())?;
                 let mac = seal::seal(&self.token, &root, &seal::blob_message(coordinates, &wrapped)?)?;
-                Ok(Minted { check_value: Some(check_value), blob: Some(SealedBlob { wrapped, mac }) })
+                Ok(Minted { check_value, blob: Some(SealedBlob { wrapped, mac }), public_key })
             }
         }
     }
 
     /// Wraps a copy for a cloud's public key (DER of SubjectPublicKeyInfo).
-    pub(crate) fn wrap(
-        &self,
-        coordinates: &CopyCoordinates,
-        blob: Option<&SealedBlob>,
-        recorded: Option<CheckValue>,
-        spki: &[u8],
-        scheme: WrapScheme,
-    ) -> Result<Wrapped, HsmError> {
+    pub(crate) fn wrap(&self, copy: &CopyRecord, spki: &[u8], scheme: WrapScheme) -> Result<Wrapped, HsmError> {
+        let algorithm = copy.coordinates.algorithm;
         let public = RsaPublicKey::parse(spki)?;
-        let way = self.routes()?.way(scheme)?;
-        let key = self.bring(coordinates, blob)?;
-        // INVARIANT: once minted, a copy's bytes never change: what comes out now must be what was recorded then.
-        if recorded.is_some() && recorded != Some(self.check_value(key.handle())?) {
-            return Err(HsmError::OtherBytes);
-        }
+        let way = self.routes()?.way(scheme, algorithm)?;
+        let key = self.bring(&copy.coordinates, copy.blob.as_ref())?;
+        self.is_recorded(Kind::of(algorithm), key.handle(), copy.check_value, copy.public_key.as_ref())?;
         let handle = routes::import(&self.token, &public)?;
         let bytes = routes::wrap(&self.token, scheme, way, handle.handle(), key.handle())
             .map_err(HsmError::token("wrapping a copy for its destination"))?;
@@ -155,52 +152,78 @@ impl Vault {
 
     /// A copy as a session object: derived again, or unwrapped from its blob once the seal was checked.
     pub(crate) fn bring(&self, coordinates: &CopyCoordinates, blob: Option<&SealedBlob>) -> Result<Ephemeral<'_>, HsmError> {
-        let root = self.root_for(coordinates)?;
+        let root = Root::open(&self.token, coordinates.epoch)?;
         match (coordinates.source, blob) {
             (Source::Derived, None) => self.derived(&root, coordinates),
             (Source::Generated, Some(blob)) => {
                 let message = seal::blob_message(coordinates, &blob.wrapped)?;
                 seal::check(&self.token, &root, &message, &blob.mac, "the blob")?;
-                let kwp = self.routes()?.kwp()?;
-                self.token
-                    .unwrap(&kwp.mechanism(), root.wrapping, &blob.wrapped, &template::copy())
-                    .map_err(HsmError::token("unwrapping a copy"))
+                self.unwrapped(&root, coordinates, &blob.wrapped)
             }
             (Source::Derived, Some(_)) => Err(HsmError::Coordinates("a derived copy has no blob")),
             (Source::Generated, None) => Err(HsmError::Coordinates("a generated copy needs its blob")),
         }
     }
 
-    fn root_for(&self, coordinates: &CopyCoordinates) -> Result<Root, HsmError> {
-        if !ALGORITHMS.contains(&coordinates.algorithm) {
-            return Err(Unsupported::Algorithm(coordinates.algorithm).into());
+    /// What is in a blob, whose seal was checked.
+    fn unwrapped(&self, root: &Root, coordinates: &CopyCoordinates, wrapped: &[u8]) -> Result<Ephemeral<'_>, HsmError> {
+        let kind = Kind::of(coordinates.algorithm);
+        let kwp = self.routes()?.kwp()?;
+        let other = || HsmError::OtherKind(coordinates.algorithm);
+        if !kind.fills(wrapped) {
+            return Err(other());
         }
-        Root::open(&self.token, coordinates.epoch)
+        let key = self
+            .token
+            .unwrap(&kwp.mechanism(), root.wrapping, wrapped, &kind.template(kind.uses()))
+            .map_err(HsmError::token("unwrapping a copy"))?;
+        if kind.fits(&self.token, key.handle())? { Ok(key) } else { Err(other()) }
     }
 
     fn derived(&self, root: &Root, coordinates: &CopyCoordinates) -> Result<Ephemeral<'_>, HsmError> {
+        if !coordinates.algorithm.is_symmetric() {
+            return Err(HsmError::Coordinates("key pairs are generated: none can be derived"));
+        }
         let derivation = root.derivation.ok_or(Unsupported::Derivation)?;
-        let template = template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]);
+        let kind = Kind::of(coordinates.algorithm);
+        let template = template::with_length(kind.template(kind.uses()));
         derive::derive(&self.token, derivation, Label::Copy, &derive::copy_context(coordinates)?, &template)
             .map_err(HsmError::token("deriving a copy"))
     }
 
-    /// The first three bytes of a zero block under the key, by the token. Not `CKA_CHECK_VALUE`: kryoptic has none.
-    fn check_value(&self, key: ObjectHandle) -> Result<CheckValue, HsmError> {
-        let block = self.token.session().encrypt(&Mechanism::AesEcb, key, &[0; 16]).map_err(HsmError::token("making a check value"))?;
-        match block[..] {
-            [a, b, c, ..] => Ok(CheckValue([a, b, c])),
-            _ => Err(HsmError::Software("reading a check value")),
+    /// The check value of a new copy. Not every token digests keys, and PKCS#11 asks none to: then a MAC key is recorded without.
+    pub(crate) fn first_check_value(&self, kind: Kind, key: ObjectHandle) -> Result<Option<CheckValue>, HsmError> {
+        match kind.check_value(&self.token, key) {
+            Err(HsmError::Token { source, .. }) if kind == Kind::Hmac && is_refusal(&source) => Ok(None),
+            made => made,
         }
+    }
+
+    /// INVARIANT: once minted, a copy's bytes never change: what comes out now must be what was recorded then.
+    pub(crate) fn is_recorded(
+        &self,
+        kind: Kind,
+        key: ObjectHandle,
+        check_value: Option<CheckValue>,
+        public_key: Option<&PublicKey>,
+    ) -> Result<(), HsmError> {
+        let same = match kind {
+            Kind::Pair(pair) => {
+                let public = public_key.ok_or(HsmError::Coordinates("a key pair's copy needs its public key"))?;
+                pair.belongs(&self.token, key, public)?
+            }
+            Kind::Aes | Kind::Hmac => check_value.is_none() || check_value == kind.check_value(&self.token, key)?,
+        };
+        if same { Ok(()) } else { Err(HsmError::OtherBytes) }
     }
 
     /// See [`crate::HsmCustodian::reveal_for_test`].
     #[cfg(any(test, feature = "reveal"))]
     pub(crate) fn reveal(&self, coordinates: &CopyCoordinates, blob: Option<&SealedBlob>) -> Result<zeroize::Zeroizing<Vec<u8>>, HsmError> {
-        const SCHEME: WrapScheme = WrapScheme::RsaOaepSha1;
+        const SCHEME: WrapScheme = WrapScheme::RsaAesKeyWrapSha1;
         let key = self.bring(coordinates, blob)?;
-        let way = self.routes()?.way(SCHEME)?;
-        let cloud = crate::software::SoftwareKey::make(KeySize::Rsa2048)?;
+        let way = self.routes()?.way(SCHEME, coordinates.algorithm)?;
+        let cloud = crate::software::SoftwareKey::make(aws_lc_rs::rsa::KeySize::Rsa2048)?;
         let public = routes::import(&self.token, &RsaPublicKey::parse(cloud.spki())?)?;
         let wrapped =
             routes::wrap(&self.token, SCHEME, way, public.handle(), key.handle()).map_err(HsmError::token("wrapping for a test"))?;

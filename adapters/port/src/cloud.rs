@@ -4,7 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Class, CopyRecord, Destination, Evidence, Marks, ObjectId, ObjectSeen, PlacementSeen, Span, Target, Timestamp, Version, WrapScheme,
+    Class, CopyRecord, Destination, Evidence, Marks, ObjectId, ObjectSeen, PlacementSeen, PublicKey, Span, Target, Timestamp, Version,
+    WrapScheme,
 };
 
 /// One destination, through its cloud's API.
@@ -32,8 +33,13 @@ pub trait Cloud: Send + Sync {
     /// cannot be read does not spoil the page: it is counted in [`Page::broken`].
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError>;
 
-    /// The public key that material for this object has to be wrapped under now, and the token that goes with it.
-    async fn wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError>;
+    /// The wrapping key that was made for a copy ([`Mutation::Prepare`]), in a destination that has to be asked for one
+    /// ([`keyplane_model::Capabilities::prepares`]): the newest that can still be used. Where its name is ours, it is found by that;
+    /// elsewhere only `made`, what the reply of the mutation named, tells. `None`: there is none.
+    async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError>;
+
+    /// The public key that a copy has to be wrapped under now, and the token that goes with it: the one that `from` names.
+    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError>;
 
     /// One mutating request.
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError>;
@@ -59,12 +65,29 @@ pub enum Mutation {
         /// Which object.
         object: ObjectId,
     },
-    /// Import wrapped material into an object. Repeating it with the same bytes changes nothing.
+    /// Make the key that a copy will be wrapped under.
+    Prepare {
+        /// Of which placement.
+        target: Target,
+        /// Of which version.
+        version: Version,
+        /// How the copy will be wrapped.
+        scheme: WrapScheme,
+    },
+    /// Import wrapped material. Into an object that takes one material, repeating it with the same bytes changes nothing.
     Import {
-        /// Which object.
-        object: ObjectId,
+        /// Of which placement.
+        target: Target,
+        /// Into which object; `None` where the import makes it.
+        object: Option<ObjectId>,
+        /// Our marks, where the import makes the object.
+        marks: Marks,
+        /// Into which material of ours, of which the cloud lost or never took the bytes; `None`: it is the first time.
+        again: Option<String>,
         /// Which version of ours it is: written beside the material where the cloud can.
         version: Version,
+        /// The public half of a key pair.
+        public_key: Option<PublicKey>,
         /// What it was wrapped under.
         wrapping_key: WrappingKey,
         /// The wrapped material.
@@ -76,16 +99,22 @@ pub enum Mutation {
         target: Target,
         /// Which object.
         object: ObjectId,
+        /// Which material of it, where an object can hold several.
+        material: Option<String>,
     },
     /// Make an object unusable, for now.
     Disable {
         /// Which object.
         object: ObjectId,
+        /// Which material of it, where each is switched by itself ([`keyplane_model::Capabilities::generations`]).
+        material: Option<String>,
     },
     /// Make a disabled object usable again.
     Enable {
         /// Which object.
         object: ObjectId,
+        /// Which material of it, where each is switched by itself.
+        material: Option<String>,
     },
     /// Schedule an object's deletion.
     ScheduleDeletion {
@@ -103,6 +132,7 @@ impl Mutation {
         match self {
             Self::Create { .. } => "create",
             Self::Claim { .. } => "claim",
+            Self::Prepare { .. } => "prepare",
             Self::Import { .. } => "import",
             Self::Publish { .. } => "publish",
             Self::Disable { .. } => "disable",
@@ -115,10 +145,28 @@ impl Mutation {
 /// What a cloud said that it did. Never enough for a receipt: a read confirms it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acted {
-    /// It made this object.
+    /// It made this object (or wrapping key).
     Created(ObjectId),
     /// It did what was asked.
     Done,
+}
+
+/// A wrapping key that was made for a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// What the cloud calls it.
+    pub wrapping: ObjectId,
+    /// Whether it can be used already.
+    pub ready: bool,
+}
+
+/// What a wrapping key is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WrapFor {
+    /// For an object: the cloud gives a key at each asking.
+    Object(ObjectId),
+    /// The wrapping key that was made for the copy.
+    Prepared(ObjectId),
 }
 
 /// A public key to wrap under, and what goes with it.

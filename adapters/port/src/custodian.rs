@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Algorithm, Approval, ChangeSet, Charter, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId, SealedBlob,
-    SealedCharter, StepNo, WrapScheme,
+    Algorithm, Approval, ChangeSet, Charter, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId, PublicKey,
+    SealedBlob, SealedCharter, StepNo, WrapScheme,
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,8 @@ pub struct Minted {
     pub check_value: Option<CheckValue>,
     /// A generated copy's blob; `None` for a derived one.
     pub blob: Option<SealedBlob>,
+    /// A key pair's public key.
+    pub public_key: Option<PublicKey>,
 }
 
 /// Which copy to wrap, for whom.

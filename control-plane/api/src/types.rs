@@ -2,7 +2,7 @@
 
 use keyplane_model::{
     Action, Algorithm, ApprovalRule, ApproverName, ChangeSetState, CheckValue, DestinationName, Digest, EpochId, Evidence, Generation,
-    KeyName, ObjectId, PlacementId, Problem, ProfileName, Source as KeySource, Timestamp, Version, VersionState,
+    KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose, Source as KeySource, Timestamp, Version, VersionState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -289,6 +289,8 @@ pub struct CopyLine {
     pub state: VersionState,
     /// What it is.
     pub algorithm: Algorithm,
+    /// What it is for.
+    pub purpose: Purpose,
     /// How its bytes came to be.
     pub source: KeySource,
     /// Under which root.

@@ -3,7 +3,11 @@
 //! The rules are those of the clouds' identity contracts: what is found is conclusive at once; that something is *not*
 //! there is conclusive only when no earlier attempt can still take effect and several equal reads in a row say so.
 
-use keyplane_model::{Act, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementSeen, Target, Timestamp, Version};
+use keyplane_model::{
+    Act, Creation, Digest, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementSeen, Presence, Target,
+    Timestamp, Version,
+};
+use keyplane_port::Prepared;
 
 /// What was seen for a step, in reads just made.
 #[derive(Clone, Debug, Default)]
@@ -14,13 +18,21 @@ pub struct Seen {
     pub object: Option<ObjectSeen>,
     /// Objects of ours for the placement that a sweep found; `None`: there was no complete sweep.
     pub swept: Option<Vec<ObjectSeen>>,
+    /// The wrapping key that was made for the copy.
+    pub prepared: Option<Prepared>,
 }
 
-/// What is known of a step's past.
+/// What is known of a step, beside what was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Past {
+pub struct Known {
+    /// How objects come to be at the destination.
+    pub creation: Creation,
+    /// The digest of the copy's public key, if it is a key pair.
+    pub public_key: Option<Digest>,
     /// When the last attempt that may have had its effect can no longer take it; `None`: there was no such attempt.
     pub settles: Option<Timestamp>,
+    /// Whether a reply named what the last attempt made.
+    pub made: bool,
     /// When the effect of the step before has to be visible at the latest.
     pub visible: Timestamp,
     /// Whether the copy's bytes were drawn by this change set and no attempt was made to import them: then whatever is
@@ -39,6 +51,8 @@ pub enum Decision {
     Act,
     /// Look again, at the latest then.
     Wait(Timestamp),
+    /// The destination is still at work on what was done: look again.
+    AtWork,
     /// Sweep the destination before anything can be concluded.
     Sweep,
     /// The change set does not fit the world.
@@ -62,6 +76,10 @@ pub enum Misfit {
     NotUsable(ObjectId),
     /// The surplus object holds material, a claim, or is not ours.
     NotSurplus(ObjectId),
+    /// The second import is in use, or the only one.
+    NotDouble(ObjectId),
+    /// The key that was made to wrap the copy under can no longer be used.
+    WrappingKeyGone(ObjectId),
 }
 
 impl Misfit {
@@ -79,6 +97,8 @@ impl Misfit {
             Self::OtherMaterial(object) => format!("`{object}` holds material that is not this version of ours"),
             Self::NotUsable(object) => format!("`{object}` is disabled or being deleted"),
             Self::NotSurplus(object) => format!("`{object}` is not an empty object of ours that nothing needs"),
+            Self::NotDouble(object) => format!("`{object}` does not hold that version twice"),
+            Self::WrappingKeyGone(wrapping) => format!("`{wrapping}`, which was made to wrap the copy under, ran out or is gone"),
         }
     }
 
@@ -91,28 +111,35 @@ impl Misfit {
 
 /// What a step does about what was seen.
 #[must_use]
-pub fn decide(act: &Act, target: &Target, seen: &Seen, past: Past) -> Decision {
+pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known) -> Decision {
     match act {
-        // The custodian's, not a cloud's: nothing to see.
-        Act::Mint { .. } => Decision::Act,
-        Act::Create => create(target, seen, past),
-        Act::Claim => claim(target, seen, past),
-        Act::Import { version, .. } => import(*version, target, seen, past),
-        Act::Publish => publish(target, seen, past),
-        Act::RemoveSurplus { object } => remove_surplus(object, target, seen, past),
+        // The custodian's and the ledger's, not a cloud's: nothing to see.
+        Act::Mint { .. } | Act::Share { .. } => Decision::Act,
+        Act::Create => create(target, seen, known),
+        Act::Claim => claim(target, seen, known),
+        Act::Prepare { .. } => prepare(seen, known),
+        Act::Import { version, .. } => import(*version, target, seen, known),
+        Act::Publish => publish(target, seen, known),
+        Act::RemoveSurplus { object } => remove_surplus(object, target, seen, known),
+        Act::DisableSurplus { object, material, .. } => disable_surplus(object, material, target, seen, known),
+        Act::FollowSecond { object, material, keeps } => follow_second(object, material, keeps, target, seen),
     }
 }
 
-fn create(target: &Target, seen: &Seen, past: Past) -> Decision {
+fn create(target: &Target, seen: &Seen, known: Known) -> Decision {
     if let Some(claimed) = &seen.placement.claimed {
         return if claimed.fits(target) { created(claimed) } else { Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())) };
     }
     if let Some(published) = &seen.placement.published {
         return Decision::Misfit(Misfit::ForeignName(published.object.clone()));
     }
-    if past.settles.is_none() {
+    if known.settles.is_none() {
         // INVARIANT: an attempt is durable before it acts, so without one there is nothing of ours to be found.
         return Decision::Act;
+    }
+    if known.creation != Creation::Claimed {
+        // Its name tells: nothing has to be searched for, and a second one there cannot be.
+        return act_when_settled(known);
     }
     // The object that the last attempt said it made, without a sweep.
     if let Some(object) = seen.object.as_ref().filter(|object| usable_shell(object, target)) {
@@ -124,25 +151,39 @@ fn create(target: &Target, seen: &Seen, past: Past) -> Decision {
     shells.sort_by(|a, b| (a.created, &a.object).cmp(&(b.created, &b.object)));
     match shells.first() {
         Some(oldest) => created(oldest),
-        None => act_when_settled(past),
+        None => act_when_settled(known),
     }
 }
 
-fn claim(target: &Target, seen: &Seen, past: Past) -> Decision {
+fn claim(target: &Target, seen: &Seen, known: Known) -> Decision {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Decision::Done(Outcome::Claimed { object: claimed.object.clone() }),
         Some(claimed) => Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())),
         None => match &seen.object {
-            Some(object) if usable_shell(object, target) => act_when_settled(past),
+            Some(object) if usable_shell(object, target) => act_when_settled(known),
             Some(object) => Decision::Misfit(Misfit::ObjectUnfit(object.object.clone())),
-            None if past.now < past.visible => Decision::Wait(past.visible),
+            None if known.now < known.visible => Decision::Wait(known.visible),
             None => Decision::Misfit(Misfit::ClaimGone),
         },
     }
 }
 
-fn import(version: Version, target: &Target, seen: &Seen, past: Past) -> Decision {
-    let claimed = match claimed(target, seen, past) {
+/// Wrapping keys are of no use to anybody else: one that is made in vain does no harm, so a repeat has to wait for nothing
+/// but for what the reply said that it made.
+fn prepare(seen: &Seen, known: Known) -> Decision {
+    match (&seen.prepared, known.settles) {
+        (Some(prepared), _) if prepared.ready => Decision::Done(Outcome::Prepared { wrapping: prepared.wrapping.clone() }),
+        (Some(_), _) => Decision::AtWork,
+        (None, Some(settles)) if known.made && known.now < settles => Decision::Wait(settles),
+        (None, _) => Decision::Act,
+    }
+}
+
+fn import(version: Version, target: &Target, seen: &Seen, known: Known) -> Decision {
+    if known.creation == Creation::Imported && seen.placement.claimed.is_none() {
+        return act_when_settled(known);
+    }
+    let claimed = match claimed(target, seen, known) {
         Ok(claimed) => claimed,
         Err(decision) => return decision,
     };
@@ -152,40 +193,44 @@ fn import(version: Version, target: &Target, seen: &Seen, past: Past) -> Decisio
         }
         ObjectState::AwaitingMaterial | ObjectState::Usable => {}
     }
-    let ours = claimed.materials.iter().find(|material| material.version == Some(version));
-    if claimed.materials.iter().any(|material| material.version != Some(version)) {
+    if claimed.materials.iter().any(|material| !is_ours(material, version, known)) {
         return Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone()));
     }
-    match (ours, claimed.state) {
-        (Some(_), _) if past.unheard_of => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
-        (Some(material), ObjectState::Usable) if material.present => {
-            Decision::Done(Outcome::Imported { version, material: material.id.clone(), wrapped_under: None })
-        }
+    match (ours(claimed, version, known), claimed.state) {
+        (Some(_), _) if known.unheard_of => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
+        (Some(material), ObjectState::Usable) if material.is_present() => Decision::Done(Outcome::Imported {
+            version,
+            object: (known.creation == Creation::Imported).then(|| claimed.object.clone()),
+            material: material.id.clone(),
+            wrapped_under: None,
+        }),
+        (Some(material), _) if material.presence == Presence::Arriving => Decision::AtWork,
+        (Some(material), _) if material.presence == Presence::Disabled => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
         // Usable, but the description of what makes it so is not visible yet, or is nobody's.
-        (None, ObjectState::Usable) if past.now < past.visible || past.settles.is_some_and(|settles| past.now < settles) => {
-            Decision::Wait(later(past.visible, past.settles))
+        (None, ObjectState::Usable) if known.now < known.visible || known.settles.is_some_and(|settles| known.now < settles) => {
+            Decision::Wait(later(known.visible, known.settles))
         }
         (None, ObjectState::Usable) => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
         // Empty, or our material expired or was deleted: the same bytes restore it.
-        (_, _) => act_when_settled(past),
+        (_, _) => act_when_settled(known),
     }
 }
 
-fn publish(target: &Target, seen: &Seen, past: Past) -> Decision {
-    let claimed = match claimed(target, seen, past) {
+fn publish(target: &Target, seen: &Seen, known: Known) -> Decision {
+    let claimed = match claimed(target, seen, known) {
         Ok(claimed) => claimed,
         Err(decision) => return decision,
     };
     match &seen.placement.published {
         Some(published) if published.object == claimed.object => Decision::Done(Outcome::Published),
         Some(published) => Decision::Misfit(Misfit::ForeignName(published.object.clone())),
-        None if claimed.state == ObjectState::Usable => act_when_settled(past),
-        None if past.now < past.visible => Decision::Wait(past.visible),
+        None if claimed.state == ObjectState::Usable => act_when_settled(known),
+        None if known.now < known.visible => Decision::Wait(known.visible),
         None => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
     }
 }
 
-fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, past: Past) -> Decision {
+fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, known: Known) -> Decision {
     let removed = Decision::Done(Outcome::SurplusRemoved { object: object.clone() });
     let Some(found) = &seen.object else { return removed };
     if matches!(found.state, ObjectState::DeletionScheduled(_)) {
@@ -196,15 +241,62 @@ fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, past: Past) -
     if !ours || claims || !found.is_empty() {
         return Decision::Misfit(Misfit::NotSurplus(object.clone()));
     }
-    act_when_settled(past)
+    act_when_settled(known)
+}
+
+fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Seen, known: Known) -> Decision {
+    let disabled = Decision::Done(Outcome::SurplusDisabled { object: object.clone(), material: material.to_owned() });
+    let misfit = || Decision::Misfit(Misfit::NotDouble(object.clone()));
+    let Some(found) = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target)) else {
+        return misfit();
+    };
+    let Some(double) = found.materials.iter().find(|seen| seen.id.as_deref() == Some(material)) else { return disabled };
+    if !double.is_present() {
+        return disabled;
+    }
+    let other = |seen: &MaterialSeen| seen.id != double.id && seen.version == double.version && seen.is_present();
+    if double.state == MaterialState::Current || double.version.is_none() || !found.materials.iter().any(other) {
+        return misfit();
+    }
+    act_when_settled(known)
+}
+
+/// Nothing is to be done at the cloud: both imports are there, of one version, and the second one is current. Where the cloud shows
+/// public keys, they have to be one.
+fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target, seen: &Seen) -> Decision {
+    let found = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target));
+    let import = |id: &str| found?.materials.iter().find(|seen| seen.id.as_deref() == Some(id));
+    match (import(material), import(keeps)) {
+        (Some(first), Some(second))
+            if second.state == MaterialState::Current
+                && second.is_present()
+                && second.version.is_some()
+                && (second.version, second.public_key) == (first.version, first.public_key) =>
+        {
+            Decision::Done(Outcome::SecondFollowed { object: object.clone(), material: keeps.to_owned() })
+        }
+        _ => Decision::Misfit(Misfit::NotDouble(object.clone())),
+    }
+}
+
+/// The material of an object that is a version of ours: the first that is there, in the adapter's order, or else that may still come.
+pub(crate) fn ours(object: &ObjectSeen, version: Version, known: Known) -> Option<&MaterialSeen> {
+    let ours = || object.materials.iter().filter(|material| is_ours(material, version, known));
+    ours().find(|material| material.is_present()).or_else(|| ours().next())
+}
+
+/// A mark can be edited, a public key cannot: where the cloud shows one, it decides as well.
+fn is_ours(material: &MaterialSeen, version: Version, known: Known) -> bool {
+    let other_key = known.public_key.is_some() && material.public_key.is_some() && material.public_key != known.public_key;
+    material.version == Some(version) && !other_key
 }
 
 /// The claimed object of a step after the claim: it has to be there, and ours.
-fn claimed<'a>(target: &Target, seen: &'a Seen, past: Past) -> Result<&'a ObjectSeen, Decision> {
+fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known) -> Result<&'a ObjectSeen, Decision> {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Ok(claimed),
         Some(claimed) => Err(Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone()))),
-        None if past.now < past.visible => Err(Decision::Wait(past.visible)),
+        None if known.now < known.visible => Err(Decision::Wait(known.visible)),
         None => Err(Decision::Misfit(Misfit::ClaimGone)),
     }
 }
@@ -217,9 +309,9 @@ fn usable_shell(object: &ObjectSeen, target: &Target) -> bool {
     object.fits(target) && object.is_empty()
 }
 
-fn act_when_settled(past: Past) -> Decision {
-    match past.settles {
-        Some(settles) if past.now < settles => Decision::Wait(settles),
+fn act_when_settled(known: Known) -> Decision {
+    match known.settles {
+        Some(settles) if known.now < settles => Decision::Wait(settles),
         _ => Decision::Act,
     }
 }

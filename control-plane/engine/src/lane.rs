@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, Either, select};
 use keyplane_model::{
-    Class, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementSeen, Quota, Span, Target, Timestamp, WrapScheme,
+    Class, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementSeen, Quota, Span, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, Clock, Cloud, CloudError, Cursor, Mutation, Page, WrappingKey};
+use keyplane_port::{Acted, Cause, Clock, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
 use tower::{Layer as _, Service, ServiceExt as _};
 
 /// The way to one destination.
@@ -114,11 +114,24 @@ impl Lane {
     ///
     /// # Errors
     /// As there, after repeating.
-    pub async fn wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
-        let object = object.clone();
+    pub async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        let from = from.clone();
         self.call("wrapping-key", false, move |cloud| {
-            let object = object.clone();
-            async move { cloud.wrapping_key(&object, scheme).await }
+            let from = from.clone();
+            async move { cloud.wrapping_key(&from, scheme).await }
+        })
+        .await
+    }
+
+    /// See [`Cloud::prepared`].
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
+        let (target, made) = (target.clone(), made.cloned());
+        self.call("prepared", false, move |cloud| {
+            let (target, made) = (target.clone(), made.clone());
+            async move { cloud.prepared(&target, version, made.as_ref()).await }
         })
         .await
     }

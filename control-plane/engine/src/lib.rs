@@ -23,8 +23,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, ObjectId, PlacementId, Problem, ProblemCode, SealedCharter,
-    Timestamp,
+    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, KeyRecord, PlacementId, Problem, ProblemCode, SealedCharter,
+    StepNo, Timestamp,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier as verifier;
@@ -44,6 +44,14 @@ pub struct Engine {
     pub lanes: BTreeMap<DestinationName, Lane>,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// A change set that runs.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    record: &'a ChangeSetRecord,
+    warrant: &'a Warrant,
+    progress: &'a dyn Progress,
 }
 
 /// How a change set's run ended.
@@ -100,23 +108,28 @@ impl Engine {
         }
         let charter = self.entitled(&record).await.map_err(one)?;
         let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
-        let known = self.objects(key).await.map_err(one)?;
-        let mut placements: FuturesUnordered<_> = record
-            .change_set
-            .placements
-            .keys()
-            .map(|placement| self.run_placement(&record, &warrant, *placement, known.get(placement).cloned(), progress))
-            .collect();
         let mut problems = Vec::new();
         let mut misfits = Vec::new();
-        while let Some(result) = placements.next().await {
-            match result {
-                Ok(()) => {}
-                Err(step::Stop::Misfit(problem)) => {
-                    misfits.push(problem.detail.clone());
-                    problems.push(problem);
+        let mut take = |result: Result<(), step::Stop>| match result {
+            Ok(()) => {}
+            Err(step::Stop::Misfit(problem)) => {
+                misfits.push(problem.detail.clone());
+                problems.push(problem);
+            }
+            Err(step::Stop::Held(problem)) => problems.push(problem),
+        };
+        // What placements share is made before any of them goes its own way.
+        let known = self.known(key).await.map_err(one)?;
+        let job = Job { record: &record, warrant: &warrant, progress };
+        match self.run_prologue(&job, known.as_ref()).await {
+            Err(stop) => take(Err(stop)),
+            Ok(()) => {
+                let known = self.known(key).await.map_err(one)?;
+                let mut placements: FuturesUnordered<_> =
+                    record.change_set.placements.keys().map(|placement| self.run_placement(&job, *placement, known.as_ref())).collect();
+                while let Some(result) = placements.next().await {
+                    take(result);
                 }
-                Err(step::Stop::Held(problem)) => problems.push(problem),
             }
         }
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
@@ -131,14 +144,43 @@ impl Engine {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    async fn run_placement(
-        &self,
-        record: &ChangeSetRecord,
-        warrant: &Warrant,
-        placement: PlacementId,
-        known: Option<ObjectId>,
-        progress: &dyn Progress,
-    ) -> Result<(), step::Stop> {
+    /// Makes the bytes of every placement, then shares them. A placement that cannot be brought anywhere is left out: its own run says why.
+    async fn run_prologue(&self, job: &Job<'_>, known: Option<&KeyRecord>) -> Result<(), step::Stop> {
+        for shares in [false, true] {
+            for (number, step) in (0..).map(StepNo).zip(&job.record.change_set.steps) {
+                if !step::is_prologue(&step.act)
+                    || matches!(step.act, Act::Share { .. }) != shares
+                    || job.record.receipts.contains_key(&number)
+                {
+                    continue;
+                }
+                if let Ok(mut track) = self.track(job, step.placement, known) {
+                    let span = track.span(number, step);
+                    track.run(number, step).instrument(span).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What remains to be done at one placement.
+    async fn run_placement(&self, job: &Job<'_>, placement: PlacementId, known: Option<&KeyRecord>) -> Result<(), step::Stop> {
+        let mut track = self.track(job, placement, known)?;
+        for (number, step) in job.record.change_set.steps_of(placement).filter(|(_, step)| !step::is_prologue(&step.act)) {
+            match job.record.receipts.get(&number) {
+                Some(receipt) => track.remember(receipt),
+                None => {
+                    let span = track.span(number, step);
+                    track.run(number, step).instrument(span).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The way of one placement, if its destination is the one that was approved.
+    fn track<'a>(&'a self, job: &Job<'a>, placement: PlacementId, known: Option<&KeyRecord>) -> Result<step::Track<'a>, step::Stop> {
+        let Job { record, warrant, progress } = *job;
         let change_set = &record.change_set;
         let plan =
             change_set.placements.get(&placement).ok_or_else(|| step::Stop::Held(internal(record, "a step without its placement")))?;
@@ -156,25 +198,15 @@ impl Engine {
             ));
         }
         // What an earlier change set made, before it was dropped: when it was confirmed does not matter any more.
-        let object = known.map(|object| (object, self.clock.now()));
-        let mut track = step::Track { engine: self, lane, record, warrant, placement, plan, progress, object };
-        for (number, step) in change_set.steps_of(placement) {
-            match record.receipts.get(&number) {
-                Some(receipt) => track.remember(receipt),
-                None => {
-                    let span = tracing::info_span!("step", number = number.0, act = step.act.word(), lane = %plan.destination);
-                    track.run(number, step).instrument(span).await?;
-                }
-            }
-        }
-        Ok(())
+        let object = known.and_then(|known| known.placements.get(&placement)?.object.clone()).map(|object| (object, self.clock.now()));
+        let copies = known.iter().flat_map(|known| &known.copies).filter(|copy| copy.coordinates.placement == placement).cloned().collect();
+        Ok(step::Track { engine: self, lane, record, warrant, placement, plan, progress, object, wrapping: None, copies, last: None })
     }
 
-    /// The objects of a key's placements that the ledger knows.
-    async fn objects(&self, key: &KeyName) -> Result<BTreeMap<PlacementId, ObjectId>, Problem> {
-        let snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
-        let placements = snapshot.keys.get(key).into_iter().flat_map(|record| &record.placements);
-        Ok(placements.filter_map(|(placement, known)| Some((*placement, known.object.clone()?))).collect())
+    /// What the ledger knows of a key.
+    async fn known(&self, key: &KeyName) -> Result<Option<KeyRecord>, Problem> {
+        let mut snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
+        Ok(snapshot.keys.remove(key))
     }
 
     async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {

@@ -1,12 +1,12 @@
 //! One step of one placement: look, attempt, act, confirm, receipt; each durable before the next.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, Digest, Marks, ObjectId, Outcome, PlacementId, PlacementPlan,
-    Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp,
+    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Marks, ObjectId, Outcome, PlacementId,
+    PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp, Version,
 };
-use keyplane_port::{Acted, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Warrant, WrapRequest};
+use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Warrant, WrapFor, WrapRequest};
 
-use crate::judgement::{Decision, Misfit, Past, Seen, decide};
+use crate::judgement::{Decision, Known, Misfit, Seen, decide, ours};
 use crate::lane::pause;
 use crate::progress::{Event, Progress};
 use crate::{Engine, Lane};
@@ -30,6 +30,18 @@ pub(crate) struct Track<'a> {
     pub(crate) progress: &'a dyn Progress,
     /// The object that the steps so far made or claimed, and when that was confirmed.
     pub(crate) object: Option<(ObjectId, Timestamp)>,
+    /// The wrapping key that the steps so far had made.
+    pub(crate) wrapping: Option<ObjectId>,
+    /// The copies of the placement, as the ledger had them after the prologue, and what the steps since made of them.
+    pub(crate) copies: Vec<CopyRecord>,
+    /// What the last step's last look showed: while it is fresh, the next step does not ask again.
+    pub(crate) last: Option<Look>,
+}
+
+/// What direct reads showed, and when they began.
+pub(crate) struct Look {
+    at: Timestamp,
+    seen: Seen,
 }
 
 /// A mutation is sent only if a read at most so old showed the expected state (rule 4: "a few seconds").
@@ -38,21 +50,76 @@ const FRESH: Span = Span::seconds(3);
 /// How many attempts of one step one run makes. A step that still fails then needs a person, or a later run.
 const ATTEMPTS: u32 = 6;
 
+/// Whether a step comes before its placement's way to the cloud: bytes are made, and shared, before anything is imported.
+pub(crate) fn is_prologue(act: &Act) -> bool {
+    matches!(act, Act::Mint { .. } | Act::Share { .. })
+}
+
+/// For how long one run waits for a destination that is at work on an import. Google Cloud takes minutes at its slowest.
+const PATIENCE: Span = Span::seconds(600);
+
+/// The pause before it is asked again whether a destination is still at work: it doubles from the first to the second.
+const WORK: (Span, Span) = (Span::seconds(1), Span::seconds(16));
+
 /// The pause between reads that wait for something to appear is between these, whatever the consistency bound.
 const PACE: (Span, Span) = (Span::millis(50), Span::seconds(1));
+
+/// Whether an outcome is that something is there. What a clean-up does is that something is *not* there any more.
+fn is_found(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Created { .. } | Outcome::Claimed { .. } | Outcome::Prepared { .. } | Outcome::Imported { .. } | Outcome::Published => {
+            true
+        }
+        Outcome::Minted { .. }
+        | Outcome::Shared { .. }
+        | Outcome::SurplusRemoved { .. }
+        | Outcome::SurplusDisabled { .. }
+        | Outcome::SecondFollowed { .. } => false,
+    }
+}
+
+impl Look {
+    /// Whether it shows an object too, where a step is about one.
+    fn shows(&self, about: Option<&ObjectId>) -> bool {
+        about.is_none_or(|about| self.seen.object.as_ref().is_some_and(|seen| seen.object == *about))
+    }
+}
 
 impl Track<'_> {
     /// Takes in the receipt of an earlier step.
     pub(crate) fn remember(&mut self, receipt: &Receipt) {
         match &receipt.outcome {
             Outcome::Created { object } | Outcome::Claimed { object } => self.object = Some((object.clone(), receipt.at)),
-            Outcome::Imported { .. } | Outcome::Published => {
+            Outcome::Prepared { wrapping } => self.wrapping = Some(wrapping.clone()),
+            Outcome::Imported { version, object, material, .. } => {
+                if let Some(object) = object {
+                    self.object = Some((object.clone(), receipt.at));
+                }
+                if let Some((_, at)) = &mut self.object {
+                    *at = receipt.at;
+                }
+                if let Some(copy) = self.copies.iter_mut().find(|copy| copy.coordinates.version == *version) {
+                    copy.material.clone_from(material);
+                    copy.imported = Some(receipt.at);
+                }
+            }
+            Outcome::Published => {
                 if let Some((_, at)) = &mut self.object {
                     *at = receipt.at;
                 }
             }
-            Outcome::Minted { .. } | Outcome::SurplusRemoved { .. } => {}
+            // The prologue's: what it made is read from the ledger again.
+            Outcome::Minted { .. }
+            | Outcome::Shared { .. }
+            | Outcome::SurplusRemoved { .. }
+            | Outcome::SurplusDisabled { .. }
+            | Outcome::SecondFollowed { .. } => {}
         }
+    }
+
+    /// What log lines about a step carry.
+    pub(crate) fn span(&self, number: StepNo, step: &Step) -> tracing::Span {
+        tracing::info_span!("step", number = number.0, act = step.act.word(), lane = %self.plan.destination)
     }
 
     /// Brings a step to its receipt.
@@ -70,7 +137,26 @@ impl Track<'_> {
                 };
                 self.mint(number, coordinates).await?
             }
-            Act::Create | Act::Claim | Act::Import { .. } | Act::Publish | Act::RemoveSurplus { .. } => self.cloud(number, step).await?,
+            // The ledger's own business: nothing outside of it changes.
+            Act::Share { from, .. } => {
+                Receipt { step: number, attempt: None, outcome: Outcome::Shared { from: *from }, at: self.engine.clock.now() }
+            }
+            Act::Create
+            | Act::Claim
+            | Act::Prepare { .. }
+            | Act::Import { .. }
+            | Act::Publish
+            | Act::RemoveSurplus { .. }
+            | Act::DisableSurplus { .. }
+            | Act::FollowSecond { .. } => {
+                // A wrapping key is looked at by itself.
+                let last = if matches!(step.act, Act::Prepare { .. }) { None } else { self.last.take() };
+                let (receipt, look) = self.cloud(number, step, last).await?;
+                if look.seen.prepared.is_none() {
+                    self.last = Some(look);
+                }
+                receipt
+            }
         };
         self.engine.ledger.receive(&self.record.digest, &receipt).await.map_err(|error| self.ledger(&error))?;
         self.remember(&receipt);
@@ -79,7 +165,7 @@ impl Track<'_> {
             key: &self.record.change_set.key,
             destination: &self.plan.destination,
             act: step.act.word(),
-            found: receipt.attempt.is_none() && !matches!(step.act, Act::Mint { .. }),
+            found: receipt.attempt.is_none() && !is_prologue(&step.act),
         });
         Ok(())
     }
@@ -88,7 +174,7 @@ impl Track<'_> {
     async fn mint(&self, number: StepNo, coordinates: CopyCoordinates) -> Result<Receipt, Stop> {
         let request = MintRequest { step: number, coordinates: coordinates.clone() };
         let minted = self.engine.custodian.mint(self.warrant, &request).await.map_err(|error| self.custodian(&error))?;
-        let outcome = Outcome::Minted { coordinates, check_value: minted.check_value, blob: minted.blob };
+        let outcome = Outcome::Minted { coordinates, check_value: minted.check_value, blob: minted.blob, public_key: minted.public_key };
         Ok(Receipt { step: number, attempt: None, outcome, at: self.engine.clock.now() })
     }
 
@@ -96,33 +182,41 @@ impl Track<'_> {
     ///
     /// # Flow
     /// Look until the decision about what is seen is certain; do what it says; after acting, look again: the reply alone
-    /// is never believed. Done is certain after several equal reads, and so is everything that follows from *not* finding
-    /// something. The race that remains (somebody changes the object between the last look and the request) is detected
-    /// by the reads that confirm.
-    async fn cloud(&self, number: StepNo, step: &Step) -> Result<Receipt, Stop> {
+    /// is never believed. What is found is certain at once; everything that follows from *not* finding something is after several
+    /// equal reads. The race that remains (somebody changes the object between the last look and the request) is detected
+    /// by the reads that confirm. The look that confirmed one step is the next one's first, as long as it is fresh: `last`.
+    async fn cloud(&self, number: StepNo, step: &Step, mut last: Option<Look>) -> Result<(Receipt, Look), Stop> {
         let target = self.target();
         let capabilities = &self.lane.destination().capabilities;
         let clock = &self.engine.clock;
         let pace = capabilities.consistency.divided_by(capabilities.equal_reads).clamp(PACE.0, PACE.1);
         let mut attempts: Vec<Attempt> = self.record.attempts_of(number).cloned().collect();
         let before = attempts.len();
+        let began = clock.now();
         let mut made = None;
-        let mut prepared = None;
+        let mut ready = None;
         let mut sweep = false;
         let mut streak: Option<(Decision, u32)> = None;
+        let mut work = WORK.0;
         loop {
             let open = attempts.iter().rfind(|attempt| attempt.refused.is_none());
-            let looked = clock.now();
-            let seen = self.look(step, &target, made.as_ref(), sweep).await?;
-            let past = Past {
+            let about = self.about(step, made.as_ref());
+            let Look { at: looked, seen } = match last.take().filter(|last| clock.now() - last.at <= FRESH && last.shows(about)) {
+                Some(last) => last,
+                None => Look { at: clock.now(), seen: self.look(step, &target, about, sweep).await? },
+            };
+            let known = Known {
+                creation: capabilities.creation,
+                public_key: self.public_key(step),
+                made: made.is_some(),
                 settles: open.map(|attempt| attempt.at + capabilities.settling_time()),
-                visible: self.object.as_ref().map_or(looked, |(_, at)| *at + capabilities.settling_time()),
+                visible: self.visible().unwrap_or(looked),
                 unheard_of: attempts.is_empty() && self.drawn_here(step),
                 now: clock.now(),
             };
-            let decision = match (decide(&step.act, &target, &seen, past), past.settles) {
+            let decision = match (decide(&step.act, &target, &seen, known), known.settles) {
                 // What was made a moment ago may be listed before it can be read.
-                (Decision::Sweep, Some(settles)) if sweep && past.now < settles => Decision::Wait(settles),
+                (Decision::Sweep, Some(settles)) if sweep && known.now < settles => Decision::Wait(settles),
                 (decision, _) => decision,
             };
             match &decision {
@@ -138,8 +232,18 @@ impl Track<'_> {
                         why,
                     });
                     // A sweep reads the whole destination: it is not repeated to pass the time.
-                    clock.sleep(if sweep { *until - past.now } else { (*until - past.now).min(pace) }).await;
+                    clock.sleep(if sweep { *until - known.now } else { (*until - known.now).min(pace) }).await;
                     continue;
+                }
+                Decision::AtWork if known.now - began < PATIENCE => {
+                    streak = None;
+                    clock.sleep(work).await;
+                    work = (work + work).min(WORK.1);
+                    continue;
+                }
+                Decision::AtWork => {
+                    let detail = "the destination is still at work on it";
+                    return Err(Stop::Held(self.problem(ProblemCode::DestinationAmbiguous, detail, "keyplane apply")));
                 }
                 Decision::Sweep if !sweep => {
                     sweep = true;
@@ -156,9 +260,13 @@ impl Track<'_> {
                 _ => 1,
             };
             streak = Some((decision.clone(), count));
-            // The first attempt may begin after one look: nothing of ours can be there yet, and whoever was faster shows
-            // in the reads that confirm.
-            let needed = if decision == Decision::Act && open.is_none() { 1 } else { capabilities.equal_reads.max(1) };
+            let needed = match &decision {
+                // The first attempt may begin after one look: nothing of ours can be there yet, and whoever was faster shows
+                // in the reads that confirm.
+                Decision::Act if open.is_none() => 1,
+                Decision::Done(outcome) if !sweep && is_found(outcome) => 1,
+                _ => capabilities.equal_reads.max(1),
+            };
             if count < needed {
                 if capabilities.consistency > Span::ZERO {
                     clock.sleep(pace).await;
@@ -168,25 +276,33 @@ impl Track<'_> {
             match decision {
                 Decision::Done(outcome) => {
                     let outcome = match outcome {
-                        Outcome::Imported { version, material, .. } => {
-                            Outcome::Imported { version, material, wrapped_under: open.and_then(|attempt| attempt.wrapped_under) }
+                        Outcome::Imported { version, object, material, .. } => {
+                            Outcome::Imported { version, object, material, wrapped_under: open.and_then(|attempt| attempt.wrapped_under) }
                         }
                         other => other,
                     };
-                    return Ok(Receipt { step: number, attempt: open.map(|attempt| attempt.id), outcome, at: clock.now() });
+                    let receipt = Receipt { step: number, attempt: open.map(|attempt| attempt.id), outcome, at: clock.now() };
+                    return Ok((receipt, Look { at: looked, seen }));
                 }
                 Decision::Misfit(misfit) => return Err(self.misfit(&misfit, &target)),
                 Decision::Act => {}
-                Decision::Wait(_) | Decision::Sweep => continue,
+                Decision::Wait(_) | Decision::AtWork | Decision::Sweep => continue,
+            }
+            // An import that the destination took and could not use ends without an error; it is not repeated for ever.
+            if let Some(reason) = self.refusal(step, &seen, known)
+                && attempts.len() - before >= ATTEMPTS as usize
+            {
+                let detail = format!("the destination took the import and could not use it: {reason}");
+                return Err(Stop::Held(self.problem(ProblemCode::DestinationRefused, detail, "keyplane hsm test")));
             }
             let ordinal = u32::try_from(attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
-            let (mutation, wrapped_under) = match prepared.take() {
+            let (mutation, wrapped_under) = match ready.take() {
                 Some(ready) => ready,
-                None => self.prepare(number, step, &target, ordinal).await?,
+                None => self.prepare(number, step, &target, ordinal, &seen, known).await?,
             };
             // Preparing may have waited for quotas: a look that went stale meanwhile is made anew.
             if clock.now() - looked > FRESH {
-                prepared = Some((mutation, wrapped_under));
+                ready = Some((mutation, wrapped_under));
                 streak = None;
                 continue;
             }
@@ -214,6 +330,26 @@ impl Track<'_> {
         }
     }
 
+    /// When the effect of the step before has to be visible at the latest; `None`: there was none.
+    fn visible(&self) -> Option<Timestamp> {
+        self.object.as_ref().map(|(_, at)| *at + self.lane.destination().capabilities.settling_time())
+    }
+
+    /// The digest of the public key of the copy that a step imports.
+    fn public_key(&self, step: &Step) -> Option<Digest> {
+        let Act::Import { version, .. } = &step.act else { return None };
+        Some(self.copies.iter().find(|copy| copy.coordinates.version == *version)?.public_key.as_ref()?.digest())
+    }
+
+    /// Why the destination could not use what was imported last.
+    fn refusal(&self, step: &Step, seen: &Seen, known: Known) -> Option<String> {
+        let Act::Import { version, .. } = &step.act else { return None };
+        match &ours(seen.placement.claimed.as_ref()?, *version, known)?.presence {
+            Presence::Failed(reason) => Some(reason.clone()),
+            Presence::Present | Presence::Arriving | Presence::Missing | Presence::Disabled => None,
+        }
+    }
+
     /// Whether this change set draws the bytes that a step imports. Derived bytes are the same whoever derives them.
     fn drawn_here(&self, step: &Step) -> bool {
         let Act::Import { version, .. } = &step.act else { return false };
@@ -223,18 +359,33 @@ impl Track<'_> {
             .any(|(_, other)| matches!(&other.act, Act::Mint { version: minted, source: Source::Generated, .. } if minted == version))
     }
 
-    /// What was seen for a step, in fresh reads.
-    async fn look(&self, step: &Step, target: &Target, made: Option<&ObjectId>, sweep: bool) -> Result<Seen, Stop> {
-        let about = match &step.act {
-            Act::Create => made,
+    /// The object that a step is about beside its placement's; of [`Act::Prepare`], the wrapping key that was made.
+    fn about<'o>(&'o self, step: &'o Step, made: Option<&'o ObjectId>) -> Option<&'o ObjectId> {
+        match &step.act {
+            Act::Create | Act::Prepare { .. } => made,
             Act::Claim => self.object.as_ref().map(|(object, _)| object),
             Act::RemoveSurplus { object } => Some(object),
-            Act::Mint { .. } | Act::Import { .. } | Act::Publish => None,
-        };
+            Act::Mint { .. }
+            | Act::Share { .. }
+            | Act::Import { .. }
+            | Act::Publish
+            | Act::DisableSurplus { .. }
+            | Act::FollowSecond { .. } => None,
+        }
+    }
+
+    /// What was seen for a step, in fresh reads.
+    async fn look(&self, step: &Step, target: &Target, about: Option<&ObjectId>, sweep: bool) -> Result<Seen, Stop> {
+        if let Act::Prepare { version, .. } = &step.act {
+            let prepared = self.lane.prepared(target, *version, about).await.map_err(|error| self.held(&error))?;
+            return Ok(Seen { prepared, ..Seen::default() });
+        }
         let placement = self.lane.look(target).await.map_err(|error| self.held(&error))?;
-        let object = match about {
-            Some(object) => self.lane.inspect(object).await.map_err(|error| self.held(&error))?,
-            None => None,
+        let object = match (about, &placement.claimed) {
+            // It was just read.
+            (Some(object), Some(claimed)) if claimed.object == *object => Some(claimed.clone()),
+            (Some(object), _) => self.lane.inspect(object).await.map_err(|error| self.held(&error))?,
+            (None, _) => None,
         };
         let swept = if sweep {
             let (objects, complete) = self.lane.sweep().await.map_err(|error| self.held(&error))?;
@@ -242,53 +393,96 @@ impl Track<'_> {
         } else {
             None
         };
-        Ok(Seen { placement, object, swept })
+        Ok(Seen { placement, object, swept, prepared: None })
     }
 
     /// Everything that has to be done before the mutating request can be sent, quotas included. With an import comes the
     /// digest of the public key that it is wrapped under.
-    async fn prepare(&self, number: StepNo, step: &Step, target: &Target, ordinal: u32) -> Result<(Mutation, Option<Digest>), Stop> {
+    async fn prepare(
+        &self,
+        number: StepNo,
+        step: &Step,
+        target: &Target,
+        ordinal: u32,
+        seen: &Seen,
+        known: Known,
+    ) -> Result<(Mutation, Option<Digest>), Stop> {
         let object = || {
             self.object.as_ref().map(|(object, _)| object.clone()).ok_or_else(|| {
                 Stop::Held(self.problem(ProblemCode::Internal, "a step without the object of the steps before", "keyplane status"))
             })
         };
+        let marks = Marks {
+            installation: target.installation,
+            placement: target.placement,
+            incarnation: target.incarnation,
+            attempt: AttemptId::of(&self.record.digest, number.0, ordinal),
+        };
         let mut wrapped_under = None;
         let mutation = match &step.act {
-            Act::Create => Mutation::Create {
-                target: target.clone(),
-                marks: Marks {
-                    installation: target.installation,
-                    placement: target.placement,
-                    incarnation: target.incarnation,
-                    attempt: AttemptId::of(&self.record.digest, number.0, ordinal),
-                },
-            },
+            Act::Create => Mutation::Create { target: target.clone(), marks },
             Act::Claim => Mutation::Claim { target: target.clone(), object: object()? },
-            Act::Publish => Mutation::Publish { target: target.clone(), object: object()? },
+            Act::Publish => Mutation::Publish { target: target.clone(), object: object()?, material: self.newest_material() },
+            Act::Prepare { version, scheme } => Mutation::Prepare { target: target.clone(), version: *version, scheme: *scheme },
+            Act::DisableSurplus { object, material, .. } => Mutation::Disable { object: object.clone(), material: Some(material.clone()) },
             Act::RemoveSurplus { object } => {
                 Mutation::ScheduleDeletion { object: object.clone(), days: self.lane.destination().capabilities.deletion_days }
             }
-            Act::Import { version, scheme } => {
-                let object = object()?;
-                let copy = self.copy(*version).await?;
-                let wrapping_key = self.lane.wrapping_key(&object, *scheme).await.map_err(|error| self.held(&error))?;
+            Act::Import { version, scheme, .. } => {
+                let object = if known.creation == Creation::Imported { None } else { Some(object()?) };
+                let copy = self.copy(*version)?;
+                let wrapping_key = self.wrapping_key(object.as_ref(), *scheme, target).await?;
+                let found = seen.placement.claimed.as_ref().and_then(|object| ours(object, *version, known));
+                let again = found.and_then(|material| material.id.clone());
+                let public_key = copy.public_key.clone();
+                let copy = CopyRecord { coordinates: copy.bound(), ..copy };
                 let request = WrapRequest { step: number, copy, wrapping_key: wrapping_key.clone() };
                 let wrapped = self.engine.custodian.wrap(self.warrant, &request).await.map_err(|error| self.custodian(&error))?;
                 wrapped_under = Some(wrapped.wrapped_under);
-                Mutation::Import { object, version: *version, wrapping_key, wrapped: wrapped.bytes }
+                let (target, version) = (target.clone(), *version);
+                Mutation::Import { target, object, marks, again, version, public_key, wrapping_key, wrapped: wrapped.bytes }
             }
-            Act::Mint { .. } => return Err(Stop::Held(self.problem(ProblemCode::Internal, "a mint step at a cloud", "keyplane status"))),
+            Act::Mint { .. } | Act::Share { .. } | Act::FollowSecond { .. } => {
+                return Err(Stop::Held(self.problem(ProblemCode::Internal, "a step that sends no request to a cloud", "keyplane status")));
+            }
         };
         self.lane.admit(mutation.word()).await;
         Ok((mutation, wrapped_under))
     }
 
-    /// The copy as the ledger has it: its blob was made durable by the receipt of its mint step.
-    async fn copy(&self, version: keyplane_model::Version) -> Result<keyplane_model::CopyRecord, Stop> {
-        let snapshot = self.engine.ledger.snapshot().await.map_err(|error| self.ledger(&error))?;
-        let record = snapshot.keys.get(&self.record.change_set.key);
-        let copy = record.and_then(|record| record.copy(version, self.placement)).cloned();
+    /// The public key to wrap under: the one that was made for the copy, or one that the destination gives for the object.
+    async fn wrapping_key(
+        &self,
+        object: Option<&ObjectId>,
+        scheme: keyplane_model::WrapScheme,
+        target: &Target,
+    ) -> Result<keyplane_port::WrappingKey, Stop> {
+        let from = match (&self.wrapping, object) {
+            (Some(wrapping), _) => WrapFor::Prepared(wrapping.clone()),
+            (None, Some(object)) => WrapFor::Object(object.clone()),
+            (None, None) => {
+                let detail = "an import without a key to wrap under";
+                return Err(Stop::Held(self.problem(ProblemCode::Internal, detail, "keyplane status")));
+            }
+        };
+        match (self.lane.wrapping_key(&from, scheme).await, from) {
+            (Ok(found), _) => Ok(found),
+            // What was approved is the import, and the key that was made for it is part of the change set: a new one makes another.
+            (Err(error), WrapFor::Prepared(wrapping)) if error.cause == Cause::ImportTokenExpired || error.class == Class::NotFound => {
+                Err(self.misfit(&Misfit::WrappingKeyGone(wrapping), target))
+            }
+            (Err(error), _) => Err(self.held(&error)),
+        }
+    }
+
+    /// The cloud's id of the newest version that was imported.
+    fn newest_material(&self) -> Option<String> {
+        self.copies.iter().filter(|copy| copy.imported.is_some()).max_by_key(|copy| copy.coordinates.version)?.material.clone()
+    }
+
+    /// The copy: its blob was made durable by the receipt of its mint step.
+    fn copy(&self, version: Version) -> Result<CopyRecord, Stop> {
+        let copy = self.copies.iter().find(|copy| copy.coordinates.version == version).cloned();
         copy.ok_or_else(|| {
             let detail = format!("the ledger has no copy of version {version} for placement {}", self.placement);
             Stop::Held(self.problem(ProblemCode::DatabaseBroken, detail, "keyplane status"))
@@ -301,7 +495,9 @@ impl Track<'_> {
         // Whether another attempt may help, now.
         let again = match error.class {
             Class::Transient | Class::Throttled | Class::Ambiguous | Class::Stale | Class::AlreadyExists => true,
-            Class::NotFound | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken => false,
+            // What the step before made may not be there for every part of the cloud yet.
+            Class::NotFound => self.visible().is_some_and(|visible| self.engine.clock.now() < visible),
+            Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken => false,
         };
         if error.class != Class::Ambiguous
             && let Some(attempt) = attempt
@@ -328,6 +524,7 @@ impl Track<'_> {
             incarnation: self.plan.incarnation,
             name: self.plan.name.clone(),
             algorithm: self.plan.algorithm,
+            purpose: self.plan.purpose,
             key: self.record.change_set.key.clone(),
         }
     }

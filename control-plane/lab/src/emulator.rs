@@ -2,65 +2,71 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use keyplane_model::CloudKind;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{LabError, http};
 
-/// An emulator: one AWS account in one region. It ends with the process that started it, or when this is dropped.
+/// An emulator. It ends with the process that started it, or when this is dropped.
 pub struct Emulator {
-    /// The destination that it is.
-    pub destination: String,
-    /// The region that it plays.
-    pub region: String,
+    /// What the lab calls it: the destination that it is, or what several are at.
+    pub name: String,
     /// Where it listens; the same after [`Emulator::restart`].
     pub address: SocketAddr,
-    program: PathBuf,
-    args: Vec<String>,
-    secret: String,
-    log: PathBuf,
+    /// Where its control interface answers without TLS.
+    control: SocketAddr,
+    start: Start,
     process: Mutex<Option<Child>>,
+}
+
+/// How an emulator is started.
+pub(crate) struct Start {
+    pub(crate) program: PathBuf,
+    pub(crate) name: String,
+    /// As its command line says it: `aws`, `gcp`, `azure`.
+    pub(crate) cloud: CloudKind,
+    pub(crate) args: Vec<String>,
+    /// Not arguments: everyone on this machine can see those.
+    pub(crate) secrets: Vec<(&'static str, String)>,
+    pub(crate) log: PathBuf,
 }
 
 /// The first line that an emulator prints.
 #[derive(Deserialize)]
 struct Ready {
     listening: SocketAddr,
+    /// Where it answers without TLS, if that is somewhere else.
+    metadata: Option<SocketAddr>,
 }
 
+/// Any free port.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 impl Emulator {
-    pub(crate) fn start(
-        program: PathBuf,
-        destination: &str,
-        region: &str,
-        args: Vec<String>,
-        secret: String,
-        log: PathBuf,
-    ) -> Result<Self, LabError> {
-        let mut emulator = Self {
-            destination: destination.to_owned(),
-            region: region.to_owned(),
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            program,
-            args,
-            secret,
-            log,
-            process: Mutex::new(None),
-        };
-        emulator.address = emulator.spawn()?;
+    pub(crate) fn start(start: Start) -> Result<Self, LabError> {
+        let mut emulator = Self { name: start.name.clone(), address: ANY, control: ANY, start, process: Mutex::new(None) };
+        let Ready { listening, metadata } = emulator.spawn()?;
+        (emulator.address, emulator.control) = (listening, metadata.unwrap_or(listening));
         Ok(emulator)
     }
 
-    /// What the configuration and SDKs call it.
+    /// What configuration and SDKs call it, where it speaks without TLS.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Its control interface, for people.
+    #[must_use]
+    pub fn control_url(&self) -> String {
+        format!("http://{}/_emulator", self.control)
     }
 
     /// Asks the control interface: `get("state")` is `GET /_emulator/state`.
@@ -69,6 +75,12 @@ impl Emulator {
     /// When it does not answer, or refuses.
     pub fn get(&self, path: &str) -> Result<Value, LabError> {
         self.control("GET", path, None)
+    }
+
+    /// What the control interface answers as plain text.
+    pub(crate) fn text(&self, path: &str) -> Result<String, LabError> {
+        let answer = self.ask("GET", path, None)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// Tells the control interface something.
@@ -105,45 +117,53 @@ impl Emulator {
         self.spawn().map(drop)
     }
 
-    fn spawn(&self) -> Result<SocketAddr, LabError> {
-        let file = |source| LabError::File { doing: "written", path: self.log.clone(), source };
-        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log).map_err(file)?;
-        let mut child = Command::new(&self.program)
-            .args(["aws", "--listen", &self.address.to_string(), "--exit-with-stdin"])
-            .args(&self.args)
-            // Not an argument: everyone on this machine can see those.
-            .env("KEYPLANE_EMULATOR_SECRET_KEY", &self.secret)
+    fn spawn(&self) -> Result<Ready, LabError> {
+        let Start { program, name, cloud, args, secrets, log } = &self.start;
+        let file = |source| LabError::File { doing: "written", path: log.clone(), source };
+        let output = OpenOptions::new().create(true).append(true).mode(0o600).open(log).map_err(file)?;
+        let mut command = Command::new(program);
+        command.args([&cloud.to_string(), "--listen", &self.address.to_string(), "--exit-with-stdin"]).args(args);
+        if *cloud == CloudKind::Azure {
+            command.args(["--metadata-listen", &self.control.to_string()]);
+        }
+        let mut child = command
+            .envs(secrets.iter().map(|(name, value)| (*name, value)))
             // INVARIANT: its input ends when this process does, however that ends, and the emulator with it.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(output)
             .spawn()
-            .map_err(|source| LabError::Run { program: self.program.display().to_string(), source })?;
+            .map_err(|source| LabError::Run { program: program.display().to_string(), source })?;
         let mut line = String::new();
         let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
         *self.process() = Some(child);
-        match (read, serde_json::from_str::<Ready>(&line)) {
-            (Some(Ok(_)), Ok(ready)) => Ok(ready.listening),
+        match (read, serde_json::from_str(&line)) {
+            (Some(Ok(_)), Ok(ready)) => Ok(ready),
             _ => {
                 self.stop();
-                Err(LabError::Emulator { destination: self.destination.clone(), log: self.log.clone() })
+                Err(LabError::Emulator { name: name.clone(), log: log.clone() })
             }
         }
     }
 
     fn control(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, LabError> {
+        let answer = self.ask(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|source| LabError::Answer { what: path.to_owned(), source })
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Vec<u8>, LabError> {
         let path = format!("/_emulator/{path}");
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let (status, answer) = http::request(self.address, method, &path, body.as_bytes()).map_err(|source| LabError::Control {
-            destination: self.destination.clone(),
+        let (status, answer) = http::request(self.control, method, &path, body.as_bytes()).map_err(|source| LabError::Control {
+            name: self.name.clone(),
             path: path.clone(),
             source,
         })?;
         if status != 200 {
             let said = String::from_utf8_lossy(&answer).trim().to_owned();
-            return Err(LabError::Refused { destination: self.destination.clone(), path, status, said });
+            return Err(LabError::Refused { name: self.name.clone(), path, status, said });
         }
-        serde_json::from_slice(&answer).map_err(|source| LabError::Answer { what: path, source })
+        Ok(answer)
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Child>> {
@@ -159,6 +179,6 @@ impl Drop for Emulator {
 
 impl std::fmt::Debug for Emulator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Emulator({} at {})", self.destination, self.address)
+        write!(f, "Emulator({} at {})", self.name, self.address)
     }
 }

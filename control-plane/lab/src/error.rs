@@ -54,10 +54,10 @@ pub enum LabError {
         said: String,
     },
     /// An emulator did not start.
-    #[error("the emulator of `{destination}` does not start; it logs to `{log}`")]
+    #[error("the emulator `{name}` does not start; it logs to `{log}`")]
     Emulator {
-        /// Whose.
-        destination: String,
+        /// Which.
+        name: String,
         /// Where it tells why.
         log: PathBuf,
     },
@@ -65,20 +65,20 @@ pub enum LabError {
     #[error("the lab has no destination `{0}`")]
     Destination(String),
     /// An emulator's control interface does not answer.
-    #[error("the emulator of `{destination}` does not answer to `{path}`")]
+    #[error("the emulator `{name}` does not answer to `{path}`")]
     Control {
-        /// Whose.
-        destination: String,
+        /// Which.
+        name: String,
         /// What was asked.
         path: String,
         /// What went wrong.
         source: std::io::Error,
     },
     /// An emulator's control interface refuses.
-    #[error("the emulator of `{destination}` refuses `{path}` with status {status}: {said}")]
+    #[error("the emulator `{name}` refuses `{path}` with status {status}: {said}")]
     Refused {
-        /// Whose.
-        destination: String,
+        /// Which.
+        name: String,
         /// What was asked.
         path: String,
         /// The HTTP status.

@@ -1,12 +1,12 @@
 //! The lab's folder: what is where, and who can read it (nobody but the user).
 
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::{ACCOUNT, Emulator, LabError, Policy, TOKEN, people};
+use crate::place::{ACCOUNT, Destination, LOCATION, PROJECT, Place};
+use crate::{Emulator, LabError, Policy, TOKEN, people};
 
 /// The configuration's file.
 pub(crate) const CONFIG: &str = "keyplane.toml";
@@ -14,8 +14,18 @@ pub(crate) const CONFIG: &str = "keyplane.toml";
 pub(crate) const POLICY: &str = "policy";
 /// The database's file.
 pub(crate) const DATABASE: &str = "keyplane.db";
-/// The file with the secret of the emulators' access key.
-pub(crate) const SECRET: &str = "aws-secret-access-key";
+/// The file with the secret of the AWS access key.
+pub(crate) const AWS_SECRET: &str = "aws-secret-access-key";
+/// The file with the secret of the Azure application.
+pub(crate) const AZURE_SECRET: &str = "azure-client-secret";
+/// The file with the key of the Google Cloud service account, which the emulator makes.
+pub(crate) const SERVICE_ACCOUNT: &str = "google-service-account.json";
+/// The id of the AWS access key.
+pub(crate) const ACCESS_KEY: &str = "KEYPLANELAB";
+/// The Azure directory.
+pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+/// The Azure application.
+pub(crate) const CLIENT: &str = "66666666-7777-8888-9999-000000000000";
 
 /// The example company, but for its approvers.
 const EXAMPLE: [(&str, &str); 6] = [
@@ -30,19 +40,23 @@ const EXAMPLE: [(&str, &str); 6] = [
 /// The policy file that enrols approvers.
 const APPROVERS: &str = "approvers.yaml";
 
-/// The access key of the emulators.
+/// What the lab's emulators accept; opens nothing else.
 #[derive(Debug)]
 pub(crate) struct Access {
-    pub(crate) id: String,
-    /// Opens nothing but the emulators of one lab.
-    pub(crate) secret: String,
+    /// Of the AWS access key [`ACCESS_KEY`].
+    pub(crate) aws: String,
+    /// Of the Azure application [`CLIENT`].
+    pub(crate) azure: String,
 }
 
 impl Access {
     pub(crate) fn draw() -> Result<Self, LabError> {
-        let mut secret = [0; 20];
-        aws_lc_rs::rand::fill(&mut secret).map_err(|_| LabError::System("a random number"))?;
-        Ok(Self { id: "KEYPLANELAB".to_owned(), secret: hex::encode(secret) })
+        let draw = || -> Result<String, LabError> {
+            let mut secret = [0; 20];
+            aws_lc_rs::rand::fill(&mut secret).map_err(|_| LabError::System("a random number"))?;
+            Ok(hex::encode(secret))
+        };
+        Ok(Self { aws: draw()?, azure: draw()? })
     }
 }
 
@@ -119,38 +133,68 @@ pub(crate) fn write_policy(folder: &Path, policy: &Policy) -> Result<(), LabErro
     }
 }
 
-/// `keyplane.toml`.
-pub(crate) fn config<'a>(module: &Path, init: &str, access_key: &str, fast: bool, emulators: impl Iterator<Item = &'a Emulator>) -> String {
-    let mut text = format!(
+/// `keyplane.toml`, but for its destinations.
+pub(crate) fn config(module: &Path, init: &str) -> String {
+    format!(
         "version = 1\ndatabase = \"sqlite:{DATABASE}\"\npolicy = [\"{POLICY}\"]\n\n\
          [custodian]\nmodule = {}\ntoken = \"{TOKEN}\"\npin-file = \"token/user.pin\"\ninit = {}\n",
         quoted(&module.display().to_string()),
         quoted(init),
-    );
-    for emulator in emulators {
-        // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "\n[destination.aws.{}]\nregion = \"{}\"\naccount = \"{ACCOUNT}\"\nendpoint = \"{}\"\n\
-             credentials = {{ source = \"static\", access-key-id = \"{access_key}\", secret-access-key-file = \"{SECRET}\" }}\n{}",
-            emulator.destination,
-            emulator.region,
-            emulator.endpoint(),
-            if fast { FAST } else { "" },
-        );
-    }
-    text
+    )
+}
+
+/// A destination's section in `keyplane.toml`.
+pub(crate) fn section(destination: &Destination, emulator: &Emulator, fast: bool) -> String {
+    let (name, address) = (destination.name, emulator.address);
+    let (body, quotas) = match destination.place {
+        Place::Aws { region } => (
+            format!(
+                "region = \"{region}\"\naccount = \"{ACCOUNT}\"\nendpoint = \"http://{address}\"\n\
+                 credentials = {{ source = \"static\", access-key-id = \"{ACCESS_KEY}\", secret-access-key-file = \"{AWS_SECRET}\" }}\n",
+            ),
+            FAST_AWS,
+        ),
+        Place::Gcp { ring, protection } => (
+            format!(
+                "project = \"{PROJECT}\"\nlocation = \"{LOCATION}\"\nkey-ring = \"{ring}\"\nprotection = \"{protection}\"\n\
+                 endpoint = \"http://{address}\"\nattestation-roots = \"{}\"\n\
+                 credentials = {{ source = \"service-account\", file = \"{SERVICE_ACCOUNT}\" }}\n",
+                attestation_root_of(&emulator.name),
+            ),
+            FAST_GCP,
+        ),
+        Place::Azure { vault, kind } => (
+            format!(
+                "vault = \"{vault}\"\nkind = \"{kind}\"\naddress = \"{address}\"\nca = \"{}\"\nauthority = \"https://localhost:{}\"\n\
+                 credentials = {{ source = \"client-secret\", tenant = \"{TENANT}\", client = \"{CLIENT}\", secret-file = \"{AZURE_SECRET}\" }}\n{}",
+                ca_of(name),
+                address.port(),
+                if destination.attests() { format!("attestation-roots = \"{}\"\n", attestation_root_of(name)) } else { String::new() },
+            ),
+            FAST_AZURE,
+        ),
+    };
+    let fast = if fast { format!("{FAST}{quotas}\n") } else { String::new() };
+    format!("\n[destination.{}.{name}]\n{body}{fast}", destination.cloud())
+}
+
+/// The certificate of the authority behind an Azure emulator.
+pub(crate) fn ca_of(emulator: &str) -> String {
+    format!("{emulator}-ca.pem")
+}
+
+/// The file with the certificate that vouches for what an emulator's HSMs say of keys.
+pub(crate) fn attestation_root_of(emulator: &str) -> String {
+    format!("{emulator}-attestation-root.pem")
 }
 
 /// What makes a lab fast. The time-out still has to cover an emulator that makes an RSA pair on a busy machine; a lost reply
 /// costs time-out and consistency.
-const FAST: &str = "\
-call-timeout = \"3s\"
-consistency = \"200ms\"
-equal-reads = 2
-quotas = { CreateKey = 1000, CreateAlias = 1000, ImportKeyMaterial = 1000, GetParametersForImport = 1000, ListKeyRotations = 1000, \
-DisableKey = 1000, EnableKey = 1000, ScheduleKeyDeletion = 1000 }
-";
+const FAST: &str = "call-timeout = \"3s\"\nconsistency = \"200ms\"\nequal-reads = 2\n";
+const FAST_AWS: &str = "quotas = { CreateKey = 1000, CreateAlias = 1000, ImportKeyMaterial = 1000, GetParametersForImport = 1000, \
+ListKeyRotations = 1000, DisableKey = 1000, EnableKey = 1000, ScheduleKeyDeletion = 1000 }";
+const FAST_GCP: &str = "quotas = { Read = 100000, Write = 100000 }";
+const FAST_AZURE: &str = "quotas = { CreateHsm = 10000, Operations = 10000 }";
 
 /// A TOML string: JSON's are such, but for a few control characters that no path of a lab has.
 fn quoted(text: &str) -> String {

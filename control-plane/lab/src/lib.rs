@@ -10,9 +10,10 @@
 //! | `binaries` | where the programs are |
 //! | `emulator` | an emulator's process and its control interface |
 //! | `http` | just enough of a client for that |
+//! | `place` | the destinations |
 //! | `people` | approvers, their keys, who may approve what |
 //! | `layout` | the folder's files |
-//! | `user` | an application that uses keys through the cloud's own SDK |
+//! | `user` | applications that use keys, at any cloud, through its own SDK |
 
 mod binaries;
 mod emulator;
@@ -20,27 +21,25 @@ mod error;
 mod http;
 mod layout;
 mod people;
+mod place;
 mod user;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 pub use emulator::Emulator;
+use emulator::Start;
 pub use error::LabError;
 use keyplane_api::StatusReport;
 use keyplane_hsm::provision::{self, Provisioned};
-use keyplane_model::ChangeSetState;
+use keyplane_model::{ChangeSetState, CloudKind};
 pub use people::OPERATOR;
-pub use user::{Encrypted, KeyUser};
-
-/// The destinations of every lab, and the AWS region that an emulator plays for each.
-pub const DESTINATIONS: [(&str, &str); 2] = [("prod-us-east-1", "us-east-1"), ("prod-eu-central-1", "eu-central-1")];
-
-/// The account that the emulators play.
-pub const ACCOUNT: &str = "111122223333";
+pub use place::{ACCOUNT, DESTINATIONS, Destination, LOCATION, PROJECT, Place};
+use user::AzureAccess;
+pub use user::{Application, AzureUser, Encrypted, GoogleUser, KeyUser, Protected};
 
 /// The label of the lab's token.
 pub const TOKEN: &str = "keyplane-lab";
@@ -52,21 +51,23 @@ pub struct Options {
     pub fast: bool,
     /// What the security team wrote. The lab adds `approvers.yaml`, unless a file of that name is given.
     pub policy: Policy,
+    /// Which clouds there are.
+    pub clouds: BTreeSet<CloudKind>,
     /// More arguments for every emulator, as in `--reveal-material`.
     pub emulator_args: Vec<String>,
 }
 
 impl Options {
-    /// A lab for tests.
+    /// A lab for tests, with AWS alone.
     #[must_use]
     pub fn fast(policy: Policy) -> Self {
-        Self { fast: true, policy, emulator_args: Vec::new() }
+        Self { fast: true, policy, clouds: [CloudKind::Aws].into(), emulator_args: Vec::new() }
     }
 
-    /// A lab that behaves as AWS does: published quotas, `keyplane`'s default time-outs.
+    /// A lab that behaves as the clouds do: published quotas, `keyplane`'s default time-outs.
     #[must_use]
     pub fn published(policy: Policy) -> Self {
-        Self { fast: false, policy, emulator_args: Vec::new() }
+        Self { fast: false, policy, clouds: [CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure].into(), emulator_args: Vec::new() }
     }
 }
 
@@ -125,22 +126,20 @@ impl Lab {
         let module = binaries::find(provision::MODULE, "keyplane-token")?;
         let keyplane = binaries::find("keyplane", "keyplane-server")?;
         let program = binaries::find("keyplane-emulator", "keyplane-emulator-wire")?;
-        layout::write(&folder.join(layout::SECRET), &access.secret)?;
+        layout::write(&folder.join(layout::AWS_SECRET), &access.aws)?;
+        layout::write(&folder.join(layout::AZURE_SECRET), &access.azure)?;
 
+        let destinations: Vec<Destination> = DESTINATIONS.into_iter().filter(|there| options.clouds.contains(&there.cloud())).collect();
         let mut emulators = BTreeMap::new();
-        for (number, (destination, region)) in DESTINATIONS.into_iter().enumerate() {
-            let mut args: Vec<String> = ["--region", region, "--account", ACCOUNT, "--access-key", &access.id].map(str::to_owned).into();
-            if options.fast {
-                args.push("--no-quotas".to_owned());
+        for destination in &destinations {
+            if !emulators.contains_key(destination.emulator()) {
+                let start = start(destination, &options, &folder, &access, program.clone(), emulators.len());
+                let emulator = Emulator::start(start)?;
+                if destination.attests() {
+                    layout::write(&folder.join(layout::attestation_root_of(&emulator.name)), &emulator.text("attestation-root")?)?;
+                }
+                emulators.insert(destination.emulator().to_owned(), emulator);
             }
-            if !options.emulator_args.iter().any(|arg| arg == "--seed") {
-                // Regions do not give the same ids.
-                args.extend(["--seed".to_owned(), number.to_string()]);
-            }
-            args.extend(options.emulator_args.iter().cloned());
-            let log = folder.join(format!("emulator-{destination}.log"));
-            let emulator = Emulator::start(program.clone(), destination, region, args, access.secret.clone(), log)?;
-            emulators.insert(destination.to_owned(), emulator);
         }
         let Provisioned { init, pin_file, .. } = {
             // INVARIANT: a PKCS#11 module is initialised once in a process; several labs may start side by side.
@@ -150,7 +149,11 @@ impl Lab {
         };
         people::make_keys(&layout::make_inner(&folder, "approvers")?)?;
         layout::write_policy(&folder, &options.policy)?;
-        layout::write(&folder.join(layout::CONFIG), &layout::config(&module, &init, &access.id, options.fast, emulators.values()))?;
+        let mut config = layout::config(&module, &init);
+        for destination in &destinations {
+            config.push_str(&layout::section(destination, &emulators[destination.emulator()], options.fast));
+        }
+        layout::write(&folder.join(layout::CONFIG), &config)?;
         Ok(Self { folder, keyplane, module, pin_file, emulators, access, _lock: lock })
     }
 
@@ -178,15 +181,53 @@ impl Lab {
     /// # Errors
     /// When the lab has no such destination.
     pub fn emulator(&self, destination: &str) -> Result<&Emulator, LabError> {
-        self.emulators.get(destination).ok_or_else(|| LabError::Destination(destination.to_owned()))
+        let emulator = DESTINATIONS.iter().find(|there| there.name == destination).map(Destination::emulator);
+        emulator.and_then(|name| self.emulators.get(name)).ok_or_else(|| LabError::Destination(destination.to_owned()))
     }
 
-    /// An application that uses the keys of a destination.
+    /// The emulators that run, in order.
+    pub fn emulators(&self) -> impl Iterator<Item = &Emulator> {
+        self.emulators.values()
+    }
+
+    /// An application at AWS, which also knows of encryption contexts.
+    ///
+    /// # Errors
+    /// When the lab has no such destination at AWS, or the operating system gives no threads.
+    pub fn user(&self, destination: &str) -> Result<KeyUser, LabError> {
+        match self.application(destination)? {
+            Application::Aws(user) => Ok(user),
+            Application::Gcp(_) | Application::Azure(_) => Err(LabError::Destination(destination.to_owned())),
+        }
+    }
+
+    /// An application that uses the keys of a destination, through the SDK of whichever cloud that is.
     ///
     /// # Errors
     /// When the lab has no such destination, or the operating system gives no threads.
-    pub fn user(&self, destination: &str) -> Result<KeyUser, LabError> {
-        KeyUser::new(self.emulator(destination)?, &self.access)
+    pub fn application(&self, destination: &str) -> Result<Application, LabError> {
+        let emulator = self.emulator(destination)?;
+        let place = DESTINATIONS.iter().find(|there| there.name == destination).map(|there| there.place);
+        match place.ok_or_else(|| LabError::Destination(destination.to_owned()))? {
+            Place::Aws { region } => Application::aws(destination, &emulator.endpoint(), region, layout::ACCESS_KEY, &self.access.aws),
+            Place::Gcp { ring, .. } => {
+                let account = layout::read(&self.folder.join(layout::SERVICE_ACCOUNT))?;
+                Application::gcp(destination, &emulator.endpoint(), &Destination::key_ring(ring), &account)
+            }
+            Place::Azure { vault, .. } => {
+                let ca_pem = layout::read(&self.folder.join(layout::ca_of(destination)))?;
+                let access = AzureAccess {
+                    vault,
+                    address: emulator.address,
+                    ca_pem: ca_pem.as_bytes(),
+                    authority: &format!("https://localhost:{}", emulator.address.port()),
+                    tenant: layout::TENANT,
+                    client: layout::CLIENT,
+                    secret: &self.access.azure,
+                };
+                Application::azure(destination, &access)
+            }
+        }
     }
 
     /// Approves every change set that waits for it, with as many approvers as its profile asks for.
@@ -294,6 +335,47 @@ impl Lab {
     pub fn pin_file(&self) -> &Path {
         &self.pin_file
     }
+}
+
+/// How the emulator of a destination is started.
+fn start(destination: &Destination, options: &Options, folder: &Path, access: &layout::Access, program: PathBuf, number: usize) -> Start {
+    let name = destination.emulator();
+    let path = |file: &str| folder.join(file).display().to_string();
+    let mut args: Vec<String> = match destination.place {
+        Place::Aws { region } => ["--region", region, "--account", ACCOUNT, "--access-key", layout::ACCESS_KEY].map(str::to_owned).into(),
+        Place::Gcp { .. } => {
+            let account = path(layout::SERVICE_ACCOUNT);
+            let rings = DESTINATIONS.iter().filter_map(|there| match there.place {
+                Place::Gcp { ring, .. } => Some(["--key-ring".to_owned(), Destination::key_ring(ring)]),
+                Place::Aws { .. } | Place::Azure { .. } => None,
+            });
+            ["--project".to_owned(), PROJECT.to_owned(), "--make-service-account".to_owned(), account]
+                .into_iter()
+                .chain(rings.flatten())
+                .collect()
+        }
+        Place::Azure { vault, kind } => {
+            let ca = path(&layout::ca_of(name));
+            let args = ["--kind", kind, "--host", vault, "--ca-out", &ca, "--tenant", layout::TENANT, "--client-id", layout::CLIENT];
+            let premium = (kind == "key-vault").then(|| "--premium".to_owned());
+            args.into_iter().map(str::to_owned).chain(premium).collect()
+        }
+    };
+    if options.fast {
+        args.push("--no-quotas".to_owned());
+    }
+    if !options.emulator_args.iter().any(|arg| arg == "--seed") {
+        // Emulators do not give the same ids.
+        args.extend(["--seed".to_owned(), number.to_string()]);
+    }
+    args.extend(options.emulator_args.iter().cloned());
+    let secrets = match destination.cloud() {
+        CloudKind::Aws => vec![("KEYPLANE_EMULATOR_SECRET_KEY", access.aws.clone())],
+        CloudKind::Gcp => Vec::new(),
+        CloudKind::Azure => vec![("KEYPLANE_EMULATOR_CLIENT_SECRET", access.azure.clone())],
+    };
+    let log = folder.join(format!("emulator-{name}.log"));
+    Start { program, name: name.to_owned(), cloud: destination.cloud(), args, secrets, log }
 }
 
 impl From<Output> for Ran {

@@ -1,21 +1,26 @@
 //! The tour: each step prints the command that a person would type, and then what it really prints.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write as _;
 use std::path::Path;
 
 use keyplane_lab::{Lab, LabError, OPERATOR, Options, Policy};
 use keyplane_model::ChangeSetState;
 
-/// The destination and alias whose key the application of the tour uses.
+/// The destination and alias whose key is used with an encryption context.
 const USED: (&str, &str) = ("prod-us-east-1", "payments-db");
+
+/// What applications protect.
+const MESSAGE: &[u8] = b"4111 1111 1111 1111";
 
 /// The class "denied" (`keyplane_model::Class::exit_code`).
 const DENIED: i32 = 4;
 
 /// Shows a whole life, and fails unless every step does what it has to.
 pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
-    title("A lab: one AWS emulator a region, a software token as HSM, approvers with SSH keys, policy/examples");
+    title("A lab: three emulated clouds, a software token as HSM, approvers with SSH keys, policy/examples");
     let lab = start(folder)?;
     let tour = Tour { lab: &lab, folder };
     tour.environment();
@@ -40,15 +45,16 @@ pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
         tour.approve_as(approver)?;
     }
 
-    title("Keys are made and wrapped in the HSM, and imported at one key a second and region: AWS's quota");
+    title("Keys are made and wrapped in the HSM, and imported side by side, each cloud at its own quotas");
     tour.keyplane(&["apply"], 0)?;
 
     title("What is where, and what proves it");
     tour.keyplane(&["status"], 0)?;
     tour.keyplane(&["evidence"], 0)?;
 
-    title("An application uses a key by its alias, through the AWS SDK, and knows nothing of Keyplane");
-    tour.use_key()?;
+    title("Applications use every copy by its own name, each through its cloud's SDK, and know nothing of Keyplane");
+    tour.use_all()?;
+    tour.use_context()?;
 
     title("Applying again: nothing to do, and why");
     tour.keyplane(&["apply"], 0)?;
@@ -78,8 +84,8 @@ pub(crate) fn up(folder: &Path) -> Result<(), LabError> {
     println!("  $ keyplane status");
     println!("  $ $EDITOR {}    # then plan again", folder.join("policy/payments.yaml").display());
     println!("\nEach emulator's control interface (clock, quotas, faults, dump):\n");
-    for (destination, _) in keyplane_lab::DESTINATIONS {
-        println!("  $ curl -s {}/_emulator/state    # {destination}", lab.emulator(destination)?.endpoint());
+    for emulator in lab.emulators() {
+        println!("  $ curl -s {}/state    # {}", emulator.control_url(), emulator.name);
     }
     flush();
     loop {
@@ -149,10 +155,32 @@ impl Tour<'_> {
         missing.iter().try_for_each(|view| self.keyplane(&["approve", &view.digest.to_string(), "--as", approver, "--key", &key], 0))
     }
 
-    fn use_key(&self) -> Result<(), LabError> {
+    /// Protects a message with every copy, and takes it back.
+    fn use_all(&self) -> Result<(), LabError> {
+        println!();
+        let mut applications = BTreeMap::new();
+        for status in self.lab.status()?.keys {
+            for copy in &status.copies {
+                let destination = copy.destination.as_str();
+                let application = match applications.entry(destination.to_owned()) {
+                    Entry::Occupied(there) => there.into_mut(),
+                    Entry::Vacant(free) => free.insert(self.lab.application(destination)?),
+                };
+                let kept = application.protect(&copy.name, copy.algorithm, copy.purpose, MESSAGE)?;
+                application.check(&copy.name, copy.algorithm, copy.purpose, MESSAGE, &kept)?;
+                let (algorithm, size) = (copy.algorithm.as_str(), kept.bytes.len());
+                println!("  {destination:<18} {:<20} {algorithm:<12} {:<11} {size:>3} bytes, made and checked", copy.name, kept.word);
+                flush();
+            }
+        }
+        Ok(())
+    }
+
+    /// What AWS authenticates beside what it encrypts.
+    fn use_context(&self) -> Result<(), LabError> {
         let (destination, alias) = USED;
         let user = self.lab.user(destination)?;
-        let (plaintext, context) = (b"4111 1111 1111 1111".as_slice(), [("table", "cards")]);
+        let (plaintext, context) = (MESSAGE, [("table", "cards")]);
         println!("\n  kms.encrypt(KeyId=\"alias/{alias}\", Plaintext=\"{}\", EncryptionContext={context:?})", plaintext.escape_ascii());
         let encrypted = user.encrypt(alias, plaintext, &context)?;
         println!("{} bytes, by {}", encrypted.ciphertext.len(), encrypted.key);

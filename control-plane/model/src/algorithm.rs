@@ -81,15 +81,22 @@ impl fmt::Display for Algorithm {
 }
 
 /// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// Encrypting and decrypting data or data keys.
+    #[default]
     Encrypt,
     /// Signing and verifying.
     Sign,
     /// Making and checking message authentication codes.
     Mac,
+}
+
+impl Purpose {
+    pub(crate) fn is_encrypt(&self) -> bool {
+        *self == Self::Encrypt
+    }
 }
 
 impl fmt::Display for Purpose {
@@ -176,6 +183,21 @@ pub enum WrapScheme {
     RsaAesKeyWrapSha1,
 }
 
+impl WrapScheme {
+    /// Every scheme, in order.
+    pub const ALL: [Self; 4] = [Self::RsaOaepSha256, Self::RsaOaepSha1, Self::RsaAesKeyWrapSha256, Self::RsaAesKeyWrapSha1];
+
+    /// Whether keys of this algorithm may be wrapped so. RSA-OAEP by itself is for secret keys: PKCS#8 of an RSA key is longer
+    /// than any block that it could go into, and that of an EC key fits, but HSMs wrap private keys under AES.
+    #[must_use]
+    pub fn takes(self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::RsaOaepSha256 | Self::RsaOaepSha1 => algorithm.is_symmetric(),
+            Self::RsaAesKeyWrapSha256 | Self::RsaAesKeyWrapSha1 => true,
+        }
+    }
+}
+
 impl fmt::Display for WrapScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -184,5 +206,22 @@ impl fmt::Display for WrapScheme {
             Self::RsaAesKeyWrapSha256 => "rsa-aes-key-wrap-sha256",
             Self::RsaAesKeyWrapSha1 => "rsa-aes-key-wrap-sha1",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written out: verifier and custodian both go by it.
+    #[test]
+    fn rsa_oaep_by_itself_is_for_secret_keys_and_rsa_aes_key_wrap_for_every_key() {
+        let secret = [Algorithm::Aes256, Algorithm::HmacSha256];
+        for algorithm in Algorithm::ALL {
+            let taken: Vec<WrapScheme> = WrapScheme::ALL.into_iter().filter(|scheme| scheme.takes(algorithm)).collect();
+            let by_aes = [WrapScheme::RsaAesKeyWrapSha256, WrapScheme::RsaAesKeyWrapSha1];
+            let expected = if secret.contains(&algorithm) { WrapScheme::ALL.to_vec() } else { by_aes.to_vec() };
+            assert_eq!(taken, expected, "{algorithm}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, Algorithm, ApprovalRule, AttemptId, CloudKind, DestinationName, Digest, EpochId, Generation, InstallationId, KeyId, KeyName,
-    ObjectId, PlacementId, ProfileName, Source, Version, WrapScheme,
+    ObjectId, PlacementId, ProfileName, Purpose, Source, Version, WrapScheme,
 };
 
 /// The steps for one key, with the state that each expects to find. Its digest is what people approve; nothing in it is
@@ -85,7 +85,7 @@ impl fmt::Display for StepNo {
 pub enum Action {
     /// A version comes to its placements for the first time.
     Import,
-    /// Surplus objects of ours that never held material are removed.
+    /// What came late is removed: surplus objects of ours that never held material, and second imports.
     CleanUp,
 }
 
@@ -112,6 +112,9 @@ pub struct PlacementPlan {
     pub name: String,
     /// What it is there.
     pub algorithm: Algorithm,
+    /// What it may be used for there. Left out where it is to encrypt: a change set of old has its digest still.
+    #[serde(default, skip_serializing_if = "Purpose::is_encrypt")]
+    pub purpose: Purpose,
     /// Counts the objects that ever were this placement, from 1.
     pub incarnation: u32,
 }
@@ -141,16 +144,33 @@ pub enum Act {
         /// Under which root.
         epoch: EpochId,
     },
+    /// The copy has the bytes of the same version in another placement of the key.
+    Share {
+        /// Which generation of the key.
+        version: Version,
+        /// Whose bytes.
+        from: PlacementId,
+    },
     /// Make the object that will hold the copy, with our marks from its first moment.
     Create,
     /// Give the object the name that only one can have; only its holder ever gets material.
     Claim,
+    /// Have the destination make the key that the copy will be wrapped under, where it does not give one at each asking.
+    Prepare {
+        /// For which generation of the key.
+        version: Version,
+        /// How the copy will be wrapped.
+        scheme: WrapScheme,
+    },
     /// Wrap the copy in the HSM for the destination's key and import it.
     Import {
         /// Which generation of the key.
         version: Version,
         /// How it is wrapped.
         scheme: WrapScheme,
+        /// Whose bytes, where the placement shares those of another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<PlacementId>,
     },
     /// Point the users' name at the object.
     Publish,
@@ -158,6 +178,25 @@ pub enum Act {
     RemoveSurplus {
         /// Which one.
         object: ObjectId,
+    },
+    /// Disable a second import of one version into an object, which a request that came late has made.
+    DisableSurplus {
+        /// In which object.
+        object: ObjectId,
+        /// The cloud's id of it.
+        material: String,
+        /// The import that stays: the one that protects new data.
+        keeps: String,
+    },
+    /// A second import of one version, which a request that came late has made, became the current one by itself: the copy is that one
+    /// from now on. Nothing changes at the cloud: the first one may have been used, and what it encrypted names it.
+    FollowSecond {
+        /// In which object.
+        object: ObjectId,
+        /// The cloud's id of the first one.
+        material: String,
+        /// The second one: the one that protects new data.
+        keeps: String,
     },
 }
 
@@ -167,11 +206,15 @@ impl Act {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Mint { .. } => "mint",
+            Self::Share { .. } => "share",
             Self::Create => "create",
             Self::Claim => "claim",
+            Self::Prepare { .. } => "prepare",
             Self::Import { .. } => "import",
             Self::Publish => "publish",
             Self::RemoveSurplus { .. } => "remove-surplus",
+            Self::DisableSurplus { .. } => "disable-surplus",
+            Self::FollowSecond { .. } => "follow-second",
         }
     }
 }
@@ -184,14 +227,18 @@ pub enum Expectation {
     NoCopy,
     /// Nobody holds the placement's claim, and the users' name is free.
     Unclaimed,
+    /// The copy is not at the destination.
+    Absent,
     /// The object of the step before exists, unclaimed or claimed by itself.
     Created,
-    /// The claimed object is ours, fits, and holds no material.
+    /// The placement's object is ours, fits, and holds no material; where importing makes the object, there is none.
     Empty,
     /// The claimed object holds our copy and is usable; the users' name is free.
     Imported,
     /// The object carries our marks, holds no material and no claim.
     Surplus,
+    /// The object holds the version twice, and this import of it is not the one that is used.
+    Double,
 }
 
 /// The marks that make an object recognisable as ours from its first moment.
@@ -223,6 +270,24 @@ pub enum Reason {
         /// Which one.
         placement: PlacementId,
     },
+    /// A version was found twice in one object of ours.
+    DoubleImport {
+        /// In which object.
+        object: ObjectId,
+        /// The import that nothing needs.
+        material: String,
+        /// Where.
+        destination: DestinationName,
+    },
+    /// A version was found twice in one object of ours, and the second import became the current one.
+    SecondImport {
+        /// In which object.
+        object: ObjectId,
+        /// The second import.
+        material: String,
+        /// Where.
+        destination: DestinationName,
+    },
     /// An object of ours was found that is no copy of anything.
     SurplusObject {
         /// Which one.
@@ -238,6 +303,12 @@ impl fmt::Display for Reason {
             Self::NewKey => f.write_str("the key is wanted and does not exist yet"),
             Self::NewPlacement { placement } => write!(f, "the key is wanted at one more place (placement {placement})"),
             Self::Unfinished { placement } => write!(f, "placement {placement} was made only in part"),
+            Self::DoubleImport { object, material, destination } => {
+                write!(f, "`{object}` at `{destination}` holds one version twice: `{material}` came late, and nothing needs it")
+            }
+            Self::SecondImport { object, material, destination } => {
+                write!(f, "`{object}` at `{destination}` holds one version twice: `{material}` came late, and is what protects new data")
+            }
             Self::SurplusObject { object, destination } => {
                 write!(f, "`{object}` at `{destination}` is an empty object of ours that nothing needs")
             }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
+use crate::{Algorithm, Digest, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
 
 /// Which copy: everything that a blob or a derivation is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct CopyCoordinates {
     pub epoch: EpochId,
 }
 
-/// A key check value: the first three bytes of a zero block encrypted under the key (PKCS#11 `CKA_CHECK_VALUE`). Tells
-/// keys apart by 24 bits and reveals nothing else; as text, six hexadecimal digits.
+/// A key check value (PKCS#11 `CKA_CHECK_VALUE`): the first three bytes of a zero block encrypted under an AES key, or of the
+/// SHA-1 of a MAC key. Tells keys apart by 24 bits and reveals nothing else; as text, six hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CheckValue(pub [u8; 3]);
@@ -70,6 +70,25 @@ impl fmt::Debug for SealedBlob {
     /// Lengths only: wrapped is not secret, but belongs into no log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealedBlob({} bytes)", self.wrapped.len())
+    }
+}
+
+/// A public key: DER of SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7), in JSON as standard base64.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(#[serde(with = "base64_bytes")] pub Vec<u8>);
+
+impl PublicKey {
+    /// SHA-256 of the DER: what clouds' keys are compared by.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.digest())
     }
 }
 

@@ -27,10 +27,14 @@ pub struct Destination {
 pub struct Capabilities {
     /// What can be imported, and how it may be wrapped, best first.
     pub algorithms: BTreeMap<Algorithm, Vec<WrapScheme>>,
+    /// Whether one object holds the generations of a key under ids of their own, each switched on and off by itself.
+    pub generations: bool,
     /// How copies are protected there.
     pub protection: Protection,
-    /// Whether an object has to be claimed (by a name that only one can have) before it gets material, because creating it is not unique.
-    pub claims: bool,
+    /// How a placement's object comes to be.
+    pub creation: Creation,
+    /// Whether the key that a copy is wrapped under has to be made there first, because the destination does not give one at each asking.
+    pub prepares: bool,
     /// How long a read may still show the state before a mutation.
     pub consistency: Span,
     /// The time-out of one call.
@@ -39,11 +43,24 @@ pub struct Capabilities {
     pub equal_reads: u32,
     /// The cloud's request quotas, by the cloud's own names; counted together for all destinations with the same `home`.
     pub quotas: BTreeMap<String, Quota>,
-    /// Which quotas a call of the port draws from, by the call's word (`create`, `claim`, `import`, `publish`, `wrapping-key`, `look`,
-    /// `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`); one that is not listed is never the bottleneck.
+    /// Which quotas a call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`, `prepared`,
+    /// `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`); one that is not listed is never
+    /// the bottleneck.
     pub draws: BTreeMap<String, Vec<String>>,
     /// How many days a scheduled deletion waits.
     pub deletion_days: u32,
+}
+
+/// How a placement's object comes to be (`contracts/identity.md`): what makes it the only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Creation {
+    /// Creating is not unique: the object has to be claimed, by a name that only one can have, before it gets material (AWS).
+    Claimed,
+    /// Created under a name of ours that only one can have (Google Cloud).
+    Named,
+    /// By the import itself, under a name of ours; importing again makes another generation under it (Azure).
+    Imported,
 }
 
 /// So many calls in a while.

@@ -20,8 +20,8 @@ mod time;
 pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapScheme};
 pub use approval::{APPROVAL_NAMESPACE, Approval, Approver, Charter, SealedCharter, approval_message};
 pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
-pub use custody::{CheckValue, CopyCoordinates, SealedBlob};
-pub use destination::{Capabilities, Destination, Quota};
+pub use custody::{CheckValue, CopyCoordinates, PublicKey, SealedBlob};
+pub use destination::{Capabilities, Creation, Destination, Quota};
 pub use ids::{Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, Version};
 pub use intent::{ApprovalRule, Approvals, Intent, Key, PlacementIntent, Retire, Rotation, Rules, Standing};
 pub use names::{ApproverName, DestinationName, GroupName, KeyName, NameError, ProfileName};
@@ -30,7 +30,9 @@ pub use record::{
     Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt, SettleError,
     VersionRecord, VersionState,
 };
-pub use seen::{Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Target};
+pub use seen::{
+    Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Presence, Target,
+};
 pub use time::{Span, SpanError, Timestamp};
 
 /// The canonical bytes of a value (RFC 8785, JSON Canonicalization Scheme): what digests are taken over.

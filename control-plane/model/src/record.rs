@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Act, Action, Algorithm, Approval, AttemptId, ChangeSet, CheckValue, Class, CloudKind, CopyCoordinates, DestinationName, Digest,
-    Generation, InstallationId, KeyId, KeyName, ObjectId, PlacementId, ProfileName, SealedBlob, StepNo, Timestamp, Version,
+    Generation, InstallationId, KeyId, KeyName, ObjectId, PlacementId, ProfileName, PublicKey, Purpose, SealedBlob, StepNo, Timestamp,
+    Version,
 };
 
 /// Everything that planning needs to know of the ledger, read in one transaction.
@@ -53,6 +54,9 @@ pub struct PlacementRecord {
     pub name: String,
     /// What it is there.
     pub algorithm: Algorithm,
+    /// What it may be used for there.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// Counts the objects that ever were this placement, from 1.
     pub incarnation: u32,
     /// What the cloud calls it, once it was made.
@@ -97,16 +101,29 @@ pub enum VersionState {
 pub struct CopyRecord {
     /// Which copy.
     pub coordinates: CopyCoordinates,
+    /// The placement that the bytes were made for, where this one shares another's.
+    pub bytes_of: Option<PlacementId>,
     /// The HSM's check value; `None` where the token gives none for the algorithm.
     pub check_value: Option<CheckValue>,
     /// A generated copy's bytes under the root wrapping key; `None` for a derived one.
     pub blob: Option<SealedBlob>,
+    /// A key pair's public key.
+    pub public_key: Option<PublicKey>,
     /// The cloud's own id of the material, once it was imported and where it has one.
     pub material: Option<String>,
     /// SHA-256 of the public key that it was wrapped under (rule 11).
     pub wrapped_under: Option<Digest>,
     /// When its import was confirmed.
     pub imported: Option<Timestamp>,
+}
+
+impl CopyRecord {
+    /// The coordinates that its bytes are bound to in the HSM.
+    #[must_use]
+    pub fn bound(&self) -> CopyCoordinates {
+        let placement = self.bytes_of.unwrap_or(self.coordinates.placement);
+        CopyCoordinates { placement, ..self.coordinates.clone() }
+    }
 }
 
 /// A change set, as the ledger knows it.
@@ -197,6 +214,14 @@ pub enum Outcome {
         check_value: Option<CheckValue>,
         /// Their blob, when they were generated.
         blob: Option<SealedBlob>,
+        /// The public key, when they are a key pair.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        public_key: Option<PublicKey>,
+    },
+    /// The copy has another placement's bytes.
+    Shared {
+        /// Whose.
+        from: PlacementId,
     },
     /// The object exists.
     Created {
@@ -208,10 +233,18 @@ pub enum Outcome {
         /// What the cloud calls it: whoever holds the claim, which may be another one of ours than was created last.
         object: ObjectId,
     },
+    /// The destination made a key to wrap the copy under.
+    Prepared {
+        /// What the cloud calls it.
+        wrapping: ObjectId,
+    },
     /// The copy is there.
     Imported {
         /// Which generation of the key.
         version: Version,
+        /// The object that holds it, where the import made it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        object: Option<ObjectId>,
         /// The cloud's id of the material.
         material: Option<String>,
         /// SHA-256 of the public key that it was wrapped under.
@@ -223,6 +256,20 @@ pub enum Outcome {
     SurplusRemoved {
         /// Which one.
         object: ObjectId,
+    },
+    /// The second import is disabled, or gone.
+    SurplusDisabled {
+        /// In which object.
+        object: ObjectId,
+        /// Which one.
+        material: String,
+    },
+    /// The second import is the current one, and of the same version.
+    SecondFollowed {
+        /// In which object.
+        object: ObjectId,
+        /// The second import.
+        material: String,
     },
 }
 
@@ -285,6 +332,7 @@ impl KeyRecord {
                     cloud: plan.cloud,
                     name: plan.name.clone(),
                     algorithm: plan.algorithm,
+                    purpose: plan.purpose,
                     incarnation: plan.incarnation,
                     object: None,
                     claimed: false,
@@ -311,7 +359,7 @@ impl KeyRecord {
         let wrong = SettleError::WrongOutcome { step: receipt.step, act: step.act.word() };
         let unknown = SettleError::NoPlacement(step.placement);
         match (&step.act, &receipt.outcome) {
-            (Act::Mint { version, source, epoch }, Outcome::Minted { coordinates, check_value, blob }) => {
+            (Act::Mint { version, source, epoch }, Outcome::Minted { coordinates, check_value, blob, public_key }) => {
                 if coordinates.placement != step.placement
                     || coordinates.version != *version
                     || coordinates.source != *source
@@ -326,8 +374,10 @@ impl KeyRecord {
                 }
                 self.copies.push(CopyRecord {
                     coordinates: coordinates.clone(),
+                    bytes_of: None,
                     check_value: *check_value,
                     blob: blob.clone(),
+                    public_key: public_key.clone(),
                     material: None,
                     wrapped_under: None,
                     imported: None,
@@ -339,6 +389,22 @@ impl KeyRecord {
                     activated: None,
                 });
             }
+            (Act::Share { version, from }, Outcome::Shared { from: shared }) if from == shared => {
+                if self.copy(*version, step.placement).is_some() {
+                    return Err(SettleError::HasBytes(*version));
+                }
+                let source = self.copy(*version, *from).ok_or(SettleError::NoPlacement(*from))?;
+                let mut copy = CopyRecord {
+                    bytes_of: Some(source.bytes_of.unwrap_or(*from)),
+                    material: None,
+                    wrapped_under: None,
+                    imported: None,
+                    ..source.clone()
+                };
+                copy.coordinates.placement = step.placement;
+                self.copies.push(copy);
+                self.copies.sort_by_key(|copy| (copy.coordinates.version, copy.coordinates.placement));
+            }
             (Act::Create, Outcome::Created { object }) => {
                 self.placements.get_mut(&step.placement).ok_or(unknown)?.object = Some(object.clone());
             }
@@ -347,7 +413,13 @@ impl KeyRecord {
                 placement.object = Some(object.clone());
                 placement.claimed = true;
             }
-            (Act::Import { version, .. }, Outcome::Imported { version: imported, material, wrapped_under }) if version == imported => {
+            (Act::Prepare { .. }, Outcome::Prepared { .. }) => {}
+            (Act::Import { version, .. }, Outcome::Imported { version: imported, object, material, wrapped_under })
+                if version == imported =>
+            {
+                if !self.placements.contains_key(&step.placement) {
+                    return Err(unknown);
+                }
                 let copy = self
                     .copies
                     .iter_mut()
@@ -356,14 +428,39 @@ impl KeyRecord {
                 copy.material.clone_from(material);
                 copy.wrapped_under = *wrapped_under;
                 copy.imported = Some(receipt.at);
+                if let (Some(object), Some(placement)) = (object, self.placements.get_mut(&step.placement)) {
+                    placement.object = Some(object.clone());
+                }
             }
             (Act::Publish, Outcome::Published) => {
                 self.placements.get_mut(&step.placement).ok_or(unknown)?.published = true;
             }
             (Act::RemoveSurplus { object }, Outcome::SurplusRemoved { object: removed }) if object == removed => {}
-            (Act::Mint { .. } | Act::Create | Act::Claim | Act::Import { .. } | Act::Publish | Act::RemoveSurplus { .. }, _) => {
-                return Err(wrong);
+            (Act::DisableSurplus { object, material, keeps }, Outcome::SurplusDisabled { object: other, material: disabled })
+                if (object, material) == (other, disabled) =>
+            {
+                let copies = self.copies.iter_mut().filter(|copy| copy.coordinates.placement == step.placement);
+                copies.filter(|copy| copy.material.as_ref() == Some(material)).for_each(|copy| copy.material = Some(keeps.clone()));
             }
+            (Act::FollowSecond { object, material, keeps }, Outcome::SecondFollowed { object: other, material: current })
+                if (object, keeps) == (other, current) =>
+            {
+                let copies = self.copies.iter_mut().filter(|copy| copy.coordinates.placement == step.placement);
+                copies.filter(|copy| copy.material.as_ref() == Some(material)).for_each(|copy| copy.material = Some(keeps.clone()));
+            }
+            (
+                Act::Mint { .. }
+                | Act::Share { .. }
+                | Act::Create
+                | Act::Claim
+                | Act::Prepare { .. }
+                | Act::Import { .. }
+                | Act::Publish
+                | Act::RemoveSurplus { .. }
+                | Act::DisableSurplus { .. }
+                | Act::FollowSecond { .. },
+                _,
+            ) => return Err(wrong),
         }
         self.generation = self.generation.next();
         Ok(())

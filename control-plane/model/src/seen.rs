@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, CheckValue, Digest, InstallationId, KeyName, Marks, ObjectId, PlacementId, Timestamp, Version};
+use crate::{Algorithm, CheckValue, Digest, InstallationId, KeyName, Marks, ObjectId, PlacementId, Purpose, Timestamp, Version};
 
 /// What to look at: one placement at one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct Target {
     pub name: String,
     /// What it is.
     pub algorithm: Algorithm,
+    /// What it may be used for.
+    pub purpose: Purpose,
     /// Of which key, for descriptions that people read in the cloud's console.
     pub key: KeyName,
 }
@@ -43,6 +45,8 @@ pub struct ObjectSeen {
     pub external: bool,
     /// What it is; `None`: nothing that we know.
     pub algorithm: Option<Algorithm>,
+    /// What it may be used for; `None`: nothing that we know, or not one thing alone.
+    pub purpose: Option<Purpose>,
     /// Whether its access policy is the one that we give.
     pub policy_fits: bool,
     /// Its state.
@@ -59,6 +63,7 @@ impl ObjectSeen {
     pub fn fits(&self, target: &Target) -> bool {
         self.external
             && self.algorithm == Some(target.algorithm)
+            && self.purpose == Some(target.purpose)
             && self.policy_fits
             && self.marks.as_ref().is_some_and(|marks| {
                 marks.installation == target.installation && marks.placement == target.placement && marks.incarnation == target.incarnation
@@ -103,8 +108,34 @@ pub struct MaterialSeen {
     pub version: Option<Version>,
     /// Whether it protects, only decrypts, or waits.
     pub state: MaterialState,
-    /// Whether its bytes are there now (they can expire or be deleted).
-    pub present: bool,
+    /// Whether its bytes are there now.
+    pub presence: Presence,
+    /// SHA-256 of its public key (DER of SubjectPublicKeyInfo); `None`: it has none, or the cloud does not show it here.
+    pub public_key: Option<Digest>,
+}
+
+impl MaterialSeen {
+    /// Whether it can be used, as far as its bytes go.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.presence == Presence::Present
+    }
+}
+
+/// Whether a material's bytes are there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// They are.
+    Present,
+    /// They were imported, and the cloud is still at work on them.
+    Arriving,
+    /// They are not: they expired or were deleted, and the same bytes restore them.
+    Missing,
+    /// The cloud could not take them, and says why; the same bytes may be imported again.
+    Failed(String),
+    /// They are there, and switched off.
+    Disabled,
 }
 
 /// What a material is for.
@@ -141,6 +172,8 @@ pub struct Evidence {
     pub version: Version,
     /// How strong it is.
     pub strength: EvidenceStrength,
+    /// Whether what the cloud shows is what the ledger knows; `false` is drift. A cloud may show nothing about bytes, and fit.
+    pub fits: bool,
     /// Why it is none, for people.
     pub reason: Option<String>,
     /// The cloud's id of the material that was found.
@@ -157,7 +190,7 @@ pub struct Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceStrength {
-    /// None: the object is not there, is not ours, or holds something else.
+    /// None: the object is not there, is not ours, or holds something else; or the cloud shows nothing about its bytes.
     None,
     /// The same object that the import made is still the current one; the cloud's word.
     SameObject,

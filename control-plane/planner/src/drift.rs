@@ -3,7 +3,8 @@
 use std::fmt;
 
 use keyplane_model::{
-    CopyRecord, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementRecord, PlacementSeen, Target, Version,
+    CopyRecord, Creation, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementRecord, PlacementSeen, PublicKey,
+    Target, Version,
 };
 use serde::Serialize;
 
@@ -64,21 +65,21 @@ pub enum Drift {
     },
 }
 
-/// What differs at a placement. `known` is its record, `version` the one that it should hold, with its copy's record; `claims`
-/// says whether the destination has claims: where it has none, an object that was made has its name for good.
+/// What differs at a placement. `known` is its record, `version` the one that it should hold, with its copy's record. Where objects
+/// are not claimed, one that was made has its name for good.
 ///
 /// An object of ours without any record fits as long as it holds nothing: the ledger is older than the world then, and ids are
 /// functions of what they are for.
 pub(crate) fn at_placement(
     known: Option<&PlacementRecord>,
-    claims: bool,
+    creation: Creation,
     version: Version,
     copy: Option<&CopyRecord>,
     seen: &PlacementSeen,
     target: &Target,
 ) -> Vec<Drift> {
     let mut drifts = Vec::new();
-    let held = known.filter(|known| known.claimed || !claims).and_then(|known| known.object.clone());
+    let held = known.filter(|known| known.claimed || creation != Creation::Claimed).and_then(|known| known.object.clone());
     match (held, &seen.claimed) {
         (Some(recorded), None) => drifts.push(Drift::ClaimGone { recorded }),
         (Some(recorded), Some(found)) if recorded != found.object => {
@@ -88,7 +89,8 @@ pub(crate) fn at_placement(
     }
     if let Some(object) = &seen.claimed {
         drifts.extend(of_object(object, target));
-        drifts.extend(of_material(object, version, copy));
+        let published = known.is_some_and(|known| known.published);
+        drifts.extend(of_material(object, version, copy, published));
     }
     if known.is_some_and(|known| known.published) && seen.published.is_none() {
         drifts.push(Drift::NameGone);
@@ -114,12 +116,17 @@ fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
 ///
 /// Material of a copy whose import was not confirmed is no drift, unless it is marked as something else: importing again is
 /// harmless (clouds refuse other bytes), and makes the ledger know. Material where no copy was ever made cannot be ours.
-fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>) -> Option<Drift> {
+///
+/// Until users are pointed at it (`published`), what was imported may wait to protect new data.
+fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>, published: bool) -> Option<Drift> {
+    let waits = |material: &&MaterialSeen| {
+        !published && material.state == MaterialState::Pending && copy.is_some_and(|copy| copy.material == material.id)
+    };
     // The lowest id, should a cloud ever show two: the order of a list decides nothing.
     let current = object
         .materials
         .iter()
-        .filter(|material| material.state == MaterialState::Current && material.present)
+        .filter(|material| material.is_present() && (material.state == MaterialState::Current || waits(material)))
         .min_by_key(|material| &material.id);
     let other = |recorded: Option<&String>| {
         let found = current.or(object.materials.iter().min_by_key(|material| &material.id)).and_then(|material| material.id.clone());
@@ -139,11 +146,25 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>)
         Some(copy) => match current {
             None => Some(Drift::MaterialMissing { version }),
             Some(material) if is_marked_otherwise(material) => other(copy.material.as_ref()),
-            // The cloud's id decides where it gave one at the import.
-            Some(material) if copy.material.is_some() && material.id != copy.material => other(copy.material.as_ref()),
+            Some(material) if is_other_key(material, copy) => other(copy.material.as_ref()),
+            // The cloud's id decides where it gave one at the import. A second import of the version, beside the first, is a surplus.
+            Some(material) if copy.material.is_some() && material.id != copy.material && !is_double(object, version, copy) => {
+                other(copy.material.as_ref())
+            }
             Some(_) => None,
         },
     }
+}
+
+/// Whether the cloud shows another public key than the copy's.
+fn is_other_key(material: &MaterialSeen, copy: &CopyRecord) -> bool {
+    let ours = copy.public_key.as_ref().map(PublicKey::digest);
+    ours.is_some() && material.public_key.is_some() && material.public_key != ours
+}
+
+/// Whether the import that the ledger knows is still there, beside another one of its version.
+fn is_double(object: &ObjectSeen, version: Version, copy: &CopyRecord) -> bool {
+    object.materials.iter().any(|material| material.id == copy.material && material.version == Some(version))
 }
 
 impl fmt::Display for Drift {

@@ -75,15 +75,19 @@ impl Draws {
     }
 }
 
-/// The port's calls that a step makes at least, by their words: it looks before, acts once, and reads until the answer is sure.
+/// The port's calls that a step makes at least, by their words: it acts once, and looks whether it is done. That something is no
+/// longer there takes more looks to be sure, and one before.
 fn calls(act: &Act, equal_reads: u32) -> Vec<(&'static str, u32)> {
-    let reads = 1 + equal_reads;
+    let gone = 1 + equal_reads;
     match act {
-        Act::Mint { .. } => Vec::new(),
-        Act::Create => vec![("look", reads), ("create", 1)],
-        Act::Claim => vec![("look", reads), ("claim", 1)],
-        Act::Import { .. } => vec![("look", reads), ("wrapping-key", 1), ("import", 1)],
-        Act::Publish => vec![("look", reads), ("publish", 1)],
-        Act::RemoveSurplus { .. } => vec![("inspect", reads), ("schedule-deletion", 1)],
+        Act::Mint { .. } | Act::Share { .. } => Vec::new(),
+        Act::Create => vec![("look", 2), ("create", 1)],
+        Act::Claim => vec![("look", 1), ("claim", 1)],
+        Act::Prepare { .. } => vec![("prepared", 2), ("prepare", 1)],
+        Act::Import { .. } => vec![("look", 1), ("wrapping-key", 1), ("import", 1)],
+        Act::Publish => vec![("look", 1), ("publish", 1)],
+        Act::RemoveSurplus { .. } => vec![("inspect", gone), ("schedule-deletion", 1)],
+        Act::DisableSurplus { .. } => vec![("look", gone), ("disable", 1)],
+        Act::FollowSecond { .. } => vec![("look", equal_reads)],
     }
 }

@@ -4,15 +4,15 @@
 //! receipt was lost with its change set), the executor finds it done and writes the receipt: only so does the ledger learn it.
 
 use keyplane_model::{
-    Act, CopyRecord, Destination, DestinationName, Expectation, Inventory, Key, KeyId, KeyName, KeyRecord, ObjectSeen, PlacementId,
-    PlacementIntent, PlacementPlan, PlacementRecord, PlacementSeen, Reason, Source, Step, Target, Timestamp, Version, VersionState,
-    WrapScheme,
+    Act, CopyRecord, Creation, Destination, DestinationName, Expectation, Inventory, Key, KeyId, KeyName, KeyRecord, ObjectSeen,
+    PlacementId, PlacementIntent, PlacementPlan, PlacementRecord, PlacementSeen, Reason, Source, Step, Target, Timestamp, Version,
+    VersionState, WrapScheme,
 };
 
 use crate::report::{Finding, Obstacle};
 use crate::{PlanInput, drift, targets};
 
-/// The most placements that one change set treats: five steps each, and change sets stay readable. The rest follows in the next.
+/// The most placements that one change set treats: six steps each, and change sets stay readable. The rest follows in the next.
 const MAX_PLACEMENTS: usize = 100;
 
 /// What the wanted placements of a key need.
@@ -30,9 +30,10 @@ pub(crate) struct Work {
 pub(crate) fn work(input: &PlanInput<'_>, name: &KeyName, key: &Key, key_id: KeyId) -> Work {
     let record = input.ledger.keys.get(name);
     let mut work = Work::default();
+    let origin = origin(input, key, key_id, record);
     for wanted in &key.placements {
         let (placement, known) = targets::identify(wanted, record, key_id, input.ids);
-        let subject = Subject { input, name, key, record, wanted, placement, known };
+        let subject = Subject { input, name, key, record, wanted, placement, known, origin };
         match subject.steps() {
             Ok(None) => {}
             Ok(Some((plan, steps))) if work.placements.len() < MAX_PLACEMENTS => {
@@ -48,7 +49,35 @@ pub(crate) fn work(input: &PlanInput<'_>, name: &KeyName, key: &Key, key_id: Key
             })),
         }
     }
+    wait_for_the_origin(&mut work, origin, record);
     work
+}
+
+/// The placement whose bytes the others share: the one that they were made for, else the first.
+fn origin(input: &PlanInput<'_>, key: &Key, key_id: KeyId, record: Option<&KeyRecord>) -> Option<PlacementId> {
+    if !key.shared {
+        return None;
+    }
+    let made = record.into_iter().flat_map(|record| &record.copies).max_by_key(|copy| copy.coordinates.version);
+    let first = || key.placements.first().map(|wanted| targets::identify(wanted, record, key_id, input.ids).0);
+    made.map(|copy| copy.bound().placement).or_else(first)
+}
+
+/// Bytes that cannot be made yet cannot be shared yet.
+fn wait_for_the_origin(work: &mut Work, origin: Option<PlacementId>, record: Option<&KeyRecord>) {
+    type Planned = (PlacementId, PlacementPlan, Vec<Step>);
+    let Some(origin) = origin else { return };
+    let is_made = |version: Version| {
+        let minted = |(placement, _, steps): &Planned| {
+            *placement == origin && steps.iter().any(|step| matches!(&step.act, Act::Mint { version: minted, .. } if *minted == version))
+        };
+        record.is_some_and(|record| record.copy(version, origin).is_some()) || work.placements.iter().any(minted)
+    };
+    let waits = |(_, _, steps): &Planned| steps.iter().any(|step| matches!(&step.act, Act::Share { version, .. } if !is_made(*version)));
+    let waiting: Vec<PlacementId> = work.placements.iter().filter(|planned| waits(planned)).map(|(placement, ..)| *placement).collect();
+    for (placement, plan, _) in work.placements.extract_if(.., |(placement, ..)| waiting.contains(placement)) {
+        work.findings.push(Finding { placement, destination: plan.destination, name: plan.name, obstacle: Obstacle::SharedWaits });
+    }
 }
 
 /// The placements that are known and no longer wanted, with the drift there.
@@ -104,6 +133,8 @@ struct Subject<'a> {
     wanted: &'a PlacementIntent,
     placement: PlacementId,
     known: Option<&'a PlacementRecord>,
+    /// The placement whose bytes the key's placements share.
+    origin: Option<PlacementId>,
 }
 
 impl Subject<'_> {
@@ -122,11 +153,14 @@ impl Subject<'_> {
             if known.algorithm != self.wanted.algorithm {
                 return Err(one(Obstacle::AlgorithmChanged { recorded: known.algorithm }));
             }
+            if known.purpose != self.key.purpose {
+                return Err(one(Obstacle::PurposeChanged { recorded: known.purpose }));
+            }
         }
         let version = self.version().map_err(one)?;
         let copy = self.record.and_then(|record| record.copy(version, self.placement));
         let (inventory, seen) = look(self.input, &self.wanted.destination, self.placement).ok_or_else(|| one(Obstacle::NotLookedAt))?;
-        let target = targets::target(self.input.ledger.installation, self.placement, self.name, self.known, self.wanted);
+        let target = targets::target(self.input.ledger.installation, self.placement, self.name, self.known, self.wanted, self.key.purpose);
 
         foreign(seen, self.known, &target).map_or(Ok(()), |obstacle| Err(one(obstacle)))?;
         compare(self.record, self.known, destination, version, inventory, seen, &target)?;
@@ -141,6 +175,7 @@ impl Subject<'_> {
             cloud: destination.cloud,
             name: self.wanted.name.clone(),
             algorithm: self.wanted.algorithm,
+            purpose: target.purpose,
             incarnation: target.incarnation,
         };
         let step = |act: Act| Step { placement: self.placement, expects: expectation(&act), act };
@@ -157,30 +192,40 @@ impl Subject<'_> {
         seen: &PlacementSeen,
         target: &Target,
     ) -> Result<Vec<Act>, Obstacle> {
-        let claims = destination.capabilities.claims;
+        let capabilities = &destination.capabilities;
         let claimed = self.known.is_some_and(|known| known.claimed);
         let object = self.known.and_then(|known| known.object.as_ref());
         let is_shell = |object: &ObjectSeen| object.fits(target) && object.is_empty();
         let has_shell = object.and_then(|object| inventory.ours.get(object)).is_some_and(is_shell);
 
         let mut acts = Vec::new();
-        if copy.is_none() {
-            acts.push(Act::Mint { version, source: self.source()?, epoch: self.input.custody.epoch });
+        let shares = self.origin.filter(|origin| *origin != self.placement);
+        match (copy, shares) {
+            (Some(_), _) => {}
+            (None, None) => acts.push(Act::Mint { version, source: self.source()?, epoch: self.input.custody.epoch }),
+            (None, Some(from)) => acts.push(Act::Share { version, from }),
         }
-        if claims {
-            // An object that holds the claim already, or waits for it, is taken; one that was made in vain becomes surplus.
-            if !claimed && seen.claimed.is_none() && !has_shell {
-                acts.push(Act::Create);
+        let of = copy.map_or(shares, |copy| copy.bytes_of);
+        match capabilities.creation {
+            Creation::Claimed => {
+                // An object that holds the claim already, or waits for it, is taken; one that was made in vain becomes surplus.
+                if !claimed && seen.claimed.is_none() && !has_shell {
+                    acts.push(Act::Create);
+                }
+                if !claimed {
+                    acts.push(Act::Claim);
+                }
             }
-            if !claimed {
-                acts.push(Act::Claim);
-            }
-        } else if object.is_none() {
-            acts.push(Act::Create);
+            Creation::Named if object.is_none() => acts.push(Act::Create),
+            Creation::Named | Creation::Imported => {}
         }
         if copy.is_none_or(|copy| copy.imported.is_none()) {
             self.permitted(destination)?;
-            acts.push(Act::Import { version, scheme: self.scheme(destination)? });
+            let scheme = self.scheme(destination)?;
+            if capabilities.prepares {
+                acts.push(Act::Prepare { version, scheme });
+            }
+            acts.push(Act::Import { version, scheme, of });
         }
         if !self.known.is_some_and(|known| known.published) {
             acts.push(Act::Publish);
@@ -204,9 +249,6 @@ impl Subject<'_> {
     fn permitted(&self, destination: &Destination) -> Result<(), Obstacle> {
         let rules = &self.key.rules;
         let algorithm = self.wanted.algorithm;
-        if self.key.shared && self.key.placements.len() > 1 {
-            return Err(Obstacle::Shared);
-        }
         if !rules.algorithms.contains(&algorithm) || !algorithm.serves(self.key.purpose) {
             return Err(Obstacle::AlgorithmNotAllowed { algorithm });
         }
@@ -257,12 +299,14 @@ impl Subject<'_> {
 /// The state that a step has to find.
 pub(crate) fn expectation(act: &Act) -> Expectation {
     match act {
-        Act::Mint { .. } => Expectation::NoCopy,
+        Act::Mint { .. } | Act::Share { .. } => Expectation::NoCopy,
         Act::Create => Expectation::Unclaimed,
         Act::Claim => Expectation::Created,
+        Act::Prepare { .. } => Expectation::Absent,
         Act::Import { .. } => Expectation::Empty,
         Act::Publish => Expectation::Imported,
         Act::RemoveSurplus { .. } => Expectation::Surplus,
+        Act::DisableSurplus { .. } | Act::FollowSecond { .. } => Expectation::Double,
     }
 }
 
@@ -293,7 +337,7 @@ fn compare(
     target: &Target,
 ) -> Result<(), Vec<Obstacle>> {
     let copy = record.and_then(|record| record.copy(version, target.placement));
-    let drifts = drift::at_placement(known, destination.capabilities.claims, version, copy, seen, target);
+    let drifts = drift::at_placement(known, destination.capabilities.creation, version, copy, seen, target);
     if drifts.is_empty() {
         Ok(())
     } else if record

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use keyplane_model::{
-    Action, Algorithm, CloudKind, DestinationName, Digest, KeyName, ObjectId, PlacementId, Problem, ProblemCode, Reason, Span, Timestamp,
-    Version, VersionState,
+    Action, Algorithm, CloudKind, DestinationName, Digest, KeyName, ObjectId, PlacementId, Problem, ProblemCode, Purpose, Reason, Span,
+    Timestamp, Version, VersionState,
 };
 use serde::Serialize;
 
@@ -141,8 +141,8 @@ pub enum Obstacle {
     },
     /// The rules ask for derived bytes, and the HSM cannot derive.
     CannotDerive,
-    /// Placements that share bytes cannot be made yet.
-    Shared,
+    /// It shares bytes that cannot be made yet.
+    SharedWaits,
     /// The placement was not looked at: nothing is concluded from that.
     NotLookedAt,
     /// What was seen differs from what was recorded so shortly before that it may still be the old state.
@@ -153,6 +153,11 @@ pub enum Obstacle {
     AlgorithmChanged {
         /// As what it was made.
         recorded: Algorithm,
+    },
+    /// The key was made for something else; what a copy may be used for never changes.
+    PurposeChanged {
+        /// For what.
+        recorded: Purpose,
     },
     /// The key's newest version must not be brought anywhere.
     VersionUnusable {
@@ -221,10 +226,12 @@ impl Obstacle {
     pub fn code(&self) -> ProblemCode {
         match self {
             Self::UnknownDestination | Self::UnknownProfile => ProblemCode::NameUnknown,
-            Self::OtherCloud { .. } | Self::AlgorithmNotAllowed { .. } | Self::LocationNotAllowed | Self::AlgorithmChanged { .. } => {
-                ProblemCode::PolicyInvalid
-            }
-            Self::ProtectionTooLow | Self::AlgorithmUnsupported { .. } | Self::Shared => ProblemCode::DestinationUnsupported,
+            Self::OtherCloud { .. }
+            | Self::AlgorithmNotAllowed { .. }
+            | Self::LocationNotAllowed
+            | Self::AlgorithmChanged { .. }
+            | Self::PurposeChanged { .. } => ProblemCode::PolicyInvalid,
+            Self::ProtectionTooLow | Self::AlgorithmUnsupported { .. } | Self::SharedWaits => ProblemCode::DestinationUnsupported,
             Self::NoRoute { .. } | Self::CannotDerive => ProblemCode::TokenUnsupported,
             Self::NotLookedAt => ProblemCode::DestinationUnreachable,
             Self::DestinationChanged => ProblemCode::DestinationChanged,
@@ -242,10 +249,11 @@ impl Obstacle {
                 "correct the placement in the policy, then `keyplane validate`"
             }
             Self::AlgorithmChanged { .. } => "give the placement its algorithm back, or another name, then `keyplane validate`",
+            Self::PurposeChanged { .. } => "give the key its purpose back, or the placement another name, then `keyplane validate`",
             Self::ProtectionTooLow | Self::AlgorithmUnsupported { .. } => {
                 "choose another destination or algorithm, then `keyplane validate`"
             }
-            Self::Shared => "give each placement bytes of its own, then `keyplane validate`",
+            Self::SharedWaits => "see what is in the way of the key's first placement, then `keyplane plan`",
             Self::NoRoute { .. } | Self::CannotDerive => "see what the token can do with `keyplane hsm test`",
             Self::NotLookedAt => "see that the destination answers with `keyplane config check`, then `keyplane plan`",
             Self::Unsettled => "wait for the destination to settle, then `keyplane plan`",
@@ -284,11 +292,12 @@ impl fmt::Display for Obstacle {
             Self::AlgorithmUnsupported { algorithm } => write!(f, "the destination takes no `{algorithm}` keys from outside"),
             Self::NoRoute { algorithm } => write!(f, "the token cannot wrap `{algorithm}` keys in any way that the destination takes"),
             Self::CannotDerive => f.write_str("the rules ask for derived bytes, and the token cannot derive"),
-            Self::Shared => f.write_str("the key's placements share bytes, which cannot be made yet"),
+            Self::SharedWaits => f.write_str("it shares the bytes of the key's first placement, and those cannot be made yet"),
             Self::NotLookedAt => f.write_str("it was not looked at"),
             Self::Unsettled => f.write_str("what is seen may still be the state before the last change"),
             Self::DestinationChanged => f.write_str("the destination is not the one that the placement was made at"),
             Self::AlgorithmChanged { recorded } => write!(f, "it was made as `{recorded}`, which cannot be changed"),
+            Self::PurposeChanged { recorded } => write!(f, "it was made to {recorded}, which cannot be changed"),
             Self::VersionUnusable { version, state } => {
                 write!(f, "version {version} must not be brought anywhere: it is {}", state_word(*state))
             }

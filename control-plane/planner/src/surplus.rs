@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use keyplane_model::{
-    Act, DestinationName, KeyRecord, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementRecord, Reason, Step,
+    Act, Creation, DestinationName, KeyRecord, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan,
+    PlacementRecord, Reason, Step,
 };
 
 use crate::placements::{Work, expectation, look};
@@ -30,6 +31,29 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
         let in_use: BTreeSet<&ObjectId> =
             [&seen.claimed, &seen.published].into_iter().flatten().map(|object| &object.object).chain(&known.object).collect();
         let mut steps = Vec::new();
+        // A version that was imported twice: the one that protects new data stays, else the one that the ledger knows.
+        let activates = destination.capabilities.creation == Creation::Imported;
+        for double in seen.claimed.iter().filter(|_| inventory.complete).flat_map(|object| doubles(object, record, *placement)) {
+            let Double { object, material, keeps } = double;
+            let at = known.destination.clone();
+            let (act, reason) = if !activates {
+                let reason = Reason::DoubleImport { object: object.clone(), material: material.clone(), destination: at };
+                (Act::DisableSurplus { object, material, keeps }, reason)
+            } else if record.copies.iter().any(|copy| copy.coordinates.placement == *placement && copy.material.as_ref() == Some(&material))
+            {
+                // INVARIANT: where importing is activating, the first was the current one until the second came, and may have been
+                // used: it is never disabled as surplus (rule 2). Once the second is followed, there is nothing more to do.
+                let reason = Reason::SecondImport { object: object.clone(), material: keeps.clone(), destination: at };
+                (Act::FollowSecond { object, material, keeps }, reason)
+            } else {
+                continue;
+            };
+            if removals < MAX_REMOVALS {
+                removals += 1;
+                steps.push(Step { placement: *placement, expects: expectation(&act), act });
+                work.reasons.push(reason);
+            }
+        }
         for object in inventory.ours.values().filter(|object| is_of(input, object, *placement) && !in_use.contains(&object.object)) {
             match &object.state {
                 ObjectState::DeletionScheduled(_) => {}
@@ -56,6 +80,31 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
         }
     }
     work
+}
+
+/// A second import of one version.
+struct Double {
+    object: ObjectId,
+    material: String,
+    keeps: String,
+}
+
+/// The second imports in an object.
+fn doubles(object: &ObjectSeen, record: &KeyRecord, placement: PlacementId) -> Vec<Double> {
+    let mut found = Vec::new();
+    for copy in record.copies.iter().filter(|copy| copy.coordinates.placement == placement && copy.imported.is_some()) {
+        let of_version: Vec<&MaterialSeen> = object
+            .materials
+            .iter()
+            .filter(|material| material.version == Some(copy.coordinates.version) && material.is_present() && material.id.is_some())
+            .collect();
+        let current = of_version.iter().find(|material| material.state == MaterialState::Current);
+        let kept = current.or_else(|| of_version.iter().find(|material| material.id == copy.material));
+        let Some(keeps) = kept.and_then(|kept| kept.id.clone()) else { continue };
+        let others = of_version.iter().filter_map(|material| material.id.clone()).filter(|id| *id != keeps);
+        found.extend(others.map(|material| Double { object: object.object.clone(), material, keeps: keeps.clone() }));
+    }
+    found
 }
 
 /// Objects with our marks that belong to no placement that the ledger knows.
@@ -95,6 +144,7 @@ fn plan(known: &PlacementRecord) -> PlacementPlan {
         cloud: known.cloud,
         name: known.name.clone(),
         algorithm: known.algorithm,
+        purpose: known.purpose,
         incarnation: known.incarnation,
     }
 }

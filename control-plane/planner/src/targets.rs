@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keyplane_model::{
     Destination, DestinationName, IdTree, InstallationId, Intent, KeyId, KeyName, KeyRecord, LedgerSnapshot, PlacementId, PlacementIntent,
-    PlacementRecord, Target,
+    PlacementRecord, Purpose, Target,
 };
 
 /// What has to be looked at directly before planning: every placement that is wanted or known at a configured destination, by
@@ -29,7 +29,7 @@ pub fn targets(
         let key_id = key_id(name, record, ids);
         for wanted in &key.placements {
             let (placement, known) = identify(wanted, record, key_id, ids);
-            add(&wanted.destination, target(installation, placement, name, known, wanted));
+            add(&wanted.destination, target(installation, placement, name, known, wanted, key.purpose));
         }
     }
     for (name, record) in &ledger.keys {
@@ -69,6 +69,7 @@ pub(crate) fn target(
     key: &KeyName,
     known: Option<&PlacementRecord>,
     wanted: &PlacementIntent,
+    purpose: Purpose,
 ) -> Target {
     known.map_or_else(
         || Target {
@@ -77,6 +78,7 @@ pub(crate) fn target(
             incarnation: FIRST_INCARNATION,
             name: wanted.name.clone(),
             algorithm: wanted.algorithm,
+            purpose,
             key: key.clone(),
         },
         |known| recorded_target(installation, placement, key, known),
@@ -91,6 +93,7 @@ pub(crate) fn recorded_target(installation: InstallationId, placement: Placement
         incarnation: known.incarnation,
         name: known.name.clone(),
         algorithm: known.algorithm,
+        purpose: known.purpose,
         key: key.clone(),
     }
 }

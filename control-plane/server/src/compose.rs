@@ -1,18 +1,22 @@
 //! Which adapter is behind which port: the one place that names them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::{Extension, Router};
-use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
+use keyplane_aws::{AwsConfig, AwsKms};
+use keyplane_azure::{AzureConfig, AzureVault};
 use keyplane_engine::{Engine, Lane, lane::Quotas};
+use keyplane_gcp::{GcpConfig, GoogleKms};
 use keyplane_hsm::{HsmConfig, HsmCustodian, Pin};
 use keyplane_model::{Actor, DestinationName, InstallationId, Problem, ProblemCode, Quota, Span};
 use keyplane_port::{Clock, Cloud, Custodian, Ledger};
 use keyplane_service::Service;
 use keyplane_store::SqlLedger;
+use zeroize::Zeroizing;
 
-use crate::config::{self, Config};
+use crate::config::{Config, destinations};
 use crate::system::SystemClock;
 
 /// The API in this process: whoever runs it is who asks.
@@ -58,39 +62,154 @@ pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> 
 pub(crate) async fn clouds(config: &Config, installation: InstallationId) -> Result<BTreeMap<DestinationName, Arc<dyn Cloud>>, Problem> {
     let mut clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = BTreeMap::new();
     for (name, section) in &config.destination.aws {
-        clouds.insert(name.clone(), Arc::new(aws(config, name, section, installation).await?));
+        clouds.insert(name.clone(), Arc::new(aws(config, name, section, installation).await.map_err(|problem| problem.destination(name))?));
+    }
+    for (name, section) in &config.destination.gcp {
+        let gcp = gcp(config, name, section, installation).await.map_err(|problem| problem.destination(name))?;
+        unnamed(clouds.insert(name.clone(), Arc::new(gcp)), name)?;
+    }
+    for (name, section) in &config.destination.azure {
+        let azure = azure(config, name, section, installation).map_err(|problem| problem.destination(name))?;
+        unnamed(clouds.insert(name.clone(), Arc::new(azure)), name)?;
     }
     Ok(clouds)
 }
 
-async fn aws(config: &Config, name: &DestinationName, section: &config::Aws, installation: InstallationId) -> Result<AwsKms, Problem> {
-    let at = |problem: Problem| problem.destination(name);
+/// A destination's name is its own, whatever its cloud.
+fn unnamed(before: Option<Arc<dyn Cloud>>, name: &DestinationName) -> Result<(), Problem> {
+    match before {
+        None => Ok(()),
+        Some(_) => Err(unusable("two destinations have this name").destination(name)),
+    }
+}
+
+fn unusable(error: impl ToString) -> Problem {
+    Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")
+}
+
+/// Requests in a while, as the adapters take them.
+fn quotas(section: &BTreeMap<String, u32>, per: Span) -> BTreeMap<String, Quota> {
+    section.iter().map(|(name, calls)| (name.clone(), Quota { calls: *calls, per })).collect()
+}
+
+/// A secret that a file holds; the white space around it does not count.
+fn secret(config: &Config, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
+    let text = Zeroizing::new(config.file(path, what)?);
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+async fn aws(
+    config: &Config,
+    name: &DestinationName,
+    section: &destinations::Aws,
+    installation: InstallationId,
+) -> Result<AwsKms, Problem> {
+    use keyplane_aws::{Credentials, Secret};
     let credentials = match &section.credentials {
-        config::Credentials::Default => Credentials::Default,
-        config::Credentials::Profile { name } => Credentials::Profile(name.clone()),
-        config::Credentials::Static { access_key_id, secret_access_key_file } => {
-            let secret = zeroize::Zeroizing::new(config.file(secret_access_key_file, "secret access key file").map_err(at)?);
-            Credentials::Static { access_key_id: access_key_id.clone(), secret: Secret::new(secret.trim().into()) }
+        destinations::AwsCredentials::Default => Credentials::Default,
+        destinations::AwsCredentials::Profile { name } => Credentials::Profile(name.clone()),
+        destinations::AwsCredentials::Static { access_key_id, secret_access_key_file } => {
+            let secret = secret(config, secret_access_key_file, "secret access key file")?;
+            Credentials::Static { access_key_id: access_key_id.clone(), secret: Secret::new(secret.as_str().into()) }
         }
     };
-    let ca = section.ca.as_ref().map(|path| config.file(path, "CA file")).transpose().map_err(at)?;
-    let key_policy = section.key_policy_file.as_ref().map(|path| config.file(path, "key policy")).transpose().map_err(at)?;
     let aws = AwsConfig {
         name: name.clone(),
         region: section.region.clone(),
         account: section.account.clone(),
         endpoint: section.endpoint.clone(),
-        ca: ca.map(String::into_bytes),
+        ca: ca(config, section.ca.as_deref())?,
         credentials,
         installation,
-        key_policy,
+        key_policy: section.key_policy_file.as_ref().map(|path| config.file(path, "key policy")).transpose()?,
         call_timeout: section.call_timeout,
         consistency: section.consistency,
         equal_reads: section.equal_reads,
         deletion_days: section.deletion_days,
-        quotas: section.quotas.iter().map(|(name, calls)| (name.clone(), Quota { calls: *calls, per: Span::seconds(1) })).collect(),
+        quotas: quotas(&section.quotas, Span::seconds(1)),
     };
-    AwsKms::connect(aws).await.map_err(|error| at(Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")))
+    AwsKms::connect(aws).await.map_err(unusable)
+}
+
+async fn gcp(
+    config: &Config,
+    name: &DestinationName,
+    section: &destinations::Gcp,
+    installation: InstallationId,
+) -> Result<GoogleKms, Problem> {
+    use keyplane_gcp::{Credentials, Secret};
+    let file = |path: &Path, what: &str| Ok(Secret::new(secret(config, path, what)?.as_str().into()));
+    let credentials = match &section.credentials {
+        destinations::GcpCredentials::Metadata { endpoint } => Credentials::Metadata { endpoint: endpoint.clone() },
+        destinations::GcpCredentials::ServiceAccount { file: path } => Credentials::ServiceAccount(file(path, "service account")?),
+        destinations::GcpCredentials::ExternalAccount { file: path } => Credentials::ExternalAccount(file(path, "external account")?),
+    };
+    let gcp = GcpConfig {
+        name: name.clone(),
+        project: section.project.clone(),
+        location: section.location.clone(),
+        key_ring: section.key_ring.clone(),
+        protection: section.protection,
+        endpoint: section.endpoint.clone(),
+        ca: ca(config, section.ca.as_deref())?,
+        credentials,
+        installation,
+        attestation_roots: ca(config, section.attestation_roots.as_deref())?,
+        call_timeout: section.call_timeout,
+        consistency: section.consistency,
+        equal_reads: section.equal_reads,
+        deletion_days: section.deletion_days,
+        quotas: quotas(&section.quotas, Span::seconds(60)),
+    };
+    GoogleKms::connect(gcp).await.map_err(unusable)
+}
+
+fn azure(
+    config: &Config,
+    name: &DestinationName,
+    section: &destinations::Azure,
+    installation: InstallationId,
+) -> Result<AzureVault, Problem> {
+    use keyplane_azure::{Credentials, Secret, VaultKind};
+    let (kind, per) = match section.kind {
+        destinations::VaultKind::KeyVault => (VaultKind::KeyVault, Span::seconds(10)),
+        destinations::VaultKind::ManagedHsm => (VaultKind::ManagedHsm, Span::seconds(1)),
+    };
+    let credentials = match &section.credentials {
+        destinations::AzureCredentials::ManagedIdentity { client, address } => {
+            Credentials::ManagedIdentity { client: client.clone(), address: address.clone() }
+        }
+        destinations::AzureCredentials::ClientSecret { tenant, client, secret_file } => Credentials::ClientSecret {
+            tenant: tenant.clone(),
+            client: client.clone(),
+            secret: Secret::new(secret(config, secret_file, "client secret file")?.as_str().into()),
+        },
+        destinations::AzureCredentials::WorkloadIdentity { tenant, client, token_file } => {
+            Credentials::WorkloadIdentity { tenant: tenant.clone(), client: client.clone(), token_file: config.resolve(token_file) }
+        }
+    };
+    let azure = AzureConfig {
+        name: name.clone(),
+        vault: section.vault.clone(),
+        kind,
+        address: section.address.clone(),
+        ca: ca(config, section.ca.as_deref())?,
+        authority: section.authority.clone(),
+        credentials,
+        installation,
+        attestation_roots: ca(config, section.attestation_roots.as_deref())?,
+        call_timeout: section.call_timeout,
+        consistency: section.consistency,
+        equal_reads: section.equal_reads,
+        deletion_days: section.deletion_days,
+        quotas: quotas(&section.quotas, per),
+    };
+    AzureVault::connect(azure).map_err(unusable)
+}
+
+/// Certificates that a file holds.
+fn ca(config: &Config, path: Option<&Path>) -> Result<Option<Vec<u8>>, Problem> {
+    Ok(path.map(|path| config.file(path, "CA file")).transpose()?.map(String::into_bytes))
 }
 
 /// Who runs this process, as the operating system says.

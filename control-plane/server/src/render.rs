@@ -3,7 +3,9 @@
 
 use std::process::ExitCode;
 
-use keyplane_api::{Applied, ApplyLine, Approved, ChangeSetView, EvidenceTable, HsmReport, Planned, StatusReport, Validated, Verdict};
+use keyplane_api::{
+    Applied, ApplyLine, Approved, ChangeSetView, EvidenceTable, HsmReport, HsmRoute, Planned, StatusReport, Validated, Verdict,
+};
 use keyplane_model::Problem;
 use serde::Serialize;
 
@@ -195,10 +197,7 @@ pub(crate) fn hsm(report: &HsmReport) {
     }
     println!("derives keys: {}", if report.derives { "yes" } else { "no" });
     for route in &report.routes {
-        match (&route.way, &route.reason) {
-            (Some(way), _) => println!("route {:<24} {way}", route.scheme),
-            (None, reason) => println!("route {:<24} none: {}", route.scheme, reason.as_deref().unwrap_or("unknown")),
-        }
+        println!("route {:<24} {}", route.scheme, way(route));
     }
     for check in &report.checks {
         println!(
@@ -208,6 +207,15 @@ pub(crate) fn hsm(report: &HsmReport) {
             if check.must_be_refused { "must be refused" } else { "must work" },
             check.detail
         );
+    }
+}
+
+/// How a scheme is served, and what it is not served for: where there is a way, some algorithms may still have none.
+fn way(route: &HsmRoute) -> String {
+    match (&route.way, &route.reason) {
+        (Some(way), None) => way.clone(),
+        (Some(way), Some(reason)) => format!("{way}; {reason}"),
+        (None, reason) => format!("none: {}", reason.as_deref().unwrap_or("unknown")),
     }
 }
 
@@ -226,5 +234,21 @@ fn table<const N: usize>(rows: &[[String; N]]) {
     for row in rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         println!("{}", cells.join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_says_what_it_is_not_for_even_where_there_is_a_way() {
+        let route = |way: Option<&str>, reason: Option<&str>| {
+            super::way(&HsmRoute { scheme: "rsa-oaep-sha1".to_owned(), way: way.map(str::to_owned), reason: reason.map(str::to_owned) })
+        };
+        assert_eq!(route(Some("direct"), None), "direct");
+        assert_eq!(route(Some("composed"), Some("not for ec-p256: no")), "composed; not for ec-p256: no");
+        assert_eq!(route(None, Some("not for aes-256: no")), "none: not for aes-256: no");
+        assert_eq!(route(None, None), "none: unknown");
     }
 }

@@ -31,6 +31,7 @@ impl Service {
                         .get(&copy.coordinates.version)
                         .map_or(keyplane_model::VersionState::PreActivation, |version| version.state),
                     algorithm: copy.coordinates.algorithm,
+                    purpose: placement.purpose,
                     source: copy.coordinates.source,
                     epoch: copy.coordinates.epoch,
                     check_value: copy.check_value,
@@ -63,6 +64,7 @@ impl Service {
                 incarnation: placement.incarnation,
                 name: placement.name.clone(),
                 algorithm: placement.algorithm,
+                purpose: placement.purpose,
                 key: record.name.clone(),
             };
             let evidence = lane.evidence(&target, copy, now).await.map_err(|error| error.problem(lane.destination()).key(&record.name))?;
@@ -78,7 +80,7 @@ impl Service {
         for line in join_all(looks).await {
             match line {
                 Ok(line) => {
-                    if let Some(reason) = &line.evidence.reason {
+                    if let Some(reason) = line.evidence.reason.as_ref().filter(|_| !line.evidence.fits) {
                         let detail = format!("nothing shows that `{}` at `{}` holds the key: {reason}", line.name, line.destination);
                         let problem = Problem::new(keyplane_model::ProblemCode::Drift, detail, "keyplane plan");
                         table.problems.push(problem.key(&line.key).destination(&line.destination));
@@ -128,10 +130,16 @@ fn copies(record: &KeyRecord) -> impl Iterator<Item = (&PlacementRecord, &CopyRe
 fn detail(act: &Act, name: &str) -> String {
     match act {
         Act::Mint { version, source, epoch } => format!("version {version}, {source} in the HSM under root epoch {epoch}"),
+        Act::Share { version, from } => format!("version {version} has the bytes of placement {from}"),
         Act::Create => "an object that takes material from outside, marked as ours".to_owned(),
+        Act::Prepare { scheme, .. } => format!("a key of the destination's own, to wrap under by {scheme}"),
         Act::Claim => "the name that only one object can have".to_owned(),
-        Act::Import { version, scheme } => format!("version {version}, wrapped in the HSM by {scheme}"),
+        Act::Import { version, scheme, .. } => format!("version {version}, wrapped in the HSM by {scheme}"),
         Act::Publish => format!("`{name}` points at it"),
+        Act::DisableSurplus { object, material, .. } => format!("`{material}` in `{object}`, imported late and unused, is disabled"),
+        Act::FollowSecond { object, material, keeps } => {
+            format!("the copy in `{object}` is `{keeps}` from now on, which came late; `{material}` stays for what it encrypted")
+        }
         Act::RemoveSurplus { object } => format!("`{object}`, empty and unused, is scheduled for deletion"),
     }
 }

@@ -68,13 +68,14 @@ macro_rules! selection {
         Selection {
             keys: concat!("SELECT id, name, profile, generation FROM keys", $of_keys),
             placements: concat!(
-                "SELECT key_id, id, destination, fingerprint, cloud, name, algorithm, incarnation, object, claimed, published FROM placements",
+                "SELECT key_id, id, destination, fingerprint, cloud, name, algorithm, purpose, incarnation, object, claimed, \
+                 published FROM placements",
                 $of_the_rest
             ),
             versions: concat!("SELECT key_id, version, state, created_at, activated_at FROM versions", $of_the_rest),
             copies: concat!(
-                "SELECT key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, material, wrapped_under, \
-                 imported_at FROM copies",
+                "SELECT key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, public_key, bytes_of, \
+                 material, wrapped_under, imported_at FROM copies",
                 $of_the_rest
             ),
         }
@@ -128,6 +129,7 @@ fn placement(row: &Row) -> Result<PlacementRecord, LedgerError> {
         cloud: row.word("cloud")?,
         name: row.text("name")?.to_owned(),
         algorithm: row.word("algorithm")?,
+        purpose: row.word("purpose")?,
         incarnation: row.number("incarnation")?,
         object: row.maybe_word("object")?,
         claimed: row.flag("claimed")?,
@@ -152,6 +154,8 @@ fn copy(row: &Row) -> Result<CopyRecord, LedgerError> {
         },
         check_value: row.maybe_word("check_value")?,
         blob: row.maybe_document("blob")?,
+        public_key: row.maybe_word("public_key")?,
+        bytes_of: row.maybe_word("bytes_of")?,
         material: row.maybe_text("material")?.map(str::to_owned),
         wrapped_under: row.maybe_word("wrapped_under")?,
         imported: row.maybe_time("imported_at")?,
@@ -178,10 +182,10 @@ async fn write_placement(
     placement: &PlacementRecord,
 ) -> Result<(), LedgerError> {
     let sql = "INSERT INTO placements \
-               (key_id, id, destination, fingerprint, cloud, name, algorithm, incarnation, object, claimed, published) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+               (key_id, id, destination, fingerprint, cloud, name, algorithm, purpose, incarnation, object, claimed, published) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
                ON CONFLICT (key_id, id) DO UPDATE SET destination = excluded.destination, fingerprint = excluded.fingerprint, \
-               cloud = excluded.cloud, name = excluded.name, algorithm = excluded.algorithm, incarnation = excluded.incarnation, \
+               cloud = excluded.cloud, name = excluded.name, algorithm = excluded.algorithm, purpose = excluded.purpose, incarnation = excluded.incarnation, \
                object = excluded.object, claimed = excluded.claimed, published = excluded.published";
     let row = [
         Cell::word(&key)?,
@@ -191,6 +195,7 @@ async fn write_placement(
         Cell::word(&placement.cloud)?,
         placement.name.as_str().into(),
         Cell::word(&placement.algorithm)?,
+        Cell::word(&placement.purpose)?,
         placement.incarnation.into(),
         Cell::word(&placement.object)?,
         placement.claimed.into(),
@@ -208,8 +213,9 @@ async fn write_version(transaction: &mut Transaction, key: KeyId, number: Versio
 
 async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<(), LedgerError> {
     // INVARIANT: which bytes a copy has is written once and never updated (rule 2).
-    let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, material, \
-               wrapped_under, imported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+    let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, \
+               public_key, bytes_of, material, wrapped_under, imported_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
                ON CONFLICT (key_id, version, placement_id) DO UPDATE SET material = excluded.material, \
                wrapped_under = excluded.wrapped_under, imported_at = excluded.imported_at";
     let coordinates = &copy.coordinates;
@@ -223,6 +229,8 @@ async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<
         coordinates.epoch.0.into(),
         Cell::word(&copy.check_value)?,
         copy.blob.as_ref().map_or(Ok(Cell::Text(None)), Cell::document)?,
+        Cell::word(&copy.public_key)?,
+        Cell::word(&copy.bytes_of)?,
         copy.material.as_deref().into(),
         Cell::word(&copy.wrapped_under)?,
         copy.imported.into(),

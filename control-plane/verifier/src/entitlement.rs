@@ -96,9 +96,11 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
 /// When the step is not there, is no import, or is for another copy or scheme.
 pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, scheme: WrapScheme) -> Result<(), Denial> {
     let entitlement = entitles(change_set, step)?;
-    let Act::Import { version, scheme: planned } = entitlement.act else {
+    let Act::Import { version, scheme: planned, of } = entitlement.act else {
         return Err(Denial::OtherAct { step, act: entitlement.act.word(), asked: "import" });
     };
+    // What was approved says whose bytes they are.
+    let entitlement = Entitlement { placement: of.unwrap_or(entitlement.placement), ..entitlement };
     same_copy(change_set, &entitlement, step, copy)?;
     if copy.version != *version {
         return Err(Denial::OtherCopy { step, field: "version" });

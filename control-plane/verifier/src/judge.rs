@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Algorithm, ApprovalRule, ChangeSet, Charter, CloudKind, Destination, DestinationName, Expectation, Generation,
+    Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, Creation, Destination, DestinationName, Expectation, Generation,
     InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Step, StepNo, Version, WrapScheme,
 };
 
 use crate::Violation;
 
-/// The most steps that a change set may have: five for each of 200 placements; far more than a key has anywhere.
+/// The most steps that a change set may have: six for each of 166 placements; far more than a key has anywhere.
 pub const MAX_STEPS: usize = 1_000;
 
 /// What a change set is judged against. Rules that need what the caller does not know are not applied.
@@ -97,6 +97,7 @@ impl<'a> Judge<'a> {
             self.is(set.steps_of(*id).next().is_none(), || Violation::IdlePlacement(*id));
             self.is(!addresses.insert((&plan.destination, &plan.name)), || Violation::SameAddress(*id));
             self.is(plan.incarnation == 0, || Violation::Incarnation(*id));
+            self.is(!plan.algorithm.serves(plan.purpose), || Violation::Algorithm { placement: *id, algorithm: plan.algorithm });
         }
     }
 
@@ -104,6 +105,7 @@ impl<'a> Judge<'a> {
     fn acts(&mut self) {
         let set = self.set;
         let mut version = None;
+        let mut prepared = BTreeMap::new();
         for (number, step) in self.steps() {
             let wanted = expected(&step.act);
             self.is(step.expects != wanted, || Violation::Expectation { step: number, found: step.expects, wanted });
@@ -118,14 +120,22 @@ impl<'a> Judge<'a> {
                 Act::Mint { source, .. } => {
                     self.is(*source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
                 }
+                Act::Share { from, .. } => self.is(*from == step.placement, || Violation::SharesWithItself(number)),
+                Act::Prepare { scheme, .. } => {
+                    prepared.insert(step.placement, *scheme);
+                }
                 Act::Import { scheme, .. } => {
-                    self.is(!fits_one_block(plan.algorithm) && is_single_block(*scheme), || Violation::SchemeUnfit {
-                        step: number,
-                        scheme: *scheme,
-                    });
+                    let other = prepared.get(&step.placement).is_some_and(|prepared| prepared != scheme);
+                    self.is(other, || Violation::PreparedOtherwise(number));
+                    self.is(!scheme.takes(plan.algorithm), || Violation::SchemeUnfit { step: number, scheme: *scheme });
                     self.is(is_sha1(*scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme: *scheme });
                 }
-                Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } => {}
+                Act::Create
+                | Act::Claim
+                | Act::Publish
+                | Act::RemoveSurplus { .. }
+                | Act::DisableSurplus { .. }
+                | Act::FollowSecond { .. } => {}
             }
         }
     }
@@ -145,13 +155,16 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The order of each placement's steps: mint, create, claim, import, publish, each at most once.
+    /// The order of each placement's steps: mint or share, create, claim, prepare, import, publish, each at most once.
     fn order(&mut self) {
         let mut last: BTreeMap<PlacementId, u8> = BTreeMap::new();
-        let mut removed: BTreeSet<&ObjectId> = BTreeSet::new();
+        let mut removed: BTreeSet<(&ObjectId, Option<&String>)> = BTreeSet::new();
         for (number, step) in self.steps() {
             match (&step.act, rank(&step.act)) {
-                (Act::RemoveSurplus { object }, _) => self.is(!removed.insert(object), || Violation::Repeated(number)),
+                (Act::RemoveSurplus { object }, _) => self.is(!removed.insert((object, None)), || Violation::Repeated(number)),
+                (Act::DisableSurplus { object, material, .. } | Act::FollowSecond { object, material, .. }, _) => {
+                    self.is(!removed.insert((object, Some(material))), || Violation::Repeated(number));
+                }
                 (_, rank) => match last.insert(step.placement, rank) {
                     Some(before) if before == rank => self.violations.push(Violation::Repeated(number)),
                     Some(before) if before > rank => self.violations.push(Violation::Order(number)),
@@ -196,13 +209,29 @@ impl<'a> Judge<'a> {
                     self.is(exists, || Violation::CopyExists { step: number, version: *version });
                     self.is(*version > newest.next(), || Violation::VersionGap { step: number, version: *version });
                 }
-                Act::Import { version, .. } => {
+                Act::Share { version, from } => {
                     let exists = record.is_some_and(|record| record.copy(*version, id).is_some());
-                    self.is(!exists && !earlier(|act| matches!(act, Act::Mint { .. })), || Violation::NoCopy {
-                        step: number,
-                        version: *version,
+                    self.is(exists, || Violation::CopyExists { step: number, version: *version });
+                    let made = record.is_some_and(|record| record.copy(*version, *from).is_some_and(|copy| copy.bytes_of.is_none()));
+                    let will_be =
+                        set.steps_of(*from).any(|(_, step)| matches!(&step.act, Act::Mint { version: other, .. } if other == version));
+                    self.is(!made && !will_be, || Violation::NoCopy { step: number, version: *version });
+                    let of_record = record.and_then(|record| record.placements.get(from)).map(|known| known.algorithm);
+                    let theirs = set.placements.get(from).map(|plan| plan.algorithm).or(of_record);
+                    let ours = set.placements.get(&id).map(|plan| plan.algorithm);
+                    self.is(theirs != ours, || Violation::SharesOtherAlgorithm(number));
+                }
+                Act::Import { version, of, .. } => {
+                    let recorded = record.and_then(|record| record.copy(*version, id));
+                    self.is(recorded.is_none() && !earlier(|act| matches!(act, Act::Mint { .. } | Act::Share { .. })), || {
+                        Violation::NoCopy { step: number, version: *version }
                     });
-                    let object = placement.is_some_and(|placement| placement.object.is_some());
+                    let shared = set.steps_of(id).find_map(|(_, step)| match &step.act {
+                        Act::Share { from, .. } => Some(*from),
+                        _ => None,
+                    });
+                    self.is(*of != recorded.and_then(|copy| copy.bytes_of).or(shared), || Violation::OtherBytes(number));
+                    let object = self.imports_make_objects(id) || placement.is_some_and(|placement| placement.object.is_some());
                     self.is(!object && !earlier(|act| matches!(act, Act::Create | Act::Claim)), || Violation::NoObject(number));
                 }
                 Act::Publish => {
@@ -218,9 +247,37 @@ impl<'a> Judge<'a> {
                     });
                     self.is(in_use, || Violation::RemovesInUse { step: number, object: object.clone() });
                 }
-                Act::Create | Act::Claim => {}
+                Act::DisableSurplus { material, keeps, .. } => {
+                    // The ledger knows one of the two; the other one came late.
+                    let knows = record.is_some_and(|record| {
+                        let mut copies = record.copies.iter().filter(|copy| copy.coordinates.placement == id);
+                        copies.any(|copy| copy.material.as_ref().is_some_and(|known| known == material || known == keeps))
+                    });
+                    // Where importing is activating, either was the current one, and may have been used.
+                    let used = self.imports_make_objects(id);
+                    self.is(!knows || material == keeps || used, || Violation::DisablesInUse { step: number, material: material.clone() });
+                }
+                Act::FollowSecond { material, keeps, .. } => {
+                    let knows = record.is_some_and(|record| {
+                        let mut copies = record.copies.iter().filter(|copy| copy.coordinates.placement == id);
+                        copies.any(|copy| copy.material.as_ref() == Some(material))
+                    });
+                    let elsewhere = self.facts.destinations.is_some() && !self.imports_make_objects(id);
+                    self.is(!knows || material == keeps || elsewhere, || Violation::FollowsUnknown {
+                        step: number,
+                        material: keeps.clone(),
+                    });
+                }
+                Act::Create | Act::Claim | Act::Prepare { .. } => {}
             }
         }
+    }
+
+    /// Whether a placement's object comes to be by the import itself.
+    fn imports_make_objects(&self, placement: PlacementId) -> bool {
+        let plan = self.set.placements.get(&placement);
+        let destination = plan.and_then(|plan| self.facts.destinations?.get(&plan.destination));
+        destination.is_some_and(|destination| destination.capabilities.creation == Creation::Imported)
     }
 
     /// A placement that is recorded stays where and what it is.
@@ -232,6 +289,7 @@ impl<'a> Judge<'a> {
                     && known.cloud == plan.cloud
                     && known.name == plan.name
                     && known.algorithm == plan.algorithm
+                    && known.purpose == plan.purpose
                     && known.incarnation <= plan.incarnation;
                 self.is(!same, || Violation::OtherPlacement(id));
             }
@@ -262,7 +320,7 @@ impl<'a> Judge<'a> {
             return;
         }
         let rules = &key.rules;
-        self.is(key.shared && key.placements.len() > 1, || Violation::Shared);
+        self.shared(key);
         for (id, plan) in &set.placements {
             let is_wanted = key.placements.iter().any(|wanted| {
                 wanted.destination == plan.destination
@@ -271,10 +329,8 @@ impl<'a> Judge<'a> {
                     && wanted.algorithm == plan.algorithm
             });
             self.is(!is_wanted, || Violation::NotWanted(*id));
-            self.is(!rules.algorithms.contains(&plan.algorithm) || !plan.algorithm.serves(key.purpose), || Violation::Algorithm {
-                placement: *id,
-                algorithm: plan.algorithm,
-            });
+            self.is(key.purpose != plan.purpose, || Violation::Purpose { placement: *id, purpose: plan.purpose });
+            self.is(!rules.algorithms.contains(&plan.algorithm), || Violation::Algorithm { placement: *id, algorithm: plan.algorithm });
             let allowed = rules.locations.as_ref().is_none_or(|locations| locations.contains(&plan.destination));
             self.is(!allowed, || Violation::Location { placement: *id, destination: plan.destination.clone() });
         }
@@ -283,6 +339,24 @@ impl<'a> Judge<'a> {
             // Key pairs are generated whatever the rules say; where they say nothing, both ways are right.
             let ruled = rules.source.filter(|_| plan.algorithm.is_symmetric());
             self.is(ruled.is_some_and(|ruled| ruled != *source), || Violation::Source(number));
+        }
+    }
+
+    /// Where clouds must agree, a version has one origin; everywhere else each placement has bytes of its own.
+    fn shared(&mut self, key: &Key) {
+        let mut origins = BTreeMap::new();
+        for copy in self.facts.record.into_iter().flat_map(|record| &record.copies) {
+            origins.entry(copy.coordinates.version).or_insert(copy.bytes_of.unwrap_or(copy.coordinates.placement));
+        }
+        for (number, step) in self.steps() {
+            match &step.act {
+                Act::Mint { version, .. } if key.shared => {
+                    let origin = *origins.entry(*version).or_insert(step.placement);
+                    self.is(origin != step.placement, || Violation::TwoOrigins { step: number, version: *version });
+                }
+                Act::Share { .. } => self.is(!key.shared, || Violation::Shares(number)),
+                _ => {}
+            }
         }
     }
 
@@ -306,17 +380,30 @@ impl<'a> Judge<'a> {
         self.is(imports && !protects, || Violation::Protection(name()));
 
         let claimed = self.facts.record.and_then(|record| record.placements.get(&id)).is_some_and(|known| known.claimed);
-        let mut claim = claimed || !destination.capabilities.claims;
+        let capabilities = &destination.capabilities;
+        let mut claim = claimed || capabilities.creation != Creation::Claimed;
+        let mut prepared = !capabilities.prepares;
         for (number, step) in self.set.steps_of(id) {
             match &step.act {
                 Act::Claim => claim = true,
+                Act::Prepare { .. } => {
+                    self.is(prepared, || Violation::PreparesInVain(number));
+                    prepared = true;
+                }
                 Act::Import { scheme, .. } => {
+                    self.is(!prepared, || Violation::Unprepared(number));
                     // INVARIANT: only the holder of the claim ever gets material (rule 3).
                     self.is(!claim, || Violation::Unclaimed(number));
-                    let takes = destination.capabilities.algorithms.get(&plan.algorithm).is_some_and(|schemes| schemes.contains(scheme));
+                    let takes = capabilities.algorithms.get(&plan.algorithm).is_some_and(|schemes| schemes.contains(scheme));
                     self.is(!takes, || Violation::SchemeRefused { step: number, scheme: *scheme, destination: name() });
                 }
-                Act::Mint { .. } | Act::Create | Act::Publish | Act::RemoveSurplus { .. } => {}
+                Act::Mint { .. }
+                | Act::Share { .. }
+                | Act::Create
+                | Act::Publish
+                | Act::RemoveSurplus { .. }
+                | Act::DisableSurplus { .. }
+                | Act::FollowSecond { .. } => {}
             }
         }
     }
@@ -325,32 +412,37 @@ impl<'a> Judge<'a> {
 /// What each act has to find.
 fn expected(act: &Act) -> Expectation {
     match act {
-        Act::Mint { .. } => Expectation::NoCopy,
+        Act::Mint { .. } | Act::Share { .. } => Expectation::NoCopy,
         Act::Create => Expectation::Unclaimed,
         Act::Claim => Expectation::Created,
+        Act::Prepare { .. } => Expectation::Absent,
         Act::Import { .. } => Expectation::Empty,
         Act::Publish => Expectation::Imported,
         Act::RemoveSurplus { .. } => Expectation::Surplus,
+        Act::DisableSurplus { .. } | Act::FollowSecond { .. } => Expectation::Double,
     }
 }
 
 /// Which action an act is part of.
 fn belongs_to(act: &Act) -> Action {
     match act {
-        Act::Mint { .. } | Act::Create | Act::Claim | Act::Import { .. } | Act::Publish => Action::Import,
-        Act::RemoveSurplus { .. } => Action::CleanUp,
+        Act::Mint { .. } | Act::Share { .. } | Act::Create | Act::Claim | Act::Prepare { .. } | Act::Import { .. } | Act::Publish => {
+            Action::Import
+        }
+        Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => Action::CleanUp,
     }
 }
 
 /// The place of an act among the steps of its placement.
 fn rank(act: &Act) -> u8 {
     match act {
-        Act::Mint { .. } => 0,
+        Act::Mint { .. } | Act::Share { .. } => 0,
         Act::Create => 1,
         Act::Claim => 2,
-        Act::Import { .. } => 3,
-        Act::Publish => 4,
-        Act::RemoveSurplus { .. } => 5,
+        Act::Prepare { .. } => 3,
+        Act::Import { .. } => 4,
+        Act::Publish => 5,
+        Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => 6,
     }
 }
 
@@ -361,24 +453,10 @@ pub(crate) fn is_at_least(rule: &ApprovalRule, least: &ApprovalRule) -> bool {
 
 fn version_of(act: &Act) -> Option<Version> {
     match act {
-        Act::Mint { version, .. } | Act::Import { version, .. } => Some(*version),
-        Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } => None,
-    }
-}
-
-/// Whether the material fits into one RSA block (PKCS#8 of an RSA key is longer than any modulus that wraps it).
-fn fits_one_block(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::Aes256 | Algorithm::HmacSha256 | Algorithm::EcP256 | Algorithm::EcP384 => true,
-        Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => false,
-    }
-}
-
-/// Whether the material goes into one RSA block.
-fn is_single_block(scheme: WrapScheme) -> bool {
-    match scheme {
-        WrapScheme::RsaOaepSha256 | WrapScheme::RsaOaepSha1 => true,
-        WrapScheme::RsaAesKeyWrapSha256 | WrapScheme::RsaAesKeyWrapSha1 => false,
+        Act::Mint { version, .. } | Act::Share { version, .. } | Act::Prepare { version, .. } | Act::Import { version, .. } => {
+            Some(*version)
+        }
+        Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The rules, each as what breaks it.
 
 use keyplane_model::{
-    Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, StepNo, Version,
-    WrapScheme,
+    Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, Purpose, StepNo,
+    Version, WrapScheme,
 };
 
 use crate::MAX_STEPS;
@@ -79,8 +79,8 @@ pub enum Violation {
     /// A key pair cannot be derived.
     #[error("step {0} derives a key pair")]
     DerivedKeyPair(StepNo),
-    /// An RSA private key does not fit into one RSA block.
-    #[error("step {step} wraps an RSA key by `{scheme}`")]
+    /// The scheme is not for keys of that algorithm ([`WrapScheme::takes`]).
+    #[error("step {step} wraps a private key by `{scheme}`, which is for secret keys")]
     SchemeUnfit {
         /// Which step.
         step: StepNo,
@@ -155,6 +155,18 @@ pub enum Violation {
     /// Nothing was imported that could be published.
     #[error("step {0} publishes an object without our copy")]
     NotImported(StepNo),
+    /// A placement cannot share what it does not have.
+    #[error("step {0} shares the bytes of its own placement")]
+    SharesWithItself(StepNo),
+    /// Bytes are of one algorithm.
+    #[error("step {0} shares the bytes of another algorithm")]
+    SharesOtherAlgorithm(StepNo),
+    /// The import is of other bytes than the copy's.
+    #[error("step {0} imports the bytes of another placement than the copy's")]
+    OtherBytes(StepNo),
+    /// What was prepared is not what is imported.
+    #[error("step {0} wraps in another way than was prepared")]
+    PreparedOtherwise(StepNo),
     /// An object that is in use must not be removed.
     #[error("step {step} removes `{object}`, which is in use")]
     RemovesInUse {
@@ -162,6 +174,23 @@ pub enum Violation {
         step: StepNo,
         /// Which object.
         object: ObjectId,
+    },
+    /// Of two imports of a version one stays, and the ledger knows one of them.
+    #[error("step {step} disables `{material}`, which is the import that should stay, or no import that is known")]
+    DisablesInUse {
+        /// Which step.
+        step: StepNo,
+        /// Which import.
+        material: String,
+    },
+
+    /// A second import is followed only where it became the current one by itself, and the ledger knows the first.
+    #[error("step {step} follows `{material}`, which is no second import, or not of what is known")]
+    FollowsUnknown {
+        /// Which step.
+        step: StepNo,
+        /// Which import.
+        material: String,
     },
 
     // Against what is wanted.
@@ -185,6 +214,14 @@ pub enum Violation {
         /// What it would be.
         algorithm: Algorithm,
     },
+    /// It would be used for something else than the key is for.
+    #[error("placement {placement} would be made to {purpose}, which the key is not for")]
+    Purpose {
+        /// Which placement.
+        placement: PlacementId,
+        /// For what.
+        purpose: Purpose,
+    },
     /// The rules do not allow the place.
     #[error("placement {placement} must not be at `{destination}`")]
     Location {
@@ -196,9 +233,17 @@ pub enum Violation {
     /// The bytes do not come to be as the rules say.
     #[error("step {0} makes bytes in another way than the rules say")]
     Source(StepNo),
-    /// Placements that share bytes cannot be made yet.
-    #[error("the key's placements share bytes, which cannot be made yet")]
-    Shared,
+    /// Where clouds must agree, the bytes of a version are made once.
+    #[error("step {step} makes bytes of version {version} that another placement has already, and the key's placements share theirs")]
+    TwoOrigins {
+        /// Which step.
+        step: StepNo,
+        /// Which version.
+        version: Version,
+    },
+    /// Each placement has its own bytes, unless the key says otherwise.
+    #[error("step {0} shares the bytes of another placement, which the key does not ask for")]
+    Shares(StepNo),
 
     // Against the destinations.
     /// There is no such destination.
@@ -223,4 +268,10 @@ pub enum Violation {
     /// Only the holder of the claim ever gets material.
     #[error("step {0} imports without the claim")]
     Unclaimed(StepNo),
+    /// The destination has to be asked for a key to wrap under first.
+    #[error("step {0} imports before the destination was asked for a key to wrap under")]
+    Unprepared(StepNo),
+    /// The destination gives a key to wrap under at each asking.
+    #[error("step {0} asks for a key to wrap under where the destination gives one at each asking")]
+    PreparesInVain(StepNo),
 }

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Capabilities, ChangeSet, Charter, CloudKind, CopyCoordinates, Destination,
-    DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key, KeyName, KeyRecord, ObjectId, Outcome,
-    PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span, Standing,
-    Step, StepNo, Timestamp, Version, WrapScheme,
+    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Capabilities, ChangeSet, Charter, CloudKind, CopyCoordinates, Creation,
+    Destination, DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key, KeyName, KeyRecord, ObjectId,
+    Outcome, PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span,
+    Standing, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap, required};
 
@@ -91,13 +91,17 @@ fn outcome(set: &ChangeSet, step: &Step) -> Outcome {
     let object = ObjectId("object".into());
     match &step.act {
         Act::Mint { version, source, epoch } => {
-            Outcome::Minted { coordinates: coordinates(set, *version, *source, *epoch), check_value: None, blob: None }
+            Outcome::Minted { coordinates: coordinates(set, *version, *source, *epoch), check_value: None, blob: None, public_key: None }
         }
+        Act::Share { from, .. } => Outcome::Shared { from: *from },
         Act::Create => Outcome::Created { object },
         Act::Claim => Outcome::Claimed { object },
-        Act::Import { version, .. } => Outcome::Imported { version: *version, material: None, wrapped_under: None },
+        Act::Import { version, .. } => Outcome::Imported { version: *version, object: None, material: None, wrapped_under: None },
         Act::Publish => Outcome::Published,
+        Act::Prepare { .. } => Outcome::Prepared { wrapping: object },
         Act::RemoveSurplus { object } => Outcome::SurplusRemoved { object: object.clone() },
+        Act::DisableSurplus { object, material, .. } => Outcome::SurplusDisabled { object: object.clone(), material: material.clone() },
+        Act::FollowSecond { object, keeps, .. } => Outcome::SecondFollowed { object: object.clone(), material: keeps.clone() },
     }
 }
 
@@ -154,7 +158,9 @@ fn first_import() -> World {
                 (Algorithm::Rsa3072, vec![WrapScheme::RsaAesKeyWrapSha256]),
             ]),
             protection: Protection::Hsm,
-            claims: true,
+            creation: Creation::Claimed,
+            prepares: false,
+            generations: false,
             consistency: Span::seconds(5),
             call_timeout: Span::seconds(10),
             equal_reads: 3,
@@ -186,6 +192,7 @@ fn first_import() -> World {
                 cloud: CloudKind::Aws,
                 name: intent.name,
                 algorithm: Algorithm::Aes256,
+                purpose: Purpose::Encrypt,
                 incarnation: 1,
             },
         )]),
@@ -193,7 +200,7 @@ fn first_import() -> World {
             step(Expectation::NoCopy, Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }),
             step(Expectation::Unclaimed, Act::Create),
             step(Expectation::Created, Act::Claim),
-            step(Expectation::Empty, Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256 }),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None }),
             step(Expectation::Imported, Act::Publish),
         ],
         reasons: vec![Reason::NewKey],
@@ -220,7 +227,43 @@ fn rsa() -> World {
     key.placements = key.placements.iter().cloned().map(|wanted| PlacementIntent { algorithm: Algorithm::Rsa3072, ..wanted }).collect();
     world.want_again();
     world.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Generated, epoch: EpochId(1) };
-    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha256 };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha256, of: None };
+    world
+}
+
+/// A new AES key at a destination where names are unique, and which has to be asked for a key to wrap under.
+fn prepared() -> World {
+    let mut world = first_import();
+    let capabilities = &mut world.destination().capabilities;
+    (capabilities.creation, capabilities.prepares, capabilities.generations) = (Creation::Named, true, true);
+    let act = Act::Prepare { version: Version(1), scheme: WrapScheme::RsaOaepSha256 };
+    world.set.steps[2] = Step { expects: Expectation::Absent, act, ..world.set.steps[2].clone() };
+    world
+}
+
+/// A new AES key at a destination where the import makes the object.
+fn imported() -> World {
+    let mut world = prepared();
+    world.destination().capabilities.creation = Creation::Imported;
+    world.set.steps.remove(1);
+    world
+}
+
+/// The applied key, of which the destination holds a second import.
+fn doubled() -> World {
+    let mut world = prepared().applied();
+    world.record.as_mut().unwrap().copies[0].material = Some("1".into());
+    let act = Act::DisableSurplus { object: ObjectId("object".into()), material: "2".into(), keeps: "1".into() };
+    world.set.action = Action::CleanUp;
+    world.set.steps = vec![Step { placement: world.placement(), expects: Expectation::Double, act }];
+    world
+}
+
+/// The same where importing is activating: the second became the current one.
+fn seconded() -> World {
+    let mut world = doubled();
+    world.destination().capabilities.creation = Creation::Imported;
+    world.set.steps[0].act = Act::FollowSecond { object: ObjectId("object".into()), material: "1".into(), keeps: "2".into() };
     world
 }
 
@@ -245,9 +288,30 @@ fn second_placement() -> World {
     world
 }
 
+/// The applied key, wanted at one more name, with the same bytes.
+fn shared() -> World {
+    let mut world = second_placement();
+    world.key.as_mut().unwrap().shared = true;
+    world.want_again();
+    let from = first();
+    world.set.steps[0].act = Act::Share { version: Version(1), from };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: Some(from) };
+    world
+}
+
+#[test]
+fn shared_bytes_are_wrapped_only_where_the_step_says_whose_they_are() {
+    let world = shared();
+    let own = coordinates(&world.set, Version(1), Source::Derived, EpochId(1));
+    let theirs = CopyCoordinates { placement: first(), ..own.clone() };
+    let may_wrap = |copy: &CopyCoordinates| may_wrap(&world.set, StepNo(3), copy, WrapScheme::RsaOaepSha256);
+    assert_eq!(may_wrap(&theirs), Ok(()));
+    assert_eq!(may_wrap(&own), Err(Denial::OtherCopy { step: StepNo(3), field: "placement" }));
+}
+
 #[test]
 fn good_change_sets_pass_both_judges() {
-    for world in [first_import(), rsa(), World::clean_up(), second_placement()] {
+    for world in [first_import(), rsa(), prepared(), imported(), doubled(), World::clean_up(), second_placement(), shared()] {
         assert_eq!(world.verdict(), []);
         assert_eq!(world.custodian(), []);
     }
@@ -303,7 +367,7 @@ broken! {
         |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(0) }
         => [Violation::Zero(StepNo(0))], custodian: yes;
     two_versions_in_one_change_set_are_refused: second_placement(),
-        |w| w.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256 }
+        |w| w.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256, of: None }
         => [Violation::TwoVersions { step: StepNo(3), version: Version(2) }], custodian: yes;
     a_derived_key_pair_is_refused: rsa(),
         |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }
@@ -340,10 +404,32 @@ broken! {
         => [Violation::CopyExists { step: StepNo(0), version: Version(1) }], custodian: no;
     importing_what_was_never_made_is_refused: first_import(), |w| { w.set.steps.remove(0); }
         => [Violation::NoCopy { step: StepNo(2), version: Version(1) }], custodian: no;
-    importing_into_nothing_is_refused: first_import(), |w| { w.set.steps.drain(1..3); w.destination().capabilities.claims = false; }
+    importing_into_nothing_is_refused: first_import(), |w| { w.set.steps.drain(1..3); w.destination().capabilities.creation = Creation::Named; }
         => [Violation::NoObject(StepNo(1))], custodian: no;
     publishing_an_object_without_our_copy_is_refused: first_import(), |w| { w.set.steps.remove(3); }
         => [Violation::NotImported(StepNo(3))], custodian: no;
+    wrapping_in_another_way_than_was_prepared_is_refused: prepared(),
+        |w| w.set.steps[2].act = Act::Prepare { version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha256 }
+        => [Violation::PreparedOtherwise(StepNo(3))], custodian: yes;
+    importing_without_a_key_to_wrap_under_is_refused: prepared(), |w| { w.set.steps.remove(2); }
+        => [Violation::Unprepared(StepNo(2))], custodian: no;
+    preparing_where_the_destination_gives_a_key_is_refused: prepared(), |w| w.destination().capabilities.prepares = false
+        => [Violation::PreparesInVain(StepNo(2))], custodian: no;
+    disabling_the_import_that_stays_is_refused: doubled(),
+        |w| w.set.steps[0].act = Act::DisableSurplus { object: ObjectId("object".into()), material: "1".into(), keeps: "1".into() }
+        => [Violation::DisablesInUse { step: StepNo(0), material: "1".into() }], custodian: no;
+    disabling_what_nobody_knows_is_refused: doubled(), |w| w.record.as_mut().unwrap().copies[0].material = None
+        => [Violation::DisablesInUse { step: StepNo(0), material: "2".into() }], custodian: no;
+    disabling_what_was_the_current_one_is_refused: seconded(),
+        |w| w.set.steps[0].act = Act::DisableSurplus { object: ObjectId("object".into()), material: "1".into(), keeps: "2".into() }
+        => [Violation::DisablesInUse { step: StepNo(0), material: "1".into() }], custodian: no;
+    following_what_nobody_made_current_is_refused: seconded(), |w| w.destination().capabilities.creation = Creation::Named
+        => [Violation::FollowsUnknown { step: StepNo(0), material: "2".into() }], custodian: no;
+    following_itself_is_refused: seconded(),
+        |w| w.set.steps[0].act = Act::FollowSecond { object: ObjectId("object".into()), material: "1".into(), keeps: "1".into() }
+        => [Violation::FollowsUnknown { step: StepNo(0), material: "1".into() }], custodian: no;
+    following_another_than_the_known_one_is_refused: seconded(), |w| w.record.as_mut().unwrap().copies[0].material = Some("3".into())
+        => [Violation::FollowsUnknown { step: StepNo(0), material: "2".into() }], custodian: no;
     removing_what_is_in_use_is_refused: World::clean_up(), |w| w.set.steps[0].act = Act::RemoveSurplus { object: ObjectId("object".into()) }
         => [Violation::RemovesInUse { step: StepNo(0), object: ObjectId("object".into()) }], custodian: no;
 
@@ -359,15 +445,29 @@ broken! {
     a_placement_that_nobody_wants_is_refused: first_import(), |w| w.plan().name = "elsewhere".into() => [Violation::NotWanted(first())], custodian: no;
     an_algorithm_that_the_rules_forbid_is_refused: first_import(), |w| { w.rules().algorithms.remove(&Algorithm::Aes256); w.want_again(); }
         => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }], custodian: no;
-    an_algorithm_that_cannot_serve_is_refused: first_import(), |w| { w.key.as_mut().unwrap().purpose = Purpose::Sign; w.want_again(); }
-        => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }], custodian: no;
+    an_algorithm_that_cannot_serve_is_refused: first_import(),
+        |w| { w.key.as_mut().unwrap().purpose = Purpose::Sign; w.plan().purpose = Purpose::Sign; w.want_again(); }
+        => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }], custodian: yes;
+    another_purpose_than_the_keys_is_refused: rsa(), |w| w.plan().purpose = Purpose::Sign
+        => [Violation::Purpose { placement: first(), purpose: Purpose::Sign }], custodian: no;
     a_place_that_the_rules_forbid_is_refused: first_import(), |w| { w.rules().locations = Some(BTreeSet::from([name("lab")])); w.want_again(); }
         => [Violation::Location { placement: first(), destination: name("prod") }], custodian: no;
     a_source_that_the_rules_do_not_name_is_refused: first_import(),
         |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Generated, epoch: EpochId(1) }
         => [Violation::Source(StepNo(0))], custodian: no;
-    sharing_bytes_is_refused: second_placement(), |w| { w.key.as_mut().unwrap().shared = true; w.want_again(); }
-        => [Violation::Shared], custodian: no;
+    making_shared_bytes_twice_is_refused: second_placement(), |w| { w.key.as_mut().unwrap().shared = true; w.want_again(); }
+        => [Violation::TwoOrigins { step: StepNo(0), version: Version(1) }], custodian: no;
+    sharing_what_the_key_does_not_share_is_refused: shared(), |w| { w.key.as_mut().unwrap().shared = false; w.want_again(); }
+        => [Violation::Shares(StepNo(0))], custodian: no;
+    sharing_the_bytes_of_another_algorithm_is_refused: shared(),
+        |w| w.record.as_mut().unwrap().placements.values_mut().for_each(|known| known.algorithm = Algorithm::Rsa3072)
+        => [Violation::SharesOtherAlgorithm(StepNo(0))], custodian: no;
+    importing_other_bytes_than_the_shared_ones_is_refused: shared(),
+        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None }
+        => [Violation::OtherBytes(StepNo(3))], custodian: no;
+    importing_another_placements_bytes_unasked_is_refused: first_import(),
+        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: Some(PlacementId(IdTree::new([8; 32]).uuid())) }
+        => [Violation::OtherBytes(StepNo(3))], custodian: no;
 
     a_destination_that_is_not_there_is_refused: first_import(), |w| w.destinations.clear()
         => [Violation::UnknownDestination(name("prod"))], custodian: no;
@@ -410,7 +510,7 @@ fn a_step_for_an_undescribed_placement_is_refused() {
 fn version_zero_is_refused() {
     let mut world = first_import();
     world.set.steps[0].act = Act::Mint { version: Version(0), source: Source::Derived, epoch: EpochId(1) };
-    world.set.steps[3].act = Act::Import { version: Version(0), scheme: WrapScheme::RsaOaepSha256 };
+    world.set.steps[3].act = Act::Import { version: Version(0), scheme: WrapScheme::RsaOaepSha256, of: None };
     assert_eq!(world.custodian(), [Violation::Zero(StepNo(0)), Violation::Zero(StepNo(3))]);
 }
 
@@ -418,7 +518,7 @@ fn version_zero_is_refused() {
 fn a_version_that_does_not_come_next_is_refused() {
     let mut world = first_import();
     world.set.steps[0].act = Act::Mint { version: Version(2), source: Source::Derived, epoch: EpochId(1) };
-    world.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256 };
+    world.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256, of: None };
     assert_eq!(world.verdict(), [Violation::VersionGap { step: StepNo(0), version: Version(2) }]);
 }
 
@@ -435,18 +535,29 @@ fn two_placements_at_one_address_are_refused() {
     assert_eq!(world.custodian(), [Violation::SameAddress(second)]);
 }
 
+/// At a cloud that asks for SHA-1, so that it is no violation by itself.
 #[test]
-fn an_rsa_key_in_one_rsa_block_is_refused() {
-    let mut world = rsa();
-    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256 };
-    assert_eq!(world.custodian(), [Violation::SchemeUnfit { step: StepNo(3), scheme: WrapScheme::RsaOaepSha256 }]);
+fn a_private_key_by_a_scheme_for_secret_keys_is_refused_by_both_judges() {
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.is_symmetric()) {
+        for scheme in WrapScheme::ALL {
+            let mut world = rsa();
+            let plan = world.plan();
+            (plan.algorithm, plan.purpose, plan.cloud) = (algorithm, Purpose::Sign, CloudKind::Azure);
+            world.set.steps[3].act = Act::Import { version: Version(1), scheme, of: None };
+            let unfit = Violation::SchemeUnfit { step: StepNo(3), scheme };
+            let refused = matches!(scheme, WrapScheme::RsaOaepSha256 | WrapScheme::RsaOaepSha1);
+            let expected = if refused { vec![unfit.clone()] } else { vec![] };
+            assert_eq!(world.custodian(), expected, "{algorithm} by {scheme}");
+            assert_eq!(world.verdict().contains(&unfit), refused, "{algorithm} by {scheme}");
+        }
+    }
 }
 
 #[test]
 fn sha1_is_refused_where_the_cloud_does_not_ask_for_it() {
     let mut world = first_import();
     let weak = Violation::SchemeWeak { step: StepNo(3), scheme: WrapScheme::RsaOaepSha1 };
-    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha1 };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha1, of: None };
     assert_eq!(world.custodian(), std::slice::from_ref(&weak));
 
     world.plan().cloud = CloudKind::Azure;

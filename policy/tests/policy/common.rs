@@ -22,7 +22,9 @@ fn destination(name: &str, protection: Protection) -> Destination {
         capabilities: Capabilities {
             algorithms: BTreeMap::from([(Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256])]),
             protection,
-            claims: true,
+            creation: keyplane_model::Creation::Claimed,
+            prepares: false,
+            generations: false,
             consistency: Span::seconds(10),
             call_timeout: Span::seconds(10),
             equal_reads: 3,

@@ -120,7 +120,7 @@ def test_a_key_without_material_does_nothing_cryptographic(kms):
             call()
 
 
-def test_a_key_of_aws_takes_no_material(kms):
+def test_a_key_of_aws_takes_no_material(kms):  # contract: aws.import.create
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     assert state(kms, key) == "Enabled" and "CurrentKeyMaterialId" in describe(kms, key)
     with refused("UnsupportedOperationException"):
@@ -188,7 +188,7 @@ def test_every_wrapping_imports(kms, algorithm, spec):  # contract: aws.import.a
     assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"hello"
 
 
-def test_retired_wrappings_are_refused(kms):
+def test_retired_wrappings_are_refused(kms):  # contract: aws.import.algorithms
     key = external(kms)
     with refused("UnsupportedOperationException"):
         parameters(kms, key, "RSAES_PKCS1_V1_5")
@@ -252,7 +252,7 @@ def test_material_of_another_length_is_incorrect(kms, length):  # contract: aws.
     assert state(kms, key) == "PendingImport"
 
 
-def test_a_token_belongs_to_one_key_and_one_public_key(kms):  # contract: aws.import.parameters
+def test_a_token_belongs_to_one_key_and_one_public_key(kms):  # contract: aws.import.parameters, aws.import.token
     one, other = external(kms), external(kms)
     for_one, again = parameters(kms, one), parameters(kms, one)
     with refused("InvalidImportTokenException"):
@@ -269,7 +269,7 @@ def test_a_token_belongs_to_one_key_and_one_public_key(kms):  # contract: aws.im
     assert len(materials(kms, one)) == 1
 
 
-def test_a_token_dies_after_a_day(start):  # contract: aws.import.parameters
+def test_a_token_dies_after_a_day(start):  # contract: aws.import.parameters, aws.import.token
     emulator = start("--no-quotas")
     kms = emulator.client()
     key = external(kms)
@@ -376,7 +376,98 @@ def test_the_import_type_has_its_rules(kms):  # contract: aws.import.type, aws.i
         load(kms, key, material, KeyMaterialDescription="no; semicolons")
 
 
+def test_deletion_without_an_id_means_the_current_material(kms):  # contract: aws.import.delete_one
+    first, second, third = (os.urandom(32) for _ in range(3))
+    key = loaded(kms, first)
+    load(kms, key, second, ImportType="NEW_KEY_MATERIAL")
+    kms.rotate_key_on_demand(KeyId=key)
+    pending = load(kms, key, third, ImportType="NEW_KEY_MATERIAL")["KeyMaterialId"]
+    one, two, _ = (m["KeyMaterialId"] for m in materials(kms, key))
+    blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+
+    def imported():
+        return {m["KeyMaterialId"] for m in materials(kms, key) if m["ImportState"] == "IMPORTED"}
+
+    assert kms.delete_imported_key_material(KeyId=key)["KeyMaterialId"] == two
+    assert imported() == {one, pending} and state(kms, key) == "PendingImport"
+    kms.delete_imported_key_material(KeyId=key, KeyMaterialId=one)
+    # Neither one of the two alone brings the key back, nor does what is only pending.
+    for material in (second, third):
+        load(kms, key, material)
+        assert state(kms, key) == "PendingImport"
+        with refused("KMSInvalidStateException"):
+            kms.decrypt(CiphertextBlob=blob)
+    load(kms, key, first)
+    assert state(kms, key) == "Enabled" and kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
+
+
+def test_what_a_region_loses_only_the_owner_can_bring_back(start):  # contract: aws.import.durability
+    emulator = start("--no-quotas", "--reveal-material")
+    kms = emulator.client()
+    first, second = os.urandom(32), os.urandom(32)
+    key = loaded(kms, first)
+    old = kms.encrypt(KeyId=key, Plaintext=b"v1")["CiphertextBlob"]
+    load(kms, key, second, ImportType="NEW_KEY_MATERIAL")
+    kms.rotate_key_on_demand(KeyId=key)
+    emulator.control("POST", "lose", {"region": "us-east-1"})
+    assert state(kms, key) == "PendingImport"
+    assert [m["ImportState"] for m in materials(kms, key)] == ["PENDING_IMPORT"] * 2
+    dump = json.dumps(emulator.control("GET", "dump"))
+    assert first.hex() not in dump and second.hex() not in dump
+    emulator.advance(days=400)
+    assert state(kms, key) == "PendingImport"
+    with refused("IncorrectKeyMaterialException"):
+        load(kms, key, os.urandom(32))
+    load(kms, key, second)
+    load(kms, key, first)
+    assert kms.decrypt(CiphertextBlob=old)["Plaintext"] == b"v1"
+
+
 # --- Rotation ------------------------------------------------------------------------------------------------------
+
+
+def test_one_material_at_a_time_is_pending(kms):  # contract: aws.rotation.pending
+    key = loaded(kms)
+    with refused("KMSInvalidStateException"):
+        kms.rotate_key_on_demand(KeyId=key)
+    second = os.urandom(32)
+    load(kms, key, second, ImportType="NEW_KEY_MATERIAL")
+    with refused("KMSInvalidStateException"):
+        load(kms, key, os.urandom(32), ImportType="NEW_KEY_MATERIAL")
+    assert len(materials(kms, key)) == 2
+    kms.rotate_key_on_demand(KeyId=key)
+    # Two rotations for one material: a repeat after a lost reply must not make the old material current again.
+    with refused("KMSInvalidStateException"):
+        kms.rotate_key_on_demand(KeyId=key)
+    load(kms, key, os.urandom(32), ImportType="NEW_KEY_MATERIAL")
+    kms.delete_imported_key_material(KeyId=key, KeyMaterialId=materials(kms, key)[2]["KeyMaterialId"])
+    with refused("KMSInvalidStateException"):
+        kms.rotate_key_on_demand(KeyId=key)
+    assert state(kms, key) == "Enabled"
+
+
+def test_every_material_has_its_state_and_its_import_state(kms):  # contract: aws.rotation.material_states
+    first, second, third = (os.urandom(32) for _ in range(3))
+    key = loaded(kms, first)
+    by_first = kms.encrypt(KeyId=key, Plaintext=b"x")
+    load(kms, key, second, ImportType="NEW_KEY_MATERIAL")
+    kms.rotate_key_on_demand(KeyId=key)
+    load(kms, key, third, ImportType="NEW_KEY_MATERIAL")
+
+    def states():
+        return [(m["KeyMaterialState"], m["ImportState"]) for m in materials(kms, key)]
+
+    assert states() == [("NON_CURRENT", "IMPORTED"), ("CURRENT", "IMPORTED"), ("PENDING_ROTATION", "IMPORTED")]
+    one, two, _ = (m["KeyMaterialId"] for m in materials(kms, key))
+    # What is not current decrypts and never encrypts; what is pending does neither.
+    assert kms.decrypt(CiphertextBlob=by_first["CiphertextBlob"])["KeyMaterialId"] == one
+    by_second = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=by_second)["KeyMaterialId"] == two
+    for lost in (one, two):
+        kms.delete_imported_key_material(KeyId=key, KeyMaterialId=lost)
+    assert states() == [("NON_CURRENT", "PENDING_IMPORT"), ("CURRENT", "PENDING_IMPORT"), ("PENDING_ROTATION", "IMPORTED")]
+    load(kms, key, second)
+    assert states() == [("NON_CURRENT", "PENDING_IMPORT"), ("CURRENT", "IMPORTED"), ("PENDING_ROTATION", "IMPORTED")]
 
 
 def test_rotation_keeps_the_key_and_decrypts_what_is_old(kms):  # contract: aws.rotation.imported
@@ -455,7 +546,7 @@ def test_nothing_rotates_imported_material_by_itself(kms):  # contract: aws.rota
             call(KeyId=key)
 
 
-def test_a_slow_rotation_shows_while_it_runs(start):
+def test_a_slow_rotation_shows_while_it_runs(start):  # contract: aws.import.description
     emulator = start("--no-quotas")
     emulator.control("POST", "readings", {"rotation_seconds": 60})
     kms = emulator.client()
@@ -736,6 +827,36 @@ def test_a_lost_reply_has_its_effect(start):
     assert len(kms.list_keys()["Keys"]) == 1
     emulator.fault({"kind": "lost_reply"}, operation="ListKeys")
     assert raw(emulator) == b""
+
+
+def test_a_retry_after_a_lost_reply_makes_a_second_key(start):  # contract: aws.import.create
+    emulator = start("--no-quotas")
+    kms = emulator.client(**once)
+    tags = [{"TagKey": "attempt", "TagValue": "1"}]
+    emulator.fault({"kind": "lost_reply"}, operation="CreateKey")
+    with pytest.raises(botocore.exceptions.ConnectionClosedError):
+        external(kms, Tags=tags)
+    external(kms, Tags=tags)
+    keys = [key["KeyId"] for key in kms.list_keys()["Keys"]]
+    assert len(keys) == 2
+    # Only the tag that both carry from the beginning tells whose they are.
+    assert [kms.list_resource_tags(KeyId=key)["Tags"] for key in keys] == [tags, tags]
+
+
+def test_new_material_again_after_a_lost_reply_does_no_harm(start):  # contract: aws.import.wrong_material
+    emulator = start("--no-quotas")
+    kms = emulator.client(**once)
+    key, material = loaded(kms), os.urandom(32)
+    new = {"ImportType": "NEW_KEY_MATERIAL", "KeyMaterialDescription": "generation 2"}
+    emulator.fault({"kind": "lost_reply"}, operation="ImportKeyMaterial")
+    with pytest.raises(botocore.exceptions.ConnectionClosedError):
+        load(kms, key, material, **new)
+    with refused("IncorrectKeyMaterialException"):
+        load(kms, key, material, **new)
+    [_, pending] = materials(kms, key)
+    assert pending["KeyMaterialDescription"] == "generation 2" and pending["KeyMaterialState"] == "PENDING_ROTATION"
+    kms.rotate_key_on_demand(KeyId=key)
+    assert describe(kms, key)["CurrentKeyMaterialId"] == pending["KeyMaterialId"]
 
 
 def test_errors_on_demand(start):

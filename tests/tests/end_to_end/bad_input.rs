@@ -112,7 +112,7 @@ fn every_mistake_in_a_policy_is_told_with_its_place_and_its_key() {
         wrong("a wrong type", Some("db"), |good| format!("{good}rotation: soon\n")),
         wrong("a duration without a unit", Some("db"), |good| format!("{good}rotation: {{ every: 90 }}\n")),
         wrong("an unknown algorithm", Some("db"), |good| good.replace("aes-256", "aes-257")),
-        wrong("an algorithm that the profile does not allow", Some("db"), |good| good.replace("aes-256", "rsa-3072")),
+        wrong("an algorithm that the profile does not allow", Some("db"), |good| good.replace("aes-256", "rsa-4096")),
         wrong("a key that is looser than its profile", Some("db"), |good| format!("{good}approvals: {{ import: {{ need: 0 }} }}\n")),
         wrong("a name that is none", None, |good| good.replace("key: db", "key: ../db")),
         wrong("neither a key nor a profile", None, |_| "version: 3\n".to_owned()),

@@ -8,5 +8,7 @@ mod bytes;
 mod kill;
 mod matrix;
 mod path;
+mod requests;
+mod site;
 mod stranger;
 mod world;

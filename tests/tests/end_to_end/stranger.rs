@@ -19,7 +19,7 @@ impl Stranger {
         let secret = std::fs::read_to_string(world.folder.join("aws-secret-access-key")).unwrap();
         let config = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(emulator.region.clone()))
+            .region(Region::new("us-east-1"))
             .endpoint_url(emulator.endpoint())
             .credentials_provider(Credentials::from_keys("KEYPLANELAB", secret.trim(), None))
             .build();

@@ -10,6 +10,8 @@ use keyplane_lab::{Emulator, Lab, Options, Policy, Ran};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::site::{self, Site};
+
 /// Where the tests put keys, unless they say otherwise.
 pub(crate) const HERE: &str = "prod-us-east-1";
 /// The other destination.
@@ -27,19 +29,19 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// A profile for each source, and one that asks for two approvals.
 const PROFILES: &str = "
 profile: derived
-algorithms: [aes-256]
+algorithms: [aes-256, rsa-3072]
 protection: software
 source: derived
 approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [security] } }
 ---
 profile: generated
-algorithms: [aes-256]
+algorithms: [aes-256, rsa-3072]
 protection: software
 source: generated
 approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [security] } }
 ---
 profile: guarded
-algorithms: [aes-256]
+algorithms: [aes-256, rsa-3072]
 protection: software
 source: derived
 approvals: { import: { need: 2, from: [security] }, retire: { need: 2, from: [security] } }
@@ -71,6 +73,14 @@ impl World {
         Self { lab, _folder: folder }
     }
 
+    /// The same, with the cloud of a destination, whatever else there is.
+    pub(crate) fn enrolled_at(destination: &str) -> Self {
+        let cloud = keyplane_lab::DESTINATIONS.iter().find(|there| there.name == destination).unwrap().cloud();
+        let world = Self::raw(|policy| Options { clouds: [cloud].into(), ..Options::fast(policy) });
+        world.enrol();
+        world
+    }
+
     /// A fast lab with database and enrolled token, and no keys yet.
     pub(crate) fn enrolled() -> Self {
         let world = Self::raw(Options::fast);
@@ -85,10 +95,7 @@ impl World {
 
     /// Asks for a key: its profile, and where it goes.
     pub(crate) fn ask(&self, key: &str, profile: &str, destinations: &[&str]) {
-        let placements: Vec<String> = destinations
-            .iter()
-            .map(|destination| format!("  - aws: {{ destination: {destination}, alias: {key}, algorithm: aes-256 }}\n"))
-            .collect();
+        let placements: Vec<String> = destinations.iter().map(|destination| site::of(destination).placement(destination, key)).collect();
         let text = format!("key: {key}\nprofile: {profile}\npurpose: encrypt\nplacements:\n{}", placements.concat());
         self.write_policy(&format!("{key}.yaml"), &text).unwrap();
     }
@@ -137,8 +144,7 @@ impl World {
     /// The objects at a destination that carry our marks for a key.
     pub(crate) fn objects(&self, destination: &str, key: &str) -> Vec<Value> {
         let dump = self.emulator(destination).unwrap().get("dump").unwrap();
-        let ours = |object: &&Value| object["tags"]["keyplane:key"] == key;
-        dump["keys"].as_array().unwrap().iter().filter(ours).cloned().collect()
+        dump["keys"].as_array().unwrap().iter().filter(|object| Site::is_of(object, key)).cloned().collect()
     }
 
     /// The alias that is the claim of a key's placement, as its object's tags say; with `alias/`.

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use keyplane_aws::{AwsKms, Credentials, Secret};
 use keyplane_conformance::Subject as _;
 use keyplane_model::{Class, ObjectId, WrapScheme};
-use keyplane_port::{Cause, Cloud as _, CloudError, Mutation};
+use keyplane_port::{Cause, Cloud as _, CloudError, Mutation, WrapFor};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -24,8 +24,8 @@ fn object() -> ObjectId {
 
 /// How a mutation and a read fail at a destination.
 async fn both(cloud: &AwsKms) -> (CloudError, CloudError) {
-    let acted = cloud.act(&Mutation::Enable { object: object() }).await.map(|_| ()).unwrap_err();
-    let read = cloud.wrapping_key(&object(), WrapScheme::RsaOaepSha256).await.map(|_| ()).unwrap_err();
+    let acted = cloud.act(&Mutation::Enable { object: object(), material: None }).await.map(|_| ()).unwrap_err();
+    let read = cloud.wrapping_key(&WrapFor::Object(object()), WrapScheme::RsaOaepSha256).await.map(|_| ()).unwrap_err();
     assert_eq!((acted.operation, read.operation), ("EnableKey", "GetParametersForImport"));
     (acted, read)
 }
@@ -77,7 +77,7 @@ async fn every_error_code_has_its_class() {
         emulated.next("ImportKeyMaterial", json!({ "kind": "error", "code": code })).await;
         let wrapping_key =
             keyplane_port::WrappingKey { spki: vec![1], scheme: WrapScheme::RsaOaepSha256, token: vec![1], valid_until: None };
-        let import = Mutation::Import { object: object(), version: keyplane_model::Version(1), wrapping_key, wrapped: vec![1] };
+        let import = crate::requests::import(&object(), keyplane_model::Version(1), wrapping_key, vec![1]);
         let error = emulated.cloud.act(&import).await.map(|_| ()).unwrap_err();
         assert_eq!((error.class, error.cause), (class, cause), "{code}");
     }
@@ -200,7 +200,7 @@ async fn another_account_is_not_the_one_that_was_approved() {
     let told = |error: CloudError| (error.class, error.cause);
     assert_eq!(cloud.inspect(&foreign).await.map_err(told).map(|_| ()), wrong);
     assert_eq!(cloud.sweep(None).await.map_err(told).map(|_| ()), wrong);
-    assert_eq!(cloud.wrapping_key(&foreign, WrapScheme::RsaOaepSha256).await.map_err(told).map(|_| ()), wrong);
+    assert_eq!(cloud.wrapping_key(&WrapFor::Object(foreign.clone()), WrapScheme::RsaOaepSha256).await.map_err(told).map(|_| ()), wrong);
 }
 
 /// A KMS that says what a test tells it to.
@@ -225,7 +225,7 @@ async fn an_answer_about_another_key_is_refused() {
         _ => json!({ "KeyMetadata": { "KeyId": "another", "Arn": arn("another") } }),
     })
     .await;
-    let error = cloud.wrapping_key(&object(), WrapScheme::RsaOaepSha256).await.map(|_| ()).unwrap_err();
+    let error = cloud.wrapping_key(&WrapFor::Object(object()), WrapScheme::RsaOaepSha256).await.map(|_| ()).unwrap_err();
     assert_eq!(error.class, Class::Broken, "{error}");
     let error = cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
     assert_eq!(error.class, Class::Broken, "{error}");

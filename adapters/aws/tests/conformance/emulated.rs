@@ -15,8 +15,9 @@ use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
 use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
 use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
+use keyplane_emulator_core::aws::Readings;
 use keyplane_emulator_wire::aws::{AccessKey, Options, router};
-use keyplane_model::{Digest, InstallationId, ObjectId, Span, Target, WrapScheme};
+use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Span, Target, WrapScheme};
 use keyplane_port::{Cloud, WrappingKey};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
@@ -63,8 +64,13 @@ pub(crate) fn config(endpoint: &str) -> AwsConfig {
 
 /// A fresh account without quotas.
 pub(crate) async fn begin() -> Emulated {
+    begin_with(Readings::default()).await
+}
+
+/// The same under other readings of what AWS's documents leave open.
+pub(crate) async fn begin_with(readings: Readings) -> Emulated {
     let control = router(Options {
-        config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), ..Default::default() },
+        config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), readings, ..Default::default() },
         credential: Some(AccessKey { id: KEY_ID.into(), secret: SECRET.into() }),
         quotas: false,
         seed: 1,
@@ -123,6 +129,40 @@ impl Emulated {
         self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
     }
 
+    /// Somebody's own import of other bytes: they wait for a rotation.
+    pub(crate) async fn import_other(&self, object: &ObjectId) {
+        let asked = self.client.get_parameters_for_import().key_id(&object.0);
+        let asked = asked.wrapping_algorithm(AlgorithmSpec::RsaesOaepSha256).wrapping_key_spec(WrappingKeySpec::Rsa4096);
+        let given = asked.send().await.unwrap();
+        let wrapping_key = WrappingKey {
+            spki: given.public_key.unwrap().into_inner(),
+            scheme: WrapScheme::RsaOaepSha256,
+            token: given.import_token.unwrap().into_inner(),
+            valid_until: None,
+        };
+        self.client
+            .import_key_material()
+            .key_id(&object.0)
+            .import_type(ImportType::NewKeyMaterial)
+            .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire)
+            .encrypted_key_material(Blob::new(wrap(&wrapping_key, &[5; 32])))
+            .import_token(Blob::new(wrapping_key.token))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Whether a rotation is under way.
+    async fn rotates(&self, object: &ObjectId) -> bool {
+        let status = self.client.get_key_rotation_status().key_id(&object.0).send().await.unwrap();
+        status.on_demand_rotation_start_date.is_some()
+    }
+
+    /// Points an alias at a key.
+    async fn name(&self, name: &str, object: &ObjectId) {
+        self.client.create_alias().alias_name(format!("alias/{name}")).target_key_id(&object.0).send().await.unwrap();
+    }
+
     /// The account, to be served once more.
     pub(crate) fn router(&self) -> Router {
         self.control.clone()
@@ -162,6 +202,7 @@ impl Subject for Emulated {
             Request::Enable => "EnableKey",
             Request::ScheduleDeletion => "ScheduleKeyDeletion",
             Request::WrappingKey => "GetParametersForImport",
+            Request::Prepare => unreachable!("KMS gives a key to wrap under at each asking"),
             Request::Inspect => "DescribeKey",
             Request::List => "ListKeys",
             Request::ListedObject => "ListResourceTags",
@@ -198,7 +239,8 @@ impl Subject for Emulated {
         let dump = self.control("GET", "dump", None).await;
         let key = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == object.0).unwrap();
         let current = key["materials"].as_array().unwrap().iter().find(|material| material["role"] == "CURRENT");
-        current.is_some_and(|found| format!("sha256:{}", found["sha256"].as_str().unwrap()) == Digest::of(material).to_string())
+        let digest = current.and_then(|found| found["sha256"].as_str());
+        digest.is_some_and(|digest| format!("sha256:{digest}") == Digest::of(material).to_string())
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>> {
@@ -230,8 +272,14 @@ impl Subject for Emulated {
         self.name(&format!("keyplane/{}/{}", target.placement, target.incarnation), object).await;
     }
 
-    async fn name(&self, name: &str, object: &ObjectId) {
-        self.client.create_alias().alias_name(format!("alias/{name}")).target_key_id(&object.0).send().await.unwrap();
+    async fn occupy(&self, name: &str) -> ObjectId {
+        let object = self.crowd(1).await.remove(0);
+        self.name(name, &object).await;
+        object
+    }
+
+    fn symmetric_evidence(&self) -> EvidenceStrength {
+        EvidenceStrength::SameObject
     }
 
     async fn tamper(&self, object: &ObjectId, tampering: Tampering) {
@@ -247,32 +295,11 @@ impl Subject for Emulated {
                 self.client.put_key_policy().key_id(&object.0).policy(policy.to_string()).send().await.unwrap();
             }
             Tampering::OtherMaterial => {
-                let given = self
-                    .client
-                    .get_parameters_for_import()
-                    .key_id(&object.0)
-                    .wrapping_algorithm(AlgorithmSpec::RsaesOaepSha256)
-                    .wrapping_key_spec(WrappingKeySpec::Rsa4096)
-                    .send()
-                    .await
-                    .unwrap();
-                let wrapping_key = WrappingKey {
-                    spki: given.public_key.unwrap().into_inner(),
-                    scheme: WrapScheme::RsaOaepSha256,
-                    token: given.import_token.unwrap().into_inner(),
-                    valid_until: None,
-                };
-                self.client
-                    .import_key_material()
-                    .key_id(&object.0)
-                    .import_type(ImportType::NewKeyMaterial)
-                    .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire)
-                    .encrypted_key_material(Blob::new(wrap(&wrapping_key, &[5; 32])))
-                    .import_token(Blob::new(wrapping_key.token))
-                    .send()
-                    .await
-                    .unwrap();
+                self.import_other(object).await;
                 self.client.rotate_key_on_demand().key_id(&object.0).send().await.unwrap();
+                while self.rotates(object).await {
+                    self.advance(Span::seconds(10)).await;
+                }
             }
             Tampering::NoMaterial => {
                 self.client.delete_imported_key_material().key_id(&object.0).send().await.unwrap();

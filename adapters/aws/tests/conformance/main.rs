@@ -4,6 +4,7 @@
 
 mod answers;
 mod emulated;
+mod readings;
 mod requests;
 mod tls;
 

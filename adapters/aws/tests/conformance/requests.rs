@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use keyplane_conformance::{Subject as _, wrap};
-use keyplane_model::{Marks, Target, Version, WrapScheme};
-use keyplane_port::{Acted, Cloud as _, Mutation};
+use keyplane_model::{Marks, ObjectId, Purpose, Target, Version, WrapScheme};
+use keyplane_port::{Acted, Cloud as _, Mutation, WrapFor, WrappingKey};
 use serde_json::{Value, json};
 
 use crate::emulated::{Emulated, begin, config};
@@ -18,6 +18,20 @@ pub(crate) fn marks() -> Marks {
     }
 }
 
+/// The import of wrapped bytes into a key.
+pub(crate) fn import(object: &ObjectId, version: Version, wrapping_key: WrappingKey, wrapped: Vec<u8>) -> Mutation {
+    Mutation::Import {
+        target: target(),
+        object: Some(object.clone()),
+        marks: marks(),
+        again: None,
+        version,
+        public_key: None,
+        wrapping_key,
+        wrapped,
+    }
+}
+
 pub(crate) fn target() -> Target {
     Target {
         installation: marks().installation,
@@ -25,6 +39,7 @@ pub(crate) fn target() -> Target {
         incarnation: marks().incarnation,
         name: "team/payments_db".into(),
         algorithm: keyplane_model::Algorithm::Aes256,
+        purpose: Purpose::Encrypt,
         key: "payments-db".parse().unwrap(),
     }
 }
@@ -42,10 +57,10 @@ async fn the_requests_are_those_of_the_contract() {
         unreachable!("creating gives an object")
     };
     cloud.act(&Mutation::Claim { target: target(), object: object.clone() }).await.unwrap();
-    let wrapping_key = cloud.wrapping_key(&object, WrapScheme::RsaOaepSha256).await.unwrap();
+    let wrapping_key = cloud.wrapping_key(&WrapFor::Object(object.clone()), WrapScheme::RsaOaepSha256).await.unwrap();
     let wrapped = wrap(&wrapping_key, &[7; 32]);
-    cloud.act(&Mutation::Import { object: object.clone(), version: Version(3), wrapping_key, wrapped: wrapped.clone() }).await.unwrap();
-    cloud.act(&Mutation::Publish { target: target(), object: object.clone() }).await.unwrap();
+    cloud.act(&import(&object, Version(3), wrapping_key, wrapped.clone())).await.unwrap();
+    cloud.act(&Mutation::Publish { target: target(), object: object.clone(), material: None }).await.unwrap();
 
     let tag = |key: &str, value: &str| json!({ "TagKey": key, "TagValue": value });
     let mut create = bodies(&emulated, "CreateKey").await.remove(0);
@@ -102,7 +117,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             unreachable!("creating gives an object")
         };
         cloud.act(&Mutation::Claim { target: target.clone(), object: made.clone() }).await.unwrap();
-        cloud.act(&Mutation::Publish { target: target.clone(), object: made.clone() }).await.unwrap();
+        cloud.act(&Mutation::Publish { target: target.clone(), object: made.clone(), material: None }).await.unwrap();
         object = Some((target, made));
     }
     emulated.crowd(120).await;
@@ -114,7 +129,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             "look" => drop(cloud.look(&target).await.unwrap()),
             "inspect" => drop(cloud.inspect(&object).await.unwrap()),
             "sweep" => drop(cloud.sweep(None).await.unwrap()),
-            "wrapping-key" => drop(cloud.wrapping_key(&object, WrapScheme::RsaOaepSha256).await.unwrap()),
+            "wrapping-key" => drop(cloud.wrapping_key(&WrapFor::Object(object.clone()), WrapScheme::RsaOaepSha256).await.unwrap()),
             other => unreachable!("{other}"),
         }
         let mut counts = BTreeMap::<String, usize>::new();
@@ -169,9 +184,9 @@ async fn the_order_of_materials_does_not_matter() {
     let Acted::Created(object) = emulated.cloud.act(&Mutation::Create { target: target(), marks: marks() }).await.unwrap() else {
         unreachable!("creating gives an object")
     };
-    let wrapping_key = emulated.cloud.wrapping_key(&object, WrapScheme::RsaOaepSha256).await.unwrap();
+    let wrapping_key = emulated.cloud.wrapping_key(&WrapFor::Object(object.clone()), WrapScheme::RsaOaepSha256).await.unwrap();
     let wrapped = wrap(&wrapping_key, &[7; 32]);
-    emulated.cloud.act(&Mutation::Import { object: object.clone(), version: Version(1), wrapping_key, wrapped }).await.unwrap();
+    emulated.cloud.act(&import(&object, Version(1), wrapping_key, wrapped)).await.unwrap();
     emulated.tamper(&object, keyplane_conformance::Tampering::OtherMaterial).await;
     let oldest_first = emulated.cloud.inspect(&object).await.unwrap().unwrap();
     emulated.control("POST", "readings", Some(json!({ "rotations_order": "newest_first" }))).await;

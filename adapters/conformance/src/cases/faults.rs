@@ -4,35 +4,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use keyplane_model::{Class, ObjectId, Version};
-use keyplane_port::{Acted, Cause, CloudError, Mutation};
+use keyplane_model::{Class, Creation, ObjectId};
+use keyplane_port::{Acted, Cause, CloudError, Mutation, WrapFor};
 
-use crate::fixture::{Fixture, assert_is_printable};
+use crate::fixture::{Fixture, VERSION, assert_is_printable};
 use crate::{Fault, Request, Subject};
-
-/// Every mutation with its request, each on objects that allow it.
-async fn mutations(fixture: &Fixture) -> Vec<(Request, Mutation)> {
-    let object = fixture.created().await;
-    let import = fixture.import(&object, &fixture.material()).await;
-    let mut mutations = vec![
-        (Request::Create, fixture.creation()),
-        (Request::Import, import),
-        (Request::Publish, fixture.publication(&object)),
-        (Request::Disable, Mutation::Disable { object: object.clone() }),
-        (Request::Enable, Mutation::Enable { object: object.clone() }),
-    ];
-    if fixture.cloud.destination().capabilities.claims {
-        mutations.insert(1, (Request::Claim, fixture.claim(&object)));
-    }
-    let days = fixture.cloud.destination().capabilities.deletion_days;
-    mutations.push((Request::ScheduleDeletion, Mutation::ScheduleDeletion { object, days }));
-    mutations
-}
 
 /// Nothing below the port repeats, not even where repeating would be safe.
 pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "once");
-    for (request, mutation) in mutations(&fixture).await {
+    let object = fixture.created().await;
+    for request in fixture.mutations() {
+        let mutation = fixture.mutation(request, &object).await;
         for fault in [Fault::Throttled, Fault::Denied, Fault::Fails] {
             let before = subject.mutations().await;
             subject.fault(request, fault).await;
@@ -45,25 +28,34 @@ pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: 
     }
     // What the connection does, last: a request whose effect happened cannot be repeated here.
     let fixture = Fixture::new(subject, "once-lost");
-    for (request, mutation) in mutations(&fixture).await {
+    let object = fixture.created().await;
+    for request in fixture.mutations() {
+        let mutation = fixture.mutation(request, &object).await;
         let before = subject.mutations().await;
         subject.fault(request, Fault::LosesReply).await;
         fixture.refused(&mutation).await;
         assert_eq!(subject.mutations().await, before + 1, "{request:?}");
+        fixture.settled().await;
     }
 }
 
 /// Throttled and denied are certain: nobody has to look before trying again.
 pub async fn an_error_without_an_effect_is_never_ambiguous<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "certain");
-    for (request, mutation) in mutations(&fixture).await {
+    let object = fixture.created().await;
+    for request in fixture.mutations() {
+        let mutation = fixture.mutation(request, &object).await;
+        let before = fixture.cloud.inspect(&object).await.expect("a read");
         for (fault, class) in [(Fault::Throttled, Class::Throttled), (Fault::Denied, Class::Denied)] {
             subject.fault(request, fault).await;
             let error = fixture.refused(&mutation).await;
             assert_eq!((error.class, error.cause), (class, Cause::Plain), "{request:?}");
         }
+        assert_eq!(fixture.cloud.inspect(&object).await.expect("a read"), before, "{request:?}");
     }
-    assert_eq!(fixture.look().await.claimed, None);
+    if fixture.creation_kind() == Creation::Claimed {
+        assert_eq!(fixture.look().await.claimed, None);
+    }
 }
 
 /// Whether it had its effect or not: the error is the same, and so is its class.
@@ -77,13 +69,16 @@ pub async fn an_internal_error_of_a_mutation_is_ambiguous<S: Subject>(subject: &
                 Fault::Throttled | Fault::Denied | Fault::LosesReply | Fault::Hangs | Fault::HangsAfterEffect => "lost",
             },
         );
-        for (request, mutation) in mutations(&fixture).await {
+        let object = fixture.created().await;
+        for request in fixture.mutations() {
+            let mutation = fixture.mutation(request, &object).await;
             subject.fault(request, fault).await;
             let error = fixture.refused(&mutation).await;
             assert_eq!(error.class, Class::Ambiguous, "{request:?} {fault:?}: {error}");
             if fault == Fault::Fails {
                 fixture.performed(&mutation).await;
             }
+            fixture.settled().await;
         }
     }
 }
@@ -92,6 +87,7 @@ pub async fn an_internal_error_of_a_mutation_is_ambiguous<S: Subject>(subject: &
 pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "read");
     let object = fixture.claimed().await;
+    let from = fixture.wrap_for(&object).await;
     for (fault, class) in [
         (Fault::Throttled, Class::Throttled),
         (Fault::Denied, Class::Denied),
@@ -103,10 +99,15 @@ pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
         subject.fault(Request::Inspect, fault).await;
         let looked = fixture.cloud.look(&fixture.target).await.expect_err("a fault");
         subject.fault(Request::WrappingKey, fault).await;
-        let asked = fixture.cloud.wrapping_key(&object, fixture.scheme()).await.expect_err("a fault");
+        let asked = fixture.cloud.wrapping_key(&from, fixture.scheme()).await.expect_err("a fault");
         subject.fault(Request::List, fault).await;
         let swept = fixture.cloud.sweep(None).await.expect_err("a fault");
-        for error in [inspected, looked, asked, swept] {
+        let mut errors = vec![inspected, looked, asked, swept];
+        if let WrapFor::Prepared(made) = &from {
+            subject.fault(Request::WrappingKey, fault).await;
+            errors.push(fixture.cloud.prepared(&fixture.target, VERSION, Some(made)).await.expect_err("a fault"));
+        }
+        for error in errors {
             assert_eq!(error.class, class, "{fault:?}: {error}");
             assert_is_printable(&error);
         }
@@ -117,37 +118,47 @@ pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
 /// Dropping a call takes nothing back: whoever gave it up has to look, and finds what it did.
 pub async fn an_effect_after_the_call_was_given_up_is_found<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "given-up");
-    subject.fault(Request::Create, Fault::HangsAfterEffect).await;
-    given_up(subject, fixture.cloud.act(&fixture.creation())).await;
+    let (request, making) = fixture.making().await;
+    subject.fault(request, Fault::HangsAfterEffect).await;
+    given_up(subject, fixture.cloud.act(&making)).await;
     let page = fixture.cloud.sweep(None).await.expect("a page");
     let [shell] = page.objects.as_slice() else { unreachable!("not one object: {:?}", page.objects) };
     assert_eq!(shell.marks.as_ref(), Some(&fixture.marks));
-    if fixture.cloud.destination().capabilities.claims {
-        fixture.act(&fixture.claim(&shell.object)).await;
+    match fixture.creation_kind() {
+        Creation::Claimed => fixture.act(&fixture.claim(&shell.object)).await,
+        Creation::Named => {}
+        Creation::Imported => {
+            assert_eq!(fixture.ours().await.len(), 1);
+            assert!(fixture.holds_its_own(&shell.object).await);
+            return;
+        }
     }
 
-    let import = fixture.import(&shell.object, &fixture.material()).await;
+    let import = fixture.import(&shell.object, &fixture.material.bytes).await;
     subject.fault(Request::Import, Fault::HangsAfterEffect).await;
     given_up(subject, fixture.cloud.act(&import)).await;
-    assert_eq!(fixture.holder().await.current().and_then(|material| material.version), Some(Version(1)));
-    assert!(subject.holds(&shell.object, &fixture.material()).await);
+    fixture.settled().await;
+    assert_eq!(fixture.ours().await.len(), 1);
+    assert!(fixture.holds_its_own(&shell.object).await);
 }
 
 /// The object exists, and its marks say whose it is and which attempt made it.
 pub async fn a_lost_create_is_found_by_its_marks<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-create");
-    subject.fault(Request::Create, Fault::LosesReply).await;
-    assert_eq!(fixture.refused(&fixture.creation()).await.class, Class::Ambiguous);
+    let (request, making) = fixture.making().await;
+    subject.fault(request, Fault::LosesReply).await;
+    assert_eq!(fixture.refused(&making).await.class, Class::Ambiguous);
     let page = fixture.cloud.sweep(None).await.expect("a page");
     let found: Vec<_> = page.objects.iter().map(|object| object.marks.as_ref()).collect();
     assert_eq!(found, [Some(&fixture.marks)]);
-    assert!(page.objects[0].fits(&fixture.target) && page.objects[0].is_empty());
+    assert!(page.objects[0].fits(&fixture.target));
+    assert_eq!(page.objects[0].is_empty(), fixture.creation_kind() != Creation::Imported);
 }
 
 /// Looking shows who has the claim; repeating it is refused, and does no harm.
 pub async fn a_lost_claim_is_found_by_looking<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-claim");
-    if !fixture.cloud.destination().capabilities.claims {
+    if fixture.cloud.destination().capabilities.creation != Creation::Claimed {
         return;
     }
     let object = fixture.created().await;
@@ -158,18 +169,44 @@ pub async fn a_lost_claim_is_found_by_looking<S: Subject>(subject: &S) {
     assert_eq!(fixture.holder().await.object, object);
 }
 
-/// The version stands beside the material; repeating with the same bytes leaves one material.
+/// Found where the name is ours, made again where it is not: in the end there is one to wrap under, and it works.
+pub async fn a_lost_prepare_leaves_one_wrapping_key_to_use<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "lost-prepare");
+    if !fixture.prepares() {
+        return;
+    }
+    let object = fixture.ready().await;
+    assert_eq!(fixture.prepared(None).await, None);
+    subject.fault(Request::Prepare, Fault::LosesReply).await;
+    assert_eq!(fixture.refused(&fixture.preparation()).await.class, Class::Ambiguous);
+    let found = fixture.prepared(None).await;
+    let before = subject.mutations().await;
+    let WrapFor::Prepared(used) = fixture.wrap_for(&object).await else { unreachable!("wrapping keys are made") };
+    match found {
+        Some(found) => assert_eq!((found.wrapping, before), (used, subject.mutations().await), "it was there, and another one was made"),
+        None => assert_eq!(subject.mutations().await, before + 1),
+    }
+    fixture.act(&fixture.import(&object, &fixture.material.bytes).await).await;
+    fixture.settled().await;
+    assert!(fixture.holds_its_own(&object).await);
+}
+
+/// What tells the version stands beside the material. Where an object takes one material, repeating with the same bytes leaves one;
+/// elsewhere nothing has to be repeated.
 pub async fn a_lost_import_is_found_by_its_version<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-import");
-    let object = fixture.claimed().await;
-    let import = fixture.import(&object, &fixture.material()).await;
+    let object = fixture.ready().await;
+    let import = fixture.import(&object, &fixture.material.bytes).await;
     subject.fault(Request::Import, Fault::LosesReply).await;
     assert_eq!(fixture.refused(&import).await.class, Class::Ambiguous);
-    let found = fixture.holder().await;
-    assert_eq!(found.current().and_then(|material| material.version), Some(Version(1)));
-    fixture.act(&fixture.import(&object, &fixture.material()).await).await;
+    let found = fixture.ours().await;
+    assert_eq!(found.len(), 1);
+    fixture.settled().await;
+    if !fixture.generations() {
+        fixture.act(&fixture.import(&object, &fixture.material.bytes).await).await;
+    }
     assert_eq!(fixture.holder().await.materials.len(), 1);
-    assert!(subject.holds(&object, &fixture.material()).await);
+    assert!(fixture.holds_its_own(&object).await);
 }
 
 /// Certain to have had no effect, mutation or not.
@@ -185,18 +222,20 @@ pub async fn nobody_at_the_address_is_told_apart<S: Subject>(subject: &S) {
 pub async fn refused_credentials_are_told_apart<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "stranger");
     fixture.cloud = subject.cloud_with_wrong_credentials();
+    let before = subject.mutations().await;
     for error in everything_fails(&fixture, &subject.unknown_object()).await {
         assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");
     }
-    assert_eq!(subject.mutations().await, 0);
+    assert_eq!(subject.mutations().await, before);
 }
 
 /// The engine's time-out drops the call: the adapter goes on working.
 pub async fn a_call_that_hangs_can_be_dropped<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "hanging");
     for _ in 0..3 {
-        subject.fault(Request::Create, Fault::Hangs).await;
-        given_up(subject, fixture.cloud.act(&fixture.creation())).await;
+        let (request, opening) = fixture.opening();
+        subject.fault(request, Fault::Hangs).await;
+        given_up(subject, fixture.cloud.act(&opening)).await;
         subject.fault(Request::List, Fault::Hangs).await;
         given_up(subject, fixture.cloud.sweep(None)).await;
     }
@@ -218,16 +257,24 @@ async fn given_up<S: Subject, T>(subject: &S, call: impl Future<Output = T>) {
     }
 }
 
-async fn everything_fails(fixture: &Fixture, object: &ObjectId) -> Vec<CloudError> {
-    let acted = fixture.cloud.act(&fixture.creation()).await;
-    let errors = vec![
-        acted.map(|_: Acted| ()).expect_err("create"),
-        fixture.cloud.act(&Mutation::Disable { object: object.clone() }).await.map(|_| ()).expect_err("disable"),
+async fn everything_fails(fixture: &Fixture<'_>, object: &ObjectId) -> Vec<CloudError> {
+    let (_, opening) = fixture.opening();
+    let acted = fixture.cloud.act(&opening).await;
+    let disabling = Mutation::Disable { object: object.clone(), material: fixture.subject.unknown_material() };
+    let made = fixture.subject.unknown_wrapping_key();
+    let from = if fixture.prepares() { WrapFor::Prepared(made.clone()) } else { WrapFor::Object(object.clone()) };
+    let mut errors = vec![
+        acted.map(|_: Acted| ()).expect_err("open"),
+        fixture.cloud.act(&disabling).await.map(|_| ()).expect_err("disable"),
         fixture.cloud.look(&fixture.target).await.map(|_| ()).expect_err("look"),
         fixture.cloud.inspect(object).await.map(|_| ()).expect_err("inspect"),
         fixture.cloud.sweep(None).await.map(|_| ()).expect_err("sweep"),
-        fixture.cloud.wrapping_key(object, fixture.scheme()).await.map(|_| ()).expect_err("wrapping key"),
+        fixture.cloud.wrapping_key(&from, fixture.scheme()).await.map(|_| ()).expect_err("wrapping key"),
     ];
+    if fixture.prepares() {
+        errors.push(fixture.cloud.act(&fixture.preparation()).await.map(|_| ()).expect_err("prepare"));
+        errors.push(fixture.cloud.prepared(&fixture.target, VERSION, Some(&made)).await.map(|_| ()).expect_err("prepared"));
+    }
     errors.iter().for_each(assert_is_printable);
     errors
 }

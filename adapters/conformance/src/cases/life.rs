@@ -1,30 +1,42 @@
 //! What works, and what is refused for good reasons.
 
-use keyplane_model::{Class, MaterialState, ObjectState, Span, Version, WrapScheme};
-use keyplane_port::{Cause, Mutation};
+use keyplane_model::{
+    Algorithm, Class, Creation, EvidenceStrength, MaterialState, ObjectSeen, ObjectState, Presence, Purpose, Span, Timestamp, WrapScheme,
+};
+use keyplane_port::{Acted, Cause, Mutation, WrapFor};
 
-use crate::fixture::Fixture;
-use crate::{Subject, wrap};
+use crate::fixture::{Fixture, VERSION, assert_is_printable};
+use crate::material::Material;
+use crate::{Subject, Tampering, wrap};
 
 /// Create, claim, wrap, import, publish: by every scheme that the destination takes, the cloud then holds the very bytes.
 pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S) {
-    let schemes = subject.cloud().destination().capabilities.algorithms.values().flatten().copied().collect::<Vec<WrapScheme>>();
+    let algorithms = subject.cloud().destination().capabilities.algorithms.clone();
+    let usual = Fixture::new(subject, "any").target.algorithm;
+    let schemes: Vec<WrapScheme> = algorithms.get(&usual).cloned().unwrap_or_default();
     assert!(!schemes.is_empty());
     for scheme in schemes {
         let fixture = Fixture::new(subject, &format!("by-{scheme}"));
         let nothing = fixture.look().await;
         assert_eq!((nothing.claimed, nothing.published), (None, None));
 
-        let object = fixture.claimed().await;
-        let empty = fixture.holder().await;
-        assert_eq!(empty.object, object);
-        assert!(empty.fits(&fixture.target) && empty.is_empty(), "{empty:?}");
+        let object = fixture.ready().await;
+        assert!(fixture.is_bare().await);
+        if let Some(empty) = fixture.look().await.claimed {
+            assert_eq!(empty.object, object);
+            assert!(empty.fits(&fixture.target), "{empty:?}");
+        }
 
-        let wrapping_key = fixture.cloud.wrapping_key(&object, scheme).await.expect("a wrapping key");
+        let from = prepared_for(&fixture, &object, scheme).await;
+        let wrapping_key = fixture.cloud.wrapping_key(&from, scheme).await.expect("a wrapping key");
         assert_eq!(wrapping_key.scheme, scheme);
-        let wrapped = wrap(&wrapping_key, &fixture.material());
-        fixture.act(&Mutation::Import { object: object.clone(), version: Version(1), wrapping_key, wrapped }).await;
-        fixture.act(&fixture.publication(&object)).await;
+        let wrapped = wrap(&wrapping_key, &fixture.material.bytes);
+        fixture.act(&fixture.import_of(&object, wrapping_key, wrapped)).await;
+        fixture.settled().await;
+        if fixture.generations() && fixture.publishes() {
+            assert_eq!(fixture.look().await.published, None, "what nobody published is used");
+        }
+        fixture.publish(&object).await;
 
         let seen = fixture.look().await;
         assert_eq!(seen.claimed, seen.published, "the users' name leads to the claimed object");
@@ -32,24 +44,68 @@ pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S
         assert!(holder.fits(&fixture.target), "{holder:?}");
         assert_eq!(holder.state, ObjectState::Usable);
         let current = holder.current().expect("current material");
-        assert_eq!((current.version, current.present, current.state), (Some(Version(1)), true, MaterialState::Current));
+        assert_eq!((current.version, current.is_present(), current.state), (Some(VERSION), true, MaterialState::Current));
         assert_eq!(fixture.cloud.inspect(&object).await, Ok(Some(holder.clone())));
 
-        assert!(subject.holds(&object, &fixture.material()).await, "other bytes arrived than were wrapped");
+        assert!(fixture.holds_its_own(&object).await, "other bytes arrived than were wrapped");
         let ciphertext = subject.encrypt(&fixture.target.name, b"attack at dawn").await.expect("the cloud encrypts under the users' name");
         assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"attack at dawn"[..]));
+    }
+}
+
+/// Where wrapping keys are made, one for this scheme.
+async fn prepared_for(fixture: &Fixture<'_>, object: &keyplane_model::ObjectId, scheme: WrapScheme) -> WrapFor {
+    if !fixture.prepares() {
+        return WrapFor::Object(object.clone());
+    }
+    let preparation = Mutation::Prepare { target: fixture.target.clone(), version: VERSION, scheme };
+    assert!(matches!(fixture.cloud.act(&preparation).await, Ok(Acted::Created(_))));
+    fixture.wrap_for(object).await
+}
+
+/// Every algorithm that the destination takes, for everything that it serves; a key pair is told by its public key.
+pub async fn every_kind_of_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S) {
+    let algorithms: Vec<Algorithm> = subject.cloud().destination().capabilities.algorithms.keys().copied().collect();
+    for algorithm in algorithms {
+        let material = Material::of(algorithm);
+        for purpose in [Purpose::Encrypt, Purpose::Sign, Purpose::Mac].into_iter().filter(|purpose| algorithm.serves(*purpose)) {
+            let fixture = Fixture::of(subject, &format!("{algorithm}-{purpose}"), algorithm, purpose, material.clone());
+            let object = fixture.imported().await;
+            if fixture.look().await.published.is_none() {
+                fixture.act(&fixture.publication(&object).await).await;
+            }
+            let seen = fixture.look().await;
+            assert_eq!(seen.claimed, seen.published, "{algorithm} {purpose}");
+            let holder = seen.claimed.expect("the claim is held");
+            assert!(holder.fits(&fixture.target), "{algorithm} {purpose}: {holder:?}");
+            let current = holder.current().expect("current material");
+            assert_eq!((current.version, current.is_present()), (Some(VERSION), true), "{algorithm} {purpose}");
+            assert_eq!(current.public_key, material.public_key.as_ref().map(keyplane_model::PublicKey::digest), "{algorithm} {purpose}");
+            assert!(fixture.holds_its_own(&object).await, "{algorithm} {purpose}: other bytes arrived than were wrapped");
+
+            let shown = fixture.cloud.evidence(&fixture.target, &fixture.copy().await, Timestamp(0)).await.expect("a read");
+            assert!(shown.fits, "{algorithm} {purpose}: {shown:?}");
+            if material.public_key.is_some() {
+                assert_eq!(shown.strength, EvidenceStrength::Equality, "{algorithm} {purpose}");
+            }
+        }
     }
 }
 
 /// Nothing has to be read, written or waited for before an object can be told to be ours.
 pub async fn an_object_is_recognisable_from_its_first_moment<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "shell");
+    let (_, making) = fixture.making().await;
     let before = subject.mutations().await;
-    let object = fixture.created().await;
+    let object = match fixture.cloud.act(&making).await.expect("the object is made") {
+        Acted::Created(object) => object,
+        Acted::Done => fixture.holder().await.object,
+    };
     assert_eq!(subject.mutations().await, before + 1, "the marks came with a request of their own");
     let seen = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
     assert_eq!(seen.marks.as_ref(), Some(&fixture.marks));
-    assert!(seen.fits(&fixture.target) && seen.is_empty(), "{seen:?}");
+    assert!(seen.fits(&fixture.target), "{seen:?}");
+    assert_eq!(seen.is_empty(), fixture.creation_kind() != Creation::Imported, "{seen:?}");
     assert!(seen.created.is_some());
 
     let stranger = Fixture::new(subject, "another");
@@ -61,7 +117,7 @@ pub async fn an_object_is_recognisable_from_its_first_moment<S: Subject>(subject
 /// Of two objects for one placement, only one gets the claim.
 pub async fn a_claim_can_be_had_once<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "contested");
-    if !fixture.cloud.destination().capabilities.claims {
+    if fixture.cloud.destination().capabilities.creation != Creation::Claimed {
         return;
     }
     let (first, second) = (fixture.created().await, fixture.created().await);
@@ -76,7 +132,7 @@ pub async fn a_claim_can_be_had_once<S: Subject>(subject: &S) {
 /// A claim that somebody else took is seen for what it is, and cannot be had.
 pub async fn a_squatted_claim_shows_who_has_it<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "squatted");
-    if !fixture.cloud.destination().capabilities.claims {
+    if fixture.cloud.destination().capabilities.creation != Creation::Claimed {
         return;
     }
     let foreign = subject.crowd(1).await.remove(0);
@@ -91,17 +147,46 @@ pub async fn a_squatted_claim_shows_who_has_it<S: Subject>(subject: &S) {
 /// A users' name that leads to somebody else's object stays where it is.
 pub async fn a_taken_name_is_seen_and_not_taken_over<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "taken");
-    let foreign = subject.crowd(1).await.remove(0);
-    subject.name(&fixture.target.name, &foreign).await;
+    let foreign = subject.occupy(&fixture.target.name).await;
+    let assert_foreign = |seen: Option<ObjectSeen>| {
+        let seen = seen.expect("the name is taken");
+        assert_eq!((&seen.object, seen.marks.as_ref()), (&foreign, None));
+        assert!(!seen.fits(&fixture.target), "material would go into somebody else's object");
+    };
+    if fixture.creation_kind() != Creation::Claimed {
+        // The name is what makes an object the placement's: there is no other way to it.
+        let before = fixture.look().await;
+        assert_foreign(before.claimed.clone());
+        if fixture.creation_kind() == Creation::Named {
+            assert_eq!(fixture.refused(&fixture.creation()).await.class, Class::AlreadyExists);
+        }
+        assert_eq!(fixture.look().await, before);
+        return;
+    }
     let object = fixture.claimed().await;
     let seen = fixture.look().await;
     assert_eq!(seen.claimed.map(|holder| holder.object), Some(object.clone()));
-    let published = seen.published.expect("the name is taken");
-    assert_eq!((&published.object, published.marks.as_ref()), (&foreign, None));
-    assert!(!published.fits(&fixture.target));
+    assert_foreign(seen.published);
 
-    assert_eq!(fixture.refused(&fixture.publication(&object)).await.class, Class::AlreadyExists);
+    assert_eq!(fixture.refused(&fixture.publication(&object).await).await.class, Class::AlreadyExists);
     assert_eq!(fixture.look().await.published.map(|object| object.object), Some(foreign));
+}
+
+/// A name that only one object can have is had once, also by us.
+pub async fn an_object_has_its_name_alone<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "alone");
+    if fixture.creation_kind() != Creation::Named {
+        return;
+    }
+    fixture.created().await;
+    let before = fixture.holder().await;
+    let mut second = Fixture::new(subject, "second");
+    second.target.name.clone_from(&fixture.target.name);
+    for creation in [fixture.creation(), second.creation()] {
+        assert_eq!(fixture.refused(&creation).await.class, Class::AlreadyExists);
+    }
+    assert_eq!(fixture.holder().await, before);
+    assert!(!second.holder().await.fits(&second.target), "the object of another placement fits");
 }
 
 /// "Not there" is an answer of its own, for reads and for acts.
@@ -109,20 +194,37 @@ pub async fn what_does_not_exist_is_a_typed_not_found<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "missing");
     let object = subject.unknown_object();
     assert_eq!(fixture.cloud.inspect(&object).await, Ok(None));
-    assert_eq!(fixture.refused(&Mutation::Disable { object: object.clone() }).await.class, Class::NotFound);
-    assert_eq!(fixture.refused(&fixture.claim(&object)).await.class, Class::NotFound);
-    let error = fixture.cloud.wrapping_key(&object, fixture.scheme()).await.expect_err("no object, no key");
+    assert_eq!(fixture.refused(&fixture.disabling(&object).await).await.class, Class::NotFound);
+    if fixture.creation_kind() == Creation::Claimed {
+        assert_eq!(fixture.refused(&fixture.claim(&object)).await.class, Class::NotFound);
+    }
+    let from = if fixture.prepares() { WrapFor::Prepared(subject.unknown_wrapping_key()) } else { WrapFor::Object(object) };
+    let error = fixture.cloud.wrapping_key(&from, fixture.scheme()).await.expect_err("no object, no key");
     assert_eq!(error.class, Class::NotFound);
+    assert_eq!(fixture.prepared(None).await, None);
 }
 
 /// Names are checked before they are put into a request.
 pub async fn a_name_that_the_cloud_cannot_have_is_refused_without_a_request<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "named");
     let object = fixture.created().await;
+    let (_, making) = fixture.making().await;
     let before = subject.mutations().await;
-    for name in ["", "a b", "a\nb", "ä", &"a".repeat(1_000)] {
+    for name in ["", "a b", "a\nb", "ä", "../a", "a?b", &"a".repeat(1_000)] {
         fixture.target.name = name.to_owned();
-        assert_eq!(fixture.refused(&fixture.publication(&object)).await.class, Class::Invalid, "{name:?}");
+        if fixture.publishes() {
+            assert_eq!(fixture.refused(&fixture.publication(&object).await).await.class, Class::Invalid, "{name:?}");
+        }
+        if let Mutation::Import { .. } = &making {
+            let mut named = making.clone();
+            let Mutation::Import { target, .. } = &mut named else { unreachable!("an import is an import") };
+            target.name = name.to_owned();
+            assert_eq!(fixture.refused(&named).await.class, Class::Invalid, "{name:?}");
+        }
+        if fixture.creation_kind() != Creation::Claimed {
+            let creation = fixture.refused(&fixture.creation()).await;
+            assert!(matches!(creation.class, Class::Invalid | Class::Unsupported), "{name:?}: {creation}");
+        }
         assert_eq!(fixture.cloud.look(&fixture.target).await.map_err(|error| error.class), Err(Class::Invalid), "{name:?}");
     }
     assert_eq!(subject.mutations().await, before);
@@ -133,22 +235,29 @@ pub async fn a_disabled_object_is_unusable_until_it_is_enabled<S: Subject>(subje
     let fixture = Fixture::new(subject, "switched");
     let object = fixture.published().await;
     let ciphertext = subject.encrypt(&fixture.target.name, b"before").await.expect("the cloud encrypts");
-    fixture.act(&Mutation::Disable { object: object.clone() }).await;
+    fixture.act(&fixture.disabling(&object).await).await;
     assert_eq!(fixture.holder().await.state, ObjectState::Disabled);
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await, None, "a disabled key decrypts");
-    fixture.act(&Mutation::Enable { object }).await;
+    fixture.act(&fixture.enabling(&object).await).await;
     assert_eq!(fixture.holder().await.state, ObjectState::Usable);
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"before"[..]));
 }
 
-/// The date is the cloud's; a delay that it does not offer is refused.
+/// The date is the cloud's; a delay that it does not offer is refused. What can never be had again is not given up.
 pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "leaving");
     let object = fixture.created().await;
     let days = fixture.cloud.destination().capabilities.deletion_days;
+    let deletion = Mutation::ScheduleDeletion { object: object.clone(), days };
+    if fixture.creation_kind() == Creation::Named {
+        let before = subject.mutations().await;
+        assert_eq!(fixture.refused(&deletion).await.class, Class::Unsupported);
+        assert_eq!(subject.mutations().await, before);
+        return;
+    }
     let none = Mutation::ScheduleDeletion { object: object.clone(), days: 0 };
     assert_eq!(fixture.refused(&none).await.class, Class::Invalid);
-    fixture.act(&Mutation::ScheduleDeletion { object: object.clone(), days }).await;
+    fixture.act(&deletion).await;
     let seen = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
     let ObjectState::DeletionScheduled(Some(at)) = seen.state else { unreachable!("{seen:?}") };
     let created = seen.created.expect("a date of creation");
@@ -159,48 +268,212 @@ pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     assert_eq!(fixture.cloud.inspect(&object).await, Ok(None));
 }
 
-/// The way out of every doubt: the same bytes again, under a new wrapping key.
+/// Where a name is kept for what was deleted, it is seen for what it is, and nobody gets it before its time.
+pub async fn a_deleted_name_is_not_had_again_before_its_time<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "kept");
+    if fixture.creation_kind() != Creation::Imported {
+        return;
+    }
+    let object = fixture.created().await;
+    let (_, making) = fixture.making().await;
+    let days = fixture.cloud.destination().capabilities.deletion_days;
+    fixture.act(&Mutation::ScheduleDeletion { object, days }).await;
+    let seen = fixture.look().await;
+    assert_eq!(seen.published, None);
+    let deleted = seen.claimed.expect("what keeps the name");
+    assert!(deleted.fits(&fixture.target) && matches!(deleted.state, ObjectState::DeletionScheduled(_)), "{deleted:?}");
+    assert_eq!(fixture.refused(&making).await.class, Class::AlreadyExists);
+    assert_eq!(fixture.look().await.claimed, Some(deleted));
+
+    subject.advance(Span::days(days + 1)).await;
+    assert_eq!(fixture.look().await.claimed, None);
+    fixture.act(&making).await;
+    assert_eq!(fixture.ours().await.len(), 1);
+}
+
+/// The way out of every doubt where an object takes one material: the same bytes again, under a new wrapping key.
 pub async fn importing_the_same_bytes_again_changes_nothing<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "again");
+    if fixture.generations() {
+        return;
+    }
     let object = fixture.published().await;
     let (before, ciphertext) = (fixture.holder().await, subject.encrypt(&fixture.target.name, b"x").await.expect("the cloud encrypts"));
-    let again = fixture.import(&object, &fixture.material()).await;
+    let again = fixture.import(&object, &fixture.material.bytes).await;
     fixture.act(&again).await;
     assert_eq!(fixture.holder().await, before);
-    assert!(subject.holds(&object, &fixture.material()).await);
+    assert!(fixture.holds_its_own(&object).await);
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"x"[..]));
 }
 
 /// A version's bytes never change; garbage is not taken for other bytes.
 pub async fn other_bytes_are_refused_and_change_nothing<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "other");
+    if fixture.generations() {
+        return;
+    }
     let object = fixture.published().await;
     let before = fixture.holder().await;
     let error = fixture.refused(&fixture.import(&object, &[9; 32]).await).await;
     assert_eq!((error.class, error.cause), (Class::Invalid, Cause::OtherMaterial));
 
-    let Mutation::Import { object: into, version, wrapping_key, mut wrapped } = fixture.import(&object, &fixture.material()).await else {
-        unreachable!("an import is an import")
-    };
-    wrapped[0] ^= 1;
-    let error = fixture.refused(&Mutation::Import { object: into, version, wrapping_key, wrapped }).await;
+    let error = fixture.refused(&garbled(&fixture, &object, None).await).await;
     assert_eq!((error.class, error.cause), (Class::Invalid, Cause::Plain));
 
     assert_eq!(fixture.holder().await, before);
-    assert!(subject.holds(&object, &fixture.material()).await);
+    assert!(fixture.holds_its_own(&object).await);
 }
 
-/// Between wrapping and importing a night may pass.
+/// An import whose bytes were damaged.
+async fn garbled(fixture: &Fixture<'_>, object: &keyplane_model::ObjectId, again: Option<String>) -> Mutation {
+    let mut garbled = fixture.import_again(object, &fixture.material.bytes, again).await;
+    let Mutation::Import { wrapped, .. } = &mut garbled else { unreachable!("an import is an import") };
+    wrapped[0] ^= 1;
+    garbled
+}
+
+/// Where the cloud tells behind its reply that it could not use the bytes, the same version takes them when they are right; where it
+/// refuses them at once, nothing is left behind.
+pub async fn what_could_not_be_unwrapped_is_imported_again_into_the_same_material<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "damaged");
+    if !fixture.generations() {
+        return;
+    }
+    let object = fixture.ready().await;
+    let again = match fixture.cloud.act(&garbled(&fixture, &object, None).await).await {
+        Err(error) => {
+            assert_is_printable(&error);
+            assert_eq!((error.class, error.cause), (Class::Invalid, Cause::Plain));
+            assert!(fixture.is_bare().await);
+            None
+        }
+        Ok(_) => {
+            fixture.settled().await;
+            assert!(!fixture.holder().await.is_empty(), "what was tried is not seen");
+            Some(assert_failed(&fixture).await)
+        }
+    };
+    // Once more, and it is still the same one.
+    if again.is_some() {
+        fixture.act(&garbled(&fixture, &object, again.clone()).await).await;
+        fixture.settled().await;
+        assert_eq!(Some(assert_failed(&fixture).await), again);
+    }
+    fixture.act(&fixture.import_again(&object, &fixture.material.bytes, again.clone()).await).await;
+    fixture.settled().await;
+    let [material] = fixture.ours().await.try_into().expect("one material");
+    assert!(material.is_present(), "{material:?}");
+    assert!(again.is_none() || material.id == again, "another material than the one that failed");
+    fixture.publish(&object).await;
+    assert!(fixture.holds_its_own(&object).await);
+}
+
+/// The one material failed, and says why; gives its id.
+async fn assert_failed(fixture: &Fixture<'_>) -> String {
+    let holder = fixture.holder().await;
+    assert!(holder.fits(&fixture.target) && holder.state == ObjectState::AwaitingMaterial, "{holder:?}");
+    let [material] = fixture.ours().await.try_into().expect("one material");
+    let Presence::Failed(reason) = &material.presence else { unreachable!("{material:?}") };
+    assert!(!reason.is_empty());
+    material.id.expect("a material that is switched by itself has an id")
+}
+
+/// Deleted bytes come back as the same bytes or not at all.
+pub async fn lost_material_comes_back_by_the_same_bytes_alone<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "lost");
+    if fixture.creation_kind() == Creation::Imported || !subject.tamperings().contains(&Tampering::NoMaterial) {
+        return;
+    }
+    let object = fixture.published().await;
+    let ciphertext = subject.encrypt(&fixture.target.name, b"before").await.expect("the cloud encrypts");
+    subject.tamper(&object, Tampering::NoMaterial).await;
+    // What is deleted in days is gone by then.
+    subject.advance(Span::days(fixture.cloud.destination().capabilities.deletion_days + 1)).await;
+    let holder = fixture.holder().await;
+    assert!(holder.fits(&fixture.target) && holder.state == ObjectState::AwaitingMaterial && !holder.is_empty(), "{holder:?}");
+    let [lost] = fixture.ours().await.try_into().expect("one material");
+    assert_eq!(lost.presence, Presence::Missing);
+    let into = lost.id.clone().filter(|_| fixture.generations());
+
+    match fixture.cloud.act(&fixture.import_again(&object, &[9; 32], into.clone()).await).await {
+        Err(error) => {
+            assert_is_printable(&error);
+            assert_eq!(error.class, Class::Invalid, "{error}");
+        }
+        Ok(_) => {
+            fixture.settled().await;
+            assert_eq!(Some(assert_failed(&fixture).await), into);
+        }
+    }
+    assert!(!subject.holds(&object, &[9; 32]).await, "other bytes took the place");
+
+    fixture.act(&fixture.import_again(&object, &fixture.material.bytes, into).await).await;
+    fixture.settled().await;
+    let [found] = fixture.ours().await.try_into().expect("one material");
+    assert_eq!((found.is_present(), found.id), (true, lost.id));
+    assert!(fixture.holds_its_own(&object).await);
+    assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"before"[..]));
+}
+
+/// A request that comes late makes a second material of one version: it is seen as what it is, and the one to keep comes first. That
+/// is the older one where nobody uses what was not published, and the newer one where everybody does.
+pub async fn two_imports_of_one_version_are_both_seen_and_one_is_switched_off<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "twice");
+    if !fixture.generations() {
+        return;
+    }
+    let object = fixture.published().await;
+    let [first] = fixture.ours().await.try_into().expect("one material");
+    fixture.act(&fixture.import(&object, &fixture.material.bytes).await).await;
+    fixture.settled().await;
+    let [kept, surplus] = fixture.ours().await.try_into().expect("two materials");
+    let first_is_kept = fixture.creation_kind() != Creation::Imported;
+    assert_eq!(if first_is_kept { &kept.id } else { &surplus.id }, &first.id, "another one is used");
+    assert_eq!((kept.state, kept.is_present()), (MaterialState::Current, true), "{kept:?}");
+    assert!(surplus.is_present() && surplus.state != MaterialState::Current && surplus.id != kept.id, "{surplus:?}");
+
+    fixture.act(&Mutation::Disable { object: object.clone(), material: surplus.id.clone() }).await;
+    let [still, surplus] = fixture.ours().await.try_into().expect("two materials");
+    assert_eq!((still, surplus.presence), (kept, Presence::Disabled));
+    assert_eq!(fixture.holder().await.state, ObjectState::Usable);
+    assert!(subject.encrypt(&fixture.target.name, b"after").await.is_some());
+}
+
+/// Between wrapping and importing a week may pass.
 pub async fn an_expired_token_is_named_and_a_new_one_works<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "late");
+    if fixture.creation_kind() == Creation::Imported {
+        // Its wrapping keys are keys like others: they run out when somebody switches them off.
+        return;
+    }
     let object = fixture.claimed().await;
-    let late = fixture.import(&object, &fixture.material()).await;
-    let Mutation::Import { wrapping_key, .. } = &late else { unreachable!("an import is an import") };
+    let from = fixture.wrap_for(&object).await;
+    let wrapping_key = fixture.cloud.wrapping_key(&from, fixture.scheme()).await.expect("a wrapping key");
     assert!(wrapping_key.valid_until.is_some(), "the cloud says how long");
+    let wrapped = wrap(&wrapping_key, &fixture.material.bytes);
+    let late = fixture.import_of(&object, wrapping_key, wrapped);
     subject.advance(Span::days(7)).await;
-    let error = fixture.refused(&late).await;
-    assert_eq!((error.class, error.cause), (Class::Stale, Cause::ImportTokenExpired));
-    assert!(fixture.holder().await.is_empty());
-    fixture.act(&fixture.import(&object, &fixture.material()).await).await;
-    assert!(subject.holds(&object, &fixture.material()).await);
+    let again = match fixture.cloud.act(&late).await {
+        Err(error) => {
+            assert_is_printable(&error);
+            assert_eq!((error.class, error.cause), (Class::Stale, Cause::ImportTokenExpired), "{error}");
+            assert!(fixture.holder().await.is_empty());
+            None
+        }
+        // Told behind the reply: that it is too late shows where a new one is asked for.
+        Ok(_) => {
+            fixture.settled().await;
+            Some(assert_failed(&fixture).await)
+        }
+    };
+    if let WrapFor::Prepared(old) = &from {
+        let error = fixture.cloud.wrapping_key(&from, fixture.scheme()).await.expect_err("it ran out");
+        assert_eq!((error.class, error.cause), (Class::Stale, Cause::ImportTokenExpired), "{error}");
+        assert_eq!(fixture.prepared(None).await, None, "what ran out is passed over");
+        let WrapFor::Prepared(new) = fixture.wrap_for(&object).await else { unreachable!("wrapping keys are made") };
+        assert_ne!(*old, new);
+    }
+    fixture.act(&fixture.import_again(&object, &fixture.material.bytes, again).await).await;
+    fixture.settled().await;
+    assert!(fixture.holds_its_own(&object).await);
 }

@@ -3,12 +3,19 @@
 //! [`RealCrypto`] is the real thing, on aws-lc-rs. A simulation can bring a symbolic one, in which a ciphertext is a
 //! record of what went in.
 
+mod der;
+pub mod keys;
+pub mod service;
+
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     digest,
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     key_wrap::{AES_256, AesKek, KeyWrapPadded},
-    rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey},
+    rsa::{
+        KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA512_MGF1SHA512, OaepAlgorithm, OaepPrivateDecryptingKey,
+        PrivateDecryptingKey,
+    },
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -62,6 +69,18 @@ pub enum OaepHash {
     Sha1,
     /// SHA-256.
     Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl OaepHash {
+    fn algorithm(self) -> &'static OaepAlgorithm {
+        match self {
+            Self::Sha1 => &OAEP_SHA1_MGF1SHA1,
+            Self::Sha256 => &OAEP_SHA256_MGF1SHA256,
+            Self::Sha512 => &OAEP_SHA512_MGF1SHA512,
+        }
+    }
 }
 
 /// An RSA pair for wrapping.
@@ -132,10 +151,7 @@ impl Crypto for RealCrypto {
     }
 
     fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused> {
-        let algorithm = match hash {
-            OaepHash::Sha1 => &OAEP_SHA1_MGF1SHA1,
-            OaepHash::Sha256 => &OAEP_SHA256_MGF1SHA256,
-        };
+        let algorithm = hash.algorithm();
         let key = PrivateDecryptingKey::from_pkcs8(private.expose()).map_err(|_| Refused)?;
         let key = OaepPrivateDecryptingKey::new(key).map_err(|_| Refused)?;
         // A ciphertext is exactly as long as the modulus: nothing is stripped or padded here.
@@ -184,7 +200,7 @@ fn gcm(key: &Secret) -> Result<LessSafeKey, Refused> {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::rsa::{OAEP_SHA384_MGF1SHA384, OaepAlgorithm, OaepPublicEncryptingKey, PublicEncryptingKey};
+    use aws_lc_rs::rsa::{OAEP_SHA384_MGF1SHA384, OaepPublicEncryptingKey, PublicEncryptingKey};
 
     use super::*;
 

@@ -22,6 +22,9 @@ pub struct Entry {
     pub at: Timestamp,
     /// The operation's name on the wire.
     pub operation: String,
+    /// The region that it was addressed to, where a cloud has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// The key that it names, as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,

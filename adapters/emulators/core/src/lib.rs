@@ -8,13 +8,16 @@
 //! mistake that adapter and emulator shared would be seen by nobody. Its law is the contracts in the documentation and
 //! the clouds' published service models.
 //!
-//! [`aws`] is AWS KMS; [`fault`], [`journal`] and [`quota`] are the same for every cloud.
+//! [`aws`] is AWS KMS, [`azure`] is Azure Key Vault and Managed HSM; [`frame`] with [`fault`], [`journal`] and [`quota`] are the same for every cloud.
 //!
 //! This is a development tool. It holds key material in the clear in its own memory and shows digests of it.
 
 pub mod aws;
+pub mod azure;
 pub mod crypto;
 pub mod fault;
+pub mod frame;
+pub mod gcp;
 pub mod journal;
 pub mod quota;
 mod time;

@@ -1,32 +1,51 @@
 //! Request quotas: token buckets, the same for every cloud.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{Timestamp, time::SECOND};
 
-/// What one request costs, in millionths of a token.
-const COST: i64 = 1_000_000;
-
-/// How far a bucket may be overdrawn: a tenth of a request. Clouds do not count to the microsecond, and a client that
-/// keeps its pace exactly must not be throttled because one packet was faster than the one before. The pace over time
-/// stays exact, since what was overdrawn is owed.
-const SLACK: i64 = COST / 10;
-
-/// A bucket for each name: it holds one second's worth and fills evenly.
+/// A bucket for each name: it holds one period's worth and fills evenly.
 #[derive(Debug)]
 pub struct Buckets {
     on: bool,
-    /// Requests per second.
+    /// What one request costs: as many parts as the period has microseconds, so that a bucket gains its limit in parts
+    /// each microsecond.
+    cost: i64,
+    /// Requests per period.
     limits: BTreeMap<String, u32>,
-    /// Level in millionths of a token, and when it was right.
-    levels: BTreeMap<String, (i64, Timestamp)>,
+    /// By place and name: level in parts, and when it was right.
+    levels: BTreeMap<(String, String), (i64, Timestamp)>,
 }
 
 impl Buckets {
     /// Full buckets with these limits, in requests per second. A name without a limit is free.
     pub fn new<'a>(limits: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+        Self::per(Duration::from_micros(SECOND.unsigned_abs()), limits)
+    }
+
+    /// The same for a cloud that counts by another period: at least a microsecond, and at most an hour.
+    pub fn per<'a>(period: Duration, limits: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+        /// So that a full bucket of the highest limit fits into 64 bits with room to spare.
+        const LONGEST: Duration = Duration::from_secs(60 * 60);
         let limits = limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect();
-        Self { on: true, limits, levels: BTreeMap::new() }
+        let cost = i64::try_from(period.min(LONGEST).as_micros()).unwrap_or(i64::MAX).max(1);
+        Self { on: true, cost, limits, levels: BTreeMap::new() }
+    }
+
+    /// How many seconds it takes, rounded up, until a bucket that refused grants a request again; `None` if it never does.
+    pub fn wait(&self, place: &str, name: &str) -> Option<u32> {
+        let rate = i64::from(*self.limits.get(name)?);
+        let level = self.levels.get(&(place.to_owned(), name.to_owned())).map_or(0, |(level, _)| *level);
+        let missing = (self.cost - level).max(0).unsigned_abs();
+        let per_second = rate.saturating_mul(SECOND).unsigned_abs();
+        if per_second == 0 { None } else { u32::try_from(missing.div_ceil(per_second)).ok() }
+    }
+
+    /// How far a bucket may be overdrawn: a tenth of a request. Clouds do not count to the microsecond, and a client that
+    /// keeps its pace exactly must not be throttled because one packet was faster than the one before. The pace over time
+    /// stays exact, since what was overdrawn is owed.
+    fn slack(&self) -> i64 {
+        self.cost / 10
     }
 
     /// Turns all limits on or off; the buckets are full afterwards.
@@ -35,10 +54,10 @@ impl Buckets {
         self.levels.clear();
     }
 
-    /// Changes one limit, in requests per second; its bucket is full afterwards. Zero refuses everything.
-    pub fn limit(&mut self, name: &str, per_second: u32) {
-        self.limits.insert(name.to_owned(), per_second);
-        self.levels.remove(name);
+    /// Changes one limit, in requests per period; its buckets are full afterwards. Zero refuses everything.
+    pub fn limit(&mut self, name: &str, limit: u32) {
+        self.limits.insert(name.to_owned(), limit);
+        self.levels.retain(|(_, limited), _| limited != name);
     }
 
     /// The limits in force; nothing when they are off.
@@ -48,17 +67,21 @@ impl Buckets {
 
     /// Takes one request out of a bucket. False: too many, and nothing was taken.
     pub fn take(&mut self, name: &str, now: Timestamp) -> bool {
+        self.take_in("", name, now)
+    }
+
+    /// The same for a place that has buckets of its own, such as a region, with the same limits.
+    pub fn take_in(&mut self, place: &str, name: &str, now: Timestamp) -> bool {
         let Some(limit) = self.limits.get(name).filter(|_| self.on) else {
             return true;
         };
+        let level_of = (place.to_owned(), name.to_owned());
         let rate = i64::from(*limit);
-        let full = rate * COST;
-        let (level, since) = self.levels.get(name).copied().unwrap_or((full, now));
-        // A token is a million parts and a second a million microseconds: the rate is parts per microsecond.
-        const { assert!(COST == SECOND) }
+        let full = rate * self.cost;
+        let (level, since) = self.levels.get(&level_of).copied().unwrap_or((full, now));
         let level = now.micros_since(since).saturating_mul(rate).saturating_add(level).min(full);
-        let granted = level >= COST - SLACK;
-        self.levels.insert(name.to_owned(), (if granted { level - COST } else { level }, now));
+        let granted = level >= self.cost - self.slack();
+        self.levels.insert(level_of, (if granted { level - self.cost } else { level }, now));
         granted
     }
 }
@@ -77,6 +100,18 @@ mod tests {
         let granted = (0..100).filter(|_| buckets.take("import", at(0))).count();
         assert_eq!(granted, 15);
         assert!(buckets.take("import", at(SECOND)));
+    }
+
+    #[test]
+    fn a_minute_holds_exactly_its_limit_and_fills_evenly() {
+        let mut buckets = Buckets::per(Duration::from_secs(60), [("write", 60)]);
+        let granted = (0..100).filter(|_| buckets.take("write", at(0))).count();
+        assert_eq!(granted, 60);
+        assert_eq!(buckets.wait("", "write"), Some(1));
+        assert!(!buckets.take("write", at(SECOND / 2)));
+        assert!(buckets.take("write", at(SECOND)));
+        assert!(!buckets.take("write", at(SECOND)));
+        assert_eq!((0..100).filter(|_| buckets.take("write", at(600 * SECOND))).count(), 60);
     }
 
     #[test]

@@ -9,12 +9,15 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use keyplane_emulator_core::{
     Timestamp,
     aws::{
-        Answer, Aws, Config, ImportTokenUse, MutationsSee, Operation, PolicyText, Readings, RepeatedPendingImport, Request,
-        RestoredDisabledKey, RotationsOrder,
+        Answer, Aws, Config, ImportTokenUse, LeavingRotations, MultiRegionRotation, MutationsSee, Operation, PolicyText, Readings,
+        RepeatedPendingImport, Request, RestoredDisabledKey, RotationsOrder,
     },
     crypto::{Crypto, OaepHash, Pair, RealCrypto, Refused, RsaSize, Secret},
     fault::{Effect, HaltPoint, Rule},
@@ -61,6 +64,8 @@ struct World {
     aws: Aws,
     rng: ChaCha20Rng,
     now: Timestamp,
+    /// Where requests go; home if there is none.
+    region: Option<String>,
 }
 
 impl World {
@@ -72,7 +77,7 @@ impl World {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let mut aws = Aws::new(config, Box::new(Symbolic::default()), &mut rng);
         aws.quotas().turn(false);
-        Self { aws, rng, now: Timestamp::from_micros(1_800_000_000_000_000) }
+        Self { aws, rng, now: Timestamp::from_micros(1_800_000_000_000_000), region: None }
     }
 
     fn reading(change: impl FnOnce(&mut Readings)) -> Self {
@@ -86,7 +91,7 @@ impl World {
     }
 
     fn send(&mut self, operation: &str, body: &Value) -> Answer {
-        let request = Request { operation: operation.into(), body: body.to_string().into_bytes() };
+        let request = Request { region: self.region.clone(), operation: operation.into(), body: body.to_string().into_bytes() };
         self.aws.handle(self.now, &mut self.rng, &request)
     }
 
@@ -265,6 +270,347 @@ fn a_throttled_request_takes_no_effect() {
     assert_eq!((made, world.count()), (5, 5));
 }
 
+mod grants {
+    use super::*;
+
+    const GRANTEE: &str = "arn:aws:iam::111122223333:role/reader";
+
+    fn terms(key: &str) -> Value {
+        json!({ "KeyId": key, "GranteePrincipal": GRANTEE, "RetiringPrincipal": GRANTEE, "Operations": ["Decrypt", "DescribeKey"] })
+    }
+
+    fn named(key: &str, name: &str) -> Value {
+        let mut terms = terms(key);
+        terms["Name"] = name.into();
+        terms
+    }
+
+    fn grant(world: &mut World, body: Value) -> Result<String, String> {
+        world.call("CreateGrant", body).map(|made| made["GrantId"].as_str().unwrap().to_owned())
+    }
+
+    fn listed(world: &mut World, key: &str) -> usize {
+        world.call("ListGrants", json!({ "KeyId": key })).unwrap()["Grants"].as_array().unwrap().len()
+    }
+
+    // contract: aws.quota.resources
+    #[test]
+    fn a_key_has_so_many_grants_and_no_more_but_a_repeat_is_no_grant_more() {
+        assert_eq!(Config::default().most_grants, 50_000);
+        let mut world = World::with(Config { most_grants: 2, ..Config::default() });
+        let (key, other) = (world.loaded(), world.loaded());
+        let first = grant(&mut world, named(&key, "first")).unwrap();
+        let second = grant(&mut world, terms(&key)).unwrap();
+        assert_eq!(grant(&mut world, terms(&key)), Err("LimitExceededException".into()));
+        assert_eq!(grant(&mut world, named(&key, "first")), Ok(first), "the lost reply of a client that repeats itself");
+        grant(&mut world, terms(&other)).unwrap();
+        world.call("RevokeGrant", json!({ "KeyId": key, "GrantId": second })).unwrap();
+        grant(&mut world, terms(&key)).unwrap();
+    }
+
+    #[test]
+    fn a_dry_run_tells_what_would_happen_and_does_not_let_it() {
+        let mut world = World::with(Config { most_grants: 1, ..Config::default() });
+        let (key, shell) = (world.loaded(), world.create());
+        let dry = |mut body: Value| {
+            body["DryRun"] = true.into();
+            body
+        };
+        assert_eq!(world.call("CreateGrant", dry(terms(&key))), Err("DryRunOperationException".into()));
+        assert_eq!(listed(&mut world, &key), 0);
+        assert_eq!(world.call("CreateGrant", dry(terms(&shell))), Err("KMSInvalidStateException".into()));
+        let id = grant(&mut world, terms(&key)).unwrap();
+        assert_eq!(world.call("CreateGrant", dry(terms(&key))), Err("LimitExceededException".into()));
+        for operation in ["RetireGrant", "RevokeGrant"] {
+            let mut remove = |grant: &str| world.call(operation, dry(json!({ "KeyId": key, "GrantId": grant })));
+            assert_eq!(remove(&id), Err("DryRunOperationException".into()), "{operation}");
+            assert_eq!(remove(&"0".repeat(64)), Err("NotFoundException".into()), "{operation}");
+        }
+        assert_eq!(listed(&mut world, &key), 1);
+    }
+
+    #[test]
+    fn grants_are_made_only_on_an_enabled_key_and_taken_away_in_every_state() {
+        for (change, code) in [
+            ("DisableKey", "DisabledException"),
+            ("DeleteImportedKeyMaterial", "KMSInvalidStateException"),
+            ("ScheduleKeyDeletion", "KMSInvalidStateException"),
+        ] {
+            let mut world = World::new();
+            let key = world.loaded();
+            let (one, two) = (grant(&mut world, terms(&key)).unwrap(), grant(&mut world, terms(&key)).unwrap());
+            world.call(change, json!({ "KeyId": key })).unwrap();
+            assert_eq!(grant(&mut world, terms(&key)), Err(code.into()), "{change}");
+            assert_eq!(listed(&mut world, &key), 2, "{change}");
+            world.call("RetireGrant", json!({ "KeyId": key, "GrantId": one })).unwrap();
+            world.call("RevokeGrant", json!({ "KeyId": key, "GrantId": two })).unwrap();
+            assert_eq!(listed(&mut world, &key), 0, "{change}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_no_grant_token() {
+        let mut world = World::new();
+        let key = world.loaded();
+        let mut given = world.parameters(&key).unwrap();
+        // Each in the other's alphabet: what tells them apart is not how they are written.
+        let import = STANDARD.decode(given["ImportToken"].as_str().unwrap()).unwrap();
+        let retire = json!({ "GrantToken": URL_SAFE_NO_PAD.encode(import) });
+        assert_eq!(world.call("RetireGrant", retire), Err("InvalidGrantTokenException".into()));
+        let made = world.call("CreateGrant", terms(&key)).unwrap();
+        let grant = URL_SAFE_NO_PAD.decode(made["GrantToken"].as_str().unwrap()).unwrap();
+        given["ImportToken"] = STANDARD.encode(grant).into();
+        assert_eq!(world.import_with(&given, &key, 1, json!({})), Err("InvalidImportTokenException".into()));
+    }
+
+    #[test]
+    fn grants_go_with_their_key_and_lists_of_them_lag_as_all_reads_do() {
+        let mut world = World::new();
+        let key = world.loaded();
+        world.aws.set_consistency(Duration::from_secs(5));
+        grant(&mut world, terms(&key)).unwrap();
+        let seen: Vec<usize> = (0..40).map(|_| listed(&mut world, &key)).collect();
+        assert!(seen.contains(&0) && seen.contains(&1), "{seen:?}");
+        world.call("ScheduleKeyDeletion", json!({ "KeyId": key })).unwrap();
+        world.pass(31 * 86_400);
+        let retirable = world.call("ListRetirableGrants", json!({ "RetiringPrincipal": GRANTEE })).unwrap();
+        assert_eq!(retirable["Grants"], json!([]));
+    }
+}
+
+mod multi_region {
+    use super::*;
+
+    const AWAY: &str = "eu-west-1";
+
+    fn replica(world: &mut World, key: &str, region: &str) -> Result<Value, String> {
+        world.call("ReplicateKey", json!({ "KeyId": key, "ReplicaRegion": region }))
+    }
+
+    /// A primary key at home with material 1, and a replica away without.
+    fn pair(world: &mut World) -> String {
+        let made = world.call("CreateKey", json!({ "Origin": "EXTERNAL", "MultiRegion": true })).unwrap();
+        let key = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        world.import(&key, 1, json!({})).unwrap();
+        replica(world, &key, AWAY).unwrap();
+        key
+    }
+
+    fn away<T>(world: &mut World, work: impl FnOnce(&mut World) -> T) -> T {
+        world.region = Some(AWAY.into());
+        let done = work(world);
+        world.region = None;
+        done
+    }
+
+    fn materials(world: &mut World, key: &str) -> Vec<[String; 2]> {
+        let body = json!({ "KeyId": key, "IncludeKeyMaterial": "ALL_KEY_MATERIAL" });
+        let listed = world.call("ListKeyRotations", body).unwrap()["Rotations"].as_array().unwrap().clone();
+        listed.iter().map(|entry| ["KeyMaterialState", "ImportState"].map(|name| entry[name].as_str().unwrap().to_owned())).collect()
+    }
+
+    fn states(world: &mut World, key: &str) -> Vec<String> {
+        materials(world, key).into_iter().map(|[state, _]| state).collect()
+    }
+
+    // contract: aws.quota.requests
+    #[test]
+    fn each_region_has_its_own_quotas_and_its_own_room_for_keys() {
+        let mut world = World::with(Config { most_keys: 1, ..Config::default() });
+        world.aws.quotas().turn(true);
+        world.aws.quotas().limit("ListKeys", 1);
+        world.count();
+        assert_eq!(world.call("ListKeys", json!({})), Err("ThrottlingException".into()));
+        assert_eq!(away(&mut world, World::count), 0);
+        world.aws.quotas().limit("ListKeys", 1);
+        assert_eq!(away(&mut world, World::count), 0, "a limit that is set anew begins anew in every region");
+        world.aws.quotas().turn(false);
+        away(&mut world, World::create);
+        let made = world.call("CreateKey", json!({ "Origin": "EXTERNAL", "MultiRegion": true })).unwrap();
+        let key = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        world.import(&key, 1, json!({})).unwrap();
+        assert_eq!(replica(&mut world, &key, AWAY), Err("LimitExceededException".into()));
+        replica(&mut world, &key, "eu-west-2").unwrap();
+    }
+
+    // contract: aws.quota.requests
+    #[test]
+    fn what_reaches_into_another_region_counts_there_too() {
+        let mut world = World::new();
+        let mut primaries = Vec::new();
+        for _ in 0..4 {
+            let made = world.call("CreateKey", json!({ "Origin": "EXTERNAL", "MultiRegion": true })).unwrap();
+            let key = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+            world.import(&key, 1, json!({})).unwrap();
+            primaries.push(key);
+        }
+        world.aws.quotas().turn(true);
+        // A client that trusts in five a second is throttled at the third: each counts as two keys made over there.
+        let throttled = Some("ThrottlingException".to_owned());
+        let refused: Vec<_> = primaries.iter().map(|key| replica(&mut world, key, AWAY).err()).collect();
+        assert_eq!(refused, [None, None, throttled.clone(), throttled.clone()]);
+        replica(&mut world, &primaries[2], "eu-west-2").unwrap();
+        assert_eq!(replica(&mut world, &primaries[3], "eu-west-3").err(), throttled, "it counts at home as well");
+        world.aws.quotas().limit("UpdatePrimaryRegion", 1);
+        let moved = json!({ "KeyId": primaries[0], "PrimaryRegion": AWAY });
+        world.call("UpdatePrimaryRegion", moved.clone()).unwrap();
+        assert_eq!(away(&mut world, |world| world.call("UpdatePrimaryRegion", moved)).err(), throttled);
+    }
+
+    #[test]
+    fn a_replica_may_be_missed_for_as_long_as_any_change() {
+        let mut world = World::new();
+        let key = pair(&mut world);
+        world.aws.set_consistency(Duration::from_secs(5));
+        replica(&mut world, &key, "eu-west-2").unwrap();
+        let found = |world: &mut World| {
+            world.region = Some("eu-west-2".into());
+            (0..40).map(|_| world.call("DescribeKey", json!({ "KeyId": key })).is_ok()).collect::<Vec<_>>()
+        };
+        let seen = found(&mut world);
+        assert!(seen.contains(&true) && seen.contains(&false), "{seen:?}");
+        world.pass(5);
+        assert!(!found(&mut world).contains(&false));
+    }
+
+    // contract: aws.rotation.multi_region
+    #[test]
+    fn rotation_waits_for_whoever_lacks_the_material_now() {
+        let mut world = World::new();
+        let key = pair(&mut world);
+        away(&mut world, |world| world.import(&key, 1, json!({}))).unwrap();
+        world.import(&key, 2, new_material()).unwrap();
+        let waiting = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION";
+        assert_eq!(materials(&mut world, &key)[1], [waiting, "IMPORTED"]);
+        assert_eq!(away(&mut world, |world| materials(world, &key))[1], [waiting, "PENDING_IMPORT"]);
+
+        // It expires again before the rotation, and a region joins without it: each time the rotation would leave someone behind.
+        let expiring = json!({ "ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": (world.now + Duration::from_secs(60)).seconds() });
+        away(&mut world, |world| world.import(&key, 2, expiring)).unwrap();
+        assert_eq!(materials(&mut world, &key)[1], ["PENDING_ROTATION", "IMPORTED"]);
+        world.pass(60);
+        assert_eq!(materials(&mut world, &key)[1], [waiting, "IMPORTED"]);
+        assert_eq!(world.call("RotateKeyOnDemand", json!({ "KeyId": key })), Err("KMSInvalidStateException".into()));
+        away(&mut world, |world| world.import(&key, 2, json!({}))).unwrap();
+        replica(&mut world, &key, "eu-west-2").unwrap();
+        assert_eq!(materials(&mut world, &key)[1], [waiting, "IMPORTED"]);
+        world.region = Some("eu-west-2".into());
+        world.import(&key, 2, json!({})).unwrap();
+        world.region = None;
+        let by_replica = away(&mut world, |world| world.call("RotateKeyOnDemand", json!({ "KeyId": key })));
+        assert_eq!(by_replica, Err("UnsupportedOperationException".into()));
+        world.call("RotateKeyOnDemand", json!({ "KeyId": key })).unwrap();
+        for region in [None, Some(AWAY), Some("eu-west-2")] {
+            world.region = region.map(str::to_owned);
+            let states = states(&mut world, &key);
+            assert_eq!(states, ["NON_CURRENT", "CURRENT"], "{region:?}");
+            assert_eq!(world.state(&key), if region == Some("eu-west-2") { "PendingImport" } else { "Enabled" });
+        }
+    }
+
+    #[test]
+    fn a_slow_rotation_runs_in_every_region_and_ends_in_all_at_once() {
+        let mut world = World::reading(|readings| readings.rotation_seconds = 60);
+        let key = pair(&mut world);
+        away(&mut world, |world| world.import(&key, 1, json!({}))).unwrap();
+        world.import(&key, 2, new_material()).unwrap();
+        away(&mut world, |world| world.import(&key, 2, json!({}))).unwrap();
+        world.call("RotateKeyOnDemand", json!({ "KeyId": key })).unwrap();
+        let status = away(&mut world, |world| world.call("GetKeyRotationStatus", json!({ "KeyId": key }))).unwrap();
+        assert!(status["OnDemandRotationStartDate"].is_number());
+        world.pass(60);
+        for region in [None, Some(AWAY)] {
+            world.region = region.map(str::to_owned);
+            assert_eq!(states(&mut world, &key), ["NON_CURRENT", "CURRENT"]);
+        }
+    }
+
+    // contract: aws.rotation.multi_region
+    #[test]
+    fn under_the_other_reading_material_of_a_multi_region_key_never_changes() {
+        for (reading, refused) in
+            [(MultiRegionRotation::Allowed, None), (MultiRegionRotation::Refused, Some("UnsupportedOperationException"))]
+        {
+            let mut world = World::reading(|readings| readings.multi_region_rotation = reading);
+            let key = pair(&mut world);
+            away(&mut world, |world| world.import(&key, 1, json!({}))).unwrap();
+            let refused = refused.map(str::to_owned);
+            assert_eq!(world.import(&key, 2, new_material()).err(), refused, "{reading:?}");
+            let _ = away(&mut world, |world| world.import(&key, 2, json!({})));
+            assert_eq!(world.call("RotateKeyOnDemand", json!({ "KeyId": key })).err(), refused, "{reading:?}");
+            // What has nothing to do with many regions is as it was, and material comes back.
+            world.call("DeleteImportedKeyMaterial", json!({ "KeyId": key })).unwrap();
+            world.import(&key, if refused.is_some() { 1 } else { 2 }, json!({})).unwrap();
+            assert_eq!(world.state(&key), "Enabled");
+            let single = world.loaded();
+            world.import(&single, 2, new_material()).unwrap();
+            world.call("RotateKeyOnDemand", json!({ "KeyId": single })).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_primary_waits_for_its_last_replica_to_be_gone_and_then_for_its_own_days() {
+        let mut world = World::new();
+        let key = pair(&mut world);
+        let planned = world.call("ScheduleKeyDeletion", json!({ "KeyId": key, "PendingWindowInDays": 7 })).unwrap();
+        assert_eq!((&planned["KeyState"], planned.get("DeletionDate")), (&json!("PendingReplicaDeletion"), None));
+        world.pass(400 * 86_400);
+        assert_eq!(world.state(&key), "PendingReplicaDeletion");
+        away(&mut world, |world| world.call("ScheduleKeyDeletion", json!({ "KeyId": key, "PendingWindowInDays": 10 }))).unwrap();
+        // Nobody looks for longer than the replica waits: the days of the primary begin when the replica went, not now.
+        let gone = world.now + Duration::from_secs(10 * 86_400);
+        world.pass(12 * 86_400);
+        let described = world.call("DescribeKey", json!({ "KeyId": key })).unwrap()["KeyMetadata"].clone();
+        assert_eq!(described["KeyState"], "PendingDeletion");
+        assert_eq!(described["DeletionDate"], json!((gone + Duration::from_secs(7 * 86_400)).seconds()));
+        assert_eq!(away(&mut world, World::count), 0);
+        world.pass(5 * 86_400);
+        assert_eq!(world.count(), 0);
+    }
+
+    #[test]
+    fn a_late_request_takes_effect_in_its_own_region() {
+        let mut world = World::new();
+        let late = Effect::Late { after_seconds: Some(10), after_requests: None, close: true };
+        world.aws.faults().add(Rule::on_operation("CreateKey", late));
+        assert_eq!(away(&mut world, |world| world.send("CreateKey", &json!({}))), Answer::Close);
+        world.pass(10);
+        assert_eq!((world.count(), away(&mut world, World::count)), (0, 1));
+        let journal = world.aws.journal().entries().map(|entry| entry.region.clone().unwrap()).collect::<Vec<_>>();
+        assert_eq!(journal, [AWAY, "us-east-1", AWAY]);
+    }
+
+    // contract: aws.import.durability
+    #[test]
+    fn a_region_that_fails_loses_its_imported_material_and_no_other_region_does() {
+        let mut world = World::new();
+        let key = pair(&mut world);
+        away(&mut world, |world| world.import(&key, 1, json!({}))).unwrap();
+        let own = world.call("CreateKey", json!({})).unwrap()["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        world.aws.set_consistency(Duration::from_secs(5));
+        world.call("TagResource", json!({ "KeyId": key, "Tags": [{ "TagKey": "a", "TagValue": "b" }] })).unwrap();
+        world.aws.lose_imported_material(world.now, &mut world.rng, "us-east-1");
+        // A failure is no change that takes its time to be seen.
+        assert!((0..40).all(|_| world.state(&key) == "PendingImport"));
+        assert_eq!((world.state(&key), world.state(&own)), ("PendingImport".into(), "Enabled".into()));
+        assert_eq!(away(&mut world, |world| world.state(&key)), "Enabled");
+        assert_eq!(world.import(&key, 2, json!({})), Err("IncorrectKeyMaterialException".into()));
+        world.import(&key, 1, json!({})).unwrap();
+        world.pass(5);
+        assert_eq!(world.state(&key), "Enabled");
+    }
+
+    #[test]
+    fn what_is_no_region_s_name_means_the_home_region() {
+        let mut world = World::new();
+        world.create();
+        for (name, keys) in [("us-east-1", 1), ("nowhere", 1), ("", 1), ("eu-west-", 1), ("Eu-West-1", 1), ("us-gov-west-1", 0)] {
+            world.region = Some(name.into());
+            assert_eq!(world.count(), keys, "`{name}`");
+        }
+    }
+}
+
 mod readings {
     use super::*;
 
@@ -325,6 +671,39 @@ mod readings {
         assert_ne!(oldest_first, newest_first);
         newest_first.reverse();
         assert_eq!(oldest_first, newest_first);
+    }
+
+    #[test]
+    fn a_key_that_waits_for_its_deletion_shows_its_materials_or_does_not() {
+        for (reading, shown) in [(LeavingRotations::Listed, Ok(1)), (LeavingRotations::Refused, Err("KMSInvalidStateException".to_owned()))]
+        {
+            let mut world = World::reading(|readings| readings.leaving_rotations = reading);
+            let key = world.loaded();
+            let list = |world: &mut World| {
+                let listed = world.call("ListKeyRotations", json!({ "KeyId": key, "IncludeKeyMaterial": "ALL_KEY_MATERIAL" }))?;
+                Ok::<_, String>(listed["Rotations"].as_array().unwrap().len())
+            };
+            assert_eq!(list(&mut world), Ok(1));
+            world.call("ScheduleKeyDeletion", json!({ "KeyId": key })).unwrap();
+            assert_eq!(list(&mut world), shown);
+            world.call("CancelKeyDeletion", json!({ "KeyId": key })).unwrap();
+            assert_eq!(list(&mut world), Ok(1));
+        }
+    }
+
+    #[test]
+    fn a_policy_may_come_back_with_its_lists_in_another_order() {
+        let policy = json!({ "Statement": [
+            { "Effect": "Allow", "Principal": "*", "Action": ["kms:*", "kms:Encrypt"], "Resource": "*" },
+            { "Effect": "Allow", "Principal": { "AWS": ["a", "b"] }, "Action": "kms:*", "Resource": "*" },
+        ] });
+        let mut world = World::reading(|readings| readings.policy_text = PolicyText::Reordered);
+        let made = world.call("CreateKey", json!({ "Policy": policy.to_string() })).unwrap();
+        let given = world.call("GetKeyPolicy", json!({ "KeyId": made["KeyMetadata"]["KeyId"] })).unwrap();
+        let given: Value = serde_json::from_str(given["Policy"].as_str().unwrap()).unwrap();
+        let [second, first] = given["Statement"].as_array().unwrap().as_slice() else { unreachable!("{given}") };
+        assert_eq!(first["Action"], json!(["kms:Encrypt", "kms:*"]));
+        assert_eq!(second["Principal"], json!({ "AWS": ["b", "a"] }));
     }
 
     #[test]
@@ -449,6 +828,64 @@ mod faults {
     }
 }
 
+/// A step of a random story about one multi-Region key.
+#[derive(Clone, Debug)]
+enum Regional {
+    Call(&'static str),
+    Replicate(usize),
+    Move(usize),
+    Import { material: u8, kind: Option<bool>, expires: bool },
+    DeleteMaterial(usize),
+    Encrypt,
+    Pass(u32),
+}
+
+const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-2"];
+
+fn regional() -> impl Strategy<Value = (usize, Regional)> {
+    const NAMES: &[&str] = &["EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "RotateKeyOnDemand", "RotateKeyOnDemand"];
+    let step = prop_oneof![
+        2 => proptest::sample::select(NAMES).prop_map(Regional::Call),
+        2 => (0..3usize).prop_map(Regional::Replicate),
+        1 => (0..3usize).prop_map(Regional::Move),
+        6 => (0..3u8, any::<Option<bool>>(), proptest::bool::weighted(0.2))
+            .prop_map(|(material, kind, expires)| Regional::Import { material, kind, expires }),
+        1 => (0..4usize).prop_map(Regional::DeleteMaterial),
+        3 => Just(Regional::Encrypt),
+        1 => prop_oneof![3 => 1..2000u32, 1 => Just(31 * 86_400)].prop_map(Regional::Pass),
+    ];
+    (0..3usize, step)
+}
+
+/// What must hold between the keys of one multi-Region key.
+fn check_related(keys: &[Value]) {
+    let Some(primary) = keys.iter().find(|key| key["related"]["primary"] == key["region"]) else {
+        assert!(keys.is_empty(), "replicas without a primary: {keys:?}");
+        return;
+    };
+    let shared = |key: &Value| {
+        let materials = key["materials"].as_array().unwrap().iter();
+        let materials: Vec<_> = materials.map(|m| (m["id"].clone(), m["role"].clone(), m["rotated"].clone())).collect();
+        (materials, key["id"].clone(), key["related"].clone(), key["rotations"].clone(), key["rotating_until"].clone())
+    };
+    assert!(keys.iter().all(|key| shared(key) == shared(primary)), "{keys:?}");
+    let replicas = keys.iter().map(|key| &key["region"]).filter(|region| **region != primary["region"]);
+    assert!(replicas.eq(primary["related"]["replicas"].as_array().unwrap()), "{keys:?}");
+    for (place, material) in primary["materials"].as_array().unwrap().iter().enumerate() {
+        let mut replicas = keys.iter().filter(|key| key["region"] != primary["region"]);
+        let everywhere = replicas.all(|key| key["materials"][place]["imported"] == true);
+        let hashes: std::collections::BTreeSet<&str> = keys.iter().filter_map(|key| key["materials"][place]["sha256"].as_str()).collect();
+        assert!(hashes.len() <= 1, "one id, two materials: {keys:?}");
+        match material["role"].as_str().unwrap() {
+            "PENDING_ROTATION" => assert!(everywhere, "{keys:?}"),
+            "PENDING_MULTI_REGION_IMPORT_AND_ROTATION" => assert!(!everywhere, "{keys:?}"),
+            _ => {}
+        }
+    }
+    assert!(primary["state"] != "PendingDeletion" || keys.len() == 1, "the primary may be gone before its replicas: {keys:?}");
+    assert!(primary["state"] != "PendingReplicaDeletion" || keys.len() > 1, "the primary waits for nobody: {keys:?}");
+}
+
 /// A step of a random story about three keys.
 #[derive(Clone, Debug)]
 enum Step {
@@ -564,6 +1001,64 @@ proptest! {
     }
 
     #[test]
+    fn related_keys_agree_whatever_happens_to_each(slow in any::<bool>(), steps in prop::collection::vec(regional(), 1..60)) {
+        let mut world = World::reading(|readings| readings.rotation_seconds = if slow { 100 } else { 0 });
+        let made = world.call("CreateKey", json!({ "Origin": "EXTERNAL", "MultiRegion": true })).unwrap();
+        let key = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        let mut blobs: Vec<(Value, String)> = Vec::new();
+        for (n, (region, step)) in steps.into_iter().enumerate() {
+            world.pass(1);
+            world.region = Some(REGIONS[region].into());
+            let before = world.dump();
+            let done = match step {
+                Regional::Call(name) => world.call(name, json!({ "KeyId": key })),
+                Regional::Replicate(to) => world.call("ReplicateKey", json!({ "KeyId": key, "ReplicaRegion": REGIONS[to] })),
+                Regional::Move(to) => world.call("UpdatePrimaryRegion", json!({ "KeyId": key, "PrimaryRegion": REGIONS[to] })),
+                Regional::Import { material, kind, expires } => {
+                    let mut more = json!({});
+                    if let Some(new) = kind {
+                        more["ImportType"] = if new { "NEW_KEY_MATERIAL" } else { "EXISTING_KEY_MATERIAL" }.into();
+                    }
+                    if expires {
+                        more["ExpirationModel"] = "KEY_MATERIAL_EXPIRES".into();
+                        more["ValidTo"] = ((world.now + Duration::from_secs(1000)).seconds()).into();
+                    }
+                    world.import(&key, material, more)
+                }
+                Regional::DeleteMaterial(place) => {
+                    let id = before["keys"][0]["materials"][place]["id"].clone();
+                    world.call("DeleteImportedKeyMaterial", json!({ "KeyId": key, "KeyMaterialId": id }))
+                }
+                Regional::Encrypt => {
+                    let plaintext = STANDARD.encode(n.to_be_bytes());
+                    let sealed = world.call("Encrypt", json!({ "KeyId": key, "Plaintext": plaintext }));
+                    blobs.extend(sealed.as_ref().ok().map(|sealed| (sealed["CiphertextBlob"].clone(), plaintext)));
+                    sealed
+                }
+                Regional::Pass(seconds) => {
+                    world.pass(seconds.into());
+                    Ok(Value::Null)
+                }
+            };
+            let mut after = world.dump();
+            if done.is_err() {
+                after["now"] = before["now"].clone();
+                prop_assert_eq!(&before, &after, "a refused request changed something");
+            }
+            let keys = after["keys"].as_array().unwrap();
+            check_related(keys);
+            // What one region encrypted decrypts wherever the key is enabled.
+            for region in keys.iter().filter(|key| key["state"] == "Enabled").map(|key| &key["region"]) {
+                world.region = region.as_str().map(str::to_owned);
+                for (blob, plaintext) in &blobs {
+                    let opened = world.call("Decrypt", json!({ "CiphertextBlob": blob })).unwrap();
+                    prop_assert_eq!(&opened["Plaintext"], plaintext);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_request_is_so_odd_that_it_gets_no_proper_answer(
         operation in proptest::sample::select(Operation::ALL),
         members in prop::collection::btree_map(
@@ -571,6 +1066,8 @@ proptest! {
                 "KeyId", "TargetKeyId", "AliasName", "Limit", "Marker", "Tags", "TagKeys", "Policy", "Plaintext", "Origin",
                 "CiphertextBlob", "EncryptionContext", "ImportToken", "EncryptedKeyMaterial", "ValidTo", "KeyMaterialId",
                 "NumberOfBytes", "WrappingAlgorithm", "WrappingKeySpec", "PendingWindowInDays", "DestinationKeyId",
+                "GranteePrincipal", "RetiringPrincipal", "Operations", "Constraints", "GrantTokens", "GrantToken", "GrantId",
+                "ReplicaRegion", "PrimaryRegion", "MultiRegion",
             ][..]),
             prop_oneof![
                 any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from), any::<String>().prop_map(Value::from),

@@ -6,20 +6,19 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, State},
-    response::IntoResponse as _,
     routing::post,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use keyplane_emulator_core::{
-    aws::{Answer, Aws, Code, Config, Refusal, Reply, Request as Call},
+    aws::{Aws, Code, Config, Refusal, Reply, Request as Call},
     crypto::RealCrypto,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Clock, Shared, closed, control,
+    Clock, Shared, control,
     sigv4::{Credential, Signed},
 };
 
@@ -38,7 +37,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub struct Options {
     /// What the account is like.
     pub config: Config,
-    /// The access key that requests must be signed with; any is accepted when there is none.
+    /// The access key that requests must be signed with, for the home region; without one, any signature is accepted, and
+    /// the region that it names is the one that the request is addressed to.
     pub credential: Option<AccessKey>,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
@@ -82,23 +82,15 @@ pub fn router(options: Options) -> Router {
 
 async fn serve(State(account): State<Arc<Account>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let call = match admit(&account, &method, &uri, &headers, &body) {
-        Ok(operation) => Ok(Call { operation, body: body.to_vec() }),
+        Ok((region, operation)) => Ok(Call { region, operation, body: body.to_vec() }),
         Err(refusal) => Err(refusal),
     };
-    let answered = Arc::clone(&account.shared).with(move |inner, now| match call {
-        Ok(call) => inner.cloud.handle(now, &mut inner.rng, &call),
-        Err(refusal) => Answer::Reply(Aws::turn_away(&mut inner.rng, &refusal)),
-    });
-    match answered.await {
-        Ok(Answer::Reply(reply)) => respond(reply),
-        Ok(Answer::Hang) => std::future::pending().await,
-        Ok(Answer::Close) => closed(),
-        Err(failure) => failure.into_response(),
-    }
+    Arc::clone(&account.shared).answer(call, respond).await
 }
 
-/// The operation that a request asks for, if the request may ask for anything.
-fn admit(account: &Account, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<String, Refusal> {
+/// The region and the operation that a request asks for, if the request may ask for anything. Where signatures are checked,
+/// the emulator is the endpoint of its home region, and refuses what was signed for another one, as AWS's endpoints do.
+fn admit(account: &Account, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(Option<String>, String), Refusal> {
     let signed = Signed::read(headers)?;
     if let Some(credential) = &account.credential {
         credential.check(&signed, &account.region, (account.clock)(), method, uri, headers, body)?;
@@ -108,7 +100,7 @@ fn admit(account: &Account, method: &Method, uri: &Uri, headers: &HeaderMap, bod
     let json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == CONTENT_TYPE);
     operation
         .filter(|_| json)
-        .map(str::to_owned)
+        .map(|operation| (signed.region().map(str::to_owned), operation.to_owned()))
         .ok_or_else(|| Code::UnknownOperation.because(format!("`{target}` as `{CONTENT_TYPE}` is what KMS expects")))
 }
 

@@ -12,15 +12,15 @@ use bytes::Bytes;
 use http::StatusCode;
 use keyplane_emulator_core::{
     Timestamp,
-    aws::{Aws, Readings},
     fault::Rule,
+    frame::{Frame, Service},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{Failure, Inner, Shared};
 
-type Handle = Arc<Shared<Aws>>;
+type Handle<S> = Arc<Shared<Frame<S>>>;
 type Outcome = Result<Json<Value>, Failure>;
 
 #[derive(Deserialize)]
@@ -45,6 +45,12 @@ struct Consistency {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Lose {
+    region: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Resume {
     #[serde(default)]
     apply: bool,
@@ -57,25 +63,26 @@ enum Rules {
     One(Rule),
 }
 
-pub(crate) fn router(shared: Handle) -> Router {
+pub(crate) fn router<S: Service>(shared: Handle<S>) -> Router {
     Router::new()
-        .route("/state", get(state))
-        .route("/clock", post(clock))
-        .route("/quotas", post(quotas))
-        .route("/consistency", post(consistency))
-        .route("/readings", get(readings).post(set_readings))
-        .route("/faults", get(faults).post(add_faults).delete(clear_faults))
-        .route("/resume", post(resume))
-        .route("/dump", get(dump))
-        .route("/requests", get(requests).delete(clear_requests))
+        .route("/state", get(state::<S>))
+        .route("/clock", post(clock::<S>))
+        .route("/quotas", post(quotas::<S>))
+        .route("/consistency", post(consistency::<S>))
+        .route("/readings", get(readings::<S>).post(set_readings::<S>))
+        .route("/faults", get(faults::<S>).post(add_faults::<S>).delete(clear_faults::<S>))
+        .route("/resume", post(resume::<S>))
+        .route("/lose", post(lose::<S>))
+        .route("/dump", get(dump::<S>))
+        .route("/requests", get(requests::<S>).delete(clear_requests::<S>))
         .with_state(shared)
 }
 
-async fn state(State(shared): State<Handle>) -> Outcome {
+async fn state<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, summary).await
 }
 
-async fn clock(State(shared): State<Handle>, body: Bytes) -> Outcome {
+async fn clock<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
     let Advance { advance_seconds } = parse(&body)?;
     answer(shared, move |inner, now| {
         let step = Duration::from_secs(advance_seconds.into());
@@ -85,7 +92,7 @@ async fn clock(State(shared): State<Handle>, body: Bytes) -> Outcome {
     .await
 }
 
-async fn quotas(State(shared): State<Handle>, body: Bytes) -> Outcome {
+async fn quotas<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
     let Quotas { on, limits } = parse(&body)?;
     answer(shared, move |inner, _| {
         let buckets = inner.cloud.quotas();
@@ -100,7 +107,7 @@ async fn quotas(State(shared): State<Handle>, body: Bytes) -> Outcome {
     .await
 }
 
-async fn consistency(State(shared): State<Handle>, body: Bytes) -> Outcome {
+async fn consistency<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
     let Consistency { seconds } = parse(&body)?;
     answer(shared, move |inner, _| {
         inner.cloud.set_consistency(Duration::from_secs(seconds.into()));
@@ -109,12 +116,12 @@ async fn consistency(State(shared): State<Handle>, body: Bytes) -> Outcome {
     .await
 }
 
-async fn readings(State(shared): State<Handle>) -> Outcome {
+async fn readings<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, _| json!(inner.cloud.readings())).await
 }
 
-async fn set_readings(State(shared): State<Handle>, body: Bytes) -> Outcome {
-    let readings: Readings = parse(&body)?;
+async fn set_readings<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
+    let readings: S::Readings = parse(&body)?;
     answer(shared, move |inner, _| {
         *inner.cloud.readings() = readings;
         json!(inner.cloud.readings())
@@ -122,11 +129,11 @@ async fn set_readings(State(shared): State<Handle>, body: Bytes) -> Outcome {
     .await
 }
 
-async fn faults(State(shared): State<Handle>) -> Outcome {
+async fn faults<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, _| json!(inner.cloud.faults().rules())).await
 }
 
-async fn add_faults(State(shared): State<Handle>, body: Bytes) -> Outcome {
+async fn add_faults<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
     let rules = match parse(&body)? {
         Rules::Many(rules) => rules,
         Rules::One(rule) => vec![rule],
@@ -141,7 +148,7 @@ async fn add_faults(State(shared): State<Handle>, body: Bytes) -> Outcome {
     .await
 }
 
-async fn clear_faults(State(shared): State<Handle>) -> Outcome {
+async fn clear_faults<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, _| {
         inner.cloud.faults().clear();
         json!([])
@@ -149,7 +156,7 @@ async fn clear_faults(State(shared): State<Handle>) -> Outcome {
     .await
 }
 
-async fn resume(State(shared): State<Handle>, body: Bytes) -> Outcome {
+async fn resume<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
     let Resume { apply } = if body.is_empty() { Resume { apply: false } } else { parse(&body)? };
     answer(shared, move |inner, now| {
         inner.cloud.resume(now, &mut inner.rng, apply);
@@ -158,15 +165,24 @@ async fn resume(State(shared): State<Handle>, body: Bytes) -> Outcome {
     .await
 }
 
-async fn dump(State(shared): State<Handle>) -> Outcome {
+async fn lose<S: Service>(State(shared): State<Handle<S>>, body: Bytes) -> Outcome {
+    let Lose { region } = parse(&body)?;
+    answer(shared, move |inner, now| {
+        inner.cloud.lose_imported_material(now, &mut inner.rng, &region);
+        summary(inner, now)
+    })
+    .await
+}
+
+async fn dump<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, now| inner.cloud.dump(now, &mut inner.rng)).await
 }
 
-async fn requests(State(shared): State<Handle>) -> Outcome {
+async fn requests<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, _| json!(inner.cloud.journal().entries().collect::<Vec<_>>())).await
 }
 
-async fn clear_requests(State(shared): State<Handle>) -> Outcome {
+async fn clear_requests<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, _| {
         inner.cloud.journal().clear();
         json!([])
@@ -174,7 +190,7 @@ async fn clear_requests(State(shared): State<Handle>) -> Outcome {
     .await
 }
 
-fn summary(inner: &mut Inner<Aws>, now: Timestamp) -> Value {
+fn summary<S: Service>(inner: &mut Inner<Frame<S>>, now: Timestamp) -> Value {
     inner.cloud.tick(now, &mut inner.rng);
     json!({
         "now": now,
@@ -184,7 +200,7 @@ fn summary(inner: &mut Inner<Aws>, now: Timestamp) -> Value {
     })
 }
 
-async fn answer(shared: Handle, work: impl FnOnce(&mut Inner<Aws>, Timestamp) -> Value + Send + 'static) -> Outcome {
+async fn answer<S: Service>(shared: Handle<S>, work: impl FnOnce(&mut Inner<Frame<S>>, Timestamp) -> Value + Send + 'static) -> Outcome {
     Ok(Json(shared.with(work).await?))
 }
 

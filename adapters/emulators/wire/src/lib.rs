@@ -3,24 +3,38 @@
 //! This crate owns sockets, the clock and signatures; what a cloud does is the core's business alone. It must not decide
 //! anything about keys.
 //!
+//! # Regions
+//!
+//! One emulator plays every region of its account: a request is addressed to the region that it is signed for. Where an
+//! access key is demanded, the emulator is the endpoint of its home region, and refuses other regions as AWS's endpoints do.
+//!
+//! # Names and certificates
+//!
+//! An emulated vault speaks TLS only, under an authority that it makes at start. Its certificate is good for the vault's own
+//! name and for `login.microsoftonline.com`, so that a client whose resolver was told where they are needs no other setting
+//! than that authority; for `localhost` and `127.0.0.1` too.
+//!
 //! # The control interface
 //!
-//! Beside the cloud's own protocol, every emulator answers under `/_emulator/`, in JSON, also while it is halted:
+//! Beside the cloud's own protocol, every emulator answers under `/_emulator/`, in JSON, also while it is halted; an emulated
+//! vault also without TLS, at its address for managed identities:
 //!
 //! | request | body | does |
 //! |---|---|---|
 //! | `GET state` | | `{"now", "requests", "mutations", "halted"}`: the clock in microseconds since the epoch, how many requests came, how many of them can change something, and where it halted, or null. `halted.hanging` counts the requests that came since: after an `after_reply` halt, 1 proves that the client has its reply |
 //! | `POST clock` | `{"advance_seconds": 86400}` | moves the clock forward; answers as `state` |
-//! | `POST quotas` | `{"on": true, "limits": {"ImportKeyMaterial": 2}}` | both members optional; a limit is in requests per second. `Cryptographic` is the shared quota of encrypting and decrypting |
+//! | `POST quotas` | `{"on": true, "limits": {"ImportKeyMaterial": 2}}` | both members optional; a limit is in requests per second and region at AWS, per ten seconds and vault at Azure Key Vault, per second at a Managed HSM. AWS's `Cryptographic` is the shared quota of encrypting and decrypting |
 //! | `POST consistency` | `{"seconds": 5}` | for so long after a change, a read may show what was before it |
-//! | `POST readings` | [`keyplane_emulator_core::aws::Readings`] | replaces the readings of what the cloud's documents leave open; what is left out is the default |
+//! | `POST readings` | [`keyplane_emulator_core::aws::Readings`], [`keyplane_emulator_core::azure::Readings`] | replaces the readings of what the cloud's documents leave open; what is left out is the default |
 //! | `GET readings` | | the readings in force |
 //! | `POST faults` | one [`keyplane_emulator_core::fault::Rule`], or a list | adds rules |
 //! | `GET faults` | | the rules that can still act |
 //! | `DELETE faults` | | forgets all rules |
 //! | `POST resume` | `{"apply": false}` | ends a halt; with `apply`, a request that was halted before its effect takes effect now |
+//! | `POST lose` | `{"region": "us-east-1"}` | loses the imported material of a region, as a failure of the whole region may |
 //! | `GET dump` | | the whole state; key material as SHA-256, and in the clear only if the emulator was started so |
 //! | `GET requests` | | every request, [`keyplane_emulator_core::journal::Entry`] |
+//! | `GET attestation-root` | | a Managed HSM's: the maker's certificate behind its attestations, as PEM |
 //! | `DELETE requests` | | forgets them; the counters go on |
 //!
 //! # Rules for faults
@@ -37,8 +51,12 @@
 //! `late {after_seconds, after_requests, close}`, `halt {when: before_effect | after_effect | after_reply}`.
 
 pub mod aws;
+pub mod azure;
 mod control;
+mod entra;
+pub mod gcp;
 mod sigv4;
+mod tls;
 
 use std::{
     pin::Pin,
@@ -53,7 +71,10 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use keyplane_emulator_core::Timestamp;
+use keyplane_emulator_core::{
+    Timestamp,
+    frame::{Answer, Frame, Service},
+};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::Mutex;
 
@@ -112,6 +133,35 @@ struct Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response<Body> {
         (self.status, format!("{}\n", self.message)).into_response()
+    }
+}
+
+impl<S: Service> Shared<Frame<S>> {
+    /// Serves one request, or refuses it before the cloud sees it; `respond` says how the answer goes over the wire.
+    async fn answer(
+        self: Arc<Self>,
+        admitted: Result<S::Request, S::Refusal>,
+        respond: impl FnOnce(S::Reply) -> Response<Body>,
+    ) -> Response<Body> {
+        self.admit(move |_| admitted, respond).await
+    }
+
+    /// The same, where the cloud itself knows who may call.
+    async fn admit(
+        self: Arc<Self>,
+        admit: impl FnOnce(&mut Frame<S>) -> Result<S::Request, S::Refusal> + Send + 'static,
+        respond: impl FnOnce(S::Reply) -> Response<Body>,
+    ) -> Response<Body> {
+        let answered = self.with(move |inner, now| match admit(&mut inner.cloud) {
+            Ok(request) => inner.cloud.handle(now, &mut inner.rng, &request),
+            Err(refusal) => Answer::Reply(inner.cloud.turn_away(&mut inner.rng, &refusal)),
+        });
+        match answered.await {
+            Ok(Answer::Reply(reply)) => respond(reply),
+            Ok(Answer::Hang) => std::future::pending().await,
+            Ok(Answer::Close) => closed(),
+            Err(failure) => failure.into_response(),
+        }
     }
 }
 

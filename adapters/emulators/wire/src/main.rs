@@ -1,7 +1,11 @@
 //! `keyplane-emulator`: a cloud on this machine, for development and tests.
 #![expect(clippy::disallowed_macros, reason = "biased: the end of standard input always counts first")]
 
+mod azure_args;
+mod gcp_args;
+
 use std::{
+    error::Error,
     io::{self, Read as _, Write as _},
     net::SocketAddr,
     process::ExitCode,
@@ -14,7 +18,10 @@ use keyplane_emulator_wire::{
     aws::{self, AccessKey, Options},
     system_clock,
 };
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::{azure_args::AzureArgs, gcp_args::GcpArgs};
 
 /// A cloud's key service on this machine, speaking its real protocol. For development and tests only.
 #[derive(Parser)]
@@ -26,8 +33,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Cloud {
-    /// AWS KMS, one account in one region, over plain HTTP
+    /// AWS KMS, one account, over plain HTTP
     Aws(AwsArgs),
+    /// Google Cloud KMS, one project, over plain HTTP
+    Gcp(GcpArgs),
+    /// Azure Key Vault or Managed HSM, one vault, over HTTPS
+    Azure(Box<AzureArgs>),
+}
+
+impl Cloud {
+    fn exit_with_stdin(&self) -> bool {
+        match self {
+            Self::Aws(args) => args.exit_with_stdin,
+            Self::Gcp(args) => args.exit_with_stdin,
+            Self::Azure(args) => args.exit_with_stdin,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -35,13 +56,13 @@ struct AwsArgs {
     /// Address to listen on; port 0 takes a free one, and the first line on standard output tells which
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Region of the account
+    /// Home region of the account; without an access key, every other region is there when a request is signed for it
     #[arg(long, default_value = "us-east-1")]
     region: String,
     /// Account id, twelve digits
     #[arg(long, default_value = "111122223333", value_parser = account)]
     account: String,
-    /// Access key id that requests must be signed with; without it, any signature is accepted
+    /// Access key id that requests must be signed with, for the home region; without it, any signature is accepted
     #[arg(long, requires = "secret_key")]
     access_key: Option<String>,
     /// Secret of the access key
@@ -67,8 +88,25 @@ struct AwsArgs {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter("warn").init();
-    let Cli { cloud: Cloud::Aws(args) } = Cli::parse();
-    match run(args).await {
+    let Cli { cloud } = Cli::parse();
+    let exit_with_stdin = cloud.exit_with_stdin();
+    let serving = async {
+        match cloud {
+            Cloud::Aws(args) => Ok(run(args).await?),
+            Cloud::Gcp(args) => gcp_args::run(args).await,
+            Cloud::Azure(args) => azure_args::run(*args).await,
+        }
+    };
+    let served: Result<(), Box<dyn Error + Send + Sync>> = if exit_with_stdin {
+        tokio::select! {
+            biased;
+            () = stdin_ends() => Ok(()),
+            served = serving => served,
+        }
+    } else {
+        serving.await
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("the emulator cannot serve: {error}");
@@ -92,20 +130,15 @@ async fn run(args: AwsArgs) -> io::Result<()> {
         clock: system_clock(),
     });
     let listener = TcpListener::bind(args.listen).await?;
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, r#"{{"listening":"{}"}}"#, listener.local_addr()?)?;
-    stdout.flush()?;
-    drop(stdout);
+    announce(&json!({ "listening": listener.local_addr()?.to_string() }))?;
+    axum::serve(listener, router).await
+}
 
-    let serving = axum::serve(listener, router);
-    if !args.exit_with_stdin {
-        return serving.await;
-    }
-    tokio::select! {
-        biased;
-        () = stdin_ends() => Ok(()),
-        served = serving => served,
-    }
+/// Says on standard output where the emulator listens.
+fn announce(line: &Value) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
 }
 
 /// Waits for the end of standard input, on a thread of its own: a read there cannot be called off.

@@ -61,6 +61,13 @@ impl<'a> Signed<'a> {
     }
 }
 
+impl Signed<'_> {
+    /// The region that the request was signed for.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.scope.split('/').nth(1)
+    }
+}
+
 impl Credential {
     pub(crate) fn new(id: String, secret: String) -> Self {
         Self { id, secret }

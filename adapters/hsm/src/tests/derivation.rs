@@ -1,12 +1,14 @@
 //! Derivation, held to known answers: a copy must come out the same for as long as its root lives.
 
-use aws_lc_rs::cmac;
+use aws_lc_rs::{cmac, hmac};
 use cryptoki::object::Attribute;
-use keyplane_model::{CopyCoordinates, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
+use keyplane_model::{Algorithm, CopyCoordinates, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
 use uuid::Uuid;
 
 use super::fixture::*;
 use crate::derive::{Label, copy_context, derive};
+use crate::kind::Kind;
+use crate::seal::blob_message;
 use crate::template::{self, Life, Use};
 
 /// SP 800-108r1, section 4.1, in software: K(i) = CMAC(K, [i] || Label || 0x00 || Context || [L]).
@@ -37,6 +39,22 @@ fn the_token_derives_what_software_derives() {
 }
 
 #[test]
+fn the_token_derives_mac_keys_as_software_does() {
+    let root = [0x42; 32];
+    let lab = Lab::new();
+    let token = lab.token();
+    let mut template = template::secret(Life::Held, &[Use::Derive]);
+    template.push(Attribute::Value(root.to_vec()));
+    let handle = token.ephemeral(token.session().create_object(&template).unwrap());
+    let context = copy_context(&coordinates_of(Algorithm::HmacSha256, Source::Derived)).unwrap();
+    let template = template::with_length(Kind::Hmac.template(&[Use::Sign]));
+    let key = derive(&token, handle.handle(), Label::Copy, &context, &template).unwrap();
+    let mac = token.session().sign(&cryptoki::mechanism::Mechanism::Sha256Hmac, key.handle(), b"message").unwrap();
+    let known = hmac::Key::new(hmac::HMAC_SHA256, &in_software(&root, b"keyplane/v1/copy", &context));
+    hmac::verify(&known, b"message", &mac).unwrap();
+}
+
+#[test]
 fn the_context_of_a_copy_never_changes() {
     let context = copy_context(&coordinates(Source::Derived)).unwrap();
     assert_eq!(
@@ -48,6 +66,24 @@ fn the_context_of_a_copy_never_changes() {
     );
 }
 
+/// What a seal covers can never change either: a blob is for as long as its root epoch lives.
+#[test]
+fn what_the_seal_of_a_blob_covers_never_changes_and_names_the_algorithm() {
+    let message = |algorithm| hex::encode(blob_message(&coordinates_of(algorithm, Source::Generated), &[0xab; 40]).unwrap());
+    let with = |algorithm: &str| {
+        "6b6579706c616e652f76312f626c6f6200\
+         00000010111111111111811181111111111111110000001022222222222282228222222222222222\
+         0000000400000001000000103333333333338333833333333333333300000007ALGORITHM\
+         0000000967656e657261746564\
+         0000000400000001\
+         00000028abababababababababababababababababababababababababababababababababababababababab"
+            .replace(char::is_whitespace, "")
+            .replace("ALGORITHM", algorithm)
+    };
+    assert_eq!(message(Algorithm::Aes256), with("6165732d323536"));
+    assert_eq!(message(Algorithm::EcP256), with("65632d70323536"));
+}
+
 #[test]
 fn each_coordinate_gives_another_context_but_source_and_epoch() {
     let base = || coordinates(Source::Derived);
@@ -57,7 +93,7 @@ fn each_coordinate_gives_another_context_but_source_and_epoch() {
         CopyCoordinates { key: KeyId(other), ..base() },
         CopyCoordinates { version: Version(2), ..base() },
         CopyCoordinates { placement: PlacementId(other), ..base() },
-        CopyCoordinates { algorithm: keyplane_model::Algorithm::HmacSha256, ..base() },
+        CopyCoordinates { algorithm: Algorithm::HmacSha256, ..base() },
     ];
     let mut contexts: Vec<_> = different.iter().chain([&base()]).map(|copy| copy_context(copy).unwrap()).collect();
     contexts.sort();

@@ -22,7 +22,7 @@ async fn enrolling_proves_every_route_and_every_refusal_of_kryoptic() {
         assert!(check.passed, "{}: {}", check.name, check.detail);
     }
     let count = |expected| report.checks.iter().filter(|check| check.expected == expected).count();
-    assert_eq!((count(Expected::Works), count(Expected::Refused)), (7, 17));
+    assert_eq!((count(Expected::Works), count(Expected::Refused)), (8, 23));
     assert_eq!(report.status.epoch, Some(EPOCH));
     assert!(report.status.derives);
     assert!(report.status.development, "kryoptic is no HSM");

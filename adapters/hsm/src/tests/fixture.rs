@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use keyplane_model::{
     Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates,
-    CopyRecord, Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Reason, SealedCharter, Source,
-    Standing, Step, StepNo, Timestamp, Version, WrapScheme,
+    CopyRecord, Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Purpose, Reason,
+    SealedCharter, Source, Standing, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -99,15 +100,11 @@ pub(super) fn charter(need: u32) -> Charter {
 }
 
 pub(super) fn coordinates(source: Source) -> CopyCoordinates {
-    CopyCoordinates {
-        installation: INSTALLATION,
-        key: KEY,
-        version: Version(1),
-        placement: PLACEMENT,
-        algorithm: Algorithm::Aes256,
-        source,
-        epoch: EPOCH,
-    }
+    coordinates_of(Algorithm::Aes256, source)
+}
+
+pub(super) fn coordinates_of(algorithm: Algorithm, source: Source) -> CopyCoordinates {
+    CopyCoordinates { installation: INSTALLATION, key: KEY, version: Version(1), placement: PLACEMENT, algorithm, source, epoch: EPOCH }
 }
 
 /// A change set that brings the copy to a cloud by this scheme.
@@ -137,6 +134,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
                 cloud,
                 name: "payments-db".to_owned(),
                 algorithm: Algorithm::Aes256,
+                purpose: Purpose::Encrypt,
                 incarnation: 1,
             },
         )]),
@@ -144,7 +142,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
             step(Expectation::NoCopy, Act::Mint { version: Version(1), source, epoch: EPOCH }),
             step(Expectation::Unclaimed, Act::Create),
             step(Expectation::Created, Act::Claim),
-            step(Expectation::Empty, Act::Import { version: Version(1), scheme }),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme, of: None }),
             step(Expectation::Imported, Act::Publish),
         ],
         reasons: vec![Reason::NewKey],
@@ -161,10 +159,29 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) async fn open(custodian: HsmCustodian, source: Source, scheme: WrapScheme) -> Self {
+        Self::of(custodian, Algorithm::Aes256, source, scheme).await
+    }
+
+    pub(super) async fn of(custodian: HsmCustodian, algorithm: Algorithm, source: Source, scheme: WrapScheme) -> Self {
         let sealed: SealedCharter = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap().charter.unwrap();
-        let rule = sealed.charter.strictest();
-        let warrant = Warrant { change_set: change_set(source, scheme, rule), approvals: vec![], charter: sealed };
-        Self { custodian, warrant, coordinates: coordinates(source), scheme }
+        let mut desk = Self {
+            custodian,
+            warrant: Warrant { change_set: change_set(source, scheme, sealed.charter.strictest()), approvals: vec![], charter: sealed },
+            coordinates: coordinates(source),
+            scheme,
+        };
+        desk.turn_to(algorithm, source, scheme);
+        desk
+    }
+
+    /// Another copy, by another scheme, under the same charter.
+    pub(super) fn turn_to(&mut self, algorithm: Algorithm, source: Source, scheme: WrapScheme) {
+        let mut set = change_set(source, scheme, self.warrant.charter.charter.strictest());
+        let purpose = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac].into_iter().find(|purpose| algorithm.serves(*purpose));
+        for plan in set.placements.values_mut() {
+            (plan.algorithm, plan.purpose) = (algorithm, purpose.unwrap());
+        }
+        (self.warrant.change_set, self.coordinates, self.scheme) = (set, coordinates_of(algorithm, source), scheme);
     }
 
     pub(super) async fn mint(&self) -> Minted {
@@ -186,6 +203,8 @@ impl Desk {
                 coordinates: self.coordinates.clone(),
                 check_value: minted.check_value,
                 blob: minted.blob.clone(),
+                bytes_of: None,
+                public_key: minted.public_key.clone(),
                 material: None,
                 wrapped_under: None,
                 imported: None,
@@ -199,6 +218,12 @@ impl Desk {
 pub(super) fn check_value(key: &[u8]) -> CheckValue {
     let block = encrypt_block(key, [0; 16]);
     CheckValue([block[0], block[1], block[2]])
+}
+
+/// The same of a MAC key.
+pub(super) fn mac_check_value(key: &[u8]) -> CheckValue {
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, key);
+    CheckValue(hash.as_ref()[..3].try_into().unwrap())
 }
 
 pub(super) fn encrypt_block(key: &[u8], mut block: [u8; 16]) -> [u8; 16] {

@@ -5,6 +5,7 @@ mod copies;
 mod derivation;
 mod enrolment;
 mod fixture;
+mod kinds;
 mod login;
 mod softhsm;
 mod warrants;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use aws_lc_rs::rsa::KeySize;
-use keyplane_model::{Source, WrapScheme};
+use keyplane_model::{Algorithm, Source, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, MintRequest};
 
 use super::fixture::*;
+use crate::error::NoRoute;
 use crate::provision::initialise;
 use crate::software::SoftwareKey;
 use crate::{HsmConfig, HsmCustodian, Pin};
@@ -59,9 +60,42 @@ async fn what_softhsm_cannot_do_is_said_with_reasons() {
             (WrapScheme::RsaOaepSha256, None, true),
             (WrapScheme::RsaOaepSha1, Some("direct"), false),
             (WrapScheme::RsaAesKeyWrapSha256, None, true),
-            (WrapScheme::RsaAesKeyWrapSha1, Some("composed"), false),
+            // For plain bytes: what it makes of a key pair no cloud reads.
+            (WrapScheme::RsaAesKeyWrapSha1, Some("composed"), true),
         ]
     );
+    let composed = report.status.routes.last().unwrap();
+    assert_eq!(composed.algorithms, [Algorithm::Aes256, Algorithm::HmacSha256]);
+    let reason = composed.reason.as_ref().unwrap();
+    // Never by chance: an encoding may be just as long as it has to be.
+    assert!(reason.contains(&format!("rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384: {}", NoRoute::Padded)), "{reason}");
+}
+
+#[tokio::test]
+async fn a_mac_key_arrives_from_softhsm_and_a_key_pair_is_not_made() {
+    let Some(config) = softhsm("a_mac_key_arrives_from_softhsm_and_a_key_pair_is_not_made") else { return };
+    let cloud = SoftwareKey::make(KeySize::Rsa2048).unwrap();
+    let scheme = WrapScheme::RsaAesKeyWrapSha1;
+    let custodian = HsmCustodian::start(config).unwrap().quick();
+    let mut desk = Desk::of(custodian, Algorithm::HmacSha256, Source::Generated, scheme).await;
+    // SoftHSM leaves an empty object behind where unwrapping fails, as self-tests want to see it fail.
+    desk.custodian.status().await.unwrap();
+    let before = desk.custodian.session_objects_for_test().await.unwrap();
+    let minted = desk.mint().await;
+    let bytes = desk.deliver(&minted, &cloud).await;
+    assert_eq!((bytes.len(), minted.check_value), (32, Some(mac_check_value(&bytes))));
+    desk.turn_to(Algorithm::EcP256, Source::Generated, scheme);
+    let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
+    let error = desk.custodian.mint(&desk.warrant, &request).await.unwrap_err();
+    assert!(matches!(&error, CustodianError::Unsupported(text) if text.contains("zeros")), "{error}");
+    assert_eq!(desk.custodian.session_objects_for_test().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_private_key_in_softhsm_can_do_nothing_but_leave() {
+    let Some(config) = softhsm("a_private_key_in_softhsm_can_do_nothing_but_leave") else { return };
+    let vault = super::kinds::vault(&config);
+    super::kinds::what_is_brought_back_can_do_nothing_but_leave(&vault, &cryptoki::mechanism::Mechanism::AesKeyWrapPad);
 }
 
 #[tokio::test]
@@ -78,4 +112,13 @@ async fn a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused() {
     let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     let error = desk.custodian.mint(&desk.warrant, &request).await.unwrap_err();
     assert!(matches!(error, CustodianError::Unsupported(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_sealed_blob_with_another_key_is_refused_by_softhsm_too() {
+    let Some(config) = softhsm("a_sealed_blob_with_another_key_is_refused_by_softhsm_too") else { return };
+    let (vault, kwp) = (super::kinds::vault(&config), cryptoki::mechanism::Mechanism::AesKeyWrapPad);
+    // It fills a secret of 31 bytes up to 32 before it wraps it: nobody could tell.
+    let secrets = [(16, Algorithm::Aes256), (24, Algorithm::Aes256), (16, Algorithm::HmacSha256), (64, Algorithm::HmacSha256)];
+    super::kinds::a_key_of_another_kind_or_size_is_not_brought_back(&vault, &kwp, &secrets);
 }

@@ -12,7 +12,7 @@ use crate::world::{START, TestClock, TestCloud, World, destination, target};
 async fn a_machine_that_woke_up_late_lets_one_call_go_at_a_time() {
     let world = World::new(0).await;
     let (clock, quotas) = (&world.cloud.clock, Quotas::default());
-    let mut limited = destination();
+    let mut limited = destination(keyplane_model::Creation::Claimed);
     limited.capabilities.quotas = [("GetParametersForImport".to_owned(), Quota { calls: 1, per: Span::seconds(1) })].into();
     limited.capabilities.draws = [("wrapping-key".to_owned(), vec!["GetParametersForImport".to_owned()])].into();
     let lane = lane(&TestCloud::new(limited, Arc::clone(clock)), clock, &quotas);
@@ -51,7 +51,7 @@ async fn a_call_without_an_answer_ends_at_its_time_out_and_a_mutation_is_ambiguo
     let world = World::new(0).await;
     world.cloud.state.lock().unwrap().silent = true;
     let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
-    let error = lane.act(Mutation::Disable { object: ObjectId("object-0".to_owned()) }).await.unwrap_err();
+    let error = lane.act(Mutation::Disable { object: ObjectId("object-0".to_owned()), material: None }).await.unwrap_err();
     assert_eq!(error.class, Class::Ambiguous);
     assert_eq!(world.cloud.clock.now(), START + Span::seconds(10));
     assert_eq!(lane.look(&target()).await.unwrap_err().class, Class::Transient);
@@ -61,7 +61,7 @@ async fn a_call_without_an_answer_ends_at_its_time_out_and_a_mutation_is_ambiguo
 async fn calls_of_one_quota_are_spaced_for_all_destinations_of_one_home() {
     let world = World::new(0).await;
     let (clock, quotas) = (&world.cloud.clock, Quotas::default());
-    let mut limited = destination();
+    let mut limited = destination(keyplane_model::Creation::Claimed);
     limited.capabilities.quotas = [("CreateAlias".to_owned(), Quota { calls: 5, per: Span::seconds(1) })].into();
     limited.capabilities.draws =
         [("claim".to_owned(), vec!["CreateAlias".to_owned()]), ("publish".to_owned(), vec!["CreateAlias".to_owned()])].into();

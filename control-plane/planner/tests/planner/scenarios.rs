@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ChangeSetState, CloudKind, Digest, InstallationId, KeyName, MaterialState, ObjectId,
-    ObjectState, PlacementId, ProblemCode, Protection, Reason, Source, Span, Timestamp, Version, VersionState, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ChangeSetState, CloudKind, Creation, Digest, InstallationId, KeyName, MaterialSeen,
+    MaterialState, ObjectId, ObjectState, PlacementId, Presence, ProblemCode, Protection, Reason, Source, Span, Timestamp, Version,
+    VersionState, WrapScheme,
 };
 use keyplane_planner::{Drift, NothingReason, Obstacle, Outcome, Plan, Warning};
 
@@ -71,7 +72,7 @@ fn a_destination_without_claims_is_not_claimed() {
     let mut world = World::new();
     world.want("analytics", &[("ring", Algorithm::Aes256)]);
     let change_set = only(&world.plan());
-    assert_eq!(words(&change_set), ["mint", "create", "import", "publish"]);
+    assert_eq!(words(&change_set), ["mint", "create", "prepare", "import", "publish"]);
     assert_eq!(world.verdict(&change_set), Ok(()));
 }
 
@@ -350,6 +351,85 @@ fn what_the_configuration_does_not_allow_is_blocked() {
 }
 
 #[test]
+fn where_clouds_must_agree_the_bytes_are_made_once() {
+    let mut world = World::new();
+    world.want("payments-db", &[("prod", Algorithm::Aes256), ("ring", Algorithm::Aes256)]);
+    world.key("payments-db").shared = true;
+    let change_set = only(&world.plan());
+    assert_eq!(words(&change_set), ["mint", "create", "claim", "import", "publish", "share", "create", "prepare", "import", "publish"],);
+    assert_eq!(world.verdict(&change_set), Ok(()));
+    world.apply(&change_set);
+    assert_eq!(world.plan().change_sets, []);
+    let copies = &world.ledger.keys[&name("payments-db")].copies;
+    assert_eq!(copies.len(), 2);
+    assert_eq!(copies[0].bound(), copies[1].bound());
+
+    // A place that comes later gets the same bytes, wherever it stands in the list.
+    world.want("payments-db", &[("prod", Algorithm::Aes256), ("ring", Algorithm::Aes256), ("prod-too", Algorithm::Aes256)]);
+    world.key("payments-db").shared = true;
+    let change_set = only(&world.plan());
+    assert_eq!(words(&change_set), ["share", "create", "claim", "import", "publish"]);
+    assert_eq!(world.verdict(&change_set), Ok(()));
+}
+
+/// A key whose only version came a second time, late; the second one's state is `second`, the first one's then `first`.
+fn imported_twice(first: MaterialState, second: MaterialState) -> World {
+    let mut world = World::new();
+    world.want("analytics", &[("ring", Algorithm::Aes256)]);
+    let change_set = only(&world.plan());
+    world.apply(&change_set);
+    let object = world.object("ring");
+    let late = MaterialSeen { id: Some("late".to_owned()), state: second, ..object.materials[0].clone() };
+    object.materials[0].state = first;
+    object.materials.push(late);
+    world
+}
+
+#[test]
+fn a_second_import_that_nobody_could_use_is_disabled_once_and_the_one_in_use_stays() {
+    for (first, second, disabled, kept) in [
+        (MaterialState::Current, MaterialState::Pending, "late", "material-1"),
+        (MaterialState::Former, MaterialState::Current, "material-1", "late"),
+    ] {
+        let mut world = imported_twice(first, second);
+        let change_set = only(&world.plan());
+        assert_eq!(words(&change_set), ["disable-surplus"]);
+        assert_eq!(change_set.action, Action::CleanUp);
+        assert_eq!(world.verdict(&change_set), Ok(()));
+        world.apply(&change_set);
+        assert_eq!(world.plan().change_sets, []);
+        for seen in &world.object("ring").materials {
+            assert_eq!(seen.id.as_deref() == Some(disabled), seen.presence == Presence::Disabled, "{seen:?}");
+        }
+        assert_eq!(world.ledger.keys[&name("analytics")].copies[0].material.as_deref(), Some(kept));
+    }
+}
+
+/// Disabling the first would lose what it encrypted in the meantime: a ciphertext names the import that made it.
+#[test]
+fn a_second_import_that_became_the_current_one_by_itself_is_followed_and_the_first_stays() {
+    let mut world = imported_twice(MaterialState::Former, MaterialState::Current);
+    world.destinations.get_mut(&name("ring")).unwrap().capabilities.creation = Creation::Imported;
+    let change_set = only(&world.plan());
+    assert_eq!(words(&change_set), ["follow-second"]);
+    assert_eq!(change_set.action, Action::CleanUp);
+    assert_eq!(world.verdict(&change_set), Ok(()));
+    world.apply(&change_set);
+    assert_eq!(world.plan().change_sets, []);
+    assert!(world.object("ring").materials.iter().all(|seen| seen.presence == Presence::Present));
+    assert_eq!(world.ledger.keys[&name("analytics")].copies[0].material.as_deref(), Some("late"));
+}
+
+#[test]
+fn what_shares_bytes_waits_for_them() {
+    let mut world = World::new();
+    world.want("payments-db", &[("prod", Algorithm::Aes256), ("ring", Algorithm::Aes256)]);
+    world.key("payments-db").shared = true;
+    world.destinations.remove(&name::<keyplane_model::DestinationName>("prod"));
+    assert_blocked(&world, &[Obstacle::UnknownDestination, Obstacle::SharedWaits]);
+}
+
+#[test]
 fn what_the_rules_do_not_allow_is_blocked() {
     let mut world = World::with_one_key();
     world.key("payments-db").rules.algorithms.clear();
@@ -358,11 +438,6 @@ fn what_the_rules_do_not_allow_is_blocked() {
     let mut world = World::with_one_key();
     world.key("payments-db").rules.locations = Some([name("ring")].into());
     assert_blocked(&world, &[Obstacle::LocationNotAllowed]);
-
-    let mut world = World::new();
-    world.want("payments-db", &[("prod", Algorithm::Aes256), ("prod-too", Algorithm::Aes256)]);
-    world.key("payments-db").shared = true;
-    assert_blocked(&world, &[Obstacle::Shared, Obstacle::Shared]);
 
     let mut world = World::with_one_key();
     world.intent.profiles.clear();
@@ -481,7 +556,7 @@ fn every_difference_between_ledger_and_cloud_is_drift() {
         (|w| w.object("prod").marks = None, Drift::Misfit { object: object.clone() }),
         (|w| w.cloud("prod").names.clear(), Drift::NameGone),
         (|w| w.cloud("prod").claims.clear(), Drift::ClaimGone { recorded: object.clone() }),
-        (|w| w.object("prod").materials[0].present = false, Drift::MaterialMissing { version: Version(1) }),
+        (|w| w.object("prod").materials[0].presence = keyplane_model::Presence::Missing, Drift::MaterialMissing { version: Version(1) }),
         (
             |w| {
                 w.object("prod").materials.clear();

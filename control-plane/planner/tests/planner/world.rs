@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
     Act, Action, Actor, Algorithm, ApprovalRule, Approvals, AttemptId, Capabilities, ChangeSet, ChangeSetRecord, ChangeSetState, CloudKind,
-    CopyCoordinates, Destination, DestinationName, Digest, EpochId, IdTree, InstallationId, Intent, Inventory, Key, KeyName, KeyRecord,
-    LedgerSnapshot, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementId, PlacementIntent,
-    PlacementSeen, Protection, Purpose, Quota, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step, StepNo, Timestamp,
-    WrapScheme,
+    CopyCoordinates, Creation, Destination, DestinationName, Digest, EpochId, IdTree, InstallationId, Intent, Inventory, Key, KeyName,
+    KeyRecord, LedgerSnapshot, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementId,
+    PlacementIntent, PlacementSeen, Presence, Protection, Purpose, Quota, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step,
+    StepNo, Timestamp, WrapScheme,
 };
 use keyplane_planner::{Custody, Plan, PlanInput, plan, targets};
 use keyplane_verifier::{Facts, Violation, judge};
@@ -121,7 +121,7 @@ impl World {
             .into_iter()
             .map(|(at, targets)| {
                 let cloud = &self.clouds[&at];
-                let claims = self.destinations[&at].capabilities.claims;
+                let claims = self.destinations[&at].capabilities.creation == Creation::Claimed;
                 let object = |id: Option<&ObjectId>| id.and_then(|id| cloud.objects.get(id)).cloned();
                 let placements = targets.into_iter().map(|target| {
                     let published = object(cloud.names.get(&target.name));
@@ -218,7 +218,7 @@ impl World {
     /// One step, as an executor does it that always looks first.
     fn act(&mut self, change_set: &ChangeSet, number: StepNo, step: &Step) -> Outcome {
         let plan = &change_set.placements[&step.placement];
-        let claims = self.destinations[&plan.destination].capabilities.claims;
+        let claims = self.destinations[&plan.destination].capabilities.creation == Creation::Claimed;
         let recorded = self.ledger.keys[&change_set.key].placements[&step.placement].object.clone();
         let cloud = self.clouds.get_mut(&plan.destination).unwrap();
         let held = if claims { cloud.claims.get(&step.placement) } else { cloud.names.get(&plan.name) }.cloned();
@@ -235,7 +235,9 @@ impl World {
                 },
                 check_value: None,
                 blob: None,
+                public_key: None,
             },
+            Act::Share { from, .. } => Outcome::Shared { from: *from },
             Act::Create => {
                 let object = held.filter(|_| !claims).unwrap_or_else(|| ObjectId(format!("object-{}", cloud.objects.len())));
                 let marks = Marks {
@@ -259,14 +261,31 @@ impl World {
                 let object = cloud.objects.get_mut(&held.unwrap()).unwrap();
                 object.state = ObjectState::Usable;
                 let id = Some(format!("material-{version}"));
+                // Where a name alone points at the object, it is the publishing that makes the import the current one.
+                let state = if claims { MaterialState::Current } else { MaterialState::Pending };
                 object.materials =
-                    vec![MaterialSeen { id: id.clone(), version: Some(*version), state: MaterialState::Current, present: true }];
-                Outcome::Imported { version: *version, material: id, wrapped_under: None }
+                    vec![MaterialSeen { id: id.clone(), version: Some(*version), state, presence: Presence::Present, public_key: None }];
+                Outcome::Imported { version: *version, object: None, material: id, wrapped_under: None }
             }
             Act::Publish => {
-                cloud.names.insert(plan.name.clone(), held.unwrap());
+                let object = held.unwrap();
+                for material in &mut cloud.objects.get_mut(&object).unwrap().materials {
+                    material.state = MaterialState::Current;
+                }
+                cloud.names.insert(plan.name.clone(), object);
                 Outcome::Published
             }
+            Act::Prepare { version, .. } => Outcome::Prepared { wrapping: ObjectId(format!("job-{version}")) },
+            Act::DisableSurplus { object, material, .. } => {
+                let found = cloud.objects.get_mut(object).unwrap();
+                found
+                    .materials
+                    .iter_mut()
+                    .filter(|seen| seen.id.as_ref() == Some(material))
+                    .for_each(|seen| seen.presence = Presence::Disabled);
+                Outcome::SurplusDisabled { object: object.clone(), material: material.clone() }
+            }
+            Act::FollowSecond { object, keeps, .. } => Outcome::SecondFollowed { object: object.clone(), material: keeps.clone() },
             Act::RemoveSurplus { object } => {
                 cloud.objects.get_mut(object).unwrap().state = ObjectState::DeletionScheduled(None);
                 Outcome::SurplusRemoved { object: object.clone() }
@@ -292,6 +311,7 @@ pub(crate) fn empty_object(object: ObjectId, marks: Option<Marks>, algorithm: Al
         marks,
         external: true,
         algorithm: Some(algorithm),
+        purpose: Some(Purpose::Encrypt),
         policy_fits: true,
         state: ObjectState::AwaitingMaterial,
         created: None,
@@ -347,7 +367,9 @@ fn destination(at: &str, cloud: CloudKind, home: &str, claims: bool) -> Destinat
                 (Algorithm::Rsa3072, vec![WrapScheme::RsaAesKeyWrapSha256]),
             ]),
             protection: Protection::Hsm,
-            claims,
+            creation: if claims { Creation::Claimed } else { Creation::Named },
+            prepares: !claims,
+            generations: !claims,
             consistency: Span::seconds(5),
             call_timeout: Span::seconds(10),
             equal_reads: 3,

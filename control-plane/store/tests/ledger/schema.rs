@@ -93,7 +93,7 @@ async fn a_migration_that_fails_changes_nothing() {
     let database = Database::new();
     database.init().await.close().await;
     // The first migration will find its tables there.
-    database.tamper("UPDATE keyplane_schema SET version = 0; DROP TABLE charters").await;
+    database.tamper("DELETE FROM keyplane_schema WHERE version > 1; UPDATE keyplane_schema SET version = 0; DROP TABLE charters").await;
     let before = schema(&mut database.raw().await).await;
     assert!(matches!(SqlLedger::migrate(&database.url).await, Err(LedgerError::Broken(_))));
     assert_eq!(schema(&mut database.raw().await).await, before);

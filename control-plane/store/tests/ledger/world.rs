@@ -103,6 +103,7 @@ pub(crate) fn named_change_set(name: &str, key: u32, generation: u64, variant: u
                 cloud: CloudKind::Aws,
                 name: name.to_owned(),
                 algorithm: Algorithm::Aes256,
+                purpose: keyplane_model::Purpose::Encrypt,
                 incarnation: 1,
             },
         );
@@ -110,7 +111,7 @@ pub(crate) fn named_change_set(name: &str, key: u32, generation: u64, variant: u
             (Expectation::NoCopy, Act::Mint { version, source, epoch: EpochId(1) }),
             (Expectation::Unclaimed, Act::Create),
             (Expectation::Created, Act::Claim),
-            (Expectation::Empty, Act::Import { version, scheme: WrapScheme::RsaOaepSha256 }),
+            (Expectation::Empty, Act::Import { version, scheme: WrapScheme::RsaOaepSha256, of: None }),
             (Expectation::Imported, Act::Publish),
         ] {
             steps.push(Step { placement, expects, act });
@@ -151,14 +152,22 @@ pub(crate) fn receipt(change_set: &ChangeSet, step: u32, attempt: Option<Attempt
             },
             check_value: Some(CheckValue([1, 2, 3])),
             blob: (*source == Source::Generated).then(|| SealedBlob { wrapped: vec![7; 40], mac: vec![8; 32] }),
+            public_key: None,
         },
+        Act::Share { from, .. } => Outcome::Shared { from: *from },
         Act::Create => Outcome::Created { object },
         Act::Claim => Outcome::Claimed { object },
-        Act::Import { version, .. } => {
-            Outcome::Imported { version: *version, material: Some("material-1".to_owned()), wrapped_under: Some(Digest::of(b"public key")) }
-        }
+        Act::Import { version, .. } => Outcome::Imported {
+            version: *version,
+            object: None,
+            material: Some("material-1".to_owned()),
+            wrapped_under: Some(Digest::of(b"public key")),
+        },
         Act::Publish => Outcome::Published,
+        Act::Prepare { .. } => Outcome::Prepared { wrapping: object },
         Act::RemoveSurplus { object } => Outcome::SurplusRemoved { object: object.clone() },
+        Act::DisableSurplus { object, material, .. } => Outcome::SurplusDisabled { object: object.clone(), material: material.clone() },
+        Act::FollowSecond { object, keeps, .. } => Outcome::SecondFollowed { object: object.clone(), material: keeps.clone() },
     };
     Receipt { step: number, attempt, outcome, at: later(1_000 + i64::from(number.0)) }
 }

@@ -7,6 +7,8 @@ use super::refusal::Refusal;
 /// One request, already authenticated.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The region that it is addressed to; the home region when there is none, or what it says is no region's name.
+    pub region: Option<String>,
     /// The operation's name, the part of `X-Amz-Target` behind the point.
     pub operation: String,
     /// The body: a JSON object.
@@ -14,15 +16,7 @@ pub struct Request {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The client gets this.
-    Reply(Reply),
-    /// The client gets nothing, and the connection stays open.
-    Hang,
-    /// The client gets nothing, and the connection is closed.
-    Close,
-}
+pub type Answer = crate::frame::Answer<Reply>;
 
 /// An answer as AWS JSON 1.1.
 #[derive(Clone, Debug, PartialEq, Eq)]

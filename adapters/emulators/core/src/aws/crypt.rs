@@ -2,20 +2,24 @@
 //!
 //! A ciphertext names its key and its material, so old ciphertext decrypts under the material that made it:
 //! version (1 byte), key id (16), material id (32), nonce (12), then AES-256-GCM. The first three and the encryption
-//! context are authenticated.
+//! context are authenticated. The version tells whether the key is a multi-Region one: then ciphertext of one region
+//! decrypts in another.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
     Scope,
-    fields::{Fields, constraint},
+    fields::{Fields, constraint, not_dry},
+    grant,
     key::{Key, Naming, Store, USABLE},
+    multi_region::ID_PREFIX,
     refusal::{Code, Refusal},
 };
-use crate::crypto::Secret;
+use crate::{crypto::Secret, frame::dashed};
 
-const VERSION: u8 = 1;
+const SINGLE_REGION: u8 = 1;
+const MULTI_REGION: u8 = 2;
 const KEY: usize = 16;
 const MATERIAL: usize = 32;
 const HEADER: usize = 1 + KEY + MATERIAL;
@@ -28,6 +32,7 @@ pub(super) fn encrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>)
     let plaintext = Secret::new(fields.required_blob("Plaintext", 1..=4096)?);
     let context = context(fields, "EncryptionContext")?;
     symmetric(fields, "EncryptionAlgorithm")?;
+    grant::check_tokens(scope, fields)?;
     let key = usable(scope, store, fields.required_text("KeyId", 1..=2048)?)?;
     not_dry(fields)?;
     let (blob, _) = seal(scope, key, &context, plaintext.expose())?;
@@ -44,6 +49,7 @@ pub(super) fn decrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>)
     let blob = fields.required_blob("CiphertextBlob", 1..=6144)?;
     let context = context(fields, "EncryptionContext")?;
     symmetric(fields, "EncryptionAlgorithm")?;
+    grant::check_tokens(scope, fields)?;
     let opened = open(scope, store, fields.text("KeyId", 1..=2048)?, &blob, &context)?;
     not_dry(fields)?;
     scope.used.push(opened.key.id.clone());
@@ -61,6 +67,7 @@ pub(super) fn re_encrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'
     let new_context = context(fields, "DestinationEncryptionContext")?;
     symmetric(fields, "SourceEncryptionAlgorithm")?;
     symmetric(fields, "DestinationEncryptionAlgorithm")?;
+    grant::check_tokens(scope, fields)?;
     let destination = usable(scope, store, fields.required_text("DestinationKeyId", 1..=2048)?)?;
     let opened = open(scope, store, fields.text("SourceKeyId", 1..=2048)?, &blob, &old_context)?;
     not_dry(fields)?;
@@ -88,6 +95,7 @@ pub(super) fn data_key(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>
         }
     };
     let context = context(fields, "EncryptionContext")?;
+    grant::check_tokens(scope, fields)?;
     let key = usable(scope, store, fields.required_text("KeyId", 1..=2048)?)?;
     not_dry(fields)?;
     let mut bytes = vec![0; length];
@@ -116,8 +124,12 @@ fn seal(scope: &mut Scope<'_>, key: &Key, context: &[u8], plaintext: &[u8]) -> R
     let lost = || Code::Internal.because("an enabled key has no usable material");
     let current = key.current().ok_or_else(lost)?;
     let bytes = current.bytes().ok_or_else(lost)?;
-    let mut blob = vec![VERSION];
-    blob.extend(hex::decode(key.id.replace('-', "")).map_err(|_| lost())?);
+    let (version, id) = match key.id.strip_prefix(ID_PREFIX) {
+        Some(id) => (MULTI_REGION, id.to_owned()),
+        None => (SINGLE_REGION, key.id.replace('-', "")),
+    };
+    let mut blob = vec![version];
+    blob.extend(hex::decode(id).map_err(|_| lost())?);
     blob.extend(hex::decode(&current.id).map_err(|_| lost())?);
     let nonce = scope.nonce();
     let authenticated = [blob.as_slice(), context].concat();
@@ -131,10 +143,12 @@ fn open<'s>(scope: &Scope<'_>, store: &'s Store, expected: Option<&str>, blob: &
     let invalid = || Code::InvalidCiphertext.because("the ciphertext or its encryption context is not right");
     let (header, rest) = blob.split_at_checked(HEADER).ok_or_else(invalid)?;
     let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or_else(invalid)?;
-    if header[0] != VERSION {
-        return Err(invalid());
-    }
-    let id = dashed(&hex::encode(&header[1..=KEY]));
+    let id = hex::encode(&header[1..=KEY]);
+    let id = match header[0] {
+        SINGLE_REGION => dashed(&id),
+        MULTI_REGION => format!("{ID_PREFIX}{id}"),
+        _ => return Err(invalid()),
+    };
     let material = hex::encode(&header[1 + KEY..]);
     if let Some(expected) = expected
         && usable(scope, store, expected)?.id != id
@@ -186,17 +200,4 @@ fn no_recipient(fields: &Fields<'_>) -> Result<(), Refusal> {
         return Err(Code::UnsupportedOperation.because("this emulator knows no enclaves"));
     }
     Ok(())
-}
-
-/// A dry run ends here: it would have succeeded.
-fn not_dry(fields: &Fields<'_>) -> Result<(), Refusal> {
-    if fields.flag("DryRun")? {
-        return Err(Code::DryRunOperation.because("the request would have succeeded, but `DryRun` is set"));
-    }
-    Ok(())
-}
-
-/// Key ids are UUIDs: 8-4-4-4-12.
-pub(super) fn dashed(hex: &str) -> String {
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

@@ -1,35 +1,47 @@
 //! The whole state as JSON, for tests and for people.
 
-use rand_core::RngCore;
 use serde_json::{Value, json};
 
 use super::{
-    Aws,
+    Kms, grant,
     key::{Alias, Key, Material},
+    multi_region::Account,
 };
 use crate::Timestamp;
 
-impl Aws {
-    /// All that the emulator holds: each key with the SHA-256 of each material; its bytes in hexadecimal only if
-    /// [`super::Config::reveal_material`] says so. Moments are microseconds since the epoch.
-    pub fn dump(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Value {
-        let now = self.tick(now, rng);
-        let keys: Vec<Value> = self.store.keys().map(|key| self.dump_key(key)).collect();
-        let alias = |(name, alias): (&String, &Alias)| json!({ "name": name, "target": alias.target, "created": alias.created, "updated": alias.updated });
+impl Kms {
+    /// All that the emulator holds, in every region: each key with the SHA-256 of each material; its bytes in hexadecimal
+    /// only if [`super::Config::reveal_material`] says so. Moments are microseconds since the epoch.
+    pub(super) fn dump_account(&self, now: Timestamp, account: &Account) -> Value {
+        let (mut keys, mut aliases) = (Vec::new(), Vec::new());
+        for (region, store) in account.regions() {
+            keys.extend(store.keys().map(|key| self.dump_key(region, key)));
+            let alias = |(name, alias): (&String, &Alias)| {
+                json!({
+                    "region": region,
+                    "name": name,
+                    "target": alias.target,
+                    "created": alias.created,
+                    "updated": alias.updated,
+                })
+            };
+            aliases.extend(store.aliases_after(None).map(alias));
+        }
         json!({
             "cloud": "aws",
             "region": self.config.region,
             "account": self.config.account,
             "now": now,
             "keys": keys,
-            "aliases": self.store.aliases_after(None).map(alias).collect::<Vec<_>>(),
+            "aliases": aliases,
         })
     }
 
-    fn dump_key(&self, key: &Key) -> Value {
+    fn dump_key(&self, region: &str, key: &Key) -> Value {
         json!({
             "id": key.id,
-            "arn": self.config.key_arn(&key.id),
+            "arn": self.config.in_region(region).key_arn(&key.id),
+            "region": region,
             "origin": key.origin.name(),
             "state": key.state().name(),
             "disabled": key.disabled,
@@ -37,18 +49,20 @@ impl Aws {
             "policy": key.policy,
             "tags": key.tags,
             "created": key.created,
-            "deletion": key.deletion.map(|(at, _)| at),
+            "deletion": key.deletion.and_then(|deletion| deletion.at),
             "rotations": key.rotations,
             "rotating_until": key.rotation.map(|rotation| rotation.due),
-            "materials": key.materials.iter().map(|material| self.dump_material(material)).collect::<Vec<_>>(),
+            "related": key.related.as_ref().map(|related| json!({ "primary": related.primary, "replicas": related.replicas })),
+            "grants": key.grants.iter().map(|(id, grant)| grant::dumped(id, grant)).collect::<Vec<_>>(),
+            "materials": key.materials.iter().map(|material| self.dump_material(key, material)).collect::<Vec<_>>(),
         })
     }
 
-    fn dump_material(&self, material: &Material) -> Value {
+    fn dump_material(&self, key: &Key, material: &Material) -> Value {
         let bytes = material.bytes();
         let mut dumped = json!({
             "id": material.id,
-            "role": material.role.name(),
+            "role": key.material_state(material),
             "description": material.description,
             "imported": bytes.is_some(),
             "expires": material.expires,

@@ -103,6 +103,14 @@ impl<'a> Fields<'a> {
         value.as_array().map(|list| Some(list.as_slice())).ok_or_else(|| wrong_type(name, "a list"))
     }
 
+    /// The members of a structure, if it is there.
+    pub(super) fn structure(&self, name: &str) -> Result<Option<Fields<'a>>, Refusal> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        value.as_object().map(|members| Some(Fields::new(members))).ok_or_else(|| wrong_type(name, "a structure"))
+    }
+
     /// Whether it is there, whatever it is.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
@@ -111,6 +119,14 @@ impl<'a> Fields<'a> {
     fn get(&self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
+}
+
+/// A dry run ends here: it would have succeeded.
+pub(super) fn not_dry(fields: &Fields<'_>) -> Result<(), Refusal> {
+    if fields.flag("DryRun")? {
+        return Err(Code::DryRunOperation.because("the request would have succeeded, but `DryRun` is set"));
+    }
+    Ok(())
 }
 
 /// A member that must be there is not.

@@ -11,8 +11,9 @@ use super::{
     Scope,
     fields::{Fields, constraint},
     key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, Store},
-    readings::{ImportTokenUse, ImportWhileDisabled, RepeatedPendingImport, RestoredDisabledKey},
+    readings::{ImportTokenUse, ImportWhileDisabled, MultiRegionRotation, RepeatedPendingImport, RestoredDisabledKey},
     refusal::{Code, Refusal},
+    rotation,
 };
 use crate::{
     Timestamp,
@@ -28,6 +29,9 @@ const LONGEST_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// RSA pairs of each size. AWS makes a new pair for every token; making one takes up to seconds, so here the tokens take
 /// turns. Two are enough to refuse a client that wraps under another token's key.
 const PAIRS: usize = 2;
+
+/// What tokens of this kind are sealed with, so that no other kind passes for one.
+const TOKEN_CONTEXT: &[u8] = b"import token";
 
 /// Bytes of a symmetric key.
 const SYMMETRIC: usize = 32;
@@ -72,6 +76,11 @@ impl Wrappers {
         let mut bytes = [0; 32];
         rng.fill_bytes(&mut bytes);
         Self { token_key: Secret::new(bytes), pairs: BTreeMap::new(), tokens: 0 }
+    }
+
+    /// What seals every kind of token.
+    pub(super) fn token_key(&self) -> &Secret {
+        &self.token_key
     }
 
     /// The pair for the next token.
@@ -119,11 +128,9 @@ pub(super) fn parameters(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'
     let number = scope.wrappers.tokens;
     let (pair, made) = scope.wrappers.next_pair(scope.crypto, size)?;
     let public = STANDARD.encode(&made.public);
-    let token = Token { number, key: key.id.clone(), wrapping, bits, pair, expires: expires.micros() };
+    let token = Token { number, key: scope.config.key_arn(&key.id), wrapping, bits, pair, expires: expires.micros() };
     let payload = serde_json::to_vec(&token).map_err(|_| Code::Internal.because("the token cannot be written"))?;
-    let nonce = scope.nonce();
-    let mut sealed = nonce.to_vec();
-    sealed.extend(scope.crypto.seal(&scope.wrappers.token_key, nonce, b"import token", &payload)?);
+    let sealed = scope.seal_token(TOKEN_CONTEXT, &payload)?;
     Ok(json!({
         "KeyId": scope.config.key_arn(&key.id),
         "ImportToken": STANDARD.encode(sealed),
@@ -196,10 +203,7 @@ pub(super) fn delete(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) 
     store.change(&id, |key| {
         // Pending material is not associated for good: it is forgotten. Other material waits for its bytes.
         key.materials.retain(|known| known.id != material || known.role != Role::PendingRotation);
-        for known in key.materials.iter_mut().filter(|known| known.id == material) {
-            known.bytes = None;
-            known.expires = None;
-        }
+        key.materials.iter_mut().filter(|known| known.id == material).for_each(Material::lose);
     });
     Ok(answer)
 }
@@ -247,6 +251,10 @@ impl Order {
     fn fits(&self, scope: &Scope<'_>, key: &Key, material: &str) -> Result<(), Refusal> {
         let known = key.material(material);
         let incorrect = |message: &str| Err(Code::IncorrectKeyMaterial.because(message));
+        if self.new == Some(true) && key.is_replica(&scope.config.region) {
+            let message = format!("`{}` is a replica: new key material goes to the primary key first", key.id);
+            return Err(Code::UnsupportedOperation.because(message));
+        }
         if !self.new.unwrap_or(key.materials.is_empty()) {
             return match (known, &self.material) {
                 (None, _) => incorrect("the key material is not associated with this key"),
@@ -256,6 +264,10 @@ impl Order {
         }
         if self.material.is_some() {
             return Err(Code::Validation.because("`KeyMaterialId` cannot be given for the first key material"));
+        }
+        let second = key.related.is_some() && !key.materials.is_empty();
+        if second && scope.config.readings.multi_region_rotation == MultiRegionRotation::Refused {
+            return Err(rotation::not_in_many_regions(key));
         }
         match (known.map(|known| known.role), key.pending()) {
             (Some(Role::PendingRotation), _) => match scope.config.readings.repeated_pending_import {
@@ -338,10 +350,9 @@ fn material_id_field<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal
 // contract: aws.import.token
 fn open_token(scope: &Scope<'_>, key: &Key, sealed: &[u8]) -> Result<Token, Refusal> {
     let invalid = || Code::InvalidImportToken.because("the import token is not one for this key");
-    let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or_else(invalid)?;
-    let payload = scope.crypto.open(&scope.wrappers.token_key, *nonce, b"import token", sealed).map_err(|_| invalid())?;
+    let payload = scope.open_token(TOKEN_CONTEXT, sealed).ok_or_else(invalid)?;
     let token: Token = serde_json::from_slice(payload.expose()).map_err(|_| invalid())?;
-    if token.key != key.id {
+    if token.key != scope.config.key_arn(&key.id) {
         return Err(invalid());
     }
     if Timestamp::from_micros(token.expires) <= scope.now {

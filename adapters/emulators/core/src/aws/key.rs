@@ -8,6 +8,8 @@ use std::{
 
 use super::{
     Config,
+    grant::Grant,
+    multi_region::Related,
     operation::Operation,
     refusal::{Code, Refusal},
 };
@@ -36,6 +38,7 @@ pub(super) enum KeyState {
     Disabled,
     PendingImport,
     PendingDeletion,
+    PendingReplicaDeletion,
 }
 
 impl KeyState {
@@ -45,6 +48,7 @@ impl KeyState {
             Self::Disabled => "Disabled",
             Self::PendingImport => "PendingImport",
             Self::PendingDeletion => "PendingDeletion",
+            Self::PendingReplicaDeletion => "PendingReplicaDeletion",
         }
     }
 }
@@ -95,10 +99,25 @@ impl Material {
     pub(super) fn bytes(&self) -> Option<&Secret> {
         self.bytes.as_deref()
     }
+
+    /// From now on it waits to be imported again.
+    pub(super) fn lose(&mut self) {
+        self.bytes = None;
+        self.expires = None;
+    }
+}
+
+/// A deletion that is scheduled.
+#[derive(Clone, Copy)]
+pub(super) struct Deletion {
+    /// When the key will be gone; unknown as long as a primary key has replicas.
+    pub(super) at: Option<Timestamp>,
+    /// The waiting period in days.
+    pub(super) days: u32,
 }
 
 /// A rotation on demand that has begun.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rotation {
     pub(super) started: Timestamp,
     pub(super) due: Timestamp,
@@ -123,8 +142,7 @@ pub(super) struct Key {
     pub(super) tags: BTreeMap<String, String>,
     pub(super) created: Timestamp,
     pub(super) disabled: bool,
-    /// When it will be deleted, and the waiting period in days.
-    pub(super) deletion: Option<(Timestamp, u32)>,
+    pub(super) deletion: Option<Deletion>,
     /// In the order in which they were associated.
     /// INVARIANT: at most one is current and at most one is pending; a pending one comes last and never alone.
     pub(super) materials: Vec<Material>,
@@ -135,12 +153,37 @@ pub(super) struct Key {
     /// Full names of the aliases that mean it.
     /// INVARIANT: exactly those whose target in [`Store`] it is.
     pub(super) aliases: BTreeSet<String>,
+    /// By id.
+    pub(super) grants: BTreeMap<String, Arc<Grant>>,
+    /// Only multi-Region keys have it.
+    pub(super) related: Option<Related>,
 }
 
 impl Key {
+    /// A key without material and without marks.
+    pub(super) fn new(id: String, origin: Origin, now: Timestamp) -> Self {
+        Self {
+            id,
+            origin,
+            description: String::new(),
+            policy: String::new(),
+            tags: BTreeMap::new(),
+            created: now,
+            disabled: false,
+            deletion: None,
+            materials: Vec::new(),
+            rotation: None,
+            rotations: 0,
+            last_use: None,
+            aliases: BTreeSet::new(),
+            grants: BTreeMap::new(),
+            related: None,
+        }
+    }
+
     pub(super) fn state(&self) -> KeyState {
-        if self.deletion.is_some() {
-            KeyState::PendingDeletion
+        if let Some(deletion) = self.deletion {
+            if deletion.at.is_some() { KeyState::PendingDeletion } else { KeyState::PendingReplicaDeletion }
         } else if !self.is_whole() {
             KeyState::PendingImport
         } else if self.disabled {
@@ -199,7 +242,22 @@ impl Key {
             KeyState::Disabled => Err(Code::Disabled.because(format!("`{}` is disabled", self.id))),
             KeyState::PendingImport => Err(self.in_wrong_state("pending import")),
             KeyState::PendingDeletion => Err(self.in_wrong_state("pending deletion")),
+            KeyState::PendingReplicaDeletion => Err(self.in_wrong_state("pending replica deletion")),
         }
+    }
+
+    /// Whether it is a replica, seen from its own region.
+    pub(super) fn is_replica(&self, region: &str) -> bool {
+        self.related.as_ref().is_some_and(|related| related.primary != region)
+    }
+
+    /// The state of a material, as AWS names it.
+    pub(super) fn material_state(&self, material: &Material) -> &'static str {
+        let awaiting = self.related.as_ref().is_some_and(|related| related.awaiting);
+        if awaiting && material.role == Role::PendingRotation {
+            return "PENDING_MULTI_REGION_IMPORT_AND_ROTATION";
+        }
+        material.role.name()
     }
 
     pub(super) fn in_wrong_state(&self, state: &str) -> Refusal {
@@ -209,7 +267,7 @@ impl Key {
     /// When something will happen to it without a request.
     fn next_event(&self) -> Option<Timestamp> {
         let expiries = self.materials.iter().filter(|material| material.bytes.is_some()).filter_map(|m| m.expires);
-        let deletion = self.deletion.map(|(at, _)| at);
+        let deletion = self.deletion.and_then(|deletion| deletion.at);
         expiries.chain(deletion).chain(self.rotation.map(|rotation| rotation.due)).min()
     }
 
@@ -241,7 +299,7 @@ pub(super) enum Naming {
     KeyOrAlias,
 }
 
-/// The keys and aliases of one account and region. Cloning it is cheap enough to look back in time.
+/// The keys and aliases of one region of an account. Cloning it is cheap enough to look back in time.
 #[derive(Clone, Default)]
 pub(super) struct Store {
     keys: BTreeMap<String, Arc<Key>>,
@@ -265,6 +323,11 @@ impl Store {
 
     pub(super) fn get(&self, id: &str) -> Option<&Key> {
         self.keys.get(id).map(Arc::as_ref)
+    }
+
+    /// When something will happen in it without a request, or may.
+    pub(super) fn next_event(&self) -> Option<Timestamp> {
+        self.events.first().map(|(at, _)| *at)
     }
 
     pub(super) fn insert(&mut self, key: Key) {
@@ -306,7 +369,7 @@ impl Store {
             let Some((_, id)) = self.events.pop_first() else {
                 return;
             };
-            if self.get(&id).and_then(|key| key.deletion).is_some_and(|(at, _)| at <= now) {
+            if self.get(&id).and_then(|key| key.deletion?.at).is_some_and(|at| at <= now) {
                 for name in self.keys.remove(&id).iter().flat_map(|key| &key.aliases) {
                     self.aliases.remove(name);
                 }

@@ -1,20 +1,21 @@
 //! Keys come, are described, are switched off and on, and go.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
+    Config, Scope,
     fields::Fields,
     import,
-    key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, SWITCHABLE, Store},
+    key::{Deletion, Key, KeyState, LIVING, Material, Naming, Origin, Role, SWITCHABLE, Store},
     marks,
+    multi_region::{ID_PREFIX, Related},
     page::Page,
     refusal::{Code, Refusal},
 };
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What `CreateKey` accepts and this emulator does not make yet.
 const OTHER_SPECS: [&str; 19] = [
@@ -51,6 +52,10 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
             return Err(super::fields::constraint("Origin", other, "Member must satisfy enum value set"));
         }
     };
+    let multi_region = fields.flag("MultiRegion")?;
+    if multi_region && origin != Origin::External {
+        return Err(Code::UnsupportedOperation.because("this emulator has multi-Region keys of imported material only"));
+    }
     let description = fields.text("Description", 0..=8192)?.unwrap_or_default().to_owned();
     let policy = match marks::policy(fields)? {
         Some(policy) => policy.to_owned(),
@@ -62,33 +67,22 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
         return Err(Code::LimitExceeded.because(format!("a region holds at most {most} keys")));
     }
 
-    let id = scope.uuid();
-    let mut key = Key {
-        id: id.clone(),
-        origin,
-        description,
-        policy,
-        tags,
-        created: scope.now,
-        disabled: false,
-        deletion: None,
-        materials: Vec::new(),
-        rotation: None,
-        rotations: 0,
-        last_use: None,
-        aliases: BTreeSet::new(),
-    };
+    let uuid = scope.uuid();
+    let id = if multi_region { format!("{ID_PREFIX}{}", uuid.replace('-', "")) } else { uuid };
+    let mut key = Key::new(id.clone(), origin, scope.now);
+    (key.description, key.policy, key.tags) = (description, policy, tags);
+    key.related = multi_region.then(|| Related::primary(&scope.config.region));
     if origin == Origin::AwsKms {
         key.materials.push(own_material(scope, &id, Role::Current));
     }
-    let answer = json!({ "KeyMetadata": metadata(scope, &key) });
+    let answer = json!({ "KeyMetadata": metadata(scope.config, &key) });
     store.insert(key);
     Ok(answer)
 }
 
 pub(super) fn describe(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::KeyOrAlias)?;
-    Ok(json!({ "KeyMetadata": metadata(scope, key) }))
+    Ok(json!({ "KeyMetadata": metadata(scope.config, key) }))
 }
 
 pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
@@ -113,14 +107,15 @@ pub(super) fn schedule_deletion(scope: &Scope<'_>, store: &mut Store, fields: &F
     let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     key.allow(LIVING)?;
     let id = key.id.clone();
-    let date = scope.now + DAY * days;
-    store.change(&id, |key| key.deletion = Some((date, days)));
-    Ok(json!({
-        "KeyId": scope.config.key_arn(&id),
-        "DeletionDate": date.seconds(),
-        "KeyState": KeyState::PendingDeletion.name(),
-        "PendingWindowInDays": days,
-    }))
+    let has_replicas = key.related.as_ref().is_some_and(|related| related.primary == scope.config.region && !related.replicas.is_empty());
+    let at = (!has_replicas).then(|| scope.now + DAY * days);
+    let state = if has_replicas { KeyState::PendingReplicaDeletion } else { KeyState::PendingDeletion };
+    store.change(&id, |key| key.deletion = Some(Deletion { at, days }));
+    let mut answer = json!({ "KeyId": scope.config.key_arn(&id), "KeyState": state.name(), "PendingWindowInDays": days });
+    if let Some(at) = at {
+        answer["DeletionDate"] = at.seconds().into();
+    }
+    Ok(answer)
 }
 
 pub(super) fn cancel_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
@@ -172,12 +167,12 @@ pub(super) fn own_material(scope: &mut Scope<'_>, key: &str, role: Role) -> Mate
     }
 }
 
-fn metadata(scope: &Scope<'_>, key: &Key) -> Value {
+pub(super) fn metadata(config: &Config, key: &Key) -> Value {
     let state = key.state();
     let mut metadata = json!({
-        "AWSAccountId": scope.config.account,
+        "AWSAccountId": config.account,
         "KeyId": key.id,
-        "Arn": scope.config.key_arn(&key.id),
+        "Arn": config.key_arn(&key.id),
         "CreationDate": key.created.seconds(),
         "Enabled": state == KeyState::Enabled,
         "Description": key.description,
@@ -188,10 +183,15 @@ fn metadata(scope: &Scope<'_>, key: &Key) -> Value {
         "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
         "KeySpec": "SYMMETRIC_DEFAULT",
         "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
-        "MultiRegion": false,
+        "MultiRegion": key.related.is_some(),
     });
-    if let Some((date, _)) = key.deletion {
-        metadata["DeletionDate"] = date.seconds().into();
+    if let Some(related) = &key.related {
+        metadata["MultiRegionConfiguration"] = related.configuration(config, &key.id);
+    }
+    match key.deletion {
+        None => {}
+        Some(Deletion { at: Some(at), .. }) => metadata["DeletionDate"] = at.seconds().into(),
+        Some(Deletion { at: None, days }) => metadata["PendingDeletionWindowInDays"] = days.into(),
     }
     if let Some(current) = key.current() {
         metadata["CurrentKeyMaterialId"] = current.id.clone().into();
@@ -229,9 +229,6 @@ fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
             let message = format!("key usage `{other}` is not compatible with key spec `SYMMETRIC_DEFAULT`");
             return Err(Code::Validation.because(message));
         }
-    }
-    if fields.flag("MultiRegion")? {
-        return Err(Code::UnsupportedOperation.because("this emulator has no multi-Region keys now"));
     }
     if fields.has("CustomKeyStoreId") || fields.has("XksKeyId") {
         return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));

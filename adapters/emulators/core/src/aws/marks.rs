@@ -27,7 +27,8 @@ pub(super) fn get_policy(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) 
     only_policy(fields)?;
     let text = match scope.config.readings.policy_text {
         PolicyText::AsWritten => key.policy.clone(),
-        PolicyText::Reformatted => reformatted(&key.policy),
+        PolicyText::Reformatted => rewritten(&key.policy, |_| ()),
+        PolicyText::Reordered => rewritten(&key.policy, reverse_lists),
     };
     Ok(json!({ "Policy": text, "PolicyName": POLICY_NAME }))
 }
@@ -183,8 +184,23 @@ fn lets_change_policy(statement: &Value) -> bool {
         }
 }
 
-fn reformatted(policy: &str) -> String {
-    serde_json::from_str::<Value>(policy).map_or_else(|_| policy.to_owned(), |document| format!("{document:#}"))
+/// The policy with other white space, after a change.
+fn rewritten(policy: &str, change: impl FnOnce(&mut Value)) -> String {
+    let Ok(mut document) = serde_json::from_str::<Value>(policy) else { return policy.to_owned() };
+    change(&mut document);
+    format!("{document:#}")
+}
+
+/// All lists of a policy are sets: another order is another order, and nothing else.
+fn reverse_lists(document: &mut Value) {
+    match document {
+        Value::Array(items) => {
+            items.reverse();
+            items.iter_mut().for_each(reverse_lists);
+        }
+        Value::Object(members) => members.values_mut().for_each(reverse_lists),
+        _ => {}
+    }
 }
 
 fn only_policy(fields: &Fields<'_>) -> Result<(), Refusal> {

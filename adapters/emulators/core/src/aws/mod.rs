@@ -1,8 +1,11 @@
-//! AWS KMS: one account in one region.
+//! AWS KMS: one account.
 //!
 //! Owns the rules of imported symmetric keys as the service model and the developer guide state them. Other key kinds
 //! are refused with `UnsupportedOperationException`. Permissions are not modelled: a policy is checked for its form, kept
-//! and given back, and allows everything.
+//! and given back, and allows everything; a grant is too, and allows nothing that was not allowed.
+//!
+//! Regions: each has keys, aliases and request quotas of its own, and is there as soon as a request is addressed to it.
+//! Numbers in the journal, faults and the clock are the account's.
 //!
 //! Consistency: a mutating request changes the state as it is. Within the window after a change, any other request may
 //! be answered from a state before it.
@@ -12,40 +15,43 @@ mod answer;
 mod crypt;
 mod dump;
 mod fields;
+mod grant;
 mod import;
 mod key;
 mod lifecycle;
 mod marks;
+mod multi_region;
 mod operation;
 mod page;
 mod readings;
 mod refusal;
 mod rotation;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand_core::RngCore;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use self::multi_region::Account;
 pub use self::{
     answer::{Answer, Reply, Request},
     operation::Operation,
     readings::{
-        ImportTokenUse, ImportWhileDisabled, MutationsSee, PolicyText, Readings, RepeatedPendingImport, RestoredDisabledKey, RotationsOrder,
+        ImportTokenUse, ImportWhileDisabled, LeavingRotations, MultiRegionRotation, MutationsSee, PolicyText, Readings,
+        RepeatedPendingImport, RestoredDisabledKey, RotationsOrder,
     },
     refusal::{Code, Refusal},
 };
 use self::{
     fields::Fields,
     import::Wrappers,
-    key::{LastUse, Store},
+    key::{LastUse, Material, Origin, Store},
 };
 use crate::{
     Timestamp,
     crypto::{Crypto, Secret},
-    fault::{Effect, Faults, HaltPoint},
-    journal::{Entry, Journal},
+    frame::{Blame, Call, Frame, Noted, Service, uuid},
     quota::Buckets,
 };
 
@@ -53,13 +59,13 @@ use crate::{
 // contract: aws.quota.resources
 const PUBLISHED_MOST_KEYS: usize = 100_000;
 
-/// How many earlier states are kept for stale reads.
-const MOST_PAST: usize = 64;
+/// Grants on a key, of all grantees (the same).
+const PUBLISHED_MOST_GRANTS: usize = 50_000;
 
 /// What the emulated account is like.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// For instance `us-east-1`.
+    /// The home region, for instance `us-east-1`: that of a request that names none.
     pub region: String,
     /// Twelve digits.
     pub account: String,
@@ -67,8 +73,10 @@ pub struct Config {
     pub readings: Readings,
     /// How long after a change a read may still show what was before it. Zero: never.
     pub consistency: Duration,
-    /// How many keys fit into the account and region.
+    /// How many keys fit into each region.
     pub most_keys: usize,
+    /// How many grants a key can have.
+    pub most_grants: usize,
     /// Whether the dump shows key material.
     pub reveal_material: bool,
 }
@@ -81,12 +89,23 @@ impl Default for Config {
             readings: Readings::default(),
             consistency: Duration::ZERO,
             most_keys: PUBLISHED_MOST_KEYS,
+            most_grants: PUBLISHED_MOST_GRANTS,
             reveal_material: false,
         }
     }
 }
 
 impl Config {
+    /// The same account, as another region sees it.
+    fn in_region(&self, region: &str) -> Self {
+        Self { region: region.to_owned(), ..self.clone() }
+    }
+
+    /// The region that a request is addressed to.
+    fn region_of<'a>(&'a self, request: &'a Request) -> &'a str {
+        request.region.as_deref().filter(|name| multi_region::is_region(name)).unwrap_or(&self.region)
+    }
+
     fn arn(&self, name: &str) -> String {
         format!("arn:aws:kms:{}:{}:{name}", self.region, self.account)
     }
@@ -96,48 +115,14 @@ impl Config {
     }
 }
 
-/// The cloud has fallen silent.
-#[derive(Clone, Debug, Serialize)]
-pub struct Halted {
-    /// Where in the life of the request.
-    pub when: HaltPoint,
-    /// The request's number among all.
-    pub sequence: u64,
-    /// The request's number among the mutating ones.
-    pub mutation: Option<u64>,
-    /// Its operation.
-    pub operation: String,
-    /// How many requests came since, and hang.
-    pub hanging: u64,
-    /// What [`Aws::resume`] can still let happen.
-    #[serde(skip)]
-    request: Option<Request>,
-}
+/// AWS KMS in one account.
+pub type Aws = Frame<Kms>;
 
-/// A request that will take effect without an answer.
-struct Late {
-    due: Option<Timestamp>,
-    /// The number of requests after which it is due.
-    count: Option<u64>,
-    sequence: u64,
-    request: Request,
-}
-
-/// AWS KMS in one account and region.
-pub struct Aws {
+/// The state machine: what a request does to the account.
+pub struct Kms {
     config: Config,
     crypto: Box<dyn Crypto>,
-    store: Store,
-    /// States before recent changes, each with the moment of the change; oldest first.
-    past: VecDeque<(Timestamp, Store)>,
     wrappers: Wrappers,
-    buckets: Buckets,
-    faults: Faults,
-    journal: Journal,
-    late: Vec<Late>,
-    halted: Option<Halted>,
-    /// INVARIANT: time does not run backwards.
-    now: Timestamp,
 }
 
 /// What serving one request needs besides the store.
@@ -152,238 +137,154 @@ struct Scope<'a> {
 }
 
 impl Aws {
-    /// An account without keys, with the published quotas.
+    /// An account without keys, with the published quotas, by operation; `Cryptographic` for those that encrypt and decrypt.
     pub fn new(config: Config, crypto: Box<dyn Crypto>, rng: &mut dyn RngCore) -> Self {
-        Self {
-            config,
-            crypto,
-            store: Store::default(),
-            past: VecDeque::new(),
-            wrappers: Wrappers::new(rng),
-            buckets: Buckets::new(Operation::ALL.iter().map(|op| (op.quota(), op.published_quota()))),
-            faults: Faults::default(),
-            journal: Journal::default(),
-            late: Vec::new(),
-            halted: None,
-            now: Timestamp::from_micros(0),
-        }
+        let buckets = Buckets::new(Operation::ALL.iter().map(|op| (op.quota(), op.published_quota())));
+        let consistency = config.consistency;
+        Self::around(Kms { config, crypto, wrappers: Wrappers::new(rng) }, buckets, consistency)
+    }
+}
+
+impl Service for Kms {
+    type Store = Account;
+    type Request = Request;
+    type Output = Value;
+    type Refusal = Refusal;
+    type Reply = Reply;
+    type Readings = Readings;
+
+    fn operation<'a>(&self, request: &'a Request) -> &'a str {
+        &request.operation
     }
 
-    /// Takes one request.
-    ///
-    /// Flow: let happen what is due by time; count and write down; decide on a fault; serve, or not; let happen what is
-    /// due by count. While halted, every request hangs and is only counted in [`Halted::hanging`].
-    pub fn handle(&mut self, now: Timestamp, rng: &mut dyn RngCore, request: &Request) -> Answer {
-        if let Some(halted) = &mut self.halted {
-            halted.hanging += 1;
-            return Answer::Hang;
-        }
-        let now = self.tick(now, rng);
+    fn is_mutating(&self, request: &Request) -> bool {
+        Operation::from_name(&request.operation).is_some_and(Operation::is_mutating)
+    }
 
-        let operation = Operation::from_name(&request.operation);
-        let (sequence, mutation) = self.journal.number(operation.is_some_and(Operation::is_mutating));
-        let effect = self.faults.decide(&request.operation, mutation);
-        self.journal.push(entry(now, sequence, mutation, request, effect.clone()));
+    fn may_lag(&self, request: &Request) -> bool {
+        !self.is_mutating(request) || self.config.readings.mutations_see == MutationsSee::RecentPast
+    }
 
-        let answer = match effect {
-            None => self.reply(now, rng, sequence, request),
-            Some(Effect::Throttle) => self.refuse(rng, sequence, &throttled()),
-            Some(Effect::Deny) => {
-                let message = format!("no policy allows `kms:{}`", request.operation);
-                self.refuse(rng, sequence, &Code::AccessDenied.because(message))
-            }
-            Some(Effect::Error { code, status }) => {
-                self.journal.outcome(sequence, &code);
-                Answer::Reply(Reply::error(status, &code, "a fault was asked for", uuid(rng)))
-            }
-            Some(Effect::ServerError { applied }) => {
-                if applied {
-                    self.apply(now, rng, sequence, request);
-                }
-                Answer::Reply(Reply::refusal(&Code::Internal.because("a fault was asked for"), uuid(rng)))
-            }
-            Some(Effect::Hang { applied }) => {
-                if applied {
-                    self.apply(now, rng, sequence, request);
-                }
-                Answer::Hang
-            }
-            Some(Effect::LostReply) => {
-                self.apply(now, rng, sequence, request);
-                Answer::Close
-            }
-            Some(Effect::Late { after_seconds, after_requests, close }) => {
-                let due = after_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
-                let wait = after_requests.or_else(|| due.is_none().then_some(0));
-                let count = wait.map(|requests| sequence.saturating_add(requests));
-                self.late.push(Late { due, count, sequence, request: request.clone() });
-                if close { Answer::Close } else { Answer::Hang }
-            }
-            Some(Effect::Halt { when }) => {
-                let answer = match when {
-                    HaltPoint::BeforeEffect => Answer::Hang,
-                    HaltPoint::AfterEffect => {
-                        self.apply(now, rng, sequence, request);
-                        Answer::Hang
-                    }
-                    HaltPoint::AfterReply => self.reply(now, rng, sequence, request),
-                };
-                let pending = (when == HaltPoint::BeforeEffect).then(|| request.clone());
-                let operation = request.operation.clone();
-                self.halted = Some(Halted { when, sequence, mutation, operation, hanging: 0, request: pending });
-                answer
-            }
+    fn draws(&self, _: &Account, request: &Request) -> Vec<(String, &'static str)> {
+        let Some(operation) = Operation::from_name(&request.operation) else {
+            return Vec::new();
         };
-        if self.halted.is_none() {
-            let count = self.journal.count();
-            self.land(rng, |late| late.count.is_some_and(|due| due <= count));
-        }
-        answer
+        let elsewhere = multi_region::counts_elsewhere(operation, &request.body);
+        let here = (self.config.region_of(request).to_owned(), operation);
+        std::iter::once(here).chain(elsewhere).map(|(region, counted)| (region, counted.quota())).collect()
     }
 
-    /// Refuses a request that the core never sees, such as one with a wrong signature. It is not counted.
-    pub fn turn_away(rng: &mut dyn RngCore, refusal: &Refusal) -> Reply {
-        Reply::refusal(refusal, uuid(rng))
-    }
-
-    /// Whether the cloud has fallen silent, and at which request.
-    pub fn halted(&self) -> Option<&Halted> {
-        self.halted.as_ref()
-    }
-
-    /// Ends a halt. The request that was halted before its effect takes effect now if `apply` says so, and never
-    /// otherwise; its client gets no answer either way.
-    pub fn resume(&mut self, now: Timestamp, rng: &mut dyn RngCore, apply: bool) {
-        let Some(halted) = self.halted.take() else {
-            return;
-        };
-        let now = self.tick(now, rng);
-        if let Some(request) = halted.request.filter(|_| apply) {
-            self.apply(now, rng, halted.sequence, &request);
+    fn noted(&self, request: &Request) -> Noted {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+        let text = |name: &str| body[name].as_str().map(str::to_owned);
+        Noted {
+            region: Some(self.config.region_of(request).to_owned()),
+            key_id: text("KeyId").or_else(|| text("TargetKeyId")),
+            size: request.body.len(),
+            wrapped_material: text("EncryptedKeyMaterial").and_then(|wrapped| STANDARD.decode(wrapped).ok()),
+            body,
         }
     }
 
-    /// The rules for what goes wrong.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
+    fn settle(&mut self, account: &mut Account, now: Timestamp, _: &mut dyn RngCore) {
+        account.settle(now);
     }
 
-    /// The requests so far.
-    pub fn journal(&mut self) -> &mut Journal {
-        &mut self.journal
-    }
-
-    /// The request quotas, by operation; `Cryptographic` for those that encrypt and decrypt.
-    pub fn quotas(&mut self) -> &mut Buckets {
-        &mut self.buckets
-    }
-
-    /// How open questions are read; may be changed at any time.
-    pub fn readings(&mut self) -> &mut Readings {
-        &mut self.config.readings
-    }
-
-    /// Changes how long a read may lag behind. Zero: not at all.
-    pub fn set_consistency(&mut self, window: Duration) {
-        self.config.consistency = window;
-        self.past.clear();
-    }
-
-    /// Lets happen what is due by time, and says what time it is: `now`, or the latest time that was ever heard. While
-    /// halted, late requests stay out.
-    pub fn tick(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Timestamp {
-        self.now = self.now.max(now);
-        let now = self.now;
-        self.store.settle(now);
-        if self.halted.is_none() {
-            self.land(rng, |late| late.due.is_some_and(|due| due <= now));
-        }
-        now
-    }
-
-    /// Lets late requests take effect.
-    fn land(&mut self, rng: &mut dyn RngCore, due: impl Fn(&Late) -> bool) {
-        let (landing, waiting) = self.late.drain(..).partition(due);
-        self.late = waiting;
-        for Late { sequence, request, .. } in landing {
-            self.apply(self.now, rng, sequence, &request);
-        }
-    }
-
-    /// Serves a request within the quotas and answers it.
-    fn reply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &Request) -> Answer {
-        if let Some(operation) = Operation::from_name(&request.operation)
-            && !self.buckets.take(operation.quota(), now)
-        {
-            return self.refuse(rng, sequence, &throttled());
-        }
-        let id = uuid(rng);
-        Answer::Reply(match self.serve(now, rng, &id, request) {
-            Ok(output) => {
-                self.journal.outcome(sequence, "ok");
-                Reply::output(&output, id)
-            }
-            Err(refusal) => {
-                self.journal.outcome(sequence, refusal.code.name());
-                Reply::refusal(&refusal, id)
-            }
-        })
-    }
-
-    /// Serves a request that nobody waits for.
-    fn apply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &Request) {
-        let id = uuid(rng);
-        let served = self.serve(now, rng, &id, request);
-        self.journal.outcome(sequence, served.map_or_else(|refusal| refusal.code.name(), |_| "ok"));
-    }
-
-    fn refuse(&mut self, rng: &mut dyn RngCore, sequence: u64, refusal: &Refusal) -> Answer {
-        self.journal.outcome(sequence, refusal.code.name());
-        Answer::Reply(Reply::refusal(refusal, uuid(rng)))
-    }
-
-    fn serve(&mut self, now: Timestamp, rng: &mut dyn RngCore, id: &str, request: &Request) -> Result<Value, Refusal> {
+    fn serve(&mut self, call: Call<'_>, account: &mut Account, past: Option<&Account>, request: &Request) -> Result<Value, Refusal> {
         let operation = Operation::from_name(&request.operation)
             .ok_or_else(|| Code::UnknownOperation.because(format!("there is no operation `{}`", request.operation)))?;
         let members: Map<String, Value> =
             serde_json::from_slice(&request.body).map_err(|_| Code::Serialization.because("the body is not a JSON object"))?;
         let fields = Fields::new(&members);
 
-        // The store that the request sees: the present one, or for a read perhaps one of the recent past.
-        let window = self.config.consistency;
-        self.past.retain(|(changed, _)| *changed + window > now);
-        let may_lag = !operation.is_mutating() || self.config.readings.mutations_see == MutationsSee::RecentPast;
-        let stale = (may_lag && !self.past.is_empty() && rng.next_u32() & 1 == 1).then(|| rng.next_u32() as usize % self.past.len());
-        let before = (operation.is_mutating() && !window.is_zero()).then(|| self.store.clone());
-
-        let Self { config, crypto, store, past, wrappers, .. } = self;
-        let mut scope = Scope { now, config, crypto: crypto.as_ref(), rng, wrappers, used: Vec::new() };
+        let config = self.config.in_region(self.config.region_of(request));
+        let Call { now, rng, id } = call;
+        let mut scope = Scope { now, config: &config, crypto: self.crypto.as_ref(), rng, wrappers: &mut self.wrappers, used: Vec::new() };
+        let region = config.region.as_str();
         let answer = if operation.is_mutating() {
-            if let Some(index) = stale {
-                mutate(&mut scope, &mut past[index].1.clone(), operation, &fields)?;
+            if let Some(past) = past {
+                mutate(&mut scope, &mut past.clone(), operation, &fields)?;
             }
-            mutate(&mut scope, store, operation, &fields)
+            mutate(&mut scope, account, operation, &fields)
         } else {
-            read(&mut scope, stale.map_or(&*store, |index| &past[index].1), operation, &fields)
+            let seen = past.unwrap_or(account);
+            // A region that nobody addressed is empty.
+            read(&mut scope, seen.region(region).unwrap_or(&Store::default()), operation, &fields)
         }?;
         let event = uuid(scope.rng);
         for key in scope.used {
             let usage = LastUse { operation, at: now, event: event.clone(), request: id.to_owned() };
-            store.change(&key, |key| key.last_use = Some(usage));
-        }
-        if let Some(before) = before {
-            past.push_back((now, before));
-            past.drain(..past.len().saturating_sub(MOST_PAST));
+            account.region_mut(region).change(&key, |key| key.last_use = Some(usage));
         }
         Ok(answer)
+    }
+
+    fn reply(&self, served: Result<&Value, &Refusal>, id: String) -> Reply {
+        match served {
+            Ok(output) => Reply::output(output, id),
+            Err(refusal) => Reply::refusal(refusal, id),
+        }
+    }
+
+    fn error(&self, status: u16, code: &str, id: String) -> Reply {
+        Reply::error(status, code, "a fault was asked for", id)
+    }
+
+    fn blamed(&self, blame: Blame, request: &Request) -> Refusal {
+        match blame {
+            Blame::Throttled(_) => {
+                Code::Throttling.because("you have exceeded the rate at which you may call KMS; reduce the frequency of your calls")
+            }
+            Blame::Denied => Code::AccessDenied.because(format!("no policy allows `kms:{}`", request.operation)),
+            Blame::Failed => Code::Internal.because("a fault was asked for"),
+        }
+    }
+
+    fn code(refusal: &Refusal) -> String {
+        refusal.code.name().to_owned()
+    }
+
+    fn readings(&mut self) -> &mut Readings {
+        &mut self.config.readings
+    }
+
+    fn dump(&self, now: Timestamp, account: &Account) -> Value {
+        self.dump_account(now, account)
+    }
+
+    /// KMS Developer Guide, "Importing key material": the owner keeps a copy.
+    // contract: aws.import.durability
+    fn lose(&mut self, account: &mut Account, now: Timestamp, region: &str) {
+        // A region that nobody addressed has nothing to lose.
+        let Some(store) = account.region(region) else {
+            return;
+        };
+        let imported: Vec<String> = store.keys().filter(|key| key.origin == Origin::External).map(|key| key.id.clone()).collect();
+        let store = account.region_mut(region);
+        for id in imported {
+            store.change(&id, |key| key.materials.iter_mut().for_each(Material::lose));
+        }
+        account.synchronize(now);
     }
 }
 
 /// INVARIANT: a refused request has changed nothing; each of these checks first and changes last.
-fn mutate(scope: &mut Scope<'_>, store: &mut Store, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
+fn mutate(scope: &mut Scope<'_>, account: &mut Account, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
+    let output = match operation {
+        Operation::ReplicateKey => multi_region::replicate(scope, account, fields),
+        Operation::UpdatePrimaryRegion => multi_region::update_primary(scope, account, fields),
+        other => mutate_region(scope, account.region_mut(&scope.config.region), other, fields),
+    }?;
+    account.synchronize(scope.now);
+    Ok(output)
+}
+
+/// What a request changes in its own region.
+fn mutate_region(scope: &mut Scope<'_>, store: &mut Store, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
     match operation {
         Operation::CancelKeyDeletion => lifecycle::cancel_deletion(scope, store, fields),
         Operation::CreateAlias => alias::create(scope, store, fields),
+        Operation::CreateGrant => grant::create(scope, store, fields),
         Operation::CreateKey => lifecycle::create(scope, store, fields),
         Operation::DeleteAlias => alias::delete(scope, store, fields),
         Operation::DeleteImportedKeyMaterial => import::delete(scope, store, fields),
@@ -392,6 +293,8 @@ fn mutate(scope: &mut Scope<'_>, store: &mut Store, operation: Operation, fields
         Operation::DisableKeyRotation | Operation::EnableKeyRotation => rotation::automatic(scope, store, fields),
         Operation::ImportKeyMaterial => import::import(scope, store, fields),
         Operation::PutKeyPolicy => marks::put_policy(scope, store, fields),
+        Operation::RetireGrant => grant::retire(scope, store, fields),
+        Operation::RevokeGrant => grant::revoke(scope, store, fields),
         Operation::RotateKeyOnDemand => rotation::rotate(scope, store, fields),
         Operation::ScheduleKeyDeletion => lifecycle::schedule_deletion(scope, store, fields),
         Operation::TagResource => marks::tag(scope, store, fields),
@@ -413,10 +316,12 @@ fn read(scope: &mut Scope<'_>, store: &Store, operation: Operation, fields: &Fie
         Operation::GetKeyRotationStatus => rotation::status(scope, store, fields),
         Operation::GetParametersForImport => import::parameters(scope, store, fields),
         Operation::ListAliases => alias::list(scope, store, fields),
+        Operation::ListGrants => grant::list(scope, store, fields),
         Operation::ListKeyPolicies => marks::list_policies(scope, store, fields),
         Operation::ListKeyRotations => rotation::list(scope, store, fields),
         Operation::ListKeys => lifecycle::list(scope, store, fields),
         Operation::ListResourceTags => marks::list_tags(scope, store, fields),
+        Operation::ListRetirableGrants => grant::list_retirable(scope, store, fields),
         Operation::ReEncrypt => crypt::re_encrypt(scope, store, fields),
         mutating => Err(Code::Internal.because(format!("`{}` is not a read", mutating.name()))),
     }
@@ -425,6 +330,20 @@ fn read(scope: &mut Scope<'_>, store: &Store, operation: Operation, fields: &Fie
 impl Scope<'_> {
     fn uuid(&mut self) -> String {
         uuid(self.rng)
+    }
+
+    /// Seals what a client keeps for us; a token of one kind does not open as another.
+    fn seal_token(&mut self, kind: &[u8], payload: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let nonce = self.nonce();
+        let mut sealed = nonce.to_vec();
+        sealed.extend(self.crypto.seal(self.wrappers.token_key(), nonce, kind, payload)?);
+        Ok(sealed)
+    }
+
+    /// What a token says, if it is one of this kind.
+    fn open_token(&self, kind: &[u8], sealed: &[u8]) -> Option<Secret> {
+        let (nonce, sealed) = sealed.split_first_chunk::<12>()?;
+        self.crypto.open(self.wrappers.token_key(), *nonce, kind, sealed).ok()
     }
 
     fn nonce(&mut self) -> [u8; 12] {
@@ -437,38 +356,5 @@ impl Scope<'_> {
         let mut bytes = [0; 32];
         self.rng.fill_bytes(&mut bytes);
         Secret::new(bytes)
-    }
-}
-
-/// A random UUID, version 4.
-fn uuid(rng: &mut dyn RngCore) -> String {
-    let mut bytes = [0; 16];
-    rng.fill_bytes(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    crypt::dashed(&hex::encode(bytes))
-}
-
-fn throttled() -> Refusal {
-    Code::Throttling.because("you have exceeded the rate at which you may call KMS; reduce the frequency of your calls")
-}
-
-fn entry(now: Timestamp, sequence: u64, mutation: Option<u64>, request: &Request, fault: Option<Effect>) -> Entry {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-
-    let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-    let text = |name: &str| body[name].as_str().map(str::to_owned);
-    let wrapped = text("EncryptedKeyMaterial").and_then(|wrapped| STANDARD.decode(wrapped).ok());
-    Entry {
-        sequence,
-        mutation,
-        at: now,
-        operation: request.operation.clone(),
-        key_id: text("KeyId").or_else(|| text("TargetKeyId")),
-        size: request.body.len(),
-        wrapped_material: wrapped.map(hex::encode),
-        body,
-        fault,
-        outcome: None,
     }
 }

@@ -43,6 +43,7 @@ enum Kind {
 operations! {
     CancelKeyDeletion Mutates 5,
     CreateAlias Mutates 5,
+    CreateGrant Mutates 50,
     CreateKey Mutates 5,
     Decrypt Computes 20_000,
     DeleteAlias Mutates 15,
@@ -61,17 +62,23 @@ operations! {
     GetParametersForImport Reads 1,
     ImportKeyMaterial Mutates 15,
     ListAliases Reads 500,
+    ListGrants Reads 100,
     ListKeyPolicies Reads 100,
     ListKeyRotations Reads 100,
     ListKeys Reads 500,
     ListResourceTags Reads 2_000,
+    ListRetirableGrants Reads 100,
     PutKeyPolicy Mutates 15,
     ReEncrypt Computes 20_000,
+    ReplicateKey Mutates 5,
+    RetireGrant Mutates 50,
+    RevokeGrant Mutates 50,
     RotateKeyOnDemand Mutates 5,
     ScheduleKeyDeletion Mutates 15,
     TagResource Mutates 10,
     UntagResource Mutates 5,
     UpdateAlias Mutates 5,
+    UpdatePrimaryRegion Mutates 5,
 }
 
 impl Operation {

@@ -14,13 +14,21 @@ pub struct Readings {
     pub import_token_use: ImportTokenUse,
     /// The state of a key that was disabled when it lost its material, once the material is back.
     pub restored_disabled_key: RestoredDisabledKey,
+    /// Whether multi-Region keys of imported material take new material and rotate: the text of `ImportKeyMaterial` tells how,
+    /// the member `KeyId` of `RotateKeyOnDemand` says that they do not. They do since 2025-11-26, says the document history of
+    /// the KMS Developer Guide.
+    pub multi_region_rotation: MultiRegionRotation,
     /// How long a rotation on demand takes, in seconds ("there might be a slight delay").
     pub rotation_seconds: u32,
     /// What a mutating request sees within the consistency window.
     pub mutations_see: MutationsSee,
     /// The order of `ListKeyRotations`.
     pub rotations_order: RotationsOrder,
-    /// Whether `GetKeyPolicy` gives back the policy as it was written, or formatted anew.
+    /// Whether `ListKeyRotations` answers about a key that waits for its deletion: among its errors is
+    /// `KMSInvalidStateException`, and no text says for which states.
+    pub leaving_rotations: LeavingRotations,
+    /// Whether `GetKeyPolicy` gives back the policy as it was written, formatted anew, or with its lists in another order, as users
+    /// saw.
     pub policy_text: PolicyText,
 }
 
@@ -70,6 +78,17 @@ pub enum RestoredDisabledKey {
     Disabled,
 }
 
+/// See [`Readings::multi_region_rotation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MultiRegionRotation {
+    /// They do.
+    #[default]
+    Allowed,
+    /// `UnsupportedOperationException`.
+    Refused,
+}
+
 /// See [`Readings::mutations_see`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +112,17 @@ pub enum RotationsOrder {
     NewestFirst,
 }
 
+/// See [`Readings::leaving_rotations`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeavingRotations {
+    /// It does.
+    #[default]
+    Listed,
+    /// `KMSInvalidStateException`.
+    Refused,
+}
+
 /// See [`Readings::policy_text`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,4 +132,6 @@ pub enum PolicyText {
     AsWritten,
     /// The same document with other white space.
     Reformatted,
+    /// The same statements, principals, actions and so on, each list in another order.
+    Reordered,
 }

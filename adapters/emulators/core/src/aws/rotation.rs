@@ -8,10 +8,10 @@ use super::{
     Scope,
     fields::Fields,
     import,
-    key::{Key, KeyState, Material, Naming, Origin, Role, Rotation, Store, USABLE},
+    key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, Rotation, Store, USABLE},
     lifecycle,
     page::Page,
-    readings::RotationsOrder,
+    readings::{LeavingRotations, MultiRegionRotation, RotationsOrder},
     refusal::{Code, Refusal},
 };
 
@@ -22,6 +22,12 @@ const MOST_ROTATIONS: u32 = 25;
 pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     key.allow(USABLE)?;
+    if key.is_replica(&scope.config.region) {
+        return Err(Code::UnsupportedOperation.because(format!("`{}` is a replica: its primary key rotates", key.id)));
+    }
+    if key.related.is_some() && scope.config.readings.multi_region_rotation == MultiRegionRotation::Refused {
+        return Err(not_in_many_regions(key));
+    }
     if key.rotation.is_some() {
         return Err(Code::Conflict.because(format!("a rotation of `{}` is in progress", key.id)));
     }
@@ -30,6 +36,9 @@ pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
     }
     if key.origin == Origin::External && key.pending().and_then(|material| material.bytes()).is_none() {
         return Err(key.in_wrong_state("without key material that is pending rotation"));
+    }
+    if key.related.as_ref().is_some_and(|related| related.awaiting) {
+        return Err(key.in_wrong_state("waiting for replicas without the key material that is pending"));
     }
 
     let (id, origin) = (key.id.clone(), key.origin);
@@ -62,6 +71,9 @@ pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Res
     let words = [("ALL_KEY_MATERIAL", true), ("ROTATIONS_ONLY", false)];
     let all = fields.word("IncludeKeyMaterial", &words)?.unwrap_or(false);
     let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
+    if scope.config.readings.leaving_rotations == LeavingRotations::Refused {
+        key.allow(LIVING)?;
+    }
     let mut materials: Vec<&Material> = key.materials.iter().filter(|material| all || material.rotated.is_some()).collect();
     if scope.config.readings.rotations_order == RotationsOrder::NewestFirst {
         materials.reverse();
@@ -81,12 +93,17 @@ pub(super) fn status(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> R
     Ok(status)
 }
 
+/// Under the reading that imported material of a multi-Region key does not rotate.
+pub(super) fn not_in_many_regions(key: &Key) -> Refusal {
+    Code::UnsupportedOperation.because(format!("`{}` is a multi-Region key of imported material, which does not rotate", key.id))
+}
+
 // contract: aws.rotation.material_states
 fn entry(key: &Key, material: &Material) -> Value {
     let mut entry = json!({
         "KeyId": key.id,
         "KeyMaterialId": material.id,
-        "KeyMaterialState": material.role.name(),
+        "KeyMaterialState": key.material_state(material),
     });
     if key.origin == Origin::External {
         let imported = material.bytes().is_some();

@@ -4,10 +4,11 @@ use aws_credential_types::Credentials;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::primitives::Blob;
+use keyplane_model::{Algorithm, Purpose};
 use tokio::runtime::Runtime;
 
-use crate::layout::Access;
-use crate::{Emulator, LabError};
+use super::{Doubt, Protected};
+use crate::LabError;
 
 /// An application that uses the keys of one destination.
 #[derive(Debug)]
@@ -27,18 +28,18 @@ pub struct Encrypted {
 }
 
 impl KeyUser {
-    pub(crate) fn new(emulator: &Emulator, access: &Access) -> Result<Self, LabError> {
+    pub(crate) fn new(destination: &str, endpoint: &str, region: &str, access_key_id: &str, secret: &str) -> Result<Self, LabError> {
         let config = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(emulator.region.clone()))
-            .endpoint_url(emulator.endpoint())
-            .credentials_provider(Credentials::from_keys(&access.id, &access.secret, None))
+            .region(Region::new(region.to_owned()))
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::from_keys(access_key_id, secret, None))
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|source| LabError::Run { program: "tokio".to_owned(), source })?;
-        Ok(Self { client: Client::from_conf(config), destination: emulator.destination.clone(), runtime })
+        Ok(Self { client: Client::from_conf(config), destination: destination.to_owned(), runtime })
     }
 
     /// Encrypts; `alias` without `alias/`, `context` is authenticated and not secret.
@@ -66,6 +67,26 @@ impl KeyUser {
         }
         let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Decrypt", error))?;
         Ok(answer.plaintext.map(Blob::into_inner).unwrap_or_default())
+    }
+
+    pub(super) fn protect(&self, alias: &str, algorithm: Algorithm, purpose: Purpose, message: &[u8]) -> Result<Protected, LabError> {
+        self.expect_fit("Encrypt", algorithm, purpose)?;
+        let Encrypted { key, ciphertext } = self.encrypt(alias, message, &[])?;
+        Ok(Protected { key, bytes: ciphertext, word: "ciphertext" })
+    }
+
+    /// By the key that is known to have encrypted, not by whichever the ciphertext names.
+    pub(super) fn check(&self, algorithm: Algorithm, purpose: Purpose, message: &[u8], kept: &Protected) -> Result<(), LabError> {
+        self.expect_fit("Decrypt", algorithm, purpose)?;
+        let request = self.client.decrypt().key_id(&kept.key).ciphertext_blob(Blob::new(kept.bytes.as_slice()));
+        let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Decrypt", error))?;
+        let same = answer.plaintext.is_some_and(|plaintext| plaintext.as_ref() == message);
+        if same { Ok(()) } else { Err(self.failed("Decrypt", Doubt::OtherMessage)) }
+    }
+
+    fn expect_fit(&self, operation: &'static str, algorithm: Algorithm, purpose: Purpose) -> Result<(), LabError> {
+        let fits = (algorithm, purpose) == (Algorithm::Aes256, Purpose::Encrypt);
+        if fits { Ok(()) } else { Err(self.failed(operation, Doubt::Unfit { algorithm, purpose })) }
     }
 
     fn failed(&self, operation: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> LabError {

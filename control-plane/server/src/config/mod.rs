@@ -3,12 +3,15 @@
 //! Flag over environment over file: `--config`/`KEYPLANE_CONFIG`, `--policy`, `KEYPLANE_DATABASE`. Paths are relative to the
 //! file that names them. Secrets come from the files or environment variables that are named here.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use keyplane_model::{DestinationName, Problem, ProblemCode, Span};
+use keyplane_model::{Problem, ProblemCode};
 use serde::Deserialize;
 use zeroize::Zeroizing;
+
+pub(crate) mod destinations;
+
+use destinations::Destinations;
 
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -48,88 +51,6 @@ pub(crate) struct Custodian {
     pub(crate) pin_env: Option<String>,
     /// What `C_Initialize` gets as its reserved string; a software token's file.
     pub(crate) init: Option<String>,
-}
-
-/// Where keys may go, by cloud and name.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Destinations {
-    /// AWS KMS: an account and region each.
-    #[serde(default)]
-    pub(crate) aws: BTreeMap<DestinationName, Aws>,
-}
-
-/// An AWS account and region.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Aws {
-    /// As in `us-east-1`.
-    pub(crate) region: String,
-    /// 12 digits.
-    pub(crate) account: String,
-    /// In place of AWS's own: an emulator, a VPC endpoint, a sovereign cloud.
-    pub(crate) endpoint: Option<String>,
-    /// Certificates (PEM) that alone are trusted there.
-    pub(crate) ca: Option<PathBuf>,
-    /// Where credentials come from.
-    #[serde(default)]
-    pub(crate) credentials: Credentials,
-    /// The access policy of new keys (JSON).
-    pub(crate) key_policy_file: Option<PathBuf>,
-    /// The time-out of one call.
-    #[serde(default = "call_timeout")]
-    pub(crate) call_timeout: Span,
-    /// How long reads may show what was before.
-    #[serde(default = "consistency")]
-    pub(crate) consistency: Span,
-    /// How many equal reads make certain that something is not there.
-    #[serde(default = "equal_reads")]
-    pub(crate) equal_reads: u32,
-    /// How many days a scheduled deletion waits.
-    #[serde(default = "deletion_days")]
-    pub(crate) deletion_days: u32,
-    /// Requests a second, where the account's quotas are not the published ones.
-    #[serde(default)]
-    pub(crate) quotas: BTreeMap<String, u32>,
-}
-
-/// 20 s: twice what KMS takes at its slowest under load; a shorter one makes more replies ambiguous.
-fn call_timeout() -> Span {
-    Span::seconds(20)
-}
-
-/// 10 s: KMS states no bound ("eventual consistency"); its documents speak of seconds for keys and aliases.
-fn consistency() -> Span {
-    Span::seconds(10)
-}
-
-fn equal_reads() -> u32 {
-    3
-}
-
-fn deletion_days() -> u32 {
-    7
-}
-
-/// Where credentials come from.
-#[derive(Debug, Default, Deserialize)]
-#[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Credentials {
-    /// The cloud's own chain: environment, shared files, workload identity, instance.
-    #[default]
-    Default,
-    /// A named profile of the shared files.
-    Profile {
-        /// Its name.
-        name: String,
-    },
-    /// An access key.
-    Static {
-        /// Its id: no secret.
-        access_key_id: String,
-        /// The file that holds its secret.
-        secret_access_key_file: PathBuf,
-    },
 }
 
 impl Config {
@@ -224,6 +145,8 @@ fn place(file: &str, text: &str, offset: usize) -> keyplane_model::SourceLocatio
 
 #[cfg(test)]
 mod tests {
+    use keyplane_model::Span;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, toml::de::Error> {
@@ -243,6 +166,16 @@ region = "us-east-1"
 account = "111122223333"
 credentials = { source = "static", access-key-id = "AKIA", secret-access-key-file = "secret" }
 quotas = { CreateKey = 50 }
+[destination.gcp.analytics-ring]
+project = "acme-prod"
+location = "europe-west3"
+key-ring = "analytics"
+protection = "hsm"
+credentials = { source = "service-account", file = "service-account.json" }
+[destination.azure.corp-vault]
+vault = "corp-vault.vault.azure.net"
+kind = "key-vault"
+credentials = { source = "client-secret", tenant = "t", client = "c", secret-file = "secret" }
 "#;
 
     #[test]
@@ -251,7 +184,11 @@ quotas = { CreateKey = 50 }
         let aws = config.destination.aws.values().next().expect("one");
         assert_eq!((aws.equal_reads, aws.deletion_days), (3, 7));
         assert_eq!(aws.call_timeout, Span::seconds(20));
-        assert!(matches!(aws.credentials, Credentials::Static { .. }));
+        assert!(matches!(aws.credentials, destinations::AwsCredentials::Static { .. }));
+        let gcp = config.destination.gcp.values().next().expect("one");
+        assert_eq!((gcp.equal_reads, gcp.deletion_days), (2, 30));
+        let azure = config.destination.azure.values().next().expect("one");
+        assert_eq!((azure.equal_reads, azure.deletion_days), (3, 90));
     }
 
     #[test]
@@ -261,6 +198,8 @@ quotas = { CreateKey = 50 }
             ("pin-file", "pin = \"1234\"\npin-file"),
             ("region =", "secret-access-key = \"x\"\nregion ="),
             ("access-key-id", "secret = \"x\", access-key-id"),
+            ("project =", "key = \"x\"\nproject ="),
+            ("vault =", "client-secret = \"x\"\nvault ="),
         ] {
             assert!(parse(&GOOD.replace(from, to)).is_err(), "{to} was taken");
         }

@@ -1,0 +1,594 @@
+//! What a destination at Azure is made of, checked before anything is sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use http::Uri;
+use http::uri::Authority;
+use keyplane_model::{
+    Algorithm, Capabilities, CloudKind, Creation, Destination, DestinationName, Digest, InstallationId, Protection, Quota, Span,
+    WrapScheme, canonical_bytes,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::attestation::Roots;
+use crate::operation;
+
+/// The largest file of certificates that we read, in bytes: some hundred of them.
+const MAX_CA: usize = 1 << 20;
+
+/// The longest of every other text, in bytes.
+const MAX_TEXT: usize = 2_048;
+
+/// How long the name of a vault is, without its suffix ("Vault name and Managed HSM pool name", DOC).
+const NAME_LENGTH: std::ops::RangeInclusive<usize> = 3..=24;
+
+/// Where vaults live, what they are, and where those who use them log in ("Key Vault and Managed HSM DNS suffixes by cloud", DOC;
+/// "national clouds", Entra documentation).
+const SUFFIXES: [(&str, VaultKind, &str); 6] = [
+    ("vault.azure.net", VaultKind::KeyVault, "https://login.microsoftonline.com"),
+    ("managedhsm.azure.net", VaultKind::ManagedHsm, "https://login.microsoftonline.com"),
+    ("vault.azure.cn", VaultKind::KeyVault, "https://login.partner.microsoftonline.cn"),
+    ("managedhsm.azure.cn", VaultKind::ManagedHsm, "https://login.partner.microsoftonline.cn"),
+    ("vault.usgovcloudapi.net", VaultKind::KeyVault, "https://login.microsoftonline.us"),
+    ("managedhsm.usgovcloudapi.net", VaultKind::ManagedHsm, "https://login.microsoftonline.us"),
+];
+
+/// Which vault, how to reach it, and as whom.
+pub struct AzureConfig {
+    /// The destination's name.
+    pub name: DestinationName,
+    /// The vault's own name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`: who answers has to prove it
+    /// by TLS, and keys of any other vault are refused ([`keyplane_port::Cause::WrongHome`]).
+    pub vault: String,
+    /// What it is. A key vault has to be a Premium one: others keep no keys in hardware.
+    pub kind: VaultKind,
+    /// Where that name answers, as `host:port`: a private endpoint, or an emulator. `None`: where the name service says.
+    pub address: Option<String>,
+    /// Certificates in PEM that alone are trusted, for the vault and for where tokens come from; `None`: those that the operating
+    /// system trusts. At most 1 MiB.
+    pub ca: Option<Vec<u8>>,
+    /// Where tokens come from, as `https://host[:port]`; `None`: from Microsoft's own login of the vault's cloud.
+    pub authority: Option<String>,
+    /// Where the credentials come from.
+    pub credentials: Credentials,
+    /// Whose versions are ours.
+    pub installation: InstallationId,
+    /// Certificates in PEM that have to vouch for what a Managed HSM says of the keys that it makes to wrap under: those of the
+    /// HSMs' maker, from its own site. `None`: an attestation has to be there, and proves nothing. A Key Vault attests nothing.
+    pub attestation_roots: Option<Vec<u8>>,
+    /// The time-out of one call; kept by the engine, declared here.
+    pub call_timeout: Span,
+    /// How long a read may show the state before a mutation. Azure states none; 10 s is a good beginning.
+    pub consistency: Span,
+    /// How many equal reads make a "no" conclusive; at least 1. A good beginning is 3.
+    pub equal_reads: u32,
+    /// How many days a deleted key can be recovered: 7 to 90, fixed when the vault was made.
+    pub deletion_days: u32,
+    /// Quotas of this vault that are not the published ones: `CreateHsm`, `Operations`, of a Managed HSM `Delete` too.
+    pub quotas: BTreeMap<String, Quota>,
+}
+
+/// What keeps the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VaultKind {
+    /// Azure Key Vault, Premium: RSA and EC keys in hardware that is shared.
+    KeyVault,
+    /// Azure Managed HSM: AES keys too, in hardware of one's own.
+    ManagedHsm,
+}
+
+impl fmt::Display for VaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyVault => "Key Vault",
+            Self::ManagedHsm => "Managed HSM",
+        })
+    }
+}
+
+/// Where the credentials come from.
+pub enum Credentials {
+    /// A service principal with a secret.
+    ClientSecret {
+        /// The directory's id.
+        tenant: String,
+        /// The application's id: no secret.
+        client: String,
+        /// Its secret.
+        secret: Secret,
+    },
+    /// A service principal that trusts whoever wrote a token into a file, as on Kubernetes.
+    WorkloadIdentity {
+        /// The directory's id.
+        tenant: String,
+        /// The application's id.
+        client: String,
+        /// The file; it is read anew every ten minutes. It has to be there from the beginning.
+        token_file: PathBuf,
+    },
+    /// The identity that Azure gives to the machine.
+    ManagedIdentity {
+        /// The id of a user-assigned one; `None`: the machine's own.
+        client: Option<String>,
+        /// Where the machine's metadata service answers, as `host:port`; `None`: where Azure says. For emulators.
+        address: Option<String>,
+    },
+}
+
+impl Credentials {
+    /// What of it is approved with the destination: the kind of source, and as whom.
+    fn source(&self) -> String {
+        match self {
+            Self::ClientSecret { tenant, client, .. } => format!("client-secret {tenant} {client}"),
+            Self::WorkloadIdentity { tenant, client, token_file } => {
+                format!("workload-identity {tenant} {client} {}", token_file.display())
+            }
+            Self::ManagedIdentity { client, address } => {
+                format!("managed-identity {} {}", client.as_deref().unwrap_or("-"), address.as_deref().unwrap_or("-"))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        // What goes into a path is checked as the SDK checks it.
+        let is_tenant = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        let (tenant, client) = match self {
+            Self::ClientSecret { secret, .. } if secret.expose_secret().is_empty() => {
+                return Err(ConfigError::Credentials("the secret is empty"));
+            }
+            Self::ClientSecret { tenant, client, .. } | Self::WorkloadIdentity { tenant, client, .. } => (Some(tenant), Some(client)),
+            Self::ManagedIdentity { client, address } => {
+                if let Some(address) = address {
+                    check_address(address).map_err(|reason| ConfigError::Address { address: cut(address), reason })?;
+                }
+                (None, client.as_ref())
+            }
+        };
+        if tenant.is_some_and(|tenant| tenant.is_empty() || tenant.len() > MAX_TEXT || !is_tenant(tenant)) {
+            return Err(ConfigError::Credentials("the tenant is written with letters, digits, `.` and `-`"));
+        }
+        if client.is_some_and(|client| client.is_empty() || client.len() > MAX_TEXT) {
+            return Err(ConfigError::Credentials("the client's id is empty or too long"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.source())
+    }
+}
+
+/// A client's secret: boxed, wiped when dropped, never printed. (The SDK keeps a copy of its own.)
+pub struct Secret(Zeroizing<Box<str>>);
+
+impl Secret {
+    /// Takes it over.
+    #[must_use]
+    pub fn new(secret: Box<str>) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+
+    /// The secret itself.
+    pub(crate) fn expose_secret(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A configuration that cannot be used; nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The vault's name cannot be used.
+    #[error("`{vault}` is no vault: {reason}")]
+    Vault {
+        /// What was given.
+        vault: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The vault is something else than was said.
+    #[error("`{vault}` is a {is}, and the destination is to be a {given}")]
+    Kind {
+        /// Which vault.
+        vault: String,
+        /// What its name says that it is.
+        is: VaultKind,
+        /// What was given.
+        given: VaultKind,
+    },
+    /// The address cannot be used.
+    #[error("`{address}` is no address: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The authority cannot be used.
+    #[error("`{authority}` is nowhere to log in: {reason}")]
+    Authority {
+        /// What was given.
+        authority: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The certificates cannot be used.
+    #[error("the private CA is not usable: {0}")]
+    Ca(&'static str),
+    /// The roots of attestations cannot be used.
+    #[error("the roots of attestations are not usable: {0}")]
+    Attestation(&'static str),
+    /// There is no private CA, and the operating system has none either.
+    #[error("the operating system trusts no certificate authority, and the destination names none of its own")]
+    NoTrust,
+    /// The credentials cannot be used.
+    #[error("the credentials are not usable: {0}")]
+    Credentials(&'static str),
+    /// The SDK does not take something that was checked before; what it says about it.
+    #[error("the client does not take the configuration: {0}")]
+    Client(String),
+    /// A number is out of its range.
+    #[error("`{field}` is {given}; it has to be {range}")]
+    Range {
+        /// Which one.
+        field: &'static str,
+        /// What was given.
+        given: u32,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// A quota is named that we draw nothing from.
+    #[error("`{given}` is no quota; there are: {known}")]
+    Quota {
+        /// What was given.
+        given: String,
+        /// The names.
+        known: String,
+    },
+    /// A quota allows nothing.
+    #[error("the quota `{0}` allows no call at all")]
+    QuotaEmpty(String),
+}
+
+/// A configuration that was checked.
+pub(crate) struct Checked {
+    pub(crate) destination: Destination,
+    /// The host of the resource that tokens are for.
+    pub(crate) resource: &'static str,
+    /// Where tokens come from.
+    pub(crate) authority: String,
+    /// Who is trusted.
+    pub(crate) roots: RootCertStore,
+    /// Who has to vouch for what a Managed HSM says of a key.
+    pub(crate) attestation_roots: Option<Roots>,
+}
+
+impl AzureConfig {
+    /// Checks it, and works out what the destination is.
+    pub(crate) fn check(&self) -> Result<Checked, ConfigError> {
+        let (resource, is, login) = self.suffix().map_err(|reason| ConfigError::Vault { vault: cut(&self.vault), reason })?;
+        if is != self.kind {
+            return Err(ConfigError::Kind { vault: self.vault.clone(), is, given: self.kind });
+        }
+        if let Some(address) = &self.address {
+            check_address(address).map_err(|reason| ConfigError::Address { address: cut(address), reason })?;
+        }
+        let authority = self.authority.as_deref().unwrap_or(login);
+        check_authority(authority).map_err(|reason| ConfigError::Authority { authority: cut(authority), reason })?;
+        self.credentials.check()?;
+        let roots = match &self.ca {
+            Some(pem) => read_ca(pem).map_err(ConfigError::Ca)?,
+            None => native_roots()?,
+        };
+        if self.equal_reads == 0 {
+            return Err(ConfigError::Range { field: "equal_reads", given: 0, range: "at least 1" });
+        }
+        // contracts/azure.md, "soft delete".
+        if !(7..=90).contains(&self.deletion_days) {
+            return Err(ConfigError::Range { field: "deletion_days", given: self.deletion_days, range: "7 to 90" });
+        }
+        let attestation_roots = match (&self.attestation_roots, self.kind) {
+            (Some(_), VaultKind::KeyVault) => return Err(ConfigError::Attestation("a Key Vault attests nothing")),
+            (Some(pem), VaultKind::ManagedHsm) => Some(Roots::read(pem).map_err(ConfigError::Attestation)?),
+            (None, _) => None,
+        };
+        Ok(Checked { destination: self.destination()?, resource, authority: authority.to_owned(), roots, attestation_roots })
+    }
+
+    /// The suffix of the vault's name, and what it says.
+    fn suffix(&self) -> Result<(&'static str, VaultKind, &'static str), &'static str> {
+        let (name, suffix) = self.vault.split_once('.').ok_or("it is written as `name.vault.azure.net` or `name.managedhsm.azure.net`")?;
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        if !NAME_LENGTH.contains(&name.len()) || !name.bytes().all(plain) || !begins || name.ends_with('-') {
+            return Err("its name has 3 to 24 small letters, digits and `-`, and begins with a letter");
+        }
+        SUFFIXES.into_iter().find(|(known, ..)| *known == suffix).ok_or("it is under no name of Key Vault's or Managed HSM's")
+    }
+
+    fn destination(&self) -> Result<Destination, ConfigError> {
+        let mut quotas = operation::published_quotas(self.kind);
+        for (name, quota) in &self.quotas {
+            if quota.calls == 0 || quota.per == Span::ZERO {
+                return Err(ConfigError::QuotaEmpty(cut(name)));
+            }
+            let Some(published) = quotas.get_mut(name) else {
+                let known = quotas.keys().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+                return Err(ConfigError::Quota { given: cut(name), known });
+            };
+            *published = *quota;
+        }
+        Ok(Destination {
+            name: self.name.clone(),
+            cloud: CloudKind::Azure,
+            home: self.vault.clone(),
+            fingerprint: self.fingerprint(),
+            capabilities: Capabilities {
+                algorithms: algorithms(self.kind).into_iter().map(|algorithm| (algorithm, vec![WrapScheme::RsaAesKeyWrapSha1])).collect(),
+                generations: true,
+                protection: Protection::Hsm,
+                creation: Creation::Imported,
+                prepares: true,
+                consistency: self.consistency,
+                call_timeout: self.call_timeout,
+                equal_reads: self.equal_reads,
+                quotas,
+                draws: operation::draws(self.kind),
+                deletion_days: self.deletion_days,
+            },
+        })
+    }
+
+    /// The digest of what was approved (rule 11): a vault, an address, a CA, an authority, a source of credentials or of trust cannot
+    /// change without it.
+    fn fingerprint(&self) -> Digest {
+        #[derive(Serialize)]
+        struct Approved<'a> {
+            cloud: CloudKind,
+            vault: &'a str,
+            kind: VaultKind,
+            address: Option<&'a str>,
+            ca: Option<Digest>,
+            authority: Option<&'a str>,
+            credentials: String,
+            attestation_roots: Option<Digest>,
+        }
+        let approved = Approved {
+            cloud: CloudKind::Azure,
+            vault: &self.vault,
+            kind: self.kind,
+            address: self.address.as_deref(),
+            ca: self.ca.as_deref().map(Digest::of),
+            authority: self.authority.as_deref(),
+            credentials: self.credentials.source(),
+            attestation_roots: self.attestation_roots.as_deref().map(Digest::of),
+        };
+        // INVARIANT: strings and enums only, which is always JSON; were it not, nothing at all would be approved.
+        Digest::of(&canonical_bytes(&approved).unwrap_or_default())
+    }
+}
+
+/// What can be imported into hardware (`contracts/azure.md`, "targets").
+pub(crate) fn algorithms(kind: VaultKind) -> Vec<Algorithm> {
+    use Algorithm as A;
+    let mut algorithms = vec![A::Rsa2048, A::Rsa3072, A::Rsa4096, A::EcP256, A::EcP384];
+    if kind == VaultKind::ManagedHsm {
+        algorithms.push(A::Aes256);
+    }
+    algorithms
+}
+
+/// Whether a text is `host:port`; what is wrong with it otherwise.
+fn check_address(address: &str) -> Result<(), &'static str> {
+    let read: Authority = address.parse().map_err(|_| "it has to be written as `host:port`")?;
+    if address.len() > MAX_TEXT || address.contains('@') || read.port_u16().is_none_or(|port| port == 0) || read.host().is_empty() {
+        return Err("it has to be written as `host:port`");
+    }
+    Ok(())
+}
+
+/// INVARIANT: a secret goes to no place that does not prove its name.
+fn check_authority(authority: &str) -> Result<(), &'static str> {
+    let uri: Uri = Some(authority).filter(|text| text.len() <= MAX_TEXT).and_then(|text| text.parse().ok()).ok_or("it is no URL")?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("https"), Some(host)) if uri.path() == "/" && uri.query().is_none() && !host.as_str().contains('@') => Ok(()),
+        _ => Err("it has to be written as `https://host[:port]`, with nothing before the host or behind the port"),
+    }
+}
+
+fn read_ca(pem: &[u8]) -> Result<RootCertStore, &'static str> {
+    if pem.len() > MAX_CA {
+        return Err("it is larger than 1 MiB");
+    }
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "it is not PEM")?;
+    if certificates.is_empty() {
+        return Err("it holds no certificate");
+    }
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(|_| "it holds a certificate that cannot be read")?;
+    }
+    Ok(roots)
+}
+
+fn native_roots() -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    // One that cannot be read is one that is not trusted.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(ConfigError::NoTrust) } else { Ok(roots) }
+}
+
+/// What is shown of a text from outside: no more than can be read.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> AzureConfig {
+        AzureConfig {
+            name: "prod".parse().unwrap(),
+            vault: "corp-vault.vault.azure.net".into(),
+            kind: VaultKind::KeyVault,
+            address: None,
+            ca: Some(authority_pem()),
+            authority: None,
+            credentials: Credentials::ManagedIdentity { client: None, address: None },
+            installation: "11111111-0000-8000-8000-000000000000".parse().unwrap(),
+            attestation_roots: None,
+            call_timeout: Span::seconds(10),
+            consistency: Span::seconds(10),
+            equal_reads: 3,
+            deletion_days: 90,
+            quotas: BTreeMap::new(),
+        }
+    }
+
+    fn authority_pem() -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.self_signed(&key).unwrap().pem().into_bytes()
+    }
+
+    fn secret(tenant: &str, client: &str, secret: &str) -> Credentials {
+        Credentials::ClientSecret { tenant: tenant.into(), client: client.into(), secret: Secret::new(secret.into()) }
+    }
+
+    fn refusal(change: impl FnOnce(&mut AzureConfig)) -> String {
+        let mut config = config();
+        change(&mut config);
+        match config.check() {
+            Ok(_) => panic!("it was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_anything_is_sent() {
+        assert!(config().check().is_ok());
+        for vault in [
+            "",
+            "corp-vault",
+            "corp-vault.vault.azure.com",
+            "corp-vault.vault.azure.net.evil.example",
+            "evil.example/.vault.azure.net",
+            "Corp.vault.azure.net",
+            "1corp.vault.azure.net",
+            "a.b.vault.azure.net",
+            "ab.vault.azure.net",
+            "https://corp-vault.vault.azure.net",
+            "corp-vault.vault.azure.net:8443",
+        ] {
+            assert!(refusal(|c| c.vault = vault.into()).contains("is no vault"), "{vault:?}");
+        }
+        assert!(refusal(|c| c.kind = VaultKind::ManagedHsm).contains("is a Key Vault"));
+        assert!(refusal(|c| c.vault = "corp-hsm.managedhsm.azure.net".into()).contains("is a Managed HSM"));
+        for address in ["", "127.0.0.1", "127.0.0.1:0", "user@host:1", "https://host:1", "host:99999"] {
+            assert!(refusal(|c| c.address = Some(address.into())).contains("host:port"), "{address:?}");
+        }
+        for authority in ["", "http://login.example", "login.example", "https://user@login.example", "https://login.example/path"] {
+            assert!(refusal(|c| c.authority = Some(authority.into())).contains("nowhere to log in"), "{authority:?}");
+        }
+        assert!(refusal(|c| c.deletion_days = 6).contains("7 to 90"));
+        assert!(refusal(|c| c.deletion_days = 91).contains("7 to 90"));
+        assert!(refusal(|c| c.equal_reads = 0).contains("at least 1"));
+        assert!(refusal(|c| c.ca = Some(b"not a certificate".to_vec())).contains("no certificate"));
+        let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
+        assert!(refusal(|c| c.ca = Some(garbage)).contains("cannot be read"));
+        assert!(refusal(|c| c.credentials = secret("tenant", "client", "")).contains("secret is empty"));
+        assert!(refusal(|c| c.credentials = secret("", "client", "s")).contains("tenant"));
+        assert!(refusal(|c| c.credentials = secret("a/../b", "client", "s")).contains("tenant"));
+        assert!(refusal(|c| c.credentials = secret("tenant", "", "s")).contains("client"));
+        let quota = |calls| Quota { calls, per: Span::seconds(1) };
+        assert!(refusal(|c| assert!(c.quotas.insert("createhsm".into(), quota(1)).is_none())).contains("CreateHsm, Operations"));
+        assert!(refusal(|c| assert!(c.quotas.insert("Operations".into(), quota(0)).is_none())).contains("`Operations`"));
+    }
+
+    #[test]
+    fn the_destination_says_what_azure_takes_and_what_the_vault_allows() {
+        let mut config = config();
+        let raised = Quota { calls: 20, per: Span::seconds(10) };
+        assert!(config.quotas.insert("CreateHsm".into(), raised).is_none());
+        let destination = config.check().map(|checked| checked.destination).unwrap();
+        let capabilities = &destination.capabilities;
+        assert_eq!((destination.cloud, destination.home.as_str()), (CloudKind::Azure, "corp-vault.vault.azure.net"));
+        assert_eq!((capabilities.creation, capabilities.prepares, capabilities.generations), (Creation::Imported, true, true));
+        assert_eq!(capabilities.quotas["CreateHsm"], raised);
+        assert_eq!(capabilities.quotas["Operations"], Quota { calls: 2_000, per: Span::seconds(10) }, "the published one");
+        assert!(!capabilities.algorithms.contains_key(&Algorithm::Aes256), "a key vault takes no AES keys");
+        assert_eq!(capabilities.algorithms[&Algorithm::Rsa4096], [WrapScheme::RsaAesKeyWrapSha1]);
+        assert_eq!(capabilities.algorithms.len(), 5);
+
+        config.vault = "corp-hsm.managedhsm.azure.net".into();
+        config.kind = VaultKind::ManagedHsm;
+        let capabilities = config.check().map(|checked| checked.destination.capabilities).unwrap();
+        assert_eq!(capabilities.algorithms[&Algorithm::Aes256], [WrapScheme::RsaAesKeyWrapSha1]);
+        assert!(!capabilities.algorithms.contains_key(&Algorithm::HmacSha256), "nobody imports HMAC keys");
+    }
+
+    #[test]
+    fn every_cloud_has_its_own_login() {
+        for (vault, kind, resource, login) in [
+            ("corp.vault.azure.net", VaultKind::KeyVault, "vault.azure.net", "https://login.microsoftonline.com"),
+            ("corp.managedhsm.azure.net", VaultKind::ManagedHsm, "managedhsm.azure.net", "https://login.microsoftonline.com"),
+            ("corp.vault.azure.cn", VaultKind::KeyVault, "vault.azure.cn", "https://login.partner.microsoftonline.cn"),
+            ("corp.vault.usgovcloudapi.net", VaultKind::KeyVault, "vault.usgovcloudapi.net", "https://login.microsoftonline.us"),
+        ] {
+            let mut config = config();
+            (config.vault, config.kind) = (vault.into(), kind);
+            let checked = config.check().map(|checked| (checked.resource, checked.authority)).unwrap();
+            assert_eq!(checked, (resource, login.to_owned()), "{vault}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_what_is_approved_and_with_nothing_else() {
+        let fingerprint = |change: fn(&mut AzureConfig)| {
+            let mut config = config();
+            config.ca = None;
+            change(&mut config);
+            config.fingerprint()
+        };
+        let base = fingerprint(|_| {});
+        let others = [
+            fingerprint(|c| c.vault = "other.vault.azure.net".into()),
+            fingerprint(|c| c.kind = VaultKind::ManagedHsm),
+            fingerprint(|c| c.address = Some("127.0.0.1:1".into())),
+            fingerprint(|c| c.authority = Some("https://login.example".into())),
+            fingerprint(|c| c.ca = Some(Vec::new())),
+            fingerprint(|c| c.attestation_roots = Some(Vec::new())),
+            fingerprint(|c| c.credentials = Credentials::ManagedIdentity { client: Some("one".into()), address: None }),
+            fingerprint(|c| c.credentials = Credentials::ManagedIdentity { client: None, address: Some("127.0.0.1:1".into()) }),
+            fingerprint(|c| c.credentials = secret("tenant", "client", "s")),
+            fingerprint(|c| c.credentials = secret("tenant", "other", "s")),
+            fingerprint(|c| {
+                c.credentials =
+                    Credentials::WorkloadIdentity { tenant: "tenant".into(), client: "client".into(), token_file: "/token".into() };
+            }),
+        ];
+        let distinct: BTreeSet<Digest> = others.into_iter().chain([base]).collect();
+        assert_eq!(distinct.len(), 12);
+        assert_eq!(fingerprint(|c| c.equal_reads = 7), base);
+        assert_eq!(
+            fingerprint(|c| c.credentials = secret("tenant", "client", "one")),
+            fingerprint(|c| c.credentials = secret("tenant", "client", "two")),
+            "a rotated secret is the same source"
+        );
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        assert!(!format!("{:?}", secret("tenant", "client", "hunter2")).contains("hunter2"));
+    }
+}

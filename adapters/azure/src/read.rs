@@ -1,0 +1,574 @@
+//! The reads: direct ones of a placement or a key, pages of a sweep, wrapping keys, evidence.
+
+use azure_core::http::Url;
+use azure_core::http::pager::{PagerContinuation, PagerOptions};
+use azure_core::time::OffsetDateTime;
+use azure_security_keyvault_keys::models::{
+    DeletedKey, DeletionRecoveryLevel, JsonWebKey, Key, KeyAttributes, KeyClientGetKeyAttestationOptions, KeyClientGetKeyOptions,
+    KeyClientListKeyPropertiesOptions, KeyClientListKeyPropertiesVersionsOptions, KeyProperties, KeyType, ListKeyPropertiesResult,
+};
+use futures::TryStreamExt as _;
+use futures::future::{join_all, try_join_all};
+use keyplane_model::{
+    Class, CopyRecord, Digest, Evidence, EvidenceStrength, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
+    PlacementSeen, Presence, Target, Timestamp, Version, WrapScheme,
+};
+use keyplane_port::{Cause, CloudError, Cursor, Page, Prepared, WrapFor, WrappingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::config::VaultKind;
+use crate::error::{found, garbled};
+use crate::names::{self, Kid, KidError, Tags};
+use crate::operation::{LOOK_REQUESTS, Operation, PAGE, SWEEP_REQUESTS};
+use crate::{AzureVault, attestation, jwk};
+
+/// The requests that one look at a key may still send.
+///
+/// INVARIANT: whatever is read of a key takes from here first, so that no call sends more than it declares (rule 8).
+struct Requests {
+    left: usize,
+}
+
+impl Requests {
+    fn of_a_look() -> Self {
+        Self { left: LOOK_REQUESTS }
+    }
+
+    fn sent(&self) -> usize {
+        LOOK_REQUESTS - self.left
+    }
+
+    fn take(&mut self, operation: Operation) -> Result<(), CloudError> {
+        let spent = || {
+            let message = format!("it has more versions than can be listed with the {LOOK_REQUESTS} requests of one look");
+            found(operation, Class::Unsupported, Cause::Plain, &message)
+        };
+        self.left = self.left.checked_sub(1).ok_or_else(spent)?;
+        Ok(())
+    }
+}
+
+/// Where a page of a sweep begins.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    /// The address of the page of the vault's keys; `None`: the first.
+    link: Option<String>,
+    /// The last key of that page that was looked at already.
+    after: Option<String>,
+}
+
+/// A version as lists show it.
+struct Listed {
+    id: String,
+    tags: Tags,
+    enabled: bool,
+    created: Option<i64>,
+}
+
+impl AzureVault {
+    pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
+        let claimed = self.read_object(&target.name).await?;
+        // An import is the activation: a version that is current is what the users' name leads to.
+        let published = claimed.clone().filter(|object| object.current().is_some());
+        Ok(PlacementSeen { claimed, published })
+    }
+
+    /// A key by its name; `None`: Azure says that there is none, and none that was deleted either.
+    ///
+    /// Of former versions, the newest show their public keys: as many as there are requests left for.
+    pub(crate) async fn read_object(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
+        let mut requests = Requests::of_a_look();
+        let Some(mut object) = self.read_listed(name, &mut requests).await? else { return Ok(None) };
+        // What has no public half in its newest version has none in any that could be a copy of ours.
+        if object.current().is_some_and(|current| current.public_key.is_some()) {
+            let former =
+                object.materials.iter_mut().filter(|material| material.state == MaterialState::Former && material.version.is_some());
+            try_join_all(former.take(requests.left).map(|material| self.add_public_key(name, material))).await?;
+        }
+        Ok(Some(object))
+    }
+
+    /// The same, with no more of former versions than their list shows.
+    ///
+    /// A key whose newest version is not marked as ours is not read any further: that version alone is shown. One with more
+    /// versions than can be listed is [`Class::Unsupported`], and not shown in part.
+    async fn read_listed(&self, name: &str, requests: &mut Requests) -> Result<Option<ObjectSeen>, CloudError> {
+        self.check_object(Operation::GetKey, &ObjectId(name.to_owned()))?;
+        requests.take(Operation::GetKey)?;
+        match self.key(name, None).await {
+            Ok(newest) => self.read_versions(newest, requests).await.map(Some),
+            Err(error) if error.class == Class::NotFound => {
+                requests.take(Operation::GetDeletedKey)?;
+                self.read_deleted(name).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn read_page(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
+        const OPERATION: Operation = Operation::GetKeys;
+        let foreign = || found(OPERATION, Class::Invalid, Cause::Plain, "a cursor that no sweep of this vault gave");
+        let place: Place = match cursor {
+            None => Place::default(),
+            Some(Cursor(text)) => serde_json::from_str(text).map_err(|_| foreign())?,
+        };
+        let from = place.link.as_deref().map(|link| self.link(link, "/keys").ok_or_else(foreign)).transpose()?;
+        let options = KeyClientListKeyPropertiesOptions {
+            maxresults: Some(PAGE),
+            method_options: PagerOptions { continuation: from.map(PagerContinuation::Link), ..PagerOptions::default() },
+        };
+        let pager = self.client.list_key_properties(Some(options)).map_err(|error| crate::error::failed(OPERATION, &error))?;
+        let mut pages = pager.into_pages();
+        let listed = self.request(OPERATION, "", pages.try_next()).await?;
+        let listed: ListKeyPropertiesResult = match listed {
+            Some(page) => page.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?,
+            None => return Err(garbled(OPERATION, "a list without a page")),
+        };
+        let next = self.next_link(OPERATION, pages.continuation(), place.link.as_deref(), "/keys")?;
+        let mut page = Page::default();
+        let mut ours = Vec::new();
+        for key in listed.value {
+            match self.listed_name(OPERATION, &key)? {
+                None => page.broken += 1,
+                // A key to wrap under is no object of ours.
+                Some(name) if names::is_kek(&name) => {}
+                Some(name) if names::marks(&tags(&key.tags)).is_some() => ours.push(name),
+                Some(_) => {}
+            }
+        }
+        // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
+        let seen = place.after.as_deref().and_then(|after| ours.iter().position(|key| key == after)).map_or(0, |at| at + 1);
+        let mut rest = ours.split_off(seen).into_iter().peekable();
+        let (mut left, mut last) = (SWEEP_REQUESTS, None);
+        loop {
+            // As many side by side as there are requests for, whatever each of them has.
+            let round: Vec<String> = rest.by_ref().take(left / LOOK_REQUESTS).collect();
+            if round.is_empty() {
+                break;
+            }
+            let read = round.into_iter().map(|name| async move {
+                let mut requests = Requests::of_a_look();
+                let object = self.read_listed(&name, &mut requests).await;
+                (object, name, requests.sent())
+            });
+            for (object, name, sent) in join_all(read).await {
+                match object {
+                    Ok(Some(object)) => page.objects.push(object),
+                    // Listed, and not there: it may be so new that not every read shows it, and a sweep that missed it is not complete.
+                    Ok(None) => page.broken += 1,
+                    Err(error) if spoils_only_itself(&error) => {
+                        tracing::debug!(destination = %self.destination.name, key = name, %error, "key cannot be read");
+                        page.broken += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+                left -= sent;
+                last = Some(name);
+            }
+        }
+        if rest.peek().is_some() {
+            page.next = Some(cursor_of(&Place { link: place.link, after: last })?);
+        } else if let Some(link) = next {
+            page.next = Some(cursor_of(&Place { link: Some(link), after: None })?);
+        }
+        Ok(page)
+    }
+
+    /// The key that a reply named, as long as it is what was asked for: nothing else is wrapped under, whatever it says of itself.
+    pub(crate) async fn read_prepared(&self, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
+        let Some(made) = made else { return Ok(None) };
+        match self.kek(&made.0).await {
+            Ok(_) => Ok(Some(Prepared { wrapping: made.clone(), ready: true })),
+            Err(error) if error.class == Class::NotFound || error.cause == Cause::ImportTokenExpired => {
+                tracing::debug!(destination = %self.destination.name, key = made.0, %error, "cannot be wrapped under");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn read_wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        const OPERATION: Operation = Operation::GetKey;
+        let unsupported = |message| Err(found(OPERATION, Class::Unsupported, Cause::Plain, message));
+        let kid = match from {
+            WrapFor::Prepared(kid) => &kid.0,
+            WrapFor::Object(_) => return unsupported("a key to wrap under is made for each copy"),
+        };
+        match scheme {
+            WrapScheme::RsaAesKeyWrapSha1 => {}
+            WrapScheme::RsaOaepSha256 | WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha256 => {
+                return unsupported("material is wrapped for Azure by `rsa-aes-key-wrap-sha1`");
+            }
+        }
+        let key = self.kek(kid).await?;
+        let spki = jwk::public_key(&key).ok().flatten().ok_or_else(|| garbled(OPERATION, "a key without a public half"))?;
+        // The id goes into the transfer blob; there is nothing secret about it. An expired key unwraps all the same.
+        Ok(WrappingKey { spki: spki.0, scheme, token: kid.clone().into_bytes(), valid_until: None })
+    }
+
+    /// RSA and EC keys show their public half, which has to be the copy's; of AES keys Azure shows nothing
+    /// (`contracts/evidence.md`).
+    pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        let object = self.read_listed(&target.name, &mut Requests::of_a_look()).await?;
+        let shown = object.as_ref().map_or(Err("there is no such key"), |object| holds(object, target, copy));
+        let (strength, reason) = match shown {
+            Ok(strength @ EvidenceStrength::None) => (strength, Some("a Managed HSM shows nothing of an AES key's bytes")),
+            Ok(strength) => (strength, None),
+            Err(reason) => (EvidenceStrength::None, Some(reason)),
+        };
+        if let Some(reason) = reason {
+            tracing::debug!(destination = %self.destination.name, placement = %target.placement, reason, "no evidence");
+        }
+        Ok(Evidence {
+            placement: target.placement,
+            version: copy.coordinates.version,
+            strength,
+            fits: shown.is_ok(),
+            reason: reason.map(str::to_owned),
+            material: object.as_ref().and_then(ObjectSeen::current).and_then(|material| material.id.clone()),
+            check_value: copy.check_value,
+            wrapped_under: copy.wrapped_under,
+            at: now,
+        })
+    }
+
+    /// Refuses what answers for another vault than was approved (rule 11), and what answers about another key.
+    pub(crate) fn read_kid(&self, operation: Operation, kid: Option<&str>, name: &str) -> Result<Kid, CloudError> {
+        let text = kid.ok_or_else(|| garbled(operation, "an answer without a key"))?;
+        match Kid::read(text, &self.vault) {
+            Ok(kid) if kid.name.eq_ignore_ascii_case(name) => Ok(kid),
+            Ok(_) => Err(garbled(operation, "an answer about another key")),
+            Err(KidError::NotOne) => Err(garbled(operation, "an answer without a key's id")),
+            Err(KidError::Elsewhere) => {
+                // A key that was made at the wrong place is made all the same.
+                let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
+                Err(found(operation, class, Cause::WrongHome, &format!("`{text}` is not in `{}`", self.vault)))
+            }
+        }
+    }
+
+    /// One version of a key; without one, the newest.
+    pub(crate) async fn key(&self, name: &str, version: Option<&str>) -> Result<Key, CloudError> {
+        const OPERATION: Operation = Operation::GetKey;
+        let options = KeyClientGetKeyOptions { key_version: version.map(str::to_owned), ..KeyClientGetKeyOptions::default() };
+        let key = self.request(OPERATION, name, self.client.get_key(name, Some(options))).await?;
+        let key = key.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?;
+        let kid = self.read_kid(OPERATION, key.key.as_ref().and_then(|key| key.kid.as_deref()), name)?;
+        match (kid.version, version) {
+            (Some(_), None) => Ok(key),
+            (Some(is), Some(asked)) if is.eq_ignore_ascii_case(asked) => Ok(key),
+            _ => Err(garbled(OPERATION, "an answer about another version")),
+        }
+    }
+
+    /// A key to wrap under: made for that alone, in hardware, enabled, here. The whole id names it.
+    ///
+    /// INVARIANT: what could decrypt is never wrapped under (rule 11).
+    async fn kek(&self, text: &str) -> Result<JsonWebKey, CloudError> {
+        const OPERATION: Operation = Operation::GetKey;
+        let kid = Kid::read(text, &self.vault).ok().filter(|kid| names::is_kek(&kid.name));
+        let Some(Kid { name, version: Some(version) }) = kid else {
+            return Err(found(OPERATION, Class::Invalid, Cause::Plain, &format!("`{text}` is no key to wrap under that was made here")));
+        };
+        let Key { key, attributes, .. } = self.key(&name, Some(&version)).await?;
+        let key = key.ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
+        let enabled = attributes.and_then(|attributes| attributes.enabled) == Some(true);
+        if key.kty != Some(KeyType::RsaHsm) || !jwk::may_exactly(&key, &[jwk::KEK_OPERATION.as_ref()]) || !enabled {
+            let message = format!("`{text}` is no longer a key to wrap under, and to do nothing else with");
+            return Err(found(OPERATION, Class::Stale, Cause::ImportTokenExpired, &message));
+        }
+        if self.kind == VaultKind::ManagedHsm {
+            self.check_attestation(&name, &version, &key).await?;
+        }
+        Ok(key)
+    }
+
+    /// That the Managed HSM attests the very key; what it says is checked only if there are roots to check it against.
+    async fn check_attestation(&self, name: &str, version: &str, key: &JsonWebKey) -> Result<(), CloudError> {
+        const OPERATION: Operation = Operation::GetKeyAttestation;
+        let options =
+            KeyClientGetKeyAttestationOptions { key_version: Some(version.to_owned()), ..KeyClientGetKeyAttestationOptions::default() };
+        let attested = self.request(OPERATION, name, self.client.get_key_attestation(name, Some(options))).await?;
+        let attested = attested.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?;
+        let kid = self.read_kid(OPERATION, attested.key.as_ref().and_then(|key| key.kid.as_deref()), name)?;
+        if !kid.version.is_some_and(|is| is.eq_ignore_ascii_case(version)) {
+            return Err(garbled(OPERATION, "an answer about another version"));
+        }
+        let Some(attestation) = attested.attributes.and_then(|attributes| attributes.attestation) else {
+            return Err(garbled(OPERATION, "an answer without an attestation"));
+        };
+        let parts = [&attestation.certificate_pem_file, &attestation.private_key_attestation, &attestation.public_key_attestation];
+        if !parts.into_iter().all(|part| part.as_ref().is_some_and(|bytes| !bytes.is_empty())) {
+            return Err(garbled(OPERATION, "an answer without a whole attestation"));
+        }
+        let Some(roots) = &self.attestation_roots else { return Ok(()) };
+        attestation::check(&attestation, roots, name, version, key.n.as_deref().unwrap_or_default())
+            .map_err(|reason| found(OPERATION, Class::Broken, Cause::Plain, reason))
+    }
+
+    async fn read_deleted(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
+        const OPERATION: Operation = Operation::GetDeletedKey;
+        let deleted = match self.request(OPERATION, name, self.client.get_deleted_key(name, None)).await {
+            Err(error) if error.class == Class::NotFound => return Ok(None),
+            other => other?,
+        };
+        let deleted = deleted.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?;
+        let DeletedKey { key, attributes, tags: shown, managed, scheduled_purge_date, .. } = deleted;
+        let key = key.ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
+        let kid = self.read_kid(OPERATION, key.kid.as_deref(), name)?;
+        let state = ObjectState::DeletionScheduled(scheduled_purge_date.map(timestamp));
+        let seen = Shown { key: &key, attributes: attributes.as_ref(), tags: tags(&shown), managed };
+        // Of its versions only the last one is shown, and they cannot be listed.
+        let created = attributes.as_ref().and_then(|attributes| attributes.created).map(timestamp);
+        Ok(Some(seen.object(kid.name, state, created, Vec::new())))
+    }
+
+    /// A key with all its versions, the newest of which was read already.
+    async fn read_versions(&self, newest: Key, requests: &mut Requests) -> Result<ObjectSeen, CloudError> {
+        const OPERATION: Operation = Operation::GetKeyVersions;
+        let Key { key, attributes, tags: shown, managed, .. } = newest;
+        let key = key.ok_or_else(|| garbled(Operation::GetKey, "an answer without a key"))?;
+        let tags = tags(&shown);
+        let Some(Kid { name, version: Some(current) }) = key.kid.as_deref().and_then(|kid| Kid::read(kid, &self.vault).ok()) else {
+            return Err(garbled(Operation::GetKey, "an answer without a key's id"));
+        };
+        let enabled = attributes.as_ref().and_then(|attributes| attributes.enabled) == Some(true);
+        let state = if enabled { ObjectState::Usable } else { ObjectState::Disabled };
+        let marks = names::marks(&tags);
+        let created = attributes.as_ref().and_then(|attributes| attributes.created).map(OffsetDateTime::unix_timestamp);
+        let (created, materials) = match &marks {
+            None => {
+                let alone = Listed { id: current, tags: Tags::new(), enabled, created };
+                (created, vec![material(&alone, MaterialState::Current, None, None)])
+            }
+            Some(marks) => {
+                self.note_retention(attributes.as_ref());
+                let mut listed = self.versions(&name, requests).await?;
+                // Times are in whole seconds: which one of a second is the newest, the key itself says.
+                listed.sort_by(|a, b| (b.id == current, b.created, &b.id).cmp(&(a.id == current, a.created, &a.id)));
+                // Two reads of one moment's world: if they contradict each other, one of them is late. Nobody may ever take the
+                // newest version for one that is in nobody's way.
+                let late = match listed.split_first() {
+                    Some((first, rest)) => {
+                        first.id != current || first.enabled != enabled || rest.iter().any(|other| other.created > first.created)
+                    }
+                    None => true,
+                };
+                if late {
+                    return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
+                }
+                (listed.iter().filter_map(|version| version.created).min(), self.materials(&key, marks, listed)?)
+            }
+        };
+        let seen = Shown { key: &key, attributes: attributes.as_ref(), tags, managed };
+        Ok(seen.object(name, state, created.map(from_seconds), materials))
+    }
+
+    /// What the versions are, in their order. The first one's key is given.
+    fn materials(&self, newest: &JsonWebKey, marks: &Marks, listed: Vec<Listed>) -> Result<Vec<MaterialSeen>, CloudError> {
+        let seen = listed.into_iter().enumerate().map(|(place, one)| {
+            let version = names::version(&one.tags, self.installation, marks.placement);
+            let (state, public_key) = match (place, version) {
+                (0, Some(_)) => (MaterialState::Current, digest(newest)?),
+                (0, None) => (MaterialState::Current, None),
+                (_, _) => (MaterialState::Former, None),
+            };
+            Ok(material(&one, state, version, public_key))
+        });
+        seen.collect()
+    }
+
+    async fn add_public_key(&self, name: &str, material: &mut MaterialSeen) -> Result<(), CloudError> {
+        let key = self.key(name, material.id.as_deref()).await.map_err(contradiction)?;
+        material.public_key = digest(key.key.as_ref().ok_or_else(|| garbled(Operation::GetKey, "an answer without a key"))?)?;
+        Ok(())
+    }
+
+    /// Says, once, that the vault keeps deleted keys for another time than was configured. Nothing that is done here but deleting
+    /// depends on it, and that is refused ([`AzureVault::mutate`]).
+    fn note_retention(&self, attributes: Option<&KeyAttributes>) {
+        let (vault, configured) = (recoverable_days(attributes), self.destination.capabilities.deletion_days);
+        if vault != Some(configured) {
+            self.retention_noted.call_once(|| {
+                let destination = &self.destination.name;
+                tracing::warn!(%destination, vault, configured, "a deleted key can be recovered for another number of days than configured");
+            });
+        }
+    }
+
+    async fn versions(&self, name: &str, requests: &mut Requests) -> Result<Vec<Listed>, CloudError> {
+        const OPERATION: Operation = Operation::GetKeyVersions;
+        let path = format!("/keys/{name}/versions");
+        let options = KeyClientListKeyPropertiesVersionsOptions { maxresults: Some(PAGE), ..Default::default() };
+        let pager =
+            self.client.list_key_properties_versions(name, Some(options)).map_err(|error| crate::error::failed(OPERATION, &error))?;
+        let mut pages = pager.into_pages();
+        let (mut listed, mut link) = (Vec::new(), None);
+        loop {
+            requests.take(OPERATION)?;
+            let page = self.request(OPERATION, name, pages.try_next()).await.map_err(contradiction)?;
+            let page: ListKeyPropertiesResult = match page {
+                Some(page) => page.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?,
+                None => return Err(garbled(OPERATION, "a list without a page")),
+            };
+            for one in page.value {
+                listed.push(self.listed_version(OPERATION, one, name)?);
+            }
+            link = self.next_link(OPERATION, pages.continuation(), link.as_deref(), &path)?;
+            if link.is_none() {
+                return Ok(listed);
+            }
+        }
+    }
+
+    fn listed_version(&self, operation: Operation, one: KeyProperties, name: &str) -> Result<Listed, CloudError> {
+        let id = self.read_kid(operation, one.kid.as_deref(), name)?.version;
+        Ok(Listed {
+            id: id.ok_or_else(|| garbled(operation, "a version without an id"))?,
+            tags: tags(&one.tags),
+            enabled: one.attributes.as_ref().and_then(|attributes| attributes.enabled) == Some(true),
+            created: one.attributes.and_then(|attributes| attributes.created).map(OffsetDateTime::unix_timestamp),
+        })
+    }
+
+    /// The name of a key in a list; `None`: it cannot be read.
+    fn listed_name(&self, operation: Operation, key: &KeyProperties) -> Result<Option<String>, CloudError> {
+        match key.kid.as_deref().map(|kid| (Kid::read(kid, &self.vault), kid)) {
+            Some((Ok(kid), _)) => Ok(Some(kid.name)),
+            Some((Err(KidError::Elsewhere), kid)) => self.read_kid(operation, Some(kid), "").map(|_| None),
+            Some((Err(KidError::NotOne), _)) | None => Ok(None),
+        }
+    }
+
+    /// Where a list goes on: at this vault, with the same list, and not where it just was.
+    fn next_link(
+        &self,
+        operation: Operation,
+        continuation: Option<&PagerContinuation>,
+        from: Option<&str>,
+        path: &str,
+    ) -> Result<Option<String>, CloudError> {
+        let Some(continuation) = continuation else { return Ok(None) };
+        let link: &str = continuation.as_ref();
+        if self.link(link, path).is_none() || from == Some(link) {
+            return Err(garbled(operation, "a list that goes on nowhere"));
+        }
+        Ok(Some(link.to_owned()))
+    }
+
+    fn link(&self, text: &str, path: &str) -> Option<Url> {
+        let url = Url::parse(text).ok()?;
+        let here = url.scheme() == "https" && url.host_str() == Some(self.vault.as_str()) && url.port().is_none();
+        (here && url.path().trim_end_matches('/').eq_ignore_ascii_case(path)).then_some(url)
+    }
+}
+
+/// What one answer shows of a key.
+struct Shown<'a> {
+    key: &'a JsonWebKey,
+    attributes: Option<&'a KeyAttributes>,
+    tags: Tags,
+    managed: Option<bool>,
+}
+
+impl Shown<'_> {
+    fn object(&self, name: String, state: ObjectState, created: Option<Timestamp>, materials: Vec<MaterialSeen>) -> ObjectSeen {
+        let algorithm = jwk::algorithm(self.key);
+        let purpose = jwk::purpose(self.key);
+        let exportable = self.attributes.and_then(|attributes| attributes.exportable) == Some(true);
+        ObjectSeen {
+            object: ObjectId(name),
+            marks: names::marks(&self.tags),
+            // In hardware, and nobody else's: the key of a certificate is renewed with it. Where its bytes came from Azure
+            // does not show: that, tag and public key say.
+            external: algorithm.is_some() && self.managed != Some(true),
+            algorithm,
+            purpose,
+            policy_fits: !exportable && purpose.is_some_and(|purpose| jwk::may_exactly(self.key, jwk::operations(purpose))),
+            state,
+            created,
+            materials,
+        }
+    }
+}
+
+fn material(listed: &Listed, state: MaterialState, version: Option<Version>, public_key: Option<Digest>) -> MaterialSeen {
+    let presence = if listed.enabled { Presence::Present } else { Presence::Disabled };
+    MaterialSeen { id: Some(listed.id.clone()), version, state, presence, public_key }
+}
+
+/// For how many days a deleted key can be recovered, by the vault's own word; `None`: it cannot, or the vault does not say.
+pub(crate) fn recoverable_days(attributes: Option<&KeyAttributes>) -> Option<u32> {
+    let attributes = attributes.filter(|attributes| attributes.recovery_level != Some(DeletionRecoveryLevel::Purgeable))?;
+    attributes.recoverable_days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0)
+}
+
+fn digest(key: &JsonWebKey) -> Result<Option<Digest>, CloudError> {
+    let public_key = jwk::public_key(key).map_err(|_| garbled(Operation::GetKey, "a key that cannot be one"))?;
+    Ok(public_key.map(|public_key| public_key.digest()))
+}
+
+/// It was there a moment ago: reads that contradict each other show nothing.
+fn contradiction(error: CloudError) -> CloudError {
+    match error.class {
+        Class::NotFound => CloudError { class: Class::Transient, ..error },
+        _ => error,
+    }
+}
+
+/// Whether a failed read says something about one key only, so that the list can go on without it.
+fn spoils_only_itself(error: &CloudError) -> bool {
+    match (error.class, error.cause) {
+        (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
+        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
+        (
+            Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken,
+            _,
+        ) => true,
+    }
+}
+
+/// Whether an object is a target's and holds a copy, and how strongly that is shown; if not, why.
+fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<EvidenceStrength, &'static str> {
+    if !object.fits(target) {
+        return Err("the key's kind, operations or tags are not ours");
+    }
+    match object.state {
+        ObjectState::Usable | ObjectState::Disabled => {}
+        ObjectState::DeletionScheduled(_) => return Err("the key is deleted"),
+        ObjectState::AwaitingMaterial | ObjectState::Other => return Err("the key is in another state"),
+    }
+    let Some(recorded) = &copy.material else { return Err("no import was ever confirmed") };
+    let Some(current) = object.current() else { return Err("the key has no current version") };
+    if current.id.as_ref() != Some(recorded) {
+        return Err("another version is current");
+    }
+    if current.version != Some(copy.coordinates.version) {
+        return Err("the version's tag names another one of ours");
+    }
+    match (&current.public_key, &copy.public_key) {
+        (Some(shown), Some(ours)) if *shown == ours.digest() => Ok(EvidenceStrength::Equality),
+        (Some(_), Some(_)) => Err("the public key is another one"),
+        (Some(_), None) => Err("the copy's own public key is not known"),
+        (None, Some(_)) => Err("the version shows no public key"),
+        (None, None) => Ok(EvidenceStrength::None),
+    }
+}
+
+/// In order: as Azure shows them, they have none.
+fn tags<'a>(shown: impl IntoIterator<Item = impl IntoIterator<Item = (&'a String, &'a String)>>) -> Tags {
+    shown.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn cursor_of(place: &Place) -> Result<Cursor, CloudError> {
+    serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::GetKeys, &error.to_string()))
+}
+
+fn timestamp(time: OffsetDateTime) -> Timestamp {
+    from_seconds(time.unix_timestamp())
+}
+
+fn from_seconds(seconds: i64) -> Timestamp {
+    Timestamp(seconds.saturating_mul(1_000_000))
+}

@@ -1,0 +1,200 @@
+//! What Azure's documents leave open: the suite under other readings than the likeliest, and what each of them asks of the adapter.
+
+use http::Method;
+use keyplane_azure::VaultKind;
+use keyplane_conformance::Subject as _;
+use keyplane_emulator_core::azure::{Config, DisabledKey, Full, ImportQuota, Limits, Pages, PlainKeyIntoHsm, Readings, VersionsOrder};
+use keyplane_model::{Algorithm, Class, ObjectId, ObjectState, Purpose, Span, Target, Version, WrapScheme};
+use keyplane_port::{Acted, Cause, Cloud as _, Mutation};
+use serde_json::json;
+
+use crate::emulated::{DAYS, Emulated, begin_with};
+use crate::requests::{aes, import, material, target};
+
+/// Of every reading another one than the likeliest. Field by field: of a new one somebody has to say where it is in force.
+fn others() -> Readings {
+    Readings {
+        import_quota: ImportQuota::Other,
+        versions_order: VersionsOrder::OldestFirst,
+        // Cases that take the first page for the whole list, or look for a deleted key at once, are not meant for the others: below.
+        pages: Pages::Full,
+        transition_seconds: 0,
+        disabled_key: DisabledKey::DoesNothing,
+        plain_key_into_hsm: PlainKeyIntoHsm::Accepted,
+        full: Full::Forbidden,
+    }
+}
+
+async fn begin(kind: VaultKind, readings: Readings) -> Emulated {
+    begin_with(kind, |config| config.readings = readings).await
+}
+
+/// The whole suite where keys have public halves that go on working or not. What else is read otherwise here is read so by the same
+/// code for a Managed HSM, which has the cases below.
+mod others_of_a_key_vault {
+    use keyplane_azure::VaultKind;
+
+    use crate::emulated::Emulated;
+
+    async fn vault() -> Emulated {
+        super::begin(VaultKind::KeyVault, super::others()).await
+    }
+
+    // contract: azure.unstated.disabled_key, azure.unstated.plain_key_into_hsm, azure.unstated.versions_order
+    keyplane_conformance::suite!(vault);
+}
+
+/// Lists whose first page is empty, and versions with the newest one first: the cases that read lists to their end.
+mod short_pages {
+    use keyplane_azure::VaultKind;
+    use keyplane_emulator_core::azure::{Pages, Readings, VersionsOrder};
+
+    use crate::emulated::Emulated;
+
+    async fn hsm() -> Emulated {
+        let readings = Readings { pages: Pages::Short, versions_order: VersionsOrder::NewestFirst, ..super::others() };
+        super::begin(VaultKind::ManagedHsm, readings).await
+    }
+
+    // contract: azure.unstated.pages
+    keyplane_conformance::suite! { hsm;
+        life: an_imported_key_is_the_key_that_was_wrapped
+        life: a_disabled_object_is_unusable_until_it_is_enabled
+        life: a_deleted_name_is_not_had_again_before_its_time
+        life: two_imports_of_one_version_are_both_seen_and_one_is_switched_off
+        faults: a_lost_import_is_found_by_its_version
+        lists: a_foreign_object_is_never_ours
+        lists: what_another_installation_made_is_listed_as_theirs
+        lists: a_handful_of_ours_is_found_among_thousands
+        lists: more_of_ours_than_one_page_holds_are_all_found
+        lists: one_object_that_cannot_be_read_is_counted_and_spoils_nothing
+        lists: a_lagging_read_shows_the_past_or_the_present_and_nothing_else
+        evidence: an_imported_copy_is_what_the_cloud_shows
+        evidence: a_key_pair_is_told_by_its_public_key
+        evidence: a_disabled_copy_is_still_there
+        evidence: tampering_takes_it_away
+    }
+}
+
+/// Deleting takes its time: the cases that delete, but for those that look for the deleted key at once (see below).
+mod slow_deletion {
+    use keyplane_azure::VaultKind;
+    use keyplane_emulator_core::azure::Readings;
+
+    use crate::emulated::Emulated;
+
+    async fn hsm() -> Emulated {
+        super::begin(VaultKind::ManagedHsm, Readings { transition_seconds: 60, ..super::others() }).await
+    }
+
+    // contract: azure.unstated.transition_seconds
+    keyplane_conformance::suite! { hsm;
+        faults: a_mutation_is_one_request_whatever_the_answer
+        faults: an_error_without_an_effect_is_never_ambiguous
+        faults: an_internal_error_of_a_mutation_is_ambiguous
+    }
+}
+
+fn object() -> ObjectId {
+    ObjectId("payments-db".into())
+}
+
+async fn digests(emulated: &Emulated) -> serde_json::Value {
+    emulated.control("GET", "dump", None).await["keys"].take()
+}
+
+/// On its way out or back a key is nowhere to be seen, and still nobody gets its name: whoever believes that it is free is told to
+/// come again, and afterwards sees what is there.
+// contract: azure.unstated.transition_seconds
+#[tokio::test]
+async fn a_name_that_looks_free_meanwhile_is_not_given_away() {
+    let emulated = begin(VaultKind::ManagedHsm, Readings { transition_seconds: 60, ..others() }).await;
+    let cloud = &emulated.cloud;
+    cloud.act(&import(&emulated, &aes(), Version(1), &[7; 32]).await).await.unwrap();
+    let before = cloud.look(&aes()).await.unwrap();
+    let again = import(&emulated, &aes(), Version(1), &[7; 32]).await;
+    let nowhere = async || {
+        let seen = cloud.look(&aes()).await.unwrap();
+        assert_eq!((seen.claimed, seen.published), (None, None));
+        let page = cloud.sweep(None).await.unwrap();
+        assert_eq!((page.objects, page.broken, page.next), (vec![], 0, None));
+        let refused = cloud.act(&again).await.unwrap_err();
+        assert_eq!((refused.class, refused.cause), (Class::Transient, Cause::Plain), "{refused}");
+    };
+
+    cloud.act(&Mutation::ScheduleDeletion { object: object(), days: DAYS }).await.unwrap();
+    nowhere().await;
+    emulated.advance(Span::seconds(61)).await;
+    let deleted = cloud.look(&aes()).await.unwrap().claimed.unwrap();
+    assert!(deleted.fits(&aes()) && matches!(deleted.state, ObjectState::DeletionScheduled(Some(_))), "{deleted:?}");
+    assert_eq!(cloud.act(&again).await.unwrap_err().class, Class::AlreadyExists);
+
+    emulated.does(Method::POST, "deletedkeys/payments-db/recover", None).await;
+    nowhere().await;
+    emulated.advance(Span::seconds(61)).await;
+    assert_eq!(cloud.look(&aes()).await.unwrap(), before, "it came back as another one");
+}
+
+/// However a Managed HSM says that it is full: that is certain, is nobody's name that is taken, and leaves everything as it was.
+// contract: azure.unstated.full
+#[tokio::test]
+async fn a_full_hsm_is_told_from_a_taken_name_and_from_doubt() {
+    for (full, class) in [(Full::Conflict, Class::Stale), (Full::Forbidden, Class::Denied), (Full::BadParameter, Class::Invalid)] {
+        let emulated = begin_with(VaultKind::ManagedHsm, |config: &mut Config| {
+            config.readings = Readings { full, ..others() };
+            // The key to wrap under is one of them.
+            config.limits = Limits { keys: Some(2), versions: Some(1) };
+        })
+        .await;
+        let cloud = &emulated.cloud;
+        let first = import(&emulated, &aes(), Version(1), &[7; 32]).await;
+        cloud.act(&first).await.unwrap();
+        let before = (cloud.look(&aes()).await.unwrap(), digests(&emulated).await);
+
+        let mut elsewhere = first.clone();
+        let Mutation::Import { target: other, object, .. } = &mut elsewhere else { unreachable!("an import is an import") };
+        (other.name, *object) = ("another".into(), None);
+        let placement = "55555555-5555-8555-8555-555555555555".parse().unwrap();
+        let preparation =
+            Mutation::Prepare { target: Target { placement, ..aes() }, version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha1 };
+        for (mutation, what) in [(first, "another version"), (elsewhere, "another key"), (preparation, "another key to wrap under")] {
+            let refused = cloud.act(&mutation).await.unwrap_err();
+            assert_eq!((refused.class, refused.cause, refused.retry_after), (class, Cause::Plain, None), "{what}: {refused}");
+        }
+        assert_eq!((cloud.look(&aes()).await.unwrap(), digests(&emulated).await), before);
+    }
+}
+
+/// Whoever keeps to what an import declares is never throttled, whichever quota it counts for; whoever does not learns it as what it
+/// is, and how long to wait.
+// contract: azure.unstated.import_quota
+#[tokio::test]
+async fn imports_at_the_declared_pace_are_never_throttled() {
+    for (kind, algorithm, purpose) in
+        [(VaultKind::ManagedHsm, Algorithm::Aes256, Purpose::Encrypt), (VaultKind::KeyVault, Algorithm::EcP256, Purpose::Sign)]
+    {
+        for reading in [ImportQuota::Create, ImportQuota::Other] {
+            let emulated = begin(kind, Readings { import_quota: reading, ..others() }).await;
+            let (bytes, _) = material(algorithm);
+            let import = import(&emulated, &target(algorithm, purpose), Version(1), &bytes).await;
+            let capabilities = &emulated.cloud.destination().capabilities;
+            let [drawn] = capabilities.draws["import"].as_slice() else { unreachable!("an import draws once") };
+            let quota = &capabilities.quotas[drawn];
+            let pause = quota.per.divided_by(quota.calls);
+            emulated.control("POST", "quotas", Some(json!({ "on": true }))).await;
+            for number in 0..30 {
+                assert_eq!(emulated.cloud.act(&import).await, Ok(Acted::Done), "{kind} {reading:?}: import {number}");
+                emulated.advance(pause).await;
+            }
+            let mut refused = None;
+            for _ in 0..30 {
+                refused = refused.or(emulated.cloud.act(&import).await.err());
+            }
+            assert_eq!(refused.is_some(), reading == ImportQuota::Create, "{kind} {reading:?}: {refused:?}");
+            if let Some(error) = refused {
+                assert_eq!((error.class, error.cause), (Class::Throttled, Cause::Plain), "{error}");
+                assert!(error.retry_after.is_some_and(|wait| wait > Span::ZERO), "{error:?}");
+            }
+        }
+    }
+}

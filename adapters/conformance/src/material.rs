@@ -1,0 +1,74 @@
+//! Known material: only here, where it is no secret.
+
+use std::sync::OnceLock;
+
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{self, KeySize};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _,
+};
+use keyplane_model::{Algorithm, CheckValue, Digest, PublicKey};
+
+/// What belongs into an object.
+#[derive(Clone)]
+pub(crate) struct Material {
+    /// Plain bytes, or PKCS#8 of a key pair.
+    pub(crate) bytes: Vec<u8>,
+    /// The public half of a key pair.
+    pub(crate) public_key: Option<PublicKey>,
+}
+
+impl Material {
+    /// Plain bytes.
+    pub(crate) fn symmetric(bytes: Vec<u8>) -> Self {
+        Self { bytes, public_key: None }
+    }
+
+    /// Plain bytes that follow from a name, or a key pair that all names share: making one takes a while.
+    pub(crate) fn named(algorithm: Algorithm, name: &str) -> Self {
+        static PAIR: OnceLock<Material> = OnceLock::new();
+        match algorithm.is_symmetric() {
+            true => Self::symmetric(Digest::of(name.as_bytes()).0.to_vec()),
+            false => PAIR.get_or_init(|| Self::of(algorithm)).clone(),
+        }
+    }
+
+    /// New material of a kind.
+    pub(crate) fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Aes256 | Algorithm::HmacSha256 => Self::symmetric((0..32).collect()),
+            Algorithm::Rsa2048 => Self::rsa(KeySize::Rsa2048),
+            Algorithm::Rsa3072 => Self::rsa(KeySize::Rsa3072),
+            Algorithm::Rsa4096 => Self::rsa(KeySize::Rsa4096),
+            Algorithm::EcP256 => Self::ec(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            Algorithm::EcP384 => Self::ec(&ECDSA_P384_SHA384_ASN1_SIGNING),
+        }
+    }
+
+    fn rsa(size: KeySize) -> Self {
+        let pair = rsa::KeyPair::generate(size).expect("the system has randomness");
+        let private = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).expect("a key pair is written");
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("a public key is written");
+        Self { bytes: private.as_ref().to_vec(), public_key: Some(PublicKey(public.as_ref().to_vec())) }
+    }
+
+    fn ec(algorithm: &'static EcdsaSigningAlgorithm) -> Self {
+        let private = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).expect("the system has randomness");
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref()).expect("a key pair is read as it was written");
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("a public key is written");
+        Self { bytes: private.as_ref().to_vec(), public_key: Some(PublicKey(public.as_ref().to_vec())) }
+    }
+
+    /// What an HSM would give as its check value.
+    pub(crate) fn check_value(&self, algorithm: Algorithm) -> Option<CheckValue> {
+        if algorithm != Algorithm::Aes256 {
+            return None;
+        }
+        let key = UnboundCipherKey::new(&AES_256, &self.bytes).expect("32 bytes are an AES-256 key");
+        let mut block = [0; 16];
+        EncryptingKey::ecb(key).and_then(|key| key.encrypt(&mut block)).expect("one block is encrypted");
+        Some(CheckValue([block[0], block[1], block[2]]))
+    }
+}

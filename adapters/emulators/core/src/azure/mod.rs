@@ -1,0 +1,352 @@
+//! Azure Key Vault and Azure Managed HSM: one vault, its keys.
+//!
+//! Owns the rules of keys as the service's specification and documents state them, above all of keys that are brought from
+//! elsewhere. Secrets and certificates are not here. Permissions are not modelled: whoever is let in may do everything.
+//!
+//! A vault is Standard (software keys), Premium (HSM keys too) or a Managed HSM (HSM keys only, symmetric ones too).
+
+mod answer;
+mod attestation;
+mod create;
+mod crypt;
+mod dump;
+mod fields;
+mod import;
+mod key;
+mod lifecycle;
+mod operation;
+mod page;
+mod query;
+mod quota;
+mod readings;
+mod refusal;
+
+use std::{sync::Arc, time::Duration};
+
+use rand_core::RngCore;
+use serde_json::{Map, Value};
+
+pub use self::{
+    answer::{Reply, Request},
+    attestation::{Attester, Forgery},
+    create::PAIRS,
+    key::Store,
+    operation::Operation,
+    readings::{DisabledKey, Full, ImportQuota, Pages, PlainKeyIntoHsm, Readings, VersionsOrder},
+    refusal::{Code, Inner, Refusal},
+};
+use self::{create::Pairs, fields::Fields, key::Writer, operation::Target, query::Query};
+use crate::{
+    Timestamp,
+    crypto::{Pair, RsaSize, Secret, keys::KeyCrypto},
+    frame::{Blame, Call, Frame, Noted, Service},
+    quota::Buckets,
+};
+
+/// Versions of the API that are answered.
+// contract: azure.api_version
+pub const API_VERSIONS: [&str; 4] = ["7.4", "7.5", "7.6", "2025-07-01"];
+
+/// Days for which a deleted key can be recovered, unless the vault was made with another number.
+pub const USUAL_RETENTION_DAYS: u32 = 90;
+
+/// What a client reads that asked too often.
+const THROTTLED: &str = "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached";
+
+/// The fewest days.
+pub const SHORTEST_RETENTION_DAYS: u32 = 7;
+
+/// Which service it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A Key Vault for keys in software.
+    Standard,
+    /// A Key Vault for keys in software and in HSMs.
+    Premium,
+    /// A Managed HSM.
+    ManagedHsm,
+}
+
+impl Kind {
+    /// What the service is called among resources: the audience of its tokens.
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::Standard | Self::Premium => "https://vault.azure.net",
+            Self::ManagedHsm => "https://managedhsm.azure.net",
+        }
+    }
+
+    /// How long a quota counts.
+    const fn period(self) -> Duration {
+        match self {
+            Self::Standard | Self::Premium => Duration::from_secs(10),
+            Self::ManagedHsm => Duration::from_secs(1),
+        }
+    }
+}
+
+/// How much fits in.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Keys; no limit if none.
+    pub keys: Option<usize>,
+    /// Versions of a key; no limit if none.
+    pub versions: Option<usize>,
+}
+
+/// What the emulated vault is like.
+#[derive(Clone)]
+pub struct Config {
+    /// Which service it is.
+    pub kind: Kind,
+    /// Its host name, for instance `corp-vault.vault.azure.net`.
+    pub host: String,
+    /// How to read what Azure's documents leave open.
+    pub readings: Readings,
+    /// How long after a change a read may still show what was before it. Zero: never.
+    pub consistency: Duration,
+    /// Days for which a deleted key can be recovered.
+    pub retention_days: u32,
+    /// Whether only time can purge a deleted key.
+    pub purge_protection: bool,
+    /// How much fits in.
+    pub limits: Limits,
+    /// What a Managed HSM attests with; without it, it attests nothing.
+    pub attester: Option<Arc<Attester>>,
+    /// What is wrong with its attestations, on purpose.
+    pub forgery: Option<Forgery>,
+    /// Whether the dump shows key material.
+    pub reveal_material: bool,
+}
+
+impl Config {
+    /// A vault as the service makes it.
+    pub fn new(kind: Kind, host: impl Into<String>) -> Self {
+        let limits = match kind {
+            Kind::Standard | Kind::Premium => Limits { keys: None, versions: None },
+            Kind::ManagedHsm => Limits { keys: Some(5_000), versions: Some(100) },
+        };
+        Self {
+            kind,
+            host: host.into(),
+            readings: Readings::default(),
+            consistency: Duration::ZERO,
+            retention_days: USUAL_RETENTION_DAYS,
+            purge_protection: false,
+            limits,
+            attester: None,
+            forgery: None,
+            reveal_material: false,
+        }
+    }
+
+    // contract: azure.delete.soft
+    const fn recovery_level(&self) -> &'static str {
+        match (self.retention_days == USUAL_RETENTION_DAYS, self.purge_protection) {
+            (true, false) => "Recoverable+Purgeable",
+            (true, true) => "Recoverable",
+            (false, false) => "CustomizedRecoverable+Purgeable",
+            (false, true) => "CustomizedRecoverable",
+        }
+    }
+
+    /// What stands in addresses: what the client wrote, if that is this vault.
+    fn authority<'a>(&'a self, request: &'a Request) -> &'a str {
+        let ours = |authority: &&str| authority.split(':').next().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
+        request.authority.as_deref().filter(ours).unwrap_or(&self.host)
+    }
+}
+
+/// What serving one request needs besides the store.
+struct Scope<'a> {
+    now: Timestamp,
+    config: &'a Config,
+    crypto: &'a dyn KeyCrypto,
+    rng: &'a mut dyn RngCore,
+    pairs: &'a mut Pairs,
+    query: &'a Query,
+    writer: Writer<'a>,
+}
+
+impl Scope<'_> {
+    fn random(&mut self, length: usize) -> Secret {
+        let mut bytes = vec![0; length];
+        self.rng.fill_bytes(&mut bytes);
+        Secret::new(bytes)
+    }
+}
+
+/// A vault.
+pub struct Azure {
+    config: Config,
+    crypto: Box<dyn KeyCrypto>,
+    pairs: Pairs,
+}
+
+impl Azure {
+    /// A vault without keys, with the published quotas.
+    pub fn vault(config: Config, crypto: Box<dyn KeyCrypto>) -> Frame<Self> {
+        let buckets = Buckets::per(config.kind.period(), quota::published(config.kind).iter().copied());
+        let consistency = config.consistency;
+        Frame::around(Self { config, crypto, pairs: Pairs::default() }, buckets, consistency)
+    }
+
+    /// Gives the vault an RSA pair for a key exchange key to come, so that it need not make one while a client waits. It
+    /// takes [`PAIRS`] of each size.
+    pub fn provide(&mut self, size: RsaSize, pair: Pair) {
+        self.pairs.provide(size, pair);
+    }
+}
+
+impl Service for Azure {
+    type Store = Store;
+    type Request = Request;
+    type Output = Value;
+    type Refusal = Refusal;
+    type Reply = Reply;
+    type Readings = Readings;
+
+    fn operation<'a>(&self, request: &'a Request) -> &'a str {
+        request.target.as_ref().map_or(&request.path, |target| target.operation.name())
+    }
+
+    fn is_mutating(&self, request: &Request) -> bool {
+        request.target.as_ref().is_ok_and(|target| target.operation.is_mutating())
+    }
+
+    fn draws(&self, store: &Store, request: &Request) -> Vec<(String, &'static str)> {
+        let (Ok(target), Ok(body)) = (&request.target, members(&request.body)) else {
+            return Vec::new();
+        };
+        let drawn = quota::drawn(&self.config, store, target, Fields::new(&body));
+        drawn.map(|name| (self.config.host.clone(), name)).into_iter().collect()
+    }
+
+    fn noted(&self, request: &Request) -> Noted {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+        let name = request.target.as_ref().map(|target| target.name.clone()).ok().filter(|name| !name.is_empty());
+        Noted { region: None, key_id: name, size: request.body.len(), wrapped_material: import::wrapped(&body), body }
+    }
+
+    fn settle(&mut self, store: &mut Store, now: Timestamp, _: &mut dyn RngCore) {
+        store.settle(now);
+    }
+
+    fn serve(&mut self, call: Call<'_>, store: &mut Store, past: Option<&Store>, request: &Request) -> Result<Value, Refusal> {
+        let target = request.target.as_ref().map_err(Clone::clone)?;
+        let query = Query::read(&request.query);
+        let api_version = api_version(&query)?;
+        let body = members(&request.body)?;
+        let fields = Fields::new(&body);
+        let Self { config, crypto, pairs } = self;
+        let writer = Writer { config, authority: config.authority(request), api_version };
+        let mut scope = Scope { now: call.now, config, crypto: crypto.as_ref(), rng: call.rng, pairs, query: &query, writer };
+        if target.operation.is_mutating() {
+            mutate(&mut scope, store, target, fields)
+        } else {
+            read(&mut scope, past.unwrap_or(store), target, fields)
+        }
+    }
+
+    fn reply(&self, served: Result<&Value, &Refusal>, id: String) -> Reply {
+        match served {
+            Ok(output) => Reply::output(output, id),
+            Err(refusal) => Reply::refusal(refusal, id),
+        }
+    }
+
+    fn error(&self, status: u16, code: &str, id: String) -> Reply {
+        Reply::error(status, code, "a fault was asked for", id)
+    }
+
+    fn blamed(&self, blame: Blame, request: &Request) -> Refusal {
+        match blame {
+            Blame::Throttled(wait) => {
+                let period = u32::try_from(self.config.kind.period().as_secs()).unwrap_or(u32::MAX);
+                Refusal { retry_after: Some(wait.unwrap_or(period)), ..Code::Throttled.because(THROTTLED) }
+            }
+            Blame::Denied => {
+                let message = format!("Caller is not authorized to perform `{}` on this resource.", self.operation(request));
+                Code::Forbidden.because(message).with(Inner::ForbiddenByRbac)
+            }
+            Blame::Failed => Code::InternalServerError.because("a fault was asked for"),
+        }
+    }
+
+    fn code(refusal: &Refusal) -> String {
+        refusal.code.name().to_owned()
+    }
+
+    fn readings(&mut self) -> &mut Readings {
+        &mut self.config.readings
+    }
+
+    fn dump(&self, now: Timestamp, store: &Store) -> Value {
+        dump::everything(&self.config, self.crypto.as_ref(), store, now)
+    }
+
+    fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {
+        // Azure keeps imported keys as it keeps its own.
+    }
+}
+
+/// The version of the API that a request asks for.
+fn api_version(query: &Query) -> Result<&str, Refusal> {
+    let Some(version) = query.get("api-version") else {
+        return Err(Code::BadParameter.because("api-version must be specified"));
+    };
+    if !API_VERSIONS.contains(&version) {
+        let latest = API_VERSIONS[API_VERSIONS.len() - 1];
+        let message =
+            format!("The specified version ({version}) is not recognized. Consider using the latest supported version ({latest}).");
+        return Err(Code::BadParameter.because(message));
+    }
+    Ok(version)
+}
+
+/// The members of a body; an empty one has none.
+fn members(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(body).map_err(|_| Code::BadParameter.because("The request body is not a JSON object"))
+}
+
+/// INVARIANT: a refused request has changed nothing; each of these checks first and changes last.
+fn mutate(scope: &mut Scope<'_>, store: &mut Store, target: &Target, fields: Fields<'_>) -> Result<Value, Refusal> {
+    let name = target.name.as_str();
+    match target.operation {
+        Operation::CreateKey => create::create(scope, store, name, fields),
+        Operation::DeleteKey => lifecycle::delete(scope, store, name),
+        Operation::ImportKey => import::import(scope, store, name, fields),
+        Operation::PurgeDeletedKey => lifecycle::purge(scope, store, name),
+        Operation::RecoverDeletedKey => lifecycle::recover(scope, store, name),
+        Operation::RotateKey => create::rotate(scope, store, name),
+        Operation::UpdateKey => lifecycle::update(scope, store, target, fields),
+        Operation::UpdateKeyRotationPolicy => lifecycle::set_rotation_policy(scope, store, name, fields),
+        _ => read(scope, store, target, fields),
+    }
+}
+
+fn read(scope: &mut Scope<'_>, store: &Store, target: &Target, fields: Fields<'_>) -> Result<Value, Refusal> {
+    let name = target.name.as_str();
+    match target.operation {
+        Operation::Decrypt | Operation::UnwrapKey => crypt::decrypt(scope, store, target, fields),
+        Operation::Encrypt | Operation::WrapKey => crypt::encrypt(scope, store, target, fields),
+        Operation::GetDeletedKey => lifecycle::get_deleted(scope, store, name),
+        Operation::GetDeletedKeys => lifecycle::list_deleted(scope, store),
+        Operation::GetKey => lifecycle::get(scope, store, target),
+        Operation::GetKeyAttestation => attestation::attest(scope, store, target),
+        Operation::GetKeyRotationPolicy => lifecycle::rotation_policy(scope, store, name),
+        Operation::GetKeyVersions => lifecycle::versions(scope, store, name),
+        Operation::GetKeys => lifecycle::list(scope, store),
+        Operation::GetRandomBytes => crypt::random(scope, fields),
+        Operation::Sign => crypt::sign(scope, store, target, fields),
+        Operation::Verify => crypt::verify(scope, store, target, fields),
+        Operation::BackupKey => lifecycle::backup(scope, store, name),
+        Operation::Release | Operation::RestoreKey => {
+            Err(Code::NotSupported.because(format!("this emulator has no `{}`", target.operation.word())))
+        }
+        mutating => Err(Code::InternalServerError.because(format!("`{}` is not a read", mutating.name()))),
+    }
+}

@@ -1,0 +1,439 @@
+//! What is the same for every cloud, around the state machine that it is: numbers, journal, faults, halts and late
+//! effects, quotas, and reads that lag behind.
+//!
+//! A cloud implements [`Service`] and becomes whole as a [`Frame`]. The frame must not know what a request means beyond
+//! what the trait tells it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rand_core::RngCore;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    Timestamp,
+    fault::{Effect, Faults, HaltPoint},
+    journal::{Entry, Journal},
+    quota::Buckets,
+};
+
+/// How many earlier states are kept for stale reads.
+const MOST_PAST: usize = 64;
+
+/// A cloud as a state machine: what one request does to a store, and how the cloud words its answers.
+pub trait Service: Send + 'static {
+    /// All that the cloud holds. Cloning it must be cheap enough to look back in time.
+    type Store: Clone + Default + Send;
+    /// One request, already authenticated.
+    type Request: Clone + Send;
+    /// What a request that succeeds gives.
+    type Output;
+    /// Why a request was refused.
+    type Refusal: Send;
+    /// An answer as it goes over the wire.
+    type Reply: Send;
+    /// How open questions of the contract are read.
+    type Readings: Serialize + DeserializeOwned + Send;
+
+    /// The operation's name at the cloud; whatever the client wrote, if there is none of that name.
+    fn operation<'a>(&self, request: &'a Self::Request) -> &'a str;
+
+    /// Whether it can change what others see.
+    fn is_mutating(&self, request: &Self::Request) -> bool;
+
+    /// Whether a state of the recent past may shine through, within the consistency window.
+    fn may_lag(&self, request: &Self::Request) -> bool {
+        !self.is_mutating(request)
+    }
+
+    /// The buckets that it takes a token from, one after the other: place and name. The first that is empty refuses it.
+    fn draws(&self, store: &Self::Store, request: &Self::Request) -> Vec<(String, &'static str)>;
+
+    /// What the journal says about it.
+    fn noted(&self, request: &Self::Request) -> Noted;
+
+    /// Lets happen what is due by time.
+    fn settle(&mut self, store: &mut Self::Store, now: Timestamp, rng: &mut dyn RngCore);
+
+    /// Serves a request on the present store. `past` is a state before recent changes that may shine through as well.
+    ///
+    /// # Errors
+    /// Whatever the cloud refuses. INVARIANT: a refused request has changed nothing.
+    fn serve(
+        &mut self,
+        call: Call<'_>,
+        store: &mut Self::Store,
+        past: Option<&Self::Store>,
+        request: &Self::Request,
+    ) -> Result<Self::Output, Self::Refusal>;
+
+    /// The answer to a request; `id` is its own.
+    fn reply(&self, served: Result<&Self::Output, &Self::Refusal>, id: String) -> Self::Reply;
+
+    /// An error of the test's choice, also one that the cloud does not have.
+    fn error(&self, status: u16, code: &str, id: String) -> Self::Reply;
+
+    /// The cloud's own words for what was asked for on purpose, or what the quota says.
+    fn blamed(&self, blame: Blame, request: &Self::Request) -> Self::Refusal;
+
+    /// The code by which the journal remembers a refusal.
+    fn code(refusal: &Self::Refusal) -> String;
+
+    /// How open questions are read.
+    fn readings(&mut self) -> &mut Self::Readings;
+
+    /// All that the cloud holds, as JSON, for tests and for people.
+    fn dump(&self, now: Timestamp, store: &Self::Store) -> Value;
+
+    /// Loses what was imported in a place, as a failure of the whole place may.
+    fn lose(&mut self, store: &mut Self::Store, now: Timestamp, place: &str);
+}
+
+/// What serving one request needs besides the store.
+pub struct Call<'a> {
+    /// When it is.
+    pub now: Timestamp,
+    /// Everything random.
+    pub rng: &'a mut dyn RngCore,
+    /// The request's own id, a UUID.
+    pub id: &'a str,
+}
+
+/// Why a request is refused that did nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Too many requests. With the seconds to wait, if the quota said so.
+    Throttled(Option<u32>),
+    /// Not allowed.
+    Denied,
+    /// The cloud failed.
+    Failed,
+}
+
+/// What the journal says about a request beyond what the frame knows.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
+    /// The region or location that it was addressed to.
+    pub region: Option<String>,
+    /// The key that it names.
+    pub key_id: Option<String>,
+    /// The length of its body in bytes.
+    pub size: usize,
+    /// The body; null if it was not JSON.
+    pub body: Value,
+    /// The wrapped key material in it.
+    pub wrapped_material: Option<Vec<u8>>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<R> {
+    /// The client gets this.
+    Reply(R),
+    /// The client gets nothing, and the connection stays open.
+    Hang,
+    /// The client gets nothing, and the connection is closed.
+    Close,
+}
+
+/// The cloud has fallen silent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Halted<R> {
+    /// Where in the life of the request.
+    pub when: HaltPoint,
+    /// The request's number among all.
+    pub sequence: u64,
+    /// The request's number among the mutating ones.
+    pub mutation: Option<u64>,
+    /// Its operation.
+    pub operation: String,
+    /// How many requests came since, and hang.
+    pub hanging: u64,
+    /// What [`Frame::resume`] can still let happen.
+    #[serde(skip)]
+    request: Option<R>,
+}
+
+/// A request that will take effect without an answer.
+struct Late<R> {
+    due: Option<Timestamp>,
+    /// The number of requests after which it is due.
+    count: Option<u64>,
+    sequence: u64,
+    request: R,
+}
+
+/// A whole cloud.
+pub struct Frame<S: Service> {
+    service: S,
+    store: S::Store,
+    /// States before recent changes, each with the moment of the change; oldest first.
+    past: VecDeque<(Timestamp, S::Store)>,
+    /// How long after a change a read may still show what was before it. Zero: never.
+    consistency: Duration,
+    buckets: Buckets,
+    faults: Faults,
+    journal: Journal,
+    late: Vec<Late<S::Request>>,
+    halted: Option<Halted<S::Request>>,
+    /// INVARIANT: time does not run backwards.
+    now: Timestamp,
+}
+
+impl<S: Service> Frame<S> {
+    /// A cloud that holds nothing.
+    pub fn around(service: S, buckets: Buckets, consistency: Duration) -> Self {
+        Self {
+            service,
+            store: S::Store::default(),
+            past: VecDeque::new(),
+            consistency,
+            buckets,
+            faults: Faults::default(),
+            journal: Journal::default(),
+            late: Vec::new(),
+            halted: None,
+            now: Timestamp::from_micros(0),
+        }
+    }
+
+    /// Takes one request.
+    ///
+    /// Flow: let happen what is due by time; count and write down; decide on a fault; serve, or not; let happen what is
+    /// due by count. While halted, every request hangs and is only counted in [`Halted::hanging`].
+    pub fn handle(&mut self, now: Timestamp, rng: &mut dyn RngCore, request: &S::Request) -> Answer<S::Reply> {
+        if let Some(halted) = &mut self.halted {
+            halted.hanging += 1;
+            return Answer::Hang;
+        }
+        let now = self.tick(now, rng);
+
+        let (sequence, mutation) = self.journal.number(self.service.is_mutating(request));
+        let effect = self.faults.decide(self.service.operation(request), mutation);
+        self.journal.push(self.entry(now, sequence, mutation, request, effect.clone()));
+
+        let answer = match effect {
+            None => self.reply(now, rng, sequence, request),
+            Some(Effect::Throttle) => self.blame(rng, sequence, Blame::Throttled(None), request),
+            Some(Effect::Deny) => self.blame(rng, sequence, Blame::Denied, request),
+            Some(Effect::Error { code, status }) => {
+                self.journal.outcome(sequence, &code);
+                Answer::Reply(self.service.error(status, &code, uuid(rng)))
+            }
+            Some(Effect::ServerError { applied }) => {
+                if applied {
+                    self.apply(now, rng, sequence, request);
+                }
+                let refusal = self.service.blamed(Blame::Failed, request);
+                Answer::Reply(self.service.reply(Err(&refusal), uuid(rng)))
+            }
+            Some(Effect::Hang { applied }) => {
+                if applied {
+                    self.apply(now, rng, sequence, request);
+                }
+                Answer::Hang
+            }
+            Some(Effect::LostReply) => {
+                self.apply(now, rng, sequence, request);
+                Answer::Close
+            }
+            Some(Effect::Late { after_seconds, after_requests, close }) => {
+                let due = after_seconds.map(|seconds| now + Duration::from_secs(seconds.into()));
+                let wait = after_requests.or_else(|| due.is_none().then_some(0));
+                let count = wait.map(|requests| sequence.saturating_add(requests));
+                self.late.push(Late { due, count, sequence, request: request.clone() });
+                if close { Answer::Close } else { Answer::Hang }
+            }
+            Some(Effect::Halt { when }) => {
+                let answer = match when {
+                    HaltPoint::BeforeEffect => Answer::Hang,
+                    HaltPoint::AfterEffect => {
+                        self.apply(now, rng, sequence, request);
+                        Answer::Hang
+                    }
+                    HaltPoint::AfterReply => self.reply(now, rng, sequence, request),
+                };
+                let pending = (when == HaltPoint::BeforeEffect).then(|| request.clone());
+                let operation = self.service.operation(request).to_owned();
+                self.halted = Some(Halted { when, sequence, mutation, operation, hanging: 0, request: pending });
+                answer
+            }
+        };
+        if self.halted.is_none() {
+            let count = self.journal.count();
+            self.land(rng, |late| late.count.is_some_and(|due| due <= count));
+        }
+        answer
+    }
+
+    /// Refuses a request that never gets this far, such as one with a wrong signature. It is not counted.
+    pub fn turn_away(&self, rng: &mut dyn RngCore, refusal: &S::Refusal) -> S::Reply {
+        self.service.reply(Err(refusal), uuid(rng))
+    }
+
+    /// Whether the cloud has fallen silent, and at which request.
+    pub fn halted(&self) -> Option<&Halted<S::Request>> {
+        self.halted.as_ref()
+    }
+
+    /// Ends a halt. The request that was halted before its effect takes effect now if `apply` says so, and never
+    /// otherwise; its client gets no answer either way.
+    pub fn resume(&mut self, now: Timestamp, rng: &mut dyn RngCore, apply: bool) {
+        let Some(halted) = self.halted.take() else {
+            return;
+        };
+        let now = self.tick(now, rng);
+        if let Some(request) = halted.request.filter(|_| apply) {
+            self.apply(now, rng, halted.sequence, &request);
+        }
+    }
+
+    /// The rules for what goes wrong.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    /// The requests so far.
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// The request quotas.
+    pub fn quotas(&mut self) -> &mut Buckets {
+        &mut self.buckets
+    }
+
+    /// How open questions are read; may be changed at any time.
+    pub fn readings(&mut self) -> &mut S::Readings {
+        self.service.readings()
+    }
+
+    /// The state machine itself.
+    pub fn service(&mut self) -> &mut S {
+        &mut self.service
+    }
+
+    /// Changes how long a read may lag behind. Zero: not at all.
+    pub fn set_consistency(&mut self, window: Duration) {
+        self.consistency = window;
+        self.past.clear();
+    }
+
+    /// Loses the imported material of a place, as a failure of the whole place may. Everybody sees it at once.
+    pub fn lose_imported_material(&mut self, now: Timestamp, rng: &mut dyn RngCore, place: &str) {
+        let now = self.tick(now, rng);
+        self.past.clear();
+        self.service.lose(&mut self.store, now, place);
+    }
+
+    /// All that the cloud holds, as JSON. Moments are microseconds since the epoch.
+    pub fn dump(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Value {
+        let now = self.tick(now, rng);
+        self.service.dump(now, &self.store)
+    }
+
+    /// Lets happen what is due by time, and says what time it is: `now`, or the latest time that was ever heard. While
+    /// halted, late requests stay out.
+    pub fn tick(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Timestamp {
+        self.now = self.now.max(now);
+        let now = self.now;
+        self.service.settle(&mut self.store, now, rng);
+        if self.halted.is_none() {
+            self.land(rng, |late| late.due.is_some_and(|due| due <= now));
+        }
+        now
+    }
+
+    /// Lets late requests take effect.
+    fn land(&mut self, rng: &mut dyn RngCore, due: impl Fn(&Late<S::Request>) -> bool) {
+        let (landing, waiting) = self.late.drain(..).partition(due);
+        self.late = waiting;
+        for Late { sequence, request, .. } in landing {
+            self.apply(self.now, rng, sequence, &request);
+        }
+    }
+
+    /// Serves a request within the quotas and answers it.
+    fn reply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &S::Request) -> Answer<S::Reply> {
+        for (place, name) in self.service.draws(&self.store, request) {
+            if !self.buckets.take_in(&place, name, now) {
+                let wait = self.buckets.wait(&place, name);
+                return self.blame(rng, sequence, Blame::Throttled(wait), request);
+            }
+        }
+        let id = uuid(rng);
+        let served = self.serve(now, rng, &id, sequence, request);
+        Answer::Reply(self.service.reply(served.as_ref(), id))
+    }
+
+    /// Serves a request that nobody waits for.
+    fn apply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &S::Request) {
+        let id = uuid(rng);
+        // Nobody waits for it: the journal has what came of it.
+        let _ = self.serve(now, rng, &id, sequence, request);
+    }
+
+    fn blame(&mut self, rng: &mut dyn RngCore, sequence: u64, blame: Blame, request: &S::Request) -> Answer<S::Reply> {
+        let refusal = self.service.blamed(blame, request);
+        self.journal.outcome(sequence, &S::code(&refusal));
+        Answer::Reply(self.service.reply(Err(&refusal), uuid(rng)))
+    }
+
+    fn serve(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn RngCore,
+        id: &str,
+        sequence: u64,
+        request: &S::Request,
+    ) -> Result<S::Output, S::Refusal> {
+        let window = self.consistency;
+        self.past.retain(|(changed, _)| *changed + window > now);
+        let may_lag = self.service.may_lag(request) && !self.past.is_empty();
+        let past = (may_lag && rng.next_u32() & 1 == 1).then(|| rng.next_u32() as usize % self.past.len());
+        let before = (self.service.is_mutating(request) && !window.is_zero()).then(|| self.store.clone());
+
+        let past = past.map(|index| &self.past[index].1);
+        let served = self.service.serve(Call { now, rng, id }, &mut self.store, past, request);
+        match &served {
+            Ok(_) => self.journal.outcome(sequence, "ok"),
+            Err(refusal) => self.journal.outcome(sequence, &S::code(refusal)),
+        }
+        if let Some(before) = before.filter(|_| served.is_ok()) {
+            self.past.push_back((now, before));
+            self.past.drain(..self.past.len().saturating_sub(MOST_PAST));
+        }
+        served
+    }
+
+    fn entry(&self, now: Timestamp, sequence: u64, mutation: Option<u64>, request: &S::Request, fault: Option<Effect>) -> Entry {
+        let Noted { region, key_id, size, body, wrapped_material } = self.service.noted(request);
+        Entry {
+            sequence,
+            mutation,
+            at: now,
+            operation: self.service.operation(request).to_owned(),
+            region,
+            key_id,
+            size,
+            wrapped_material: wrapped_material.map(hex::encode),
+            body,
+            fault,
+            outcome: None,
+        }
+    }
+}
+
+/// A random UUID, version 4.
+pub(crate) fn uuid(rng: &mut dyn RngCore) -> String {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    dashed(&hex::encode(bytes))
+}
+
+/// A UUID of 32 digits as it is written: 8-4-4-4-12.
+pub(crate) fn dashed(hex: &str) -> String {
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

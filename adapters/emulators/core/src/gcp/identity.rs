@@ -1,0 +1,247 @@
+//! Who may call: access tokens, and the ways to one.
+//!
+//! A service account proves itself with a signed assertion (RFC 7523), or signs its own access token; a workload outside
+//! exchanges a token of its own (RFC 8693); a virtual machine asks its metadata server. Moments here are those of the
+//! clients' own clocks, which a test does not move.
+//!
+//! Sources: Google Identity, "Using OAuth 2.0 for server to server applications", AIP-4111 on self-signed tokens.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use rand_core::RngCore;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Project,
+    certificate::pem,
+    refusal::{Refusal, unauthenticated},
+};
+use crate::{
+    Timestamp,
+    crypto::{
+        Refused, RsaSize, Secret,
+        keys::{Hash, RsaSignature},
+        service::{PairKind, ServiceCrypto},
+    },
+};
+
+/// How long an access token is good for.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// How long an assertion may be good for, and how far clocks may differ.
+const LONGEST_ASSERTION: i64 = 60 * 60;
+const SKEW: i64 = 60;
+
+/// The audience of a self-signed access token for Cloud KMS.
+const AUDIENCE: &str = "https://cloudkms.googleapis.com/";
+
+/// The audience of an assertion by Google's own clients, whatever endpoint the key file names.
+const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
+
+/// Either of these scopes allows using Cloud KMS.
+const SCOPES: [&str; 2] = ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/cloudkms"];
+
+/// A service account with one key.
+pub struct ServiceAccount {
+    email: String,
+    key_id: String,
+    private: Secret,
+    /// Whom assertions are for.
+    token_uri: String,
+}
+
+/// A file that is not the key of a service account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the file is not the JSON key of a service account")]
+pub struct BadKeyFile;
+
+#[derive(Deserialize)]
+struct KeyFile {
+    client_email: String,
+    private_key_id: String,
+    private_key: String,
+    token_uri: String,
+}
+
+impl ServiceAccount {
+    /// Reads the JSON key file that Google gives out.
+    ///
+    /// # Errors
+    /// For any other file.
+    pub fn read(crypto: &dyn ServiceCrypto, file: &[u8]) -> Result<Self, BadKeyFile> {
+        let KeyFile { client_email, private_key_id, private_key, token_uri } = serde_json::from_slice(file).map_err(|_| BadKeyFile)?;
+        let body: String = private_key.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
+        let private = Secret::new(STANDARD.decode(body).map_err(|_| BadKeyFile)?);
+        crypto.public_of(PairKind::Rsa, &private).map_err(|_| BadKeyFile)?;
+        Ok(Self { email: client_email, key_id: private_key_id, private, token_uri })
+    }
+
+    /// Makes an account, and its key file, for an emulator with this address.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn make(crypto: &dyn ServiceCrypto, rng: &mut dyn RngCore, project: &str, url: &str) -> Result<(Self, String), Refused> {
+        let pair = crypto.make_pair(RsaSize::Rsa2048)?;
+        let mut id = [0; 20];
+        rng.fill_bytes(&mut id);
+        let account = Self {
+            email: format!("keyplane@{project}.iam.gserviceaccount.com"),
+            key_id: hex::encode(id),
+            private: pair.private,
+            token_uri: format!("{url}/token"),
+        };
+        let file = json!({
+            "type": "service_account",
+            "project_id": project,
+            "private_key_id": account.key_id,
+            "private_key": pem("PRIVATE KEY", account.private.expose()),
+            "client_email": account.email,
+            "client_id": "100000000000000000001",
+            "auth_uri": format!("{url}/auth"),
+            "token_uri": account.token_uri,
+            "universe_domain": "googleapis.com",
+        });
+        Ok((account, format!("{file:#}\n")))
+    }
+}
+
+/// An access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What a client sends back.
+    pub text: String,
+    /// Seconds until it expires.
+    pub expires_in: u64,
+}
+
+/// Why there is no token: an error of OAuth 2 (RFC 6749, section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantRefused {
+    /// The assertion or the subject's token is not good.
+    #[error("invalid_grant")]
+    InvalidGrant,
+    /// Something is missing.
+    #[error("invalid_request")]
+    InvalidRequest,
+    /// Another kind of grant.
+    #[error("unsupported_grant_type")]
+    UnsupportedGrantType,
+    /// No scope that allows using Cloud KMS.
+    #[error("invalid_scope")]
+    InvalidScope,
+}
+
+/// Who may call, and with which tokens. Without an account anybody may.
+#[derive(Default)]
+pub struct Identity {
+    account: Option<ServiceAccount>,
+    /// The token of a workload outside that can be exchanged; any, if there is none.
+    subject: Option<Secret>,
+    /// Those that were given out, and when they expire.
+    tokens: BTreeMap<String, Timestamp>,
+}
+
+impl Identity {
+    /// From now on only this account's tokens are accepted, and those of the other ways.
+    pub fn demand(&mut self, account: ServiceAccount) {
+        self.account = Some(account);
+    }
+
+    /// From now on only this token of a workload outside can be exchanged.
+    pub fn expect_subject(&mut self, token: impl Into<Box<[u8]>>) {
+        self.subject = Some(Secret::new(token));
+    }
+
+    /// The account's e-mail address, or that of a virtual machine without one.
+    pub fn email(&self) -> &str {
+        self.account.as_ref().map_or("default@emulated-project.iam.gserviceaccount.com", |account| &account.email)
+    }
+
+    /// A token for a virtual machine.
+    pub fn issue(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Token {
+        let mut bytes = [0; 24];
+        rng.fill_bytes(&mut bytes);
+        let text = format!("ya29.{}", URL_SAFE_NO_PAD.encode(bytes));
+        self.tokens.retain(|_, expires| *expires > now);
+        self.tokens.insert(text.clone(), now + LIFETIME);
+        Token { text, expires_in: LIFETIME.as_secs() }
+    }
+
+    /// A token for a workload outside, which shows a token of its own.
+    ///
+    /// # Errors
+    /// When that is not the one that is expected.
+    pub fn exchange(&mut self, now: Timestamp, rng: &mut dyn RngCore, subject: &str) -> Result<Token, GrantRefused> {
+        let known = self.subject.as_ref().is_none_or(|expected| expected.expose() == subject.as_bytes());
+        if subject.is_empty() || !known {
+            return Err(GrantRefused::InvalidGrant);
+        }
+        Ok(self.issue(now, rng))
+    }
+}
+
+impl Project {
+    /// Whether a request with this `Authorization` header may call.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` for a token that is unknown, expired or missing.
+    pub fn authorize(&self, now: Timestamp, header: Option<&str>) -> Result<(), Refusal> {
+        let Some(account) = &self.identity.account else {
+            return Ok(());
+        };
+        let token = header.and_then(|header| header.strip_prefix("Bearer "));
+        let token = token.ok_or_else(|| unauthenticated("CREDENTIALS_MISSING"))?;
+        if self.identity.tokens.get(token).is_some_and(|expires| *expires > now) {
+            return Ok(());
+        }
+        let claims = self.claims(account, token, now).ok_or_else(|| unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED"))?;
+        let for_us = claims["aud"] == AUDIENCE || has_scope(&claims["scope"]);
+        if claims["sub"] == account.email.as_str() && for_us { Ok(()) } else { Err(unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")) }
+    }
+
+    /// A token for a service account, which shows a signed assertion.
+    ///
+    /// # Errors
+    /// When the assertion is not one of the account, for this server, of now.
+    pub fn grant(&mut self, now: Timestamp, rng: &mut dyn RngCore, assertion: &str) -> Result<Token, GrantRefused> {
+        let account = self.identity.account.as_ref().ok_or(GrantRefused::InvalidGrant)?;
+        let claims = self.claims(account, assertion, now).ok_or(GrantRefused::InvalidGrant)?;
+        if claims["aud"] != account.token_uri.as_str() && claims["aud"] != TOKEN_ENDPOINT {
+            return Err(GrantRefused::InvalidGrant);
+        }
+        if !has_scope(&claims["scope"]) {
+            return Err(GrantRefused::InvalidScope);
+        }
+        Ok(self.identity.issue(now, rng))
+    }
+
+    /// What a token of the account says, if it is one and of now (RFC 7515, RFC 7519).
+    fn claims(&self, account: &ServiceAccount, token: &str, now: Timestamp) -> Option<Value> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        // Some of Google's own clients pad, which RFC 7515 does not; Google takes both.
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
+        let part = |text: &str| serde_json::from_slice::<Value>(&decode(text)?).ok();
+        let (header, claims) = (part(header)?, part(claims)?);
+        if header["alg"] != "RS256" || header.get("kid").is_some_and(|kid| *kid != account.key_id.as_str()) {
+            return None;
+        }
+        let digest = self.crypto.digest(Hash::Sha256, signed.as_bytes());
+        let signature = decode(signature)?;
+        let good = self.crypto.rsa_verify(&account.private, RsaSignature::Pkcs1, Hash::Sha256, &digest, &signature).ok()?;
+        let (issued, expires) = (claims["iat"].as_i64()?, claims["exp"].as_i64()?);
+        let seconds = now.micros() / 1_000_000;
+        let of_now = issued <= seconds + SKEW && seconds < expires + SKEW && expires - issued <= LONGEST_ASSERTION + SKEW;
+        (good && of_now && claims["iss"] == account.email.as_str()).then_some(claims)
+    }
+}
+
+/// Whether a list of scopes, separated by spaces, allows using Cloud KMS.
+fn has_scope(scopes: &Value) -> bool {
+    scopes.as_str().is_some_and(|scopes| scopes.split(' ').any(|scope| SCOPES.contains(&scope)))
+}

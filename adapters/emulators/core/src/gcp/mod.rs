@@ -1,0 +1,429 @@
+//! Google Cloud KMS: one project.
+//!
+//! Owns the rules of key rings, keys, versions and import jobs as the published interface (googleapis,
+//! `google/cloud/kms/v1`) and the documentation state them, for the purposes ENCRYPT_DECRYPT, RAW_ENCRYPT_DECRYPT,
+//! ASYMMETRIC_SIGN, ASYMMETRIC_DECRYPT and MAC at the protection levels SOFTWARE and HSM. Everything else that the interface
+//! has is refused with `UNIMPLEMENTED`. Permissions are not modelled. Locations have quotas of their own, and are there as
+//! soon as they are named.
+//!
+//! Consistency: resources are read as they are, and creating keys and enabling versions count at once. Within the window
+//! after a change, a version that was disabled or scheduled for destruction may still work, and encrypting under a key may
+//! still use the primary version of before.
+
+mod attestation;
+mod certificate;
+mod checksum;
+mod crypt;
+mod dump;
+mod fields;
+mod identity;
+mod import;
+mod jobs;
+mod keys;
+mod moment;
+mod operation;
+mod page;
+mod pool;
+mod readings;
+mod refusal;
+mod rings;
+mod sign;
+mod store;
+mod versions;
+mod word;
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rand_core::RngCore;
+use serde_json::{Map, Value};
+
+use self::{
+    attestation::{Hsm, Statement},
+    checksum::crc32c,
+    operation::{Kind, Route},
+    pool::Pool,
+    word::{Level, Style},
+};
+pub use self::{
+    identity::{GrantRefused, Identity, ServiceAccount, Token},
+    operation::{Method, Operation},
+    readings::{Attestation, BadMaterial, ExpiredJob, ExtendedCheck, PendingJob, PrimaryOfUnusable, Readings, Spoiled},
+    refusal::{Code, Refusal, Reply, unauthenticated},
+    store::Store,
+};
+use crate::{
+    Timestamp,
+    crypto::{Secret, service::ServiceCrypto},
+    frame::{self, Blame, Call, Frame, Noted, Service},
+    quota::Buckets,
+};
+
+/// Tokens a minute and location, by class. Reads: Cloud KMS documentation, "Quotas". Writes have no published number any
+/// more; 60 is what they had. Those of using keys are the former ones too: 60,000 for software, and 3,000 for HSM keys,
+/// the lower one of asymmetric and symmetric.
+const QUOTAS: [(&str, u32); 4] = [(READ, 600), (WRITE, 60), (SOFTWARE, 60_000), (HSM, 3_000)];
+
+const READ: &str = "Read";
+const WRITE: &str = "Write";
+const SOFTWARE: &str = "Software";
+const HSM: &str = "HSM";
+
+/// What the emulated project is like.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its id.
+    pub project: String,
+    /// How to read what Google's documents leave open.
+    pub readings: Readings,
+    /// How long after a change a key may still be used as before it. Zero: not at all.
+    pub consistency: Duration,
+    /// Whether the dump shows key material.
+    pub reveal_material: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { project: "emulated-project".into(), readings: Readings::default(), consistency: Duration::ZERO, reveal_material: false }
+    }
+}
+
+/// One request, already authenticated.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// The path behind the host, decoded.
+    pub path: String,
+    /// The parameters behind the path, decoded.
+    pub query: Vec<(String, Value)>,
+    /// A JSON object, or nothing.
+    pub body: Vec<u8>,
+}
+
+/// Google Cloud KMS in one project.
+pub type Gcp = Frame<Project>;
+
+/// The state machine: what a request does to the project.
+pub struct Project {
+    config: Config,
+    crypto: Box<dyn ServiceCrypto>,
+    pool: Pool,
+    hsm: Option<Hsm>,
+    identity: Identity,
+}
+
+/// What serving one request needs besides the store.
+struct Scope<'a> {
+    now: Timestamp,
+    config: &'a Config,
+    crypto: &'a dyn ServiceCrypto,
+    rng: &'a mut dyn RngCore,
+    pool: &'a mut Pool,
+    hsm: &'a mut Option<Hsm>,
+    style: Style,
+}
+
+impl Gcp {
+    /// An empty project, with the published quotas.
+    pub fn new(config: Config, crypto: Box<dyn ServiceCrypto>) -> Self {
+        let consistency = config.consistency;
+        let project = Project { config, crypto, pool: Pool::default(), hsm: None, identity: Identity::default() };
+        // contract: gcp.quota.requests
+        Self::around(project, Buckets::per(Duration::from_secs(60), QUOTAS), consistency)
+    }
+}
+
+impl Project {
+    /// Who may call, and with which tokens.
+    pub fn identity(&mut self) -> &mut Identity {
+        &mut self.identity
+    }
+
+    /// The roots of the emulated HSM's certificates, as PEM: the manufacturer's, then the owner's.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn attestation_roots(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Result<String, Refusal> {
+        self.scope(now, rng, Style::Names).hsm().map(|(hsm, _)| hsm.roots())
+    }
+
+    fn scope<'a>(&'a mut self, now: Timestamp, rng: &'a mut dyn RngCore, style: Style) -> Scope<'a> {
+        let Self { config, crypto, pool, hsm, .. } = self;
+        Scope { now, config, crypto: &**crypto, rng, pool, hsm, style }
+    }
+}
+
+impl Service for Project {
+    type Store = Store;
+    type Request = Request;
+    type Output = Value;
+    type Refusal = Refusal;
+    type Reply = Reply;
+    type Readings = Readings;
+
+    fn operation<'a>(&self, request: &'a Request) -> &'a str {
+        Route::read(request.method, &request.path).map_or(&request.path, |route| route.operation.name())
+    }
+
+    fn is_mutating(&self, request: &Request) -> bool {
+        Route::read(request.method, &request.path).is_some_and(|route| route.operation.is_mutating())
+    }
+
+    // contract: gcp.consistency
+    fn may_lag(&self, request: &Request) -> bool {
+        Route::read(request.method, &request.path).is_some_and(|route| route.operation.kind() == Kind::Computes)
+    }
+
+    fn draws(&self, store: &Store, request: &Request) -> Vec<(String, &'static str)> {
+        let Some(route) = Route::read(request.method, &request.path) else {
+            return Vec::new();
+        };
+        vec![(route.location.to_owned(), class(store, &route))]
+    }
+
+    fn noted(&self, request: &Request) -> Noted {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+        let wrapped = ["wrappedKey", "wrapped_key", "rsaAesWrappedKey", "rsa_aes_wrapped_key"].iter().find_map(|name| body[name].as_str());
+        let route = Route::read(request.method, &request.path);
+        let chosen =
+            |names: [&str; 2]| request.query.iter().find(|(name, _)| names.contains(&name.as_str())).and_then(|(_, id)| id.as_str());
+        let key_id = route.map(|route| {
+            let (collection, id) = match route.operation {
+                Operation::CreateKeyRing => ("keyRings", chosen(["keyRingId", "key_ring_id"])),
+                Operation::CreateCryptoKey => ("cryptoKeys", chosen(["cryptoKeyId", "crypto_key_id"])),
+                Operation::CreateImportJob => ("importJobs", chosen(["importJobId", "import_job_id"])),
+                _ => ("", None),
+            };
+            id.map_or_else(|| route.name.to_owned(), |id| format!("{}/{collection}/{id}", route.name))
+        });
+        Noted {
+            region: route.map(|route| route.location.to_owned()),
+            key_id,
+            size: request.body.len(),
+            wrapped_material: wrapped.and_then(fields::decode),
+            body,
+        }
+    }
+
+    fn settle(&mut self, store: &mut Store, now: Timestamp, rng: &mut dyn RngCore) {
+        while let Some((at, name)) = store.next_due(now) {
+            store.settle(&name, at);
+            keys::rotate(&mut self.scope(at, rng, Style::Names), store, &name);
+        }
+    }
+
+    fn serve(&mut self, call: Call<'_>, store: &mut Store, past: Option<&Store>, request: &Request) -> Result<Value, Refusal> {
+        let route = Route::read(request.method, &request.path)
+            .ok_or_else(|| Code::NotFound.because(format!("The requested URL {} was not found on this server.", request.path)))?;
+        if route.project != self.config.project {
+            return Err(refusal::denied(route.operation.permission(), route.name));
+        }
+        let style = style(&request.query)?;
+        let body: Map<String, Value> = if request.body.is_empty() {
+            Map::new()
+        } else {
+            serde_json::from_slice(&request.body)
+                .map_err(|_| Code::InvalidArgument.because("Invalid JSON payload received. The body is not a JSON object."))?
+        };
+        let input = Input { route, query: &request.query, body: &body };
+        dispatch(&mut self.scope(call.now, call.rng, style), store, past, &input)
+    }
+
+    fn reply(&self, served: Result<&Value, &Refusal>, _: String) -> Reply {
+        match served {
+            Ok(output) => Reply::output(output),
+            Err(refusal) => Reply::refusal(refusal),
+        }
+    }
+
+    fn error(&self, status: u16, code: &str, _: String) -> Reply {
+        Reply::error(status, code, "a fault was asked for", &[])
+    }
+
+    fn blamed(&self, blame: Blame, request: &Request) -> Refusal {
+        let route = Route::read(request.method, &request.path);
+        match (blame, route) {
+            (Blame::Throttled(wait), Some(route)) => {
+                let class = if route.operation.kind() == Kind::Writes { WRITE } else { READ };
+                refusal::exhausted(class, route.project, route.location, wait)
+            }
+            (Blame::Throttled(wait), None) => refusal::exhausted(READ, &self.config.project, "global", wait),
+            (Blame::Denied, Some(route)) => refusal::denied(route.operation.permission(), route.name),
+            (Blame::Denied, None) => refusal::denied("cloudkms.locations.get", &request.path),
+            (Blame::Failed, _) => Code::Internal.because("Internal error encountered."),
+        }
+    }
+
+    fn code(refusal: &Refusal) -> String {
+        refusal.code.name().to_owned()
+    }
+
+    fn readings(&mut self) -> &mut Readings {
+        &mut self.config.readings
+    }
+
+    fn dump(&self, now: Timestamp, store: &Store) -> Value {
+        self.dump_project(now, store)
+    }
+
+    /// The contract knows no such failure: nothing is lost.
+    fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {}
+}
+
+/// A request as its operation sees it.
+struct Input<'a> {
+    route: Route<'a>,
+    query: &'a [(String, Value)],
+    body: &'a Map<String, Value>,
+}
+
+impl<'a> Input<'a> {
+    /// The name in the path: the object itself, or the parent of what is made or listed.
+    fn name(&self) -> &'a str {
+        self.route.name
+    }
+
+    /// The members of the query; the body must be empty.
+    fn parameters(&self, known: &[&str]) -> Result<fields::Message<'a>, Refusal> {
+        fields::Message::of_body(self.body, &[])?;
+        fields::Message::of_query(self.query, known)
+    }
+
+    /// The members of the body; the query must be empty.
+    fn members(&self, known: &[&str]) -> Result<fields::Message<'a>, Refusal> {
+        fields::Message::of_query(self.query, &[])?;
+        fields::Message::of_body(self.body, known)
+    }
+}
+
+fn dispatch(scope: &mut Scope<'_>, store: &mut Store, past: Option<&Store>, input: &Input<'_>) -> Result<Value, Refusal> {
+    match input.route.operation {
+        Operation::CreateKeyRing => rings::create(scope, store, input),
+        Operation::GetKeyRing => rings::get(store, input),
+        Operation::ListKeyRings => rings::list(store, input),
+        Operation::CreateCryptoKey => keys::create(scope, store, input),
+        Operation::GetCryptoKey => keys::get(scope, store, input),
+        Operation::ListCryptoKeys => keys::list(scope, store, input),
+        Operation::UpdateCryptoKey => keys::update(scope, store, input),
+        Operation::UpdateCryptoKeyPrimaryVersion => keys::update_primary(scope, store, input),
+        Operation::DeleteCryptoKey => keys::delete(scope, store, input),
+        Operation::CreateCryptoKeyVersion => versions::create(scope, store, input),
+        Operation::ImportCryptoKeyVersion => import::import(scope, store, input),
+        Operation::GetCryptoKeyVersion => versions::get(scope, store, input),
+        Operation::ListCryptoKeyVersions => versions::list(scope, store, input),
+        Operation::UpdateCryptoKeyVersion => versions::update(scope, store, input),
+        Operation::DestroyCryptoKeyVersion => versions::destroy(scope, store, input),
+        Operation::RestoreCryptoKeyVersion => versions::restore(scope, store, input),
+        Operation::DeleteCryptoKeyVersion => versions::delete(store, input),
+        Operation::GetPublicKey => sign::public_key(scope, store, past, input),
+        Operation::CreateImportJob => jobs::create(scope, store, input),
+        Operation::GetImportJob => jobs::get(scope, store, input),
+        Operation::ListImportJobs => jobs::list(scope, store, input),
+        Operation::GetRetiredResource => rings::get_retired(store, input),
+        Operation::ListRetiredResources => rings::list_retired(store, input),
+        Operation::Encrypt => crypt::encrypt(scope, store, past, input),
+        Operation::Decrypt => crypt::decrypt(scope, store, past, input),
+        Operation::RawEncrypt => crypt::raw_encrypt(scope, store, past, input),
+        Operation::RawDecrypt => crypt::raw_decrypt(scope, store, past, input),
+        Operation::AsymmetricSign => sign::asymmetric_sign(scope, store, past, input),
+        Operation::AsymmetricDecrypt => sign::asymmetric_decrypt(scope, store, past, input),
+        Operation::MacSign => sign::mac_sign(scope, store, past, input),
+        Operation::MacVerify => sign::mac_verify(scope, store, past, input),
+    }
+}
+
+impl Scope<'_> {
+    /// The HSM, made when it is first needed.
+    fn hsm(&mut self) -> Result<(&Hsm, &dyn ServiceCrypto), Refusal> {
+        if self.hsm.is_none() {
+            *self.hsm = Some(Hsm::new(self.crypto, self.now, self.rng)?);
+        }
+        let hsm = self.hsm.as_ref().ok_or_else(|| Code::Internal.because("there is no HSM"))?;
+        Ok((hsm, self.crypto))
+    }
+
+    /// What the HSM signs about a key.
+    fn attest(&mut self, statement: &Statement) -> Result<Value, Refusal> {
+        let (style, config) = (self.style, self.config);
+        let (hsm, crypto) = self.hsm()?;
+        Ok(hsm.attest(crypto, &config.readings, style, statement)?)
+    }
+
+    /// The CRC32C of what an answer carries, as JSON has long integers.
+    // contract: gcp.crc32c
+    fn crc(&self, data: &[u8]) -> Value {
+        let wrong = u32::from(self.config.readings.spoiled.checksum);
+        crc32c(data).wrapping_add(wrong).to_string().into()
+    }
+
+    /// Whether an answer confirms that it verified a client's checksum.
+    fn confirms(&self, verified: bool) -> bool {
+        verified && !self.config.readings.spoiled.verification
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn secret(&mut self, length: usize) -> Secret {
+        let mut bytes = vec![0; length];
+        self.rng.fill_bytes(&mut bytes);
+        Secret::new(bytes)
+    }
+
+    fn uuid(&mut self) -> String {
+        frame::uuid(self.rng)
+    }
+}
+
+/// Bytes as JSON has them.
+fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Sets a member unless it says nothing, as protobuf leaves out what has its default value.
+fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    let value = value.into();
+    let nothing = match &value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    };
+    if !nothing {
+        object[name] = value;
+    }
+}
+
+/// How an answer writes enumerations: `$alt=json;enum-encoding=int` asks for numbers.
+// contract: gcp.json
+fn style(query: &[(String, Value)]) -> Result<Style, Refusal> {
+    let mut style = Style::Names;
+    for (_, value) in query.iter().filter(|(name, _)| name == "alt" || name == "$alt") {
+        match value.as_str().unwrap_or_default() {
+            "json" => {}
+            "json;enum-encoding=int" => style = Style::Numbers,
+            other => return Err(Code::InvalidArgument.because(format!("the answer cannot be written as `{other}`"))),
+        }
+    }
+    Ok(style)
+}
+
+/// The class of the quota that a request counts against.
+fn class(store: &Store, route: &Route<'_>) -> &'static str {
+    match route.operation.kind() {
+        Kind::Reads => READ,
+        Kind::Writes => WRITE,
+        Kind::Computes => {
+            let key = store.find_key(route.name).or_else(|| store.find_key(operation::parent(route.name)));
+            match key.map(|key| key.template.level) {
+                Some(Level::Hsm) => HSM,
+                _ => SOFTWARE,
+            }
+        }
+    }
+}

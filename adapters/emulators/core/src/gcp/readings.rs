@@ -1,0 +1,131 @@
+//! What Google's documents leave open, or say twice: each a switch, so that a client can be tried under every reading.
+//! Beside them, what goes wrong inside an answer, which no rule for faults could say.
+
+use serde::{Deserialize, Serialize};
+
+/// One choice for each open question. The default is the likeliest reading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Readings {
+    /// How long an import job is `PENDING_GENERATION`, in milliseconds.
+    pub job_millis: u32,
+    /// How long an imported version is `PENDING_IMPORT`, in milliseconds.
+    pub import_millis: u32,
+    /// How long a generated asymmetric version is `PENDING_GENERATION`, in milliseconds.
+    pub generation_millis: u32,
+    /// When an import is refused whose wrapped bytes are wrong: wrong wrapping, wrong length, other material than before.
+    pub bad_material: BadMaterial,
+    /// The error of an import with a job that has expired.
+    pub expired_job: ExpiredJob,
+    /// The error of an import with a job that is not ready yet.
+    pub pending_job: PendingJob,
+    /// Whether a version that is not enabled can become the primary one.
+    pub primary_of_unusable: PrimaryOfUnusable,
+    /// How HSMs write attestations.
+    pub attestation: Attestation,
+    /// What the extended key check value of a secret key is.
+    pub extended_check: ExtendedCheck,
+    /// What goes wrong inside answers.
+    pub spoiled: Spoiled,
+}
+
+impl Default for Readings {
+    fn default() -> Self {
+        Self {
+            job_millis: 200,
+            import_millis: 200,
+            generation_millis: 200,
+            bad_material: BadMaterial::default(),
+            expired_job: ExpiredJob::default(),
+            pending_job: PendingJob::default(),
+            primary_of_unusable: PrimaryOfUnusable::default(),
+            attestation: Attestation::default(),
+            extended_check: ExtendedCheck::default(),
+            spoiled: Spoiled::default(),
+        }
+    }
+}
+
+/// See [`Readings::bad_material`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadMaterial {
+    /// The import is accepted, and its version becomes `IMPORT_FAILED`.
+    #[default]
+    Later,
+    /// `INVALID_ARGUMENT`, and no version is made.
+    AtOnce,
+}
+
+/// See [`Readings::expired_job`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredJob {
+    /// `FAILED_PRECONDITION`.
+    #[default]
+    FailedPrecondition,
+    /// `INVALID_ARGUMENT`.
+    InvalidArgument,
+    /// `NOT_FOUND`.
+    NotFound,
+    /// The import is accepted, and its version becomes `IMPORT_FAILED`.
+    ImportFailed,
+}
+
+/// See [`Readings::pending_job`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PendingJob {
+    /// `FAILED_PRECONDITION`.
+    #[default]
+    FailedPrecondition,
+    /// `INVALID_ARGUMENT`.
+    InvalidArgument,
+}
+
+/// See [`Readings::primary_of_unusable`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrimaryOfUnusable {
+    /// `FAILED_PRECONDITION`.
+    #[default]
+    Refused,
+    /// It can, and encrypting is refused until it is enabled.
+    Accepted,
+}
+
+/// See [`Readings::attestation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attestation {
+    /// `CAVIUM_V2_COMPRESSED`.
+    #[default]
+    CaviumV2,
+    /// `CAVIUM_V1_COMPRESSED`.
+    CaviumV1,
+}
+
+/// See [`Readings::extended_check`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtendedCheck {
+    /// HKDF (RFC 5869) with SHA-256, without salt and info.
+    #[default]
+    Hkdf,
+    /// SHA-256 of the key.
+    Sha256,
+}
+
+/// See [`Readings::spoiled`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spoiled {
+    /// The CRC32C of what an answer carries is wrong.
+    pub checksum: bool,
+    /// Answers do not confirm that they verified a client's checksum, as if it had not arrived.
+    pub verification: bool,
+    /// Attestations carry the check values of another key.
+    pub check_value: bool,
+    /// The signatures of attestations are wrong.
+    pub signature: bool,
+}

@@ -1,0 +1,157 @@
+//! Azure Key Vault and Managed HSM over HTTPS, with the part of Entra ID that gives tokens for them.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, State},
+    routing::get,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use keyplane_emulator_core::{
+    azure::{Attester, Azure, Config, Kind, PAIRS, Reply, Request as Call},
+    crypto::{Crypto as _, RealCrypto, RsaSize, Secret},
+    frame::Frame,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+pub use keyplane_emulator_core::azure::Forgery;
+
+use crate::{
+    Clock, Shared, control,
+    entra::{self, Entra, LOGIN_HOST},
+    tls::Chain,
+};
+pub use crate::{
+    entra::{Application, Directory, Federation, USUAL_TOKEN_SECONDS},
+    tls::{Identity, TlsError},
+};
+
+/// Bytes of a request body: a transfer blob for RSA of 4096 bits needs about 5 KiB.
+const LONGEST_BODY: usize = 1024 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const SERVICE_VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-service-version");
+
+/// How to start an emulated vault.
+pub struct Options {
+    /// What the vault is like; a Managed HSM gets something to attest with.
+    pub config: Config,
+    /// Who gets tokens.
+    pub directory: Directory,
+    /// Whether request quotas hold from the start.
+    pub quotas: bool,
+    /// For everything random but keys.
+    pub seed: u64,
+    /// The time, before `/_emulator/clock` moves it.
+    pub clock: Clock,
+}
+
+/// An emulated vault, to be served.
+pub struct Emulator {
+    /// The vault, its directory and the control interface under `/_emulator/`: what is served over TLS.
+    pub vault: Router,
+    /// Managed identities, as a machine's own metadata service has them, and the control interface: what a port without TLS has.
+    pub metadata: Router,
+    /// Who the server is.
+    pub identity: Identity,
+    /// Makes RSA pairs of 4096 bits for key exchange keys, which takes seconds: run it where it may block.
+    pub preparation: Box<dyn FnOnce() + Send>,
+}
+
+struct Vault {
+    shared: Arc<Shared<Frame<Azure>>>,
+    entra: Arc<Entra>,
+    kind: Kind,
+    host: String,
+}
+
+/// Makes the emulator.
+///
+/// # Errors
+/// When the vault's host is no host name, or there is no randomness for certificates.
+pub fn emulator(options: Options) -> Result<Emulator, TlsError> {
+    let Options { mut config, directory, quotas, seed, clock } = options;
+    let (kind, host) = (config.kind, config.host.clone());
+    let identity = Identity::new(&[host.as_str(), LOGIN_HOST, "localhost", "127.0.0.1"])?;
+    let mut root = None;
+    if kind == Kind::ManagedHsm && config.attester.is_none() {
+        let chain = Chain::new()?;
+        config.attester = Some(Arc::new(Attester { certificates: chain.certificates, private: Secret::new(chain.private) }));
+        root = Some(chain.root);
+    }
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut secret = [0; 32];
+    rng.fill_bytes(&mut secret);
+    let entra = Entra::new(directory, &secret, Arc::clone(&clock));
+
+    let mut azure = Azure::vault(config, Box::new(RealCrypto));
+    azure.quotas().turn(quotas);
+    let shared = Shared::new(azure, rng, clock);
+    let preparation = {
+        let inner = Arc::clone(&shared.inner);
+        move || {
+            // The others are made fast enough when they are asked for; and a pair that cannot be made now is made, or refused,
+            // then.
+            for _ in 0..PAIRS {
+                if let Ok(pair) = RealCrypto.make_pair(RsaSize::Rsa4096) {
+                    inner.blocking_lock().cloud.service().provide(RsaSize::Rsa4096, pair);
+                }
+            }
+        }
+    };
+    let mut control = control::router(Arc::clone(&shared));
+    if let Some(root) = root {
+        control = control.route("/attestation-root", get(async move || root.clone()));
+    }
+    let vault = Vault { shared, entra: Arc::clone(&entra), kind, host };
+    let router = Router::new()
+        .fallback(serve)
+        .with_state(Arc::new(vault))
+        .merge(entra::router(Arc::clone(&entra)))
+        .nest("/_emulator", control.clone())
+        .layer(DefaultBodyLimit::max(LONGEST_BODY));
+    let metadata = entra::metadata(entra).nest("/_emulator", control);
+    Ok(Emulator { vault: router, metadata, identity, preparation: Box::new(preparation) })
+}
+
+async fn serve(State(vault): State<Arc<Vault>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let authority = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let call = vault
+        .entra
+        .admit(vault.kind, &headers)
+        .map(|()| Call::new(method.as_str(), authority, uri.path(), uri.query().unwrap_or_default(), body.to_vec()));
+    let challenge = call.as_ref().err().map(|refusal| vault.entra.challenge(&vault.resource(authority), refusal));
+    Arc::clone(&vault.shared).answer(call, |reply| respond(reply, challenge.as_deref())).await
+}
+
+impl Vault {
+    /// What the challenge names: with the port that the client wrote, since some compare it with the whole authority.
+    fn resource(&self, authority: Option<&str>) -> String {
+        let ours = authority.and_then(|authority| authority.split_once(':')).filter(|(host, _)| host.eq_ignore_ascii_case(&self.host));
+        let resource = self.kind.resource();
+        ours.map_or_else(|| resource.to_owned(), |(_, port)| format!("{resource}:{port}"))
+    }
+}
+
+fn respond(reply: Reply, challenge: Option<&str>) -> Response<Body> {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(SERVICE_VERSION, HeaderValue::from_static("1.9.0.0"));
+    let texts = [(REQUEST_ID, Some(reply.request_id.as_str())), (header::WWW_AUTHENTICATE, challenge)];
+    for (name, text) in texts {
+        if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    if let Some(seconds) = reply.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,93 @@
+//! The command line of an emulated project.
+
+use std::{error::Error, fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use keyplane_emulator_core::{
+    crypto::RealCrypto,
+    gcp::{Config, ServiceAccount},
+};
+use keyplane_emulator_wire::{
+    gcp::{self, Options},
+    system_clock,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+#[derive(Args)]
+pub(crate) struct GcpArgs {
+    /// Address to listen on; port 0 takes a free one, and the first line on standard output tells which
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Project id
+    #[arg(long, default_value = "emulated-project")]
+    project: String,
+    /// JSON key file of the service account that requests must come from; without one, any token is accepted, or none
+    #[arg(long, conflicts_with = "make_service_account")]
+    service_account: Option<PathBuf>,
+    /// Make such an account, and write its key file there; its token endpoint is this emulator
+    #[arg(long)]
+    make_service_account: Option<PathBuf>,
+    /// File with the one token of a workload outside that can be exchanged [default: any can]
+    #[arg(long)]
+    subject_token: Option<PathBuf>,
+    /// Key ring that is there from the start, as `projects/P/locations/L/keyRings/R`; may be given again
+    #[arg(long)]
+    key_ring: Vec<String>,
+    /// Grant requests without limit
+    #[arg(long)]
+    no_quotas: bool,
+    /// Seconds for which a key may still be used as before a change
+    #[arg(long, default_value_t = 0)]
+    consistency: u32,
+    /// Milliseconds for which import jobs, imported versions and generated pairs are pending
+    #[arg(long, default_value_t = 200)]
+    pending_millis: u32,
+    /// Seed for everything random but pairs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Show key material in the dump
+    #[arg(long)]
+    reveal_material: bool,
+    /// End when standard input ends, and so with the process that holds it
+    #[arg(long)]
+    pub(crate) exit_with_stdin: bool,
+}
+
+pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let listener = TcpListener::bind(args.listen).await?;
+    let address = listener.local_addr()?;
+    let mut config = Config {
+        project: args.project,
+        consistency: Duration::from_secs(args.consistency.into()),
+        reveal_material: args.reveal_material,
+        ..Config::default()
+    };
+    let readings = &mut config.readings;
+    (readings.job_millis, readings.import_millis, readings.generation_millis) =
+        (args.pending_millis, args.pending_millis, args.pending_millis);
+    let account = match (args.service_account, args.make_service_account) {
+        (Some(file), _) => Some(ServiceAccount::read(&RealCrypto, &fs::read(file)?)?),
+        (None, Some(file)) => {
+            let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
+            let (account, key_file) = ServiceAccount::make(&RealCrypto, &mut rng, &config.project, &format!("http://{address}"))?;
+            fs::write(file, key_file)?;
+            Some(account)
+        }
+        (None, None) => None,
+    };
+    let subject_token = args.subject_token.map(fs::read).transpose()?;
+    let router = gcp::router(Options {
+        config,
+        account,
+        subject_token,
+        quotas: !args.no_quotas,
+        key_rings: args.key_ring,
+        seed: args.seed,
+        clock: system_clock(),
+    });
+    crate::announce(&json!({ "listening": address.to_string() }))?;
+    Ok(axum::serve(listener, router).await?)
+}

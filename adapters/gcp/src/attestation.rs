@@ -1,0 +1,366 @@
+//! What an HSM says of a key that it holds, signed (`contracts/gcp.md`, "attestation").
+//!
+//! The format is the HSM manufacturer's (Marvell, formerly Cavium; version 2), and what is checked is what Google's public
+//! script `verify_attestation_chains.py` checks: the statement's signature, under a chain of certificates that ends at a root
+//! which was configured. Google Cloud's HSMs have two such chains, the manufacturer's and Google's own: with both roots
+//! configured, both have to hold. The certificates' dates are not looked at, here as there: a statement is of the past.
+
+use std::io::Read as _;
+
+use aws_lc_rs::digest::{SHA512, digest};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use flate2::read::GzDecoder;
+use google_cloudkms1::api::KeyOperationAttestation;
+use keyplane_model::CheckValue;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo, X509Certificate};
+use x509_parser::public_key::PublicKey;
+
+/// The format that is read.
+const FORMAT: &str = "CAVIUM_V2_COMPRESSED";
+
+/// The longest statement that is read, unpacked, in bytes. One of a key pair has 2 KiB.
+const MAX_STATEMENT: u64 = 1 << 16;
+
+/// The largest file of roots that is read, in bytes.
+const MAX_ROOTS: usize = 1 << 16;
+
+/// How many certificates may come with a statement; four do.
+const MAX_CERTIFICATES: usize = 16;
+
+/// How many certificates stand between a root and a statement at most: the card's and the partition's.
+const MAX_DEPTH: usize = 2;
+
+/// The length of the RSA signature behind a statement, in bytes.
+const SIGNATURE: usize = 256;
+
+/// How many attributes of a key are read; some forty are there.
+const MAX_ATTRIBUTES: u32 = 256;
+
+/// The key's id: SHA-512 of its resource name, in hexadecimal digits.
+const ATTRIBUTE_ID: u32 = 0x0102;
+
+/// What tells a public key: the modulus of an RSA key.
+const ATTRIBUTE_PUBLIC_KEY: u32 = 0x0120;
+
+/// The key check value.
+const ATTRIBUTE_KCV: u32 = 0x0173;
+
+/// Certificates that statements are checked against.
+pub(crate) struct Roots(Vec<CertificateDer<'static>>);
+
+/// What an HSM says of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statement {
+    /// The digest of the key's resource name.
+    id: Option<String>,
+    /// Its check value.
+    pub(crate) check_value: Option<CheckValue>,
+    /// What tells the public key, as each half of a pair has it.
+    public_keys: Vec<Vec<u8>>,
+}
+
+impl Statement {
+    /// Whether it is about the key of this name.
+    pub(crate) fn is_about(&self, name: &str) -> bool {
+        let digest = hex::encode(digest(&SHA512, name.as_bytes()));
+        self.id.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(&digest))
+    }
+
+    /// Whether it is about this RSA key, DER of SubjectPublicKeyInfo. It is told by its modulus or, as whole, by that structure.
+    pub(crate) fn has_public_key(&self, spki: &[u8]) -> bool {
+        let Ok(([], info)) = SubjectPublicKeyInfo::from_der(spki) else { return false };
+        match info.parsed() {
+            Ok(PublicKey::RSA(key)) => {
+                self.public_keys.iter().any(|public| without_zeros(public) == without_zeros(key.modulus) || public == spki)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What an attestation says, and whether that was checked.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(crate) fn read(attestation: &KeyOperationAttestation, roots: Option<&Roots>) -> Result<Statement, &'static str> {
+    if attestation.format.as_deref() != Some(FORMAT) {
+        return Err("the attestation is of a format that is not known");
+    }
+    let packed = attestation.content.as_deref().ok_or("the attestation is empty")?;
+    let mut unpacked = Vec::new();
+    GzDecoder::new(packed).take(MAX_STATEMENT).read_to_end(&mut unpacked).map_err(|_| "the attestation cannot be unpacked")?;
+    let Some((signed, signature)) = unpacked.len().checked_sub(SIGNATURE).map(|at| unpacked.split_at(at)) else {
+        return Err("the attestation is too short");
+    };
+    if let Some(roots) = roots {
+        let certificates = certificates(attestation)?;
+        if !roots.0.iter().all(|root| vouches(root, &certificates, MAX_DEPTH, signed, signature)) {
+            return Err("the attestation is not signed under the configured roots");
+        }
+    }
+    statement(signed).ok_or("the attestation cannot be read")
+}
+
+impl Roots {
+    /// Reads certificates in PEM.
+    ///
+    /// # Errors
+    /// What is wrong with them, for people.
+    pub(crate) fn read(pem: &[u8]) -> Result<Self, &'static str> {
+        if pem.len() > MAX_ROOTS {
+            return Err("they are larger than 64 KiB");
+        }
+        let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "they are not PEM")?;
+        if roots.is_empty() {
+            return Err("they hold no certificate");
+        }
+        match roots.iter().all(|root| X509Certificate::from_der(root).is_ok_and(|(rest, _)| rest.is_empty())) {
+            true => Ok(Self(roots)),
+            false => Err("they hold a certificate that cannot be read"),
+        }
+    }
+}
+
+/// The certificates that came with an attestation.
+fn certificates(attestation: &KeyOperationAttestation) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let chains = attestation.cert_chains.as_ref().ok_or("the attestation comes without certificates")?;
+    let chains = [&chains.cavium_certs, &chains.google_card_certs, &chains.google_partition_certs];
+    let mut certificates = Vec::new();
+    for pem in chains.into_iter().flatten().flatten() {
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            certificates.push(certificate.map_err(|_| "a certificate of the attestation is not PEM")?);
+            if certificates.len() > MAX_CERTIFICATES {
+                return Err("the attestation comes with too many certificates");
+            }
+        }
+    }
+    Ok(certificates)
+}
+
+/// Whether a certificate, by at most so many others below it, answers for a signature.
+fn vouches(issuer: &[u8], others: &[CertificateDer<'_>], depth: usize, signed: &[u8], signature: &[u8]) -> bool {
+    let Ok((_, issuer)) = X509Certificate::from_der(issuer) else { return false };
+    others.iter().any(|other| {
+        let Ok((_, certificate)) = X509Certificate::from_der(other) else { return false };
+        certificate.issuer().as_raw() == issuer.subject().as_raw()
+            && has_signed(&issuer, certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
+            && (has_signed(&certificate, signed, signature) || (depth > 1 && vouches(other, others, depth - 1, signed, signature)))
+    })
+}
+
+/// Whether the key of a certificate made a signature. RSA with PKCS#1 and SHA-256, as all of these HSMs' certificates have it.
+fn has_signed(certificate: &X509Certificate<'_>, signed: &[u8], signature: &[u8]) -> bool {
+    let key = &certificate.public_key().subject_public_key.data;
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref()).verify(signed, signature).is_ok()
+}
+
+/// The part of a statement that is signed: a response header of four words, whose last is the length of what follows the headers;
+/// an information header of four half words, whose last two say where the keys of a pair begin, counted from its own beginning
+/// (a single key has none for the second); each key: handle, number of attributes, size; each attribute: type, length, value.
+/// All of it in network byte order.
+fn statement(signed: &[u8]) -> Option<Statement> {
+    let length = usize::try_from(word(signed, 12)?).ok()?;
+    let body = signed.get(signed.len().checked_sub(length)?..)?;
+    let mut statement = Statement::default();
+    for (place, required) in [(4, true), (6, false)] {
+        let at = usize::from(u16::from_be_bytes(body.get(place..place + 2)?.try_into().ok()?));
+        if at == 0 && !required {
+            continue;
+        }
+        add_key(body.get(at..)?, &mut statement)?;
+    }
+    Some(statement)
+}
+
+fn add_key(key: &[u8], statement: &mut Statement) -> Option<()> {
+    let count = word(key, 4)?;
+    let mut rest = key.get(12..)?;
+    for _ in 0..Some(count).filter(|count| *count <= MAX_ATTRIBUTES)? {
+        let (kind, length) = (word(rest, 0)?, usize::try_from(word(rest, 4)?).ok()?);
+        let value = rest.get(8..)?.get(..length)?;
+        rest = &rest[8 + length..];
+        match kind {
+            ATTRIBUTE_ID => statement.id = Some(text(value)?),
+            ATTRIBUTE_KCV => statement.check_value = Some(CheckValue(value.try_into().ok()?)),
+            ATTRIBUTE_PUBLIC_KEY => statement.public_keys.push(value.to_vec()),
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// A text, which may be padded with zeros.
+fn text(value: &[u8]) -> Option<String> {
+    String::from_utf8(value.split(|byte| *byte == 0).next()?.to_vec()).ok()
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use google_cloudkms1::api::CertificateChains;
+
+    use super::*;
+
+    const NAME: &str = "projects/acme/locations/europe-west3/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1";
+
+    fn object(attributes: &[(u32, &[u8])]) -> Vec<u8> {
+        let word = |number: usize| u32::try_from(number).unwrap().to_be_bytes();
+        let mut bytes = [word(7), word(attributes.len()), word(0)].concat();
+        for (kind, value) in attributes {
+            bytes.extend([kind.to_be_bytes(), word(value.len())].concat());
+            bytes.extend(*value);
+        }
+        bytes
+    }
+
+    /// A statement as an HSM makes it, without its signature.
+    fn signed(first: &[u8], second: Option<&[u8]>) -> Vec<u8> {
+        let half = |number: usize| u16::try_from(number).unwrap().to_be_bytes();
+        let mut body = [half(1), half(3), half(8), half(second.map_or(0, |_| 8 + first.len()))].concat();
+        body.extend(first);
+        body.extend(second.unwrap_or_default());
+        let mut bytes: Vec<u8> = [0, 3, 0, u32::try_from(body.len()).unwrap()].map(u32::to_be_bytes).concat();
+        bytes.resize(32, 0);
+        bytes.extend(body);
+        bytes
+    }
+
+    fn packed(bytes: &[u8]) -> KeyOperationAttestation {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        KeyOperationAttestation { cert_chains: None, content: Some(encoder.finish().unwrap()), format: Some(FORMAT.into()) }
+    }
+
+    fn id(name: &str) -> Vec<u8> {
+        [hex::encode(digest(&SHA512, name.as_bytes())).as_bytes(), &[0]].concat()
+    }
+
+    #[test]
+    fn a_statement_says_which_key_it_is_about_and_its_check_value() {
+        let object = object(&[(0x0003, b"app_key\0"), (ATTRIBUTE_ID, &id(NAME)), (ATTRIBUTE_KCV, &[1, 2, 3]), (0x8000_0180, &[0; 32])]);
+        let bytes = [signed(&object, None), vec![9; SIGNATURE]].concat();
+        let statement = read(&packed(&bytes), None).unwrap();
+        assert_eq!(statement.check_value, Some(CheckValue([1, 2, 3])));
+        assert!(statement.is_about(NAME));
+        assert!(!statement.is_about(&NAME.replace("/1", "/2")), "the statement of one version serves another");
+        assert!(!Statement::default().is_about(NAME), "a statement about nothing is about everything");
+    }
+
+    #[test]
+    fn the_public_key_of_a_pair_is_told_by_its_modulus() {
+        let pair = |size| aws_lc_rs::rsa::KeyPair::generate(size).unwrap();
+        let spki = |pair: &aws_lc_rs::rsa::KeyPair| {
+            use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+            use aws_lc_rs::signature::KeyPair as _;
+            let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+            der.as_ref().to_vec()
+        };
+        let (ours, other) = (spki(&pair(aws_lc_rs::rsa::KeySize::Rsa2048)), spki(&pair(aws_lc_rs::rsa::KeySize::Rsa2048)));
+        let info = SubjectPublicKeyInfo::from_der(&ours).unwrap().1;
+        let Ok(PublicKey::RSA(key)) = info.parsed() else { unreachable!("it is an RSA key") };
+        let half = object(&[(ATTRIBUTE_PUBLIC_KEY, without_zeros(key.modulus))]);
+        let statement = statement(&signed(&half, Some(&half))).unwrap();
+        assert!(statement.has_public_key(&ours));
+        assert!(!statement.has_public_key(&other) && !statement.has_public_key(b""));
+    }
+
+    #[test]
+    fn whatever_is_cut_or_too_long_is_refused() {
+        let object = object(&[(ATTRIBUTE_ID, &id(NAME)), (ATTRIBUTE_KCV, &[1, 2, 3])]);
+        let whole = signed(&object, Some(&object));
+        assert!(statement(&whole).is_some());
+        for length in 0..whole.len() {
+            // With the length of the whole in its header, or with its own.
+            let mut cut = whole[..length].to_vec();
+            assert!(statement(&cut).is_none_or(|said| said == Statement::default()), "{length}");
+            if let Some(header) = cut.get_mut(12..16) {
+                header.copy_from_slice(&u32::try_from(length.saturating_sub(32)).unwrap().to_be_bytes());
+                assert_eq!(statement(&cut), None, "{length}");
+            }
+        }
+        for (kind, value) in [(ATTRIBUTE_KCV, &[1, 2][..]), (ATTRIBUTE_KCV, &[1, 2, 3, 4]), (ATTRIBUTE_ID, &[0xff])] {
+            assert_eq!(statement(&signed(&super::tests::object(&[(kind, value)]), None)), None);
+        }
+        let many: Vec<(u32, &[u8])> = vec![(1, &[]); 1_000];
+        assert_eq!(statement(&signed(&super::tests::object(&many), None)), None);
+
+        assert_eq!(read(&packed(&[0; SIGNATURE - 1]), None), Err("the attestation is too short"));
+        assert!(read(&packed(&vec![0; 50 << 20]), None).is_err(), "a small answer becomes a large one");
+        let garbage = KeyOperationAttestation { content: Some(vec![1, 2, 3]), format: Some(FORMAT.into()), cert_chains: None };
+        assert_eq!(read(&garbage, None), Err("the attestation cannot be unpacked"));
+        assert_eq!(read(&KeyOperationAttestation::default(), None), Err("the attestation is of a format that is not known"));
+    }
+
+    /// An RSA key that is certified by another one, or by itself.
+    struct Certified {
+        issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+        pair: aws_lc_rs::signature::RsaKeyPair,
+        der: CertificateDer<'static>,
+    }
+
+    fn certified(name: &str, by: Option<&Certified>) -> Certified {
+        use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+        let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(private.as_ref().to_vec());
+        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&private, &rcgen::PKCS_RSA_SHA256).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = match by {
+            Some(by) => params.signed_by(&key, &by.issuer).unwrap(),
+            None => params.self_signed(&key).unwrap(),
+        };
+        Certified { issuer: rcgen::Issuer::new(params, key), pair, der: certificate.der().clone() }
+    }
+
+    fn sign(by: &Certified, bytes: &[u8]) -> Vec<u8> {
+        let mut signature = vec![0; SIGNATURE];
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        by.pair.sign(&aws_lc_rs::signature::RSA_PKCS1_SHA256, &random, bytes, &mut signature).unwrap();
+        signature
+    }
+
+    #[test]
+    fn a_signature_counts_under_the_root_by_two_certificates_at_most() {
+        let root = certified("root", None);
+        let card = certified("card", Some(&root));
+        let partition = certified("partition", Some(&card));
+        let below = certified("below", Some(&partition));
+        let all: Vec<_> = [&root, &card, &partition, &below].map(|certified| certified.der.clone()).into();
+        let counts = |root: &Certified, others: &[CertificateDer<'_>], signer: &Certified| {
+            vouches(&root.der, others, MAX_DEPTH, b"statement", &sign(signer, b"statement"))
+        };
+        assert!(counts(&root, &all, &card) && counts(&root, &all, &partition));
+        assert!(!counts(&root, &all, &below), "whoever has a partition's key makes HSMs");
+        assert!(!counts(&root, &all[..2], &partition), "a certificate is missing");
+        let forged = certified("card", Some(&certified("root", None)));
+        assert!(!counts(&root, std::slice::from_ref(&forged.der), &forged), "the names are right, the keys are not");
+        assert!(!vouches(&root.der, &all, MAX_DEPTH, b"another", &sign(&card, b"statement")));
+    }
+
+    #[test]
+    fn certificates_are_limited() {
+        let pem = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem();
+        let roots = Roots::read(pem.as_bytes()).unwrap();
+        let mut attestation = packed(&[0; 1_000]);
+        assert_eq!(read(&attestation, Some(&roots)), Err("the attestation comes without certificates"));
+        attestation.cert_chains = Some(CertificateChains { cavium_certs: Some(vec![pem.clone(); 17]), ..CertificateChains::default() });
+        assert_eq!(read(&attestation, Some(&roots)), Err("the attestation comes with too many certificates"));
+        attestation.cert_chains = Some(CertificateChains { cavium_certs: Some(vec![pem]), ..CertificateChains::default() });
+        assert_eq!(read(&attestation, Some(&roots)), Err("the attestation is not signed under the configured roots"));
+    }
+}

@@ -1,0 +1,160 @@
+//! What shows that the right key is there (`contracts/evidence.md`).
+
+use google_cloudkms1::api::CryptoKeyVersion;
+use keyplane_model::{
+    Algorithm, CheckValue, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, ObjectSeen, Presence, Protection, Target, Timestamp,
+};
+use keyplane_port::CloudError;
+
+use crate::GoogleKms;
+use crate::attestation;
+use crate::error::garbled;
+use crate::operation::Operation;
+
+/// What was found: how strong it is, whether it is what the ledger knows, and what has to be said about it.
+type Shown = (EvidenceStrength, bool, Option<&'static str>);
+
+impl GoogleKms {
+    /// The version that the import was confirmed with is still there, of our job, and nothing else took its place; and beyond that
+    /// whatever the kind of key lets the cloud show of its bytes.
+    pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        let object = self.read_object(&target.name).await?.map(|key| key.object);
+        let held = object.as_ref().ok_or("there is no such key").and_then(|object| holds(object, target, copy));
+        let shown = match held {
+            Ok(material) => self.shown(target, copy, material).await?,
+            Err(reason) => (EvidenceStrength::None, false, Some(reason)),
+        };
+        let (strength, fits, reason) = shown;
+        if !fits {
+            tracing::debug!(destination = %self.destination.name, placement = %target.placement, reason, "no evidence");
+        }
+        let recorded = object.iter().flat_map(|object| &object.materials).find(|material| material.id == copy.material);
+        Ok(Evidence {
+            placement: target.placement,
+            version: copy.coordinates.version,
+            strength,
+            fits,
+            reason: reason.map(str::to_owned),
+            material: recorded.or_else(|| object.as_ref()?.current()).and_then(|material| material.id.clone()),
+            check_value: copy.check_value,
+            wrapped_under: copy.wrapped_under,
+            at: now,
+        })
+    }
+
+    /// What the cloud shows of the bytes of a version that is the recorded one.
+    async fn shown(&self, target: &Target, copy: &CopyRecord, material: &MaterialSeen) -> Result<Shown, CloudError> {
+        use EvidenceStrength as S;
+        if let Some(public_key) = &copy.public_key {
+            return Ok(match material.public_key {
+                Some(shown) if shown == public_key.digest() => (S::Equality, true, None),
+                Some(_) => (S::None, false, Some("the public key is another one")),
+                None => (S::None, true, Some("a disabled version does not show its public key")),
+            });
+        }
+        if self.protection == Protection::Software {
+            return Ok((S::None, true, Some("Google Cloud shows nothing of a software key's bytes")));
+        }
+        let Some(number) = &material.id else { return Ok((S::None, true, Some("the version has no number"))) };
+        let name = self.ring.version(&target.name, number);
+        let attestation = self.version(&name).await?.attestation;
+        let Some(attestation) = attestation else { return Ok((S::None, true, Some("the version has no attestation"))) };
+        // What contradicts the ledger is said even where it was not checked; what agrees counts only when it was.
+        let statement = match attestation::read(&attestation, self.roots.as_ref()) {
+            Ok(statement) => statement,
+            Err(reason) => return Ok((S::None, self.roots.is_none(), Some(reason))),
+        };
+        if !statement.is_about(&name) {
+            return Ok((S::None, false, Some("the attestation is of another key")));
+        }
+        Ok(compared(copy.coordinates.algorithm, statement.check_value, copy.check_value, self.roots.is_some()))
+    }
+
+    /// A version, with its attestation.
+    async fn version(&self, name: &str) -> Result<CryptoKeyVersion, CloudError> {
+        const OPERATION: Operation = Operation::GetCryptoKeyVersion;
+        let mut request = self.begin(OPERATION, name);
+        let call = self.hub.projects().locations_key_rings_crypto_keys_crypto_key_versions_get(name);
+        let sent = call.delegate(&mut request).doit().await;
+        let (_, version) = request.judge(sent)?;
+        if version.name.as_deref() != Some(name) {
+            return Err(garbled(OPERATION, "an answer about another version"));
+        }
+        Ok(version)
+    }
+}
+
+/// What the check value in an HSM's statement says of the one in the ledger; `checked`: the statement's signature was.
+///
+/// `contracts/gcp.md`, "attestation": the statement carries a key check value. Of what, for a MAC key, no document of the cloud
+/// says; ours is PKCS#11's, of its SHA-1. So there equality is evidence, 24 bits of it, and a difference is nothing: it may be a
+/// value of another kind.
+fn compared(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<CheckValue>, checked: bool) -> Shown {
+    use EvidenceStrength as S;
+    match (shown, known) {
+        (Some(shown), Some(known)) if shown != known => match algorithm {
+            Algorithm::HmacSha256 => {
+                (S::None, true, Some("the HSM's check value is another one, and of what it makes a MAC key's is not published"))
+            }
+            _ => (S::None, false, Some("the HSM's check value is another one")),
+        },
+        _ if !checked => (S::None, true, Some("the attestation was not checked: no roots for it are configured")),
+        (Some(_), Some(_)) => (S::CheckValue, true, None),
+        (None, _) => (S::None, true, Some("the attestation carries no check value")),
+        (_, None) => (S::None, true, Some("our own HSM gave no check value")),
+    }
+}
+
+/// The version of an object that a copy was imported as, if it is still what it was; if not, why.
+fn holds<'a>(object: &'a ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<&'a MaterialSeen, &'static str> {
+    if !object.fits(target) {
+        return Err("the key's kind, protection level, rotation or labels are not ours");
+    }
+    let recorded = copy.material.as_ref().ok_or("no import was ever confirmed")?;
+    let material = object.materials.iter().find(|material| material.id.as_ref() == Some(recorded)).ok_or("the version is gone")?;
+    if material.version != Some(copy.coordinates.version) {
+        return Err("the version came through another import job");
+    }
+    match material.presence {
+        // Unusable is not gone.
+        Presence::Present | Presence::Disabled => {}
+        Presence::Arriving | Presence::Missing | Presence::Failed(_) => return Err("the version holds no bytes"),
+    }
+    match object.current() {
+        Some(current) if current.id != material.id && current.version <= material.version => Err("another version is the primary one"),
+        _ => Ok(material),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Option<CheckValue> = Some(CheckValue([1, 2, 3]));
+    const OTHER: Option<CheckValue> = Some(CheckValue([1, 2, 4]));
+
+    fn outcome(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<CheckValue>, checked: bool) -> (EvidenceStrength, bool) {
+        let (strength, fits, reason) = compared(algorithm, shown, known, checked);
+        assert_eq!(reason.is_none(), strength == EvidenceStrength::CheckValue, "what is no evidence has a reason");
+        (strength, fits)
+    }
+
+    #[test]
+    fn a_check_value_counts_where_it_is_the_same_and_the_statement_was_checked() {
+        for algorithm in [Algorithm::Aes256, Algorithm::HmacSha256] {
+            assert_eq!(outcome(algorithm, OURS, OURS, true), (EvidenceStrength::CheckValue, true));
+            for (shown, known, checked) in [(OURS, OURS, false), (OURS, None, true), (None, OURS, true), (None, None, true)] {
+                assert_eq!(outcome(algorithm, shown, known, checked), (EvidenceStrength::None, true));
+            }
+        }
+    }
+
+    /// An HSM that makes the check values of MAC keys in another way must not raise an alarm for each of them.
+    #[test]
+    fn another_check_value_is_drift_where_it_is_known_what_it_is_of() {
+        for checked in [true, false] {
+            assert_eq!(outcome(Algorithm::Aes256, OTHER, OURS, checked), (EvidenceStrength::None, false));
+            assert_eq!(outcome(Algorithm::HmacSha256, OTHER, OURS, checked), (EvidenceStrength::None, true));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Google Cloud's words for kinds of keys and ours.
+
+use google_cloudkms1::api::CryptoKey;
+use keyplane_model::{Algorithm, Protection, Purpose, WrapScheme};
+
+/// Purpose and algorithm, as Google Cloud writes them, of what we make for an algorithm that serves a purpose.
+///
+/// `None`: it does not serve it.
+pub(crate) fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'static str, &'static str)> {
+    Some(match (algorithm, purpose) {
+        (Algorithm::Aes256, Purpose::Encrypt) => (ENCRYPT_DECRYPT, "GOOGLE_SYMMETRIC_ENCRYPTION"),
+        (Algorithm::Rsa2048, Purpose::Encrypt) => ("ASYMMETRIC_DECRYPT", "RSA_DECRYPT_OAEP_2048_SHA256"),
+        (Algorithm::Rsa3072, Purpose::Encrypt) => ("ASYMMETRIC_DECRYPT", "RSA_DECRYPT_OAEP_3072_SHA256"),
+        (Algorithm::Rsa4096, Purpose::Encrypt) => ("ASYMMETRIC_DECRYPT", "RSA_DECRYPT_OAEP_4096_SHA256"),
+        (Algorithm::Rsa2048, Purpose::Sign) => ("ASYMMETRIC_SIGN", "RSA_SIGN_PKCS1_2048_SHA256"),
+        (Algorithm::Rsa3072, Purpose::Sign) => ("ASYMMETRIC_SIGN", "RSA_SIGN_PKCS1_3072_SHA256"),
+        (Algorithm::Rsa4096, Purpose::Sign) => ("ASYMMETRIC_SIGN", "RSA_SIGN_PKCS1_4096_SHA256"),
+        (Algorithm::EcP256, Purpose::Sign) => ("ASYMMETRIC_SIGN", "EC_SIGN_P256_SHA256"),
+        (Algorithm::EcP384, Purpose::Sign) => ("ASYMMETRIC_SIGN", "EC_SIGN_P384_SHA384"),
+        (Algorithm::HmacSha256, Purpose::Mac) => ("MAC", "HMAC_SHA256"),
+        (
+            Algorithm::Aes256
+            | Algorithm::Rsa2048
+            | Algorithm::Rsa3072
+            | Algorithm::Rsa4096
+            | Algorithm::EcP256
+            | Algorithm::EcP384
+            | Algorithm::HmacSha256,
+            _,
+        ) => return None,
+    })
+}
+
+/// The purpose of the keys that have a primary version; no others have.
+pub(crate) const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
+
+/// Whether one version of such a key is the primary one.
+pub(crate) fn has_primary(algorithm: Algorithm, purpose: Purpose) -> bool {
+    written(algorithm, purpose).is_some_and(|(purpose, _)| purpose == ENCRYPT_DECRYPT)
+}
+
+/// What a key is, if it is something that we make at this protection level.
+pub(crate) fn read(key: &CryptoKey, protection: Protection) -> Option<(Algorithm, Purpose)> {
+    let template = key.version_template.as_ref()?;
+    if template.protection_level.as_deref() != Some(level(protection)) {
+        return None;
+    }
+    let found = (key.purpose.as_deref()?, template.algorithm.as_deref()?);
+    let kinds = Algorithm::ALL.into_iter().flat_map(|algorithm| PURPOSES.map(|purpose| (algorithm, purpose)));
+    kinds.into_iter().find(|(algorithm, purpose)| written(*algorithm, *purpose) == Some(found))
+}
+
+const PURPOSES: [Purpose; 3] = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac];
+
+/// A protection level.
+pub(crate) const fn level(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Software => "SOFTWARE",
+        Protection::Hsm => "HSM",
+    }
+}
+
+/// How copies of an algorithm may be wrapped, best first: as few steps as possible in the HSM that wraps.
+pub(crate) fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
+    match algorithm {
+        Algorithm::Aes256 | Algorithm::HmacSha256 => vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256],
+        // RSA keys do not fit into RSA (`contracts/gcp.md`, "methods"); EC keys would, but HSMs wrap private keys under AES.
+        Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 | Algorithm::EcP256 | Algorithm::EcP384 => {
+            vec![WrapScheme::RsaAesKeyWrapSha256]
+        }
+    }
+}
+
+/// The import method of a scheme, with the strongest RSA; `None`: we do not ask for it. SHA-1 is never needed here.
+pub(crate) const fn method(scheme: WrapScheme) -> Option<&'static str> {
+    match scheme {
+        WrapScheme::RsaOaepSha256 => Some("RSA_OAEP_4096_SHA256"),
+        WrapScheme::RsaAesKeyWrapSha256 => Some("RSA_OAEP_4096_SHA256_AES_256"),
+        WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use google_cloudkms1::api::CryptoKeyVersionTemplate;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_as_it_is_written() {
+        for algorithm in Algorithm::ALL {
+            for purpose in PURPOSES {
+                let Some((word, spec)) = written(algorithm, purpose) else {
+                    assert!(!algorithm.serves(purpose), "{algorithm} serves {purpose} and cannot be made");
+                    continue;
+                };
+                assert!(algorithm.serves(purpose), "{algorithm} does not serve {purpose}");
+                let key = |level: &str| CryptoKey {
+                    purpose: Some(word.into()),
+                    version_template: Some(CryptoKeyVersionTemplate { algorithm: Some(spec.into()), protection_level: Some(level.into()) }),
+                    ..CryptoKey::default()
+                };
+                assert_eq!(read(&key("HSM"), Protection::Hsm), Some((algorithm, purpose)));
+                assert_eq!(read(&key("HSM"), Protection::Software), None, "another protection level than was configured");
+                assert_eq!(read(&key("EXTERNAL"), Protection::Hsm), None);
+            }
+        }
+    }
+
+    #[test]
+    fn every_scheme_that_is_offered_has_a_method() {
+        for scheme in Algorithm::ALL.into_iter().flat_map(schemes) {
+            assert!(method(scheme).is_some_and(|method| !method.contains("SHA1")), "{scheme}");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! An emulated project in this process, the adapter at one of its key rings, and what other people do in the project.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Request as HttpRequest;
+use http_body_util::BodyExt as _;
+use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
+use keyplane_emulator_core::crypto::RealCrypto;
+use keyplane_emulator_core::gcp::ServiceAccount;
+use keyplane_emulator_wire::gcp::{Options, router};
+use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret};
+use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Protection, Span, Target, WrapScheme};
+use keyplane_port::{Cloud, WrappingKey};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+pub(crate) const PROJECT: &str = "acme-prod";
+pub(crate) const LOCATION: &str = "europe-west3";
+pub(crate) const RING: &str = "payments";
+
+/// An emulated project; it ends with this value.
+pub(crate) struct Emulated {
+    pub(crate) endpoint: String,
+    pub(crate) cloud: Arc<GoogleKms>,
+    protection: Protection,
+    dead: Arc<GoogleKms>,
+    /// Has the dead address and never listens, so that nobody else comes to live there.
+    _nobody: TcpSocket,
+    stranger: Arc<GoogleKms>,
+    project: Router,
+    token: String,
+    _server: JoinSet<()>,
+}
+
+/// A configuration for an endpoint; what is not said is as in most tests.
+pub(crate) fn config(endpoint: &str, credentials: Credentials) -> GcpConfig {
+    GcpConfig {
+        name: "emulated".parse().unwrap(),
+        project: PROJECT.into(),
+        location: LOCATION.into(),
+        key_ring: RING.into(),
+        protection: Protection::Software,
+        endpoint: Some(endpoint.into()),
+        ca: None,
+        credentials,
+        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
+        attestation_roots: None,
+        call_timeout: Span::seconds(10),
+        consistency: Span::seconds(10),
+        equal_reads: 2,
+        deletion_days: 30,
+        quotas: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn token(text: &str) -> Credentials {
+    Credentials::Token(Secret::new(text.into()))
+}
+
+/// The credentials of the machine whose metadata server the emulator is.
+pub(crate) fn machine(endpoint: &str) -> Credentials {
+    Credentials::Metadata { endpoint: Some(endpoint.into()) }
+}
+
+/// A fresh project with an empty key ring for software keys, without quotas.
+pub(crate) async fn begin() -> Emulated {
+    begin_with(Protection::Software, json!({})).await
+}
+
+/// The same for keys in HSMs, whose attestations are checked.
+pub(crate) async fn begin_hsm() -> Emulated {
+    begin_with(Protection::Hsm, json!({})).await
+}
+
+/// The same under other readings of what Google's documents leave open.
+pub(crate) async fn begin_with(protection: Protection, readings: Value) -> Emulated {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let (account, _) = ServiceAccount::make(&RealCrypto, &mut rng, PROJECT, &endpoint).unwrap();
+    let project = router(Options {
+        config: keyplane_emulator_core::gcp::Config { project: PROJECT.into(), ..Default::default() },
+        account: Some(account),
+        subject_token: Some(b"a token of the workload".to_vec()),
+        quotas: false,
+        key_rings: Vec::new(),
+        seed: 1,
+        clock: keyplane_emulator_wire::system_clock(),
+    });
+    let mut server = JoinSet::new();
+    let served = project.clone();
+    server.spawn(async move { axum::serve(listener, served).await.unwrap() });
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+
+    let given =
+        call(&project, "GET", "/computeMetadata/v1/instance/service-accounts/default/token", &[("metadata-flavor", "Google")], None);
+    let own_token = given.await.unwrap()["access_token"].as_str().unwrap().to_owned();
+    call(&project, "POST", "/_emulator/readings", &[], Some(readings)).await.unwrap();
+    let roots = match protection {
+        Protection::Software => None,
+        Protection::Hsm => Some(raw(&project, "GET", "/_emulator/attestation-root", &[], None).await.unwrap()),
+    };
+    let connect = async |endpoint: &str, credentials: Credentials| {
+        let mut config = config(endpoint, credentials);
+        config.protection = protection;
+        config.attestation_roots.clone_from(&roots);
+        Arc::new(GoogleKms::connect(config).await.unwrap())
+    };
+    let emulated = Emulated {
+        cloud: connect(&endpoint, machine(&endpoint)).await,
+        stranger: connect(&endpoint, token("ya29.nobody")).await,
+        dead: connect(&format!("http://{}", nobody.local_addr().unwrap()), machine(&endpoint)).await,
+        _nobody: nobody,
+        endpoint,
+        protection,
+        project,
+        token: own_token,
+        _server: server,
+    };
+    let ring = format!("projects/{PROJECT}/locations/{LOCATION}/keyRings?keyRingId={RING}");
+    emulated.kms("POST", &ring, json!({})).await.unwrap();
+    emulated.control("DELETE", "requests", None).await;
+    emulated
+}
+
+/// Serves a router on a free port of this machine, as long as the set lives.
+pub(crate) async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    endpoint
+}
+
+/// The body of an answer; `Err` unless it is a success.
+async fn raw(project: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Result<Vec<u8>, String> {
+    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+    let request =
+        headers.iter().fold(HttpRequest::builder().method(method).uri(path), |request, (name, value)| request.header(*name, *value));
+    let response = project.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    if status.is_success() { Ok(bytes.to_vec()) } else { Err(format!("{method} {path}: {status} {}", String::from_utf8_lossy(&bytes))) }
+}
+
+async fn call(project: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Result<Value, String> {
+    Ok(serde_json::from_slice(&raw(project, method, path, headers, body).await?).unwrap())
+}
+
+pub(crate) fn ring() -> String {
+    format!("projects/{PROJECT}/locations/{LOCATION}/keyRings/{RING}")
+}
+
+pub(crate) fn key(id: &str) -> String {
+    format!("{}/cryptoKeys/{id}", ring())
+}
+
+impl Emulated {
+    /// A request to the emulator's control interface.
+    pub(crate) async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        call(&self.project, method, &format!("/_emulator/{path}"), &[], body).await.unwrap()
+    }
+
+    /// A request of somebody else in the project.
+    pub(crate) async fn kms(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
+        let body = (method != "GET").then_some(body);
+        let authorization = format!("Bearer {}", self.token);
+        call(&self.project, method, &format!("/v1/{path}"), &[("authorization", &authorization)], body).await
+    }
+
+    /// The next request of an operation has this effect.
+    pub(crate) async fn next(&self, operation: &str, effect: Value) {
+        self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
+    }
+
+    /// The roots of the emulated HSM's certificates.
+    pub(crate) async fn roots(&self) -> Vec<u8> {
+        raw(&self.project, "GET", "/_emulator/attestation-root", &[], None).await.unwrap()
+    }
+
+    /// The project, to be served once more.
+    pub(crate) fn router(&self) -> Router {
+        self.project.clone()
+    }
+
+    /// The requests so far, by operation.
+    pub(crate) async fn operations(&self) -> Vec<String> {
+        let requests = self.control("GET", "requests", None).await;
+        requests.as_array().unwrap().iter().map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The bodies of the requests of an operation.
+    pub(crate) async fn bodies(&self, operation: &str) -> Vec<Value> {
+        let requests = self.control("GET", "requests", None).await;
+        let requests = requests.as_array().unwrap().iter();
+        requests.filter(|request| request["operation"] == operation).map(|request| request["body"].clone()).collect()
+    }
+
+    fn level(&self) -> &'static str {
+        match self.protection {
+            Protection::Software => "SOFTWARE",
+            Protection::Hsm => "HSM",
+        }
+    }
+
+    /// Somebody's own import of other bytes; gives the number of the version.
+    async fn import_other(&self, id: &str) -> String {
+        let method = "RSA_OAEP_3072_SHA256";
+        let making = json!({ "importMethod": method, "protectionLevel": self.level() });
+        self.kms("POST", &format!("{}/importJobs?importJobId=theirs-{id}", ring()), making).await.unwrap();
+        self.advance(Span::seconds(1)).await;
+        let job = self.kms("GET", &format!("{}/importJobs/theirs-{id}", ring()), Value::Null).await.unwrap();
+        let pem = job["publicKey"]["pem"].as_str().unwrap();
+        let wrapping_key = WrappingKey {
+            spki: SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec(),
+            scheme: WrapScheme::RsaOaepSha256,
+            token: Vec::new(),
+            valid_until: None,
+        };
+        let wrapped = STANDARD.encode(wrap(&wrapping_key, &[5; 32]));
+        let importing = json!({ "algorithm": "GOOGLE_SYMMETRIC_ENCRYPTION", "importJob": job["name"], "wrappedKey": wrapped });
+        let version = self.kms("POST", &format!("{}/cryptoKeyVersions:import", key(id)), importing).await.unwrap();
+        self.advance(Span::seconds(1)).await;
+        version["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    }
+}
+
+#[async_trait]
+impl Subject for Emulated {
+    fn cloud(&self) -> Arc<dyn Cloud> {
+        self.cloud.clone()
+    }
+
+    fn cloud_at_a_dead_address(&self) -> Arc<dyn Cloud> {
+        self.dead.clone()
+    }
+
+    fn cloud_with_wrong_credentials(&self) -> Arc<dyn Cloud> {
+        self.stranger.clone()
+    }
+
+    fn installation(&self) -> InstallationId {
+        config(&self.endpoint, token("any")).installation
+    }
+
+    async fn fault(&self, request: Request, fault: Fault) {
+        let operation = match request {
+            Request::Create => "CreateCryptoKey",
+            Request::Prepare => "CreateImportJob",
+            Request::Import => "ImportCryptoKeyVersion",
+            Request::Publish => "UpdateCryptoKeyPrimaryVersion",
+            Request::Disable | Request::Enable => "UpdateCryptoKeyVersion",
+            Request::WrappingKey => "GetImportJob",
+            Request::Inspect => "GetCryptoKey",
+            Request::List => "ListCryptoKeys",
+            Request::ListedObject => "ListCryptoKeyVersions",
+            Request::Claim | Request::ScheduleDeletion => unreachable!("a key has its name alone, and keeps it"),
+        };
+        let effect = match fault {
+            Fault::Throttled => json!({ "kind": "throttle" }),
+            Fault::Denied => json!({ "kind": "deny" }),
+            Fault::Fails => json!({ "kind": "server_error" }),
+            Fault::FailsAfterEffect => json!({ "kind": "server_error", "applied": true }),
+            Fault::LosesReply => json!({ "kind": "lost_reply" }),
+            Fault::Hangs => json!({ "kind": "hang" }),
+            Fault::HangsAfterEffect => json!({ "kind": "hang", "applied": true }),
+        };
+        self.next(operation, effect).await;
+    }
+
+    async fn advance(&self, span: Span) {
+        self.control("POST", "clock", Some(json!({ "advance_seconds": span.micros() / 1_000_000 }))).await;
+    }
+
+    async fn lag(&self, span: Span) {
+        self.control("POST", "consistency", Some(json!({ "seconds": span.micros() / 1_000_000 }))).await;
+    }
+
+    async fn requests(&self) -> u64 {
+        self.control("GET", "state", None).await["requests"].as_u64().unwrap()
+    }
+
+    async fn mutations(&self) -> u64 {
+        self.control("GET", "state", None).await["mutations"].as_u64().unwrap()
+    }
+
+    async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool {
+        let dump = self.control("GET", "dump", None).await;
+        let key = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == object.0).unwrap();
+        let digest = Digest::of(material).to_string();
+        key["materials"].as_array().unwrap().iter().any(|material| {
+            material["state"] == "ENABLED" && material["sha256"].as_str().is_some_and(|found| format!("sha256:{found}") == digest)
+        })
+    }
+
+    async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>> {
+        let plaintext = json!({ "plaintext": STANDARD.encode(plaintext) });
+        let encrypted = self.kms("POST", &format!("{}:encrypt", key(name)), plaintext).await.ok()?;
+        Some(STANDARD.decode(encrypted["ciphertext"].as_str().unwrap()).unwrap())
+    }
+
+    async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        let ciphertext = json!({ "ciphertext": STANDARD.encode(ciphertext) });
+        let decrypted = self.kms("POST", &format!("{}:decrypt", key(name)), ciphertext).await.ok()?;
+        Some(STANDARD.decode(decrypted["plaintext"].as_str().unwrap()).unwrap())
+    }
+
+    async fn crowd(&self, count: usize) -> Vec<ObjectId> {
+        let first = self.requests().await;
+        let mut objects = Vec::new();
+        for number in 0..count {
+            let id = format!("theirs-{first}-{number}");
+            let import_only = number % 2 == 0;
+            let making = json!({
+                "purpose": "ENCRYPT_DECRYPT",
+                "importOnly": import_only,
+                "versionTemplate": { "protectionLevel": self.level(), "algorithm": "GOOGLE_SYMMETRIC_ENCRYPTION" },
+                "labels": { "keyplane-placement": "not-one-of-ours" },
+            });
+            let path = format!("{}/cryptoKeys?cryptoKeyId={id}&skipInitialVersionCreation={import_only}", ring());
+            self.kms("POST", &path, making).await.unwrap();
+            objects.push(ObjectId(id));
+        }
+        objects
+    }
+
+    fn unknown_object(&self) -> ObjectId {
+        ObjectId("nobody-has-this-name".into())
+    }
+
+    fn unknown_material(&self) -> Option<String> {
+        Some("1".into())
+    }
+
+    async fn squat(&self, _: &Target, _: &ObjectId) {
+        unreachable!("a key has its name alone")
+    }
+
+    async fn occupy(&self, name: &str) -> ObjectId {
+        let making = json!({ "purpose": "ENCRYPT_DECRYPT" });
+        self.kms("POST", &format!("{}/cryptoKeys?cryptoKeyId={name}", ring()), making).await.unwrap();
+        ObjectId(name.into())
+    }
+
+    fn symmetric_evidence(&self) -> EvidenceStrength {
+        match self.protection {
+            Protection::Software => EvidenceStrength::None,
+            Protection::Hsm => EvidenceStrength::CheckValue,
+        }
+    }
+
+    /// Who may use a key is the project's matter, not the key's.
+    fn tamperings(&self) -> Vec<Tampering> {
+        vec![Tampering::Marks, Tampering::OtherMaterial, Tampering::NoMaterial]
+    }
+
+    async fn tamper(&self, object: &ObjectId, tampering: Tampering) {
+        let name = key(&object.0);
+        match tampering {
+            Tampering::Marks => {
+                let mut found = self.kms("GET", &name, Value::Null).await.unwrap();
+                found["labels"].as_object_mut().unwrap().remove("keyplane-incarnation").unwrap();
+                self.kms("PATCH", &format!("{name}?updateMask=labels"), json!({ "labels": found["labels"] })).await.unwrap();
+            }
+            Tampering::Policy => unreachable!("it is not among those that are possible"),
+            Tampering::OtherMaterial => {
+                let number = self.import_other(&object.0).await;
+                self.kms("POST", &format!("{name}:updatePrimaryVersion"), json!({ "cryptoKeyVersionId": number })).await.unwrap();
+            }
+            Tampering::NoMaterial => {
+                self.kms("POST", &format!("{name}/cryptoKeyVersions/1:destroy"), json!({})).await.unwrap();
+            }
+        }
+    }
+}

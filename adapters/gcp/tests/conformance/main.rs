@@ -1,0 +1,19 @@
+//! The adapter at the emulated Google Cloud KMS: what every cloud's adapter promises, and what only Google Cloud has.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod answers;
+mod emulated;
+mod evidence;
+mod readings;
+mod requests;
+mod tls;
+mod tokens;
+
+mod software {
+    keyplane_conformance::suite!(crate::emulated::begin);
+}
+
+mod hsm {
+    keyplane_conformance::suite!(crate::emulated::begin_hsm);
+}

@@ -1,0 +1,42 @@
+//! Prints the bytes of copies, for tests that search for them where they must not be.
+//!
+//! Only builds with the feature `reveal`, which nothing in the workspace asks for: it is built apart, and is in no program.
+//! Reads a [`Request`] as JSON from standard input, and prints one line a copy, in hexadecimal digits.
+#![expect(clippy::print_stdout, reason = "what it prints is all that it is for")]
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use keyplane_hsm::{HsmConfig, HsmCustodian, Pin};
+use keyplane_model::{CopyCoordinates, SealedBlob};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    module: PathBuf,
+    token: String,
+    init: Option<String>,
+    pin_file: PathBuf,
+    copies: Vec<Copy>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Copy {
+    coordinates: CopyCoordinates,
+    /// Of a generated copy.
+    blob: Option<SealedBlob>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let request: Request = serde_json::from_reader(std::io::stdin())?;
+    let pin = Some(Pin::new(std::fs::read_to_string(request.pin_file)?)?);
+    let custodian = HsmCustodian::start(HsmConfig { module: request.module, token_label: request.token, init: request.init, pin })?;
+    for copy in request.copies {
+        let bytes = custodian.reveal_for_test(&copy.coordinates, copy.blob.as_ref()).await?;
+        println!("{}", hex::encode(&*bytes));
+    }
+    Ok(())
+}

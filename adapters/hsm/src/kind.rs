@@ -1,0 +1,111 @@
+//! Kinds of copies: what an algorithm is in the token, how such a key is made, what it may do, and how it is told from another.
+
+use cryptoki::error::Error as Pkcs11Error;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use keyplane_model::{Algorithm, CheckValue, PublicKey};
+
+use crate::HsmError;
+use crate::pair::{Curve, Pair};
+use crate::template::{self, Life, Use};
+use crate::token::{Ephemeral, Token};
+
+/// What an algorithm is in the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An AES-256 key.
+    Aes,
+    /// A generic secret of 256 bits.
+    Hmac,
+    /// A key pair, of which the private half is the copy.
+    Pair(Pair),
+}
+
+impl Kind {
+    pub(crate) fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Aes256 => Self::Aes,
+            Algorithm::HmacSha256 => Self::Hmac,
+            Algorithm::Rsa2048 => Self::Pair(Pair::Rsa(2048)),
+            Algorithm::Rsa3072 => Self::Pair(Pair::Rsa(3072)),
+            Algorithm::Rsa4096 => Self::Pair(Pair::Rsa(4096)),
+            Algorithm::EcP256 => Self::Pair(Pair::Ec(Curve::P256)),
+            Algorithm::EcP384 => Self::Pair(Pair::Ec(Curve::P384)),
+        }
+    }
+
+    /// What a copy may do but leave wrapped: what tells it from another, and no more. A MAC key is told by its digest, which no
+    /// attribute allows or forbids.
+    pub(crate) fn uses(self) -> &'static [Use] {
+        match self {
+            Self::Aes => &[Use::Encrypt],
+            Self::Hmac => &[],
+            Self::Pair(_) => &[Use::Sign],
+        }
+    }
+
+    /// The template of a key that may leave wrapped, as unwrapping takes it.
+    pub(crate) fn template(self, uses: &[Use]) -> Vec<Attribute> {
+        match self {
+            Self::Aes => template::secret(Life::Passing, uses),
+            Self::Hmac => template::secret_of(KeyType::GENERIC_SECRET, Life::Passing, uses),
+            Self::Pair(pair) => template::private(pair.key_type(), Life::Passing, uses),
+        }
+    }
+
+    /// Makes a random key that may leave wrapped, and tells a pair's public half.
+    pub(crate) fn generate<'token>(self, token: &'token Token, uses: &[Use]) -> Result<(Ephemeral<'token>, Option<PublicKey>), HsmError> {
+        let mechanism = match self {
+            Self::Aes => Mechanism::AesKeyGen,
+            Self::Hmac => Mechanism::GenericSecretKeyGen,
+            Self::Pair(pair) => return pair.generate(token, Life::Passing, uses).map(|(key, public)| (key, Some(public))),
+        };
+        let template = template::with_length(self.template(uses));
+        Ok((token.generate(&mechanism, &template).map_err(HsmError::token("making a key"))?, None))
+    }
+
+    /// Whether a key in the token is of this kind and size: a template says what an unwrapped key may do, not how long it is.
+    pub(crate) fn fits(self, token: &Token, key: ObjectHandle) -> Result<bool, HsmError> {
+        match self {
+            // SoftHSM 2.6.1 says 0 of what it unwrapped: its length then shows in the blob alone.
+            Self::Aes | Self::Hmac => Ok(token
+                .attributes(key, &[AttributeType::ValueLen])?
+                .iter()
+                .all(|seen| [template::SECRET_BYTES, 0].iter().any(|length| *seen == Attribute::ValueLen((*length).into())))),
+            Self::Pair(pair) => pair.fits(token, key),
+        }
+    }
+
+    /// Whether what AES-KWP gave can hold such a key: RFC 5649 adds 8 bytes, after padding to a multiple of 8.
+    pub(crate) fn fills(self, wrapped: &[u8]) -> bool {
+        match self {
+            Self::Aes | Self::Hmac => wrapped.len() as u64 == template::SECRET_BYTES + 8,
+            // Not every encoding of a private key is as long as another.
+            Self::Pair(_) => true,
+        }
+    }
+
+    /// The check value as PKCS#11 has it for `CKA_CHECK_VALUE`, where it has one; made by the token, since kryoptic lacks that
+    /// attribute.
+    pub(crate) fn check_value(self, token: &Token, key: ObjectHandle) -> Result<Option<CheckValue>, HsmError> {
+        let whole = match self {
+            Self::Aes => token.session().encrypt(&Mechanism::AesEcb, key, &[0; 16]),
+            Self::Hmac => digest(token, key),
+            Self::Pair(_) => return Ok(None),
+        };
+        match whole.map_err(HsmError::token("making a check value"))?[..] {
+            [a, b, c, ..] => Ok(Some(CheckValue([a, b, c]))),
+            _ => Err(HsmError::Software("reading a check value")),
+        }
+    }
+}
+
+/// SHA-1 of a secret key's value. The value stays in the token: its digest says nothing of 256 random bits.
+fn digest(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
+    let session = token.session();
+    session.digest_init(&Mechanism::Sha1)?;
+    let taken = session.digest_key(key);
+    // Whether or not the key was taken: a digest that was begun and not ended is in the way of the next.
+    let digest = session.digest_final();
+    taken.and(digest)
+}

@@ -1,0 +1,119 @@
+//! How many requests it takes to bring keys to the clouds, beside the least that the contracts allow.
+
+use std::collections::BTreeMap;
+
+use keyplane_lab::{DESTINATIONS, Options, Place, Policy};
+use keyplane_model::{Algorithm, CloudKind, Purpose};
+
+use crate::world::World;
+
+/// Requests by the cloud's own name of the operation.
+type Counts = BTreeMap<String, u64>;
+
+/// The most that may be sent for each request that has to be.
+const MOST: f64 = 1.2;
+
+/// The least that a first copy takes: each mutation once, and looks, one before the first mutation and one that confirms each, which is
+/// the fresh one before the next as well (rule 4; `contracts/identity.md`: by what a look tells whether the placement's object is there,
+/// whose it is, and what it holds).
+fn least(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<(&'static str, u64)> {
+    let is_pair = !algorithm.is_symmetric();
+    match place {
+        // CreateKey, CreateAlias for the claim, import, CreateAlias for the users. A look describes the claim and the users' alias; of
+        // the key, once there is one, tags, policy and materials, and the key itself before an alias leads to it.
+        Place::Aws { .. } => vec![
+            ("CreateKey", 1),
+            ("CreateAlias", 2),
+            ("GetParametersForImport", 1),
+            ("ImportKeyMaterial", 1),
+            ("DescribeKey", 2 + 3 + 2 + 2 + 2),
+            ("ListResourceTags", 4),
+            ("GetKeyPolicy", 4),
+            ("ListKeyRotations", 4),
+        ],
+        // The key, the job, the version, and for what encrypts, that it is the primary one. Of a job it has to be seen that there is
+        // none yet, and that it is active, with its public key.
+        Place::Gcp { .. } => {
+            let publishes = u64::from(purpose == Purpose::Encrypt && !is_pair);
+            vec![
+                ("CreateCryptoKey", 1),
+                ("CreateImportJob", 1),
+                ("ImportCryptoKeyVersion", 1),
+                ("UpdateCryptoKeyPrimaryVersion", publishes),
+                ("GetCryptoKey", 3 + publishes),
+                ("ListCryptoKeyVersions", 2 + publishes),
+                ("GetImportJob", 2),
+                ("GetPublicKey", u64::from(is_pair)),
+            ]
+        }
+        // The key to wrap under, and the import. Before it, that there is no such key, nor a deleted one.
+        Place::Azure { kind, .. } => vec![
+            ("CreateKey", 1),
+            ("ImportKey", 1),
+            ("GetKey", 1 + 2),
+            ("GetDeletedKey", 1),
+            ("GetKeyVersions", 1),
+            ("GetKeyAttestation", u64::from(kind == "managed-hsm")),
+        ],
+    }
+}
+
+/// What each emulator was sent since it last forgot.
+fn sent(world: &World) -> BTreeMap<String, Counts> {
+    let of = |requests: &serde_json::Value| {
+        let mut counts = Counts::new();
+        for request in requests.as_array().unwrap() {
+            *counts.entry(request["operation"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        counts
+    };
+    world.emulators().map(|emulator| (emulator.name.clone(), of(&emulator.get("requests").unwrap()))).collect()
+}
+
+fn forget(world: &World) {
+    world.emulators().for_each(|emulator| drop(emulator.delete("requests").unwrap()));
+}
+
+#[test]
+fn the_example_company_takes_hardly_more_requests_than_the_contracts_ask_for() {
+    let clouds = [CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure].into();
+    let world = World::raw(|_| Options { clouds, ..Options::fast(Policy::Example) });
+    world.enrol();
+    world.must(&["plan"]).unwrap();
+    world.approve_all().unwrap();
+    forget(&world);
+    world.must(&["apply"]).unwrap();
+    let applied = sent(&world);
+    // Applying ends with the reads of a plan, to say what is left: those are a plan's.
+    forget(&world);
+    world.must(&["plan", "--detailed-exitcode"]).unwrap();
+    let planned = sent(&world);
+
+    let mut wanted: BTreeMap<String, Counts> = BTreeMap::new();
+    for copy in world.status().unwrap().keys.iter().flat_map(|key| &key.copies) {
+        let there = DESTINATIONS.iter().find(|there| there.name == copy.destination.as_str()).unwrap();
+        let counts = wanted.entry(world.emulator(there.name).unwrap().name.clone()).or_default();
+        for (operation, count) in least(there.place, copy.algorithm, copy.purpose) {
+            *counts.entry(operation.to_owned()).or_default() += count;
+        }
+    }
+    let (mut all, mut needed) = (0, 0);
+    println!("{:<18} {:<30} {:>5} {:>5}", "where", "request", "sent", "least");
+    for (name, applied) in &applied {
+        for (operation, sent) in applied {
+            let read = planned[name].get(operation).copied().unwrap_or_default();
+            let least = wanted[name].get(operation).copied().unwrap_or_default();
+            let sent = sent.checked_sub(read).unwrap_or_else(|| panic!("a plan sends more {operation} than applying"));
+            if sent > 0 {
+                println!("{name:<18} {operation:<30} {sent:>5} {least:>5}");
+            }
+            assert!(sent >= least, "{operation} at {name}: what is least is counted wrongly");
+            (all, needed) = (all + sent, needed + least);
+        }
+        let unsent: Vec<_> = wanted[name].iter().filter(|(operation, count)| **count > 0 && !applied.contains_key(*operation)).collect();
+        assert!(unsent.is_empty(), "what is least is counted wrongly: {unsent:?} at {name}");
+    }
+    let ratio = all as f64 / needed as f64;
+    println!("{all} requests, {needed} at least: {ratio:.2}");
+    assert!(ratio <= MOST, "{all} requests, where {needed} would do");
+}
