@@ -41,8 +41,8 @@ const MAX_ATTRIBUTES: u32 = 256;
 /// The key's id: SHA-512 of its resource name, in hexadecimal digits.
 const ATTRIBUTE_ID: u32 = 0x0102;
 
-/// What tells a public key: the modulus of an RSA key.
-const ATTRIBUTE_PUBLIC_KEY: u32 = 0x0120;
+/// The modulus of an RSA key.
+const ATTRIBUTE_MODULUS: u32 = 0x0120;
 
 /// The key check value.
 const ATTRIBUTE_KCV: u32 = 0x0173;
@@ -57,8 +57,8 @@ pub(crate) struct Statement {
     id: Option<String>,
     /// Its check value.
     pub(crate) check_value: Option<CheckValue>,
-    /// What tells the public key, as each half of a pair has it.
-    public_keys: Vec<Vec<u8>>,
+    /// The modulus, as each half of an RSA pair has it.
+    moduli: Vec<Vec<u8>>,
 }
 
 impl Statement {
@@ -68,15 +68,11 @@ impl Statement {
         self.id.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(&digest))
     }
 
-    /// Whether it is about this RSA key, DER of SubjectPublicKeyInfo. It is told by its modulus or, as whole, by that structure.
+    /// Whether it is about this RSA key, DER of SubjectPublicKeyInfo: a key is told by its modulus.
     pub(crate) fn has_public_key(&self, spki: &[u8]) -> bool {
         let Ok(([], info)) = SubjectPublicKeyInfo::from_der(spki) else { return false };
-        match info.parsed() {
-            Ok(PublicKey::RSA(key)) => {
-                self.public_keys.iter().any(|public| without_zeros(public) == without_zeros(key.modulus) || public == spki)
-            }
-            _ => false,
-        }
+        let Ok(PublicKey::RSA(key)) = info.parsed() else { return false };
+        self.moduli.iter().any(|modulus| without_zeros(modulus) == without_zeros(key.modulus))
     }
 }
 
@@ -184,7 +180,7 @@ fn add_key(key: &[u8], statement: &mut Statement) -> Option<()> {
         match kind {
             ATTRIBUTE_ID => statement.id = Some(text(value)?),
             ATTRIBUTE_KCV => statement.check_value = Some(CheckValue(value.try_into().ok()?)),
-            ATTRIBUTE_PUBLIC_KEY => statement.public_keys.push(value.to_vec()),
+            ATTRIBUTE_MODULUS => statement.moduli.push(value.to_vec()),
             _ => {}
         }
     }
@@ -272,10 +268,14 @@ mod tests {
         let (ours, other) = (spki(&pair(aws_lc_rs::rsa::KeySize::Rsa2048)), spki(&pair(aws_lc_rs::rsa::KeySize::Rsa2048)));
         let info = SubjectPublicKeyInfo::from_der(&ours).unwrap().1;
         let Ok(PublicKey::RSA(key)) = info.parsed() else { unreachable!("it is an RSA key") };
-        let half = object(&[(ATTRIBUTE_PUBLIC_KEY, without_zeros(key.modulus))]);
-        let statement = statement(&signed(&half, Some(&half))).unwrap();
-        assert!(statement.has_public_key(&ours));
-        assert!(!statement.has_public_key(&other) && !statement.has_public_key(b""));
+        let of = |told: &[u8]| {
+            let half = object(&[(ATTRIBUTE_MODULUS, told)]);
+            statement(&signed(&half, Some(&half))).unwrap()
+        };
+        let told = of(without_zeros(key.modulus));
+        assert!(told.has_public_key(&ours));
+        assert!(!told.has_public_key(&other) && !told.has_public_key(b""));
+        assert!(!of(&ours).has_public_key(&ours), "no HSM tells a key by that");
     }
 
     #[test]

@@ -9,16 +9,18 @@ use keyplane_port::CloudError;
 use crate::GoogleKms;
 use crate::attestation;
 use crate::error::garbled;
+use crate::kinds;
 use crate::operation::Operation;
+use crate::read::contradiction;
 
 /// What was found: how strong it is, whether it is what the ledger knows, and what has to be said about it.
 type Shown = (EvidenceStrength, bool, Option<&'static str>);
 
 impl GoogleKms {
     /// The version that the import was confirmed with is still there, of our job, and nothing else took its place; and beyond that
-    /// whatever the kind of key lets the cloud show of its bytes.
+    /// whatever the kind of key lets the cloud show of its bytes: by one request more, of which a look always has one left (rule 8).
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
-        let object = self.read_object(&target.name).await?.map(|key| key.object);
+        let object = self.read_listed(&target.name).await?.map(|key| key.object);
         let held = object.as_ref().ok_or("there is no such key").and_then(|object| holds(object, target, copy));
         let shown = match held {
             Ok(material) => self.shown(target, copy, material).await?,
@@ -46,7 +48,7 @@ impl GoogleKms {
     async fn shown(&self, target: &Target, copy: &CopyRecord, material: &MaterialSeen) -> Result<Shown, CloudError> {
         use EvidenceStrength as S;
         if let Some(public_key) = &copy.public_key {
-            return Ok(match material.public_key {
+            return Ok(match self.public_key(&target.name, material).await? {
                 Some(shown) if shown == public_key.digest() => (S::Equality, true, None),
                 Some(_) => (S::None, false, Some("the public key is another one")),
                 None => (S::None, true, Some("a disabled version does not show its public key")),
@@ -76,7 +78,7 @@ impl GoogleKms {
         let mut request = self.begin(OPERATION, name);
         let call = self.hub.projects().locations_key_rings_crypto_keys_crypto_key_versions_get(name);
         let sent = call.delegate(&mut request).doit().await;
-        let (_, version) = request.judge(sent)?;
+        let (_, version) = request.judge(sent).map_err(contradiction)?;
         if version.name.as_deref() != Some(name) {
             return Err(garbled(OPERATION, "an answer about another version"));
         }
@@ -120,8 +122,10 @@ fn holds<'a>(object: &'a ObjectSeen, target: &Target, copy: &CopyRecord) -> Resu
         Presence::Present | Presence::Disabled => {}
         Presence::Arriving | Presence::Missing | Presence::Failed(_) => return Err("the version holds no bytes"),
     }
-    match object.current() {
-        Some(current) if current.id != material.id && current.version <= material.version => Err("another version is the primary one"),
+    // Where there is no primary one, each version is used by its number, whatever others there are.
+    let primary = object.current().filter(|_| kinds::has_primary(target.algorithm, target.purpose));
+    match primary {
+        Some(primary) if primary.id != material.id && primary.version <= material.version => Err("another version is the primary one"),
         _ => Ok(material),
     }
 }

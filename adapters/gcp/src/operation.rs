@@ -73,16 +73,28 @@ pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
 /// How many keys one page of a sweep lists: one read for all of them, whoever they belong to.
 pub(crate) const SWEEP_KEYS: i32 = 100;
 
-/// How many marked keys one page of a sweep describes in full, by one read each: with these, a page draws about a second's
-/// share of the quota of reads, so that pages can be drawn evenly.
-pub(crate) const SWEEP_OBJECTS: usize = 10;
+/// How many versions one page lists. The largest page is not documented: a smaller one comes where this is too many. A version has
+/// about a kilobyte, so that a full page is half of the longest answer that is read.
+pub(crate) const PAGE: i32 = 1_000;
 
-/// How many marked keys are read at a time.
-pub(crate) const SWEEP_AT_A_TIME: usize = 5;
+/// How many pages of one key's versions are read: a key with more of them is not shown in part. They have 2,000 versions, as long
+/// as a page is as large as asked for.
+pub(crate) const VERSION_PAGES: usize = 2;
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed. What is rare is left out: another
-/// page of versions (of which there are a hundred on the first), the public keys of second imports, and a read for each
-/// import job of a copy that ran out.
+/// How many requests one look at a key sends at most (rule 8): for the key, for its versions and, as far as there are any left,
+/// for public keys. One of those can always be had; two, as long as there is one page of versions.
+pub(crate) const LOOK_REQUESTS: usize = 1 + VERSION_PAGES + 1;
+
+/// How many requests one page of a sweep sends beside the list: enough for eleven keys whose versions fit on a page each. With
+/// these, a page draws about a second's share of the quota of reads, so that pages can be drawn evenly.
+pub(crate) const SWEEP_REQUESTS: usize = 12;
+
+// INVARIANT: every page of a sweep can look at one key, whatever it has.
+const _: () = assert!(SWEEP_REQUESTS >= VERSION_PAGES);
+
+/// Which quotas a call of the port draws from, once for each time that a name is listed. Public keys are drawn for as reads, which
+/// are scarcer than uses of keys, should they count as those. What is rare is left out: a read for each import job of a copy that
+/// ran out.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     let drawn = |word: &str, reads: usize, writes: usize| {
         let names = std::iter::repeat_n(READ, reads).chain(std::iter::repeat_n(WRITE, writes));
@@ -100,12 +112,10 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         // The newest job, and that there is none after it.
         drawn("prepared", 2, 0),
         drawn("wrapping-key", 1, 0),
-        // The key, its versions, a public key.
-        drawn("look", 3, 0),
-        drawn("inspect", 3, 0),
-        // The same and, for keys without a public key, an attestation.
-        drawn("evidence", 3, 0),
-        drawn("sweep", 1 + SWEEP_OBJECTS, 0),
+        drawn("look", LOOK_REQUESTS, 0),
+        drawn("inspect", LOOK_REQUESTS, 0),
+        drawn("evidence", LOOK_REQUESTS, 0),
+        drawn("sweep", 1 + SWEEP_REQUESTS, 0),
     ])
 }
 

@@ -1,9 +1,9 @@
 //! The reads of keys: direct ones, and pages of a sweep.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use chrono::{DateTime, Utc};
-use futures::stream::{self, StreamExt as _};
+use futures::future::{join_all, try_join_all};
 use google_cloudkms1::api::{CryptoKey, CryptoKeyVersion};
 use keyplane_model::{
     Class, Digest, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen, Presence, Target, Timestamp,
@@ -18,16 +18,7 @@ use crate::error::{found, garbled};
 use crate::jobs::spki;
 use crate::kinds;
 use crate::names;
-use crate::operation::{Operation, SWEEP_AT_A_TIME, SWEEP_KEYS, SWEEP_OBJECTS};
-
-/// How many pages of one key's versions are read: more than that many rotations in a lifetime is an endpoint that never ends.
-const MAX_PAGES: usize = 20;
-
-/// How many versions one page lists.
-const VERSIONS: i32 = 100;
-
-/// How many public keys of one key are read: one for each version of ours that is there.
-const MAX_PUBLIC_KEYS: usize = 200;
+use crate::operation::{LOOK_REQUESTS, Operation, PAGE, SWEEP_KEYS, SWEEP_REQUESTS, VERSION_PAGES};
 
 /// The longest page token that is taken, in bytes.
 const MAX_TOKEN: usize = 4_096;
@@ -37,6 +28,8 @@ pub(crate) struct KeySeen {
     pub(crate) object: ObjectSeen,
     /// Whether users reach it by its name alone: it has a primary version or, where there is none, any that can be used.
     pub(crate) published: bool,
+    /// How many pages its versions took.
+    pages: usize,
 }
 
 /// Where a page of a sweep begins.
@@ -52,12 +45,35 @@ struct Place {
 impl GoogleKms {
     /// A key and its name are one: what has the name is the placement's object, and is published once it can be used.
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        let Some(KeySeen { object, published }) = self.read_object(&target.name).await? else { return Ok(PlacementSeen::default()) };
+        let Some(KeySeen { object, published, .. }) = self.read_object(&target.name).await? else { return Ok(PlacementSeen::default()) };
         Ok(PlacementSeen { published: published.then(|| object.clone()), claimed: Some(object) })
     }
 
     /// A key by its id; `None`: Google Cloud says that there is none.
+    ///
+    /// Public keys are shown as far as there are requests left for them: of the version in use, then of the newest ones, for which
+    /// an import may be looking. Whose a version is its import job says (`contracts/identity.md`); its public key can only
+    /// contradict that.
     pub(crate) async fn read_object(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
+        let Some(mut seen) = self.read_listed(id).await? else { return Ok(None) };
+        if seen.object.algorithm.is_some_and(|algorithm| !algorithm.is_symmetric()) {
+            let ours = |material: &&mut MaterialSeen| material.version.is_some() && material.is_present();
+            let mut wanted: Vec<_> = seen.object.materials.iter_mut().filter(ours).collect();
+            // Of two imports of one version, the lower number stays first: that one is kept.
+            wanted.sort_by_key(|material| (material.state != MaterialState::Current, Reverse(material.version)));
+            // INVARIANT: one request for the key, one for each page; the rest for these (rule 8).
+            wanted.truncate(LOOK_REQUESTS - 1 - seen.pages);
+            try_join_all(wanted.into_iter().map(|material| async move {
+                material.public_key = self.public_key(id, material).await?;
+                Ok(())
+            }))
+            .await?;
+        }
+        Ok(Some(seen))
+    }
+
+    /// The same without public keys.
+    pub(crate) async fn read_listed(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
         const OPERATION: Operation = Operation::GetCryptoKey;
         check_id(OPERATION, id)?;
         let mut request = self.begin(OPERATION, id);
@@ -67,11 +83,7 @@ impl GoogleKms {
             other => other?,
         };
         self.check_key(OPERATION, key.name.as_deref(), id)?;
-        self.read_details(id, &key, true).await.map(Some).map_err(|error| match error.class {
-            // It was there a moment ago: reads that contradict each other show nothing.
-            Class::NotFound => CloudError { class: Class::Transient, ..error },
-            _ => error,
-        })
+        self.read_details(id, &key).await.map(Some).map_err(contradiction)
     }
 
     pub(crate) async fn read_page(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
@@ -104,32 +116,41 @@ impl GoogleKms {
         if seen > 0 {
             page.broken = 0;
         }
-        let mut marked: Vec<_> = keys.split_off(seen).into_iter().filter(|(_, key)| marks(key).is_some()).collect();
-        page.next = if marked.len() > SWEEP_OBJECTS {
-            marked.truncate(SWEEP_OBJECTS);
-            let after = marked.last().map(|(id, _)| id.clone());
-            Some(cursor_at(&Place { token: place.token, after })?)
+        let mut marked = keys.split_off(seen).into_iter().filter(|(_, key)| marks(key).is_some()).peekable();
+        let (mut left, mut last) = (SWEEP_REQUESTS, None);
+        loop {
+            // As many side by side as there are requests for, whatever each of them has.
+            let round: Vec<_> = marked.by_ref().take(left / VERSION_PAGES).collect();
+            if round.is_empty() {
+                break;
+            }
+            let read = round.into_iter().map(|(id, key)| async move { (self.read_details(&id, &key).await, id) });
+            for (seen, id) in join_all(read).await {
+                match seen {
+                    Ok(key) => {
+                        left -= key.pages;
+                        page.objects.push(key.object);
+                    }
+                    Err(error) if spoils_only_itself(&error) => {
+                        tracing::debug!(destination = %self.destination.name, key = id, %error, "key cannot be read");
+                        left -= VERSION_PAGES;
+                        page.broken += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+                last = Some(id);
+            }
+        }
+        page.next = if marked.peek().is_some() {
+            Some(cursor_at(&Place { token: place.token, after: last })?)
         } else {
             next.map(|token| cursor_at(&Place { token: Some(token), after: None })).transpose()?
         };
-        let details = stream::iter(marked).map(|(id, key)| async move { (self.read_details(&id, &key, false).await, id) });
-        let mut details = details.buffered(SWEEP_AT_A_TIME);
-        while let Some((seen, id)) = details.next().await {
-            match seen {
-                Ok(key) => page.objects.push(key.object),
-                Err(error) if spoils_only_itself(&error) => {
-                    tracing::debug!(destination = %self.destination.name, key = id, %error, "key cannot be read");
-                    page.broken += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
         Ok(page)
     }
 
-    /// What a key is and holds. One that is not marked as ours is not read any further: nothing may be done with it. Public
-    /// keys are asked for where one key is looked at, not in a sweep.
-    async fn read_details(&self, id: &str, key: &CryptoKey, public_keys: bool) -> Result<KeySeen, CloudError> {
+    /// What a key is and holds. One that is not marked as ours is not read any further: nothing may be done with it.
+    async fn read_details(&self, id: &str, key: &CryptoKey) -> Result<KeySeen, CloudError> {
         let kind = kinds::read(key, self.protection);
         let mut object = ObjectSeen {
             object: ObjectId(id.to_owned()),
@@ -148,29 +169,28 @@ impl GoogleKms {
             None => None,
         };
         if object.marks.is_none() {
-            return Ok(KeySeen { object, published: primary.is_some() });
+            return Ok(KeySeen { object, published: primary.is_some(), pages: 0 });
         }
         let by_primary = key.purpose.as_deref() == Some(kinds::ENCRYPT_DECRYPT);
-        object.materials = self.materials(id, &object, primary.as_deref(), by_primary).await?;
+        let (versions, pages) = self.versions(id).await?;
+        object.materials = self.materials(id, &object, versions, primary.as_deref(), by_primary)?;
         object.state = state(&object.materials);
-        if public_keys && matches!(kind, Some((algorithm, _)) if !algorithm.is_symmetric()) {
-            self.add_public_keys(id, &mut object).await?;
-        }
         let published = if by_primary { primary.is_some() } else { object.materials.iter().any(MaterialSeen::is_present) };
-        Ok(KeySeen { object, published })
+        Ok(KeySeen { object, published, pages })
     }
 
     /// The versions of a key, lowest number first: of two imports of one copy, that one is kept.
-    async fn materials(
+    fn materials(
         &self,
         id: &str,
         object: &ObjectSeen,
+        versions: Vec<CryptoKeyVersion>,
         primary: Option<&str>,
         by_primary: bool,
     ) -> Result<Vec<MaterialSeen>, CloudError> {
         const OPERATION: Operation = Operation::ListCryptoKeyVersions;
         let mut materials = Vec::new();
-        for version in self.versions(id).await? {
+        for version in versions {
             let number = self.check_version_name(OPERATION, id, version.name.as_deref())?;
             materials.push((number.parse::<u64>().unwrap_or(u64::MAX), self.material(number, &version, object)?));
         }
@@ -199,13 +219,14 @@ impl GoogleKms {
         Ok(materials.into_iter().enumerate().map(|(at, (_, material))| MaterialSeen { state: place(at), ..material }).collect())
     }
 
-    async fn versions(&self, id: &str) -> Result<Vec<CryptoKeyVersion>, CloudError> {
+    /// The versions of a key, and how many pages they took. A key with more than can be listed is [`Class::Unsupported`].
+    async fn versions(&self, id: &str) -> Result<(Vec<CryptoKeyVersion>, usize), CloudError> {
         const OPERATION: Operation = Operation::ListCryptoKeyVersions;
         let (mut versions, mut token) = (Vec::new(), None::<String>);
-        for _ in 0..MAX_PAGES {
+        for pages in 1..=VERSION_PAGES {
             let mut request = self.begin(OPERATION, id);
             let name = self.ring.key(id);
-            let mut call = self.hub.projects().locations_key_rings_crypto_keys_crypto_key_versions_list(&name).page_size(VERSIONS);
+            let mut call = self.hub.projects().locations_key_rings_crypto_keys_crypto_key_versions_list(&name).page_size(PAGE);
             if let Some(token) = &token {
                 call = call.page_token(token);
             }
@@ -214,10 +235,11 @@ impl GoogleKms {
             versions.extend(page.crypto_key_versions.unwrap_or_default());
             token = next_token(OPERATION, page.next_page_token, token.as_deref())?;
             if token.is_none() {
-                return Ok(versions);
+                return Ok((versions, pages));
             }
         }
-        Err(garbled(OPERATION, "a list of versions without an end"))
+        let message = format!("it has more versions than {VERSION_PAGES} pages list");
+        Err(found(OPERATION, Class::Unsupported, Cause::Plain, &message))
     }
 
     fn material(&self, number: &str, version: &CryptoKeyVersion, object: &ObjectSeen) -> Result<MaterialSeen, CloudError> {
@@ -243,25 +265,15 @@ impl GoogleKms {
         })
     }
 
-    async fn add_public_keys(&self, id: &str, object: &mut ObjectSeen) -> Result<(), CloudError> {
-        // Only a version that can be used shows its public key.
-        let shown = object.materials.iter_mut().filter(|material| material.version.is_some() && material.is_present());
-        for material in shown.take(MAX_PUBLIC_KEYS) {
-            if let Some(number) = &material.id {
-                material.public_key = Some(self.public_key(id, number).await?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The digest of a version's public key.
-    async fn public_key(&self, id: &str, number: &str) -> Result<Digest, CloudError> {
+    /// The digest of a version's public key. Only a version that can be used shows it.
+    pub(crate) async fn public_key(&self, id: &str, material: &MaterialSeen) -> Result<Option<Digest>, CloudError> {
         const OPERATION: Operation = Operation::GetPublicKey;
+        let Some(number) = material.id.as_ref().filter(|_| material.is_present()) else { return Ok(None) };
         let name = self.ring.version(id, number);
         let mut request = self.begin(OPERATION, &name);
         let call = self.hub.projects().locations_key_rings_crypto_keys_crypto_key_versions_get_public_key(&name);
         let sent = call.delegate(&mut request).doit().await;
-        let (_, key) = request.judge(sent)?;
+        let (_, key) = request.judge(sent).map_err(contradiction)?;
         if key.name.as_deref() != Some(&name) {
             return Err(garbled(OPERATION, "an answer about another version"));
         }
@@ -270,7 +282,7 @@ impl GoogleKms {
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "the answer was damaged on the way: its checksum is another one"));
         }
         let spki = spki(&pem).ok_or_else(|| garbled(OPERATION, "a public key that is not PEM"))?;
-        Ok(Digest::of(&spki))
+        Ok(Some(Digest::of(&spki)))
     }
 
     /// Refuses an answer about another key, or from another home than was approved (rule 11).
@@ -338,6 +350,14 @@ fn next_token(operation: Operation, next: Option<String>, this: Option<&str>) ->
 
 fn cursor_at(place: &Place) -> Result<Cursor, CloudError> {
     serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::ListCryptoKeys, &error.to_string()))
+}
+
+/// It was there a moment ago: reads that contradict each other show nothing.
+pub(crate) fn contradiction(error: CloudError) -> CloudError {
+    match error.class {
+        Class::NotFound => CloudError { class: Class::Transient, ..error },
+        _ => error,
+    }
 }
 
 /// Whether a failed read says something about one key only, so that the list can go on without it.

@@ -453,6 +453,29 @@ async fn a_page_as_long_as_they_get_is_read() {
     })
     .await;
     assert_eq!(cloud.sweep(None).await.map(|page| (page.objects, page.broken)), Ok((Vec::new(), 0)));
+    // Versions with all that a list shows of them, indented as Google's answers are.
+    let endpoint = serve(&mut server, Router::new().fallback(versions_as_long_as_they_get)).await;
+    let cloud = GoogleKms::connect(config(&endpoint, token("any"))).await.unwrap();
+    assert_eq!(cloud.inspect(&object()).await.unwrap().unwrap().materials.len(), 1_000);
+}
+
+async fn versions_as_long_as_they_get(uri: Uri) -> String {
+    if !uri.path().ends_with("cryptoKeyVersions") {
+        return ours().to_string();
+    }
+    let one = |number| {
+        let mut one = version(number, "IMPORT_FAILED");
+        // A long reason, and what the longest names would have more than these.
+        one["importFailureReason"] = "x".repeat(500).into();
+        for time in ["createTime", "generateTime", "importTime", "destroyTime", "destroyEventTime"] {
+            one[time] = "2026-01-02T03:04:05.678901234Z".into();
+        }
+        one["protectionLevel"] = "EXTERNAL_VPC".into();
+        one["algorithm"] = "HPKE_KEM_ML_KEM_768_HKDF_SHA256_AES_256_GCM".into();
+        one["reimportEligible"] = true.into();
+        one
+    };
+    serde_json::to_string_pretty(&json!({ "cryptoKeyVersions": (1..=1_000).map(one).collect::<Vec<_>>() })).unwrap()
 }
 
 #[tokio::test]

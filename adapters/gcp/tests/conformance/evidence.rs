@@ -36,7 +36,8 @@ async fn bring(emulated: &Emulated, target: &Target) {
     cloud.act(&Mutation::Publish { target: target.clone(), object, material: Some("1".into()) }).await.unwrap();
 }
 
-fn copy(check_value: Option<CheckValue>) -> CopyRecord {
+/// What is recorded of a first import.
+pub(crate) fn copy(check_value: Option<CheckValue>) -> CopyRecord {
     CopyRecord {
         coordinates: CopyCoordinates {
             installation: target().installation,
@@ -97,7 +98,9 @@ async fn a_signed_check_value_counts_and_every_other_one_does_not() {
     let emulated = begin_hsm().await;
     bring(&emulated, &target()).await;
     let cloud = &emulated.cloud;
+    emulated.control("DELETE", "requests", None).await;
     assert_eq!(shown(cloud, Some(SEVENS)).await, (EvidenceStrength::CheckValue, true, None));
+    assert_eq!(emulated.operations().await, ["GetCryptoKey", "ListCryptoKeyVersions", "GetCryptoKeyVersion"]);
     assert_eq!(shown(cloud, Some(CheckValue([1, 2, 3]))).await, none(false, "the HSM's check value is another one"));
     assert_eq!(shown(cloud, None).await, none(true, "our own HSM gave no check value"));
 }

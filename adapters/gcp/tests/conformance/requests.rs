@@ -1,13 +1,24 @@
 //! What is sent: exactly what the contract says, and no more than is declared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyplane_conformance::{Subject as _, wrap};
-use keyplane_model::{Algorithm, Class, Marks, ObjectId, Purpose, Span, Target, Version, WrapScheme};
-use keyplane_port::{Acted, Cause, Cloud as _, Mutation, WrapFor, WrappingKey};
+use keyplane_model::{
+    Algorithm, Class, CopyRecord, EvidenceStrength, Marks, MaterialState, ObjectId, PublicKey, Purpose, Span, Target, Timestamp, Version,
+    WrapScheme,
+};
+use keyplane_port::{Acted, Cause, Cloud as _, CloudError, Mutation, WrapFor, WrappingKey};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::emulated::{Emulated, begin, config, key, machine, ring};
+use crate::evidence::copy;
 
 const SCHEME: WrapScheme = WrapScheme::RsaOaepSha256;
 
@@ -192,6 +203,218 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
     for word in ["schedule-deletion", "publish a pair"] {
         assert_eq!(sent(word).await, BTreeMap::new());
     }
+}
+
+/// How many versions of each sort of key there are.
+const COUNTS: [u32; 5] = [1, 2, 5, 30, 150];
+
+/// What imports of ours went into, and what they brought.
+struct Filled {
+    emulated: Emulated,
+    pair: Vec<u8>,
+    public: PublicKey,
+    /// By version: the job, and pair and secret wrapped under it.
+    jobs: BTreeMap<u32, (String, String, String)>,
+}
+
+impl Filled {
+    /// Jobs for so many versions of ours.
+    async fn begin(versions: u32) -> Self {
+        let emulated = begin().await;
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        let public = PublicKey(public.as_ref().to_vec());
+        let mut filled = Self { emulated, pair: pair.to_pkcs8v1().unwrap().as_ref().to_vec(), public, jobs: BTreeMap::new() };
+        for version in 1..=versions {
+            let name = format!("{}/importJobs/{}", ring(), JOB.replace("v3", &format!("v{version}")));
+            let making = json!({ "importMethod": "RSA_OAEP_3072_SHA256_AES_256", "protectionLevel": "SOFTWARE" });
+            let path = format!("{}/importJobs?importJobId={}", ring(), name.rsplit('/').next().unwrap());
+            filled.emulated.kms("POST", &path, making).await.unwrap();
+            filled.jobs.insert(version, (name, String::new(), String::new()));
+        }
+        filled.emulated.advance(Span::seconds(1)).await;
+        for (name, pair, secret) in filled.jobs.values_mut() {
+            let job = filled.emulated.kms("GET", name, Value::Null).await.unwrap();
+            let spki = SubjectPublicKeyInfoDer::from_pem_slice(job["publicKey"]["pem"].as_str().unwrap().as_bytes()).unwrap().to_vec();
+            let wrapping_key = WrappingKey { spki, scheme: WrapScheme::RsaAesKeyWrapSha256, token: Vec::new(), valid_until: None };
+            *pair = STANDARD.encode(wrap(&wrapping_key, &filled.pair));
+            *secret = STANDARD.encode(wrap(&wrapping_key, &[7; 32]));
+        }
+        filled
+    }
+
+    /// Makes a key of ours with these versions, each imported as we do.
+    async fn make(&self, target: &Target, versions: RangeInclusive<u32>) {
+        self.emulated.cloud.act(&Mutation::Create { target: target.clone(), marks: marks() }).await.unwrap();
+        self.add(target, versions).await;
+    }
+
+    async fn add(&self, target: &Target, versions: RangeInclusive<u32>) {
+        let symmetric = target.algorithm.is_symmetric();
+        let algorithm = if symmetric { "GOOGLE_SYMMETRIC_ENCRYPTION" } else { "EC_SIGN_P256_SHA256" };
+        for version in versions {
+            let (job, pair, secret) = &self.jobs[&version];
+            let wrapped = if symmetric { secret } else { pair };
+            let importing = json!({ "algorithm": algorithm, "importJob": job, "wrappedKey": wrapped });
+            self.emulated.kms("POST", &format!("{}/cryptoKeyVersions:import", key(&target.name)), importing).await.unwrap();
+        }
+        self.emulated.advance(Span::seconds(1)).await;
+        self.emulated.control("DELETE", "requests", None).await;
+    }
+
+    /// What the evidence for an import of the pair is asked with, whatever the version.
+    fn copy(&self, version: u32) -> CopyRecord {
+        let mut copy = copy(None);
+        copy.coordinates.version = Version(version);
+        copy.coordinates.algorithm = Algorithm::EcP256;
+        CopyRecord { public_key: Some(self.public.clone()), material: Some(version.to_string()), ..copy }
+    }
+
+    /// How many reads a call sent: never more than it declares, nor none; empties the journal.
+    async fn declared(&self, word: &str, about: &str) -> usize {
+        let operations = self.emulated.operations().await;
+        assert!(operations.iter().all(|operation| operation.starts_with("Get") || operation.starts_with("List")), "{operations:?}");
+        let allowed = self.emulated.cloud.destination().capabilities.draws[word].iter().filter(|drawn| *drawn == "Read").count();
+        assert!((1..=allowed).contains(&operations.len()), "{word} at {about} declares {allowed} and sends {operations:?}");
+        self.emulated.control("DELETE", "requests", None).await;
+        operations.len()
+    }
+
+    /// How many keys a whole sweep finds, each of them once and without public keys.
+    async fn sweep(&self, about: &str) -> usize {
+        let (mut names, mut cursor) = (BTreeSet::new(), None);
+        loop {
+            let page = self.emulated.cloud.sweep(cursor.as_ref()).await.unwrap();
+            self.declared("sweep", about).await;
+            assert_eq!(page.broken, 0);
+            assert!(page.objects.iter().all(|object| object.materials.iter().all(|material| material.public_key.is_none())));
+            assert!(page.objects.iter().all(|object| names.insert(object.object.clone())), "a key was found twice");
+            cursor = page.next;
+            if cursor.is_none() {
+                return names.len();
+            }
+        }
+    }
+
+    /// A page has no more entries than that, whatever is asked for.
+    async fn pages_of(&self, largest: usize) {
+        self.emulated.control("POST", "readings", Some(json!({ "largest_page": largest }))).await;
+        self.emulated.control("DELETE", "requests", None).await;
+    }
+}
+
+fn pair_of(count: u32) -> Target {
+    Target { name: format!("pair-{count}"), algorithm: Algorithm::EcP256, purpose: Purpose::Sign, ..target() }
+}
+
+fn secret_of(count: u32) -> Target {
+    Target { name: format!("secret-{count}"), ..target() }
+}
+
+#[tokio::test]
+async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
+    let filled = Filled::begin(150).await;
+    let cloud = &filled.emulated.cloud;
+    for count in COUNTS {
+        filled.make(&pair_of(count), 1..=count).await;
+        filled.make(&secret_of(count), 1..=count).await;
+    }
+    // Whatever a page has at most, and how many pages 150 versions take then.
+    for (largest, most_pages) in [(1_000, 1), (100, 2)] {
+        filled.pages_of(largest).await;
+        for count in COUNTS {
+            let about = format!("{count} versions in pages of {largest}");
+            let pages = if count == 150 { most_pages } else { 1 };
+            let target = pair_of(count);
+            let seen = cloud.look(&target).await.unwrap().claimed.unwrap();
+            filled.declared("look", &about).await;
+            assert_eq!(seen.materials.len(), count as usize, "{about}");
+            assert!(seen.materials.iter().all(|material| material.version.is_some() && material.is_present()), "{about}");
+            // The one in use shows its public key always; what is left is the newest one's.
+            let shown: Vec<_> = seen.materials.iter().filter(|material| material.public_key.is_some()).collect();
+            let newest = count.to_string();
+            let expected = if count == 1 || pages == 2 { vec!["1"] } else { vec!["1", &newest] };
+            assert_eq!(shown.iter().map(|material| material.id.as_deref().unwrap()).collect::<Vec<_>>(), expected, "{about}");
+            assert!(shown.iter().all(|material| material.public_key == Some(filled.public.digest())), "{about}");
+            assert_eq!(shown[0].state, MaterialState::Current, "{about}");
+            assert_eq!(cloud.inspect(&ObjectId(target.name.clone())).await, Ok(Some(seen)));
+            filled.declared("inspect", &about).await;
+            // Of whatever version is asked for, and by no public key but that one's.
+            for version in [1, count.div_ceil(2), count] {
+                let evidence = cloud.evidence(&target, &filled.copy(version), Timestamp(0)).await.unwrap();
+                assert_eq!((evidence.strength, evidence.fits), (EvidenceStrength::Equality, true), "version {version} of {about}");
+                assert_eq!(filled.declared("evidence", &about).await, 1 + pages + 1);
+            }
+
+            let target = secret_of(count);
+            let seen = cloud.look(&target).await.unwrap().claimed.unwrap();
+            assert_eq!(seen.materials.len(), count as usize, "{about}");
+            assert_eq!(filled.declared("look", &about).await, 1 + pages, "of what has no public key none is asked for");
+        }
+        let found = filled.sweep(&format!("pages of {largest}")).await;
+        assert_eq!(found, 2 * COUNTS.len(), "pages of {largest}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_sweep_draws_no_more_than_it_declares_however_many_pages_its_keys_take() {
+    let filled = Filled::begin(13).await;
+    for number in 0..7 {
+        filled.make(&secret_of(number), 1..=13).await;
+    }
+    filled.pages_of(12).await;
+    assert_eq!(filled.sweep("keys of two pages each").await, 7);
+}
+
+#[tokio::test]
+async fn a_second_import_of_the_newest_version_does_not_hide_the_first_ones_public_key() {
+    let filled = Filled::begin(3).await;
+    let target = pair_of(3);
+    filled.make(&target, 1..=3).await;
+    filled.add(&target, 3..=3).await;
+    let seen = filled.emulated.cloud.look(&target).await.unwrap().claimed.unwrap();
+    let shown: Vec<_> = seen.materials.iter().map(|material| (material.version, material.public_key.is_some())).collect();
+    let version = |version| Some(Version(version));
+    assert_eq!(shown, [(version(1), true), (version(2), false), (version(3), true), (version(3), false)]);
+}
+
+#[tokio::test]
+async fn a_disabled_version_is_asked_for_no_public_key() {
+    let filled = Filled::begin(2).await;
+    let (cloud, target) = (&filled.emulated.cloud, pair_of(2));
+    filled.make(&target, 1..=2).await;
+    cloud.act(&Mutation::Disable { object: ObjectId(target.name.clone()), material: Some("2".into()) }).await.unwrap();
+    filled.emulated.control("DELETE", "requests", None).await;
+    let seen = cloud.look(&target).await.unwrap().claimed.unwrap();
+    assert_eq!(filled.declared("look", "one of two is disabled").await, 3);
+    assert_eq!(seen.materials.iter().map(|material| material.public_key.is_some()).collect::<Vec<_>>(), [true, false]);
+    let evidence = cloud.evidence(&target, &filled.copy(2), Timestamp(0)).await.unwrap();
+    assert_eq!((evidence.strength, evidence.fits), (EvidenceStrength::None, true), "unusable is not gone");
+    assert_eq!(filled.declared("evidence", "of a disabled version").await, 2);
+}
+
+#[tokio::test]
+async fn a_key_with_more_versions_than_one_look_lists_is_an_error_and_never_a_part_of_it() {
+    let filled = Filled::begin(30).await;
+    let (cloud, target) = (&filled.emulated.cloud, pair_of(30));
+    filled.make(&target, 1..=30).await;
+    filled.make(&secret_of(1), 1..=1).await;
+    filled.pages_of(15).await;
+    assert_eq!(cloud.look(&target).await.unwrap().claimed.unwrap().materials.len(), 30);
+    filled.pages_of(14).await;
+
+    let short = |error: CloudError| (error.class, error.cause, error.operation);
+    let too_many = (Class::Unsupported, Cause::Plain, "ListCryptoKeyVersions");
+    assert_eq!(cloud.look(&target).await.map_err(short), Err(too_many));
+    filled.declared("look", "too many versions").await;
+    assert_eq!(cloud.inspect(&ObjectId(target.name.clone())).await.map_err(short), Err(too_many));
+    filled.declared("inspect", "too many versions").await;
+    assert_eq!(cloud.evidence(&target, &filled.copy(1), Timestamp(0)).await.map_err(short), Err(too_many));
+    filled.declared("evidence", "too many versions").await;
+    let page = cloud.sweep(None).await.unwrap();
+    let names: Vec<_> = page.objects.iter().map(|object| object.object.0.as_str()).collect();
+    assert_eq!((names, page.broken, page.next), (vec!["secret-1"], 1, None), "the sweep goes on, and is not complete");
+    filled.declared("sweep", "too many versions").await;
 }
 
 #[tokio::test]

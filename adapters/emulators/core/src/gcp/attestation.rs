@@ -36,6 +36,7 @@ mod attribute {
     pub(super) const KEY_TYPE: u32 = 0x0100;
     pub(super) const ID: u32 = 0x0102;
     pub(super) const SENSITIVE: u32 = 0x0103;
+    /// Marvell's table: "RSA key modulus value". Of any other pair these HSMs show the point here.
     pub(super) const MODULUS: u32 = 0x0120;
     pub(super) const MODULUS_BITS: u32 = 0x0121;
     pub(super) const VALUE_LEN: u32 = 0x0161;
@@ -81,7 +82,7 @@ pub(super) struct Statement {
 
 enum Subject {
     Secret { length: usize, check: [u8; 3], hkdf: Vec<u8>, sha256: Vec<u8> },
-    Pair { public: Vec<u8>, bits: usize, check: [u8; 3], sha256: Vec<u8> },
+    Pair { told: Vec<u8>, bits: usize, check: [u8; 3], sha256: Vec<u8> },
 }
 
 impl Statement {
@@ -105,10 +106,19 @@ impl Statement {
                 (GENERIC, secret(crypto, material, [hash[0], hash[1], hash[2]]))
             }
             Kind::RsaSign { size: rsa, .. } | Kind::RsaDecrypt { size: rsa, .. } => {
-                (RSA, pair(crypto, PairKind::Rsa, material, size(rsa))?)
+                (RSA, pair(crypto, PairKind::Rsa, material, crypto.read_rsa(material)?.modulus, size(rsa))?)
             }
-            Kind::Ec(curve) => (EC, pair(crypto, PairKind::Ec(curve), material, curve_bits(curve))?),
-            Kind::Ed25519 => (EDWARDS, pair(crypto, PairKind::Ed25519, material, 256)?),
+            Kind::Ec(curve) => {
+                let point = crypto.read_ec(curve, material)?;
+                let uncompressed = [&[4], point.x.as_slice(), point.y.as_slice()].concat();
+                (EC, pair(crypto, PairKind::Ec(curve), material, uncompressed, curve_bits(curve))?)
+            }
+            Kind::Ed25519 => {
+                // What stands at the end of its `SubjectPublicKeyInfo` (RFC 8410).
+                let public = crypto.public_of(PairKind::Ed25519, material)?;
+                let point = public.last_chunk::<32>().ok_or(Refused)?.to_vec();
+                (EDWARDS, pair(crypto, PairKind::Ed25519, material, point, 256)?)
+            }
         };
         let id = hex::encode(crypto.digest(Hash::Sha512, name.as_bytes()));
         Ok(Self { id, key_type, imported, subject })
@@ -154,10 +164,10 @@ impl Statement {
                 object.push((attribute::EKCV, spoil(extended.clone())));
                 vec![object]
             }
-            Subject::Pair { public, bits, check, sha256 } => {
+            Subject::Pair { told, bits, check, sha256 } => {
                 let half = |class| {
                     let mut object = common(class);
-                    object.push((attribute::MODULUS, public.clone()));
+                    object.push((attribute::MODULUS, told.clone()));
                     object.push((attribute::MODULUS_BITS, number(*bits)));
                     object.push((attribute::KCV, spoil(check.to_vec())));
                     object.push((attribute::EKCV, spoil(sha256.clone())));
@@ -281,11 +291,12 @@ fn secret(crypto: &dyn ServiceCrypto, material: &Secret, check: [u8; 3]) -> Subj
     Subject::Secret { length: material.expose().len(), check, hkdf, sha256 }
 }
 
-fn pair(crypto: &dyn ServiceCrypto, kind: PairKind, material: &Secret, bits: usize) -> Result<Subject, Refused> {
+/// Check values are of the public key's `SubjectPublicKeyInfo`.
+fn pair(crypto: &dyn ServiceCrypto, kind: PairKind, material: &Secret, told: Vec<u8>, bits: usize) -> Result<Subject, Refused> {
     let public = crypto.public_of(kind, material)?;
     let hash = crypto.sha1(&public);
     let sha256 = crypto.digest(Hash::Sha256, &public);
-    Ok(Subject::Pair { public, bits, check: [hash[0], hash[1], hash[2]], sha256 })
+    Ok(Subject::Pair { told, bits, check: [hash[0], hash[1], hash[2]], sha256 })
 }
 
 const fn curve_bits(curve: Curve) -> usize {

@@ -226,7 +226,8 @@ impl Service for Project {
             serde_json::from_slice(&request.body)
                 .map_err(|_| Code::InvalidArgument.because("Invalid JSON payload received. The body is not a JSON object."))?
         };
-        let input = Input { route, query: &request.query, body: &body };
+        let largest_page = usize::try_from(self.config.readings.largest_page).unwrap_or(usize::MAX).max(1);
+        let input = Input { route, query: &request.query, body: &body, largest_page };
         dispatch(&mut self.scope(call.now, call.rng, style), store, past, &input)
     }
 
@@ -276,6 +277,8 @@ struct Input<'a> {
     route: Route<'a>,
     query: &'a [(String, Value)],
     body: &'a Map<String, Value>,
+    /// How many entries a page has at most.
+    largest_page: usize,
 }
 
 impl<'a> Input<'a> {

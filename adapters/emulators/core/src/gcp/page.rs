@@ -10,9 +10,8 @@ use super::{
     refusal::{Code, Refusal, invalid_field},
 };
 
-/// Entries of a page unless the request says something else, and at most.
+/// Entries of a page unless the request says something else.
 const USUAL: usize = 100;
-const MOST: usize = 1000;
 
 /// The parameters that every list takes.
 pub(super) const PARAMETERS: [&str; 4] = ["pageSize", "pageToken", "filter", "orderBy"];
@@ -35,7 +34,7 @@ impl Page {
         let size = match query.integer("pageSize")?.unwrap_or(0) {
             0 => USUAL,
             negative if negative < 0 => return Err(invalid_field("page_size", "must not be negative")),
-            size => usize::try_from(size).unwrap_or(MOST).min(MOST),
+            size => usize::try_from(size).unwrap_or(usize::MAX),
         };
         let filter = query.text("filter")?.map(str::to_owned);
         let terms = filter.as_deref().map_or_else(|| Ok(Vec::new()), terms)?;
@@ -44,7 +43,7 @@ impl Page {
             "name desc" => true,
             other => return Err(invalid_field("order_by", format!("this emulator cannot order by `{other}`"))),
         };
-        let mut page = Self { parent: input.name().to_owned(), size, after: None, filter, descending, terms };
+        let mut page = Self { parent: input.name().to_owned(), size: size.min(input.largest_page), after: None, filter, descending, terms };
         if let Some(token) = query.text("pageToken")? {
             let after = URL_SAFE_NO_PAD
                 .decode(token)

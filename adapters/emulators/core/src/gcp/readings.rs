@@ -25,6 +25,8 @@ pub struct Readings {
     pub attestation: Attestation,
     /// What the extended key check value of a secret key is.
     pub extended_check: ExtendedCheck,
+    /// How many entries a page has at most, whatever is asked for.
+    pub largest_page: u32,
     /// What goes wrong inside answers.
     pub spoiled: Spoiled,
 }
@@ -41,6 +43,7 @@ impl Default for Readings {
             primary_of_unusable: PrimaryOfUnusable::default(),
             attestation: Attestation::default(),
             extended_check: ExtendedCheck::default(),
+            largest_page: 1_000,
             spoiled: Spoiled::default(),
         }
     }
