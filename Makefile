@@ -1,12 +1,13 @@
 # Thin: what a target does is in .ci/ and in control-plane/lab.
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test check
+.PHONY: help demo test check simulate
 
 help:
 	@echo "make demo    the tour: from policy files to keys that applications use, on this machine alone"
 	@echo "make test    everything: lints, tests, the clouds' own clients against the emulators"
 	@echo "make check   formatting, lints and documentation"
+	@echo "make simulate   the engine under virtual time: SCHEDULES=100000 of them, or one to be read: SEED=…"
 
 demo:
 	@.ci/prerequisites
@@ -22,3 +23,10 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# A schedule is run from its seed; PLANT=all looks whether each planted bug is found.
+SCHEDULES ?= $(if $(SEED),1,100000)
+simulate:
+	@.ci/prerequisites
+	cargo build --release -p keyplane-simulation
+	@$(target)/release/keyplane-simulate --seed $(or $(SEED),1) --schedules $(SCHEDULES) $(if $(PLANT),--plant $(PLANT))

@@ -121,6 +121,7 @@ fn holds<'a>(object: &'a ObjectSeen, target: &Target, copy: &CopyRecord) -> Resu
         // Unusable is not gone.
         Presence::Present | Presence::Disabled => {}
         Presence::Arriving | Presence::Missing | Presence::Failed(_) => return Err("the version holds no bytes"),
+        Presence::Leaving => return Err("the version will be destroyed"),
     }
     // Where there is no primary one, each version is used by its number, whatever others there are.
     let primary = object.current().filter(|_| kinds::has_primary(target.algorithm, target.purpose));

@@ -250,7 +250,8 @@ impl GoogleKms {
             Some("PENDING_IMPORT" | "PENDING_GENERATION") => Presence::Arriving,
             Some("IMPORT_FAILED") => why(&version.import_failure_reason),
             Some("GENERATION_FAILED") => why(&version.generation_failure_reason),
-            Some("DESTROYED" | "DESTROY_SCHEDULED") => Presence::Missing,
+            Some("DESTROY_SCHEDULED") => Presence::Leaving,
+            Some("DESTROYED") => Presence::Missing,
             _ => return Err(garbled(Operation::ListCryptoKeyVersions, "a version in a state that is not known")),
         };
         // A version has no labels: the import job that it came through, which served no other copy, says what it is.

@@ -205,7 +205,9 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known) -> Decis
             wrapped_under: None,
         }),
         (Some(material), _) if material.presence == Presence::Arriving => Decision::AtWork,
-        (Some(material), _) if material.presence == Presence::Disabled => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
+        (Some(material), _) if matches!(material.presence, Presence::Disabled | Presence::Leaving) => {
+            Decision::Misfit(Misfit::NotUsable(claimed.object.clone()))
+        }
         // Usable, but the description of what makes it so is not visible yet, or is nobody's.
         (None, ObjectState::Usable) if known.now < known.visible || known.settles.is_some_and(|settles| known.now < settles) => {
             Decision::Wait(later(known.visible, known.settles))

@@ -4,7 +4,7 @@ use keyplane_model::{
     Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Marks, ObjectId, Outcome, PlacementId,
     PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp, Version,
 };
-use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Warrant, WrapFor, WrapRequest};
+use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Refusal, Warrant, WrapFor, WrapRequest};
 
 use crate::judgement::{Decision, Known, Misfit, Seen, decide, ours};
 use crate::lane::pause;
@@ -30,8 +30,8 @@ pub(crate) struct Track<'a> {
     pub(crate) progress: &'a dyn Progress,
     /// The object that the steps so far made or claimed, and when that was confirmed.
     pub(crate) object: Option<(ObjectId, Timestamp)>,
-    /// The wrapping key that the steps so far had made.
-    pub(crate) wrapping: Option<ObjectId>,
+    /// The wrapping key that the steps so far had made, and when that was confirmed.
+    pub(crate) wrapping: Option<(ObjectId, Timestamp)>,
     /// The copies of the placement, as the ledger had them after the prologue, and what the steps since made of them.
     pub(crate) copies: Vec<CopyRecord>,
     /// What the last step's last look showed: while it is fresh, the next step does not ask again.
@@ -90,7 +90,7 @@ impl Track<'_> {
     pub(crate) fn remember(&mut self, receipt: &Receipt) {
         match &receipt.outcome {
             Outcome::Created { object } | Outcome::Claimed { object } => self.object = Some((object.clone(), receipt.at)),
-            Outcome::Prepared { wrapping } => self.wrapping = Some(wrapping.clone()),
+            Outcome::Prepared { wrapping } => self.wrapping = Some((wrapping.clone(), receipt.at)),
             Outcome::Imported { version, object, material, .. } => {
                 if let Some(object) = object {
                     self.object = Some((object.clone(), receipt.at));
@@ -158,7 +158,14 @@ impl Track<'_> {
                 receipt
             }
         };
-        self.engine.ledger.receive(&self.record.digest, &receipt).await.map_err(|error| self.ledger(&error))?;
+        let receipt = match self.engine.ledger.receive(&self.record.digest, &receipt).await {
+            Ok(()) => receipt,
+            Err(LedgerError::Refused(Refusal::Contradiction)) => {
+                self.last = None;
+                self.theirs(number, receipt).await?
+            }
+            Err(error) => return Err(self.ledger(&error)),
+        };
         self.remember(&receipt);
         tracing::info!(key = %self.record.change_set.key, found = receipt.attempt.is_none(), "confirmed");
         self.progress.event(&Event::Received {
@@ -168,6 +175,18 @@ impl Track<'_> {
             found: receipt.attempt.is_none() && !is_prologue(&step.act),
         });
         Ok(())
+    }
+
+    /// The receipt of another server that works on the same change set and was faster: what it wrote is what counts. If it only
+    /// knows that our attempt had no effect, what was seen was found, whoever did it.
+    async fn theirs(&self, number: StepNo, ours: Receipt) -> Result<Receipt, Stop> {
+        let record = self.engine.ledger.change_set(&self.record.digest).await.map_err(|error| self.ledger(&error))?;
+        if let Some(theirs) = record.and_then(|record| record.receipts.get(&number).cloned()) {
+            return Ok(theirs);
+        }
+        let found = Receipt { attempt: None, ..ours };
+        self.engine.ledger.receive(&self.record.digest, &found).await.map_err(|error| self.ledger(&error))?;
+        Ok(found)
     }
 
     /// Minting has no effect outside of its receipt: a crash before it leaves nothing that anybody uses.
@@ -314,7 +333,15 @@ impl Track<'_> {
                 wrapped_under,
                 refused: None,
             };
-            self.engine.ledger.attempt(&self.record.digest, &attempt).await.map_err(|error| self.ledger(&error))?;
+            match self.engine.ledger.attempt(&self.record.digest, &attempt).await {
+                Ok(()) => {}
+                // INVARIANT: whoever writes the attempt down first is the only one who makes it.
+                Err(LedgerError::Refused(Refusal::Contradiction)) => {
+                    let detail = format!("another server is at work on the same step ({})", step.act.word());
+                    return Err(Stop::Held(self.problem(ProblemCode::ChangeSetStale, detail, "keyplane apply")));
+                }
+                Err(error) => return Err(self.ledger(&error)),
+            }
             attempts.push(attempt);
             streak = None;
             tracing::info!(key = %target.key, attempt = ordinal, "acts");
@@ -346,7 +373,7 @@ impl Track<'_> {
         let Act::Import { version, .. } = &step.act else { return None };
         match &ours(seen.placement.claimed.as_ref()?, *version, known)?.presence {
             Presence::Failed(reason) => Some(reason.clone()),
-            Presence::Present | Presence::Arriving | Presence::Missing | Presence::Disabled => None,
+            Presence::Present | Presence::Arriving | Presence::Missing | Presence::Disabled | Presence::Leaving => None,
         }
     }
 
@@ -458,14 +485,22 @@ impl Track<'_> {
         target: &Target,
     ) -> Result<keyplane_port::WrappingKey, Stop> {
         let from = match (&self.wrapping, object) {
-            (Some(wrapping), _) => WrapFor::Prepared(wrapping.clone()),
+            (Some((wrapping, _)), _) => WrapFor::Prepared(wrapping.clone()),
             (None, Some(object)) => WrapFor::Object(object.clone()),
             (None, None) => {
                 let detail = "an import without a key to wrap under";
                 return Err(Stop::Held(self.problem(ProblemCode::Internal, detail, "keyplane status")));
             }
         };
-        match (self.lane.wrapping_key(&from, scheme).await, from) {
+        let settling = self.lane.destination().capabilities.settling_time();
+        let visible = self.wrapping.as_ref().map(|(_, at)| *at + settling);
+        let mut answer = self.lane.wrapping_key(&from, scheme).await;
+        // What was seen a moment ago is not gone because one read does not show it yet.
+        while answer.as_ref().is_err_and(|error| error.class == Class::NotFound) && visible.is_some_and(|at| self.engine.clock.now() < at) {
+            self.engine.clock.sleep(PACE.1).await;
+            answer = self.lane.wrapping_key(&from, scheme).await;
+        }
+        match (answer, from) {
             (Ok(found), _) => Ok(found),
             // What was approved is the import, and the key that was made for it is part of the change set: a new one makes another.
             (Err(error), WrapFor::Prepared(wrapping)) if error.cause == Cause::ImportTokenExpired || error.class == Class::NotFound => {
@@ -502,8 +537,12 @@ impl Track<'_> {
         if error.class != Class::Ambiguous
             && let Some(attempt) = attempt
         {
-            self.engine.ledger.refused(&self.record.digest, attempt.id, error.class).await.map_err(|error| self.ledger(&error))?;
-            attempt.refused = Some(error.class);
+            match self.engine.ledger.refused(&self.record.digest, attempt.id, error.class).await {
+                Ok(()) => attempt.refused = Some(error.class),
+                // Another server saw done what this attempt was for, and took it for its doing: the next look tells.
+                Err(LedgerError::Refused(Refusal::Contradiction)) => {}
+                Err(error) => return Err(self.ledger(&error)),
+            }
         }
         if !again || tried >= ATTEMPTS {
             return Err(Stop::Held(problem));

@@ -136,6 +136,8 @@ pub enum Presence {
     Failed(String),
     /// They are there, and switched off.
     Disabled,
+    /// They are there, cannot be used, and will be destroyed; until then nothing can be imported in their place.
+    Leaving,
 }
 
 /// What a material is for.

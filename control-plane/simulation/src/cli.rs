@@ -1,0 +1,180 @@
+//! The command line: many schedules side by side, or one to be read.
+#![expect(clippy::print_stdout, reason = "the one place that writes to the terminal")]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::Parser;
+
+use crate::executor::locked;
+use crate::planted::Planted;
+use crate::rules::Broken;
+use crate::schedule::Schedule;
+use crate::shrink::shrink;
+use crate::world::{Ended, run};
+
+/// The engine under virtual time: crashes, lost and late replies, people, each from a seed.
+#[derive(Parser)]
+#[command(name = "keyplane-simulate", version)]
+struct Cli {
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many schedules; with one, its transcript is printed
+    #[arg(long, default_value_t = 1)]
+    schedules: u64,
+    /// How many run side by side
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// A bug to plant, by its name; `all`: each in turn, which has to be found
+    #[arg(long)]
+    plant: Option<String>,
+    /// Do not look for a smaller schedule that fails as well
+    #[arg(long)]
+    no_shrink: bool,
+}
+
+/// How many failing schedules are told in full.
+const TOLD: usize = 3;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.plant.as_deref() {
+        Some("all") => hunt(&cli),
+        Some(name) => match Planted::ALL.into_iter().find(|planted| planted.name() == name) {
+            Some(planted) if cli.schedules == 1 => read(&cli, Some(planted)),
+            Some(planted) => many(&cli, Some(planted)),
+            None => {
+                let known = Planted::ALL.map(Planted::name).join(", ");
+                println!("no bug is called `{name}`; there are: {known}");
+                ExitCode::FAILURE
+            }
+        },
+        None if cli.schedules == 1 => read(&cli, None),
+        None => many(&cli, None),
+    }
+}
+
+/// One schedule, step by step.
+fn read(cli: &Cli, planted: Option<Planted>) -> ExitCode {
+    let schedule = Schedule::draw(cli.seed);
+    let ended = run(&schedule, planted, true);
+    println!("{}", pretty(&schedule));
+    ended.lines.iter().for_each(|line| println!("{line}"));
+    println!("transcript {}", ended.transcript);
+    if ended.broken.is_empty() {
+        println!("every rule holds, after {} virtual seconds", ended.seconds);
+        return ExitCode::SUCCESS;
+    }
+    tell(cli, &schedule, planted, &ended);
+    ExitCode::FAILURE
+}
+
+/// Many schedules: what they covered, and what failed.
+fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
+    let (counts, failed) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(Vec::<(u64, Ended)>::new()));
+    let shapes = Mutex::new(BTreeMap::<String, u64>::new());
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..cli.jobs {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= cli.schedules {
+                        break;
+                    }
+                    let seed = cli.seed + number;
+                    let schedule = Schedule::draw(seed);
+                    let ended = run(&schedule, planted, false);
+                    {
+                        let mut shapes = locked(&shapes);
+                        for shape in shapes_of(&schedule) {
+                            *shapes.entry(shape).or_default() += 1;
+                        }
+                    }
+                    {
+                        let mut counts = locked(&counts);
+                        ended.counts.iter().for_each(|(what, count)| *counts.entry(what.clone()).or_default() += count);
+                    }
+                    if !ended.broken.is_empty() {
+                        locked(&failed).push((seed, ended));
+                    }
+                }
+            });
+        }
+    });
+    let print = |title: &str, counts: &BTreeMap<String, u64>| {
+        println!("{title}");
+        counts.iter().for_each(|(what, count)| println!("  {count:>9}  {what}"));
+    };
+    print("schedules, by what they have:", &locked(&shapes));
+    print("what happened:", &locked(&counts));
+    let mut failed = failed.into_inner().unwrap_or_default();
+    failed.sort_by_key(|(seed, _)| *seed);
+    for (seed, ended) in failed.iter().take(TOLD) {
+        tell(cli, &Schedule::draw(*seed), planted, ended);
+    }
+    println!("{} schedules, {} failed", cli.schedules, failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each planted bug has to be found.
+fn hunt(cli: &Cli) -> ExitCode {
+    let mut missed = 0;
+    for planted in Planted::ALL {
+        match find(cli.seed, cli.schedules, planted) {
+            Some((tried, schedule, ended)) => {
+                let broken = &ended.broken[0];
+                println!("{:<28} found by schedule {tried} (seed {}): {}: {}", planted.name(), schedule.seed, broken.rule, broken.what);
+            }
+            None => {
+                missed += 1;
+                println!("{:<28} NOT found in {} schedules", planted.name(), cli.schedules);
+            }
+        }
+    }
+    println!("{} planted bugs, {missed} not found", Planted::ALL.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The first schedule that finds a bug, and which it was.
+pub(crate) fn find(seed: u64, schedules: u64, planted: Planted) -> Option<(u64, Schedule, Ended)> {
+    (0..schedules).find_map(|number| {
+        let schedule = Schedule::draw(seed + number);
+        let ended = run(&schedule, Some(planted), false);
+        (!ended.broken.is_empty()).then_some((number + 1, schedule, ended))
+    })
+}
+
+fn tell(cli: &Cli, schedule: &Schedule, planted: Option<Planted>, ended: &Ended) {
+    println!("seed {} breaks:", schedule.seed);
+    let lines = |broken: &[Broken]| broken.iter().for_each(|Broken { rule, what }| println!("  {rule}: {what}"));
+    lines(&ended.broken);
+    if !cli.no_shrink {
+        let (smaller, broken) = shrink(schedule, &ended.broken, |schedule| run(schedule, planted, false).broken);
+        println!("and so does this smaller schedule:\n{}", pretty(&smaller));
+        lines(&broken);
+    }
+    println!("to read it: make simulate SEED={}", schedule.seed);
+}
+
+fn pretty(schedule: &Schedule) -> String {
+    serde_json::to_string_pretty(schedule).unwrap_or_default()
+}
+
+/// What a schedule has, for the distribution.
+fn shapes_of(schedule: &Schedule) -> Vec<String> {
+    let placements: usize = schedule.keys.iter().map(|key| key.places.len()).sum();
+    vec![
+        format!("{} servers", schedule.servers),
+        format!("{} keys", schedule.keys.len() + 1),
+        format!("{placements:>2} placements at first"),
+        format!("{:>2} faults", schedule.faults.len()),
+    ]
+    .into_iter()
+    .chain(schedule.readings.iter().map(|(place, question, answer)| format!("{} {question} {answer}", place.name())))
+    .collect()
+}

@@ -1,0 +1,660 @@
+//! AWS KMS: one account and region, as `adapters/aws` uses it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::future::join_all;
+use keyplane_emulator_core::aws::{Config, Kms, Operation, Request};
+use keyplane_emulator_core::frame::Frame;
+use keyplane_model::{
+    Algorithm, Capabilities, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, Evidence, EvidenceStrength,
+    InstallationId, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen, Presence, Protection, Purpose,
+    Quota, Span, Target, Timestamp, Version, WrapScheme,
+};
+use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use serde_json::{Value, json};
+
+use crate::net::{Line, duration};
+use crate::symbols::Symbols;
+
+const REGION: &str = "us-east-1";
+const ACCOUNT: &str = "111122223333";
+
+/// Keys on one page of a sweep: as many as the adapter describes on one, so that the adapter's draws suffice.
+const SWEEP_KEYS: usize = 10;
+
+/// Which quotas a call of the port draws from, and how often: the adapter's.
+const DRAWS: [(&str, Operation, usize); 14] = [
+    ("create", Operation::CreateKey, 1),
+    ("claim", Operation::CreateAlias, 1),
+    ("publish", Operation::CreateAlias, 1),
+    ("import", Operation::ImportKeyMaterial, 1),
+    ("disable", Operation::DisableKey, 1),
+    ("enable", Operation::EnableKey, 1),
+    ("schedule-deletion", Operation::ScheduleKeyDeletion, 1),
+    ("wrapping-key", Operation::GetParametersForImport, 1),
+    ("look", Operation::ListKeyRotations, 2),
+    ("inspect", Operation::ListKeyRotations, 1),
+    ("evidence", Operation::ListKeyRotations, 1),
+    ("sweep", Operation::ListKeys, 1),
+    ("sweep", Operation::ListResourceTags, 100),
+    ("sweep", Operation::ListKeyRotations, SWEEP_KEYS),
+];
+
+/// The emulated account, with the published quotas.
+pub(crate) fn frame(symbols: Symbols, consistency: Span, seed: u64) -> Frame<Kms> {
+    let config = Config { region: REGION.to_owned(), account: ACCOUNT.to_owned(), consistency: duration(consistency), ..Config::default() };
+    Frame::<Kms>::new(config, Box::new(symbols), &mut ChaCha20Rng::seed_from_u64(seed))
+}
+
+/// The account as a destination.
+pub(crate) fn destination(name: DestinationName) -> Destination {
+    let (mut quotas, mut draws) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
+    for (word, operation, times) in DRAWS {
+        let name = operation.name().to_owned();
+        quotas.insert(name.clone(), Quota { calls: operation.published_quota(), per: Span::seconds(1) });
+        draws.entry(word.to_owned()).or_default().extend(std::iter::repeat_n(name, times));
+    }
+    let home = format!("{ACCOUNT}/{REGION}");
+    Destination {
+        name,
+        cloud: CloudKind::Aws,
+        fingerprint: Digest::of(format!("aws {home}").as_bytes()),
+        home,
+        capabilities: Capabilities {
+            algorithms: [(Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256])].into(),
+            generations: false,
+            protection: Protection::Hsm,
+            creation: Creation::Claimed,
+            prepares: false,
+            consistency: Span::seconds(10),
+            call_timeout: Span::seconds(10),
+            equal_reads: 3,
+            quotas,
+            draws,
+            deletion_days: 7,
+        },
+    }
+}
+
+/// AWS KMS, reached over a line.
+pub(crate) struct Aws {
+    line: Line<Kms>,
+    destination: Destination,
+    installation: InstallationId,
+}
+
+impl Aws {
+    pub(crate) fn new(line: Line<Kms>, destination: Destination, installation: InstallationId) -> Self {
+        Self { line, destination, installation }
+    }
+
+    /// One request and its answer; null where KMS has nothing to say.
+    async fn ask(&self, operation: Operation, body: Value) -> Result<Value, CloudError> {
+        let name = operation.name();
+        let uncertain = if operation.is_mutating() { Class::Ambiguous } else { Class::Transient };
+        let request = Request { region: Some(REGION.to_owned()), operation: name.to_owned(), body: body.to_string().into_bytes() };
+        let Ok(reply) = self.line.send(request).await else { return Err(failed(name, uncertain, "no answer came")) };
+        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        if reply.status == 200 {
+            return Ok(answer);
+        }
+        let (code, message) = (text(&answer, "__type"), text(&answer, "message"));
+        let (class, cause) = refused(code, reply.status, uncertain);
+        Err(CloudError { cause, ..failed(name, class, &format!("{code}: {message}")) })
+    }
+
+    async fn done(&self, operation: Operation, body: Value) -> Result<Acted, CloudError> {
+        self.ask(operation, body).await.map(|_| Acted::Done)
+    }
+
+    async fn create(&self, target: &Target, marks: &Marks) -> Result<Acted, CloudError> {
+        let tag = |name, value: String| json!({ "TagKey": format!("keyplane:{name}"), "TagValue": value });
+        let body = json!({
+            "Origin": "EXTERNAL",
+            "KeySpec": "SYMMETRIC_DEFAULT",
+            "KeyUsage": "ENCRYPT_DECRYPT",
+            "Policy": policy().to_string(),
+            "Description": format!("keyplane {}", target.key),
+            // INVARIANT: the key is recognisable from its first moment (rule 3).
+            "Tags": [
+                tag("installation", marks.installation.to_string()),
+                tag("placement", marks.placement.to_string()),
+                tag("incarnation", marks.incarnation.to_string()),
+                tag("attempt", marks.attempt.to_string()),
+                tag("key", target.key.to_string()),
+            ],
+        });
+        let created = self.ask(Operation::CreateKey, body).await?;
+        Ok(Acted::Created(ObjectId(text(&created["KeyMetadata"], "KeyId").to_owned())))
+    }
+
+    async fn create_alias(&self, alias: String, object: &ObjectId) -> Result<Acted, CloudError> {
+        self.done(Operation::CreateAlias, json!({ "AliasName": alias, "TargetKeyId": object.0 })).await
+    }
+
+    /// What KMS says first about a key, by its id or one of its aliases.
+    async fn describe(&self, id: &str) -> Result<Value, CloudError> {
+        Ok(self.ask(Operation::DescribeKey, json!({ "KeyId": id })).await?["KeyMetadata"].take())
+    }
+
+    /// A key by its id or one of its aliases, unless it was just read; `None`: there is none.
+    async fn object(&self, id: &str, read: Option<&ObjectSeen>) -> Result<Option<ObjectSeen>, CloudError> {
+        let key = match self.describe(id).await {
+            Err(error) if error.class == Class::NotFound => return Ok(None),
+            other => other?,
+        };
+        if let Some(read) = read.filter(|read| read.object.0 == text(&key, "KeyId")) {
+            return Ok(Some(read.clone()));
+        }
+        // It was there a moment ago: reads that contradict each other show nothing.
+        let class = |class| if class == Class::NotFound { Class::Transient } else { class };
+        self.details(&key).await.map(Some).map_err(|error| CloudError { class: class(error.class), ..error })
+    }
+
+    /// A key that a list names.
+    async fn listed(&self, id: &str) -> Result<ObjectSeen, CloudError> {
+        self.details(&self.describe(id).await?).await
+    }
+
+    /// A key that is not marked is not read any further.
+    async fn details(&self, key: &Value) -> Result<ObjectSeen, CloudError> {
+        let id = text(key, "KeyId");
+        // At most 50, which is one page.
+        let tags = self.ask(Operation::ListResourceTags, json!({ "KeyId": id })).await?;
+        let mut object = ObjectSeen {
+            object: ObjectId(id.to_owned()),
+            marks: marks(list(&tags, "Tags")),
+            external: text(key, "Origin") == "EXTERNAL",
+            algorithm: (text(key, "KeySpec") == "SYMMETRIC_DEFAULT").then_some(Algorithm::Aes256),
+            purpose: (text(key, "KeyUsage") == "ENCRYPT_DECRYPT").then_some(Purpose::Encrypt),
+            policy_fits: false,
+            state: state(key),
+            created: time(key, "CreationDate"),
+            materials: Vec::new(),
+        };
+        if object.marks.is_some() {
+            let given = self.ask(Operation::GetKeyPolicy, json!({ "KeyId": id })).await?;
+            object.policy_fits = serde_json::from_str::<Value>(text(&given, "Policy")).is_ok_and(|given| given == policy());
+            // Of a key that waits for its deletion KMS may refuse to show them, and nobody needs them.
+            if object.external && !matches!(object.state, ObjectState::DeletionScheduled(_)) {
+                object.materials = self.materials(key).await?;
+            }
+        }
+        Ok(object)
+    }
+
+    async fn materials(&self, key: &Value) -> Result<Vec<MaterialSeen>, CloudError> {
+        const OPERATION: Operation = Operation::ListKeyRotations;
+        // At most 26, which is one page.
+        let listed = self.ask(OPERATION, json!({ "KeyId": key["KeyId"], "IncludeKeyMaterial": "ALL_KEY_MATERIAL" })).await?;
+        let materials: Vec<MaterialSeen> = list(&listed, "Rotations").iter().map(|entry| self.material(entry)).collect();
+        let current =
+            materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
+        // Two reads of one moment's world: if they contradict each other, one of them is late.
+        if matches!(state(key), ObjectState::Usable | ObjectState::Disabled) && current != key["CurrentKeyMaterialId"].as_str() {
+            return Err(failed(OPERATION.name(), Class::Transient, "two reads of the same key contradict each other"));
+        }
+        Ok(materials)
+    }
+
+    fn material(&self, entry: &Value) -> MaterialSeen {
+        MaterialSeen {
+            id: Some(text(entry, "KeyMaterialId").to_owned()),
+            version: material_version(self.installation, text(entry, "KeyMaterialDescription")),
+            state: match text(entry, "KeyMaterialState") {
+                "CURRENT" => MaterialState::Current,
+                "NON_CURRENT" => MaterialState::Former,
+                _ => MaterialState::Pending,
+            },
+            presence: if text(entry, "ImportState") == "IMPORTED" { Presence::Present } else { Presence::Missing },
+            public_key: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Cloud for Aws {
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
+        let claimed = self.object(&claim_alias(target), None).await?;
+        let published = self.object(&users_alias(target), claimed.as_ref()).await?;
+        Ok(PlacementSeen { claimed, published })
+    }
+
+    async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
+        self.object(&object.0, None).await
+    }
+
+    async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
+        let mut question = json!({ "Limit": SWEEP_KEYS });
+        if let Some(Cursor(marker)) = cursor {
+            question["Marker"] = marker.as_str().into();
+        }
+        let listed = self.ask(Operation::ListKeys, question).await?;
+        let mut page = Page { next: listed["NextMarker"].as_str().map(|marker| Cursor(marker.to_owned())), ..Page::default() };
+        for read in join_all(list(&listed, "Keys").iter().map(|key| self.listed(text(key, "KeyId")))).await {
+            match read {
+                Ok(object) => page.objects.extend(object.marks.is_some().then_some(object)),
+                Err(error) if matches!(error.class, Class::Transient | Class::Throttled | Class::Ambiguous) => return Err(error),
+                // It says something about that one key only.
+                Err(_) => page.broken += 1,
+            }
+        }
+        Ok(page)
+    }
+
+    /// KMS gives a key to wrap under at each asking: none is made.
+    async fn prepared(&self, _: &Target, _: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
+        Ok(None)
+    }
+
+    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        const OPERATION: Operation = Operation::GetParametersForImport;
+        let WrapFor::Object(object) = from else {
+            return Err(failed(OPERATION.name(), Class::Unsupported, "KMS gives a key to wrap under at each asking"));
+        };
+        let algorithm = match scheme {
+            WrapScheme::RsaOaepSha256 => "RSAES_OAEP_SHA_256",
+            WrapScheme::RsaOaepSha1 => "RSAES_OAEP_SHA_1",
+            WrapScheme::RsaAesKeyWrapSha256 => "RSA_AES_KEY_WRAP_SHA_256",
+            WrapScheme::RsaAesKeyWrapSha1 => "RSA_AES_KEY_WRAP_SHA_1",
+        };
+        let question = json!({ "KeyId": object.0, "WrappingAlgorithm": algorithm, "WrappingKeySpec": "RSA_4096" });
+        let given = self.ask(OPERATION, question).await?;
+        let blob = |member| STANDARD.decode(text(&given, member)).map_err(|_| failed(OPERATION.name(), Class::Broken, member));
+        Ok(WrappingKey { spki: blob("PublicKey")?, scheme, token: blob("ImportToken")?, valid_until: time(&given, "ParametersValidTo") })
+    }
+
+    async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
+        match mutation {
+            Mutation::Create { target, marks } => self.create(target, marks).await,
+            Mutation::Claim { target, object } => self.create_alias(claim_alias(target), object).await,
+            Mutation::Publish { target, object, .. } => self.create_alias(users_alias(target), object).await,
+            // Without `ImportType` the same bytes can be imported again: KMS knows by them which material they are.
+            Mutation::Import { object: Some(object), version, wrapping_key, wrapped, .. } => {
+                let body = json!({
+                    "KeyId": object.0,
+                    "ImportToken": STANDARD.encode(&wrapping_key.token),
+                    "EncryptedKeyMaterial": STANDARD.encode(wrapped),
+                    "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE",
+                    "KeyMaterialDescription": material_description(self.installation, *version),
+                });
+                self.done(Operation::ImportKeyMaterial, body).await
+            }
+            Mutation::Disable { object, material: None } => self.done(Operation::DisableKey, json!({ "KeyId": object.0 })).await,
+            Mutation::Enable { object, material: None } => self.done(Operation::EnableKey, json!({ "KeyId": object.0 })).await,
+            Mutation::ScheduleDeletion { object, days } => {
+                self.done(Operation::ScheduleKeyDeletion, json!({ "KeyId": object.0, "PendingWindowInDays": days })).await
+            }
+            // INVARIANT: what is meant for one material never switches the whole key.
+            Mutation::Disable { material: Some(_), .. }
+            | Mutation::Enable { material: Some(_), .. }
+            | Mutation::Import { object: None, .. }
+            | Mutation::Prepare { .. } => Err(failed(mutation.word(), Class::Unsupported, "KMS has nothing like it")),
+        }
+    }
+
+    async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        let claimed = self.object(&claim_alias(target), None).await?;
+        let current = claimed.as_ref().and_then(ObjectSeen::current);
+        let fits = claimed.as_ref().is_some_and(|object| {
+            object.fits(target) && matches!(object.state, ObjectState::Usable | ObjectState::Disabled) && copy.material.is_some()
+        }) && current.is_some_and(|current| {
+            current.id == copy.material && current.version == Some(copy.coordinates.version) && current.is_present()
+        });
+        Ok(Evidence {
+            placement: target.placement,
+            version: copy.coordinates.version,
+            strength: if fits { EvidenceStrength::SameObject } else { EvidenceStrength::None },
+            fits,
+            reason: (!fits).then(|| "no key of ours has the claim and the material that was recorded".to_owned()),
+            material: current.and_then(|material| material.id.clone()),
+            check_value: copy.check_value,
+            wrapped_under: copy.wrapped_under,
+            at: now,
+        })
+    }
+}
+
+fn claim_alias(target: &Target) -> String {
+    format!("alias/keyplane/{}/{}", target.placement, target.incarnation)
+}
+
+fn users_alias(target: &Target) -> String {
+    format!("alias/{}", target.name)
+}
+
+/// The marks that tags spell; `None` unless all four are there and well formed.
+fn marks(tags: &[Value]) -> Option<Marks> {
+    let value = |name| {
+        let key = format!("keyplane:{name}");
+        tags.iter().find(|tag| text(tag, "TagKey") == key).map(|tag| text(tag, "TagValue"))
+    };
+    Some(Marks {
+        installation: value("installation")?.parse().ok()?,
+        placement: value("placement")?.parse().ok()?,
+        incarnation: value("incarnation")?.parse().ok()?,
+        attempt: value("attempt")?.parse().ok()?,
+    })
+}
+
+fn material_description(installation: InstallationId, version: Version) -> String {
+    format!("keyplane {installation} v{version}")
+}
+
+/// The version that a material's description names; `None`: it is none of this installation's.
+fn material_version(installation: InstallationId, description: &str) -> Option<Version> {
+    let version = Version(description.rsplit_once(" v")?.1.parse().ok()?);
+    (material_description(installation, version) == description).then_some(version)
+}
+
+/// AWS's own default, which leaves access to the account's IAM.
+fn policy() -> Value {
+    let root = format!("arn:aws:iam::{ACCOUNT}:root");
+    let sid = "Enable IAM User Permissions";
+    let statement = json!({ "Sid": sid, "Effect": "Allow", "Principal": { "AWS": root }, "Action": "kms:*", "Resource": "*" });
+    json!({ "Version": "2012-10-17", "Id": "key-default-1", "Statement": [statement] })
+}
+
+fn state(key: &Value) -> ObjectState {
+    match text(key, "KeyState") {
+        "PendingImport" => ObjectState::AwaitingMaterial,
+        "Enabled" => ObjectState::Usable,
+        "Disabled" => ObjectState::Disabled,
+        "PendingDeletion" | "PendingReplicaDeletion" => ObjectState::DeletionScheduled(time(key, "DeletionDate")),
+        _ => ObjectState::Other,
+    }
+}
+
+/// A member that is text; empty where there is none.
+fn text<'a>(of: &'a Value, member: &str) -> &'a str {
+    of[member].as_str().unwrap_or_default()
+}
+
+fn list<'a>(of: &'a Value, member: &str) -> &'a [Value] {
+    of[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A member that is a moment: seconds, exact to the microsecond.
+fn time(of: &Value, member: &str) -> Option<Timestamp> {
+    of[member].as_f64().map(|seconds| Timestamp((seconds * 1e6).round() as i64))
+}
+
+fn failed(operation: &'static str, class: Class, message: &str) -> CloudError {
+    CloudError { class, cause: Cause::Plain, operation, message: message.to_owned(), retry_after: None }
+}
+
+/// What KMS's own word for a refusal means. `uncertain`: what it means if nobody knows whether it had its effect.
+fn refused(code: &str, status: u16, uncertain: Class) -> (Class, Cause) {
+    let class = match code {
+        "ExpiredImportTokenException" => return (Class::Stale, Cause::ImportTokenExpired),
+        "IncorrectKeyMaterialException" => return (Class::Invalid, Cause::OtherMaterial),
+        "NotFoundException" => Class::NotFound,
+        "AlreadyExistsException" => Class::AlreadyExists,
+        "KMSInvalidStateException" | "DisabledException" | "ConflictException" => Class::Stale,
+        "ThrottlingException" => Class::Throttled,
+        "AccessDeniedException" | "LimitExceededException" => Class::Denied,
+        "UnsupportedOperationException" | "UnknownOperationException" => Class::Unsupported,
+        "KMSInternalException" | "DependencyTimeoutException" | "KeyUnavailableException" => uncertain,
+        _ if status >= 500 => uncertain,
+        // A code that is not known here, and no failure of the server: it was answered, and refused.
+        _ => Class::Invalid,
+    };
+    (class, Cause::Plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::channel::oneshot;
+    use keyplane_emulator_core::crypto::{Crypto as _, OaepHash};
+    use keyplane_emulator_core::fault::{Effect, Rule};
+    use keyplane_model::{CopyCoordinates, EpochId, Source};
+
+    use super::*;
+    use crate::executor::{Parties, Sim, Stopped, Wire};
+    use crate::net::Site;
+
+    struct Rig {
+        cloud: Aws,
+        site: Arc<Site<Kms>>,
+        symbols: Symbols,
+    }
+
+    /// Runs a test to its end, in virtual time.
+    fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Rig) -> F) {
+        let (sim, symbols) = (Sim::new(7, false), Symbols::default());
+        let site = Site::new(frame(symbols.clone(), Span::ZERO, 7), 7);
+        let line = Line::new(Arc::clone(&sim), Arc::clone(&site), Wire::new(), "server aws");
+        let cloud = Aws::new(line, destination("aws".parse().unwrap()), id('1'));
+        let mut parties = Parties::new(Arc::clone(&sim));
+        let (end, mut ended) = oneshot::channel();
+        let test = test(Rig { cloud, site, symbols });
+        parties.spawn(1, async move {
+            test.await;
+            end.send(()).unwrap();
+        });
+        assert_eq!(parties.run(sim.now() + Span::days(1)), Stopped::Quiet);
+        assert_eq!(ended.try_recv(), Ok(Some(())), "the test has to come to its end");
+    }
+
+    impl Rig {
+        fn unlimited(&self) {
+            self.site.inside(|frame, _| frame.quotas().turn(false));
+        }
+
+        fn fault(&self, operation: Operation, effect: Effect) {
+            let rule = Rule { operation: Some(operation.name().to_owned()), mutation: None, skip: 0, times: Some(1), effect };
+            self.site.inside(|frame, _| frame.faults().add(rule));
+        }
+
+        async fn create(&self) -> ObjectId {
+            match self.cloud.act(&creation()).await {
+                Ok(Acted::Created(object)) => object,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        async fn wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> WrappingKey {
+            self.cloud.wrapping_key(&WrapFor::Object(object.clone()), scheme).await.unwrap()
+        }
+
+        /// What the HSM does.
+        fn wrap(&self, under: &WrappingKey, material: &[u8]) -> Vec<u8> {
+            let oaep = |plaintext: &[u8]| self.symbols.oaep(&under.spki, OaepHash::Sha256, plaintext);
+            match under.scheme {
+                WrapScheme::RsaOaepSha256 => oaep(material),
+                _ => {
+                    let kek = self.symbols.key("kek");
+                    [oaep(&kek), self.symbols.kwp(&kek, material)].concat()
+                }
+            }
+        }
+
+        async fn act(&self, mutation: Mutation) -> Result<Acted, (Class, Cause)> {
+            self.cloud.act(&mutation).await.map_err(|error| (error.class, error.cause))
+        }
+
+        async fn state(&self, object: &ObjectId) -> ObjectState {
+            self.cloud.inspect(object).await.unwrap().unwrap().state
+        }
+    }
+
+    fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(digit: char) -> T {
+        "xxxxxxxx-0000-8000-8000-000000000000".replace('x', &digit.to_string()).parse().unwrap()
+    }
+
+    fn target() -> Target {
+        let (name, key) = ("payments-db".to_owned(), "payments".parse().unwrap());
+        let (algorithm, purpose) = (Algorithm::Aes256, Purpose::Encrypt);
+        Target { installation: id('1'), placement: id('2'), incarnation: 3, name, algorithm, purpose, key }
+    }
+
+    fn ours() -> Marks {
+        Marks { installation: id('1'), placement: id('2'), incarnation: 3, attempt: id('4') }
+    }
+
+    fn creation() -> Mutation {
+        Mutation::Create { target: target(), marks: ours() }
+    }
+
+    fn import(object: &ObjectId, wrapping_key: &WrappingKey, wrapped: Vec<u8>) -> Mutation {
+        let (target, object, marks, version) = (target(), Some(object.clone()), ours(), Version(1));
+        let wrapping_key = wrapping_key.clone();
+        Mutation::Import { target, object, marks, again: None, version, public_key: None, wrapping_key, wrapped }
+    }
+
+    fn copy(material: Option<String>) -> CopyRecord {
+        let coordinates = CopyCoordinates {
+            installation: id('1'),
+            key: id('5'),
+            version: Version(1),
+            placement: id('2'),
+            algorithm: Algorithm::Aes256,
+            source: Source::Generated,
+            epoch: EpochId(1),
+        };
+        let (bytes_of, check_value, blob, public_key) = (None, None, None, None);
+        CopyRecord { coordinates, bytes_of, check_value, blob, public_key, material, wrapped_under: None, imported: None }
+    }
+
+    #[test]
+    fn a_key_comes_is_seen_and_goes() {
+        for scheme in destination("aws".parse().unwrap()).capabilities.algorithms[&Algorithm::Aes256].clone() {
+            run(move |rig| async move {
+                let (target, material) = (target(), rig.symbols.key("copy"));
+                assert_eq!(rig.cloud.look(&target).await.unwrap(), PlacementSeen::default());
+                let object = rig.create().await;
+                let shell = rig.cloud.inspect(&object).await.unwrap().unwrap();
+                assert!(shell.fits(&target) && shell.is_empty(), "{shell:?}");
+                rig.act(Mutation::Claim { target: target.clone(), object: object.clone() }).await.unwrap();
+                let under = rig.wrapping_key(&object, scheme).await;
+                rig.act(import(&object, &under, rig.wrap(&under, &material))).await.unwrap();
+                rig.act(Mutation::Publish { target: target.clone(), object: object.clone(), material: None }).await.unwrap();
+
+                let PlacementSeen { claimed: Some(seen), published } = rig.cloud.look(&target).await.unwrap() else { panic!() };
+                assert_eq!((&seen.object, &published), (&object, &Some(seen.clone())));
+                for alias in ["alias/keyplane/22222222-0000-8000-8000-000000000000/3", "alias/payments-db"] {
+                    assert_eq!(rig.cloud.inspect(&ObjectId(alias.to_owned())).await, Ok(Some(seen.clone())));
+                }
+                assert!(seen.fits(&target) && seen.state == ObjectState::Usable, "{seen:?}");
+                // The cloud's id of a material is a digest of the key's id and the bytes: it has those of the HSM.
+                let bytes = hex::encode(rig.symbols.hash(&[b"key material", object.0.as_bytes(), &material]));
+                let (state, presence) = (MaterialState::Current, Presence::Present);
+                let current = MaterialSeen { id: Some(bytes), version: Some(Version(1)), state, presence, public_key: None };
+                assert_eq!(seen.materials, std::slice::from_ref(&current));
+                for (recorded, strength) in
+                    [(current.id, EvidenceStrength::SameObject), (Some("another".to_owned()), EvidenceStrength::None)]
+                {
+                    assert_eq!(rig.cloud.evidence(&target, &copy(recorded), Timestamp(0)).await.unwrap().strength, strength);
+                }
+                assert_eq!(rig.cloud.sweep(None).await.unwrap().objects, std::slice::from_ref(&seen));
+
+                rig.act(Mutation::Disable { object: object.clone(), material: None }).await.unwrap();
+                assert_eq!(rig.state(&object).await, ObjectState::Disabled);
+                rig.act(Mutation::Enable { object: object.clone(), material: None }).await.unwrap();
+                assert_eq!(rig.state(&object).await, ObjectState::Usable);
+                rig.act(Mutation::ScheduleDeletion { object: object.clone(), days: 7 }).await.unwrap();
+                let ObjectState::DeletionScheduled(Some(at)) = rig.state(&object).await else { panic!() };
+                let days = at - seen.created.unwrap();
+                assert!(days > Span::days(7) && days < Span::days(8));
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_foreign_is_not_ours() {
+        run(|rig| async move {
+            let made = rig.cloud.ask(Operation::CreateKey, json!({})).await.unwrap();
+            let foreign = ObjectId(text(&made["KeyMetadata"], "KeyId").to_owned());
+            rig.act(Mutation::Publish { target: target(), object: foreign.clone(), material: None }).await.unwrap();
+            let PlacementSeen { claimed: None, published: Some(seen) } = rig.cloud.look(&target()).await.unwrap() else { panic!() };
+            assert_eq!((seen.object.clone(), &seen.marks, seen.external), (foreign, &None, false));
+            assert!(!seen.fits(&target()));
+            assert!(rig.cloud.sweep(None).await.unwrap().objects.is_empty());
+            // Marked by another installation: swept, and not this one's either.
+            let marks = Marks { installation: id('9'), ..ours() };
+            rig.act(Mutation::Create { target: target(), marks }).await.unwrap();
+            let swept = rig.cloud.sweep(None).await.unwrap().objects;
+            assert!(swept.len() == 1 && !swept[0].fits(&target()), "{swept:?}");
+            assert_eq!(material_version(id('9'), &material_description(id('1'), Version(1))), None);
+        });
+    }
+
+    #[test]
+    fn a_wrong_wrapping_is_refused() {
+        run(|rig| async move {
+            rig.unlimited();
+            let (object, other) = (rig.create().await, rig.create().await);
+            let (first, second) = (rig.symbols.key("copy"), rig.symbols.key("copy"));
+            let scheme = WrapScheme::RsaOaepSha256;
+            let (under, next) = (rig.wrapping_key(&object, scheme).await, rig.wrapping_key(&object, scheme).await);
+            let invalid = Err((Class::Invalid, Cause::Plain));
+            assert_eq!(rig.act(import(&object, &under, rig.wrap(&next, &first))).await, invalid, "under another key");
+            assert_eq!(rig.act(import(&other, &under, rig.wrap(&under, &first))).await, invalid, "into another key");
+            assert!(rig.cloud.inspect(&object).await.unwrap().unwrap().is_empty());
+            for _ in 0..2 {
+                assert_eq!(rig.act(import(&object, &under, rig.wrap(&under, &first))).await, Ok(Acted::Done));
+            }
+            let exchanged = rig.act(import(&object, &under, rig.wrap(&under, &second))).await;
+            assert_eq!(exchanged, Err((Class::Invalid, Cause::OtherMaterial)));
+        });
+    }
+
+    #[test]
+    fn failures_have_their_class() {
+        run(|rig| async move {
+            let nothing = ObjectId("nothing".to_owned());
+            assert_eq!(rig.cloud.inspect(&nothing).await, Ok(None));
+            let disabled = rig.act(Mutation::Disable { object: nothing, material: None }).await;
+            assert_eq!(disabled, Err((Class::NotFound, Cause::Plain)));
+            let object = rig.create().await;
+            let disabled = rig.act(Mutation::Disable { object: object.clone(), material: None }).await;
+            assert_eq!(disabled, Err((Class::Stale, Cause::Plain)));
+            let claim = Mutation::Claim { target: target(), object: object.clone() };
+            rig.act(claim.clone()).await.unwrap();
+            assert_eq!(rig.act(claim).await, Err((Class::AlreadyExists, Cause::Plain)));
+
+            rig.wrapping_key(&object, WrapScheme::RsaOaepSha256).await;
+            let asked = rig.cloud.wrapping_key(&WrapFor::Object(object.clone()), WrapScheme::RsaOaepSha256).await;
+            assert_eq!(asked.unwrap_err().class, Class::Throttled, "the published quota is one a second");
+            rig.fault(Operation::ListResourceTags, Effect::Error { code: "NotFoundException".to_owned(), status: 400 });
+            assert_eq!(rig.cloud.inspect(&object).await.unwrap_err().class, Class::Transient, "it was there a moment ago");
+            let effects = [
+                (Effect::Deny, Class::Denied, Class::Denied),
+                (Effect::ServerError { applied: false }, Class::Transient, Class::Ambiguous),
+                (Effect::LostReply, Class::Transient, Class::Ambiguous),
+            ];
+            for (effect, read, mutation) in effects {
+                rig.fault(Operation::DescribeKey, effect.clone());
+                assert_eq!(rig.cloud.inspect(&object).await.unwrap_err().class, read, "{effect:?}");
+                rig.fault(Operation::CreateKey, effect.clone());
+                assert_eq!(rig.act(creation()).await, Err((mutation, Cause::Plain)), "{effect:?}");
+            }
+            assert_eq!(rig.cloud.sweep(None).await.unwrap().objects.len(), 2, "of the last one only the reply was lost");
+        });
+    }
+
+    #[test]
+    fn a_sweep_goes_on_to_the_last_page_and_counts_what_it_cannot_read() {
+        run(|rig| async move {
+            rig.unlimited();
+            for _ in 0..12 {
+                rig.create().await;
+            }
+            rig.fault(Operation::GetKeyPolicy, Effect::Deny);
+            let first = rig.cloud.sweep(None).await.unwrap();
+            assert_eq!((first.objects.len(), first.broken), (9, 1));
+            let last = rig.cloud.sweep(first.next.as_ref()).await.unwrap();
+            assert_eq!((last.objects.len(), last.broken, last.next), (2, 0, None));
+        });
+    }
+}

@@ -1,0 +1,321 @@
+//! Virtual time: one thread, one seed.
+//!
+//! Owns the order in which things happen: which task is polled next, when a timer fires, what is under way. Everything random is
+//! drawn from the seed in that order, so the same seed is the same run. Must not know what the tasks do.
+//!
+//! A *party* is whoever can fall over by itself: a server, an operator, an approver. Each has one task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use async_trait::async_trait;
+use futures::channel::oneshot;
+use keyplane_model::{Span, Timestamp};
+use keyplane_port::Clock;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
+
+/// Who a task belongs to.
+pub(crate) type Party = u32;
+
+/// Something that happens by itself at its time.
+type Event = Box<dyn FnOnce() + Send>;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The run's own time, randomness and transcript. Shared by everything that is in it.
+pub(crate) struct Sim {
+    inner: Mutex<Inner>,
+    ready: Arc<Ready>,
+}
+
+struct Inner {
+    now: Timestamp,
+    rng: ChaCha20Rng,
+    /// By when, then by chance, then by number.
+    events: BTreeMap<(Timestamp, u32, u64), Event>,
+    numbers: u64,
+    transcript: Transcript,
+}
+
+/// What happened, line by line: always as a hash, and as text if somebody wants to read it.
+struct Transcript {
+    hash: Sha256,
+    lines: Option<Vec<String>>,
+}
+
+#[derive(Default)]
+struct Ready(Mutex<BTreeSet<Party>>);
+
+/// What wakes a task.
+struct Waking {
+    ready: Arc<Ready>,
+    party: Party,
+}
+
+impl Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        locked(&self.ready.0).insert(self.party);
+    }
+}
+
+/// Nothing in a run panics while it holds a lock and then goes on.
+pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When every run begins.
+const BEGINNING: Timestamp = Timestamp(1_800_000_000_000_000);
+
+impl Sim {
+    /// A run that has not begun. With `readable`, the transcript's lines are kept.
+    pub(crate) fn new(seed: u64, readable: bool) -> Arc<Self> {
+        let inner = Inner {
+            now: BEGINNING,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            events: BTreeMap::new(),
+            numbers: 0,
+            transcript: Transcript { hash: Sha256::new(), lines: readable.then(Vec::new) },
+        };
+        Arc::new(Self { inner: Mutex::new(inner), ready: Arc::default() })
+    }
+
+    /// The true time.
+    pub(crate) fn now(&self) -> Timestamp {
+        locked(&self.inner).now
+    }
+
+    /// A number below `end`, which is not 0.
+    pub(crate) fn below(&self, end: u32) -> u32 {
+        locked(&self.inner).rng.next_u32() % end
+    }
+
+    /// A span of up to `most`, in whole milliseconds.
+    pub(crate) fn span(&self, most: Span) -> Span {
+        let millis = u32::try_from(most.micros() / 1_000).unwrap_or(u32::MAX - 1);
+        Span::millis(self.below(millis + 1))
+    }
+
+    /// Has something happen after a while.
+    pub(crate) fn after(&self, span: Span, event: impl FnOnce() + Send + 'static) {
+        let mut inner = locked(&self.inner);
+        let at = inner.now + span;
+        let chance = inner.rng.next_u32();
+        inner.numbers += 1;
+        let number = inner.numbers;
+        inner.events.insert((at, chance, number), Box::new(event));
+    }
+
+    /// Waits in true time.
+    pub(crate) async fn sleep(&self, span: Span) {
+        let (wake, woken) = oneshot::channel();
+        // Nobody waits any more: then nobody has to be woken.
+        self.after(span, move || {
+            let _ = wake.send(());
+        });
+        let _ = woken.await;
+    }
+
+    /// Writes a line of the transcript.
+    pub(crate) fn note(&self, who: &str, what: &str) {
+        let mut inner = locked(&self.inner);
+        let since = inner.now - BEGINNING;
+        let mut line = String::new();
+        // Writing into a string cannot fail.
+        let _ = write!(line, "{:>12.3} {who:<10} {what}", since.to_std().as_secs_f64());
+        inner.transcript.hash.update(line.as_bytes());
+        inner.transcript.hash.update(b"\n");
+        if let Some(lines) = &mut inner.transcript.lines {
+            lines.push(line);
+        }
+    }
+
+    /// The transcript: its hash, and its lines if they were kept.
+    pub(crate) fn transcript(&self) -> (String, Vec<String>) {
+        let inner = locked(&self.inner);
+        (hex::encode(inner.transcript.hash.clone().finalize()), inner.transcript.lines.clone().unwrap_or_default())
+    }
+
+    /// The next event's time.
+    fn next(&self) -> Option<Timestamp> {
+        locked(&self.inner).events.first_key_value().map(|((at, ..), _)| *at)
+    }
+
+    /// Lets the next event happen.
+    fn step(&self) -> bool {
+        let event = {
+            let mut inner = locked(&self.inner);
+            let Some(((at, ..), event)) = inner.events.pop_first() else { return false };
+            inner.now = inner.now.max(at);
+            event
+        };
+        event();
+        true
+    }
+}
+
+/// A party's own clock: true time, and by how much it is wrong.
+pub(crate) struct PartyClock {
+    sim: Arc<Sim>,
+    wrong: Mutex<i64>,
+}
+
+impl PartyClock {
+    pub(crate) fn new(sim: Arc<Sim>) -> Arc<Self> {
+        Arc::new(Self { sim, wrong: Mutex::new(0) })
+    }
+
+    /// Moves it by so many microseconds, and leaves what waits alone.
+    pub(crate) fn jump(&self, micros: i64) {
+        *locked(&self.wrong) += micros;
+    }
+}
+
+#[async_trait]
+impl Clock for PartyClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.sim.now().0.saturating_add(*locked(&self.wrong)))
+    }
+
+    async fn sleep(&self, span: Span) {
+        self.sim.sleep(span).await;
+    }
+}
+
+/// Whether what a party sent and nobody has received yet still arrives: false once it crashed and its machine took it along.
+#[derive(Clone)]
+pub(crate) struct Wire(Arc<AtomicBool>);
+
+impl Wire {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub(crate) fn carries(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cut(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The tasks of a run, and what happens to them.
+pub(crate) struct Parties {
+    sim: Arc<Sim>,
+    tasks: BTreeMap<Party, Task>,
+    /// How often each was polled, in all its lives.
+    polls: BTreeMap<Party, u64>,
+    /// At which polls it falls over.
+    crashes: BTreeMap<Party, BTreeSet<u64>>,
+    /// From when and until when each stands still.
+    paused: BTreeMap<Party, Vec<(Timestamp, Timestamp)>>,
+}
+
+/// Why [`Parties::run`] stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// A party fell over, and is gone: its task was dropped where it stood.
+    Crashed(Party),
+    /// Nothing is left to happen.
+    Quiet,
+    /// The time is up.
+    Late,
+}
+
+impl Parties {
+    pub(crate) fn new(sim: Arc<Sim>) -> Self {
+        Self { sim, tasks: BTreeMap::new(), polls: BTreeMap::new(), crashes: BTreeMap::new(), paused: BTreeMap::new() }
+    }
+
+    /// Gives a party its task.
+    pub(crate) fn spawn(&mut self, party: Party, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.insert(party, Box::pin(task));
+        locked(&self.sim.ready.0).insert(party);
+    }
+
+    /// Has a party fall over at its nth poll, from 1, counted over all its lives.
+    pub(crate) fn crash_at(&mut self, party: Party, poll: u64) {
+        self.crashes.entry(party).or_default().insert(poll);
+    }
+
+    /// Has a party stand still for a while; what it waits for goes on without it.
+    pub(crate) fn pause(&mut self, party: Party, from: Timestamp, until: Timestamp) {
+        self.paused.entry(party).or_default().push((from, until));
+    }
+
+    /// Until when a party stands still, if it does.
+    fn pause_of(&self, party: Party, now: Timestamp) -> Option<Timestamp> {
+        self.paused.get(&party)?.iter().filter(|(from, until)| *from <= now && now < *until).map(|(_, until)| *until).max()
+    }
+
+    /// Lets things happen until a party falls over, nothing is left to happen, or the time is up.
+    pub(crate) fn run(&mut self, until: Timestamp) -> Stopped {
+        loop {
+            if let Some(party) = self.choose() {
+                if self.poll(party) {
+                    return Stopped::Crashed(party);
+                }
+                continue;
+            }
+            match self.sim.next() {
+                None => return Stopped::Quiet,
+                Some(at) if at > until => return Stopped::Late,
+                Some(_) => drop(self.sim.step()),
+            }
+        }
+    }
+
+    /// One of those that can go on, by chance.
+    fn choose(&self) -> Option<Party> {
+        let now = self.sim.now();
+        let ready: Vec<Party> = {
+            let mut ready = locked(&self.sim.ready.0);
+            ready.retain(|party| self.tasks.contains_key(party));
+            ready.iter().copied().filter(|party| self.pause_of(*party, now).is_none()).collect()
+        };
+        match ready.len() {
+            0 => {
+                self.wake_the_paused(now);
+                None
+            }
+            1 => ready.first().copied(),
+            several => ready.get(self.sim.below(u32::try_from(several).unwrap_or(u32::MAX)) as usize).copied(),
+        }
+    }
+
+    /// Time has to go on to the end of a pause, if that is all there is to wait for.
+    fn wake_the_paused(&self, now: Timestamp) {
+        let ready = locked(&self.sim.ready.0).clone();
+        let end = ready.iter().filter_map(|party| self.pause_of(*party, now)).min();
+        if let Some(end) = end
+            && self.sim.next().is_none_or(|next| next > end)
+        {
+            self.sim.after(end - now, || {});
+        }
+    }
+
+    /// Whether the party fell over.
+    fn poll(&mut self, party: Party) -> bool {
+        locked(&self.sim.ready.0).remove(&party);
+        let Some(task) = self.tasks.get_mut(&party) else { return false };
+        let waker = Waker::from(Arc::new(Waking { ready: Arc::clone(&self.sim.ready), party }));
+        if let Poll::Ready(()) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.tasks.remove(&party);
+            return false;
+        }
+        let polls = self.polls.entry(party).or_default();
+        *polls += 1;
+        if self.crashes.get(&party).is_some_and(|crashes| crashes.contains(polls)) {
+            self.tasks.remove(&party);
+            return true;
+        }
+        false
+    }
+}

@@ -1,0 +1,120 @@
+//! The way between a party and an emulated cloud: it takes its time, and loses things.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use keyplane_emulator_core::Timestamp as CoreTime;
+use keyplane_emulator_core::frame::{Answer, Frame, Service};
+use keyplane_model::{Span, Timestamp};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+use crate::executor::{Sim, Wire, locked};
+
+/// How long one way takes at most, as a rule.
+const QUICK: Span = Span::millis(40);
+
+/// One way in so many takes long.
+const RARELY: u32 = 40;
+
+/// How long it takes then, at most: about as long as a call may take.
+const SLOW: Span = Span::seconds(9);
+
+/// An emulated cloud, the same for everybody.
+pub(crate) struct Site<S: Service>(Mutex<Inner<S>>);
+
+struct Inner<S: Service> {
+    frame: Frame<S>,
+    rng: ChaCha20Rng,
+    /// Whom the cloud will never answer: they wait.
+    unanswered: Vec<oneshot::Sender<Result<S::Reply, Lost>>>,
+}
+
+impl<S: Service> Site<S> {
+    pub(crate) fn new(frame: Frame<S>, seed: u64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Inner { frame, rng: ChaCha20Rng::seed_from_u64(seed), unanswered: Vec::new() })))
+    }
+
+    /// Looks into the cloud, or changes how it behaves, as no client can.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce(&mut Frame<S>, &mut ChaCha20Rng) -> T) -> T {
+        let mut inner = locked(&self.0);
+        let Inner { frame, rng, .. } = &mut *inner;
+        work(frame, rng)
+    }
+}
+
+/// No answer will come. Whether the cloud did what it was asked for, nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost;
+
+/// How one party reaches one cloud.
+pub(crate) struct Line<S: Service> {
+    sim: Arc<Sim>,
+    site: Arc<Site<S>>,
+    wire: Wire,
+    /// Who is calling whom, in the transcript.
+    name: String,
+}
+
+impl<S: Service> Clone for Line<S> {
+    fn clone(&self) -> Self {
+        Self { sim: Arc::clone(&self.sim), site: Arc::clone(&self.site), wire: self.wire.clone(), name: self.name.clone() }
+    }
+}
+
+impl<S: Service> Line<S> {
+    pub(crate) fn new(sim: Arc<Sim>, site: Arc<Site<S>>, wire: Wire, name: impl Into<String>) -> Self {
+        Self { sim, site, wire, name: name.into() }
+    }
+
+    /// Sends one request and waits for its answer, for ever if there is none: time-outs are the lane's. Dropping the future does not
+    /// call the request back.
+    pub(crate) async fn send(&self, request: S::Request) -> Result<S::Reply, Lost> {
+        let (answer, answered) = oneshot::channel();
+        let Self { sim, site, wire, name } = self.clone();
+        let there = self.way();
+        self.sim.after(there, move || {
+            // It was still on the machine that fell over.
+            if !wire.carries() {
+                return;
+            }
+            let operation = locked(&site.0).frame.service().operation(&request).to_owned();
+            sim.note(&name, &operation);
+            let served = site.inside(|frame, rng| frame.handle(core_time(sim.now()), rng, &request));
+            let back = match served {
+                Answer::Reply(reply) => Ok(reply),
+                Answer::Close => Err(Lost),
+                Answer::Hang => {
+                    locked(&site.0).unanswered.push(answer);
+                    return;
+                }
+            };
+            let delay = way(&sim);
+            // Nobody waits for it any more: then it is lost.
+            sim.after(delay, move || {
+                let _ = answer.send(back);
+            });
+        });
+        answered.await.unwrap_or(Err(Lost))
+    }
+
+    fn way(&self) -> Span {
+        way(&self.sim)
+    }
+}
+
+fn way(sim: &Sim) -> Span {
+    let most = if sim.below(RARELY) == 0 { SLOW } else { QUICK };
+    sim.span(most)
+}
+
+/// The emulators' time.
+pub(crate) fn core_time(at: Timestamp) -> CoreTime {
+    CoreTime::from_micros(at.0)
+}
+
+/// A span as the standard library has it.
+pub(crate) fn duration(span: Span) -> Duration {
+    span.to_std()
+}

@@ -1,0 +1,80 @@
+//! The ledger and the custodian as a server reaches them: each call takes its time, before it is done and after.
+//!
+//! What a server knows is always a little old, and a crash falls between what is durable and what the server knows of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyplane_model::{
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, Class, DestinationName, Digest, InstallationId, Intent,
+    Inventory, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
+};
+use keyplane_port::{
+    Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger, LedgerError, MintRequest, Minted,
+    Warrant, WrapRequest, Wrapped,
+};
+
+use crate::executor::Sim;
+
+/// How long each half of a call takes at most.
+const QUICK: Span = Span::millis(20);
+
+/// Something that is reached in its own time.
+pub(crate) struct Slow<T: ?Sized> {
+    sim: Arc<Sim>,
+    inner: Arc<T>,
+}
+
+impl<T: ?Sized> Slow<T> {
+    pub(crate) fn new(sim: Arc<Sim>, inner: Arc<T>) -> Arc<Self> {
+        Arc::new(Self { sim, inner })
+    }
+
+    async fn wait(&self) {
+        self.sim.sleep(self.sim.span(QUICK)).await;
+    }
+}
+
+macro_rules! slow {
+    ($port:ident { $(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)* }) => {
+        #[async_trait]
+        impl<T: $port + ?Sized> $port for Slow<T> {
+            $(async fn $name(&self $(, $argument: $type)*) -> $result {
+                self.wait().await;
+                let done = self.inner.$name($($argument),*).await;
+                self.wait().await;
+                done
+            })*
+        }
+    };
+}
+
+slow! { Ledger {
+    async fn installation(&self) -> Result<InstallationId, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
+    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError>;
+    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
+} }
+
+slow! { Custodian {
+    async fn status(&self) -> Result<CustodianStatus, CustodianError>;
+    async fn enroll(&self, installation: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError>;
+    async fn test(&self) -> Result<EnrolmentReport, CustodianError>;
+    async fn adopt(&self, current: &SealedCharter, next: &Charter, proposer: &Actor, approvals: &[Approval]) -> Result<SealedCharter, CustodianError>;
+    async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
+    async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
+} }

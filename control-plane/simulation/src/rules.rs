@@ -1,0 +1,185 @@
+//! The rules that never bend (`docs/rules.md`), as far as schedules can break them: each by a checker of its own.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use keyplane_model::{Digest, KeyRecord, LedgerSnapshot};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::clouds::Place;
+use crate::custodian::SymbolCustodian;
+use crate::symbols::Symbols;
+
+/// A rule that schedules can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    /// Rule 1: key bytes are nowhere but in the HSM and, imported, in the clouds.
+    Plaintext,
+    /// Rule 2: the bytes of whatever was imported can be made again, and are those that the cloud holds.
+    Lost,
+    /// Rule 3: one live copy of a version in a placement, only ever in the object that holds the claim.
+    Doubles,
+    /// Rule 4: nothing is changed but what was committed under the approvals that it needs.
+    Approved,
+    /// Rule 5: an attempt is in the ledger before it is made.
+    Attempted,
+    /// Rule 10: nothing that schedules can do is told as a bug, or as damage.
+    Classes,
+    /// Rule 11: what the ledger says that a copy was wrapped under is a key that its destination gave.
+    WrappedUnder,
+    /// In the end the next plan is empty.
+    Settles,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "rule 1 (no plaintext)",
+            Self::Lost => "rule 2 (nothing is lost)",
+            Self::Doubles => "rule 3 (no doubles)",
+            Self::Approved => "rule 4 (only what was approved)",
+            Self::Attempted => "rule 5 (attempt, act, receipt)",
+            Self::Classes => "rule 10 (errors have a class)",
+            Self::WrappedUnder => "rule 11 (wrapping keys are authenticated)",
+            Self::Settles => "the next plan is empty",
+        })
+    }
+}
+
+/// A rule was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Which.
+    pub(crate) rule: Rule,
+    /// How it shows.
+    pub(crate) what: String,
+}
+
+/// What a run left.
+pub(crate) struct Left<'a> {
+    pub(crate) ledger: &'a LedgerSnapshot,
+    /// Every change set that there ever was, as JSON.
+    pub(crate) change_sets: &'a str,
+    /// Each cloud's whole state, as its emulator dumps it.
+    pub(crate) dumps: &'a [(Place, Value)],
+    /// Every request that was sent, as JSON.
+    pub(crate) requests: &'a str,
+    pub(crate) symbols: &'a Symbols,
+    pub(crate) custodian: &'a SymbolCustodian,
+    /// The keys that somebody changed by hand, and where.
+    pub(crate) meddled: &'a BTreeSet<(Place, String)>,
+}
+
+/// Judges what a run left, rule by rule.
+pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    plaintext(left, &mut broken);
+    for record in left.ledger.keys.values() {
+        nothing_is_lost(left, record, &mut broken);
+        no_doubles(left, record, &mut broken);
+    }
+    broken
+}
+
+fn plaintext(left: &Left<'_>, broken: &mut Vec<Broken>) {
+    let ledger = serde_json::to_string(&left.ledger.keys).unwrap_or_default();
+    let texts = [ledger.as_bytes(), left.change_sets.as_bytes(), left.requests.as_bytes()];
+    if let Some((key, number)) = left.symbols.leaked(&texts) {
+        let there = ["the ledger", "a change set", "a request"][number];
+        broken.push(Broken { rule: Rule::Plaintext, what: format!("the bytes of key {key} are in {there}") });
+    }
+}
+
+/// The objects of a key's placement in a cloud, with their materials.
+fn objects<'a>(left: &'a Left<'_>, place: Place, placement: &str) -> Vec<&'a Value> {
+    let dump = left.dumps.iter().find(|(there, _)| *there == place).map(|(_, dump)| dump);
+    let all = dump.and_then(|dump| dump["keys"].as_array()).into_iter().flatten();
+    // What copies are wrapped under is marked as ours, and is no copy.
+    let all = all.filter(|object| !object["id"].as_str().is_some_and(|id| id.starts_with("keyplane-kek-")));
+    all.filter(|object| {
+        ["tags", "labels"]
+            .iter()
+            .any(|marks| object[*marks].as_object().is_some_and(|marks| marks.values().any(|value| value.as_str() == Some(placement))))
+    })
+    .collect()
+}
+
+fn is_live(object: &Value) -> bool {
+    !["PendingDeletion", "deleted"].iter().any(|state| object["state"] == *state)
+}
+
+fn materials(object: &Value) -> impl Iterator<Item = &Value> {
+    object["materials"].as_array().into_iter().flatten().filter(|material| material["imported"] == true)
+}
+
+fn place_of(destination: &str) -> Option<Place> {
+    Place::ALL.into_iter().find(|place| place.name() == destination)
+}
+
+fn nothing_is_lost(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
+    for copy in &record.copies {
+        let Some(placement) = record.placements.get(&copy.coordinates.placement) else { continue };
+        let Some(place) = place_of(placement.destination.as_str()) else { continue };
+        let bytes = match left.custodian.reveal(copy) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                broken.push(Broken { rule: Rule::Lost, what: format!("{} at {}: {error}", record.name, placement.destination) });
+                continue;
+            }
+        };
+        let ours = hex::encode(Sha256::digest(bytes));
+        for material in objects(left, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials) {
+            if material["sha256"].as_str().is_some_and(|there| there != ours) {
+                let what = format!("{} at {} holds other bytes than the ledger's copy: {material}", record.name, placement.destination);
+                broken.push(Broken { rule: Rule::Lost, what });
+            }
+        }
+        if copy.imported.is_some() && copy.wrapped_under.is_some_and(|under| !left.requests_gave(&under)) {
+            let what = format!("{} at {} was wrapped under a key that no destination gave", record.name, placement.destination);
+            broken.push(Broken { rule: Rule::WrappedUnder, what });
+        }
+    }
+}
+
+fn no_doubles(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
+    for (id, placement) in &record.placements {
+        let Some(place) = place_of(placement.destination.as_str()) else { continue };
+        let name = || format!("{} at {}", record.name, placement.destination);
+        let all = objects(left, place, &id.to_string());
+        let filled: Vec<&Value> = all.iter().copied().filter(|object| materials(object).next().is_some()).collect();
+        // But for AWS, the name is the claim.
+        let claimed = if place == Place::Aws { placement.object.as_ref().map(ToString::to_string) } else { Some(placement.name.clone()) };
+        for object in &filled {
+            if object["id"].as_str() != claimed.as_deref() {
+                broken.push(Broken {
+                    rule: Rule::Doubles,
+                    what: format!("{}: material is in an object that holds no claim: {object}", name()),
+                });
+            }
+        }
+        if left.meddled.contains(&(place, record.name.to_string())) {
+            continue;
+        }
+        let live: Vec<&Value> = all.iter().copied().filter(|object| is_live(object)).collect();
+        let imported = record.copies.iter().any(|copy| copy.coordinates.placement == *id && copy.imported.is_some());
+        if imported && live.len() != 1 {
+            broken.push(Broken { rule: Rule::Doubles, what: format!("{}: {} live objects: {live:?}", name(), live.len()) });
+        }
+        for object in live {
+            let enabled = materials(object)
+                .filter(|material| !material["state"].as_str().is_some_and(|state| state.eq_ignore_ascii_case("disabled")));
+            let current = enabled.filter(|material| place != Place::Azure || material["state"] == "current").count();
+            if imported && current != 1 {
+                broken.push(Broken { rule: Rule::Doubles, what: format!("{}: {current} materials in use: {object}", name()) });
+            }
+        }
+    }
+}
+
+impl Left<'_> {
+    /// Whether some destination gave the key with this digest to wrap under.
+    fn requests_gave(&self, under: &Digest) -> bool {
+        self.symbols.is_public(|public| Digest::of(public) == *under)
+    }
+}

@@ -1,0 +1,204 @@
+//! A server: it plans, commits what is approved, and runs it, again and again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::join_all;
+use keyplane_engine::lane::Quotas;
+use keyplane_engine::{Engine, Event, Lane, Progress};
+use keyplane_model::{Actor, ChangeSetState, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent, Problem, Span};
+use keyplane_planner::{Custody, PlanInput};
+use keyplane_port::{Clock, Cloud, Custodian, Ledger};
+use keyplane_verifier::{Facts, judge};
+
+use crate::executor::{Sim, locked};
+use crate::people::PROPOSER;
+use crate::rules::{Broken, Rule};
+
+/// The pause between two rounds, at most.
+const PAUSE: Span = Span::seconds(90);
+
+/// What a server is made of.
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) custodian: Arc<dyn Custodian>,
+    pub(crate) clouds: BTreeMap<DestinationName, Arc<dyn Cloud>>,
+    pub(crate) installation: InstallationId,
+    /// What is wanted now.
+    pub(crate) intent: Arc<dyn Fn() -> Intent + Send + Sync>,
+    /// Whether anything can still go wrong, or be wanted.
+    pub(crate) trouble: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Set when a round found nothing to do, and nothing could go wrong any more.
+    pub(crate) settled: Arc<AtomicBool>,
+    /// Where broken rules are told.
+    pub(crate) broken: Arc<std::sync::Mutex<Vec<Broken>>>,
+    /// The keys of which a plan said something stands in the way, in the last round.
+    pub(crate) blocked: Arc<std::sync::Mutex<BTreeMap<String, String>>>,
+}
+
+impl Server {
+    /// Works until there is nothing left to do.
+    pub(crate) async fn serve(self, first: Span) {
+        self.sim.sleep(first).await;
+        let destinations: BTreeMap<DestinationName, Destination> =
+            self.clouds.iter().map(|(name, cloud)| (name.clone(), cloud.destination().clone())).collect();
+        let quotas = Quotas::default();
+        let lanes =
+            self.clouds.iter().map(|(name, cloud)| (name.clone(), Lane::new(Arc::clone(cloud), quotas.clone(), Arc::clone(&self.clock))));
+        let engine = Engine {
+            ledger: Arc::clone(&self.ledger),
+            custodian: Arc::clone(&self.custodian),
+            lanes: lanes.collect(),
+            clock: Arc::clone(&self.clock),
+        };
+        while !self.settled.load(Ordering::Relaxed) {
+            // Before the round: what was still possible when it began may have happened in it.
+            let trouble = (self.trouble)();
+            match self.round(&engine, &destinations).await {
+                Ok(true) if !trouble => self.settled.store(true, Ordering::Relaxed),
+                Ok(_) => {}
+                Err(problem) => {
+                    self.expect_class(&problem);
+                    self.sim.note(&self.name, &format!("problem: {}", problem.detail));
+                }
+            }
+            self.sim.sleep(Span::seconds(1) + self.sim.span(PAUSE)).await;
+        }
+    }
+
+    /// A problem that says that something is broken is one: nothing is, in a run.
+    fn expect_class(&self, problem: &Problem) {
+        if problem.class == Class::Broken {
+            let what = format!("{} says that something is broken: {:?}: {}", self.name, problem.code, problem.detail);
+            locked(&self.broken).push(Broken { rule: Rule::Classes, what });
+        }
+    }
+
+    /// Plans and runs; whether there was nothing to do.
+    async fn round(&self, engine: &Engine, destinations: &BTreeMap<DestinationName, Destination>) -> Result<bool, Problem> {
+        let intent = (self.intent)();
+        let proposer = Actor(PROPOSER.to_owned());
+        let ledger = &engine.ledger;
+        let now = engine.clock.now();
+        let sealed = ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| internal("no charter"))?;
+        let status = engine.custodian.status().await.map_err(|error| error.problem())?;
+        let schemes =
+            status.routes.into_iter().map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
+        let custody = Custody { epoch: status.epoch.ok_or_else(|| internal("no epoch"))?, derives: status.derives, schemes };
+        ledger.put_intent(&intent, &proposer, "files", now).await.map_err(|error| error.problem())?;
+        let snapshot = ledger.snapshot().await.map_err(|error| error.problem())?;
+
+        let ids = IdTree::new(Digest::of(self.installation.to_string().as_bytes()).0);
+        let targets = keyplane_planner::targets(&intent, destinations, &snapshot, ids, self.installation);
+        let surveys = engine.lanes.iter().map(|(name, lane)| {
+            let targets = targets.get(name).map_or(&[][..], Vec::as_slice);
+            async move { (name.clone(), lane.survey(targets, engine.clock.as_ref()).await) }
+        });
+        let mut inventories = BTreeMap::new();
+        for (name, looked) in join_all(surveys).await {
+            if let Ok(looked) = looked {
+                ledger.put_inventory(&name, &looked.inventory).await.map_err(|error| error.problem())?;
+                inventories.insert(name, looked.inventory);
+            }
+        }
+        let plan = keyplane_planner::plan(&PlanInput {
+            intent: &intent,
+            destinations,
+            ledger: &snapshot,
+            inventories: &inventories,
+            custody: &custody,
+            proposer: &proposer,
+            now: engine.clock.now(),
+            ids,
+        });
+        for change_set in &plan.change_sets {
+            let facts = Facts {
+                charter: &sealed.charter,
+                installation: self.installation,
+                record: snapshot.keys.get(&change_set.key),
+                key: intent.keys.get(&change_set.key),
+                destinations: Some(destinations),
+            };
+            judge(change_set, &facts).map_err(|violations| internal(&format!("the plan breaks a rule: {violations:?}")))?;
+            match ledger.propose(change_set, now).await {
+                Ok(digest) => {
+                    self.sim.note(&self.name, &format!("proposes {} for {}: {:?}", digest.short(), change_set.key, words(change_set)))
+                }
+                Err(error) => self.sim.note(&self.name, &format!("cannot propose for {}: {error}", change_set.key)),
+            }
+        }
+        for digest in &plan.outdated {
+            // Somebody else may have committed it meanwhile.
+            let _ = ledger.abandon(digest, "it does not fit any more", now).await;
+        }
+        let mut blocked = BTreeMap::new();
+        for (key, report) in &plan.report.keys {
+            if matches!(report.outcome, keyplane_planner::Outcome::Blocked) {
+                let why = report.findings.iter().map(|finding| format!("{:?}", finding.obstacle)).collect::<Vec<_>>().join("; ");
+                blocked.insert(key.to_string(), why);
+            }
+        }
+        let idle = plan.change_sets.is_empty() && inventories.len() == destinations.len();
+        *locked(&self.blocked) = blocked;
+        let worked = self.run(engine).await?;
+        Ok(idle && !worked)
+    }
+
+    /// Commits and runs what is open; whether anything was.
+    async fn run(&self, engine: &Engine) -> Result<bool, Problem> {
+        let snapshot = engine.ledger.snapshot().await.map_err(|error| error.problem())?;
+        let mut committed = Vec::new();
+        for record in snapshot.open.values() {
+            if record.state == ChangeSetState::Committed || engine.commit(&record.digest).await.is_ok() {
+                committed.push(record.digest);
+            }
+        }
+        let told = Told { sim: Arc::clone(&self.sim), name: self.name.clone() };
+        for ran in engine.run(&committed, &told).await {
+            if let Err(problems) = &ran.result {
+                problems.iter().for_each(|problem| self.expect_class(problem));
+            }
+            let said = match ran.result {
+                Ok(()) => "done".to_owned(),
+                Err(problems) => {
+                    problems.iter().map(|problem| format!("{:?} {}", problem.code, problem.detail)).collect::<Vec<_>>().join("; ")
+                }
+            };
+            self.sim.note(&self.name, &format!("ran {}: {said}", ran.digest.short()));
+        }
+        Ok(!snapshot.open.is_empty())
+    }
+}
+
+fn words(change_set: &keyplane_model::ChangeSet) -> Vec<&'static str> {
+    change_set.steps.iter().map(|step| step.act.word()).collect()
+}
+
+fn internal(what: &str) -> Problem {
+    Problem::new(keyplane_model::ProblemCode::Internal, what, "")
+}
+
+/// Writes progress into the transcript.
+struct Told {
+    sim: Arc<Sim>,
+    name: String,
+}
+
+impl Progress for Told {
+    fn event(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Acting { key, destination, act, attempt } => format!("acts: {act} {key} at {destination}, attempt {attempt}"),
+            Event::Waiting { key, destination, act, why, .. } => format!("waits: {act} {key} at {destination}: {why}"),
+            Event::Again { key, destination, problem } => format!("again: {key} at {destination}: {}", problem.detail),
+            Event::Received { key, destination, act, found } => {
+                format!("has: {act} {key} at {destination}{}", if *found { " (found)" } else { "" })
+            }
+            Event::Completed { key, digest } => format!("completes {} of {key}", digest.short()),
+        };
+        self.sim.note(&self.name, &line);
+    }
+}

@@ -1,0 +1,126 @@
+//! The emulated clouds of a run, as one kind of thing.
+
+use std::sync::Arc;
+
+use keyplane_emulator_core::fault::{Effect, Rule};
+use keyplane_emulator_core::frame::Service;
+use keyplane_model::{Destination, InstallationId, Span, Timestamp};
+use keyplane_port::Cloud;
+use serde_json::Value;
+
+use crate::clouds::{Place, aws, azure, by_hand, gcp};
+use crate::executor::{Sim, Wire};
+use crate::net::{Line, Site, core_time};
+use crate::people::parsed;
+use crate::schedule::{Meddling, Mishap};
+use crate::symbols::Symbols;
+
+/// An emulated cloud, whichever it is.
+pub(crate) trait Emulated: Send + Sync {
+    /// How a server reaches it.
+    fn cloud(&self, sim: &Arc<Sim>, wire: &Wire, who: &str, installation: InstallationId) -> Arc<dyn Cloud>;
+    /// Reads an open question in this way, as JSON; whether it could.
+    fn read(&self, question: &str, answer: &str) -> bool;
+    /// Has something go wrong there.
+    fn add(&self, rule: Rule);
+    /// Nothing goes wrong there any more, but for what is under way.
+    fn calm(&self);
+    /// Everything that it holds.
+    fn dump(&self, now: Timestamp) -> Value;
+    /// Every request that it got.
+    fn requests(&self) -> Vec<Value>;
+    /// Somebody changes a key by hand; whether there was one.
+    fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool;
+}
+
+struct Whole<S: Service> {
+    site: Arc<Site<S>>,
+    destination: Destination,
+    connect: fn(Line<S>, Destination, InstallationId) -> Arc<dyn Cloud>,
+    by_hand: fn(&Value, &str, Meddling) -> Option<S::Request>,
+}
+
+impl<S: Service> Emulated for Whole<S> {
+    fn cloud(&self, sim: &Arc<Sim>, wire: &Wire, who: &str, installation: InstallationId) -> Arc<dyn Cloud> {
+        let line = Line::new(Arc::clone(sim), Arc::clone(&self.site), wire.clone(), format!("{who}>{}", self.destination.name));
+        (self.connect)(line, self.destination.clone(), installation)
+    }
+
+    fn read(&self, question: &str, answer: &str) -> bool {
+        self.site.inside(|frame, _| {
+            let readings = frame.readings();
+            let mut all = serde_json::to_value(&*readings).unwrap_or_default();
+            all[question] = serde_json::from_str(answer).unwrap_or_default();
+            serde_json::from_value(all).map(|all| *readings = all).is_ok()
+        })
+    }
+
+    fn add(&self, rule: Rule) {
+        self.site.inside(|frame, _| frame.faults().add(rule));
+    }
+
+    fn calm(&self) {
+        self.site.inside(|frame, _| frame.faults().clear());
+    }
+
+    fn dump(&self, now: Timestamp) -> Value {
+        self.site.inside(|frame, rng| frame.dump(core_time(now), rng))
+    }
+
+    fn requests(&self) -> Vec<Value> {
+        self.site.inside(|frame, _| frame.journal().entries().filter_map(|entry| serde_json::to_value(entry).ok()).collect())
+    }
+
+    fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool {
+        let dump = self.dump(now);
+        let Some(request) = (self.by_hand)(&dump, name, what) else { return false };
+        self.site.inside(|frame, rng| drop(frame.handle(core_time(now), rng, &request)));
+        true
+    }
+}
+
+/// Makes the cloud of a place, of which reads may show for so long what was before.
+pub(crate) fn emulated(place: Place, symbols: Symbols, lag: Span, seed: u64) -> Arc<dyn Emulated> {
+    let name = parsed(place.name());
+    match place {
+        Place::Aws => Arc::new(Whole {
+            site: Site::new(aws::frame(symbols, lag, seed), seed),
+            destination: aws::destination(name),
+            connect: |line, destination, installation| Arc::new(aws::Aws::new(line, destination, installation)),
+            by_hand: by_hand::aws,
+        }),
+        Place::Gcp => Arc::new(Whole {
+            site: Site::new(gcp::frame(symbols, &name, lag), seed),
+            destination: gcp::destination(name),
+            connect: |line, destination, installation| Arc::new(gcp::Gcp::new(line, destination, installation)),
+            by_hand: by_hand::gcp,
+        }),
+        Place::Azure => {
+            let destination = azure::destination(name);
+            Arc::new(Whole {
+                site: Site::new(azure::frame(symbols, &destination, lag), seed),
+                destination,
+                connect: |line, destination, installation| Arc::new(azure::Azure::new(line, destination, installation)),
+                by_hand: by_hand::azure,
+            })
+        }
+    }
+}
+
+/// The rule that makes a mishap happen to a mutating request.
+pub(crate) fn rule(mutation: u64, what: Mishap) -> Rule {
+    let effect = match what {
+        Mishap::LostReply => Effect::LostReply,
+        Mishap::Late(seconds) => Effect::Late { after_seconds: Some(seconds), after_requests: None, close: false },
+        Mishap::Swallowed => Effect::Hang { applied: false },
+        Mishap::Failed { applied } => Effect::ServerError { applied },
+        Mishap::Throttled => Effect::Throttle,
+    };
+    Rule { operation: None, mutation: Some(mutation), skip: 0, times: Some(1), effect }
+}
+
+/// The rule that refuses so many requests in a row, after so many.
+pub(crate) fn refusals(skip: u64, times: u64, throttled: bool) -> Rule {
+    let effect = if throttled { Effect::Throttle } else { Effect::ServerError { applied: false } };
+    Rule { operation: None, mutation: None, skip, times: Some(times), effect }
+}

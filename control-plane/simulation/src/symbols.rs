@@ -1,0 +1,297 @@
+//! Cryptography as symbols: a ciphertext is a number that says nothing, and a table knows what it stands for.
+//!
+//! Owns the only place where key bytes of a run are known, and so knows them again wherever they show up where they must not
+//! (rule 1). One table serves the HSM and every emulated cloud; what a cloud can open with which key is exactly what the real
+//! mechanisms would let it open.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use keyplane_emulator_core::crypto::keys::{AesMode, Curve, EcPublic, Hash, KeyCrypto, RsaEncryption, RsaNumbers, RsaPublic, RsaSignature};
+use keyplane_emulator_core::crypto::service::{MacHash, PairKind, ServiceCrypto};
+use keyplane_emulator_core::crypto::{Crypto, OaepHash, Pair, Refused, RsaSize, Secret};
+use sha2::{Digest as _, Sha256};
+
+use crate::executor::locked;
+
+/// Bytes of a symbol: those of an AES-256 key.
+pub(crate) const SYMBOL: usize = 32;
+
+/// The table of a run; a clone is the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Symbols(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    numbers: u64,
+    /// What each ciphertext stands for.
+    meanings: BTreeMap<Vec<u8>, Meaning>,
+    /// Every key's bytes that were ever made.
+    keys: Vec<[u8; SYMBOL]>,
+    /// The public half of every pair that a cloud made.
+    publics: Vec<Vec<u8>>,
+}
+
+/// What a ciphertext stands for: what was sealed, under what, and how.
+struct Meaning {
+    under: Vec<u8>,
+    how: How,
+    plaintext: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum How {
+    Oaep(OaepHash),
+    Kwp,
+    Sealed { nonce: Vec<u8>, context: Vec<u8> },
+}
+
+impl Symbols {
+    /// A key's bytes, new.
+    pub(crate) fn key(&self, what: &str) -> [u8; SYMBOL] {
+        let mut table = locked(&self.0);
+        let key = table.draw(what);
+        table.keys.push(key);
+        key
+    }
+
+    /// A key's bytes that follow from what is said: the same again for the same.
+    pub(crate) fn derived(&self, from: &[u8]) -> [u8; SYMBOL] {
+        let key: [u8; SYMBOL] = Sha256::new().chain_update(b"derived").chain_update(from).finalize().into();
+        let mut table = locked(&self.0);
+        if !table.keys.contains(&key) {
+            table.keys.push(key);
+        }
+        key
+    }
+
+    /// Seals under a public key, by RSA-OAEP.
+    pub(crate) fn oaep(&self, public: &[u8], hash: OaepHash, plaintext: &[u8]) -> Vec<u8> {
+        let length = public_size(public).map_or(0, RsaSize::bytes);
+        locked(&self.0).seal(public, How::Oaep(hash), plaintext, length)
+    }
+
+    /// Seals under an AES key, by AES-KWP.
+    pub(crate) fn kwp(&self, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        locked(&self.0).seal(key, How::Kwp, plaintext, plaintext.len().next_multiple_of(8) + 8)
+    }
+
+    /// Whether a cloud made a pair with such a public half.
+    pub(crate) fn is_public(&self, is: impl Fn(&[u8]) -> bool) -> bool {
+        locked(&self.0).publics.iter().any(|public| is(public))
+    }
+
+    /// What was sealed by AES-KWP, for whoever has the key.
+    pub(crate) fn unwrap(&self, key: &[u8], wrapped: &[u8]) -> Option<[u8; SYMBOL]> {
+        self.open(key, &How::Kwp, wrapped).ok()?.expose().try_into().ok()
+    }
+
+    /// The first key whose bytes are in one of the texts, by its number, and which text: as they are, in hexadecimal, or in Base64
+    /// wherever they begin in what was encoded.
+    pub(crate) fn leaked(&self, texts: &[&[u8]]) -> Option<(usize, usize)> {
+        let keys = locked(&self.0).keys.clone();
+        let patterns: Vec<Vec<u8>> = keys.iter().flat_map(written).collect();
+        let every = patterns.len() / keys.len().max(1);
+        let search = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&patterns).ok()?;
+        texts.iter().enumerate().find_map(|(number, text)| Some((search.find(text)?.pattern().as_usize() / every, number)))
+    }
+
+    fn open(&self, under: &[u8], how: &How, ciphertext: &[u8]) -> Result<Secret, Refused> {
+        let table = locked(&self.0);
+        let meaning = table.meanings.get(ciphertext).filter(|meaning| meaning.under == under && meaning.how == *how);
+        meaning.map(|meaning| Secret::new(meaning.plaintext.as_slice())).ok_or(Refused)
+    }
+}
+
+/// How a key's bytes may be written.
+fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
+    let base64 = |encode: &dyn Fn(&[u8]) -> String, shift: usize| {
+        let text = encode(&[&[0; 2][..shift], key].concat());
+        // What is mixed with the bytes around is left out, on both sides.
+        let end = text.len() - 2;
+        text.as_bytes()[2 * shift..end].to_vec()
+    };
+    let (standard, url) = (|bytes: &[u8]| STANDARD_NO_PAD.encode(bytes), |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes));
+    [
+        key.to_vec(),
+        hex::encode(key).into_bytes(),
+        base64(&standard, 0),
+        base64(&standard, 1),
+        base64(&standard, 2),
+        base64(&url, 0),
+        base64(&url, 1),
+        base64(&url, 2),
+    ]
+}
+
+impl Table {
+    /// Bytes that nothing else has.
+    fn draw(&mut self, what: &str) -> [u8; SYMBOL] {
+        self.numbers += 1;
+        Sha256::new().chain_update(what).chain_update(self.numbers.to_be_bytes()).finalize().into()
+    }
+
+    fn seal(&mut self, under: &[u8], how: How, plaintext: &[u8], length: usize) -> Vec<u8> {
+        let mut ciphertext = Vec::with_capacity(length + SYMBOL);
+        while ciphertext.len() < length {
+            ciphertext.extend(self.draw("ciphertext"));
+        }
+        ciphertext.truncate(length);
+        self.meanings.insert(ciphertext.clone(), Meaning { under: under.to_vec(), how, plaintext: plaintext.to_vec() });
+        ciphertext
+    }
+}
+
+/// Of a symbolic public key: its size is written in front.
+fn public_size(public: &[u8]) -> Option<RsaSize> {
+    [RsaSize::Rsa2048, RsaSize::Rsa3072, RsaSize::Rsa4096].into_iter().find(|size| public.starts_with(prefix(*size)))
+}
+
+fn prefix(size: RsaSize) -> &'static [u8] {
+    match size {
+        RsaSize::Rsa2048 => b"rsa-2048:",
+        RsaSize::Rsa3072 => b"rsa-3072:",
+        RsaSize::Rsa4096 => b"rsa-4096:",
+    }
+}
+
+/// The public half of a symbolic private key is its text with another ending.
+fn public_of(private: &[u8]) -> Result<Vec<u8>, Refused> {
+    private.strip_suffix(b"/private").map(<[u8]>::to_vec).ok_or(Refused)
+}
+
+impl Crypto for Symbols {
+    fn make_pair(&self, size: RsaSize) -> Result<Pair, Refused> {
+        let symbol = hex::encode(locked(&self.0).draw("pair"));
+        // As long as the modulus: by that, clouds tell where the wrapped AES key ends.
+        let mut public = [prefix(size), symbol.as_bytes()].concat();
+        public.resize(size.bytes(), b'.');
+        locked(&self.0).publics.push(public.clone());
+        let private = [public.as_slice(), b"/private"].concat();
+        Ok(Pair { public, private: Secret::new(private) })
+    }
+
+    fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused> {
+        self.open(&public_of(private.expose())?, &How::Oaep(hash), wrapped)
+    }
+
+    fn unwrap_kwp(&self, key: &Secret, wrapped: &[u8]) -> Result<Secret, Refused> {
+        self.open(key.expose(), &How::Kwp, wrapped)
+    }
+
+    fn seal(&self, key: &Secret, nonce: [u8; 12], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Refused> {
+        let how = How::Sealed { nonce: nonce.to_vec(), context: context.to_vec() };
+        Ok(locked(&self.0).seal(key.expose(), how, plaintext, plaintext.len() + 16))
+    }
+
+    fn open(&self, key: &Secret, nonce: [u8; 12], context: &[u8], sealed: &[u8]) -> Result<Secret, Refused> {
+        Self::open(self, key.expose(), &How::Sealed { nonce: nonce.to_vec(), context: context.to_vec() }, sealed)
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| hash.update(part));
+        hash.finalize().into()
+    }
+}
+
+/// AES keys alone are imported in a run; of pairs, only those to wrap under are needed, and only their public numbers.
+impl KeyCrypto for Symbols {
+    fn make_ec(&self, _: Curve) -> Result<Secret, Refused> {
+        Err(Refused)
+    }
+
+    /// The modulus is the whole symbol: what is wrapped under is read from it again.
+    fn read_rsa(&self, pkcs8: &Secret) -> Result<RsaPublic, Refused> {
+        Ok(RsaPublic { modulus: public_of(pkcs8.expose())?, exponent: vec![1, 0, 1] })
+    }
+
+    fn read_ec(&self, _: Curve, _: &Secret) -> Result<EcPublic, Refused> {
+        Err(Refused)
+    }
+
+    fn join_rsa(&self, _: &RsaPublic, _: &RsaNumbers) -> Result<Secret, Refused> {
+        Err(Refused)
+    }
+
+    fn join_ec(&self, _: Curve, _: &EcPublic, _: &Secret) -> Result<Secret, Refused> {
+        Err(Refused)
+    }
+
+    fn rsa_sign(&self, _: &Secret, _: RsaSignature, _: Hash, _: &[u8]) -> Result<Vec<u8>, Refused> {
+        Err(Refused)
+    }
+
+    fn rsa_verify(&self, _: &Secret, _: RsaSignature, _: Hash, _: &[u8], _: &[u8]) -> Result<bool, Refused> {
+        Err(Refused)
+    }
+
+    fn ec_sign(&self, _: Curve, _: &Secret, _: &[u8]) -> Result<Vec<u8>, Refused> {
+        Err(Refused)
+    }
+
+    fn ec_verify(&self, _: Curve, _: &Secret, _: &[u8], _: &[u8]) -> Result<bool, Refused> {
+        Err(Refused)
+    }
+
+    fn rsa_encrypt(&self, _: &Secret, _: RsaEncryption, _: &[u8]) -> Result<Vec<u8>, Refused> {
+        Err(Refused)
+    }
+
+    fn rsa_decrypt(&self, _: &Secret, _: RsaEncryption, _: &[u8]) -> Result<Secret, Refused> {
+        Err(Refused)
+    }
+
+    fn aes_encrypt(&self, key: &Secret, mode: AesMode, iv: &[u8], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Refused> {
+        match mode {
+            AesMode::Gcm => {
+                let how = How::Sealed { nonce: iv.to_vec(), context: context.to_vec() };
+                Ok(locked(&self.0).seal(key.expose(), how, plaintext, plaintext.len() + 16))
+            }
+            _ => Err(Refused),
+        }
+    }
+
+    fn aes_decrypt(&self, key: &Secret, mode: AesMode, iv: &[u8], context: &[u8], ciphertext: &[u8]) -> Result<Secret, Refused> {
+        match mode {
+            AesMode::Gcm => Self::open(self, key.expose(), &How::Sealed { nonce: iv.to_vec(), context: context.to_vec() }, ciphertext),
+            _ => Err(Refused),
+        }
+    }
+}
+
+/// What a run does not do is refused, or a number that nobody looks at.
+impl ServiceCrypto for Symbols {
+    fn mac(&self, _: MacHash, key: &Secret, data: &[u8]) -> Vec<u8> {
+        self.hash(&[b"mac", key.expose(), data]).to_vec()
+    }
+
+    fn digest(&self, _: Hash, data: &[u8]) -> Vec<u8> {
+        self.hash(&[data]).to_vec()
+    }
+
+    fn sha1(&self, data: &[u8]) -> [u8; 20] {
+        let mut short = [0; 20];
+        short.copy_from_slice(&self.hash(&[b"sha1", data])[..20]);
+        short
+    }
+
+    fn make_ed25519(&self) -> Result<Secret, Refused> {
+        Err(Refused)
+    }
+
+    fn ed25519_sign(&self, _: &Secret, _: &[u8]) -> Result<Vec<u8>, Refused> {
+        Err(Refused)
+    }
+
+    fn aes_ctr(&self, _: &Secret, _: [u8; 16], _: &[u8]) -> Result<Vec<u8>, Refused> {
+        Err(Refused)
+    }
+
+    fn public_of(&self, _: PairKind, pkcs8: &Secret) -> Result<Vec<u8>, Refused> {
+        public_of(pkcs8.expose())
+    }
+}

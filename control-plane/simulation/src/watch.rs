@@ -1,0 +1,144 @@
+//! Looks at every mutating request as it leaves: whether it is one that was approved (rule 4), and written down before (rule 5).
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use keyplane_model::{
+    Act, ChangeSetRecord, ChangeSetState, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementId, PlacementSeen, StepNo,
+    Target, Timestamp, Version, WrapScheme,
+};
+use keyplane_port::{Acted, Cloud, CloudError, Cursor, Ledger, MemoryLedger, Mutation, Page, Prepared, WrapFor, WrappingKey};
+
+use crate::executor::locked;
+use crate::people::APPROVERS;
+use crate::rules::{Broken, Rule};
+
+/// A cloud, watched from outside of whatever sends requests to it.
+pub(crate) struct Watched {
+    pub(crate) inner: Arc<dyn Cloud>,
+    pub(crate) ledger: Arc<MemoryLedger>,
+    pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
+    /// Every change set that was ever seen committed: one that another server dropped after an attempt was written down counts.
+    pub(crate) committed: Arc<Mutex<std::collections::BTreeSet<keyplane_model::Digest>>>,
+    /// How many of each kind were sent.
+    pub(crate) counts: Arc<Mutex<std::collections::BTreeMap<String, u64>>>,
+}
+
+impl Watched {
+    /// The committed change sets that have this step open: written down, and without its receipt.
+    fn judge(&self, mutation: &Mutation) {
+        let destination = &self.inner.destination().name;
+        // The ledger in memory is never busy.
+        let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() else { return };
+        let open = snapshot.open.values().filter(|record| record.state == ChangeSetState::Committed);
+        let known: Vec<keyplane_model::Digest> = {
+            let mut committed = locked(&self.committed);
+            committed.extend(open.map(|record| record.digest));
+            committed.iter().copied().collect()
+        };
+        let records: Vec<ChangeSetRecord> =
+            known.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?).collect();
+        let steps: Vec<(&ChangeSetRecord, u32)> =
+            records.iter().flat_map(|record| matching(record, destination.as_str(), mutation)).collect();
+        let word = mutation.word();
+        if steps.is_empty() {
+            let what = format!("{word} was sent to {destination}, and no committed change set says so: {mutation:?}");
+            locked(&self.broken).push(Broken { rule: Rule::Approved, what });
+            return;
+        }
+        if !steps.iter().any(|(record, _)| is_approved(record)) {
+            let what = format!("{word} was sent to {destination}, and too few approved it who did not propose it");
+            locked(&self.broken).push(Broken { rule: Rule::Approved, what });
+        }
+        if let Mutation::Import { target, object: Some(object), .. } = mutation
+            && let Some(known) = snapshot.keys.get(&target.key).and_then(|record| record.placements.get(&target.placement))
+            && known.object.as_ref() != Some(object)
+        {
+            let what = format!("material was sent to `{object}` at {destination}, which is not the object that holds the claim");
+            locked(&self.broken).push(Broken { rule: Rule::Doubles, what });
+        }
+        let written = steps
+            .iter()
+            .any(|(record, number)| record.attempts.iter().any(|attempt| attempt.step.0 == *number && attempt.refused.is_none()));
+        if !written {
+            let what = format!("{word} was sent to {destination}, and no attempt at it is in the ledger");
+            locked(&self.broken).push(Broken { rule: Rule::Attempted, what });
+        }
+    }
+}
+
+/// Counted by itself: so many different people, none of them the one who proposed. That they signed is the verifier's to know.
+fn is_approved(record: &ChangeSetRecord) -> bool {
+    let others = record.approvals.iter().filter(|approval| APPROVERS.contains(&approval.approver.as_str()));
+    let people: std::collections::BTreeSet<_> = others.map(|approval| &approval.approver).collect();
+    u32::try_from(people.len()).is_ok_and(|people| people >= record.change_set.approvals.need)
+}
+
+/// The steps of a change set that a mutation can belong to.
+fn matching<'a>(record: &'a ChangeSetRecord, destination: &str, mutation: &Mutation) -> Vec<(&'a ChangeSetRecord, u32)> {
+    let here =
+        |placement: &PlacementId| record.change_set.placements.get(placement).is_some_and(|plan| plan.destination.as_str() == destination);
+    let fits = |act: &Act, placement: &PlacementId| match (mutation, act) {
+        (Mutation::Create { target, .. }, Act::Create)
+        | (Mutation::Claim { target, .. }, Act::Claim)
+        | (Mutation::Publish { target, .. }, Act::Publish) => target.placement == *placement,
+        (Mutation::Prepare { target, version, .. }, Act::Prepare { version: planned, .. })
+        | (Mutation::Import { target, version, .. }, Act::Import { version: planned, .. }) => {
+            target.placement == *placement && version == planned
+        }
+        (Mutation::Disable { object, material: Some(material) }, Act::DisableSurplus { object: planned, material: surplus, .. }) => {
+            object == planned && material == surplus
+        }
+        (Mutation::ScheduleDeletion { object, .. }, Act::RemoveSurplus { object: planned }) => object == planned,
+        _ => false,
+    };
+    // Another server may have seen it done between an attempt and its request.
+    let open = |number: u32| match record.receipts.get(&StepNo(number)) {
+        None => true,
+        Some(theirs) => record.attempts_of(StepNo(number)).any(|attempt| attempt.refused.is_none() && Some(attempt.id) != theirs.attempt),
+    };
+    let numbered = (0..).zip(&record.change_set.steps);
+    numbered
+        .filter(|(number, step)| here(&step.placement) && fits(&step.act, &step.placement) && open(*number))
+        .map(|(number, _)| (record, number))
+        .collect()
+}
+
+#[async_trait]
+impl Cloud for Watched {
+    fn destination(&self) -> &Destination {
+        self.inner.destination()
+    }
+
+    async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
+        self.inner.look(target).await
+    }
+
+    async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
+        self.inner.inspect(object).await
+    }
+
+    async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
+        self.inner.sweep(cursor).await
+    }
+
+    async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
+        self.inner.prepared(target, version, made).await
+    }
+
+    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+        self.inner.wrapping_key(from, scheme).await
+    }
+
+    async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
+        self.judge(mutation);
+        let word = format!("{} at {}", mutation.word(), self.inner.destination().name);
+        *locked(&self.counts).entry(word).or_default() += 1;
+        self.inner.act(mutation).await
+    }
+
+    async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
+        self.inner.evidence(target, copy, now).await
+    }
+}

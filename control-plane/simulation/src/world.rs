@@ -1,0 +1,326 @@
+//! One run: everything that a schedule says, from the beginning to the judgement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt as _;
+use keyplane_model::{DestinationName, Digest, IdTree, InstallationId, Span, Timestamp};
+use keyplane_port::{Clock, Cloud, Custodian, Ledger, MemoryLedger};
+use serde_json::Value;
+
+use crate::clouds::Place;
+use crate::custodian::SymbolCustodian;
+use crate::executor::{Parties, Party, PartyClock, Sim, Stopped, Wire, locked};
+use crate::people::{self, APPROVERS, PROPOSER, parsed};
+use crate::planted::Planted;
+use crate::ports::Slow;
+use crate::rules::{self, Broken, Left, Rule};
+use crate::schedule::{Fault, Schedule, TROUBLE_SECONDS};
+use crate::server::Server;
+use crate::sites::{self, Emulated};
+use crate::symbols::Symbols;
+use crate::watch::Watched;
+
+/// How long after the trouble late effects may still come, at most: a late effect, and what a pause held back.
+const AFTERMATH_SECONDS: u32 = 240;
+
+/// A run that takes longer does not settle.
+const LONGEST: Span = Span::seconds(6 * 3_600);
+
+/// How long a server is gone that fell over, at most.
+const RESTART: Span = Span::seconds(60);
+
+/// The first party that is an approver; servers count from 0.
+const FIRST_APPROVER: Party = 100;
+
+/// The party that does by hand what people do.
+const HANDS: Party = 200;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// SHA-256 of the transcript.
+    pub(crate) transcript: String,
+    /// The transcript, if it was kept.
+    pub(crate) lines: Vec<String>,
+    /// The rules that were broken, and how.
+    pub(crate) broken: Vec<Broken>,
+    /// What happened how often: mutations by kind and place, faults by kind.
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// How long it took, in virtual seconds.
+    pub(crate) seconds: u64,
+}
+
+/// Everything that the servers share.
+struct World {
+    schedule: Schedule,
+    planted: Option<Planted>,
+    sim: Arc<Sim>,
+    symbols: Symbols,
+    sites: BTreeMap<Place, Arc<dyn Emulated>>,
+    ledger: Arc<MemoryLedger>,
+    custodian: Arc<SymbolCustodian>,
+    installation: InstallationId,
+    began: Timestamp,
+    settled: Arc<AtomicBool>,
+    blocked: Arc<Mutex<BTreeMap<String, String>>>,
+    broken: Arc<Mutex<Vec<Broken>>>,
+    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    committed: Arc<Mutex<BTreeSet<Digest>>>,
+    meddled: Arc<Mutex<BTreeSet<(Place, String)>>>,
+    clocks: BTreeMap<Party, Arc<PartyClock>>,
+    /// The way out of each server that works.
+    wires: BTreeMap<Party, Wire>,
+}
+
+/// Runs a schedule; with a planted bug, with that one in it. With `readable`, the transcript is kept.
+pub(crate) fn run(schedule: &Schedule, planted: Option<Planted>, readable: bool) -> Ended {
+    let mut world = World::new(schedule.clone(), planted, readable);
+    let stopped = world.play();
+    world.end(stopped)
+}
+
+impl World {
+    fn new(schedule: Schedule, planted: Option<Planted>, readable: bool) -> Self {
+        let sim = Sim::new(schedule.seed, readable);
+        let symbols = Symbols::default();
+        let sites = Place::ALL.into_iter().map(|place| {
+            let lag = Span::seconds(schedule.lags.get(&place).copied().unwrap_or(0));
+            (place, sites::emulated(place, symbols.clone(), lag, schedule.seed))
+        });
+        let sites: BTreeMap<Place, Arc<dyn Emulated>> = sites.collect();
+        for (place, question, answer) in &schedule.readings {
+            if !sites[place].read(question, answer) {
+                sim.note("schedule", &format!("{} has no such reading: {question} {answer}", place.name()));
+            }
+        }
+        let installation = InstallationId(IdTree::new([3; 32]).uuid());
+        let ledger = Arc::new(MemoryLedger::new(installation));
+        let custodian = SymbolCustodian::new(symbols.clone());
+        // Neither is ever busy.
+        let charter = people::intent(&schedule, true).charter(installation);
+        let enrolled = custodian.enroll(installation, &charter).now_or_never().and_then(Result::ok);
+        if let Some(sealed) = enrolled.and_then(|report| report.charter) {
+            let _ = ledger.put_charter(&sealed).now_or_never();
+        }
+        Self {
+            began: sim.now(),
+            schedule,
+            planted,
+            symbols,
+            sites,
+            ledger,
+            custodian,
+            installation,
+            settled: Arc::default(),
+            blocked: Arc::default(),
+            broken: Arc::default(),
+            counts: Arc::default(),
+            committed: Arc::default(),
+            meddled: Arc::default(),
+            clocks: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            sim,
+        }
+    }
+
+    /// Lets everything happen.
+    fn play(&mut self) -> Stopped {
+        let mut parties = Parties::new(Arc::clone(&self.sim));
+        for server in 0..self.schedule.servers {
+            self.clocks.insert(server, PartyClock::new(Arc::clone(&self.sim)));
+            let first = self.sim.span(Span::seconds(5));
+            self.start(&mut parties, server, first);
+        }
+        self.begin_approvals(&mut parties);
+        let mut lands = BTreeMap::new();
+        for fault in self.schedule.faults.clone() {
+            self.arrange(&mut parties, &fault, &mut lands);
+        }
+        let end = self.began + LONGEST;
+        let hands = self.hands();
+        parties.spawn(HANDS, hands);
+        loop {
+            match parties.run(end) {
+                Stopped::Crashed(party) => {
+                    self.count("crash");
+                    let arrives = lands.get(&party).copied().unwrap_or(true);
+                    self.sim.note(&name_of(party), if arrives { "falls over" } else { "falls over, with what it was sending" });
+                    if let Some(wire) = self.wires.get(&party).filter(|_| !arrives) {
+                        wire.cut();
+                    }
+                    let gone = Span::seconds(1) + self.sim.span(RESTART);
+                    self.start(&mut parties, party, gone);
+                }
+                stopped => return stopped,
+            }
+        }
+    }
+
+    fn count(&self, what: &str) {
+        *locked(&self.counts).entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// A server begins, or begins again, after a while.
+    fn start(&mut self, parties: &mut Parties, party: Party, first: Span) {
+        let wire = Wire::new();
+        self.wires.insert(party, wire.clone());
+        let name = name_of(party);
+        let Some(clock) = self.clocks.get(&party).cloned() else { return };
+        let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = self
+            .sites
+            .iter()
+            .map(|(place, site)| {
+                let watched: Arc<dyn Cloud> = Arc::new(Watched {
+                    inner: site.cloud(&self.sim, &wire, &name, self.installation),
+                    ledger: Arc::clone(&self.ledger),
+                    broken: Arc::clone(&self.broken),
+                    committed: Arc::clone(&self.committed),
+                    counts: Arc::clone(&self.counts),
+                });
+                (parsed(place.name()), Planted::cloud(self.planted, watched))
+            })
+            .collect();
+        let ledger: Arc<dyn Ledger> = Slow::new(Arc::clone(&self.sim), Arc::clone(&self.ledger));
+        let custodian: Arc<dyn Custodian> = Slow::new(Arc::clone(&self.sim), Arc::clone(&self.custodian));
+        let (intents, sim) = ([false, true].map(|changed| people::intent(&self.schedule, changed)), Arc::clone(&self.sim));
+        let change = self.began + Span::seconds(self.schedule.change.0);
+        let calm = self.began + Span::seconds(TROUBLE_SECONDS + AFTERMATH_SECONDS);
+        let later = Arc::clone(&self.sim);
+        let server = Server {
+            name,
+            sim: Arc::clone(&self.sim),
+            clock: clock as Arc<dyn Clock>,
+            ledger: Planted::ledger(self.planted, ledger),
+            custodian: Planted::custodian(self.planted, custodian, &self.custodian),
+            clouds,
+            installation: self.installation,
+            intent: Arc::new(move || if sim.now() < change { intents[0].clone() } else { intents[1].clone() }),
+            trouble: Arc::new(move || later.now() < calm),
+            settled: Arc::clone(&self.settled),
+            broken: Arc::clone(&self.broken),
+            blocked: Arc::clone(&self.blocked),
+        };
+        parties.spawn(party, server.serve(first));
+    }
+
+    fn begin_approvals(&self, parties: &mut Parties) {
+        let settled = Arc::clone(&self.settled);
+        let over: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || settled.load(Ordering::Relaxed));
+        let slow = APPROVERS.into_iter().zip(self.schedule.approvers.iter().copied());
+        // Whoever proposed is quick to approve, and does not count.
+        let everybody = slow.filter_map(|(name, thinks)| Some((name, thinks?))).chain([(PROPOSER, 1)]);
+        for (party, (name, thinks)) in (FIRST_APPROVER..).zip(everybody) {
+            let (sim, ledger) = (Arc::clone(&self.sim), Arc::clone(&self.ledger));
+            parties.spawn(party, people::approve(name, Span::seconds(thinks), sim, ledger, Arc::clone(&over)));
+        }
+    }
+
+    /// Has a fault happen in its time.
+    fn arrange(&self, parties: &mut Parties, fault: &Fault, lands: &mut BTreeMap<Party, bool>) {
+        match fault {
+            Fault::Request { place, mutation, what } => self.sites[place].add(sites::rule(*mutation, *what)),
+            Fault::Reads { place, skip, times, throttled } => self.sites[place].add(sites::refusals(*skip, *times, *throttled)),
+            Fault::Crash { server, poll, lands: arrives } => {
+                parties.crash_at(*server, *poll);
+                lands.insert(*server, *arrives);
+            }
+            Fault::Pause { server, after, seconds } => {
+                let from = self.began + Span::seconds(*after);
+                parties.pause(*server, from, from + Span::seconds(*seconds));
+            }
+            Fault::Jump { server, after, seconds } => {
+                let Some(clock) = self.clocks.get(server).cloned() else { return };
+                let (sim, name, seconds) = (Arc::clone(&self.sim), name_of(*server), *seconds);
+                self.sim.after(Span::seconds(*after), move || {
+                    sim.note(&name, &format!("its clock jumps by {seconds} s"));
+                    clock.jump(i64::from(seconds) * 1_000_000);
+                });
+            }
+            // What people do is done by the hands, in order.
+            Fault::Meddling { .. } => {}
+        }
+    }
+
+    /// What people do by hand, in the order of time; and the end of the trouble.
+    fn hands(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut todo: Vec<_> = self
+            .schedule
+            .faults
+            .iter()
+            .filter_map(|fault| match fault {
+                Fault::Meddling { place, after, key, what } => Some((*after, *place, self.schedule.keys.get(*key)?.name.clone(), *what)),
+                _ => None,
+            })
+            .collect();
+        todo.sort_by_key(|(after, place, ..)| (*after, *place));
+        let (sim, sites, meddled, counts) =
+            (Arc::clone(&self.sim), self.sites.clone(), Arc::clone(&self.meddled), Arc::clone(&self.counts));
+        async move {
+            let mut since = 0;
+            for (after, place, key, what) in todo {
+                sim.sleep(Span::seconds(after - since)).await;
+                since = after;
+                if sites[&place].meddle(sim.now(), &key, what) {
+                    sim.note("somebody", &format!("does by hand: {what:?} {key} at {}", place.name()));
+                    *locked(&counts).entry(format!("by hand: {what:?}")).or_default() += 1;
+                    locked(&meddled).insert((place, key));
+                }
+            }
+            sim.sleep(Span::seconds(TROUBLE_SECONDS.saturating_sub(since))).await;
+            sites.values().for_each(|site| site.calm());
+        }
+    }
+
+    /// Judges what is left.
+    fn end(self, stopped: Stopped) -> Ended {
+        let mut broken = std::mem::take(&mut *locked(&self.broken));
+        let now = self.sim.now();
+        let dumps: Vec<(Place, Value)> = self.sites.iter().map(|(place, site)| (*place, site.dump(now))).collect();
+        let requests: Vec<Value> = self.sites.values().flat_map(|site| site.requests()).collect();
+        let mut mishaps: Vec<(i64, String)> = requests
+            .iter()
+            .filter(|request| request["fault"].is_object())
+            .map(|request| {
+                let (kind, operation) = (request["fault"]["kind"].as_str(), request["operation"].as_str());
+                (request["at"].as_i64().unwrap_or_default(), format!("{} at {}", kind.unwrap_or_default(), operation.unwrap_or_default()))
+            })
+            .collect();
+        mishaps.sort();
+        mishaps.iter().for_each(|(_, mishap)| self.count(mishap));
+        // In which order they came: what a fault does may depend on the one before.
+        let kind = |mishap: &str| mishap.split(' ').next().unwrap_or_default().to_owned();
+        mishaps.windows(2).for_each(|pair| self.count(&format!("first {}, then {}", kind(&pair[0].1), kind(&pair[1].1))));
+        let meddled = locked(&self.meddled).clone();
+        if let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() {
+            let change_sets = serde_json::to_string(&snapshot.open.values().collect::<Vec<_>>()).unwrap_or_default();
+            broken.extend(rules::judge(&Left {
+                ledger: &snapshot,
+                change_sets: &change_sets,
+                dumps: &dumps,
+                requests: &serde_json::to_string(&requests).unwrap_or_default(),
+                symbols: &self.symbols,
+                custodian: &self.custodian,
+                meddled: &meddled,
+            }));
+        }
+        let blocked = locked(&self.blocked).clone();
+        for (key, why) in blocked.iter().filter(|(key, _)| !meddled.iter().any(|(_, meddled)| meddled == *key)) {
+            broken.push(Broken { rule: Rule::Settles, what: format!("{key} is blocked, and nobody changed it: {why}") });
+        }
+        if !self.settled.load(Ordering::Relaxed) || stopped == Stopped::Late {
+            broken.push(Broken {
+                rule: Rule::Settles,
+                what: format!("there is still something to do after {} s", (now - self.began).to_std().as_secs()),
+            });
+        }
+        let (transcript, lines) = self.sim.transcript();
+        let counts = locked(&self.counts).clone();
+        Ended { transcript, lines, broken, counts, seconds: (now - self.began).to_std().as_secs() }
+    }
+}
+
+fn name_of(party: Party) -> String {
+    format!("server-{party}")
+}
