@@ -45,7 +45,16 @@ impl AwsKms {
                 self.request(Operation::EnableKey, &object.0, self.client.enable_key().key_id(&object.0).send()).await?;
                 Ok(Acted::Done)
             }
-            Mutation::ScheduleDeletion { object, days } => self.schedule_deletion(object, *days).await,
+            Mutation::ScheduleDeletion { object, material: None, days } => self.schedule_deletion(object, *days).await,
+            Mutation::Restore { object, material: None } => self.restore(object).await,
+            Mutation::ScheduleDeletion { material: Some(_), .. } | Mutation::Restore { material: Some(_), .. } => {
+                let message = "AWS KMS schedules the deletion of keys: a material is deleted at once";
+                Err(found(Operation::ScheduleKeyDeletion, Class::Unsupported, Cause::Plain, message))
+            }
+            Mutation::Purge { .. } => {
+                let message = "AWS KMS deletes no key before its time";
+                Err(found(Operation::ScheduleKeyDeletion, Class::Unsupported, Cause::Plain, message))
+            }
         }
     }
 
@@ -105,6 +114,13 @@ impl AwsKms {
         };
         let deletion = self.client.schedule_key_deletion().key_id(&object.0).pending_window_in_days(days);
         self.request(OPERATION, &object.0, deletion.send()).await?;
+        Ok(Acted::Done)
+    }
+
+    /// Calls a deletion off; the key is disabled then.
+    async fn restore(&self, object: &ObjectId) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::CancelKeyDeletion;
+        self.request(OPERATION, &object.0, self.client.cancel_key_deletion().key_id(&object.0).send()).await?;
         Ok(Acted::Done)
     }
 }

@@ -43,7 +43,12 @@ impl AzureVault {
             Mutation::Disable { material: None, .. } | Mutation::Enable { material: None, .. } => {
                 unsupported(Operation::UpdateKey, "each version is switched by itself, and a key has no switch")
             }
-            Mutation::ScheduleDeletion { object, days } => self.delete(object, *days).await,
+            Mutation::ScheduleDeletion { object, material: None, days } => self.delete(object, *days).await,
+            Mutation::Restore { object, material: None } => self.recover(object).await,
+            Mutation::ScheduleDeletion { material: Some(_), .. } | Mutation::Restore { material: Some(_), .. } => {
+                unsupported(Operation::DeleteKey, "a key is deleted, and recovered, with all its versions")
+            }
+            Mutation::Purge { object } => self.purge(object).await,
         }
     }
 
@@ -154,6 +159,24 @@ impl AzureVault {
             return Err(found(OPERATION, Class::Invalid, Cause::Plain, &message));
         }
         self.request(OPERATION, &object.0, self.client.delete_key(&object.0, None)).await?;
+        Ok(Acted::Done)
+    }
+
+    /// Brings a deleted key back with all its versions, as they were.
+    async fn recover(&self, object: &ObjectId) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::RecoverDeletedKey;
+        self.check_object(OPERATION, object)?;
+        let recovered = self.request(OPERATION, &object.0, self.client.recover_deleted_key(&object.0, None)).await?;
+        let recovered = recovered.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?;
+        self.kid(OPERATION, &recovered, &object.0)?;
+        Ok(Acted::Done)
+    }
+
+    /// Destroys a deleted key for good; its name is free then. A vault with purge protection refuses.
+    async fn purge(&self, object: &ObjectId) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::PurgeDeletedKey;
+        self.check_object(OPERATION, object)?;
+        self.request(OPERATION, &object.0, self.client.purge_deleted_key(&object.0, None)).await?;
         Ok(Acted::Done)
     }
 

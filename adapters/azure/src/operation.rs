@@ -32,6 +32,8 @@ operations! {
     ImportKey true,
     UpdateKey true,
     DeleteKey true,
+    RecoverDeletedKey true,
+    PurgeDeletedKey true,
     GetKey false,
     GetKeyVersions false,
     GetKeys false,
@@ -101,6 +103,8 @@ pub(crate) fn draws(kind: VaultKind) -> BTreeMap<String, Vec<String>> {
         drawn("enable", &[(OPERATIONS, key)]),
         // For how long the vault keeps what is deleted, and the deletion.
         drawn("schedule-deletion", &[(OPERATIONS, key), delete]),
+        drawn("restore", &[(OPERATIONS, key)]),
+        drawn("purge", &[(OPERATIONS, key)]),
         drawn("look", &[(OPERATIONS, object)]),
         drawn("inspect", &[(OPERATIONS, object)]),
         drawn("evidence", &[(OPERATIONS, object)]),
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn every_mutation_that_we_send_is_drawn_for() {
         for kind in [VaultKind::KeyVault, VaultKind::ManagedHsm] {
-            for word in ["prepare", "import", "disable", "enable", "schedule-deletion"] {
+            for word in ["prepare", "import", "disable", "enable", "schedule-deletion", "restore", "purge"] {
                 assert!(draws(kind).contains_key(word), "{word}");
             }
         }

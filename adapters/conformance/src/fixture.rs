@@ -168,9 +168,11 @@ impl<'a> Fixture<'a> {
             Request::Publish => self.publication(object).await,
             Request::Disable => self.disabling(object).await,
             Request::Enable => self.enabling(object).await,
-            Request::ScheduleDeletion => {
-                Mutation::ScheduleDeletion { object: object.clone(), days: self.cloud.destination().capabilities.deletion_days }
-            }
+            Request::ScheduleDeletion => Mutation::ScheduleDeletion {
+                object: object.clone(),
+                material: None,
+                days: self.cloud.destination().capabilities.deletion_days,
+            },
             Request::WrappingKey | Request::Inspect | Request::List | Request::ListedObject => unreachable!("{request:?} is a read"),
         }
     }

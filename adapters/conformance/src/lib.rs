@@ -171,6 +171,8 @@ macro_rules! suite {
             life: a_name_that_the_cloud_cannot_have_is_refused_without_a_request
             life: a_disabled_object_is_unusable_until_it_is_enabled
             life: a_scheduled_deletion_says_when
+            life: what_is_leaving_can_be_restored
+            life: what_was_deleted_is_purged_where_it_keeps_its_name
             life: a_deleted_name_is_not_had_again_before_its_time
             life: importing_the_same_bytes_again_changes_nothing
             life: other_bytes_are_refused_and_change_nothing

@@ -2,7 +2,8 @@
 
 use google_cloudkms1::FieldMask;
 use google_cloudkms1::api::{
-    CryptoKey, CryptoKeyVersion, CryptoKeyVersionTemplate, ImportCryptoKeyVersionRequest, ImportJob, UpdateCryptoKeyPrimaryVersionRequest,
+    CryptoKey, CryptoKeyVersion, CryptoKeyVersionTemplate, DestroyCryptoKeyVersionRequest, ImportCryptoKeyVersionRequest, ImportJob,
+    RestoreCryptoKeyVersionRequest, UpdateCryptoKeyPrimaryVersionRequest,
 };
 use keyplane_model::{Class, Marks, ObjectId, Target, Version, WrapScheme};
 use keyplane_port::{Acted, Cause, CloudError, Mutation, WrappingKey};
@@ -32,9 +33,11 @@ impl GoogleKms {
             Mutation::Disable { material: None, .. } | Mutation::Enable { material: None, .. } => {
                 Err(unsupported(Operation::UpdateCryptoKeyVersion, "Google Cloud switches the versions of a key, not the whole key"))
             }
-            Mutation::ScheduleDeletion { .. } => {
-                Err(unsupported(Operation::DestroyCryptoKeyVersion, "a key that takes imported material cannot be deleted"))
-            }
+            Mutation::ScheduleDeletion { object, material: Some(material), days } => self.destroy(object, material, *days).await,
+            Mutation::Restore { object, material: Some(material) } => self.restore(object, material).await,
+            Mutation::ScheduleDeletion { material: None, .. } | Mutation::Restore { material: None, .. } | Mutation::Purge { .. } => Err(
+                unsupported(Operation::DestroyCryptoKeyVersion, "Google Cloud destroys the versions of a key, never the key, nor its name"),
+            ),
         }
     }
 
@@ -160,6 +163,57 @@ impl GoogleKms {
         Ok(Acted::Done)
     }
 
+    /// Has a version destroyed when its key's own delay is over.
+    ///
+    /// INVARIANT: what is destroyed can be restored for as long as was said. The key's word counts: its delay was fixed when it was
+    /// made.
+    async fn destroy(&self, object: &ObjectId, material: &str, days: u32) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::DestroyCryptoKeyVersion;
+        check_id(OPERATION, &object.0)?;
+        check_version(OPERATION, material)?;
+        let mut request = self.begin(Operation::GetCryptoKey, &object.0);
+        let call = self.hub.projects().locations_key_rings_crypto_keys_get(&self.ring.key(&object.0));
+        let sent = call.delegate(&mut request).doit().await;
+        let (_, key) = request.judge(sent)?;
+        self.check_key(OPERATION, key.name.as_deref(), &object.0)?;
+        if key.destroy_scheduled_duration != Some(chrono::Duration::days(i64::from(days))) {
+            let delay = key.destroy_scheduled_duration.map(|delay| delay.num_days()).unwrap_or_default();
+            return Err(invalid(OPERATION, &format!("what is destroyed can be restored for {delay} days here, not {days}")));
+        }
+        let name = self.ring.version(&object.0, material);
+        let mut request = self.begin(OPERATION, &name);
+        let call = self
+            .hub
+            .projects()
+            .locations_key_rings_crypto_keys_crypto_key_versions_destroy(DestroyCryptoKeyVersionRequest::default(), &name);
+        let sent = call.delegate(&mut request).doit().await;
+        let (_, version) = request.judge(sent)?;
+        self.expect_version(OPERATION, object, version.name.as_deref(), material)
+    }
+
+    /// Calls a destruction off; the version is disabled then.
+    async fn restore(&self, object: &ObjectId, material: &str) -> Result<Acted, CloudError> {
+        const OPERATION: Operation = Operation::RestoreCryptoKeyVersion;
+        check_id(OPERATION, &object.0)?;
+        check_version(OPERATION, material)?;
+        let name = self.ring.version(&object.0, material);
+        let mut request = self.begin(OPERATION, &name);
+        let call = self
+            .hub
+            .projects()
+            .locations_key_rings_crypto_keys_crypto_key_versions_restore(RestoreCryptoKeyVersionRequest::default(), &name);
+        let sent = call.delegate(&mut request).doit().await;
+        let (_, version) = request.judge(sent)?;
+        self.expect_version(OPERATION, object, version.name.as_deref(), material)
+    }
+
+    fn expect_version(&self, operation: Operation, object: &ObjectId, said: Option<&str>, material: &str) -> Result<Acted, CloudError> {
+        if self.check_version_name(operation, &object.0, said)? != material {
+            return Err(garbled(operation, "an answer about another version"));
+        }
+        Ok(Acted::Done)
+    }
+
     async fn switch(&self, object: &ObjectId, material: &str, state: &str) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::UpdateCryptoKeyVersion;
         check_id(OPERATION, &object.0)?;
@@ -170,10 +224,7 @@ impl GoogleKms {
         let call = self.hub.projects().locations_key_rings_crypto_keys_crypto_key_versions_patch(patch, &name);
         let sent = call.update_mask(FieldMask::new(&["state"])).delegate(&mut request).doit().await;
         let (_, version) = request.judge(sent)?;
-        if self.check_version_name(OPERATION, &object.0, version.name.as_deref())? != material {
-            return Err(garbled(OPERATION, "an answer about another version"));
-        }
-        Ok(Acted::Done)
+        self.expect_version(OPERATION, object, version.name.as_deref(), material)
     }
 }
 

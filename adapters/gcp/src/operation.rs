@@ -13,6 +13,7 @@ pub(crate) enum Operation {
     UpdateCryptoKeyPrimaryVersion,
     UpdateCryptoKeyVersion,
     DestroyCryptoKeyVersion,
+    RestoreCryptoKeyVersion,
     GetCryptoKey,
     ListCryptoKeys,
     ListCryptoKeyVersions,
@@ -31,6 +32,7 @@ impl Operation {
             Self::UpdateCryptoKeyPrimaryVersion => "UpdateCryptoKeyPrimaryVersion",
             Self::UpdateCryptoKeyVersion => "UpdateCryptoKeyVersion",
             Self::DestroyCryptoKeyVersion => "DestroyCryptoKeyVersion",
+            Self::RestoreCryptoKeyVersion => "RestoreCryptoKeyVersion",
             Self::GetCryptoKey => "GetCryptoKey",
             Self::ListCryptoKeys => "ListCryptoKeys",
             Self::ListCryptoKeyVersions => "ListCryptoKeyVersions",
@@ -48,7 +50,8 @@ impl Operation {
             | Self::ImportCryptoKeyVersion
             | Self::UpdateCryptoKeyPrimaryVersion
             | Self::UpdateCryptoKeyVersion
-            | Self::DestroyCryptoKeyVersion => true,
+            | Self::DestroyCryptoKeyVersion
+            | Self::RestoreCryptoKeyVersion => true,
             Self::GetCryptoKey
             | Self::ListCryptoKeys
             | Self::ListCryptoKeyVersions
@@ -109,6 +112,9 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         drawn("publish", 0, 1),
         drawn("disable", 0, 1),
         drawn("enable", 0, 1),
+        // For how long the key keeps what is to be destroyed.
+        drawn("schedule-deletion", 1, 1),
+        drawn("restore", 0, 1),
         // The newest job, and that there is none after it.
         drawn("prepared", 2, 0),
         drawn("wrapping-key", 1, 0),

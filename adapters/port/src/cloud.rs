@@ -116,12 +116,26 @@ pub enum Mutation {
         /// Which material of it, where each is switched by itself.
         material: Option<String>,
     },
-    /// Schedule an object's deletion.
+    /// Schedule the deletion of an object, or the destruction of one material of it.
     ScheduleDeletion {
         /// Which object.
         object: ObjectId,
+        /// Which material of it, where each is destroyed by itself, and an object never.
+        material: Option<String>,
         /// After so many days.
         days: u32,
+    },
+    /// Call a deletion off before its time. What comes back is usable, or disabled, as the cloud has it.
+    Restore {
+        /// Which object.
+        object: ObjectId,
+        /// Which material of it, where each is destroyed by itself.
+        material: Option<String>,
+    },
+    /// Destroy at once what was deleted and could still be restored, where a cloud keeps its name for so long.
+    Purge {
+        /// Which object.
+        object: ObjectId,
     },
 }
 
@@ -138,6 +152,8 @@ impl Mutation {
             Self::Disable { .. } => "disable",
             Self::Enable { .. } => "enable",
             Self::ScheduleDeletion { .. } => "schedule-deletion",
+            Self::Restore { .. } => "restore",
+            Self::Purge { .. } => "purge",
         }
     }
 }

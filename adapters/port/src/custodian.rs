@@ -131,7 +131,7 @@ pub struct Route {
     pub way: Option<String>,
     /// The algorithms of copies that can be wrapped so.
     pub algorithms: Vec<Algorithm>,
-    /// Why not, when there is no way.
+    /// Why there is no way; or, where there is one, which algorithms are left out of it, and why.
     pub reason: Option<String>,
 }
 

@@ -363,7 +363,7 @@ pub struct HsmRoute {
     pub scheme: String,
     /// The way; `None`: there is none.
     pub way: Option<String>,
-    /// Why there is none.
+    /// Why there is none; or, where there is one, which algorithms are left out of it, and why.
     pub reason: Option<String>,
 }
 

@@ -452,9 +452,11 @@ impl Track<'_> {
             Act::Publish => Mutation::Publish { target: target.clone(), object: object()?, material: self.newest_material() },
             Act::Prepare { version, scheme } => Mutation::Prepare { target: target.clone(), version: *version, scheme: *scheme },
             Act::DisableSurplus { object, material, .. } => Mutation::Disable { object: object.clone(), material: Some(material.clone()) },
-            Act::RemoveSurplus { object } => {
-                Mutation::ScheduleDeletion { object: object.clone(), days: self.lane.destination().capabilities.deletion_days }
-            }
+            Act::RemoveSurplus { object } => Mutation::ScheduleDeletion {
+                object: object.clone(),
+                material: None,
+                days: self.lane.destination().capabilities.deletion_days,
+            },
             Act::Import { version, scheme, .. } => {
                 let object = if known.creation == Creation::Imported { None } else { Some(object()?) };
                 let copy = self.copy(*version)?;

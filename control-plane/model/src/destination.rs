@@ -44,7 +44,7 @@ pub struct Capabilities {
     /// The cloud's request quotas, by the cloud's own names; counted together for all destinations with the same `home`.
     pub quotas: BTreeMap<String, Quota>,
     /// Which quotas a call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`, `prepared`,
-    /// `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`); one that is not listed is never
+    /// `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`, `purge`); one that is not listed is never
     /// the bottleneck.
     pub draws: BTreeMap<String, Vec<String>>,
     /// How many days a scheduled deletion waits.

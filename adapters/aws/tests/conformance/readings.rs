@@ -239,7 +239,7 @@ async fn a_key_that_waits_for_its_deletion_keeps_no_sweep_from_being_complete() 
     for leaving_rotations in [LeavingRotations::Listed, LeavingRotations::Refused] {
         let emulated = begin_with(Readings { leaving_rotations, ..others() }).await;
         let object = imported(&emulated).await;
-        emulated.cloud.act(&Mutation::ScheduleDeletion { object: object.clone(), days: 30 }).await.unwrap();
+        emulated.cloud.act(&Mutation::ScheduleDeletion { object: object.clone(), material: None, days: 30 }).await.unwrap();
         let leaving = inspect(&emulated, &object).await;
         assert!(matches!(leaving.state, ObjectState::DeletionScheduled(Some(_))) && !leaving.is_empty(), "{leaving:?}");
         assert_eq!(emulated.cloud.look(&target()).await.unwrap().claimed.as_ref(), Some(&leaving));

@@ -445,7 +445,7 @@ async fn nothing_is_deleted_that_cannot_be_recovered_for_as_long_as_was_said() {
             status(200, given.to_string())
         })
         .await;
-        let acted = told.cloud.act(&Mutation::ScheduleDeletion { object: object(), days: asked }).await;
+        let acted = told.cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days: asked }).await;
         let expected = if deleted { Ok(Acted::Done) } else { Err(Class::Invalid) };
         assert_eq!(acted.map_err(|error| error.class), expected, "{level} {days}");
         assert_eq!(deletions.load(std::sync::atomic::Ordering::SeqCst), u32::from(deleted), "{level} {days}");

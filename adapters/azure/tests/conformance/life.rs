@@ -123,11 +123,11 @@ async fn a_deleted_key_keeps_its_name_and_says_until_when() {
     let (emulated, copy) = imported(VaultKind::ManagedHsm, &aes()).await;
     let next = import(&emulated, &aes(), Version(1), &[7; 32]).await;
     for days in [0, 7, DAYS + 1] {
-        let other = Mutation::ScheduleDeletion { object: object(), days };
+        let other = Mutation::ScheduleDeletion { object: object(), material: None, days };
         assert_eq!(emulated.cloud.act(&other).await.unwrap_err().class, Class::Invalid, "not the vault's own number");
     }
     assert!(!emulated.operations().await.contains(&"DeleteKey".to_owned()));
-    emulated.cloud.act(&Mutation::ScheduleDeletion { object: object(), days: DAYS }).await.unwrap();
+    emulated.cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days: DAYS }).await.unwrap();
 
     let seen = emulated.cloud.look(&aes()).await.unwrap();
     assert_eq!(seen.published, None);
@@ -177,7 +177,7 @@ async fn a_vault_that_keeps_deleted_keys_for_another_time_is_believed() {
     }
     assert_eq!(warnings.load(Ordering::SeqCst), 1, "it is said once, and only of the vault that differs");
     let days = cloud.destination().capabilities.deletion_days;
-    let error = cloud.act(&Mutation::ScheduleDeletion { object: object(), days }).await.unwrap_err();
+    let error = cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days }).await.unwrap_err();
     assert_eq!((error.class, error.cause), (Class::Invalid, Cause::Plain), "{error}");
     assert_eq!(emulated.cloud.look(&aes()).await.unwrap().claimed.unwrap().state, ObjectState::Usable);
 }
@@ -187,7 +187,7 @@ async fn a_key_on_its_way_out_or_back_is_not_there_and_not_free() {
     let (emulated, _) = imported(VaultKind::ManagedHsm, &aes()).await;
     let next = import(&emulated, &aes(), Version(1), &[7; 32]).await;
     emulated.control("POST", "readings", Some(json!({ "transition_seconds": 60 }))).await;
-    emulated.cloud.act(&Mutation::ScheduleDeletion { object: object(), days: DAYS }).await.unwrap();
+    emulated.cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days: DAYS }).await.unwrap();
     let refused = emulated.cloud.act(&next).await.unwrap_err();
     assert_eq!((refused.class, refused.cause), (Class::Transient, Cause::Plain), "{refused}");
     emulated.control("POST", "clock", Some(json!({ "advance_seconds": 61 }))).await;
@@ -433,8 +433,8 @@ async fn what_azure_does_not_do_is_refused_before_anything_is_sent() {
     let invalid = [
         Mutation::Disable { object: object(), material: Some("0f/../x".into()) },
         Mutation::Disable { object: ObjectId("a/b".into()), material: Some("0f".into()) },
-        Mutation::ScheduleDeletion { object: ObjectId("keyplane-kek-1".into()), days: DAYS },
-        Mutation::ScheduleDeletion { object: ObjectId(String::new()), days: DAYS },
+        Mutation::ScheduleDeletion { object: ObjectId("keyplane-kek-1".into()), material: None, days: DAYS },
+        Mutation::ScheduleDeletion { object: ObjectId(String::new()), material: None, days: DAYS },
     ];
     for mutation in invalid {
         assert_eq!(hsm.cloud.act(&mutation).await.unwrap_err().class, Class::Invalid, "{mutation:?}");

@@ -122,7 +122,7 @@ async fn a_name_that_looks_free_meanwhile_is_not_given_away() {
         assert_eq!((refused.class, refused.cause), (Class::Transient, Cause::Plain), "{refused}");
     };
 
-    cloud.act(&Mutation::ScheduleDeletion { object: object(), days: DAYS }).await.unwrap();
+    cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days: DAYS }).await.unwrap();
     nowhere().await;
     emulated.advance(Span::seconds(61)).await;
     let deleted = cloud.look(&aes()).await.unwrap().claimed.unwrap();

@@ -323,7 +323,10 @@ async fn nothing_else_draws_more_than_it_declares() {
         for mutation in [
             Mutation::Disable { object: object.clone(), material: material.clone() },
             Mutation::Enable { object: object.clone(), material },
-            Mutation::ScheduleDeletion { object, days },
+            Mutation::ScheduleDeletion { object: object.clone(), material: None, days },
+            Mutation::Restore { object: object.clone(), material: None },
+            Mutation::ScheduleDeletion { object: object.clone(), material: None, days },
+            Mutation::Purge { object },
         ] {
             assert_eq!(cloud.act(&mutation).await, Ok(Acted::Done));
             declared(&emulated, mutation.word(), "").await;

@@ -248,14 +248,14 @@ pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "leaving");
     let object = fixture.created().await;
     let days = fixture.cloud.destination().capabilities.deletion_days;
-    let deletion = Mutation::ScheduleDeletion { object: object.clone(), days };
+    let deletion = Mutation::ScheduleDeletion { object: object.clone(), material: None, days };
     if fixture.creation_kind() == Creation::Named {
         let before = subject.mutations().await;
         assert_eq!(fixture.refused(&deletion).await.class, Class::Unsupported);
         assert_eq!(subject.mutations().await, before);
         return;
     }
-    let none = Mutation::ScheduleDeletion { object: object.clone(), days: 0 };
+    let none = Mutation::ScheduleDeletion { object: object.clone(), material: None, days: 0 };
     assert_eq!(fixture.refused(&none).await.class, Class::Invalid);
     fixture.act(&deletion).await;
     let seen = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
@@ -268,6 +268,62 @@ pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     assert_eq!(fixture.cloud.inspect(&object).await, Ok(None));
 }
 
+/// A deletion, or the destruction of the one material where an object stays, is called off: nothing was lost by it.
+pub async fn what_is_leaving_can_be_restored<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "restored");
+    let object = fixture.published().await;
+    let ciphertext = subject.encrypt(&fixture.target.name, b"before").await.expect("the cloud encrypts");
+    let stays = fixture.creation_kind() == Creation::Named;
+    let current = fixture.holder().await.current().and_then(|material| material.id.clone());
+    let material = current.clone().filter(|_| stays);
+    let days = fixture.cloud.destination().capabilities.deletion_days;
+    // At AWS every deletion has a time of its own.
+    if fixture.creation_kind() != Creation::Claimed {
+        let other = Mutation::ScheduleDeletion { object: object.clone(), material: material.clone(), days: days + 1 };
+        assert_eq!(fixture.refused(&other).await.class, Class::Invalid, "it would not wait for as long as was said");
+    }
+
+    fixture.act(&Mutation::ScheduleDeletion { object: object.clone(), material: material.clone(), days }).await;
+    assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await, None, "what is leaving decrypts");
+    let leaving = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
+    if stays {
+        let presence = leaving.materials.first().map(|material| material.presence.clone());
+        assert_eq!(presence, Some(Presence::Leaving));
+    } else {
+        assert!(matches!(leaving.state, ObjectState::DeletionScheduled(Some(_))), "{leaving:?}");
+    }
+    fixture.act(&Mutation::Restore { object: object.clone(), material: material.clone() }).await;
+    let restored = fixture.holder().await;
+    assert!(matches!(restored.state, ObjectState::Disabled | ObjectState::Usable), "{restored:?}");
+    if restored.state == ObjectState::Disabled {
+        fixture.act(&fixture.enabling(&object).await).await;
+    }
+    assert_eq!(fixture.holder().await.current().and_then(|material| material.id.clone()), current);
+    assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"before"[..]));
+    let again = fixture.refused(&Mutation::Restore { object, material }).await.class;
+    assert!(matches!(again, Class::Stale | Class::NotFound), "what is not leaving cannot be restored: {again}");
+}
+
+/// Elsewhere there is nothing to purge, and nothing is sent.
+pub async fn what_was_deleted_is_purged_where_it_keeps_its_name<S: Subject>(subject: &S) {
+    let fixture = Fixture::new(subject, "purged");
+    let object = fixture.published().await;
+    let purge = Mutation::Purge { object: object.clone() };
+    if fixture.creation_kind() != Creation::Imported {
+        let before = subject.mutations().await;
+        assert_eq!(fixture.refused(&purge).await.class, Class::Unsupported);
+        assert_eq!(subject.mutations().await, before);
+        return;
+    }
+    assert_eq!(fixture.refused(&purge).await.class, Class::NotFound, "only what was deleted is purged");
+    let days = fixture.cloud.destination().capabilities.deletion_days;
+    fixture.act(&Mutation::ScheduleDeletion { object: object.clone(), material: None, days }).await;
+    fixture.act(&purge).await;
+    assert_eq!(fixture.look().await.claimed, None);
+    let (_, making) = fixture.making().await;
+    fixture.act(&making).await;
+}
+
 /// Where a name is kept for what was deleted, it is seen for what it is, and nobody gets it before its time.
 pub async fn a_deleted_name_is_not_had_again_before_its_time<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "kept");
@@ -277,7 +333,7 @@ pub async fn a_deleted_name_is_not_had_again_before_its_time<S: Subject>(subject
     let object = fixture.created().await;
     let (_, making) = fixture.making().await;
     let days = fixture.cloud.destination().capabilities.deletion_days;
-    fixture.act(&Mutation::ScheduleDeletion { object, days }).await;
+    fixture.act(&Mutation::ScheduleDeletion { object, material: None, days }).await;
     let seen = fixture.look().await;
     assert_eq!(seen.published, None);
     let deleted = seen.claimed.expect("what keeps the name");

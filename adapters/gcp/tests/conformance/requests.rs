@@ -175,8 +175,14 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             "disable" => drop(cloud.act(&Mutation::Disable { object: key.clone(), material: first.clone() }).await.unwrap()),
             "enable" => drop(cloud.act(&Mutation::Enable { object: key.clone(), material: first.clone() }).await.unwrap()),
             "sweep" => drop(cloud.sweep(None).await.unwrap()),
+            "schedule-deletion" => {
+                let days = cloud.destination().capabilities.deletion_days;
+                let deletion = Mutation::ScheduleDeletion { object: key.clone(), material: first.clone(), days };
+                drop(cloud.act(&deletion).await.unwrap());
+            }
+            "restore" => drop(cloud.act(&Mutation::Restore { object: key.clone(), material: first.clone() }).await.unwrap()),
             // Refused without a request.
-            "schedule-deletion" => drop(cloud.act(&Mutation::ScheduleDeletion { object: key.clone(), days: 30 }).await.unwrap_err()),
+            "purge" => drop(cloud.act(&Mutation::Purge { object: key.clone() }).await.unwrap_err()),
             "publish a pair" => {
                 let publication = Mutation::Publish { target: pair.clone(), object: key.clone(), material: first.clone() };
                 assert_eq!(cloud.act(&publication).await.unwrap_err().class, Class::Unsupported);
@@ -191,7 +197,21 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
         counts
     };
     let capabilities = &cloud.destination().capabilities;
-    let words = ["create", "prepared", "prepare", "wrapping-key", "import", "publish", "look", "inspect", "disable", "enable", "sweep"];
+    let words = [
+        "create",
+        "prepared",
+        "prepare",
+        "wrapping-key",
+        "import",
+        "publish",
+        "look",
+        "inspect",
+        "disable",
+        "enable",
+        "schedule-deletion",
+        "restore",
+        "sweep",
+    ];
     for word in words {
         let counts = sent(word).await;
         assert!(!counts.is_empty());
@@ -200,7 +220,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             assert!(calls <= declared, "{word} sends {calls} of `{name}` and declares {declared}");
         }
     }
-    for word in ["schedule-deletion", "publish a pair"] {
+    for word in ["purge", "publish a pair"] {
         assert_eq!(sent(word).await, BTreeMap::new());
     }
 }
@@ -493,7 +513,7 @@ async fn what_google_cloud_does_not_do_is_refused_without_a_request() {
         (without, Class::Unsupported),
         (Mutation::Disable { object: object(), material: None }, Class::Unsupported),
         (Mutation::Enable { object: object(), material: None }, Class::Unsupported),
-        (Mutation::ScheduleDeletion { object: object(), days: 30 }, Class::Unsupported),
+        (Mutation::ScheduleDeletion { object: object(), material: None, days: 30 }, Class::Unsupported),
         (Mutation::Create { target: mac, marks: marks() }, Class::Unsupported),
         (Mutation::Disable { object: object(), material: Some("1/../2".into()) }, Class::Invalid),
         (Mutation::Disable { object: ObjectId("a/b".into()), material: first.clone() }, Class::Invalid),

@@ -258,7 +258,11 @@ fn effect(state: &mut CloudState, creation: Creation, mutation: &Mutation, now: 
             seen.state = ObjectState::DeletionScheduled(None);
             Ok(Acted::Done)
         }
-        Mutation::Import { .. } | Mutation::Disable { .. } | Mutation::Enable { .. } => Err(error(Class::Unsupported)),
+        Mutation::Import { .. }
+        | Mutation::Disable { .. }
+        | Mutation::Enable { .. }
+        | Mutation::Restore { .. }
+        | Mutation::Purge { .. } => Err(error(Class::Unsupported)),
     }
 }
 

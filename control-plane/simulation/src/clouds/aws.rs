@@ -290,12 +290,15 @@ impl Cloud for Aws {
             }
             Mutation::Disable { object, material: None } => self.done(Operation::DisableKey, json!({ "KeyId": object.0 })).await,
             Mutation::Enable { object, material: None } => self.done(Operation::EnableKey, json!({ "KeyId": object.0 })).await,
-            Mutation::ScheduleDeletion { object, days } => {
+            Mutation::ScheduleDeletion { object, material: None, days } => {
                 self.done(Operation::ScheduleKeyDeletion, json!({ "KeyId": object.0, "PendingWindowInDays": days })).await
             }
-            // INVARIANT: what is meant for one material never switches the whole key.
+            // INVARIANT: what is meant for one material never switches the whole key. Restoring is nothing that a run does.
             Mutation::Disable { material: Some(_), .. }
             | Mutation::Enable { material: Some(_), .. }
+            | Mutation::ScheduleDeletion { material: Some(_), .. }
+            | Mutation::Restore { .. }
+            | Mutation::Purge { .. }
             | Mutation::Import { object: None, .. }
             | Mutation::Prepare { .. } => Err(failed(mutation.word(), Class::Unsupported, "KMS has nothing like it")),
         }
@@ -562,7 +565,7 @@ mod tests {
                 assert_eq!(rig.state(&object).await, ObjectState::Disabled);
                 rig.act(Mutation::Enable { object: object.clone(), material: None }).await.unwrap();
                 assert_eq!(rig.state(&object).await, ObjectState::Usable);
-                rig.act(Mutation::ScheduleDeletion { object: object.clone(), days: 7 }).await.unwrap();
+                rig.act(Mutation::ScheduleDeletion { object: object.clone(), material: None, days: 7 }).await.unwrap();
                 let ObjectState::DeletionScheduled(Some(at)) = rig.state(&object).await else { panic!() };
                 let days = at - seen.created.unwrap();
                 assert!(days > Span::days(7) && days < Span::days(8));

@@ -283,7 +283,7 @@ impl Cloud for Azure {
             }
             Mutation::Disable { object, material: Some(material) } => self.switch(object, material, false).await,
             Mutation::Enable { object, material: Some(material) } => self.switch(object, material, true).await,
-            Mutation::ScheduleDeletion { object, days } => self.delete(object, *days).await,
+            Mutation::ScheduleDeletion { object, material: None, days } => self.delete(object, *days).await,
             // What importing does, what Azure has no switch for, and other schemes.
             _ => Err(failed(Operation::ImportKey, Class::Unsupported, "an import makes a version, and makes it current")),
         }
@@ -564,9 +564,9 @@ mod tests {
             world.act(Mutation::Enable { object: object(), material: ids.pop() }).await.unwrap();
             assert_eq!(world.look().await.claimed.unwrap().state, ObjectState::Usable);
 
-            let early = world.act(Mutation::ScheduleDeletion { object: object(), days: 7 }).await;
+            let early = world.act(Mutation::ScheduleDeletion { object: object(), material: None, days: 7 }).await;
             assert_eq!(early.unwrap_err().class, Class::Invalid, "the vault keeps it for longer");
-            world.act(Mutation::ScheduleDeletion { object: object(), days: DELETION_DAYS }).await.unwrap();
+            world.act(Mutation::ScheduleDeletion { object: object(), material: None, days: DELETION_DAYS }).await.unwrap();
             let PlacementSeen { claimed, published } = world.look().await;
             let ObjectState::DeletionScheduled(Some(purge)) = claimed.unwrap().state else { panic!("it is deleted") };
             assert!(purge > world.sim.now() + Span::days(DELETION_DAYS - 1) && published.is_none());

@@ -630,7 +630,9 @@ mod tests {
                 assert_eq!((rig.fits(1, Some("1")).await, rig.fits(1, Some("2")).await), (false, true), "another one took its place");
 
                 let (target, object) = (target(), object());
-                for mutation in [Mutation::ScheduleDeletion { object: object.clone(), days: 30 }, Mutation::Claim { target, object }] {
+                for mutation in
+                    [Mutation::ScheduleDeletion { object: object.clone(), material: None, days: 30 }, Mutation::Claim { target, object }]
+                {
                     assert_eq!(rig.act(mutation).await, Err((Class::Unsupported, Cause::Plain)), "Google Cloud has no such thing");
                 }
             });
