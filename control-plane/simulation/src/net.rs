@@ -1,5 +1,6 @@
 //! The way between a party and an emulated cloud: it takes its time, and loses things.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,13 +28,33 @@ pub(crate) struct Site<S: Service>(Mutex<Inner<S>>);
 struct Inner<S: Service> {
     frame: Frame<S>,
     rng: ChaCha20Rng,
+    /// The mutating requests that arrive twice, by their number.
+    twice: BTreeSet<u64>,
     /// Whom the cloud will never answer: they wait.
     unanswered: Vec<oneshot::Sender<Result<S::Reply, Lost>>>,
 }
 
 impl<S: Service> Site<S> {
     pub(crate) fn new(frame: Frame<S>, seed: u64) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Inner { frame, rng: ChaCha20Rng::seed_from_u64(seed), unanswered: Vec::new() })))
+        Arc::new(Self(Mutex::new(Inner { frame, rng: ChaCha20Rng::seed_from_u64(seed), twice: BTreeSet::new(), unanswered: Vec::new() })))
+    }
+
+    /// Has the nth mutating request arrive twice.
+    pub(crate) fn double(&self, mutation: u64) {
+        locked(&self.0).twice.insert(mutation);
+    }
+
+    /// Serves a request as often as it arrives; the answer is the first one's.
+    fn serve(&self, now: Timestamp, request: &S::Request) -> Answer<S::Reply> {
+        let mut inner = locked(&self.0);
+        let Inner { frame, rng, twice, .. } = &mut *inner;
+        let before = frame.journal().mutations();
+        let answer = frame.handle(core_time(now), rng, request);
+        let number = frame.journal().mutations();
+        if number > before && twice.remove(&number) {
+            drop(frame.handle(core_time(now), rng, request));
+        }
+        answer
     }
 
     /// Looks into the cloud, or changes how it behaves, as no client can.
@@ -81,7 +102,7 @@ impl<S: Service> Line<S> {
             }
             let operation = locked(&site.0).frame.service().operation(&request).to_owned();
             sim.note(&name, &operation);
-            let served = site.inside(|frame, rng| frame.handle(core_time(sim.now()), rng, &request));
+            let served = site.serve(sim.now(), &request);
             let back = match served {
                 Answer::Reply(reply) => Ok(reply),
                 Answer::Close => Err(Lost),

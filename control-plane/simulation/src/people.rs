@@ -24,7 +24,7 @@ pub(crate) const PROPOSER: &str = "mallory";
 const GROUP: &str = "security";
 
 /// The pause between two looks of an approver, at least.
-const LOOKS: Span = Span::seconds(15);
+const LOOKS: Span = Span::seconds(25);
 
 /// What the run's constants cannot fail at.
 pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {

@@ -101,6 +101,8 @@ pub(crate) enum Mishap {
     Failed { applied: bool },
     /// Too many requests.
     Throttled,
+    /// It arrives twice.
+    Twice,
 }
 
 /// What people do to a key at a cloud.
@@ -166,7 +168,8 @@ impl Draw {
     }
 
     fn mishap(&mut self) -> Mishap {
-        match self.below(8) {
+        match self.below(9) {
+            8 => Mishap::Twice,
             0..2 => Mishap::LostReply,
             2..5 => Mishap::Late(self.small(120)),
             5 => Mishap::Swallowed,

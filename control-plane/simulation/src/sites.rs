@@ -23,12 +23,16 @@ pub(crate) trait Emulated: Send + Sync {
     fn read(&self, question: &str, answer: &str) -> bool;
     /// Has something go wrong there.
     fn add(&self, rule: Rule);
+    /// Has the nth mutating request arrive twice.
+    fn double(&self, mutation: u64);
+    /// How many mutating requests it got so far: what it is made with counts.
+    fn mutations(&self) -> u64;
     /// Nothing goes wrong there any more, but for what is under way.
     fn calm(&self);
     /// Everything that it holds.
     fn dump(&self, now: Timestamp) -> Value;
-    /// Every request that it got.
-    fn requests(&self) -> Vec<Value>;
+    /// Every request that it got, as JSON; and of those that something went wrong with, when, what, and which.
+    fn requests(&self) -> (String, Vec<(Timestamp, String, String)>);
     /// Somebody changes a key by hand; whether there was one.
     fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool;
 }
@@ -59,6 +63,14 @@ impl<S: Service> Emulated for Whole<S> {
         self.site.inside(|frame, _| frame.faults().add(rule));
     }
 
+    fn double(&self, mutation: u64) {
+        self.site.double(mutation);
+    }
+
+    fn mutations(&self) -> u64 {
+        self.site.inside(|frame, _| frame.journal().mutations())
+    }
+
     fn calm(&self) {
         self.site.inside(|frame, _| frame.faults().clear());
     }
@@ -67,8 +79,15 @@ impl<S: Service> Emulated for Whole<S> {
         self.site.inside(|frame, rng| frame.dump(core_time(now), rng))
     }
 
-    fn requests(&self) -> Vec<Value> {
-        self.site.inside(|frame, _| frame.journal().entries().filter_map(|entry| serde_json::to_value(entry).ok()).collect())
+    fn requests(&self) -> (String, Vec<(Timestamp, String, String)>) {
+        self.site.inside(|frame, _| {
+            let entries: Vec<_> = frame.journal().entries().collect();
+            let mishaps = entries.iter().filter_map(|entry| {
+                let fault = serde_json::to_value(entry.fault.as_ref()?).ok()?;
+                Some((Timestamp(entry.at.micros()), fault["kind"].as_str()?.to_owned(), entry.operation.clone()))
+            });
+            (serde_json::to_string(&entries).unwrap_or_default(), mishaps.collect())
+        })
     }
 
     fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool {
@@ -107,16 +126,18 @@ pub(crate) fn emulated(place: Place, symbols: Symbols, lag: Span, seed: u64) -> 
     }
 }
 
-/// The rule that makes a mishap happen to a mutating request.
-pub(crate) fn rule(mutation: u64, what: Mishap) -> Rule {
+/// Makes a mishap happen to the nth mutating request from now.
+pub(crate) fn befall(site: &dyn Emulated, nth: u64, what: Mishap) {
+    let mutation = site.mutations() + nth;
     let effect = match what {
+        Mishap::Twice => return site.double(mutation),
         Mishap::LostReply => Effect::LostReply,
         Mishap::Late(seconds) => Effect::Late { after_seconds: Some(seconds), after_requests: None, close: false },
         Mishap::Swallowed => Effect::Hang { applied: false },
         Mishap::Failed { applied } => Effect::ServerError { applied },
         Mishap::Throttled => Effect::Throttle,
     };
-    Rule { operation: None, mutation: Some(mutation), skip: 0, times: Some(1), effect }
+    site.add(Rule { operation: None, mutation: Some(mutation), skip: 0, times: Some(1), effect });
 }
 
 /// The rule that refuses so many requests in a row, after so many.

@@ -220,7 +220,7 @@ impl World {
     /// Has a fault happen in its time.
     fn arrange(&self, parties: &mut Parties, fault: &Fault, lands: &mut BTreeMap<Party, bool>) {
         match fault {
-            Fault::Request { place, mutation, what } => self.sites[place].add(sites::rule(*mutation, *what)),
+            Fault::Request { place, mutation, what } => sites::befall(self.sites[place].as_ref(), *mutation, *what),
             Fault::Reads { place, skip, times, throttled } => self.sites[place].add(sites::refusals(*skip, *times, *throttled)),
             Fault::Crash { server, poll, lands: arrives } => {
                 parties.crash_at(*server, *poll);
@@ -278,20 +278,12 @@ impl World {
         let mut broken = std::mem::take(&mut *locked(&self.broken));
         let now = self.sim.now();
         let dumps: Vec<(Place, Value)> = self.sites.iter().map(|(place, site)| (*place, site.dump(now))).collect();
-        let requests: Vec<Value> = self.sites.values().flat_map(|site| site.requests()).collect();
-        let mut mishaps: Vec<(i64, String)> = requests
-            .iter()
-            .filter(|request| request["fault"].is_object())
-            .map(|request| {
-                let (kind, operation) = (request["fault"]["kind"].as_str(), request["operation"].as_str());
-                (request["at"].as_i64().unwrap_or_default(), format!("{} at {}", kind.unwrap_or_default(), operation.unwrap_or_default()))
-            })
-            .collect();
+        let (requests, mishaps): (Vec<_>, Vec<_>) = self.sites.values().map(|site| site.requests()).unzip();
+        let mut mishaps: Vec<(Timestamp, String, String)> = mishaps.into_iter().flatten().collect();
         mishaps.sort();
-        mishaps.iter().for_each(|(_, mishap)| self.count(mishap));
+        mishaps.iter().for_each(|(_, kind, operation)| self.count(&format!("{kind} at {operation}")));
         // In which order they came: what a fault does may depend on the one before.
-        let kind = |mishap: &str| mishap.split(' ').next().unwrap_or_default().to_owned();
-        mishaps.windows(2).for_each(|pair| self.count(&format!("first {}, then {}", kind(&pair[0].1), kind(&pair[1].1))));
+        mishaps.windows(2).for_each(|pair| self.count(&format!("first {}, then {}", pair[0].1, pair[1].1)));
         let meddled = locked(&self.meddled).clone();
         if let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() {
             let change_sets = serde_json::to_string(&snapshot.open.values().collect::<Vec<_>>()).unwrap_or_default();
@@ -299,7 +291,7 @@ impl World {
                 ledger: &snapshot,
                 change_sets: &change_sets,
                 dumps: &dumps,
-                requests: &serde_json::to_string(&requests).unwrap_or_default(),
+                requests: &requests.concat(),
                 symbols: &self.symbols,
                 custodian: &self.custodian,
                 meddled: &meddled,
