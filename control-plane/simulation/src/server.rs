@@ -17,7 +17,7 @@ use crate::people::PROPOSER;
 use crate::rules::{Broken, Rule};
 
 /// The pause between two rounds, at most.
-const PAUSE: Span = Span::seconds(90);
+const PAUSE: Span = Span::seconds(120);
 
 /// What a server is made of.
 pub(crate) struct Server {

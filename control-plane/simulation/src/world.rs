@@ -23,7 +23,7 @@ use crate::symbols::Symbols;
 use crate::watch::Watched;
 
 /// How long after the trouble late effects may still come, at most: a late effect, and what a pause held back.
-const AFTERMATH_SECONDS: u32 = 240;
+const AFTERMATH_SECONDS: u32 = 180;
 
 /// A run that takes longer does not settle.
 const LONGEST: Span = Span::seconds(6 * 3_600);
