@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use keyplane_model::{
     Class, CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use serde_json::Value;
 
 use crate::config::{AwsConfig, Checked, ConfigError, Credentials};
@@ -112,6 +112,10 @@ impl Cloud for AwsKms {
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
         self.read_page(cursor).await
+    }
+
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        self.find_placement(target, swept).await
     }
 
     /// KMS gives a key at each asking: none is ever made for a copy.

@@ -66,7 +66,7 @@ pub(crate) const SWEEP_AT_A_TIME: usize = 8;
 pub(crate) const SWEEP_OBJECTS: usize = 10;
 
 /// Which quotas a call of the port draws from, once for each time that a name is listed. Left out is what is never
-/// scarcer than what is listed: `DescribeKey` and `GetKeyPolicy` go with `ListKeyRotations`, and are allowed ten times as often.
+/// scarcer than what is listed: `GetKeyPolicy` goes with `ListKeyRotations`, and is allowed ten times as often.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     use Operation as O;
     let drawn = |word: &str, operations: &[(Operation, usize)]| {
@@ -83,10 +83,20 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         drawn("schedule-deletion", &[(O::ScheduleKeyDeletion, 1)]),
         drawn("restore", &[(O::CancelKeyDeletion, 1)]),
         drawn("wrapping-key", &[(O::GetParametersForImport, 1)]),
-        drawn("look", &[(O::ListKeyRotations, 2)]),
-        drawn("inspect", &[(O::ListKeyRotations, 1)]),
-        drawn("evidence", &[(O::ListKeyRotations, 1)]),
-        drawn("sweep", &[(O::ListKeys, 1), (O::ListResourceTags, SWEEP_KEYS as usize), (O::ListKeyRotations, SWEEP_OBJECTS)]),
+        // Claim and users' name.
+        drawn("look", &[(O::DescribeKey, 2), (O::ListKeyRotations, 2)]),
+        drawn("find", &[(O::DescribeKey, 2)]),
+        drawn("inspect", &[(O::DescribeKey, 1), (O::ListKeyRotations, 1)]),
+        drawn("evidence", &[(O::DescribeKey, 1), (O::ListKeyRotations, 1)]),
+        drawn(
+            "sweep",
+            &[
+                (O::ListKeys, 1),
+                (O::ListResourceTags, SWEEP_KEYS as usize),
+                (O::DescribeKey, SWEEP_OBJECTS),
+                (O::ListKeyRotations, SWEEP_OBJECTS),
+            ],
+        ),
     ])
 }
 

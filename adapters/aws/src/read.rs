@@ -10,7 +10,7 @@ use keyplane_model::{
     Algorithm, Class, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
     PlacementSeen, Presence, Purpose, Target, Timestamp, WrapScheme,
 };
-use keyplane_port::{Cause, CloudError, Cursor, Page, WrappingKey};
+use keyplane_port::{Cause, CloudError, Cursor, Page, Swept, WrappingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,8 +34,7 @@ struct Place {
 
 impl AwsKms {
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        let users = names::users_alias(target)
-            .map_err(|error| found(Operation::DescribeKey, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
+        let users = users_alias(target)?;
         let claimed = self.read_object(&names::claim_alias(target)).await?;
         let published = match self.described(&users).await? {
             None => None,
@@ -44,6 +43,20 @@ impl AwsKms {
             Some(metadata) => Some(self.read_metadata(metadata).await?),
         };
         Ok(PlacementSeen { claimed, published })
+    }
+
+    /// Where claim and users' name lead is all that a sweep does not tell.
+    pub(crate) async fn find_placement(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        let users = users_alias(target)?;
+        let mut found = PlacementSeen::default();
+        for (alias, place) in [(names::claim_alias(target), &mut found.claimed), (users, &mut found.published)] {
+            let Some(metadata) = self.described(&alias).await? else { continue };
+            // What the sweep did not find, or found in another state, has to be read.
+            let same = swept.get(&ObjectId(metadata.key_id().to_owned())).filter(|object| object.state == state(&metadata));
+            let Some(object) = same else { return Ok(None) };
+            *place = Some(object.clone());
+        }
+        Ok(Some(found))
     }
 
     /// A key by its id or one of its aliases; `None`: KMS says that there is none.
@@ -303,6 +316,11 @@ impl AwsKms {
     fn cursor(&self, place: &Place) -> Result<Cursor, CloudError> {
         serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::ListKeys, &error.to_string()))
     }
+}
+
+fn users_alias(target: &Target) -> Result<String, CloudError> {
+    let unusable = |error| found(Operation::DescribeKey, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name));
+    names::users_alias(target).map_err(unusable)
 }
 
 /// Whether a failed read says something about one key only, so that the list can go on without it.

@@ -15,7 +15,7 @@ use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 use keyplane_model::{
     CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use rustls::RootCertStore;
 
 use crate::attestation::Roots;
@@ -93,6 +93,10 @@ impl Cloud for AzureVault {
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
         self.read_page(cursor).await
+    }
+
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        Ok(crate::read::find_placement(target, swept))
     }
 
     async fn prepared(&self, _: &Target, _: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

@@ -80,7 +80,7 @@ fn weight(kind: VaultKind) -> usize {
     }
 }
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed. Whether an import counts as making a
+/// Which quotas a call of the port draws from, once for each time that a name is listed; what sends no request is not in it. Whether an import counts as making a
 /// key is not known: it is assumed (`contracts/azure.md`, `[unstated]`).
 pub(crate) fn draws(kind: VaultKind) -> BTreeMap<String, Vec<String>> {
     let key = weight(kind);

@@ -13,7 +13,7 @@ use keyplane_model::{
     Class, CopyRecord, Digest, Evidence, EvidenceStrength, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
     PlacementSeen, Presence, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Cause, CloudError, Cursor, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Cause, CloudError, Cursor, Page, Prepared, Swept, WrapFor, WrappingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::config::VaultKind;
@@ -68,23 +68,25 @@ struct Listed {
 
 impl AzureVault {
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        let claimed = self.read_object(&target.name).await?;
-        // An import is the activation: a version that is current is what the users' name leads to.
-        let published = claimed.clone().filter(|object| object.current().is_some());
-        Ok(PlacementSeen { claimed, published })
+        Ok(placement(self.read_object(&target.name).await?))
     }
 
     /// A key by its name; `None`: Azure says that there is none, and none that was deleted either.
     ///
     /// Of former versions, the newest show their public keys: as many as there are requests left for.
     pub(crate) async fn read_object(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
-        let mut requests = Requests::of_a_look();
-        let Some(mut object) = self.read_listed(name, &mut requests).await? else { return Ok(None) };
+        self.read_whole(name, &mut Requests::of_a_look()).await
+    }
+
+    async fn read_whole(&self, name: &str, requests: &mut Requests) -> Result<Option<ObjectSeen>, CloudError> {
+        let Some(mut object) = self.read_listed(name, requests).await? else { return Ok(None) };
         // What has no public half in its newest version has none in any that could be a copy of ours.
         if object.current().is_some_and(|current| current.public_key.is_some()) {
             let former =
                 object.materials.iter_mut().filter(|material| material.state == MaterialState::Former && material.version.is_some());
-            try_join_all(former.take(requests.left).map(|material| self.add_public_key(name, material))).await?;
+            let former: Vec<_> = former.take(requests.left).collect();
+            requests.left -= former.len();
+            try_join_all(former.into_iter().map(|material| self.add_public_key(name, material))).await?;
         }
         Ok(Some(object))
     }
@@ -149,7 +151,7 @@ impl AzureVault {
             }
             let read = round.into_iter().map(|name| async move {
                 let mut requests = Requests::of_a_look();
-                let object = self.read_listed(&name, &mut requests).await;
+                let object = self.read_whole(&name, &mut requests).await;
                 (object, name, requests.sent())
             });
             for (object, name, sent) in join_all(read).await {
@@ -462,6 +464,17 @@ impl AzureVault {
         let here = url.scheme() == "https" && url.host_str() == Some(self.vault.as_str()) && url.port().is_none();
         (here && url.path().trim_end_matches('/').eq_ignore_ascii_case(path)).then_some(url)
     }
+}
+
+/// The name is all that leads to a key: a sweep tells everything about those that it finds. Deleted ones it does not.
+pub(crate) fn find_placement(target: &Target, swept: &Swept) -> Option<PlacementSeen> {
+    swept.get(&ObjectId(target.name.clone())).map(|object| placement(Some(object.clone())))
+}
+
+/// An import is the activation: a version that is current is what the users' name leads to.
+fn placement(claimed: Option<ObjectSeen>) -> PlacementSeen {
+    let published = claimed.clone().filter(|object| object.current().is_some());
+    PlacementSeen { claimed, published }
 }
 
 /// What one answer shows of a key.

@@ -196,6 +196,7 @@ macro_rules! suite {
             lists: what_another_installation_made_is_listed_as_theirs
             lists: a_handful_of_ours_is_found_among_thousands
             lists: more_of_ours_than_one_page_holds_are_all_found
+            lists: what_a_sweep_told_is_not_read_again
             lists: one_object_that_cannot_be_read_is_counted_and_spoils_nothing
             lists: a_failing_list_fails_as_a_whole
             lists: a_foreign_cursor_is_refused

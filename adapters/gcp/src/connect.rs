@@ -10,7 +10,7 @@ use keyplane_model::{
     CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Protection, Target, Timestamp, Version,
     WrapScheme,
 };
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 
 use crate::attestation::Roots;
 use crate::config::{Checked, ConfigError, GcpConfig};
@@ -83,6 +83,10 @@ impl Cloud for GoogleKms {
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
         self.read_page(cursor).await
+    }
+
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        Ok(crate::read::find_placement(target, swept))
     }
 
     async fn prepared(&self, target: &Target, version: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

@@ -84,18 +84,21 @@ pub(crate) const PAGE: i32 = 1_000;
 /// as a page is as large as asked for.
 pub(crate) const VERSION_PAGES: usize = 2;
 
-/// How many requests one look at a key sends at most (rule 8): for the key, for its versions and, as far as there are any left,
-/// for public keys. One of those can always be had; two, as long as there is one page of versions.
-pub(crate) const LOOK_REQUESTS: usize = 1 + VERSION_PAGES + 1;
+/// How many requests are sent about one key at most, beside the one that shows the key itself (rule 8): for its versions and, as far as
+/// there are any left, for public keys. One of those can always be had; two, as long as there is one page of versions.
+pub(crate) const KEY_REQUESTS: usize = VERSION_PAGES + 1;
 
-/// How many requests one page of a sweep sends beside the list: enough for eleven keys whose versions fit on a page each. With
+/// How many requests one look at a key sends at most.
+const LOOK_REQUESTS: usize = 1 + KEY_REQUESTS;
+
+/// How many requests one page of a sweep sends beside the list: enough for ten keys whose versions fit on a page each. With
 /// these, a page draws about a second's share of the quota of reads, so that pages can be drawn evenly.
 pub(crate) const SWEEP_REQUESTS: usize = 12;
 
 // INVARIANT: every page of a sweep can look at one key, whatever it has.
-const _: () = assert!(SWEEP_REQUESTS >= VERSION_PAGES);
+const _: () = assert!(SWEEP_REQUESTS >= KEY_REQUESTS);
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed. Public keys are drawn for as reads, which
+/// Which quotas a call of the port draws from, once for each time that a name is listed; what sends no request is not in it. Public keys are drawn for as reads, which
 /// are scarcer than uses of keys, should they count as those. What is rare is left out: a read for each import job of a copy that
 /// ran out.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {

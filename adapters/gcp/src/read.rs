@@ -8,7 +8,7 @@ use google_cloudkms1::api::{CryptoKey, CryptoKeyVersion};
 use keyplane_model::{
     Class, Digest, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen, Presence, Target, Timestamp,
 };
-use keyplane_port::{Cause, CloudError, Cursor, Page};
+use keyplane_port::{Cause, CloudError, Cursor, Page, Swept};
 use serde::{Deserialize, Serialize};
 
 use crate::GoogleKms;
@@ -18,7 +18,7 @@ use crate::error::{found, garbled};
 use crate::jobs::spki;
 use crate::kinds;
 use crate::names;
-use crate::operation::{LOOK_REQUESTS, Operation, PAGE, SWEEP_KEYS, SWEEP_REQUESTS, VERSION_PAGES};
+use crate::operation::{KEY_REQUESTS, Operation, PAGE, SWEEP_KEYS, SWEEP_REQUESTS, VERSION_PAGES};
 
 /// The longest page token that is taken, in bytes.
 const MAX_TOKEN: usize = 4_096;
@@ -28,8 +28,8 @@ pub(crate) struct KeySeen {
     pub(crate) object: ObjectSeen,
     /// Whether users reach it by its name alone: it has a primary version or, where there is none, any that can be used.
     pub(crate) published: bool,
-    /// How many pages its versions took.
-    pages: usize,
+    /// How many requests it took beside the one that showed the key itself.
+    requests: usize,
 }
 
 /// Where a page of a sweep begins.
@@ -56,20 +56,30 @@ impl GoogleKms {
     /// contradict that.
     pub(crate) async fn read_object(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
         let Some(mut seen) = self.read_listed(id).await? else { return Ok(None) };
-        if seen.object.algorithm.is_some_and(|algorithm| !algorithm.is_symmetric()) {
-            let ours = |material: &&mut MaterialSeen| material.version.is_some() && material.is_present();
-            let mut wanted: Vec<_> = seen.object.materials.iter_mut().filter(ours).collect();
-            // Of two imports of one version, the lower number stays first: that one is kept.
-            wanted.sort_by_key(|material| (material.state != MaterialState::Current, Reverse(material.version)));
-            // INVARIANT: one request for the key, one for each page; the rest for these (rule 8).
-            wanted.truncate(LOOK_REQUESTS - 1 - seen.pages);
-            try_join_all(wanted.into_iter().map(|material| async move {
-                material.public_key = self.public_key(id, material).await?;
-                Ok(())
-            }))
-            .await?;
-        }
+        self.add_public_keys(&mut seen).await?;
         Ok(Some(seen))
+    }
+
+    /// Reads the public keys of a key pair's versions.
+    async fn add_public_keys(&self, seen: &mut KeySeen) -> Result<(), CloudError> {
+        let KeySeen { object, requests, .. } = seen;
+        if object.algorithm.is_none_or(|algorithm| algorithm.is_symmetric()) {
+            return Ok(());
+        }
+        let id = &object.object.0;
+        let ours = |material: &&mut MaterialSeen| material.version.is_some() && material.is_present();
+        let mut wanted: Vec<_> = object.materials.iter_mut().filter(ours).collect();
+        // Of two imports of one version, the lower number stays first: that one is kept.
+        wanted.sort_by_key(|material| (material.state != MaterialState::Current, Reverse(material.version)));
+        // INVARIANT: one request for each page; the rest for these (rule 8).
+        wanted.truncate(KEY_REQUESTS - *requests);
+        *requests += wanted.len();
+        try_join_all(wanted.into_iter().map(|material| async move {
+            material.public_key = self.public_key(id, material).await?;
+            Ok(())
+        }))
+        .await?;
+        Ok(())
     }
 
     /// The same without public keys.
@@ -120,20 +130,20 @@ impl GoogleKms {
         let (mut left, mut last) = (SWEEP_REQUESTS, None);
         loop {
             // As many side by side as there are requests for, whatever each of them has.
-            let round: Vec<_> = marked.by_ref().take(left / VERSION_PAGES).collect();
+            let round: Vec<_> = marked.by_ref().take(left / KEY_REQUESTS).collect();
             if round.is_empty() {
                 break;
             }
-            let read = round.into_iter().map(|(id, key)| async move { (self.read_details(&id, &key).await, id) });
+            let read = round.into_iter().map(|(id, key)| async move { (self.read_swept(&id, &key).await, id) });
             for (seen, id) in join_all(read).await {
                 match seen {
                     Ok(key) => {
-                        left -= key.pages;
+                        left -= key.requests;
                         page.objects.push(key.object);
                     }
                     Err(error) if spoils_only_itself(&error) => {
                         tracing::debug!(destination = %self.destination.name, key = id, %error, "key cannot be read");
-                        left -= VERSION_PAGES;
+                        left -= KEY_REQUESTS;
                         page.broken += 1;
                     }
                     Err(error) => return Err(error),
@@ -147,6 +157,12 @@ impl GoogleKms {
             next.map(|token| cursor_at(&Place { token: Some(token), after: None })).transpose()?
         };
         Ok(page)
+    }
+
+    async fn read_swept(&self, id: &str, key: &CryptoKey) -> Result<KeySeen, CloudError> {
+        let mut seen = self.read_details(id, key).await?;
+        self.add_public_keys(&mut seen).await?;
+        Ok(seen)
     }
 
     /// What a key is and holds. One that is not marked as ours is not read any further: nothing may be done with it.
@@ -169,14 +185,14 @@ impl GoogleKms {
             None => None,
         };
         if object.marks.is_none() {
-            return Ok(KeySeen { object, published: primary.is_some(), pages: 0 });
+            return Ok(KeySeen { object, published: primary.is_some(), requests: 0 });
         }
         let by_primary = key.purpose.as_deref() == Some(kinds::ENCRYPT_DECRYPT);
         let (versions, pages) = self.versions(id).await?;
         object.materials = self.materials(id, &object, versions, primary.as_deref(), by_primary)?;
         object.state = state(&object.materials);
-        let published = if by_primary { primary.is_some() } else { object.materials.iter().any(MaterialSeen::is_present) };
-        Ok(KeySeen { object, published, pages })
+        let published = is_published(&object, by_primary);
+        Ok(KeySeen { object, published, requests: pages })
     }
 
     /// The versions of a key, lowest number first: of two imports of one copy, that one is kept.
@@ -323,6 +339,18 @@ impl GoogleKms {
         let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
         found(operation, class, Cause::WrongHome, &format!("`{name}` is not in `{}`", self.ring.name()))
     }
+}
+
+/// The name is all that leads to a key: a sweep tells everything about those that it finds.
+pub(crate) fn find_placement(target: &Target, swept: &Swept) -> Option<PlacementSeen> {
+    let object = swept.get(&ObjectId(target.name.clone()))?;
+    let published = is_published(object, kinds::has_primary(object.algorithm?, object.purpose?));
+    Some(PlacementSeen { claimed: Some(object.clone()), published: published.then(|| object.clone()) })
+}
+
+/// Whether users reach a key of ours by its name alone. A primary version is always the current one.
+fn is_published(object: &ObjectSeen, has_primary: bool) -> bool {
+    if has_primary { object.current().is_some() } else { object.materials.iter().any(MaterialSeen::is_present) }
 }
 
 fn marks(key: &CryptoKey) -> Option<Marks> {

@@ -1,5 +1,6 @@
 //! A cloud's key API, as far as we use it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -32,6 +33,10 @@ pub trait Cloud: Send + Sync {
     /// One page of everything at the destination that carries marks of any installation of Keyplane. An object that
     /// cannot be read does not spoil the page: it is counted in [`Page::broken`].
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError>;
+
+    /// What a look at a placement would show, as far as a sweep tells that has just ended: what that read of an object is not read again.
+    /// `None`: it does not tell, and the placement has to be looked at.
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError>;
 
     /// The wrapping key that was made for a copy ([`Mutation::Prepare`]), in a destination that has to be asked for one
     /// ([`keyplane_model::Capabilities::prepares`]): the newest that can still be used. Where its name is ours, it is found by that;
@@ -219,6 +224,9 @@ pub struct Page {
     /// Where the next page begins; `None`: this was the last.
     pub next: Option<Cursor>,
 }
+
+/// What a sweep found, by name.
+pub type Swept = BTreeMap<ObjectId, ObjectSeen>;
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

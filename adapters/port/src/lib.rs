@@ -11,7 +11,7 @@ mod ledger;
 mod memory;
 mod problem;
 
-pub use cloud::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+pub use cloud::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 pub use custodian::{
     Custodian, CustodianError, CustodianStatus, EnrolmentCheck, EnrolmentReport, Expected, MintRequest, Minted, Route, Warrant,
     WrapRequest, Wrapped,

@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, Either, select};
 use keyplane_model::{
     Class, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementSeen, Quota, Span, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, Clock, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cause, Clock, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use tower::{Layer as _, Service, ServiceExt as _};
 
 /// The way to one destination.
@@ -108,6 +108,19 @@ impl Lane {
             cursor = next;
         }
         Ok((objects, false))
+    }
+
+    /// See [`Cloud::find`].
+    ///
+    /// # Errors
+    /// As there, after repeating.
+    pub async fn find(&self, target: &Target, swept: &Arc<Swept>) -> Result<Option<PlacementSeen>, CloudError> {
+        let (target, swept) = (target.clone(), Arc::clone(swept));
+        self.call("find", false, move |cloud| {
+            let (target, swept) = (target.clone(), Arc::clone(&swept));
+            async move { cloud.find(&target, &swept).await }
+        })
+        .await
     }
 
     /// See [`Cloud::wrapping_key`].

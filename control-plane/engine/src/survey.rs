@@ -1,7 +1,9 @@
 //! Looking at the clouds for planning.
 
-use keyplane_model::{Inventory, Problem, Target};
-use keyplane_port::Clock;
+use std::sync::Arc;
+
+use keyplane_model::{Inventory, PlacementSeen, Problem, Target};
+use keyplane_port::{Clock, CloudError, Swept};
 
 use crate::Lane;
 
@@ -15,28 +17,32 @@ pub struct Looked {
 }
 
 impl Lane {
-    /// Looks at these placements directly, and sweeps the destination for whatever else carries our marks.
+    /// Sweeps the destination for whatever carries our marks, and looks at these placements: each object is read once.
     ///
     /// # Errors
     /// When the destination cannot be read at all; a single placement that cannot is in [`Looked::problems`].
     pub async fn survey(&self, targets: &[Target], clock: &dyn Clock) -> Result<Looked, Problem> {
-        let mut looked = Looked {
-            inventory: Inventory { at: clock.now(), complete: true, ours: Default::default(), placements: Default::default() },
-            problems: Vec::new(),
-        };
+        let at = clock.now();
         let (objects, complete) = self.sweep().await.map_err(|error| error.problem(self.destination()))?;
-        looked.inventory.complete = complete;
-        for object in objects {
-            looked.inventory.ours.insert(object.object.clone(), object);
-        }
+        let swept: Arc<Swept> = Arc::new(objects.into_iter().map(|object| (object.object.clone(), object)).collect());
+        let mut inventory = Inventory { at, complete, ours: Default::default(), placements: Default::default() };
+        let mut problems = Vec::new();
         for target in targets {
-            match self.look(target).await {
+            match self.find_or_look(target, &swept).await {
                 Ok(seen) => {
-                    looked.inventory.placements.insert(target.placement, seen);
+                    inventory.placements.insert(target.placement, seen);
                 }
-                Err(error) => looked.problems.push(error.problem(self.destination()).key(&target.key)),
+                Err(error) => problems.push(error.problem(self.destination()).key(&target.key)),
             }
         }
-        Ok(looked)
+        inventory.ours = Arc::unwrap_or_clone(swept);
+        Ok(Looked { inventory, problems })
+    }
+
+    async fn find_or_look(&self, target: &Target, swept: &Arc<Swept>) -> Result<PlacementSeen, CloudError> {
+        match self.find(target, swept).await? {
+            Some(seen) => Ok(seen),
+            None => self.look(target).await,
+        }
     }
 }

@@ -11,7 +11,7 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Acted, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger,
-    LedgerError, MintRequest, Minted, Mutation, Page, Prepared, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
+    LedgerError, MintRequest, Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 use crate::custodian::SymbolCustodian;
@@ -137,6 +137,10 @@ impl Cloud for Crooked {
             return Ok(Page::default());
         }
         page
+    }
+
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        self.inner.find(target, swept).await
     }
 
     async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

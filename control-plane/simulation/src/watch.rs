@@ -8,7 +8,7 @@ use keyplane_model::{
     Act, ChangeSetRecord, ChangeSetState, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementId, PlacementSeen, StepNo,
     Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Ledger, MemoryLedger, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cloud, CloudError, Cursor, Ledger, MemoryLedger, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 
 use crate::executor::locked;
 use crate::people::APPROVERS;
@@ -121,6 +121,10 @@ impl Cloud for Watched {
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
         self.inner.sweep(cursor).await
+    }
+
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        self.inner.find(target, swept).await
     }
 
     async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

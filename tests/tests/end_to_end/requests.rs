@@ -16,7 +16,7 @@ const MOST: f64 = 1.2;
 /// The least that a first copy takes: each mutation once, and looks, one before the first mutation and one that confirms each, which is
 /// the fresh one before the next as well (rule 4; `contracts/identity.md`: by what a look tells whether the placement's object is there,
 /// whose it is, and what it holds).
-fn least(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<(&'static str, u64)> {
+fn least_of_a_copy(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<(&'static str, u64)> {
     let is_pair = !algorithm.is_symmetric();
     match place {
         // CreateKey, CreateAlias for the claim, import, CreateAlias for the users. A look describes the claim and the users' alias; of
@@ -58,6 +58,22 @@ fn least(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<(&'static 
     }
 }
 
+/// The least that it takes to say afterwards that nothing is left to do (ADR 5): each list once, page for page, and each object once.
+fn least_of_a_plan(place: Place, copies: &[(Algorithm, Purpose)]) -> Vec<(&'static str, u64)> {
+    let all = copies.len() as u64;
+    let pairs = copies.iter().filter(|(algorithm, _)| !algorithm.is_symmetric()).count() as u64;
+    match place {
+        // A key, and where its two aliases lead.
+        Place::Aws { .. } => {
+            vec![("ListKeys", 1), ("ListResourceTags", all), ("DescribeKey", 3 * all), ("GetKeyPolicy", all), ("ListKeyRotations", all)]
+        }
+        // The list shows the keys.
+        Place::Gcp { .. } => vec![("ListCryptoKeys", 1), ("ListCryptoKeyVersions", all), ("GetPublicKey", pairs)],
+        // The keys that copies were wrapped under are listed too, 25 to a page.
+        Place::Azure { .. } => vec![("GetKeys", (2 * all).div_ceil(25).max(1)), ("GetKey", all), ("GetKeyVersions", all)],
+    }
+}
+
 /// What each emulator was sent since it last forgot.
 fn sent(world: &World) -> BTreeMap<String, Counts> {
     let of = |requests: &serde_json::Value| {
@@ -70,10 +86,6 @@ fn sent(world: &World) -> BTreeMap<String, Counts> {
     world.emulators().map(|emulator| (emulator.name.clone(), of(&emulator.get("requests").unwrap()))).collect()
 }
 
-fn forget(world: &World) {
-    world.emulators().for_each(|emulator| drop(emulator.delete("requests").unwrap()));
-}
-
 #[test]
 fn the_example_company_takes_hardly_more_requests_than_the_contracts_ask_for() {
     let clouds = [CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure].into();
@@ -81,19 +93,19 @@ fn the_example_company_takes_hardly_more_requests_than_the_contracts_ask_for() {
     world.enrol();
     world.must(&["plan"]).unwrap();
     world.approve_all().unwrap();
-    forget(&world);
+    world.emulators().for_each(|emulator| drop(emulator.delete("requests").unwrap()));
     world.must(&["apply"]).unwrap();
     let applied = sent(&world);
-    // Applying ends with the reads of a plan, to say what is left: those are a plan's.
-    forget(&world);
-    world.must(&["plan", "--detailed-exitcode"]).unwrap();
-    let planned = sent(&world);
 
     let mut wanted: BTreeMap<String, Counts> = BTreeMap::new();
-    for copy in world.status().unwrap().keys.iter().flat_map(|key| &key.copies) {
-        let there = DESTINATIONS.iter().find(|there| there.name == copy.destination.as_str()).unwrap();
-        let counts = wanted.entry(world.emulator(there.name).unwrap().name.clone()).or_default();
-        for (operation, count) in least(there.place, copy.algorithm, copy.purpose) {
+    let status = world.status().unwrap();
+    for there in DESTINATIONS {
+        let copies = status.keys.iter().flat_map(|key| &key.copies).filter(|copy| copy.destination.as_str() == there.name);
+        let copies: Vec<(Algorithm, Purpose)> = copies.map(|copy| (copy.algorithm, copy.purpose)).collect();
+        let Ok(emulator) = world.emulator(there.name) else { continue };
+        let counts = wanted.entry(emulator.name.clone()).or_default();
+        let of_copies = copies.iter().flat_map(|(algorithm, purpose)| least_of_a_copy(there.place, *algorithm, *purpose));
+        for (operation, count) in of_copies.chain(least_of_a_plan(there.place, &copies)) {
             *counts.entry(operation.to_owned()).or_default() += count;
         }
     }
@@ -101,13 +113,9 @@ fn the_example_company_takes_hardly_more_requests_than_the_contracts_ask_for() {
     println!("{:<18} {:<30} {:>5} {:>5}", "where", "request", "sent", "least");
     for (name, applied) in &applied {
         for (operation, sent) in applied {
-            let read = planned[name].get(operation).copied().unwrap_or_default();
             let least = wanted[name].get(operation).copied().unwrap_or_default();
-            let sent = sent.checked_sub(read).unwrap_or_else(|| panic!("a plan sends more {operation} than applying"));
-            if sent > 0 {
-                println!("{name:<18} {operation:<30} {sent:>5} {least:>5}");
-            }
-            assert!(sent >= least, "{operation} at {name}: what is least is counted wrongly");
+            println!("{name:<18} {operation:<30} {sent:>5} {least:>5}");
+            assert!(*sent >= least, "{operation} at {name}: what is least is counted wrongly");
             (all, needed) = (all + sent, needed + least);
         }
         let unsent: Vec<_> = wanted[name].iter().filter(|(operation, count)| **count > 0 && !applied.contains_key(*operation)).collect();

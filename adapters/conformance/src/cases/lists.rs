@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use keyplane_model::{Class, Creation, MaterialSeen, ObjectId, ObjectSeen, ObjectState, Span};
-use keyplane_port::{Cloud, Cursor};
+use keyplane_model::{Algorithm, Class, Creation, MaterialSeen, ObjectId, ObjectSeen, ObjectState, Purpose, Span};
+use keyplane_port::{Cloud, Cursor, Swept};
 
 use crate::fixture::Fixture;
+use crate::material::Material;
 use crate::{Fault, Request, Subject};
 
 /// More pages than any case here makes: a sweep that goes on longer goes in circles.
@@ -76,6 +77,35 @@ pub async fn more_of_ours_than_one_page_holds_are_all_found<S: Subject>(subject:
     let (objects, broken) = sweep(&*subject.cloud()).await;
     assert_eq!(objects.len(), ours.len(), "one was found twice, or not at all");
     assert_eq!((names(&objects), broken), (ours.iter().collect(), 0));
+}
+
+/// A plan looks at everything that it is about, and reads each object once: what a look at a placement shows, a sweep has told, but for
+/// where names lead.
+pub async fn what_a_sweep_told_is_not_read_again<S: Subject>(subject: &S) {
+    let mut fixtures = vec![Fixture::new(subject, "told")];
+    if subject.cloud().destination().capabilities.algorithms.contains_key(&Algorithm::EcP256) {
+        fixtures.push(Fixture::of(subject, "told-pair", Algorithm::EcP256, Purpose::Sign, Material::of(Algorithm::EcP256)));
+    }
+    for fixture in &fixtures {
+        let object = fixture.imported().await;
+        if fixture.look().await.published.is_none() {
+            fixture.act(&fixture.publication(&object).await).await;
+        }
+    }
+    let (objects, broken) = sweep(&*subject.cloud()).await;
+    assert_eq!((objects.len(), broken), (fixtures.len(), 0));
+    let swept: Swept = objects.into_iter().map(|object| (object.object.clone(), object)).collect();
+    for fixture in &fixtures {
+        let before = subject.requests().await;
+        let looked = fixture.look().await;
+        let look = subject.requests().await - before;
+        let found = fixture.cloud.find(&fixture.target, &swept).await.expect("a read");
+        let find = subject.requests().await - before - look;
+        assert_eq!(found, Some(looked));
+        assert!(find < look, "{find} requests, and a look takes {look}");
+        // Nothing is concluded from what a sweep does not tell.
+        assert_eq!(fixture.cloud.find(&fixture.target, &Swept::new()).await, Ok(None));
+    }
 }
 
 /// The others are found, and the sweep says that it is not complete.

@@ -16,7 +16,7 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
-    IntentRevision, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Prepared, Warrant, WrapFor, WrapRequest,
+    IntentRevision, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest,
     Wrapped, WrappingKey,
 };
 
@@ -301,6 +301,18 @@ impl Cloud for TestCloud {
         self.switch.pass().await;
         let objects = self.tick().objects.iter().filter(|seen| seen.marks.is_some()).cloned().collect();
         Ok(Page { objects, broken: 0, next: None })
+    }
+
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        self.switch.pass().await;
+        if self.destination.capabilities.creation == Creation::Claimed {
+            return Ok(None);
+        }
+        let claimed = swept.get(&ObjectId(target.name.clone())).cloned();
+        Ok(claimed.map(|object| PlacementSeen {
+            published: Some(object.clone()).filter(|object| object.current().is_some()),
+            claimed: Some(object),
+        }))
     }
 
     async fn prepared(&self, _: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

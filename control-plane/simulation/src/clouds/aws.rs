@@ -12,7 +12,7 @@ use keyplane_model::{
     InstallationId, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen, Presence, Protection, Purpose,
     Quota, Span, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::{Value, json};
@@ -251,6 +251,11 @@ impl Cloud for Aws {
     }
 
     /// KMS gives a key to wrap under at each asking: none is made.
+    /// A look at one object more costs nothing here.
+    async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        Ok(None)
+    }
+
     async fn prepared(&self, _: &Target, _: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         Ok(None)
     }

@@ -15,7 +15,7 @@ use keyplane_model::{
     InstallationId, KeyName, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementSeen, Presence,
     Protection, Purpose, Quota, Span, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use serde_json::{Value, json};
 
 use crate::net::{Line, Lost, duration};
@@ -228,6 +228,11 @@ impl Cloud for Azure {
             }
         }
         Ok(page)
+    }
+
+    /// A look at one object more costs nothing here.
+    async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        Ok(None)
     }
 
     async fn prepared(&self, _: &Target, _: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

@@ -16,7 +16,7 @@ use keyplane_model::{
     InstallationId, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementSeen, Presence,
     Protection, Purpose, Quota, Span, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::{Value, json};
@@ -121,6 +121,11 @@ impl Cloud for Gcp {
     }
 
     /// The newest one that did not run out, whoever made it: its name is ours.
+    /// A look at one object more costs nothing here.
+    async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        Ok(None)
+    }
+
     async fn prepared(&self, target: &Target, version: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         let jobs = self.jobs(target.placement, version).await?;
         let usable = jobs.into_iter().rev().find(|(_, job)| job["state"] != "EXPIRED");
