@@ -12,3 +12,4 @@ CREATE TABLE attempts ( id TEXT NOT NULL PRIMARY KEY, change_set TEXT NOT NULL R
 CREATE TABLE receipts ( change_set TEXT NOT NULL REFERENCES change_sets (digest), step INTEGER NOT NULL CHECK (step >= 0), attempt TEXT REFERENCES attempts (id), outcome TEXT NOT NULL, received_at INTEGER NOT NULL, PRIMARY KEY (change_set, step) ) STRICT;
 CREATE TABLE inventories ( destination TEXT NOT NULL PRIMARY KEY, seen_at INTEGER NOT NULL, body TEXT NOT NULL ) STRICT;
 CREATE TABLE charters ( serial INTEGER NOT NULL PRIMARY KEY CHECK (serial >= 0), body TEXT NOT NULL ) STRICT;
+CREATE TABLE leases ( lane TEXT NOT NULL PRIMARY KEY, holder TEXT, fence INTEGER NOT NULL CHECK (fence > 0), beat INTEGER NOT NULL CHECK (beat >= 0), span INTEGER NOT NULL CHECK (span >= 0) ) STRICT;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Generation,
-    InstallationId, Intent, Inventory, KeyName, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Fence, Generation,
+    InstallationId, Intent, Inventory, KeyName, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
 
 /// What Keyplane knows.
@@ -43,21 +43,27 @@ pub trait Ledger: Send + Sync {
     /// committed changes nothing.
     async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
 
-    /// Records that a step is about to act.
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError>;
+    /// Records that a step is about to act, by the right of the lane's holder; `None`: no lane has anything to do with it.
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
 
     /// Records that an attempt is certain to have had no effect.
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
 
     /// Records what a step did, and changes the key accordingly, at once. The same receipt again changes nothing;
-    /// another one for the same step is refused.
-    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError>;
+    /// another one for the same step is refused. By the right of the lane's holder, as an attempt.
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
 
     /// Ends a committed change set of which every step has its receipt.
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
 
     /// Ends a change set that does not fit any more; what its receipts say stays.
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+
+    /// Who holds a lane. A ledger that is certain that the holder is gone says that nobody does.
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
+
+    /// Puts a lease in the place of the one that was seen. `false`: another one is there by now, and stays.
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
 
     /// Keeps what a look at a destination showed, in place of the one before.
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
@@ -116,6 +122,9 @@ pub enum Refusal {
     /// The same approver approved with the same signature already: nothing to do.
     #[error("`{0}` approved it already")]
     AlreadyApproved(ApproverName),
+    /// Somebody else holds the lane by now.
+    #[error("the lease on lane `{0}` is another server's by now")]
+    LeaseLost(String),
     /// A receipt or attempt that contradicts one that is there.
     #[error("the ledger holds something else there already")]
     Contradiction,

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Generation,
-    InstallationId, Intent, Inventory, KeyId, KeyRecord, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
 
 use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
@@ -33,6 +33,7 @@ struct State {
     change_sets: BTreeMap<Digest, ChangeSetRecord>,
     // INVARIANT: names exactly the change sets that are proposed or committed.
     open: BTreeMap<KeyId, Digest>,
+    leases: BTreeMap<String, Lease>,
     inventories: BTreeMap<DestinationName, Inventory>,
     charters: BTreeMap<u32, SealedCharter>,
 }
@@ -158,8 +159,9 @@ impl Ledger for MemoryLedger {
         Ok(Commitment::Committed(generation))
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError> {
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
         let mut state = self.state();
+        let held = state.check_fence(fence);
         let record = state.record(digest)?;
         if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
             // What became of it since does not make it another one.
@@ -167,6 +169,7 @@ impl Ledger for MemoryLedger {
             return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
         }
         must_be(record, ChangeSetState::Committed)?;
+        held?;
         if record.change_set.step(attempt.step).is_none() {
             return Err(Refusal::Settle(SettleError::NoStep(attempt.step)).into());
         }
@@ -201,13 +204,14 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
         let mut state = self.state();
         let record = state.record(digest)?.clone();
         if let Some(there) = record.receipts.get(&receipt.step) {
             return if there == receipt { Ok(()) } else { Err(Refusal::Contradiction.into()) };
         }
         must_be(&record, ChangeSetState::Committed)?;
+        state.check_fence(fence)?;
         let mut key = state.committed_key(&record)?;
         key.settle(&record.change_set, receipt).map_err(Refusal::Settle)?;
         // A receipt names an attempt of its own step that may have had an effect, or none.
@@ -246,6 +250,23 @@ impl Ledger for MemoryLedger {
         }
     }
 
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
+        Ok(self.state().leases.get(lane).copied().unwrap_or_default())
+    }
+
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
+        let mut state = self.state();
+        let there = state.leases.get(lane).copied().unwrap_or_default();
+        if (there.fence, there.beat) != (seen.fence, seen.beat) {
+            return Ok(false);
+        }
+        if !next.follows(seen) {
+            return Err(Refusal::Contradiction.into());
+        }
+        state.leases.insert(lane.to_owned(), *next);
+        Ok(true)
+    }
+
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError> {
         self.state().inventories.insert(destination.clone(), inventory.clone());
         Ok(())
@@ -275,6 +296,13 @@ impl State {
     fn committed_key(&self, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
         let key = self.keys.get(&record.change_set.key_id).cloned();
         key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
+    }
+
+    // INVARIANT: what belongs to a lane is written by its holder alone, however long ago that began to write.
+    fn check_fence(&self, fence: Option<&Fence>) -> Result<(), Refusal> {
+        let Some(fence) = fence else { return Ok(()) };
+        let held = self.leases.get(&fence.lane).is_some_and(|lease| lease.is_held_under(fence));
+        if held { Ok(()) } else { Err(Refusal::LeaseLost(fence.lane.clone())) }
     }
 
     // INVARIANT: one name, one key.

@@ -65,6 +65,7 @@ impl LedgerError {
                 (ProblemCode::ChangeSetStale, "keyplane plan")
             }
             Self::Refused(Refusal::AlreadyApproved(_)) => (ProblemCode::ApprovalInvalid, "keyplane status"),
+            Self::Refused(Refusal::LeaseLost(_)) => (ProblemCode::LaneBusy, "keyplane apply"),
             Self::Refused(Refusal::Contradiction) => (ProblemCode::DatabaseBroken, "keyplane status"),
             Self::Missing(_) => (ProblemCode::DatabaseMissing, "keyplane init"),
             Self::Newer { .. } => (ProblemCode::DatabaseNewer, "keyplane --version"),

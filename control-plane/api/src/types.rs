@@ -2,7 +2,7 @@
 
 use keyplane_model::{
     Action, Algorithm, ApprovalRule, ApproverName, ChangeSetState, CheckValue, DestinationName, Digest, EpochId, Evidence, Generation,
-    KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose, Source as KeySource, Timestamp, Version, VersionState,
+    KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose, ServerId, Source as KeySource, Span, Timestamp, Version, VersionState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -209,6 +209,15 @@ pub enum ApplyLine {
         until: Timestamp,
         /// Why.
         why: String,
+    },
+    /// Another server holds the lane, and may be gone.
+    Watching {
+        /// Where.
+        destination: DestinationName,
+        /// Who.
+        holder: ServerId,
+        /// How long it takes at most to be certain of that.
+        longest: Span,
     },
     /// A call failed and will be tried again.
     Again {

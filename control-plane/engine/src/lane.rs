@@ -167,6 +167,11 @@ impl Lane {
         self.quotas.admit(self.destination(), word, self.clock.as_ref()).await;
     }
 
+    /// Whoever takes the lane over from another server does not know what that one has drawn.
+    pub(crate) fn begin_with_empty_buckets(&self) {
+        self.quotas.forget(&self.destination().home);
+    }
+
     /// See [`Cloud::act`]. The caller has waited with [`Lane::admit`].
     ///
     /// # Errors
@@ -345,6 +350,12 @@ impl Quotas {
             tracing::debug!(destination = %destination.name, call = word, %wait, "waits for its quota");
             clock.sleep(wait).await;
         }
+    }
+
+    /// Begins with empty buckets at a home.
+    fn forget(&self, home: &str) {
+        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        next.retain(|(drawn, _), _| drawn != home);
     }
 
     /// Takes what a call draws, all of it or nothing; how long to wait when it is nothing.

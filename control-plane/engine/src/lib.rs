@@ -8,11 +8,13 @@
 //! |---|---|
 //! | [`judgement`] | what a step does about what was seen: pure, and the heart of resuming after a crash |
 //! | `step` | the loop around it |
+//! | [`lease`] | which lanes this server may work at |
 //! | [`lane`] | quota, time-out and repeated reads, as tower layers, once |
 //! | `survey` | looking at the clouds for planning |
 
 pub mod judgement;
 pub mod lane;
+pub mod lease;
 mod progress;
 mod step;
 mod survey;
@@ -31,6 +33,7 @@ use keyplane_verifier as verifier;
 use tracing::Instrument as _;
 
 pub use lane::Lane;
+pub use lease::Leases;
 pub use progress::{Event, Progress, Silent};
 pub use survey::Looked;
 
@@ -44,6 +47,8 @@ pub struct Engine {
     pub lanes: BTreeMap<DestinationName, Lane>,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
+    /// The lanes that this server holds.
+    pub leases: Leases,
 }
 
 /// A change set that runs.
@@ -82,6 +87,7 @@ impl Engine {
     /// # Guarantees
     /// A crash anywhere loses nothing and doubles nothing: running again goes on from the ledger alone.
     pub async fn run(&self, digests: &[Digest], progress: &dyn Progress) -> Vec<Ran> {
+        let working = self.leases.begin();
         let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
             .map(|digest| {
                 let span = tracing::info_span!("change_set", digest = %digest.short());
@@ -90,6 +96,8 @@ impl Engine {
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
             .await;
+        drop(working);
+        self.release().await;
         runs.sort_by_key(|run| digests.iter().position(|digest| *digest == run.digest));
         runs
     }

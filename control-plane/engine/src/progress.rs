@@ -1,6 +1,6 @@
 //! What a run tells while it goes on.
 
-use keyplane_model::{DestinationName, Digest, KeyName, Problem, Timestamp};
+use keyplane_model::{DestinationName, Digest, KeyName, Problem, ServerId, Span, Timestamp};
 
 /// Something that happened in a run.
 #[derive(Debug)]
@@ -28,6 +28,15 @@ pub enum Event<'a> {
         until: Timestamp,
         /// Why.
         why: &'a str,
+    },
+    /// Another server holds the lane, and may be gone.
+    Watching {
+        /// Where.
+        destination: &'a DestinationName,
+        /// Who.
+        holder: ServerId,
+        /// How long it takes at most to be certain of that.
+        longest: Span,
     },
     /// A call was refused and will be tried again.
     Again {

@@ -1,8 +1,8 @@
 //! One step of one placement: look, attempt, act, confirm, receipt; each durable before the next.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Marks, ObjectId, Outcome, PlacementId,
-    PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp, Version,
+    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Fence, Marks, ObjectId, Outcome,
+    PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp, Version,
 };
 use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Refusal, Warrant, WrapFor, WrapRequest};
 
@@ -158,11 +158,12 @@ impl Track<'_> {
                 receipt
             }
         };
-        let receipt = match self.engine.ledger.receive(&self.record.digest, &receipt).await {
+        let fence = if is_prologue(&step.act) { None } else { Some(self.keep().await?) };
+        let receipt = match self.engine.ledger.receive(&self.record.digest, &receipt, fence.as_ref()).await {
             Ok(()) => receipt,
             Err(LedgerError::Refused(Refusal::Contradiction)) => {
                 self.last = None;
-                self.theirs(number, receipt).await?
+                self.theirs(number, receipt, fence.as_ref()).await?
             }
             Err(error) => return Err(self.ledger(&error)),
         };
@@ -179,13 +180,13 @@ impl Track<'_> {
 
     /// The receipt of another server that works on the same change set and was faster: what it wrote is what counts. If it only
     /// knows that our attempt had no effect, what was seen was found, whoever did it.
-    async fn theirs(&self, number: StepNo, ours: Receipt) -> Result<Receipt, Stop> {
+    async fn theirs(&self, number: StepNo, ours: Receipt, fence: Option<&Fence>) -> Result<Receipt, Stop> {
         let record = self.engine.ledger.change_set(&self.record.digest).await.map_err(|error| self.ledger(&error))?;
         if let Some(theirs) = record.and_then(|record| record.receipts.get(&number).cloned()) {
             return Ok(theirs);
         }
         let found = Receipt { attempt: None, ..ours };
-        self.engine.ledger.receive(&self.record.digest, &found).await.map_err(|error| self.ledger(&error))?;
+        self.engine.ledger.receive(&self.record.digest, &found, fence).await.map_err(|error| self.ledger(&error))?;
         Ok(found)
     }
 
@@ -218,6 +219,7 @@ impl Track<'_> {
         let mut streak: Option<(Decision, u32)> = None;
         let mut work = WORK.0;
         loop {
+            self.keep().await?;
             let open = attempts.iter().rfind(|attempt| attempt.refused.is_none());
             let about = self.about(step, made.as_ref());
             let Look { at: looked, seen } = match last.take().filter(|last| clock.now() - last.at <= FRESH && last.shows(about)) {
@@ -333,7 +335,9 @@ impl Track<'_> {
                 wrapped_under,
                 refused: None,
             };
-            match self.engine.ledger.attempt(&self.record.digest, &attempt).await {
+            // Preparing may have taken its time.
+            let fence = self.keep().await?;
+            match self.engine.ledger.attempt(&self.record.digest, &attempt, Some(&fence)).await {
                 Ok(()) => {}
                 // INVARIANT: whoever writes the attempt down first is the only one who makes it.
                 Err(LedgerError::Refused(Refusal::Contradiction)) => {
@@ -346,7 +350,11 @@ impl Track<'_> {
             streak = None;
             tracing::info!(key = %target.key, attempt = ordinal, "acts");
             self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
-            match self.lane.act(mutation).await {
+            let acted = match self.engine.outlasted(self.lane, mutation.word()).await {
+                Ok(()) => self.lane.act(mutation).await,
+                Err(error) => Err(error),
+            };
+            match acted {
                 Ok(Acted::Created(object)) => made = Some(object),
                 Ok(Acted::Done) => {}
                 Err(error) => {
@@ -355,6 +363,12 @@ impl Track<'_> {
                 }
             }
         }
+    }
+
+    /// The right to work at the lane, for as long as a call takes.
+    async fn keep(&self) -> Result<Fence, Stop> {
+        let kept = self.engine.keep(self.lane, self.progress).await;
+        kept.map_err(|problem| Stop::Held(problem.key(&self.record.change_set.key)))
     }
 
     /// When the effect of the step before has to be visible at the latest; `None`: there was none.

@@ -44,6 +44,9 @@ uuid_id!(
 uuid_id!(
     /// One attempt of one step: recorded before the step acts, and written into the marks of what it makes.
     AttemptId);
+uuid_id!(
+    /// A server, for as long as it lives: drawn at its start.
+    ServerId);
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident($inner:ty)) => {

@@ -11,6 +11,7 @@ mod custody;
 mod destination;
 mod ids;
 mod intent;
+mod lease;
 mod names;
 mod problem;
 mod record;
@@ -22,8 +23,11 @@ pub use approval::{APPROVAL_NAMESPACE, Approval, Approver, Charter, SealedCharte
 pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
 pub use custody::{CheckValue, CopyCoordinates, PublicKey, SealedBlob};
 pub use destination::{Capabilities, Creation, Destination, Quota};
-pub use ids::{Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, Version};
+pub use ids::{
+    Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, ServerId, Version,
+};
 pub use intent::{ApprovalRule, Approvals, Intent, Key, PlacementIntent, Retire, Rotation, Rules, Standing};
+pub use lease::{Fence, Lease};
 pub use names::{ApproverName, DestinationName, GroupName, KeyName, NameError, ProfileName};
 pub use problem::{Class, Problem, ProblemCode, SourceLocation};
 pub use record::{

@@ -151,6 +151,8 @@ codes! {
     DestinationThrottled = "destination-throttled", Throttled;
     /// The destination did not say whether it did what was asked.
     DestinationAmbiguous = "destination-ambiguous", Ambiguous;
+    /// Another server works there.
+    LaneBusy = "lane-busy", Transient;
     /// The destination refuses what was asked.
     DestinationRefused = "destination-refused", Invalid;
     /// The destination is not the one that was approved.

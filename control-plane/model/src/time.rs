@@ -104,6 +104,12 @@ impl Span {
         Self(self.0.div_ceil(u64::from(parts.max(1))))
     }
 
+    /// So many microseconds; `None`: a span is never negative.
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        u64::try_from(micros).ok().map(Self)
+    }
+
     /// In microseconds, at most `i64::MAX`.
     #[must_use]
     pub fn micros(self) -> i64 {

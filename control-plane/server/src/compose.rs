@@ -7,17 +7,17 @@ use std::sync::Arc;
 use axum::{Extension, Router};
 use keyplane_aws::{AwsConfig, AwsKms};
 use keyplane_azure::{AzureConfig, AzureVault};
-use keyplane_engine::{Engine, Lane, lane::Quotas};
+use keyplane_engine::{Engine, Lane, Leases, lane::Quotas};
 use keyplane_gcp::{GcpConfig, GoogleKms};
 use keyplane_hsm::{HsmConfig, HsmCustodian, Pin};
-use keyplane_model::{Actor, DestinationName, InstallationId, Problem, ProblemCode, Quota, Span};
-use keyplane_port::{Clock, Cloud, Custodian, Ledger};
+use keyplane_model::{Actor, DestinationName, IdTree, InstallationId, Problem, ProblemCode, Quota, ServerId, Span};
+use keyplane_port::{Clock, Cloud, Custodian, Entropy as _, Ledger};
 use keyplane_service::Service;
 use keyplane_store::SqlLedger;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, destinations};
-use crate::system::SystemClock;
+use crate::system::{SystemClock, SystemEntropy};
 
 /// The API in this process: whoever runs it is who asks.
 pub(crate) async fn local(config: &Config) -> Result<Router, Problem> {
@@ -30,9 +30,16 @@ pub(crate) async fn local(config: &Config) -> Result<Router, Problem> {
         .into_iter()
         .map(|(name, cloud)| (name, Lane::new(cloud, quotas.clone(), Arc::clone(&clock))))
         .collect();
-    let engine = Engine { ledger: Arc::new(ledger), custodian: custodian(config)?, lanes, clock };
+    let leases = Leases::new(server_id()?);
+    let engine = Engine { ledger: Arc::new(ledger), custodian: custodian(config)?, lanes, clock, leases };
     let service = Service::new(engine).await?;
     Ok(crate::router::router(Arc::new(service)).layer(Extension(user()?)))
+}
+
+/// The id of this server: another one at each start.
+fn server_id() -> Result<ServerId, Problem> {
+    let drawn = SystemEntropy.draw().map_err(|error| Problem::new(ProblemCode::Internal, error.to_string(), "keyplane --version"))?;
+    Ok(ServerId(IdTree::new(drawn).child("server").uuid()))
 }
 
 /// The ledger of the configuration.

@@ -132,6 +132,9 @@ pub(crate) fn progress(line: &ApplyLine) {
             eprintln!("  {key} @ {destination}: {act}{again} …");
         }
         ApplyLine::Waiting { key, destination, act, until, why } => eprintln!("  {key} @ {destination}: {act} waits until {until}: {why}"),
+        ApplyLine::Watching { destination, holder, longest } => {
+            eprintln!("  {destination}: server {holder} works there; it takes up to {longest} to see whether it still does");
+        }
         ApplyLine::Again { problem } => warning(problem),
         ApplyLine::Received { key, destination, act, found } => {
             eprintln!("  {key} @ {destination}: {act} {}", if *found { "found done" } else { "confirmed" });

@@ -114,6 +114,7 @@ impl Progress for Lines {
             Event::Waiting { key, destination, act, until, why } => {
                 ApplyLine::Waiting { key: key.clone(), destination: destination.clone(), act: act.to_owned(), until, why: why.to_owned() }
             }
+            Event::Watching { destination, holder, longest } => ApplyLine::Watching { destination: destination.clone(), holder, longest },
             Event::Again { problem, .. } => ApplyLine::Again { problem: problem.clone() },
             Event::Received { key, destination, act, found } => {
                 ApplyLine::Received { key: key.clone(), destination: destination.clone(), act: act.to_owned(), found }

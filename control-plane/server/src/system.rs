@@ -16,6 +16,13 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
+    /// Linux's boot-time clock: unlike the monotonic one it goes on while the machine sleeps.
+    fn uptime(&self) -> Span {
+        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1_000);
+        Span::from_micros(micros).unwrap_or(Span::ZERO)
+    }
+
     async fn sleep(&self, span: Span) {
         tokio::time::sleep(span.to_std()).await;
     }

@@ -183,6 +183,11 @@ impl Clock for PartyClock {
         Timestamp(self.sim.now().0.saturating_add(*locked(&self.wrong)))
     }
 
+    /// Nobody can set it.
+    fn uptime(&self) -> Span {
+        self.sim.now() - Timestamp(0)
+    }
+
     async fn sleep(&self, span: Span) {
         self.sim.sleep(span).await;
     }

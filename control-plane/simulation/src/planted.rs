@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Approver, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, Class, CopyRecord, Creation,
-    Destination, DestinationName, Digest, Evidence, InstallationId, Intent, Inventory, LedgerSnapshot, ObjectId, ObjectSeen, ObjectState,
-    PlacementSeen, Receipt, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
+    Destination, DestinationName, Digest, Evidence, Fence, InstallationId, Intent, Inventory, Lease, LedgerSnapshot, ObjectId, ObjectSeen,
+    ObjectState, PlacementSeen, Receipt, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger,
@@ -293,19 +293,27 @@ impl Ledger for CrookedLedger {
         self.inner.commit(digest, at).await
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError> {
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
         if self.planted == Planted::AttemptForgotten {
             return Ok(());
         }
-        self.inner.attempt(digest, attempt).await
+        self.inner.attempt(digest, attempt, fence).await
     }
 
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
         self.inner.refused(digest, attempt, class).await
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
-        self.inner.receive(digest, receipt).await
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
+        self.inner.receive(digest, receipt, fence).await
+    }
+
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
+        self.inner.lease(lane).await
+    }
+
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
+        self.inner.put_lease(lane, seen, next).await
     }
 
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {

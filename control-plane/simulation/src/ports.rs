@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, Class, DestinationName, Digest, InstallationId, Intent,
-    Inventory, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, Class, DestinationName, Digest, Fence, InstallationId,
+    Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
 };
 use keyplane_port::{
     Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger, LedgerError, MintRequest, Minted,
@@ -59,9 +59,11 @@ slow! { Ledger {
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
-    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;

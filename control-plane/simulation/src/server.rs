@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use keyplane_engine::lane::Quotas;
-use keyplane_engine::{Engine, Event, Lane, Progress};
-use keyplane_model::{Actor, ChangeSetState, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent, Problem, Span};
+use keyplane_engine::{Engine, Event, Lane, Leases, Progress};
+use keyplane_model::{
+    Actor, ChangeSetState, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent, Problem, ServerId, Span,
+};
 use keyplane_planner::{Custody, PlanInput};
 use keyplane_port::{Clock, Cloud, Custodian, Ledger};
 use keyplane_verifier::{Facts, judge};
@@ -54,6 +56,8 @@ impl Server {
             custodian: Arc::clone(&self.custodian),
             lanes: lanes.collect(),
             clock: Arc::clone(&self.clock),
+            // One that comes back after a crash is another one.
+            leases: Leases::new(ServerId(IdTree::new([4; 32]).child(&format!("{} {}", self.name, self.sim.now())).uuid())),
         };
         while !self.settled.load(Ordering::Relaxed) {
             // Before the round: what was still possible when it began may have happened in it.
@@ -194,6 +198,7 @@ impl Progress for Told {
             Event::Acting { key, destination, act, attempt } => format!("acts: {act} {key} at {destination}, attempt {attempt}"),
             Event::Waiting { key, destination, act, why, .. } => format!("waits: {act} {key} at {destination}: {why}"),
             Event::Again { key, destination, problem } => format!("again: {key} at {destination}: {}", problem.detail),
+            Event::Watching { destination, .. } => format!("watches the lease on {destination}"),
             Event::Received { key, destination, act, found } => {
                 format!("has: {act} {key} at {destination}{}", if *found { " (found)" } else { "" })
             }

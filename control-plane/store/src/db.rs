@@ -4,11 +4,13 @@
 
 use std::path::PathBuf;
 
+use keyplane_model::ServerId;
 use keyplane_port::LedgerError;
 use sqlx::error::ErrorKind;
 use sqlx::{Column as _, Row as _, SqlitePool};
 
 use crate::row::{Cell, Row, Table};
+use crate::seats::Seats;
 use crate::sqlite;
 
 /// Where a database is. Never holds a secret.
@@ -60,6 +62,7 @@ pub(crate) enum Db {
         /// One connection: writers of this process stand in a fair queue instead of waking each other up.
         writer: SqlitePool,
         readers: SqlitePool,
+        seats: Seats,
     },
 }
 
@@ -69,7 +72,11 @@ impl Db {
         match location {
             Location::Sqlite(path) => {
                 sqlite::check_file(path)?;
-                Ok(Self::Sqlite { writer: sqlite::pool(path, 1).await?, readers: sqlite::pool(path, sqlite::READERS).await? })
+                Ok(Self::Sqlite {
+                    writer: sqlite::pool(path, 1).await?,
+                    readers: sqlite::pool(path, sqlite::READERS).await?,
+                    seats: Seats::beside(path),
+                })
             }
         }
     }
@@ -84,10 +91,24 @@ impl Db {
         .map_err(failed)
     }
 
+    /// From now on this server lives, as long as this value does.
+    pub(crate) fn seat(&self, server: ServerId) -> Result<(), LedgerError> {
+        match self {
+            Self::Sqlite { seats, .. } => seats.take(server),
+        }
+    }
+
+    /// Whether a server is certain to be gone.
+    pub(crate) fn is_gone(&self, server: ServerId) -> bool {
+        match self {
+            Self::Sqlite { seats, .. } => seats.is_empty(server),
+        }
+    }
+
     /// Ends every connection; open transactions come to their end first.
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

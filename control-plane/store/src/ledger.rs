@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Generation,
-    InstallationId, Intent, Inventory, KeyRecord, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
+    InstallationId, Intent, Inventory, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
 use keyplane_port::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
 
 use crate::db::{Db, Location, Mode, Transaction};
 use crate::row::{Cell, Row, Table};
 use crate::schema::{self, Migrated};
-use crate::{change_sets, keys};
+use crate::{change_sets, keys, leases};
 
 const INSTALLATION: Table = Table { name: "installation", id_columns: 1 };
 const INTENTS: Table = Table { name: "intents", id_columns: 1 };
@@ -205,7 +205,7 @@ impl Ledger for SqlLedger {
         Ok(Commitment::Committed(after.generation))
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError> {
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
         let mut transaction = self.begin(Mode::Write).await?;
         let record = record(&mut transaction, digest).await?;
         if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
@@ -213,6 +213,7 @@ impl Ledger for SqlLedger {
             return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
         }
         must_be(&record, ChangeSetState::Committed)?;
+        leases::check(&mut transaction, fence).await?;
         if record.change_set.step(attempt.step).is_none() {
             return Err(Refusal::Settle(SettleError::NoStep(attempt.step)).into());
         }
@@ -243,13 +244,14 @@ impl Ledger for SqlLedger {
         transaction.commit().await
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
         let mut transaction = self.begin(Mode::Write).await?;
         let record = record(&mut transaction, digest).await?;
         if let Some(there) = record.receipts.get(&receipt.step) {
             return if there == receipt { Ok(()) } else { Err(Refusal::Contradiction.into()) };
         }
         must_be(&record, ChangeSetState::Committed)?;
+        leases::check(&mut transaction, fence).await?;
         let before = committed_key(&mut transaction, &record).await?;
         let mut after = before.clone();
         after.settle(&record.change_set, receipt).map_err(Refusal::Settle)?;
@@ -291,6 +293,30 @@ impl Ledger for SqlLedger {
                 transaction.commit().await
             }
         }
+    }
+
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        let lease = leases::one(&mut transaction, lane).await?;
+        let gone = lease.holder.is_some_and(|holder| self.db.is_gone(holder));
+        Ok(if gone { Lease { holder: None, ..lease } } else { lease })
+    }
+
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
+        if let Some(holder) = next.holder {
+            self.db.seat(holder)?;
+        }
+        let mut transaction = self.begin(Mode::Write).await?;
+        let there = leases::one(&mut transaction, lane).await?;
+        if (there.fence, there.beat) != (seen.fence, seen.beat) {
+            return Ok(false);
+        }
+        if !next.follows(seen) {
+            return Err(Refusal::Contradiction.into());
+        }
+        leases::put(&mut transaction, lane, next).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError> {

@@ -8,7 +8,8 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `ledger` | the transactions, each in the order: done already, allowed, fits |
-//! | `keys`, `change_sets` | records from and to rows |
+//! | `keys`, `change_sets`, `leases` | records from and to rows |
+//! | `seats` | which servers of a database in a file live |
 //! | `row` | cells, typed and checked |
 //! | `schema` | migrations and the guard against older and newer schemas |
 //! | `db` | the one place that knows which databases there are |
@@ -20,9 +21,11 @@
 mod change_sets;
 mod db;
 mod keys;
+mod leases;
 mod ledger;
 mod row;
 mod schema;
+mod seats;
 mod sqlite;
 
 pub use ledger::SqlLedger;

@@ -9,8 +9,11 @@ const SCHEMA: Table = Table { name: "keyplane_schema", id_columns: 1 };
 
 /// Every schema that ever landed, oldest first; the version is the place, from 1. A migration that landed is never changed:
 /// a database that has it would be another one than its number says.
-const SQLITE: &[&str] =
-    &[include_str!("../../../migrations/sqlite/0001_ledger.sql"), include_str!("../../../migrations/sqlite/0002_key_kinds.sql")];
+const SQLITE: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../migrations/sqlite/0002_key_kinds.sql"),
+    include_str!("../../../migrations/sqlite/0003_leases.sql"),
+];
 
 /// The schema that this program reads and writes.
 pub(crate) const KNOWN: i64 = SQLITE.len() as i64;

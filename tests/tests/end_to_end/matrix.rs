@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyplane_lab::{Emulator, Protected};
 use keyplane_model::{Action, CloudKind};
@@ -84,12 +85,12 @@ pub(crate) fn world(site: &Site) -> World {
 }
 
 /// Runs cases in several labs side by side, most of the time waiting for time-outs; fails with every case that fails.
-/// All cases are of one site. `prepare` makes the labs what they have to be.
-pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) {
+/// All cases are of one site. `prepare` makes the labs what they have to be. Gives how many of the runs ended before they were to be killed.
+pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) -> usize {
     let site = cases.first().expect("there are cases").site;
     let count = cases.len();
     let queue = Mutex::new(cases.into_iter().enumerate().collect::<VecDeque<_>>());
-    let failures = Mutex::new(Vec::new());
+    let (failures, unkilled) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..labs {
             scope.spawn(|| {
@@ -103,12 +104,16 @@ pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) {
                     let next = queue.lock().unwrap().pop_front();
                     let Some((number, case)) = next else { break };
                     let key = format!("case-{number}");
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| case.run(&world, &key))) {
-                        let said = panic.downcast_ref::<String>().cloned();
-                        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                        failures.lock().unwrap().push(format!("{case:?}: {}", said.unwrap_or_default()));
-                        // What it left in this lab would spoil the next case.
-                        world = begin();
+                    match catch_unwind(AssertUnwindSafe(|| case.run(&world, &key))) {
+                        Ok(Disturbed::AsPlanned) => {}
+                        Ok(Disturbed::EndedBefore) => drop(unkilled.fetch_add(1, Ordering::Relaxed)),
+                        Err(panic) => {
+                            let said = panic.downcast_ref::<String>().cloned();
+                            let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                            failures.lock().unwrap().push(format!("{case:?}: {}", said.unwrap_or_default()));
+                            // What it left in this lab would spoil the next case.
+                            world = begin();
+                        }
                     }
                 }
             });
@@ -116,6 +121,16 @@ pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {count} cases failed:\n{}", failures.len(), failures.join("\n"));
+    unkilled.into_inner()
+}
+
+/// What became of a run that something was to go wrong in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disturbed {
+    /// It did.
+    AsPlanned,
+    /// The run ended first: it told less than the one that counted its lines. That a call was slow is told as well.
+    EndedBefore,
 }
 
 impl Work {
@@ -138,7 +153,7 @@ impl Work {
 }
 
 impl Case {
-    fn run(&self, world: &World, key: &str) {
+    fn run(&self, world: &World, key: &str) -> Disturbed {
         self.work.approved(world, self.site, key, self.source);
         let emulator = self.emulator(world);
         emulator.delete("requests").unwrap();
@@ -147,7 +162,7 @@ impl Case {
             emulator.post("faults", &json!({ "mutation": base + number, "effect": effect })).unwrap();
             base + number
         });
-        self.disturb(world, hit);
+        let disturbed = self.disturb(world, hit);
 
         let before = hashes(&self.objects(world, key));
         assert!(before.len() <= 1, "{} materials after the fault", before.len());
@@ -164,6 +179,7 @@ impl Case {
         if let Some(kept) = kept {
             self.site.check(world, key, b"before", &kept).expect("what was encrypted before decrypts");
         }
+        disturbed
     }
 
     fn emulator<'w>(&self, world: &'w World) -> &'w Emulator {
@@ -175,7 +191,7 @@ impl Case {
     }
 
     /// Runs `keyplane apply` into the fault.
-    fn disturb(&self, world: &World, hit: Option<u64>) {
+    fn disturb(&self, world: &World, hit: Option<u64>) -> Disturbed {
         let emulator = self.emulator(world);
         let told = matches!(self.kill, Kill::Told(_));
         let output = if told { Stdio::piped() } else { Stdio::null() };
@@ -203,11 +219,12 @@ impl Case {
                     apply.kill().unwrap();
                     apply.wait().unwrap();
                 } else {
-                    // That a call was slow is told as well, in the run that counted the lines alone: this one is a run without a kill.
                     assert!(apply.wait().unwrap().success(), "it told less than that, and failed");
+                    return Disturbed::EndedBefore;
                 }
             }
         }
+        Disturbed::AsPlanned
     }
 
     /// Whether the effect comes after its client gave up.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod lane;
+mod lease;
 mod world;
 
 use keyplane_model::{ChangeSetState, Class, Creation, ProblemCode, Span};

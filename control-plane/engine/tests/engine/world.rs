@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use keyplane_engine::{Engine, Lane, Silent, lane::Quotas};
+use keyplane_engine::{Engine, Lane, Leases, Silent, lane::Quotas};
 use keyplane_model::{
     Act, Action, Algorithm, Approval, ApprovalRule, Approvals, Approver, Attempt, AttemptId, Capabilities, ChangeSet, ChangeSetRecord,
     Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId, Evidence, EvidenceStrength,
-    Expectation, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, LedgerSnapshot, Marks, MaterialSeen, MaterialState,
-    ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen, Presence, Problem, Protection, Purpose, Reason, Receipt,
-    SealedBlob, SealedCharter, Source, Span, Standing, Step, Target, Timestamp, Version, WrapScheme,
+    Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Marks, MaterialSeen,
+    MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen, Presence, Problem, Protection, Purpose,
+    Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
@@ -53,8 +53,22 @@ impl Switch {
     }
 }
 
-/// A clock that only sleeping moves.
-pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>);
+/// A clock that only sleeping moves, and what happens whenever somebody sleeps.
+pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>);
+
+type Meanwhile = Box<dyn FnMut() + Send>;
+
+impl TestClock {
+    /// Whenever somebody sleeps, this happens.
+    pub(crate) fn meanwhile(&self, what: impl FnMut() + Send + 'static) {
+        *self.2.lock().unwrap() = Some(Box::new(what));
+    }
+
+    fn moves(&self, span: Span) {
+        let mut now = self.0.lock().unwrap();
+        *now = *now + span;
+    }
+}
 
 #[async_trait]
 impl Clock for TestClock {
@@ -62,12 +76,18 @@ impl Clock for TestClock {
         *self.0.lock().unwrap()
     }
 
+    fn uptime(&self) -> Span {
+        self.now() - START
+    }
+
     async fn sleep(&self, span: Span) {
         if self.1.is_off() {
             std::future::pending::<()>().await;
         }
-        let mut now = self.0.lock().unwrap();
-        *now = *now + span;
+        self.moves(span);
+        if let Some(meanwhile) = self.2.lock().unwrap().as_mut() {
+            meanwhile();
+        }
     }
 }
 
@@ -328,7 +348,7 @@ impl Cloud for TestCloud {
         self.switch.pass().await;
         let mut state = self.tick();
         if state.meddled {
-            *self.clock.0.lock().unwrap() = self.clock.now() + Span::seconds(60);
+            self.clock.moves(Span::seconds(60));
             state.objects.iter_mut().for_each(|object| object.state = ObjectState::Disabled);
         }
         Ok(WrappingKey { spki: b"public".to_vec(), scheme, token: b"token".to_vec(), valid_until: None })
@@ -424,6 +444,9 @@ impl Custodian for TestCustodian {
 pub(crate) struct TestLedger {
     inner: MemoryLedger,
     switch: Arc<Switch>,
+    clock: Arc<TestClock>,
+    /// How long it takes once, in seconds, until whoever wrote an attempt goes on.
+    slow: Arc<AtomicU32>,
 }
 
 macro_rules! passing {
@@ -433,6 +456,9 @@ macro_rules! passing {
             $(async fn $name(&self $(, $argument: $type)*) -> $result {
                 self.switch.pass().await;
                 let result = self.inner.$name($($argument),*).await;
+                if stringify!($name) == "attempt" {
+                    self.clock.moves(Span::seconds(self.slow.swap(0, Ordering::SeqCst)));
+                }
                 self.switch.pass().await;
                 result
             })*
@@ -449,9 +475,11 @@ passing! {
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt) -> Result<(), LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
-    async fn receive(&self, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
@@ -465,6 +493,12 @@ pub(crate) struct World {
     pub(crate) cloud: Arc<TestCloud>,
     pub(crate) switch: Arc<Switch>,
     pub(crate) digest: Digest,
+    /// Seconds that the next attempt's record takes.
+    pub(crate) slow: Arc<AtomicU32>,
+}
+
+pub(crate) fn server(number: u64) -> ServerId {
+    ServerId(IdTree::new([2; 32]).child(&number.to_string()).uuid())
 }
 
 pub(crate) fn installation() -> InstallationId {
@@ -569,7 +603,7 @@ impl World {
 
     async fn with(creation: Creation, need: u32) -> Self {
         let switch = Arc::new(Switch::default());
-        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch)));
+        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch), Mutex::default()));
         let cloud = TestCloud::new(destination(creation), Arc::clone(&clock));
         let placement = target().placement;
         let security: GroupName = "security".parse().unwrap();
@@ -599,13 +633,15 @@ impl World {
             .unwrap();
         let digest = inner.propose(&change_set, START).await.unwrap();
         let shared: Arc<dyn Cloud> = Arc::clone(&cloud) as Arc<dyn Cloud>;
+        let slow = Arc::new(AtomicU32::new(0));
         let engine = Engine {
-            ledger: Arc::new(TestLedger { inner, switch: Arc::clone(&switch) }),
+            ledger: Arc::new(TestLedger { inner, switch: Arc::clone(&switch), clock: Arc::clone(&clock), slow: Arc::clone(&slow) }),
             custodian: Arc::new(TestCustodian { mints: AtomicU32::new(0), switch: Arc::clone(&switch) }),
             lanes: [(destination(creation).name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
             clock,
+            leases: Leases::new(server(1)),
         };
-        Self { engine, cloud, switch, digest }
+        Self { engine, cloud, switch, digest, slow }
     }
 
     /// Commits and runs, until it ends or the switch stops it: `None`.

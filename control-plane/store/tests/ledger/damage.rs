@@ -91,16 +91,17 @@ pub(crate) async fn fill(ledger: &dyn keyplane_port::Ledger) {
     ledger.put_charter(&sealed_charter(1, 0)).await.unwrap();
     let inventory = keyplane_model::Inventory { at: AT, complete: true, ours: Default::default(), placements: Default::default() };
     ledger.put_inventory(&parse("destination-1"), &inventory).await.unwrap();
+    take(ledger, "account/region", server(1)).await;
     let planned = change_set(1, 0, 0);
     let digest = ledger.propose(&planned, AT).await.unwrap();
     ledger.approve(&digest, &approval("bob", "b")).await.unwrap();
     ledger.commit(&digest, later(1)).await.unwrap();
-    ledger.receive(&digest, &receipt(&planned, 0, None)).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, None), None).await.unwrap();
     for ordinal in [1, 2] {
-        ledger.attempt(&digest, &attempt(&digest, 1, ordinal)).await.unwrap();
+        ledger.attempt(&digest, &attempt(&digest, 1, ordinal), None).await.unwrap();
         if ordinal == 1 {
             ledger.refused(&digest, attempt(&digest, 1, 1).id, keyplane_model::Class::Throttled).await.unwrap();
         }
     }
-    ledger.receive(&digest, &receipt(&planned, 1, Some(attempt(&digest, 1, 2).id))).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 1, Some(attempt(&digest, 1, 2).id)), None).await.unwrap();
 }

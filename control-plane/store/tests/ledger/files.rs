@@ -134,3 +134,18 @@ async fn why_and_when_change_sets_ended_is_kept() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_server_that_is_gone_holds_nothing() {
+    let database = Database::new();
+    let (one, other) = (database.init().await, database.open().await);
+    let held = take(&one, "lane", server(1)).await;
+    assert_eq!(other.lease("lane").await, Ok(held), "it lives");
+    one.close().await;
+    drop(one);
+    assert_eq!(other.lease("lane").await, Ok(keyplane_model::Lease { holder: None, ..held }));
+    assert_eq!(take(&other, "lane", server(2)).await.fence, held.fence + 1);
+    let seats = std::fs::read_dir(database.folder.path().join("ledger.db.servers")).unwrap();
+    let left: Vec<_> = seats.map(|seat| seat.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(left, [server(2).to_string()], "nothing of it is left");
+}

@@ -176,7 +176,7 @@ async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
     }
     let receipts = record.as_ref().map(|record| record.receipts.clone()).unwrap_or_default();
     for step in (0..10).filter(|step| !receipts.contains_key(&keyplane_model::StepNo(*step))) {
-        ledger.receive(&digest, &receipt(&planned, step, None)).await.unwrap();
+        ledger.receive(&digest, &receipt(&planned, step, None), None).await.unwrap();
         told();
     }
     if record.is_none_or(|record| record.state != ChangeSetState::Done) {

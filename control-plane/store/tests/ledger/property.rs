@@ -113,7 +113,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
         Ask::Commit { set } => format!("{:?}", ledger.commit(&digest(&pick(*set)), AT).await),
         Ask::Attempt { set, step, ordinal } => {
             let digest = digest(&pick(*set));
-            format!("{:?}", ledger.attempt(&digest, &attempt(&digest, *step, *ordinal)).await)
+            format!("{:?}", ledger.attempt(&digest, &attempt(&digest, *step, *ordinal), None).await)
         }
         Ask::Refuse { set, step, ordinal, throttled } => {
             let digest = digest(&pick(*set));
@@ -129,7 +129,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             if *late {
                 receipt.at = later(9_999);
             }
-            format!("{:?}", ledger.receive(&digest, &receipt).await)
+            format!("{:?}", ledger.receive(&digest, &receipt, None).await)
         }
         Ask::Advance { set, steps } => {
             let planned = pick(*set);
@@ -137,7 +137,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             let there = ledger.change_set(&digest).await.unwrap().map(|record| record.receipts).unwrap_or_default();
             let mut answers = Vec::new();
             for step in (0..10).filter(|step| !there.contains_key(&keyplane_model::StepNo(*step))).take(*steps) {
-                answers.push(ledger.receive(&digest, &receipt(&planned, step, None)).await);
+                answers.push(ledger.receive(&digest, &receipt(&planned, step, None), None).await);
             }
             format!("{answers:?}")
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyplane_model::{
-    AttemptId, ChangeSetState, Class, Digest, Generation, Inventory, ObjectId, Outcome, Receipt, Revision, SettleError, StepNo, Version,
-    VersionState,
+    AttemptId, ChangeSetState, Class, Digest, Fence, Generation, Inventory, Lease, ObjectId, Outcome, Receipt, Revision, SettleError,
+    StepNo, Version, VersionState,
 };
 use keyplane_port::{Commitment, MemoryLedger, Refusal};
 use tokio::task::JoinSet;
@@ -60,6 +60,9 @@ cases! {
     abandoning_frees_the_key_and_keeps_what_receipts_say
     inventories_replace_the_one_before
     charters_go_by_serial
+    a_lane_has_one_holder_and_leases_follow_each_other
+    whoever_lost_the_lane_writes_nothing_more
+    of_many_servers_that_want_a_lane_exactly_one_gets_it
     an_unknown_digest_is_refused_everywhere
     of_many_competing_change_sets_exactly_one_is_committed
     of_many_commits_of_one_change_set_exactly_one_commits
@@ -230,31 +233,34 @@ async fn attempts_are_numbered_and_again_change_nothing(ledger: SharedLedger) {
     let digest = commit(&*ledger, &planned).await;
     let tries = [attempt(&digest, 1, 1), attempt(&digest, 6, 1), attempt(&digest, 1, 2), attempt(&digest, 3, 1)];
     for attempt in &tries {
-        ledger.attempt(&digest, attempt).await.unwrap();
-        ledger.attempt(&digest, attempt).await.unwrap();
+        ledger.attempt(&digest, attempt, None).await.unwrap();
+        ledger.attempt(&digest, attempt, None).await.unwrap();
     }
     assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().attempts, tries);
     assert_eq!(snapshot(&*ledger).await.keys[&planned.key].generation, Generation(1));
     // Also once it is known what became of it.
     ledger.refused(&digest, tries[0].id, Class::Throttled).await.unwrap();
-    ledger.attempt(&digest, &tries[0]).await.unwrap();
+    ledger.attempt(&digest, &tries[0], None).await.unwrap();
     assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().attempts[0].refused, Some(Class::Throttled));
 }
 
 async fn attempts_that_do_not_fit_are_refused(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = ledger.propose(&planned, AT).await.unwrap();
-    assert_refused(ledger.attempt(&digest, &attempt(&digest, 0, 1)).await, Refusal::State("proposed"));
+    assert_refused(ledger.attempt(&digest, &attempt(&digest, 0, 1), None).await, Refusal::State("proposed"));
     ledger.commit(&digest, AT).await.unwrap();
-    assert_refused(ledger.attempt(&digest, &attempt(&digest, 10, 1)).await, Refusal::Settle(SettleError::NoStep(StepNo(10))));
-    assert_refused(ledger.attempt(&digest, &attempt(&digest, 0, 2)).await, Refusal::Contradiction);
+    assert_refused(ledger.attempt(&digest, &attempt(&digest, 10, 1), None).await, Refusal::Settle(SettleError::NoStep(StepNo(10))));
+    assert_refused(ledger.attempt(&digest, &attempt(&digest, 0, 2), None).await, Refusal::Contradiction);
     let other = AttemptId::of(&Digest::of(b"another"), 0, 1);
-    assert_refused(ledger.attempt(&digest, &keyplane_model::Attempt { id: other, ..attempt(&digest, 0, 1) }).await, Refusal::Contradiction);
-    ledger.attempt(&digest, &attempt(&digest, 0, 1)).await.unwrap();
+    assert_refused(
+        ledger.attempt(&digest, &keyplane_model::Attempt { id: other, ..attempt(&digest, 0, 1) }, None).await,
+        Refusal::Contradiction,
+    );
+    ledger.attempt(&digest, &attempt(&digest, 0, 1), None).await.unwrap();
     let at_another_time = keyplane_model::Attempt { at: later(77), ..attempt(&digest, 0, 1) };
-    assert_refused(ledger.attempt(&digest, &at_another_time).await, Refusal::Contradiction);
-    ledger.receive(&digest, &receipt(&planned, 0, None)).await.unwrap();
-    assert_refused(ledger.attempt(&digest, &attempt(&digest, 0, 2)).await, Refusal::Contradiction);
+    assert_refused(ledger.attempt(&digest, &at_another_time, None).await, Refusal::Contradiction);
+    ledger.receive(&digest, &receipt(&planned, 0, None), None).await.unwrap();
+    assert_refused(ledger.attempt(&digest, &attempt(&digest, 0, 2), None).await, Refusal::Contradiction);
     assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().attempts, [attempt(&digest, 0, 1)]);
 }
 
@@ -263,7 +269,7 @@ async fn a_refused_attempt_stays_refused_for_the_same_reason(ledger: SharedLedge
     let digest = commit(&*ledger, &planned).await;
     let first = attempt(&digest, 0, 1);
     assert_refused(ledger.refused(&digest, first.id, Class::Denied).await, Refusal::Contradiction);
-    ledger.attempt(&digest, &first).await.unwrap();
+    ledger.attempt(&digest, &first, None).await.unwrap();
     ledger.refused(&digest, first.id, Class::Denied).await.unwrap();
     let before = snapshot(&*ledger).await;
     ledger.refused(&digest, first.id, Class::Denied).await.unwrap();
@@ -272,10 +278,10 @@ async fn a_refused_attempt_stays_refused_for_the_same_reason(ledger: SharedLedge
     assert_eq!(before.open[&planned.key_id].attempts[0].refused, Some(Class::Denied));
     // Neither an attempt that has done something, nor one of a change set that has ended, can be refused afterwards.
     let second = attempt(&digest, 0, 2);
-    ledger.attempt(&digest, &second).await.unwrap();
-    ledger.receive(&digest, &receipt(&planned, 0, Some(second.id))).await.unwrap();
+    ledger.attempt(&digest, &second, None).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, Some(second.id)), None).await.unwrap();
     assert_refused(ledger.refused(&digest, second.id, Class::Denied).await, Refusal::Contradiction);
-    ledger.attempt(&digest, &attempt(&digest, 1, 1)).await.unwrap();
+    ledger.attempt(&digest, &attempt(&digest, 1, 1), None).await.unwrap();
     ledger.abandon(&digest, "a test", AT).await.unwrap();
     assert_refused(ledger.refused(&digest, AttemptId::of(&digest, 1, 1), Class::Denied).await, Refusal::State("dropped"));
     ledger.refused(&digest, first.id, Class::Denied).await.unwrap();
@@ -288,8 +294,8 @@ async fn a_receipt_changes_the_key_at_once_and_again_changes_nothing(ledger: Sha
     for step in 0..10 {
         let receipt = receipt(&planned, step, None);
         key.settle(&planned, &receipt).unwrap();
-        ledger.receive(&digest, &receipt).await.unwrap();
-        ledger.receive(&digest, &receipt).await.unwrap();
+        ledger.receive(&digest, &receipt, None).await.unwrap();
+        ledger.receive(&digest, &receipt, None).await.unwrap();
         let snapshot = snapshot(&*ledger).await;
         assert_eq!(snapshot.keys[&planned.key], key);
         assert_eq!(snapshot.open[&planned.key_id].receipts[&StepNo(step)], receipt);
@@ -300,28 +306,28 @@ async fn another_receipt_for_a_step_is_refused(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = commit(&*ledger, &planned).await;
     let first = receipt(&planned, 1, None);
-    ledger.receive(&digest, &first).await.unwrap();
+    ledger.receive(&digest, &first, None).await.unwrap();
     let before = snapshot(&*ledger).await;
     let elsewhere = Receipt { outcome: Outcome::Created { object: ObjectId("another".to_owned()) }, ..first.clone() };
-    assert_refused(ledger.receive(&digest, &elsewhere).await, Refusal::Contradiction);
-    assert_refused(ledger.receive(&digest, &Receipt { at: later(99), ..first }).await, Refusal::Contradiction);
+    assert_refused(ledger.receive(&digest, &elsewhere, None).await, Refusal::Contradiction);
+    assert_refused(ledger.receive(&digest, &Receipt { at: later(99), ..first }, None).await, Refusal::Contradiction);
     assert_eq!(snapshot(&*ledger).await, before);
 }
 
 async fn receipts_that_do_not_fit_are_refused(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = ledger.propose(&planned, AT).await.unwrap();
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 0, None)).await, Refusal::State("proposed"));
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 0, None), None).await, Refusal::State("proposed"));
     ledger.commit(&digest, AT).await.unwrap();
     let before = snapshot(&*ledger).await;
     let nowhere = Receipt { step: StepNo(10), ..receipt(&planned, 0, None) };
-    assert_refused(ledger.receive(&digest, &nowhere).await, Refusal::Settle(SettleError::NoStep(StepNo(10))));
+    assert_refused(ledger.receive(&digest, &nowhere, None).await, Refusal::Settle(SettleError::NoStep(StepNo(10))));
     let wrong = Receipt { step: StepNo(1), ..receipt(&planned, 0, None) };
     let refusal = SettleError::WrongOutcome { step: StepNo(1), act: "create" };
-    assert_refused(ledger.receive(&digest, &wrong).await, Refusal::Settle(refusal));
+    assert_refused(ledger.receive(&digest, &wrong, None).await, Refusal::Settle(refusal));
     // Nothing to import yet.
     let unknown = SettleError::NoPlacement(placement_id(1, 1));
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 3, None)).await, Refusal::Settle(unknown));
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 3, None), None).await, Refusal::Settle(unknown));
     assert_eq!(snapshot(&*ledger).await, before);
 }
 
@@ -329,26 +335,26 @@ async fn a_receipt_names_an_attempt_that_may_have_done_it(ledger: SharedLedger) 
     let planned = change_set(1, 0, 0);
     let digest = commit(&*ledger, &planned).await;
     let [first, second, other] = [attempt(&digest, 1, 1), attempt(&digest, 1, 2), attempt(&digest, 2, 1)];
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, Some(first.id))).await, Refusal::Contradiction);
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, Some(first.id)), None).await, Refusal::Contradiction);
     for attempt in [&first, &second, &other] {
-        ledger.attempt(&digest, attempt).await.unwrap();
+        ledger.attempt(&digest, attempt, None).await.unwrap();
     }
     ledger.refused(&digest, second.id, Class::Throttled).await.unwrap();
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, Some(other.id))).await, Refusal::Contradiction);
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, Some(second.id))).await, Refusal::Contradiction);
-    ledger.receive(&digest, &receipt(&planned, 1, Some(first.id))).await.unwrap();
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, Some(other.id)), None).await, Refusal::Contradiction);
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, Some(second.id)), None).await, Refusal::Contradiction);
+    ledger.receive(&digest, &receipt(&planned, 1, Some(first.id)), None).await.unwrap();
     assert_eq!(snapshot(&*ledger).await.open[&planned.key_id].receipts[&StepNo(1)].attempt, Some(first.id));
 }
 
 async fn bytes_never_change(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = commit(&*ledger, &planned).await;
-    ledger.receive(&digest, &receipt(&planned, 0, None)).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, None), None).await.unwrap();
     ledger.abandon(&digest, "a test", AT).await.unwrap();
     let planned = change_set(1, 2, 0);
     let digest = commit(&*ledger, &planned).await;
     let before = snapshot(&*ledger).await;
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 0, None)).await, Refusal::Settle(SettleError::HasBytes(Version(1))));
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 0, None), None).await, Refusal::Settle(SettleError::HasBytes(Version(1))));
     assert_eq!(snapshot(&*ledger).await, before);
 }
 
@@ -359,7 +365,7 @@ async fn completing_asks_for_every_receipt_and_activates(ledger: SharedLedger) {
     ledger.commit(&digest, AT).await.unwrap();
     for step in 0..10 {
         assert_refused(ledger.complete(&digest, AT).await, Refusal::State("not finished: a step has no receipt"));
-        ledger.receive(&digest, &receipt(&planned, step, None)).await.unwrap();
+        ledger.receive(&digest, &receipt(&planned, step, None), None).await.unwrap();
     }
     assert_eq!(snapshot(&*ledger).await.keys[&planned.key].versions[&Version(1)].state, VersionState::PreActivation);
     ledger.complete(&digest, later(2_000)).await.unwrap();
@@ -374,23 +380,23 @@ async fn completing_asks_for_every_receipt_and_activates(ledger: SharedLedger) {
 async fn an_ended_change_set_takes_nothing_new(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = commit(&*ledger, &planned).await;
-    ledger.attempt(&digest, &attempt(&digest, 0, 1)).await.unwrap();
-    ledger.receive(&digest, &receipt(&planned, 0, Some(attempt(&digest, 0, 1).id))).await.unwrap();
+    ledger.attempt(&digest, &attempt(&digest, 0, 1), None).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, Some(attempt(&digest, 0, 1).id)), None).await.unwrap();
     ledger.abandon(&digest, "a test", AT).await.unwrap();
     let before = (snapshot(&*ledger).await, ledger.change_set(&digest).await);
-    assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 1)).await, Refusal::State("dropped"));
-    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None)).await, Refusal::State("dropped"));
+    assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 1), None).await, Refusal::State("dropped"));
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), None).await, Refusal::State("dropped"));
     assert_refused(ledger.complete(&digest, AT).await, Refusal::State("dropped"));
     // What a crash makes it hear twice is no news.
-    ledger.attempt(&digest, &attempt(&digest, 0, 1)).await.unwrap();
-    ledger.receive(&digest, &receipt(&planned, 0, Some(attempt(&digest, 0, 1).id))).await.unwrap();
+    ledger.attempt(&digest, &attempt(&digest, 0, 1), None).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, Some(attempt(&digest, 0, 1).id)), None).await.unwrap();
     assert_eq!((snapshot(&*ledger).await, ledger.change_set(&digest).await), before);
 }
 
 async fn abandoning_frees_the_key_and_keeps_what_receipts_say(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = commit(&*ledger, &planned).await;
-    ledger.receive(&digest, &receipt(&planned, 1, None)).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 1, None), None).await.unwrap();
     ledger.abandon(&digest, "the world moved on", later(1)).await.unwrap();
     ledger.abandon(&digest, "again", later(2)).await.unwrap();
     let record = ledger.change_set(&digest).await.unwrap().unwrap();
@@ -432,11 +438,69 @@ async fn an_unknown_digest_is_refused_everywhere(ledger: SharedLedger) {
     let refusal = || Refusal::NoChangeSet(unknown);
     assert_refused(ledger.approve(&unknown, &approval("bob", "b")).await, refusal());
     assert_refused(ledger.commit(&unknown, AT).await, refusal());
-    assert_refused(ledger.attempt(&unknown, &attempt(&unknown, 0, 1)).await, refusal());
+    assert_refused(ledger.attempt(&unknown, &attempt(&unknown, 0, 1), None).await, refusal());
     assert_refused(ledger.refused(&unknown, AttemptId::of(&unknown, 0, 1), Class::Denied).await, refusal());
-    assert_refused(ledger.receive(&unknown, &receipt(&planned, 0, None)).await, refusal());
+    assert_refused(ledger.receive(&unknown, &receipt(&planned, 0, None), None).await, refusal());
     assert_refused(ledger.complete(&unknown, AT).await, refusal());
     assert_refused(ledger.abandon(&unknown, "a test", AT).await, refusal());
+}
+
+async fn a_lane_has_one_holder_and_leases_follow_each_other(ledger: SharedLedger) {
+    let free = ledger.lease("lane").await.unwrap();
+    assert_eq!(free, Lease::default());
+    let first = take(&*ledger, "lane", server(1)).await;
+    assert_eq!(ledger.lease("lane").await, Ok(first));
+    assert_eq!(ledger.lease("another").await, Ok(free));
+    // What was seen is no longer there.
+    assert_eq!(ledger.put_lease("lane", &free, &free.taken(server(2), SPAN)).await, Ok(false));
+    assert_eq!(ledger.put_lease("lane", &first, &first.renewed()).await, Ok(true));
+    assert_eq!(ledger.put_lease("lane", &first, &first.renewed()).await, Ok(false));
+    let renewed = first.renewed();
+    assert_eq!(ledger.lease("lane").await, Ok(renewed));
+    // Not by any other way.
+    for wrong in [free, first, Lease { holder: Some(server(2)), ..renewed.renewed() }, Lease { fence: 9, ..renewed.taken(server(2), SPAN) }]
+    {
+        assert_refused(ledger.put_lease("lane", &renewed, &wrong).await, Refusal::Contradiction);
+    }
+    assert_eq!(ledger.put_lease("lane", &renewed, &renewed.released()).await, Ok(true));
+    assert_eq!(ledger.lease("lane").await.unwrap().holder, None);
+    let second = take(&*ledger, "lane", server(2)).await;
+    assert_eq!((second.fence, second.beat), (first.fence + 1, 0));
+}
+
+async fn whoever_lost_the_lane_writes_nothing_more(ledger: SharedLedger) {
+    let planned = change_set(1, 0, 0);
+    let digest = commit(&*ledger, &planned).await;
+    let fence = |lease: &Lease| Fence { lane: "lane".to_owned(), number: lease.fence };
+    let nobody = Fence { lane: "lane".to_owned(), number: 0 };
+    let lost = || Refusal::LeaseLost("lane".to_owned());
+    let (tried, received) = (attempt(&digest, 1, 1), receipt(&planned, 0, None));
+    assert_refused(ledger.attempt(&digest, &tried, Some(&nobody)).await, lost());
+    let first = take(&*ledger, "lane", server(1)).await;
+    ledger.attempt(&digest, &tried, Some(&fence(&first))).await.unwrap();
+    ledger.receive(&digest, &received, Some(&fence(&first))).await.unwrap();
+    let second = take(&*ledger, "lane", server(2)).await;
+    assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&first))).await, lost());
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&first))).await, lost());
+    // What is done already changes nothing, whoever says it again.
+    ledger.attempt(&digest, &tried, Some(&fence(&first))).await.unwrap();
+    ledger.receive(&digest, &received, Some(&fence(&first))).await.unwrap();
+    ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&second))).await.unwrap();
+    ledger.put_lease("lane", &second, &second.released()).await.unwrap();
+    assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&second))).await, lost());
+}
+
+async fn of_many_servers_that_want_a_lane_exactly_one_gets_it(ledger: SharedLedger) {
+    let free = ledger.lease("lane").await.unwrap();
+    let mut tasks = JoinSet::new();
+    for number in 0..16 {
+        let ledger = ledger.clone();
+        tasks.spawn(
+            async move { ledger.put_lease("lane", &free, &free.taken(server(number), SPAN)).await.unwrap().then_some(server(number)) },
+        );
+    }
+    let won: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+    assert_eq!(won, Vec::from_iter(ledger.lease("lane").await.unwrap().holder));
 }
 
 async fn of_many_competing_change_sets_exactly_one_is_committed(ledger: SharedLedger) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use keyplane_model::{
     Act, Action, Actor, Algorithm, Approval, ApprovalRule, Attempt, AttemptId, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates,
-    Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan,
-    Reason, Receipt, SealedBlob, SealedCharter, Source, Step, StepNo, Timestamp, Version, WrapScheme,
+    Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, Lease, LedgerSnapshot, ObjectId, Outcome, PlacementId,
+    PlacementPlan, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Commitment, Ledger, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
@@ -73,6 +73,21 @@ pub(crate) fn key_id(key: u32) -> KeyId {
 
 pub(crate) fn placement_id(key: u32, place: u32) -> PlacementId {
     parse(&uuid(3 + key, place))
+}
+
+pub(crate) fn server(number: u32) -> ServerId {
+    parse(&uuid(900, number))
+}
+
+/// How long leases last here.
+pub(crate) const SPAN: Span = Span::seconds(60);
+
+/// Takes a lane over from whoever has it.
+pub(crate) async fn take(ledger: &dyn Ledger, lane: &str, by: ServerId) -> Lease {
+    let seen = ledger.lease(lane).await.unwrap();
+    let taken = seen.taken(by, SPAN);
+    assert_eq!(ledger.put_lease(lane, &seen, &taken).await, Ok(true));
+    taken
 }
 
 pub(crate) fn later(micros: i64) -> Timestamp {
@@ -208,7 +223,7 @@ pub(crate) async fn commit(ledger: &dyn Ledger, change_set: &ChangeSet) -> Diges
 /// All receipts from a step on.
 pub(crate) async fn receive_from(ledger: &dyn Ledger, change_set: &ChangeSet, digest: &Digest, from: usize) {
     for step in (0..).take(change_set.steps.len()).skip(from) {
-        ledger.receive(digest, &receipt(change_set, step, None)).await.unwrap();
+        ledger.receive(digest, &receipt(change_set, step, None), None).await.unwrap();
     }
 }
 

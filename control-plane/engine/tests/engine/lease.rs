@@ -1,0 +1,91 @@
+//! A lane belongs to one server at a time: who waits, who takes over, and what is not sent any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt as _;
+use keyplane_engine::Leases;
+use keyplane_model::{Class, Creation, Lease, ProblemCode, Span};
+use keyplane_port::Clock as _;
+
+use crate::world::{World, destination, server};
+use crate::{MOST_CALLS, WAYS};
+
+/// The lane of the test's destination.
+fn lane() -> String {
+    destination(Creation::Claimed).home
+}
+
+async fn lease(world: &World) -> Lease {
+    world.engine.ledger.lease(&lane()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_gives_back_what_it_held() {
+    let world = World::new(0).await;
+    assert_eq!(world.run().await, Some(Ok(())));
+    let lease = lease(&world).await;
+    assert_eq!((lease.holder, lease.fence), (None, 1));
+}
+
+#[tokio::test]
+async fn after_a_crash_at_any_call_another_server_takes_over_when_the_first_can_do_nothing_any_more() {
+    for (way, _) in WAYS {
+        let mut taken_over = 0;
+        for call in 1..MOST_CALLS {
+            let mut world = World::at(way).await;
+            world.switch.stop_at(call);
+            if world.run().await.is_some() {
+                break;
+            }
+            world.switch.stop_at(0);
+            let (before, crashed) = (lease(&world).await, world.cloud.clock.now());
+            let sent = world.cloud.state.lock().unwrap().mutations;
+            world.engine.leases = Leases::new(server(2));
+            assert_eq!(world.run().await, Some(Ok(())), "{way:?}: after a crash at call {call}");
+            world.check();
+            assert_eq!(world.surplus(), 0, "{way:?}: after a crash at call {call}");
+            if lease(&world).await.fence == before.fence {
+                assert_eq!(
+                    world.cloud.state.lock().unwrap().mutations,
+                    sent,
+                    "{way:?}: sent without the lane, after a crash at call {call}"
+                );
+            } else if before.holder.is_some() {
+                taken_over += 1;
+                let waited = world.cloud.clock.now() - crashed;
+                assert!(waited >= before.span, "{way:?}: done after {waited}, and the first may be at work for {}", before.span);
+            }
+        }
+        assert!(taken_over >= 15, "{way:?}: {taken_over} crashes of a holder");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_at_which_another_server_works_is_left_alone() {
+    let world = World::new(0).await;
+    let (ledger, held) = (Arc::clone(&world.engine.ledger), lease(&world).await.taken(server(9), Span::seconds(50)));
+    assert_eq!(ledger.put_lease(&lane(), &Lease::default(), &held).await, Ok(true));
+    let mut last = held;
+    world.cloud.clock.meanwhile(move || {
+        let next = last.renewed();
+        assert_eq!(ledger.put_lease(&lane(), &last, &next).now_or_never(), Some(Ok(true)), "somebody took it");
+        last = next;
+    });
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [ProblemCode::LaneBusy]);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_could_outlast_the_lease_is_not_sent() {
+    let world = World::new(0).await;
+    // Somebody could hold the lane when the record of the attempt is written at last.
+    world.slow.store(1_000, Ordering::SeqCst);
+    assert_eq!(world.run().await, Some(Ok(())));
+    world.check();
+    let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+    let refused: Vec<_> = record.attempts.iter().map(|attempt| attempt.refused).collect();
+    assert_eq!(refused, [Some(Class::Stale), None, None, None, None]);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "what was not sent is sent once");
+}

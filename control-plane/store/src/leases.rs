@@ -1,0 +1,37 @@
+//! Leases from and to rows.
+
+use keyplane_model::{Fence, Lease, Span};
+use keyplane_port::{LedgerError, Refusal};
+
+use crate::db::Transaction;
+use crate::row::{Cell, Table};
+
+const LEASES: Table = Table { name: "leases", id_columns: 1 };
+
+/// The lease on a lane; one that nobody ever held has no row.
+pub(crate) async fn one(transaction: &mut Transaction, lane: &str) -> Result<Lease, LedgerError> {
+    let sql = "SELECT lane, holder, fence, beat, span FROM leases WHERE lane = $1";
+    let rows = transaction.rows(LEASES, sql, &[lane.into()]).await?;
+    let Some(row) = rows.first() else { return Ok(Lease::default()) };
+    Ok(Lease {
+        holder: row.maybe_word("holder")?,
+        fence: row.number("fence")?,
+        beat: row.number("beat")?,
+        span: Span::from_micros(row.number("span")?).ok_or_else(|| row.broken("its span is none"))?,
+    })
+}
+
+pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease) -> Result<(), LedgerError> {
+    let span = Cell::Number(Some(lease.span.micros()));
+    let row = [lane.into(), Cell::word(&lease.holder)?, Cell::number(lease.fence)?, Cell::number(lease.beat)?, span];
+    let sql = "INSERT INTO leases (lane, holder, fence, beat, span) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (lane) DO UPDATE \
+               SET holder = excluded.holder, fence = excluded.fence, beat = excluded.beat, span = excluded.span";
+    transaction.execute(sql, &row).await.map(drop)
+}
+
+/// INVARIANT: what belongs to a lane is written by its holder alone, however long ago that began to write.
+pub(crate) async fn check(transaction: &mut Transaction, fence: Option<&Fence>) -> Result<(), LedgerError> {
+    let Some(fence) = fence else { return Ok(()) };
+    let held = one(transaction, &fence.lane).await?.is_held_under(fence);
+    if held { Ok(()) } else { Err(Refusal::LeaseLost(fence.lane.clone()).into()) }
+}
