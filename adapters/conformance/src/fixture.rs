@@ -17,8 +17,8 @@ use crate::{Request, Subject, wrap};
 /// The version that the cases import.
 pub(crate) const VERSION: Version = Version(1);
 
-/// How often a case looks, a second apart by the cloud's clock, for something that the cloud is at work on.
-const PATIENCE: u32 = 100;
+/// How long a case waits, by the cloud's clock, before it looks again for something that the cloud is at work on, in seconds.
+const PATIENCE: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 /// More pages than any case here makes: a sweep that goes on longer goes in circles.
 const MAX_PAGES: usize = 1_000;
@@ -228,12 +228,12 @@ impl<'a> Fixture<'a> {
                 Acted::Done => unreachable!("preparing makes a wrapping key"),
             },
         };
-        for _ in 0..PATIENCE {
+        for wait in PATIENCE {
             let prepared = self.prepared(made.as_ref()).await.expect("what was made is there");
             if prepared.ready {
                 return WrapFor::Prepared(prepared.wrapping);
             }
-            self.subject.advance(Span::seconds(1)).await;
+            self.subject.advance(Span::seconds(wait)).await;
         }
         unreachable!("the wrapping key is never ready")
     }
@@ -335,12 +335,12 @@ impl<'a> Fixture<'a> {
         if !self.generations() {
             return;
         }
-        for _ in 0..PATIENCE {
+        for wait in PATIENCE {
             let materials = self.look().await.claimed.map(|object| object.materials).unwrap_or_default();
             if materials.iter().all(|material| material.presence != Presence::Arriving) {
                 return;
             }
-            self.subject.advance(Span::seconds(1)).await;
+            self.subject.advance(Span::seconds(wait)).await;
         }
         unreachable!("the cloud is still at work")
     }

@@ -1,8 +1,7 @@
 //! One suite for every cloud adapter: what [`keyplane_port::Cloud`] promises, as tests.
 //!
-//! An adapter's own tests implement [`Subject`] over its emulator (or over whatever else speaks the cloud's protocol) and
-//! say `keyplane_conformance::suite!(begin)`, where `begin` is an async function that gives a fresh, empty subject. Every
-//! case becomes a test of its own.
+//! An adapter's own tests implement [`Subject`] over its emulator and say `keyplane_conformance::runs!`, for each reading of what
+//! the cloud's documents leave open: every case becomes a test of its own, under each of them, over a fresh, empty subject.
 //!
 //! Must not know of any vendor: where clouds differ, the cases ask [`keyplane_model::Capabilities`].
 
