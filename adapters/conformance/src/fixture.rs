@@ -1,12 +1,15 @@
 //! One placement, and the way that the engine would take it.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::{Either, select};
 use keyplane_model::{
-    Algorithm, AttemptId, CopyCoordinates, CopyRecord, Creation, EpochId, IdTree, KeyId, Marks, MaterialSeen, ObjectId, ObjectSeen,
+    Algorithm, AttemptId, Class, CopyCoordinates, CopyRecord, Creation, EpochId, IdTree, KeyId, Marks, MaterialSeen, ObjectId, ObjectSeen,
     PlacementId, PlacementSeen, Presence, Purpose, Source, Span, Target, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cloud, CloudError, Mutation, Prepared, WrapFor, WrappingKey};
+use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Prepared, WrapFor, WrappingKey};
 
 use crate::material::Material;
 use crate::{Request, Subject, wrap};
@@ -14,10 +17,16 @@ use crate::{Request, Subject, wrap};
 /// The version that the cases import.
 pub(crate) const VERSION: Version = Version(1);
 
-/// How often a case looks, a second apart by the cloud's clock, for something that the cloud is at work on.
-const PATIENCE: u32 = 100;
+/// How long a case waits, by the cloud's clock, before it looks again for something that the cloud is at work on, in seconds.
+const PATIENCE: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// More pages than any case here makes: a sweep that goes on longer goes in circles.
+const MAX_PAGES: usize = 1_000;
 
 /// A placement at a subject's cloud.
+///
+/// INVARIANT: what reads here waits until everybody sees what was done, by the cloud's clock. A case that wants to see a cloud that is not
+/// there yet asks the cloud itself.
 pub(crate) struct Fixture<'a> {
     pub(crate) subject: &'a dyn Subject,
     pub(crate) cloud: Arc<dyn Cloud>,
@@ -129,33 +138,34 @@ impl<'a> Fixture<'a> {
         if !self.generations() {
             return None;
         }
+        self.settle().await;
         // Whether it can be looked at is another case's question.
         let seen = self.cloud.look(&self.target).await.ok().and_then(|seen| seen.claimed);
         seen.and_then(|object| object.materials.first().and_then(|material| material.id.clone()))
             .or_else(|| self.subject.unknown_material())
     }
 
-    /// The kinds of mutating requests that the cloud has, in the order of a placement's life.
-    pub(crate) fn mutations(&self) -> Vec<Request> {
-        let all = [
-            Request::Create,
-            Request::Claim,
-            Request::Prepare,
-            Request::Import,
-            Request::Publish,
-            Request::Disable,
-            Request::Enable,
-            Request::ScheduleDeletion,
-        ];
-        let has = |request: &Request| match request {
+    /// Whether the cloud has this kind of mutating request.
+    pub(crate) fn has(&self, request: Request) -> bool {
+        match request {
             Request::Create | Request::Publish => self.publishes(),
             Request::Claim => self.creation_kind() == Creation::Claimed,
             Request::Prepare => self.prepares(),
-            // A name that can never be had again is not given up.
-            Request::ScheduleDeletion => self.creation_kind() != Creation::Named,
-            _ => true,
-        };
-        all.into_iter().filter(has).collect()
+            Request::Import | Request::Disable | Request::Enable | Request::ScheduleDeletion | Request::Restore => true,
+            // Elsewhere nothing keeps a name that could be freed.
+            Request::Purge => self.creation_kind() == Creation::Imported,
+            Request::WrappingKey | Request::Inspect | Request::List | Request::ListedObject => false,
+        }
+    }
+
+    /// The mutating requests that the cloud has, in the order of a placement's life. What was restored is deleted once more to be purged.
+    pub(crate) fn life(&self) -> Vec<Request> {
+        let has = Request::mutating().filter(|request| self.has(*request));
+        has.flat_map(|request| match request {
+            Request::Purge => vec![Request::ScheduleDeletion, Request::Purge],
+            other => vec![other],
+        })
+        .collect()
     }
 
     /// A mutation of this kind that is possible now, on an object that was created.
@@ -168,13 +178,28 @@ impl<'a> Fixture<'a> {
             Request::Publish => self.publication(object).await,
             Request::Disable => self.disabling(object).await,
             Request::Enable => self.enabling(object).await,
-            Request::ScheduleDeletion => Mutation::ScheduleDeletion {
-                object: object.clone(),
-                material: None,
-                days: self.cloud.destination().capabilities.deletion_days,
-            },
+            Request::ScheduleDeletion => self.deletion(object).await,
+            Request::Restore => self.restoration(object).await,
+            Request::Purge => Mutation::Purge { object: object.clone() },
             Request::WrappingKey | Request::Inspect | Request::List | Request::ListedObject => unreachable!("{request:?} is a read"),
         }
+    }
+
+    /// Whether an object stays, and only its materials are destroyed: a name that can never be had again is not given up.
+    pub(crate) fn stays(&self) -> bool {
+        self.creation_kind() == Creation::Named
+    }
+
+    /// The deletion of the object, or the destruction of its material where the object stays.
+    pub(crate) async fn deletion(&self, object: &ObjectId) -> Mutation {
+        let material = if self.stays() { self.material_id().await } else { None };
+        Mutation::ScheduleDeletion { object: object.clone(), material, days: self.cloud.destination().capabilities.deletion_days }
+    }
+
+    /// What calls it off.
+    pub(crate) async fn restoration(&self, object: &ObjectId) -> Mutation {
+        let material = if self.stays() { self.material_id().await } else { None };
+        Mutation::Restore { object: object.clone(), material }
     }
 
     /// The creation of an object beside the one that is there: under another name where names are unique.
@@ -187,6 +212,7 @@ impl<'a> Fixture<'a> {
     /// A key to wrap under, as fresh as the cloud gives it.
     pub(crate) async fn wrapping_key(&self, object: &ObjectId) -> WrappingKey {
         let from = self.wrap_for(object).await;
+        self.settle().await;
         self.cloud.wrapping_key(&from, self.scheme()).await.expect("a wrapping key")
     }
 
@@ -202,18 +228,19 @@ impl<'a> Fixture<'a> {
                 Acted::Done => unreachable!("preparing makes a wrapping key"),
             },
         };
-        for _ in 0..PATIENCE {
+        for wait in PATIENCE {
             let prepared = self.prepared(made.as_ref()).await.expect("what was made is there");
             if prepared.ready {
                 return WrapFor::Prepared(prepared.wrapping);
             }
-            self.subject.advance(Span::seconds(1)).await;
+            self.subject.advance(Span::seconds(wait)).await;
         }
         unreachable!("the wrapping key is never ready")
     }
 
     /// The wrapping key that was made for the copy.
     pub(crate) async fn prepared(&self, made: Option<&ObjectId>) -> Option<Prepared> {
+        self.settle().await;
         self.cloud.prepared(&self.target, VERSION, made).await.expect("a read")
     }
 
@@ -308,38 +335,75 @@ impl<'a> Fixture<'a> {
         if !self.generations() {
             return;
         }
-        for _ in 0..PATIENCE {
+        for wait in PATIENCE {
             let materials = self.look().await.claimed.map(|object| object.materials).unwrap_or_default();
             if materials.iter().all(|material| material.presence != Presence::Arriving) {
                 return;
             }
-            self.subject.advance(Span::seconds(1)).await;
+            self.subject.advance(Span::seconds(wait)).await;
         }
         unreachable!("the cloud is still at work")
     }
 
-    /// An act that works, whichever it is.
+    /// Waits until everybody sees what was done.
+    pub(crate) async fn settle(&self) {
+        self.subject.control().settle().await;
+    }
+
+    /// An act that works at the first try, whichever it is.
     pub(crate) async fn performed(&self, mutation: &Mutation) {
+        self.settle().await;
         let acted = self.cloud.act(mutation).await;
         assert!(acted.is_ok(), "{}: {acted:?}", mutation.word());
         self.settled().await;
     }
 
-    /// An act that works and makes nothing new.
+    /// An act that works and makes nothing new. A cloud that does not see yet what was done just before refuses it, for certain: then it
+    /// is done once more when everybody sees that.
     pub(crate) async fn act(&self, mutation: &Mutation) {
-        let acted = self.cloud.act(mutation).await;
+        let mut acted = self.cloud.act(mutation).await;
+        if self.subject.control().settling() > Span::ZERO
+            && let Err(error) = &acted
+        {
+            assert_ne!(error.class, Class::Ambiguous, "{error}");
+            self.settle().await;
+            acted = self.cloud.act(mutation).await;
+        }
         assert_eq!(acted, Ok(Acted::Done), "{}", mutation.word());
     }
 
     /// An act that fails.
     pub(crate) async fn refused(&self, mutation: &Mutation) -> CloudError {
+        self.settle().await;
         let error = self.cloud.act(mutation).await.expect_err(mutation.word());
         assert_is_printable(&error);
         error
     }
 
+    /// An act that nobody answers: it is given up when the cloud has received it.
+    pub(crate) async fn abandoned(&self, mutation: &Mutation) {
+        self.settle().await;
+        let received = async || self.subject.mutations().await;
+        given_up(self.cloud.act(mutation), received).await;
+    }
+
     pub(crate) async fn look(&self) -> PlacementSeen {
+        self.settle().await;
         self.cloud.look(&self.target).await.expect("the placement can be looked at")
+    }
+
+    /// A direct read of one object.
+    pub(crate) async fn inspect(&self, object: &ObjectId) -> Option<ObjectSeen> {
+        self.settle().await;
+        self.cloud.inspect(object).await.expect("a read")
+    }
+
+    /// Everything that is marked, to the end of the list.
+    pub(crate) async fn swept(&self) -> Vec<ObjectSeen> {
+        self.settle().await;
+        let (objects, broken) = sweep(&*self.cloud).await.expect("a list");
+        assert_eq!(broken, 0);
+        objects
     }
 
     /// What holds the claim.
@@ -388,6 +452,35 @@ impl<'a> Fixture<'a> {
     pub(crate) fn scheme(&self) -> WrapScheme {
         let schemes = self.cloud.destination().capabilities.algorithms.get(&self.target.algorithm);
         *schemes.and_then(|schemes| schemes.first()).expect("the destination takes the algorithm")
+    }
+}
+
+/// Sweeps to the end: the objects in the order of their pages, and how many could not be read.
+pub(crate) async fn sweep(cloud: &dyn Cloud) -> Result<(Vec<ObjectSeen>, u32), CloudError> {
+    let (mut objects, mut broken, mut cursor) = (Vec::new(), 0, None::<Cursor>);
+    for _ in 0..MAX_PAGES {
+        let page = cloud.sweep(cursor.as_ref()).await?;
+        objects.extend(page.objects);
+        broken += page.broken;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok((objects, broken));
+        }
+    }
+    unreachable!("the sweep does not end")
+}
+
+/// Drops a call that nobody answers as soon as what counts the cloud's requests moves: no time-out has to be guessed.
+pub(crate) async fn given_up<T>(call: impl Future<Output = T>, count: impl AsyncFn() -> u64) {
+    let before = count().await;
+    let received = async {
+        while count().await == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match select(pin!(call), pin!(received)).await {
+        Either::Left(_) => unreachable!("something answered"),
+        Either::Right(_) => {}
     }
 }
 

@@ -1,8 +1,7 @@
 //! One suite for every cloud adapter: what [`keyplane_port::Cloud`] promises, as tests.
 //!
-//! An adapter's own tests implement [`Subject`] over its emulator (or over whatever else speaks the cloud's protocol) and
-//! say `keyplane_conformance::suite!(begin)`, where `begin` is an async function that gives a fresh, empty subject. Every
-//! case becomes a test of its own.
+//! An adapter's own tests implement [`Subject`] over its emulator and say `keyplane_conformance::runs!`, for each reading of what
+//! the cloud's documents leave open: every case becomes a test of its own, under each of them, over a fresh, empty subject.
 //!
 //! Must not know of any vendor: where clouds differ, the cases ask [`keyplane_model::Capabilities`].
 
@@ -10,13 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{EvidenceStrength, InstallationId, ObjectId, Span, Target};
-use keyplane_port::Cloud;
+use keyplane_port::{Cloud, Mutation};
 
 pub mod cases;
+mod control;
 mod fixture;
 mod material;
 mod wrap;
 
+pub use control::Control;
 pub use wrap::wrap;
 
 /// A cloud with its adapter, and the means to make its life hard. Empty in the beginning; request quotas are off.
@@ -34,20 +35,31 @@ pub trait Subject: Send + Sync {
     /// The installation that the adapter works for.
     fn installation(&self) -> InstallationId;
 
+    /// The means to make its life hard.
+    fn control(&self) -> &Control;
+
+    /// The cloud's own name for a kind of request.
+    fn operation(&self, request: Request) -> &'static str;
+
     /// The next request of this kind, and only that one, goes wrong.
-    async fn fault(&self, request: Request, fault: Fault);
+    async fn fault(&self, request: Request, fault: Fault) {
+        self.control().fault(self.operation(request), fault).await;
+    }
 
     /// Moves the cloud's clock forward.
-    async fn advance(&self, span: Span);
-
-    /// From now on a read may show what was so long ago.
-    async fn lag(&self, span: Span);
+    async fn advance(&self, span: Span) {
+        self.control().advance(span).await;
+    }
 
     /// How many requests the cloud has received so far; one that had its effect is counted.
-    async fn requests(&self) -> u64;
+    async fn requests(&self) -> u64 {
+        self.control().counted().await.0
+    }
 
     /// How many of them were mutating.
-    async fn mutations(&self) -> u64;
+    async fn mutations(&self) -> u64 {
+        self.control().counted().await.1
+    }
 
     /// Whether an object can be used with this material (PKCS#8 for a key pair), or could be if it were published: looked at behind
     /// the cloud's back.
@@ -113,6 +125,10 @@ pub enum Request {
     Enable,
     /// The one of [`keyplane_port::Mutation::ScheduleDeletion`].
     ScheduleDeletion,
+    /// The one of [`keyplane_port::Mutation::Restore`].
+    Restore,
+    /// The one of [`keyplane_port::Mutation::Purge`]. Only asked of clouds that keep the name of what was deleted.
+    Purge,
     /// The one of [`Cloud::wrapping_key`], and the first of [`Cloud::prepared`].
     WrappingKey,
     /// The first of [`Cloud::inspect`] and [`Cloud::look`].
@@ -121,6 +137,45 @@ pub enum Request {
     List,
     /// One of [`Cloud::sweep`] about a single object.
     ListedObject,
+}
+
+impl Request {
+    /// The mutating ones, in the order of a placement's life.
+    pub fn mutating() -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(Self::Create), |request| request.next_mutating())
+    }
+
+    /// Without a rest: a kind that is new has to take its place among them.
+    const fn next_mutating(self) -> Option<Self> {
+        match self {
+            Self::Create => Some(Self::Claim),
+            Self::Claim => Some(Self::Prepare),
+            Self::Prepare => Some(Self::Import),
+            Self::Import => Some(Self::Publish),
+            Self::Publish => Some(Self::Disable),
+            Self::Disable => Some(Self::Enable),
+            Self::Enable => Some(Self::ScheduleDeletion),
+            Self::ScheduleDeletion => Some(Self::Restore),
+            Self::Restore => Some(Self::Purge),
+            Self::Purge | Self::WrappingKey | Self::Inspect | Self::List | Self::ListedObject => None,
+        }
+    }
+
+    /// The kind of a mutation. Without a rest: a new word of the port has to be a kind of request here.
+    pub(crate) const fn of(mutation: &Mutation) -> Self {
+        match mutation {
+            Mutation::Create { .. } => Self::Create,
+            Mutation::Claim { .. } => Self::Claim,
+            Mutation::Prepare { .. } => Self::Prepare,
+            Mutation::Import { .. } => Self::Import,
+            Mutation::Publish { .. } => Self::Publish,
+            Mutation::Disable { .. } => Self::Disable,
+            Mutation::Enable { .. } => Self::Enable,
+            Mutation::ScheduleDeletion { .. } => Self::ScheduleDeletion,
+            Mutation::Restore { .. } => Self::Restore,
+            Mutation::Purge { .. } => Self::Purge,
+        }
+    }
 }
 
 /// What goes wrong with a request.
@@ -140,6 +195,8 @@ pub enum Fault {
     Hangs,
     /// No answer at all, after the effect.
     HangsAfterEffect,
+    /// No answer at all, and the effect so much later, if it is still possible then.
+    Late(Span),
 }
 
 /// How somebody changes an object of ours.
@@ -206,6 +263,7 @@ macro_rules! suite {
             evidence: a_key_pair_is_told_by_its_public_key
             evidence: a_disabled_copy_is_still_there
             evidence: tampering_takes_it_away
+            matrix: every_mutation_under_every_fault_comes_to_the_same_end
         }
     };
     ($begin:path; $($module:ident: $case:ident)*) => {
@@ -214,6 +272,48 @@ macro_rules! suite {
             async fn $case() {
                 $crate::cases::$module::$case(&$begin().await).await;
             }
+        )*
+    };
+}
+
+/// The whole suite under each of several readings of what a cloud's documents leave open: a module and a function of the same name each,
+/// the function gives the readings. Beside them, an async function `begin` gives a [`Subject`] under readings.
+#[macro_export]
+macro_rules! runs {
+    ($($run:ident)*) => {
+        $(
+            mod $run {
+                async fn begin() -> impl $crate::Subject {
+                    super::begin(super::$run()).await
+                }
+
+                $crate::suite!(begin);
+            }
+        )*
+    };
+}
+
+/// Demands that every answer of every reading is in force in one of these runs, and every number in two sizes.
+///
+/// INVARIANT: nothing compiles until a new reading, and a new answer of one, is written down here.
+#[macro_export]
+macro_rules! assert_every_answer_is_in_force {
+    ($runs:expr; $readings:ident { $($field:ident: $kind:ident { $($answer:ident)* })* }; numbers { $($number:ident)* }; beside { $($beside:ident)* }) => {
+        let runs = $runs;
+        for run in &runs {
+            let $readings { $($field: _,)* $($number: _,)* $($beside: _,)* } = run;
+        }
+        $(
+            let _ = |answer: $kind| match answer {
+                $($kind::$answer => {})*
+            };
+            $(
+                let is_in_force = runs.iter().any(|run| run.$field == $kind::$answer);
+                assert!(is_in_force, "`{}` is `{}` in no run", stringify!($field), stringify!($answer));
+            )*
+        )*
+        $(
+            assert!(runs.iter().any(|run| run.$number != runs[0].$number), "`{}` is the same in every run", stringify!($number));
         )*
     };
 }
@@ -228,6 +328,7 @@ mod tests {
             ("faults", include_str!("cases/faults.rs")),
             ("lists", include_str!("cases/lists.rs")),
             ("evidence", include_str!("cases/evidence.rs")),
+            ("matrix", include_str!("cases/matrix.rs")),
         ] {
             let cases: Vec<&str> = source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('<').next()).collect();
             assert!(!cases.is_empty(), "{module}");

@@ -61,8 +61,8 @@ async fn every_error_code_has_its_class() {
         ("SomethingNewException", 500, Ambiguous, Transient, Plain),
     ] {
         let fault = json!({ "kind": "error", "code": code, "status": status });
-        emulated.next("EnableKey", fault.clone()).await;
-        emulated.next("GetParametersForImport", fault).await;
+        emulated.control.next("EnableKey", fault.clone()).await;
+        emulated.control.next("GetParametersForImport", fault).await;
         let (mutation, reading) = both(&emulated.cloud).await;
         assert_eq!((mutation.class, mutation.cause), (acted, cause), "{code} of a mutation");
         assert_eq!((reading.class, reading.cause), (read, cause), "{code} of a read");
@@ -74,7 +74,7 @@ async fn every_error_code_has_its_class() {
         ("InvalidImportTokenException", Invalid, Plain),
         ("InvalidCiphertextException", Invalid, Plain),
     ] {
-        emulated.next("ImportKeyMaterial", json!({ "kind": "error", "code": code })).await;
+        emulated.control.next("ImportKeyMaterial", json!({ "kind": "error", "code": code })).await;
         let wrapping_key =
             keyplane_port::WrappingKey { spki: vec![1], scheme: WrapScheme::RsaOaepSha256, token: vec![1], valid_until: None };
         let import = crate::requests::import(&object(), keyplane_model::Version(1), wrapping_key, vec![1]);
@@ -104,7 +104,7 @@ async fn without_credentials_nothing_is_sent() {
     for error in [acted, read] {
         assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");
     }
-    assert_eq!(emulated.operations().await, Vec::<String>::new());
+    assert_eq!(emulated.control.operations().await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn the_environment_gives_credentials_and_nothing_that_was_approved() {
         .await
         .unwrap();
     assert!(inner.status.success(), "{}", String::from_utf8_lossy(&inner.stderr));
-    assert_eq!(emulated.operations().await, ["ListKeys"]);
+    assert_eq!(emulated.control.operations().await, ["ListKeys"]);
 }
 
 /// Serves the same answer to every request.

@@ -10,19 +10,15 @@ use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{AlgorithmSpec, ExpirationModelType, ImportType, OriginType, Tag, WrappingKeySpec};
 use axum::Router;
-use axum::body::Body;
-use http::Request as HttpRequest;
-use http_body_util::BodyExt as _;
 use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
-use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
+use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::aws::Readings;
 use keyplane_emulator_wire::aws::{AccessKey, Options, router};
 use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Span, Target, WrapScheme};
 use keyplane_port::{Cloud, WrappingKey};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
-use tower::ServiceExt as _;
 
 pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const ACCOUNT: &str = "111122223333";
@@ -39,7 +35,8 @@ pub(crate) struct Emulated {
     /// Has the dead address and never listens, so that nobody else comes to live there.
     _nobody: TcpSocket,
     stranger: Arc<AwsKms>,
-    control: Router,
+    pub(crate) control: Control,
+    router: Router,
     _server: JoinSet<()>,
 }
 
@@ -69,7 +66,7 @@ pub(crate) async fn begin() -> Emulated {
 
 /// The same under other readings of what AWS's documents leave open.
 pub(crate) async fn begin_with(readings: Readings) -> Emulated {
-    let control = router(Options {
+    let router = router(Options {
         config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), readings, ..Default::default() },
         credential: Some(AccessKey { id: KEY_ID.into(), secret: SECRET.into() }),
         quotas: false,
@@ -77,7 +74,7 @@ pub(crate) async fn begin_with(readings: Readings) -> Emulated {
         clock: keyplane_emulator_wire::system_clock(),
     });
     let mut server = JoinSet::new();
-    let endpoint = serve(&mut server, control.clone()).await;
+    let endpoint = serve(&mut server, router.clone()).await;
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut wrong = config(&endpoint);
@@ -89,7 +86,8 @@ pub(crate) async fn begin_with(readings: Readings) -> Emulated {
         _nobody: nobody,
         client: client(&endpoint),
         endpoint,
-        control,
+        control: Control::over(router.clone()),
+        router,
         _server: server,
     }
 }
@@ -113,22 +111,6 @@ fn client(endpoint: &str) -> Client {
 }
 
 impl Emulated {
-    /// A request to the emulator's control interface.
-    pub(crate) async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let request = HttpRequest::builder().method(method).uri(format!("/_emulator/{path}")).body(body).unwrap();
-        let response = self.control.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        assert!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&bytes));
-        serde_json::from_slice(&bytes).unwrap()
-    }
-
-    /// The next request of an operation has this effect.
-    pub(crate) async fn next(&self, operation: &str, effect: Value) {
-        self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
-    }
-
     /// Somebody's own import of other bytes: they wait for a rotation.
     pub(crate) async fn import_other(&self, object: &ObjectId) {
         let asked = self.client.get_parameters_for_import().key_id(&object.0);
@@ -154,6 +136,7 @@ impl Emulated {
 
     /// Whether a rotation is under way.
     async fn rotates(&self, object: &ObjectId) -> bool {
+        self.control.settle().await;
         let status = self.client.get_key_rotation_status().key_id(&object.0).send().await.unwrap();
         status.on_demand_rotation_start_date.is_some()
     }
@@ -165,13 +148,7 @@ impl Emulated {
 
     /// The account, to be served once more.
     pub(crate) fn router(&self) -> Router {
-        self.control.clone()
-    }
-
-    /// The requests so far, by operation.
-    pub(crate) async fn operations(&self) -> Vec<String> {
-        let requests = self.control("GET", "requests", None).await;
-        requests.as_array().unwrap().iter().map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
+        self.router.clone()
     }
 }
 
@@ -193,50 +170,30 @@ impl Subject for Emulated {
         config(&self.endpoint).installation
     }
 
-    async fn fault(&self, request: Request, fault: Fault) {
-        let operation = match request {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn operation(&self, request: Request) -> &'static str {
+        match request {
             Request::Create => "CreateKey",
             Request::Claim | Request::Publish => "CreateAlias",
             Request::Import => "ImportKeyMaterial",
             Request::Disable => "DisableKey",
             Request::Enable => "EnableKey",
             Request::ScheduleDeletion => "ScheduleKeyDeletion",
+            Request::Restore => "CancelKeyDeletion",
             Request::WrappingKey => "GetParametersForImport",
             Request::Prepare => unreachable!("KMS gives a key to wrap under at each asking"),
+            Request::Purge => unreachable!("nothing keeps a name that could be freed"),
             Request::Inspect => "DescribeKey",
             Request::List => "ListKeys",
             Request::ListedObject => "ListResourceTags",
-        };
-        let effect = match fault {
-            Fault::Throttled => json!({ "kind": "throttle" }),
-            Fault::Denied => json!({ "kind": "deny" }),
-            Fault::Fails => json!({ "kind": "server_error" }),
-            Fault::FailsAfterEffect => json!({ "kind": "server_error", "applied": true }),
-            Fault::LosesReply => json!({ "kind": "lost_reply" }),
-            Fault::Hangs => json!({ "kind": "hang" }),
-            Fault::HangsAfterEffect => json!({ "kind": "hang", "applied": true }),
-        };
-        self.next(operation, effect).await;
-    }
-
-    async fn advance(&self, span: Span) {
-        self.control("POST", "clock", Some(json!({ "advance_seconds": span.micros() / 1_000_000 }))).await;
-    }
-
-    async fn lag(&self, span: Span) {
-        self.control("POST", "consistency", Some(json!({ "seconds": span.micros() / 1_000_000 }))).await;
-    }
-
-    async fn requests(&self) -> u64 {
-        self.control("GET", "state", None).await["requests"].as_u64().unwrap()
-    }
-
-    async fn mutations(&self) -> u64 {
-        self.control("GET", "state", None).await["mutations"].as_u64().unwrap()
+        }
     }
 
     async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool {
-        let dump = self.control("GET", "dump", None).await;
+        let dump = self.control.dump().await;
         let key = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == object.0).unwrap();
         let current = key["materials"].as_array().unwrap().iter().find(|material| material["role"] == "CURRENT");
         let digest = current.and_then(|found| found["sha256"].as_str());
@@ -244,11 +201,13 @@ impl Subject for Emulated {
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>> {
+        self.control.settle().await;
         let encrypted = self.client.encrypt().key_id(format!("alias/{name}")).plaintext(Blob::new(plaintext)).send().await.ok()?;
         Some(encrypted.ciphertext_blob.unwrap().into_inner())
     }
 
     async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.control.settle().await;
         let decrypted = self.client.decrypt().key_id(format!("alias/{name}")).ciphertext_blob(Blob::new(ciphertext)).send().await.ok()?;
         Some(decrypted.plaintext.unwrap().into_inner())
     }
@@ -269,11 +228,13 @@ impl Subject for Emulated {
     }
 
     async fn squat(&self, target: &Target, object: &ObjectId) {
+        self.control.settle().await;
         self.name(&format!("keyplane/{}/{}", target.placement, target.incarnation), object).await;
     }
 
     async fn occupy(&self, name: &str) -> ObjectId {
         let object = self.crowd(1).await.remove(0);
+        self.control.settle().await;
         self.name(name, &object).await;
         object
     }
@@ -283,6 +244,7 @@ impl Subject for Emulated {
     }
 
     async fn tamper(&self, object: &ObjectId, tampering: Tampering) {
+        self.control.settle().await;
         match tampering {
             Tampering::Marks => {
                 self.client.untag_resource().key_id(&object.0).tag_keys("keyplane:attempt").send().await.unwrap();
@@ -296,6 +258,7 @@ impl Subject for Emulated {
             }
             Tampering::OtherMaterial => {
                 self.import_other(object).await;
+                self.control.settle().await;
                 self.client.rotate_key_on_demand().key_id(&object.0).send().await.unwrap();
                 while self.rotates(object).await {
                     self.advance(Span::seconds(10)).await;

@@ -7,5 +7,3 @@ mod emulated;
 mod readings;
 mod requests;
 mod tls;
-
-keyplane_conformance::suite!(crate::emulated::begin);

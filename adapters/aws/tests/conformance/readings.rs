@@ -18,7 +18,12 @@ use crate::requests::{import, marks, target};
 
 const OURS: [u8; 32] = [7; 32];
 
-/// Of every reading another one than the likeliest. Field by field: of a new one somebody has to say where it is in force.
+/// The likeliest ones.
+fn usual() -> Readings {
+    Readings::default()
+}
+
+/// Of every reading another one than the likeliest.
 fn others() -> Readings {
     Readings {
         import_while_disabled: ImportWhileDisabled::Enables,
@@ -27,7 +32,6 @@ fn others() -> Readings {
         restored_disabled_key: RestoredDisabledKey::Disabled,
         multi_region_rotation: MultiRegionRotation::Refused,
         rotation_seconds: 60,
-        // Makes a difference where reads lag only, and there a placement does not come to be at the first try: see below.
         mutations_see: MutationsSee::Present,
         rotations_order: RotationsOrder::NewestFirst,
         leaving_rotations: LeavingRotations::Refused,
@@ -35,34 +39,42 @@ fn others() -> Readings {
     }
 }
 
-mod others {
-    use crate::emulated::{Emulated, begin_with};
-
-    async fn begin() -> Emulated {
-        begin_with(super::others()).await
+/// Where a reading has three answers, the third.
+fn further() -> Readings {
+    Readings {
+        import_while_disabled: ImportWhileDisabled::Refused,
+        mutations_see: MutationsSee::RecentPast,
+        policy_text: PolicyText::Reformatted,
+        ..others()
     }
-
-    // contract: aws.unstated.rotations_order, aws.unstated.policy_text, aws.unstated.leaving_rotations
-    keyplane_conformance::suite!(begin);
 }
 
-/// The cases that read a policy; those that import into a disabled key are below alone.
-mod reformatted {
-    use keyplane_emulator_core::aws::{PolicyText, Readings};
-
-    use crate::emulated::{Emulated, begin_with};
-
-    async fn begin() -> Emulated {
-        begin_with(Readings { policy_text: PolicyText::Reformatted, ..super::others() }).await
+async fn begin(readings: Readings) -> Emulated {
+    let late = readings.mutations_see == MutationsSee::RecentPast;
+    let emulated = begin_with(readings).await;
+    if late {
+        // It makes a difference only where reads lag.
+        emulated.control.lag(Span::seconds(5)).await;
     }
+    emulated
+}
 
-    keyplane_conformance::suite! { begin;
-        life: an_imported_key_is_the_key_that_was_wrapped
-        life: an_object_is_recognisable_from_its_first_moment
-        lists: what_another_installation_made_is_listed_as_theirs
-        evidence: an_imported_copy_is_what_the_cloud_shows
-        evidence: tampering_takes_it_away
-    }
+// contract: aws.unstated.rotations_order, aws.unstated.policy_text, aws.unstated.leaving_rotations
+keyplane_conformance::runs!(usual others further);
+
+#[test]
+fn every_answer_is_in_force_in_a_whole_run() {
+    keyplane_conformance::assert_every_answer_is_in_force!([usual(), others(), further()]; Readings {
+        import_while_disabled: ImportWhileDisabled { Accepted Enables Refused }
+        repeated_pending_import: RepeatedPendingImport { IncorrectKeyMaterial InvalidState }
+        import_token_use: ImportTokenUse { Repeatable Once }
+        restored_disabled_key: RestoredDisabledKey { Enabled Disabled }
+        multi_region_rotation: MultiRegionRotation { Allowed Refused }
+        mutations_see: MutationsSee { Present RecentPast }
+        rotations_order: RotationsOrder { OldestFirst NewestFirst }
+        leaving_rotations: LeavingRotations { Listed Refused }
+        policy_text: PolicyText { AsWritten Reformatted Reordered }
+    }; numbers { rotation_seconds }; beside {});
 }
 
 async fn created(emulated: &Emulated, target: &Target) -> ObjectId {
@@ -179,7 +191,7 @@ async fn a_used_token_is_no_other_material_and_a_new_one_works() {
         let emulated = begin_with(Readings { import_token_use: reading, ..others() }).await;
         let object = created(&emulated, &target()).await;
         let first = import_of(&emulated, &object, &OURS).await;
-        emulated.next("ImportKeyMaterial", json!({ "kind": "lost_reply" })).await;
+        emulated.control.next("ImportKeyMaterial", json!({ "kind": "lost_reply" })).await;
         assert_eq!(emulated.cloud.act(&first).await.unwrap_err().class, Class::Ambiguous);
         let seen = inspect(&emulated, &object).await;
         assert_eq!(emulated.cloud.act(&first).await.map_err(|error| told(&error)), outcome, "{reading:?}");
@@ -224,7 +236,7 @@ async fn our_bytes_come_again_beside_pending_material_and_never_as_new() {
         let before = inspect(&emulated, &object).await;
         assert_eq!(emulated.cloud.act(&import_of(&emulated, &object, &OURS).await).await, Ok(Acted::Done));
         assert_eq!(inspect(&emulated, &object).await, before);
-        let requests = emulated.control("GET", "requests", None).await;
+        let requests = emulated.control.call("GET", "requests", None).await;
         let ours = requests.as_array().unwrap().iter().filter(|request| request["body"]["KeyMaterialDescription"].is_string());
         assert!(ours.clone().count() == 2 && ours.clone().all(|request| request["body"]["ImportType"].is_null()));
         assert!(requests.as_array().unwrap().iter().all(|request| request["body"]["MultiRegion"].is_null()));
@@ -306,7 +318,7 @@ async fn misses(emulated: &Emulated, mutation: &Mutation) -> usize {
 async fn a_mutation_that_misses_what_was_just_made_is_refused_and_can_be_repeated() {
     for reading in [MutationsSee::Present, MutationsSee::RecentPast] {
         let emulated = begin_with(Readings { mutations_see: reading, ..others() }).await;
-        emulated.lag(Span::seconds(3_600)).await;
+        emulated.control.lag(Span::seconds(3_600)).await;
         let mut missed = 0;
         let mut made = Vec::new();
         for number in 1..=8 {

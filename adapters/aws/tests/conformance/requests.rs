@@ -45,7 +45,7 @@ pub(crate) fn target() -> Target {
 }
 
 async fn bodies(emulated: &Emulated, operation: &str) -> Vec<Value> {
-    let requests = emulated.control("GET", "requests", None).await;
+    let requests = emulated.control.call("GET", "requests", None).await;
     requests.as_array().unwrap().iter().filter(|request| request["operation"] == operation).map(|request| request["body"].clone()).collect()
 }
 
@@ -124,7 +124,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
     let (target, object) = object.unwrap();
 
     let sent = async |word: &str| {
-        emulated.control("DELETE", "requests", None).await;
+        emulated.control.call("DELETE", "requests", None).await;
         match word {
             "look" => drop(cloud.look(&target).await.unwrap()),
             "inspect" => drop(cloud.inspect(&object).await.unwrap()),
@@ -133,7 +133,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             other => unreachable!("{other}"),
         }
         let mut counts = BTreeMap::<String, usize>::new();
-        for operation in emulated.operations().await {
+        for operation in emulated.control.operations().await {
             *counts.entry(operation).or_default() += 1;
         }
         counts
@@ -155,7 +155,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
 #[tokio::test]
 async fn a_policy_that_is_only_written_differently_fits() {
     let emulated = begin().await;
-    emulated.control("POST", "readings", Some(json!({ "policy_text": "reformatted" }))).await;
+    emulated.control.call("POST", "readings", Some(json!({ "policy_text": "reformatted" }))).await;
     let Acted::Created(object) = emulated.cloud.act(&Mutation::Create { target: target(), marks: marks() }).await.unwrap() else {
         unreachable!("creating gives an object")
     };
@@ -189,7 +189,7 @@ async fn the_order_of_materials_does_not_matter() {
     emulated.cloud.act(&import(&object, Version(1), wrapping_key, wrapped)).await.unwrap();
     emulated.tamper(&object, keyplane_conformance::Tampering::OtherMaterial).await;
     let oldest_first = emulated.cloud.inspect(&object).await.unwrap().unwrap();
-    emulated.control("POST", "readings", Some(json!({ "rotations_order": "newest_first" }))).await;
+    emulated.control.call("POST", "readings", Some(json!({ "rotations_order": "newest_first" }))).await;
     let newest_first = emulated.cloud.inspect(&object).await.unwrap().unwrap();
     assert_eq!(oldest_first.current(), newest_first.current());
     assert_eq!(oldest_first.materials.len(), 2);

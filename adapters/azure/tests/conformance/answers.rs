@@ -183,7 +183,7 @@ async fn refused_credentials_are_told_from_a_login_that_does_not_answer() {
     for error in [acted, read] {
         assert_eq!((error.class, error.cause), (Class::Transient, Cause::Credentials), "{error}");
     }
-    assert_eq!(emulated.operations().await, Vec::<String>::new());
+    assert_eq!(emulated.control.operations().await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn who_cannot_prove_the_name_gets_nothing() {
             assert_eq!((error.class, error.cause), (Class::Transient, Cause::Unreachable), "{error}");
         }
     }
-    assert_eq!(emulated.operations().await, Vec::<String>::new());
+    assert_eq!(emulated.control.operations().await, Vec::<String>::new());
 }
 
 #[tokio::test]

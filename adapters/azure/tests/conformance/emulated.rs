@@ -9,14 +9,11 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
-use axum::Router;
-use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, Request as HttpRequest, StatusCode};
-use http_body_util::BodyExt as _;
 use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, VaultKind};
-use keyplane_conformance::{Fault, Request, Subject, Tampering};
+use keyplane_conformance::{Control, Request, Subject, Tampering};
 use keyplane_emulator_core::azure::{Config, Kind};
 use keyplane_emulator_wire::azure::{Application, Directory, Emulator, Federation, Options, emulator};
 use keyplane_emulator_wire::system_clock;
@@ -26,7 +23,6 @@ use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempPath};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
-use tower::ServiceExt as _;
 
 pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) const CLIENT: &str = "66666666-2222-3333-4444-555555555555";
@@ -82,8 +78,7 @@ pub(crate) struct Emulated {
     /// Has the dead address and never listens, so that nobody else comes to live there.
     _nobody: TcpSocket,
     pub(crate) stranger: Arc<AzureVault>,
-    router: Router,
-    token: String,
+    pub(crate) control: Control,
     _server: JoinSet<()>,
 }
 
@@ -103,6 +98,7 @@ pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)
     );
     emulated.retention_days = DAYS;
     change(&mut emulated);
+    let busy = Span::seconds(emulated.readings.transition_seconds);
     let Emulator { vault, metadata, identity, .. } = emulator(Options {
         config: emulated,
         directory: Directory {
@@ -135,22 +131,13 @@ pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)
     let mut wrong = config(&place);
     wrong.credentials =
         Credentials::ClientSecret { tenant: TENANT.into(), client: CLIENT.into(), secret: Secret::new("another secret".into()) };
-    let resource = host(kind).split_once('.').unwrap().1;
-    let form = format!("grant_type=client_credentials&client_id={CLIENT}&client_secret={SECRET}&scope=https://{resource}/.default");
-    let request = HttpRequest::post(format!("/{TENANT}/oauth2/v2.0/token"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Body::from(form.replace(' ', "+")))
-        .unwrap();
-    let (status, token) = exchange(&vault, request).await;
-    assert_eq!(status, StatusCode::OK, "{token}");
     Emulated {
         cloud: Arc::new(AzureVault::connect(config(&place)).unwrap()),
         stranger: Arc::new(AzureVault::connect(wrong).unwrap()),
         dead: Arc::new(AzureVault::connect(dead).unwrap()),
         _nobody: nobody,
         place,
-        router: vault,
-        token: token["access_token"].as_str().unwrap().to_owned(),
+        control: Control::over(vault).busy_for(busy),
         _server: server,
     }
 }
@@ -195,59 +182,41 @@ impl Subject for Emulated {
         config(&self.place).installation
     }
 
-    async fn fault(&self, request: Request, fault: Fault) {
-        let operation = match request {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn operation(&self, request: Request) -> &'static str {
+        match request {
             Request::Prepare => "CreateKey",
             Request::Import => "ImportKey",
             Request::Disable | Request::Enable => "UpdateKey",
             Request::ScheduleDeletion => "DeleteKey",
+            Request::Restore => "RecoverDeletedKey",
+            Request::Purge => "PurgeDeletedKey",
             Request::WrappingKey | Request::Inspect => "GetKey",
             Request::List => "GetKeys",
             Request::ListedObject => "GetKeyVersions",
             Request::Create | Request::Claim | Request::Publish => unreachable!("an import does all of it"),
-        };
-        let effect = match fault {
-            Fault::Throttled => json!({ "kind": "throttle" }),
-            Fault::Denied => json!({ "kind": "deny" }),
-            Fault::Fails => json!({ "kind": "server_error" }),
-            Fault::FailsAfterEffect => json!({ "kind": "server_error", "applied": true }),
-            Fault::LosesReply => json!({ "kind": "lost_reply" }),
-            Fault::Hangs => json!({ "kind": "hang" }),
-            Fault::HangsAfterEffect => json!({ "kind": "hang", "applied": true }),
-        };
-        self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
-    }
-
-    async fn advance(&self, span: Span) {
-        self.control("POST", "clock", Some(json!({ "advance_seconds": span.micros() / 1_000_000 }))).await;
-    }
-
-    async fn lag(&self, span: Span) {
-        self.control("POST", "consistency", Some(json!({ "seconds": span.micros() / 1_000_000 }))).await;
-    }
-
-    async fn requests(&self) -> u64 {
-        self.control("GET", "state", None).await["requests"].as_u64().unwrap()
-    }
-
-    async fn mutations(&self) -> u64 {
-        self.control("GET", "state", None).await["mutations"].as_u64().unwrap()
+        }
     }
 
     async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool {
-        let dump = self.control("GET", "dump", None).await;
+        let dump = self.control.dump().await;
         let key = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == object.0);
         let current = key.and_then(|key| key["materials"].as_array().unwrap().iter().find(|material| material["state"] == "current"));
         current.is_some_and(|found| format!("sha256:{}", found["sha256"].as_str().unwrap()) == Digest::of(material).to_string())
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>> {
+        self.control.settle().await;
         let asked = json!({ "alg": self.algorithm(), "value": URL_SAFE_NO_PAD.encode(plaintext) });
         let (status, answer) = self.asked(Method::POST, &format!("keys/{name}//encrypt"), Some(asked)).await;
         status.is_success().then(|| answer.to_string().into_bytes())
     }
 
     async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.control.settle().await;
         let mut asked: Value = serde_json::from_slice(ciphertext).unwrap();
         let version = asked["kid"].as_str().unwrap().rsplit_once('/').unwrap().1.to_owned();
         asked["alg"] = self.algorithm().into();
@@ -302,6 +271,7 @@ impl Subject for Emulated {
     }
 
     async fn tamper(&self, object: &ObjectId, tampering: Tampering) {
+        self.control.settle().await;
         let path = format!("keys/{object}");
         match tampering {
             Tampering::Marks => {
@@ -321,23 +291,7 @@ impl Subject for Emulated {
     }
 }
 
-async fn exchange(router: &Router, request: HttpRequest<Body>) -> (StatusCode, Value) {
-    let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
-}
-
 impl Emulated {
-    /// A request to the emulator's control interface.
-    pub(crate) async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let request = HttpRequest::builder().method(method).uri(format!("/_emulator/{path}")).body(body).unwrap();
-        let (status, answer) = exchange(&self.router, request).await;
-        assert!(status.is_success(), "{method} {path}: {status} {answer}");
-        answer
-    }
-
     /// What the usual key of this vault encrypts with.
     fn algorithm(&self) -> &'static str {
         match self.place.kind {
@@ -348,36 +302,40 @@ impl Emulated {
 
     /// The certificate of the maker of the emulated HSM.
     pub(crate) async fn attestation_root(&self) -> String {
-        let request = HttpRequest::get("/_emulator/attestation-root").body(Body::empty()).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+        String::from_utf8(self.control.raw("GET", "attestation-root", None).await.to_vec()).unwrap()
     }
 
-    /// The requests so far, by operation.
-    pub(crate) async fn operations(&self) -> Vec<String> {
-        let requests = self.control("GET", "requests", None).await;
-        requests.as_array().unwrap().iter().map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
+    /// A request to the vault or its directory.
+    async fn exchange(&self, request: HttpRequest<String>) -> (StatusCode, Value) {
+        let (status, answer) = self.control.ask(request).await;
+        (status, serde_json::from_slice(&answer).unwrap_or(Value::Null))
     }
 
-    /// The bodies of one operation's requests.
-    pub(crate) async fn bodies(&self, operation: &str) -> Vec<Value> {
-        let requests = self.control("GET", "requests", None).await;
-        let those = requests.as_array().unwrap().iter().filter(|request| request["operation"] == operation);
-        those.map(|request| request["body"].clone()).collect()
+    /// A new one each time: none outlives an hour, and the clock moves.
+    async fn token(&self) -> String {
+        let resource = host(self.place.kind).split_once('.').unwrap().1;
+        let form = format!("grant_type=client_credentials&client_id={CLIENT}&client_secret={SECRET}&scope=https://{resource}/.default");
+        let request = HttpRequest::post(format!("/{TENANT}/oauth2/v2.0/token"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.replace(' ', "+"))
+            .unwrap();
+        let (status, token) = self.exchange(request).await;
+        assert_eq!(status, StatusCode::OK, "{token}");
+        token["access_token"].as_str().unwrap().to_owned()
     }
 
     /// What somebody else asks of the vault.
     pub(crate) async fn asked(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
         let separator = if path.contains('?') { '&' } else { '?' };
         let request = HttpRequest::builder()
             .method(method)
             .uri(format!("/{path}{separator}api-version=7.6"))
-            .header("authorization", format!("Bearer {}", self.token))
+            .header("authorization", format!("Bearer {}", self.token().await))
             .header("host", host(self.place.kind))
             .body(body)
             .unwrap();
-        exchange(&self.router, request).await
+        self.exchange(request).await
     }
 
     /// The same, and it works.

@@ -103,7 +103,7 @@ async fn the_newest_version_is_current_whatever_the_order_of_the_list() {
     }
     for order in ["by_id", "oldest_first", "newest_first"] {
         for pages in ["full", "short"] {
-            emulated.control("POST", "readings", Some(json!({ "versions_order": order, "pages": pages }))).await;
+            emulated.control.call("POST", "readings", Some(json!({ "versions_order": order, "pages": pages }))).await;
             let seen = emulated.cloud.look(&rsa).await.unwrap().claimed.unwrap();
             let current = seen.current().unwrap();
             assert_eq!((current.version, current.public_key), (Some(Version(4)), Some(publics[0])), "{order} {pages}");
@@ -126,7 +126,7 @@ async fn a_deleted_key_keeps_its_name_and_says_until_when() {
         let other = Mutation::ScheduleDeletion { object: object(), material: None, days };
         assert_eq!(emulated.cloud.act(&other).await.unwrap_err().class, Class::Invalid, "not the vault's own number");
     }
-    assert!(!emulated.operations().await.contains(&"DeleteKey".to_owned()));
+    assert!(!emulated.control.operations().await.contains(&"DeleteKey".to_owned()));
     emulated.cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days: DAYS }).await.unwrap();
 
     let seen = emulated.cloud.look(&aes()).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_deleted_key_keeps_its_name_and_says_until_when() {
     let refused = emulated.cloud.act(&next).await.unwrap_err();
     assert_eq!((refused.class, refused.cause), (Class::AlreadyExists, Cause::Plain), "{refused}");
 
-    emulated.control("POST", "clock", Some(json!({ "advance_seconds": (DAYS + 1) * 86_400 }))).await;
+    emulated.control.call("POST", "clock", Some(json!({ "advance_seconds": (DAYS + 1) * 86_400 }))).await;
     assert_eq!(emulated.cloud.inspect(&object()).await, Ok(None));
 }
 
@@ -180,18 +180,6 @@ async fn a_vault_that_keeps_deleted_keys_for_another_time_is_believed() {
     let error = cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days }).await.unwrap_err();
     assert_eq!((error.class, error.cause), (Class::Invalid, Cause::Plain), "{error}");
     assert_eq!(emulated.cloud.look(&aes()).await.unwrap().claimed.unwrap().state, ObjectState::Usable);
-}
-
-#[tokio::test]
-async fn a_key_on_its_way_out_or_back_is_not_there_and_not_free() {
-    let (emulated, _) = imported(VaultKind::ManagedHsm, &aes()).await;
-    let next = import(&emulated, &aes(), Version(1), &[7; 32]).await;
-    emulated.control("POST", "readings", Some(json!({ "transition_seconds": 60 }))).await;
-    emulated.cloud.act(&Mutation::ScheduleDeletion { object: object(), material: None, days: DAYS }).await.unwrap();
-    let refused = emulated.cloud.act(&next).await.unwrap_err();
-    assert_eq!((refused.class, refused.cause), (Class::Transient, Cause::Plain), "{refused}");
-    emulated.control("POST", "clock", Some(json!({ "advance_seconds": 61 }))).await;
-    assert_eq!(emulated.cloud.act(&next).await.unwrap_err().class, Class::AlreadyExists);
 }
 
 #[tokio::test]
@@ -262,42 +250,6 @@ async fn evidence_of_a_key_pair_is_its_public_half() {
 }
 
 #[tokio::test]
-async fn a_sweep_finds_everything_in_whatever_pages_it_comes() {
-    let emulated = begin(VaultKind::ManagedHsm).await;
-    let Mutation::Import { wrapping_key, wrapped, .. } = import(&emulated, &aes(), Version(1), &[7; 32]).await else {
-        unreachable!("an import is an import")
-    };
-    for number in 0..60 {
-        let name = format!("key-{number}");
-        if number % 4 > 0 {
-            emulated.does(Method::POST, &format!("keys/{name}/create"), Some(json!({ "kty": "oct-HSM" }))).await;
-            continue;
-        }
-        let (target, wrapping_key, wrapped) = (Target { name, ..aes() }, wrapping_key.clone(), wrapped.clone());
-        let version = Version(1);
-        let import =
-            Mutation::Import { target, object: None, marks: marks(), again: None, version, public_key: None, wrapping_key, wrapped };
-        emulated.cloud.act(&import).await.unwrap();
-    }
-    for pages in ["full", "short"] {
-        emulated.control("POST", "readings", Some(json!({ "pages": pages }))).await;
-        let (mut found, mut cursor, mut rounds) = (std::collections::BTreeSet::new(), None, 0);
-        loop {
-            let page = emulated.cloud.sweep(cursor.as_ref()).await.unwrap();
-            assert_eq!(page.broken, 0);
-            for object in page.objects {
-                assert!(found.insert(object.object.0.clone()), "{object:?} was found twice");
-            }
-            (cursor, rounds) = (page.next, rounds + 1);
-            if cursor.is_none() {
-                break;
-            }
-        }
-        assert_eq!((found.len(), rounds > 1), (15, true), "{pages}: {found:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_key_without_its_tags_is_no_longer_ours() {
     let (emulated, copy) = imported(VaultKind::ManagedHsm, &aes()).await;
     let path = format!("keys/payments-db/{}", copy.material.clone().unwrap());
@@ -332,7 +284,7 @@ async fn nothing_is_wrapped_under_a_key_that_can_do_more_or_is_not_ours() {
     let unknown = format!("{}0", &kid.0[..kid.0.len() - 1]);
     assert_eq!(asked(&unknown).await, (Ok(false), Err((Class::NotFound, Cause::Plain))));
     let invalid = (Err(Class::Invalid), Err((Class::Invalid, Cause::Plain)));
-    let before = emulated.operations().await.len();
+    let before = emulated.control.operations().await.len();
     for other in [
         "",
         "nonsense",
@@ -355,7 +307,7 @@ async fn nothing_is_wrapped_under_a_key_that_can_do_more_or_is_not_ours() {
         };
         assert_eq!(emulated.cloud.act(&import).await.unwrap_err().class, Class::Invalid, "{other:?}");
     }
-    assert_eq!(emulated.operations().await.len(), before, "nothing is sent for an id that cannot be ours");
+    assert_eq!(emulated.control.operations().await.len(), before, "nothing is sent for an id that cannot be ours");
 }
 
 #[tokio::test]
@@ -446,7 +398,7 @@ async fn what_azure_does_not_do_is_refused_before_anything_is_sent() {
         assert_eq!(hsm.cloud.act(&import(named.clone(), SCHEME, None)).await.unwrap_err().class, Class::Invalid, "{name:?}");
     }
     for emulated in [&hsm, &vault] {
-        assert_eq!(emulated.operations().await, Vec::<String>::new());
+        assert_eq!(emulated.control.operations().await, Vec::<String>::new());
     }
 }
 
@@ -481,7 +433,7 @@ async fn every_source_of_credentials_opens_the_vault() {
 #[tokio::test]
 async fn a_read_that_lags_shows_the_past_or_says_that_it_cannot_tell() {
     let emulated = begin(VaultKind::ManagedHsm).await;
-    emulated.control("POST", "consistency", Some(json!({ "seconds": 3_600 }))).await;
+    emulated.control.call("POST", "consistency", Some(json!({ "seconds": 3_600 }))).await;
     let kid = prepared(&emulated, &aes(), Version(1)).await;
     let wrapping_key = loop {
         match emulated.cloud.wrapping_key(&WrapFor::Prepared(kid.clone()), SCHEME).await {
@@ -496,7 +448,7 @@ async fn a_read_that_lags_shows_the_past_or_says_that_it_cannot_tell() {
         let import = Mutation::Import { target, object: None, marks, again: None, version, public_key: None, wrapping_key, wrapped };
         emulated.cloud.act(&import).await.unwrap();
         // Not in one second: of such two, times do not tell which is newer.
-        emulated.control("POST", "clock", Some(json!({ "advance_seconds": 2 }))).await;
+        emulated.control.call("POST", "clock", Some(json!({ "advance_seconds": 2 }))).await;
     }
     let mut versions = std::collections::BTreeSet::new();
     for _ in 0..80 {
@@ -513,6 +465,6 @@ async fn a_read_that_lags_shows_the_past_or_says_that_it_cannot_tell() {
         }
     }
     assert!(versions.len() > 1, "no read was late: the emulator does not lag");
-    emulated.control("POST", "clock", Some(json!({ "advance_seconds": 3_601 }))).await;
+    emulated.control.call("POST", "clock", Some(json!({ "advance_seconds": 3_601 }))).await;
     assert_eq!(emulated.cloud.look(&aes()).await.unwrap().claimed.unwrap().current().unwrap().version, Some(Version(2)));
 }

@@ -7,25 +7,3 @@ mod emulated;
 mod life;
 mod readings;
 mod requests;
-
-mod managed_hsm {
-    use crate::emulated::{Emulated, begin};
-    use keyplane_azure::VaultKind;
-
-    async fn hsm() -> Emulated {
-        begin(VaultKind::ManagedHsm).await
-    }
-
-    keyplane_conformance::suite!(hsm);
-}
-
-mod key_vault {
-    use crate::emulated::{Emulated, begin};
-    use keyplane_azure::VaultKind;
-
-    async fn vault() -> Emulated {
-        begin(VaultKind::KeyVault).await
-    }
-
-    keyplane_conformance::suite!(vault);
-}

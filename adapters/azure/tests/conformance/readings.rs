@@ -11,88 +11,64 @@ use serde_json::json;
 use crate::emulated::{DAYS, Emulated, begin_with};
 use crate::requests::{aes, import, material, target};
 
-/// Of every reading another one than the likeliest. Field by field: of a new one somebody has to say where it is in force.
+/// The likeliest ones.
+fn usual() -> Readings {
+    Readings::default()
+}
+
+/// Of every reading another one than the likeliest.
 fn others() -> Readings {
     Readings {
         import_quota: ImportQuota::Other,
         versions_order: VersionsOrder::OldestFirst,
-        // Cases that take the first page for the whole list, or look for a deleted key at once, are not meant for the others: below.
-        pages: Pages::Full,
-        transition_seconds: 0,
+        pages: Pages::Short,
+        transition_seconds: 10,
         disabled_key: DisabledKey::DoesNothing,
         plain_key_into_hsm: PlainKeyIntoHsm::Accepted,
         full: Full::Forbidden,
     }
 }
 
+/// Where a reading has three answers, the third.
+fn further() -> Readings {
+    Readings { versions_order: VersionsOrder::NewestFirst, full: Full::BadParameter, ..others() }
+}
+
 async fn begin(kind: VaultKind, readings: Readings) -> Emulated {
     begin_with(kind, |config| config.readings = readings).await
 }
 
-/// The whole suite where keys have public halves that go on working or not. What else is read otherwise here is read so by the same
-/// code for a Managed HSM, which has the cases below.
-mod others_of_a_key_vault {
-    use keyplane_azure::VaultKind;
+// contract: azure.unstated.disabled_key, azure.unstated.plain_key_into_hsm, azure.unstated.versions_order, azure.unstated.pages
+mod key_vault {
+    use super::{Emulated, Readings, VaultKind, further, others, usual};
 
-    use crate::emulated::Emulated;
-
-    async fn vault() -> Emulated {
-        super::begin(VaultKind::KeyVault, super::others()).await
+    async fn begin(readings: Readings) -> Emulated {
+        super::begin(VaultKind::KeyVault, readings).await
     }
 
-    // contract: azure.unstated.disabled_key, azure.unstated.plain_key_into_hsm, azure.unstated.versions_order
-    keyplane_conformance::suite!(vault);
+    keyplane_conformance::runs!(usual others further);
 }
 
-/// Lists whose first page is empty, and versions with the newest one first: the cases that read lists to their end.
-mod short_pages {
-    use keyplane_azure::VaultKind;
-    use keyplane_emulator_core::azure::{Pages, Readings, VersionsOrder};
+mod managed_hsm {
+    use super::{Emulated, Readings, VaultKind, further, others, usual};
 
-    use crate::emulated::Emulated;
-
-    async fn hsm() -> Emulated {
-        let readings = Readings { pages: Pages::Short, versions_order: VersionsOrder::NewestFirst, ..super::others() };
+    async fn begin(readings: Readings) -> Emulated {
         super::begin(VaultKind::ManagedHsm, readings).await
     }
 
-    // contract: azure.unstated.pages
-    keyplane_conformance::suite! { hsm;
-        life: an_imported_key_is_the_key_that_was_wrapped
-        life: a_disabled_object_is_unusable_until_it_is_enabled
-        life: a_deleted_name_is_not_had_again_before_its_time
-        life: two_imports_of_one_version_are_both_seen_and_one_is_switched_off
-        faults: a_lost_import_is_found_by_its_version
-        lists: a_foreign_object_is_never_ours
-        lists: what_another_installation_made_is_listed_as_theirs
-        lists: a_handful_of_ours_is_found_among_thousands
-        lists: more_of_ours_than_one_page_holds_are_all_found
-        lists: one_object_that_cannot_be_read_is_counted_and_spoils_nothing
-        lists: a_lagging_read_shows_the_past_or_the_present_and_nothing_else
-        evidence: an_imported_copy_is_what_the_cloud_shows
-        evidence: a_key_pair_is_told_by_its_public_key
-        evidence: a_disabled_copy_is_still_there
-        evidence: tampering_takes_it_away
-    }
+    keyplane_conformance::runs!(usual others further);
 }
 
-/// Deleting takes its time: the cases that delete, but for those that look for the deleted key at once (see below).
-mod slow_deletion {
-    use keyplane_azure::VaultKind;
-    use keyplane_emulator_core::azure::Readings;
-
-    use crate::emulated::Emulated;
-
-    async fn hsm() -> Emulated {
-        super::begin(VaultKind::ManagedHsm, Readings { transition_seconds: 60, ..super::others() }).await
-    }
-
-    // contract: azure.unstated.transition_seconds
-    keyplane_conformance::suite! { hsm;
-        faults: a_mutation_is_one_request_whatever_the_answer
-        faults: an_error_without_an_effect_is_never_ambiguous
-        faults: an_internal_error_of_a_mutation_is_ambiguous
-    }
+#[test]
+fn every_answer_is_in_force_in_a_whole_run() {
+    keyplane_conformance::assert_every_answer_is_in_force!([usual(), others(), further()]; Readings {
+        import_quota: ImportQuota { Create Other }
+        versions_order: VersionsOrder { ById OldestFirst NewestFirst }
+        pages: Pages { Full Short }
+        disabled_key: DisabledKey { PublicHalfWorks DoesNothing }
+        plain_key_into_hsm: PlainKeyIntoHsm { Refused Accepted }
+        full: Full { Conflict Forbidden BadParameter }
+    }; numbers { transition_seconds }; beside {});
 }
 
 fn object() -> ObjectId {
@@ -100,7 +76,7 @@ fn object() -> ObjectId {
 }
 
 async fn digests(emulated: &Emulated) -> serde_json::Value {
-    emulated.control("GET", "dump", None).await["keys"].take()
+    emulated.control.call("GET", "dump", None).await["keys"].take()
 }
 
 /// On its way out or back a key is nowhere to be seen, and still nobody gets its name: whoever believes that it is free is told to
@@ -181,7 +157,7 @@ async fn imports_at_the_declared_pace_are_never_throttled() {
             let [drawn] = capabilities.draws["import"].as_slice() else { unreachable!("an import draws once") };
             let quota = &capabilities.quotas[drawn];
             let pause = quota.per.divided_by(quota.calls);
-            emulated.control("POST", "quotas", Some(json!({ "on": true }))).await;
+            emulated.control.call("POST", "quotas", Some(json!({ "on": true }))).await;
             for number in 0..30 {
                 assert_eq!(emulated.cloud.act(&import).await, Ok(Acted::Done), "{kind} {reading:?}: import {number}");
                 emulated.advance(pause).await;

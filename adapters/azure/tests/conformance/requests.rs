@@ -122,7 +122,7 @@ async fn goes_all_the_way(kind: VaultKind, algorithm: Algorithm, purpose: Purpos
     let page = cloud.sweep(None).await.unwrap();
     assert_eq!((page.objects, page.broken, page.next), (vec![object], 0, None), "the key to wrap under is no object of ours");
 
-    let dump = emulated.control("GET", "dump", None).await;
+    let dump = emulated.control.call("GET", "dump", None).await;
     let keys = dump["keys"].as_array().unwrap();
     let key = keys.iter().find(|key| key["id"] == "payments-db").unwrap();
     assert_eq!(format!("sha256:{}", key["materials"][0]["sha256"].as_str().unwrap()), Digest::of(&bytes).to_string());
@@ -167,8 +167,8 @@ async fn the_requests_are_those_of_the_contract() {
         "keyplane-version": "3",
     });
     let create = json!({ "kty": "RSA-HSM", "key_size": 4096, "key_ops": ["import"], "attributes": { "enabled": true }, "tags": tags });
-    assert_eq!(emulated.bodies("CreateKey").await, [create]);
-    let mut sent = emulated.bodies("ImportKey").await.remove(0);
+    assert_eq!(emulated.control.bodies("CreateKey").await, [create]);
+    let mut sent = emulated.control.bodies("ImportKey").await.remove(0);
     let blob = URL_SAFE_NO_PAD.decode(sent["key"]["key_hsm"].take().as_str().unwrap()).unwrap();
     let blob: Value = serde_json::from_slice(&blob).unwrap();
     assert_eq!(blob["header"]["kid"], kid);
@@ -185,7 +185,7 @@ async fn the_requests_are_those_of_the_contract() {
             "tags": tags,
         })
     );
-    let (mutations, _) = (emulated.control("GET", "state", None).await["mutations"].as_u64().unwrap(), ());
+    let (mutations, _) = (emulated.control.call("GET", "state", None).await["mutations"].as_u64().unwrap(), ());
     assert_eq!(mutations, 2, "one for each act, however the client got its token");
 }
 
@@ -208,7 +208,7 @@ async fn fill(emulated: &Emulated, name: &str, versions: std::ops::RangeInclusiv
 async fn drawn(emulated: &Emulated) -> BTreeMap<&'static str, usize> {
     let kind = emulated.place.kind;
     let mut drawn = BTreeMap::new();
-    for operation in emulated.operations().await {
+    for operation in emulated.control.operations().await {
         let (quota, times) = match (kind, operation.as_str()) {
             (_, "CreateKey" | "ImportKey") => ("CreateHsm", 1),
             (VaultKind::ManagedHsm, "DeleteKey") => ("Delete", 1),
@@ -230,7 +230,7 @@ async fn declared(emulated: &Emulated, word: &str, about: &str) {
         let allowed = draws.iter().filter(|name| *name == quota).count();
         assert!(times <= allowed, "{word} {about} at a {} draws {times} of `{quota}` and declares {allowed}", emulated.place.kind);
     }
-    emulated.control("DELETE", "requests", None).await;
+    emulated.control.call("DELETE", "requests", None).await;
 }
 
 #[tokio::test]
@@ -246,8 +246,8 @@ async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
             fill(&emulated, &format!("other-{number}"), 1..=2).await;
         }
         for (pages, page) in [("full", 25_usize), ("short", 24)] {
-            emulated.control("POST", "readings", Some(json!({ "pages": pages }))).await;
-            emulated.control("DELETE", "requests", None).await;
+            emulated.control.call("POST", "readings", Some(json!({ "pages": pages }))).await;
+            emulated.control.call("DELETE", "requests", None).await;
             for count in counts {
                 let about = format!("{count} versions in {pages} pages");
                 let target = Target { name: format!("key-{count}"), ..target(Algorithm::EcP256, Purpose::Sign) };
@@ -314,11 +314,11 @@ async fn nothing_else_draws_more_than_it_declares() {
         declared(&emulated, "wrapping-key", "").await;
         let (bytes, _) = material(Algorithm::EcP256);
         let import = import(&emulated, &target, Version(1), &bytes).await;
-        emulated.control("DELETE", "requests", None).await;
+        emulated.control.call("DELETE", "requests", None).await;
         cloud.act(&import).await.unwrap();
         declared(&emulated, "import", "").await;
         let material = cloud.inspect(&object).await.unwrap().unwrap().current().unwrap().id.clone();
-        emulated.control("DELETE", "requests", None).await;
+        emulated.control.call("DELETE", "requests", None).await;
         let days = cloud.destination().capabilities.deletion_days;
         for mutation in [
             Mutation::Disable { object: object.clone(), material: material.clone() },
@@ -339,7 +339,7 @@ async fn a_key_as_full_as_a_managed_hsm_lets_it_be_is_read_whole() {
     let emulated = begin(VaultKind::ManagedHsm).await;
     fill(&emulated, "payments-db", 1..=100).await;
     for pages in ["full", "short"] {
-        emulated.control("POST", "readings", Some(json!({ "pages": pages }))).await;
+        emulated.control.call("POST", "readings", Some(json!({ "pages": pages }))).await;
         let seen = emulated.cloud.inspect(&ObjectId("payments-db".into())).await.unwrap().unwrap();
         let versions: BTreeSet<_> = seen.materials.iter().map(|material| material.version).collect();
         assert_eq!((versions.len(), seen.current().unwrap().version), (100, Some(Version(100))), "{pages}");
@@ -357,7 +357,7 @@ async fn a_key_with_more_versions_than_one_look_lists_is_an_error_and_never_a_pa
     let full = cloud.inspect(&object).await.unwrap().unwrap();
     assert_eq!(full.materials.len(), 150);
     fill(&emulated, &target.name, 151..=151).await;
-    emulated.control("DELETE", "requests", None).await;
+    emulated.control.call("DELETE", "requests", None).await;
 
     let short = |error: CloudError| (error.class, error.cause, error.operation);
     let too_many = (Class::Unsupported, Cause::Plain, "GetKeyVersions");
@@ -365,7 +365,7 @@ async fn a_key_with_more_versions_than_one_look_lists_is_an_error_and_never_a_pa
     declared(&emulated, "look", "at too many versions").await;
     assert_eq!(cloud.inspect(&object).await.map_err(short), Err(too_many));
     assert_eq!(cloud.evidence(&target, &copy_of(&full, &target), Timestamp(0)).await.map_err(short), Err(too_many));
-    emulated.control("DELETE", "requests", None).await;
+    emulated.control.call("DELETE", "requests", None).await;
     let page = cloud.sweep(None).await.unwrap();
     let names: Vec<_> = page.objects.iter().map(|object| object.object.0.as_str()).collect();
     assert_eq!((names, page.broken, page.next), (vec!["another"], 1, None), "the sweep goes on, and is not complete");

@@ -10,6 +10,7 @@ use crate::{Subject, Tampering};
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
 async fn evidence(fixture: &Fixture<'_>, copy: &CopyRecord) -> Evidence {
+    fixture.settle().await;
     let evidence = fixture.cloud.evidence(&fixture.target, copy, NOW).await.expect("a read");
     assert_eq!((evidence.placement, evidence.version, evidence.at), (fixture.target.placement, VERSION, NOW));
     assert!(evidence.fits || evidence.strength == EvidenceStrength::None, "strong evidence of something else: {evidence:?}");

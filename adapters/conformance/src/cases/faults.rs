@@ -1,20 +1,16 @@
 //! What goes wrong, and what may be concluded from it.
 
-use std::pin::pin;
-use std::time::Duration;
-
-use futures::future::{Either, select};
 use keyplane_model::{Class, Creation, ObjectId};
 use keyplane_port::{Acted, Cause, CloudError, Mutation, WrapFor};
 
-use crate::fixture::{Fixture, VERSION, assert_is_printable};
+use crate::fixture::{Fixture, VERSION, assert_is_printable, given_up};
 use crate::{Fault, Request, Subject};
 
 /// Nothing below the port repeats, not even where repeating would be safe.
 pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "once");
     let object = fixture.created().await;
-    for request in fixture.mutations() {
+    for request in fixture.life() {
         let mutation = fixture.mutation(request, &object).await;
         for fault in [Fault::Throttled, Fault::Denied, Fault::Fails] {
             let before = subject.mutations().await;
@@ -29,7 +25,7 @@ pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: 
     // What the connection does, last: a request whose effect happened cannot be repeated here.
     let fixture = Fixture::new(subject, "once-lost");
     let object = fixture.created().await;
-    for request in fixture.mutations() {
+    for request in fixture.life() {
         let mutation = fixture.mutation(request, &object).await;
         let before = subject.mutations().await;
         subject.fault(request, Fault::LosesReply).await;
@@ -43,15 +39,15 @@ pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: 
 pub async fn an_error_without_an_effect_is_never_ambiguous<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "certain");
     let object = fixture.created().await;
-    for request in fixture.mutations() {
+    for request in fixture.life() {
         let mutation = fixture.mutation(request, &object).await;
-        let before = fixture.cloud.inspect(&object).await.expect("a read");
+        let before = fixture.inspect(&object).await;
         for (fault, class) in [(Fault::Throttled, Class::Throttled), (Fault::Denied, Class::Denied)] {
             subject.fault(request, fault).await;
             let error = fixture.refused(&mutation).await;
             assert_eq!((error.class, error.cause), (class, Cause::Plain), "{request:?}");
         }
-        assert_eq!(fixture.cloud.inspect(&object).await.expect("a read"), before, "{request:?}");
+        assert_eq!(fixture.inspect(&object).await, before, "{request:?}");
     }
     if fixture.creation_kind() == Creation::Claimed {
         assert_eq!(fixture.look().await.claimed, None);
@@ -66,11 +62,11 @@ pub async fn an_internal_error_of_a_mutation_is_ambiguous<S: Subject>(subject: &
             match fault {
                 Fault::Fails => "without",
                 Fault::FailsAfterEffect => "after",
-                Fault::Throttled | Fault::Denied | Fault::LosesReply | Fault::Hangs | Fault::HangsAfterEffect => "lost",
+                Fault::Throttled | Fault::Denied | Fault::LosesReply | Fault::Hangs | Fault::HangsAfterEffect | Fault::Late(_) => "lost",
             },
         );
         let object = fixture.created().await;
-        for request in fixture.mutations() {
+        for request in fixture.life() {
             let mutation = fixture.mutation(request, &object).await;
             subject.fault(request, fault).await;
             let error = fixture.refused(&mutation).await;
@@ -88,6 +84,7 @@ pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "read");
     let object = fixture.claimed().await;
     let from = fixture.wrap_for(&object).await;
+    fixture.settle().await;
     for (fault, class) in [
         (Fault::Throttled, Class::Throttled),
         (Fault::Denied, Class::Denied),
@@ -120,9 +117,9 @@ pub async fn an_effect_after_the_call_was_given_up_is_found<S: Subject>(subject:
     let fixture = Fixture::new(subject, "given-up");
     let (request, making) = fixture.making().await;
     subject.fault(request, Fault::HangsAfterEffect).await;
-    given_up(subject, fixture.cloud.act(&making)).await;
-    let page = fixture.cloud.sweep(None).await.expect("a page");
-    let [shell] = page.objects.as_slice() else { unreachable!("not one object: {:?}", page.objects) };
+    fixture.abandoned(&making).await;
+    let swept = fixture.swept().await;
+    let [shell] = swept.as_slice() else { unreachable!("not one object: {swept:?}") };
     assert_eq!(shell.marks.as_ref(), Some(&fixture.marks));
     match fixture.creation_kind() {
         Creation::Claimed => fixture.act(&fixture.claim(&shell.object)).await,
@@ -136,7 +133,7 @@ pub async fn an_effect_after_the_call_was_given_up_is_found<S: Subject>(subject:
 
     let import = fixture.import(&shell.object, &fixture.material.bytes).await;
     subject.fault(Request::Import, Fault::HangsAfterEffect).await;
-    given_up(subject, fixture.cloud.act(&import)).await;
+    fixture.abandoned(&import).await;
     fixture.settled().await;
     assert_eq!(fixture.ours().await.len(), 1);
     assert!(fixture.holds_its_own(&shell.object).await);
@@ -148,11 +145,11 @@ pub async fn a_lost_create_is_found_by_its_marks<S: Subject>(subject: &S) {
     let (request, making) = fixture.making().await;
     subject.fault(request, Fault::LosesReply).await;
     assert_eq!(fixture.refused(&making).await.class, Class::Ambiguous);
-    let page = fixture.cloud.sweep(None).await.expect("a page");
-    let found: Vec<_> = page.objects.iter().map(|object| object.marks.as_ref()).collect();
+    let swept = fixture.swept().await;
+    let found: Vec<_> = swept.iter().map(|object| object.marks.as_ref()).collect();
     assert_eq!(found, [Some(&fixture.marks)]);
-    assert!(page.objects[0].fits(&fixture.target));
-    assert_eq!(page.objects[0].is_empty(), fixture.creation_kind() != Creation::Imported);
+    assert!(swept[0].fits(&fixture.target));
+    assert_eq!(swept[0].is_empty(), fixture.creation_kind() != Creation::Imported);
 }
 
 /// Looking shows who has the claim; repeating it is refused, and does no harm.
@@ -235,26 +232,12 @@ pub async fn a_call_that_hangs_can_be_dropped<S: Subject>(subject: &S) {
     for _ in 0..3 {
         let (request, opening) = fixture.opening();
         subject.fault(request, Fault::Hangs).await;
-        given_up(subject, fixture.cloud.act(&opening)).await;
+        fixture.abandoned(&opening).await;
         subject.fault(Request::List, Fault::Hangs).await;
-        given_up(subject, fixture.cloud.sweep(None)).await;
+        given_up(fixture.cloud.sweep(None), async || subject.requests().await).await;
     }
     fixture.published().await;
-    assert_eq!(fixture.cloud.sweep(None).await.expect("a page").objects.len(), 1);
-}
-
-/// Drops a call that nobody answers as soon as the cloud has received its request: no time-out has to be guessed.
-async fn given_up<S: Subject, T>(subject: &S, call: impl Future<Output = T>) {
-    let before = subject.requests().await;
-    let received = async {
-        while subject.requests().await == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    match select(pin!(call), pin!(received)).await {
-        Either::Left(_) => unreachable!("something answered"),
-        Either::Right(_) => {}
-    }
+    assert_eq!(fixture.swept().await.len(), 1);
 }
 
 async fn everything_fails(fixture: &Fixture<'_>, object: &ObjectId) -> Vec<CloudError> {

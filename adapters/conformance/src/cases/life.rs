@@ -28,6 +28,7 @@ pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S
         }
 
         let from = prepared_for(&fixture, &object, scheme).await;
+        fixture.settle().await;
         let wrapping_key = fixture.cloud.wrapping_key(&from, scheme).await.expect("a wrapping key");
         assert_eq!(wrapping_key.scheme, scheme);
         let wrapped = wrap(&wrapping_key, &fixture.material.bytes);
@@ -45,7 +46,7 @@ pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S
         assert_eq!(holder.state, ObjectState::Usable);
         let current = holder.current().expect("current material");
         assert_eq!((current.version, current.is_present(), current.state), (Some(VERSION), true, MaterialState::Current));
-        assert_eq!(fixture.cloud.inspect(&object).await, Ok(Some(holder.clone())));
+        assert_eq!(fixture.inspect(&object).await, Some(holder.clone()));
 
         assert!(fixture.holds_its_own(&object).await, "other bytes arrived than were wrapped");
         let ciphertext = subject.encrypt(&fixture.target.name, b"attack at dawn").await.expect("the cloud encrypts under the users' name");
@@ -83,7 +84,8 @@ pub async fn every_kind_of_key_is_the_key_that_was_wrapped<S: Subject>(subject: 
             assert_eq!(current.public_key, material.public_key.as_ref().map(keyplane_model::PublicKey::digest), "{algorithm} {purpose}");
             assert!(fixture.holds_its_own(&object).await, "{algorithm} {purpose}: other bytes arrived than were wrapped");
 
-            let shown = fixture.cloud.evidence(&fixture.target, &fixture.copy().await, Timestamp(0)).await.expect("a read");
+            let copy = fixture.copy().await;
+            let shown = fixture.cloud.evidence(&fixture.target, &copy, Timestamp(0)).await.expect("a read");
             assert!(shown.fits, "{algorithm} {purpose}: {shown:?}");
             if material.public_key.is_some() {
                 assert_eq!(shown.strength, EvidenceStrength::Equality, "{algorithm} {purpose}");
@@ -102,7 +104,7 @@ pub async fn an_object_is_recognisable_from_its_first_moment<S: Subject>(subject
         Acted::Done => fixture.holder().await.object,
     };
     assert_eq!(subject.mutations().await, before + 1, "the marks came with a request of their own");
-    let seen = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
+    let seen = fixture.inspect(&object).await.expect("the object");
     assert_eq!(seen.marks.as_ref(), Some(&fixture.marks));
     assert!(seen.fits(&fixture.target), "{seen:?}");
     assert_eq!(seen.is_empty(), fixture.creation_kind() != Creation::Imported, "{seen:?}");
@@ -110,8 +112,7 @@ pub async fn an_object_is_recognisable_from_its_first_moment<S: Subject>(subject
 
     let stranger = Fixture::new(subject, "another");
     assert!(!seen.fits(&stranger.target), "an object fits a placement that it was not made for");
-    let page = fixture.cloud.sweep(None).await.expect("a page");
-    assert_eq!(page.objects, [seen]);
+    assert_eq!(fixture.swept().await, [seen]);
 }
 
 /// Of two objects for one placement, only one gets the claim.
@@ -193,7 +194,7 @@ pub async fn an_object_has_its_name_alone<S: Subject>(subject: &S) {
 pub async fn what_does_not_exist_is_a_typed_not_found<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "missing");
     let object = subject.unknown_object();
-    assert_eq!(fixture.cloud.inspect(&object).await, Ok(None));
+    assert_eq!(fixture.inspect(&object).await, None);
     assert_eq!(fixture.refused(&fixture.disabling(&object).await).await.class, Class::NotFound);
     if fixture.creation_kind() == Creation::Claimed {
         assert_eq!(fixture.refused(&fixture.claim(&object)).await.class, Class::NotFound);
@@ -258,14 +259,14 @@ pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     let none = Mutation::ScheduleDeletion { object: object.clone(), material: None, days: 0 };
     assert_eq!(fixture.refused(&none).await.class, Class::Invalid);
     fixture.act(&deletion).await;
-    let seen = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
+    let seen = fixture.inspect(&object).await.expect("the object");
     let ObjectState::DeletionScheduled(Some(at)) = seen.state else { unreachable!("{seen:?}") };
     let created = seen.created.expect("a date of creation");
     let (early, late) = (created + Span::days(days), created + Span::days(days + 1));
     assert!(early <= at && at <= late, "{created} and {days} days are not {at}");
     assert!(!seen.is_empty(), "an object that is leaving can no longer be given material");
     subject.advance(Span::days(days + 1)).await;
-    assert_eq!(fixture.cloud.inspect(&object).await, Ok(None));
+    assert_eq!(fixture.inspect(&object).await, None);
 }
 
 /// A deletion, or the destruction of the one material where an object stays, is called off: nothing was lost by it.
@@ -273,26 +274,27 @@ pub async fn what_is_leaving_can_be_restored<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "restored");
     let object = fixture.published().await;
     let ciphertext = subject.encrypt(&fixture.target.name, b"before").await.expect("the cloud encrypts");
-    let stays = fixture.creation_kind() == Creation::Named;
     let current = fixture.holder().await.current().and_then(|material| material.id.clone());
-    let material = current.clone().filter(|_| stays);
-    let days = fixture.cloud.destination().capabilities.deletion_days;
+    let deletion = fixture.deletion(&object).await;
     // At AWS every deletion has a time of its own.
     if fixture.creation_kind() != Creation::Claimed {
-        let other = Mutation::ScheduleDeletion { object: object.clone(), material: material.clone(), days: days + 1 };
+        let mut other = deletion.clone();
+        let Mutation::ScheduleDeletion { days, .. } = &mut other else { unreachable!("a deletion is a deletion") };
+        *days += 1;
         assert_eq!(fixture.refused(&other).await.class, Class::Invalid, "it would not wait for as long as was said");
     }
 
-    fixture.act(&Mutation::ScheduleDeletion { object: object.clone(), material: material.clone(), days }).await;
+    fixture.act(&deletion).await;
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await, None, "what is leaving decrypts");
-    let leaving = fixture.cloud.inspect(&object).await.expect("a read").expect("the object");
-    if stays {
+    let leaving = fixture.inspect(&object).await.expect("the object");
+    if fixture.stays() {
         let presence = leaving.materials.first().map(|material| material.presence.clone());
         assert_eq!(presence, Some(Presence::Leaving));
     } else {
         assert!(matches!(leaving.state, ObjectState::DeletionScheduled(Some(_))), "{leaving:?}");
     }
-    fixture.act(&Mutation::Restore { object: object.clone(), material: material.clone() }).await;
+    let restoration = fixture.restoration(&object).await;
+    fixture.act(&restoration).await;
     let restored = fixture.holder().await;
     assert!(matches!(restored.state, ObjectState::Disabled | ObjectState::Usable), "{restored:?}");
     if restored.state == ObjectState::Disabled {
@@ -300,7 +302,7 @@ pub async fn what_is_leaving_can_be_restored<S: Subject>(subject: &S) {
     }
     assert_eq!(fixture.holder().await.current().and_then(|material| material.id.clone()), current);
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"before"[..]));
-    let again = fixture.refused(&Mutation::Restore { object, material }).await.class;
+    let again = fixture.refused(&restoration).await.class;
     assert!(matches!(again, Class::Stale | Class::NotFound), "what is not leaving cannot be restored: {again}");
 }
 
@@ -504,6 +506,7 @@ pub async fn an_expired_token_is_named_and_a_new_one_works<S: Subject>(subject: 
     }
     let object = fixture.claimed().await;
     let from = fixture.wrap_for(&object).await;
+    fixture.settle().await;
     let wrapping_key = fixture.cloud.wrapping_key(&from, fixture.scheme()).await.expect("a wrapping key");
     assert!(wrapping_key.valid_until.is_some(), "the cloud says how long");
     let wrapped = wrap(&wrapping_key, &fixture.material.bytes);

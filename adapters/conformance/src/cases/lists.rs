@@ -3,29 +3,11 @@
 use std::collections::BTreeSet;
 
 use keyplane_model::{Algorithm, Class, Creation, MaterialSeen, ObjectId, ObjectSeen, ObjectState, Purpose, Span};
-use keyplane_port::{Cloud, Cursor, Swept};
+use keyplane_port::{Cursor, Swept};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, sweep};
 use crate::material::Material;
 use crate::{Fault, Request, Subject};
-
-/// More pages than any case here makes: a sweep that goes on longer goes in circles.
-const MAX_PAGES: usize = 1_000;
-
-/// Sweeps to the end: the objects in the order of their pages, and how many could not be read.
-async fn sweep(cloud: &dyn Cloud) -> (Vec<ObjectSeen>, u32) {
-    let (mut objects, mut broken, mut cursor) = (Vec::new(), 0, None);
-    for _ in 0..MAX_PAGES {
-        let page = cloud.sweep(cursor.as_ref()).await.expect("a page");
-        objects.extend(page.objects);
-        broken += page.broken;
-        cursor = page.next;
-        if cursor.is_none() {
-            return (objects, broken);
-        }
-    }
-    unreachable!("the sweep does not end")
-}
 
 fn names(objects: &[ObjectSeen]) -> BTreeSet<&ObjectId> {
     objects.iter().map(|object| &object.object).collect()
@@ -35,12 +17,11 @@ fn names(objects: &[ObjectSeen]) -> BTreeSet<&ObjectId> {
 pub async fn a_foreign_object_is_never_ours<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "ours");
     for foreign in subject.crowd(3).await {
-        let seen = fixture.cloud.inspect(&foreign).await.expect("a read").expect("the object");
+        let seen = fixture.inspect(&foreign).await.expect("the object");
         assert_eq!(seen.marks, None);
         assert!(!seen.fits(&fixture.target));
     }
-    let (objects, broken) = sweep(&*fixture.cloud).await;
-    assert_eq!((objects, broken), (Vec::new(), 0));
+    assert_eq!(fixture.swept().await, []);
 }
 
 /// Recognised as Keyplane's, and never taken for our own.
@@ -48,8 +29,8 @@ pub async fn what_another_installation_made_is_listed_as_theirs<S: Subject>(subj
     let mut fixture = Fixture::new(subject, "theirs");
     fixture.marks.installation = "99999999-9999-8999-8999-999999999999".parse().expect("an id");
     let object = fixture.created().await;
-    let (objects, broken) = sweep(&*fixture.cloud).await;
-    assert_eq!((names(&objects), broken), (BTreeSet::from([&object]), 0));
+    let objects = fixture.swept().await;
+    assert_eq!(names(&objects), BTreeSet::from([&object]));
     assert_eq!(objects[0].marks.as_ref(), Some(&fixture.marks));
     assert!(!objects[0].fits(&fixture.target), "another installation's object fits our placement");
 }
@@ -61,9 +42,9 @@ pub async fn a_handful_of_ours_is_found_among_thousands<S: Subject>(subject: &S)
         subject.crowd(239).await;
         ours.insert(Fixture::new(subject, name).created().await);
     }
-    let (objects, broken) = sweep(&*subject.cloud()).await;
+    let objects = Fixture::new(subject, "any").swept().await;
     assert_eq!(objects.len(), ours.len(), "one was found twice, or not at all");
-    assert_eq!((names(&objects), broken), (ours.iter().collect(), 0));
+    assert_eq!(names(&objects), ours.iter().collect());
 }
 
 /// A page is bounded; nothing falls between two of them.
@@ -72,11 +53,12 @@ pub async fn more_of_ours_than_one_page_holds_are_all_found<S: Subject>(subject:
     for number in 0..33 {
         ours.insert(Fixture::new(subject, &format!("key-{number}")).created().await);
     }
+    subject.control().settle().await;
     let first = subject.cloud().sweep(None).await.expect("a page");
     assert!(first.objects.len() < 33 && first.next.is_some(), "the page is not bounded");
-    let (objects, broken) = sweep(&*subject.cloud()).await;
+    let objects = Fixture::new(subject, "any").swept().await;
     assert_eq!(objects.len(), ours.len(), "one was found twice, or not at all");
-    assert_eq!((names(&objects), broken), (ours.iter().collect(), 0));
+    assert_eq!(names(&objects), ours.iter().collect());
 }
 
 /// A plan looks at everything that it is about, and reads each object once: what a look at a placement shows, a sweep has told, but for
@@ -92,8 +74,8 @@ pub async fn what_a_sweep_told_is_not_read_again<S: Subject>(subject: &S) {
             fixture.act(&fixture.publication(&object).await).await;
         }
     }
-    let (objects, broken) = sweep(&*subject.cloud()).await;
-    assert_eq!((objects.len(), broken), (fixtures.len(), 0));
+    let objects = fixtures[0].swept().await;
+    assert_eq!(objects.len(), fixtures.len());
     let swept: Swept = objects.into_iter().map(|object| (object.object.clone(), object)).collect();
     for fixture in &fixtures {
         let before = subject.requests().await;
@@ -114,22 +96,23 @@ pub async fn one_object_that_cannot_be_read_is_counted_and_spoils_nothing<S: Sub
     for name in ["a", "b", "c"] {
         ours.insert(Fixture::new(subject, name).created().await);
     }
+    subject.control().settle().await;
     subject.fault(Request::ListedObject, Fault::Denied).await;
-    let (objects, broken) = sweep(&*subject.cloud()).await;
+    let (objects, broken) = sweep(&*subject.cloud()).await.expect("a list");
     assert_eq!((objects.len(), broken), (2, 1));
     assert!(names(&objects).is_subset(&ours.iter().collect()));
-    let (objects, broken) = sweep(&*subject.cloud()).await;
-    assert_eq!((objects.len(), broken), (3, 0));
+    assert_eq!(Fixture::new(subject, "any").swept().await.len(), 3);
 }
 
 /// What concerns every object is not held against one of them.
 pub async fn a_failing_list_fails_as_a_whole<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "listed");
     fixture.created().await;
+    fixture.settle().await;
     for (fault, class) in [(Fault::Throttled, Class::Throttled), (Fault::Fails, Class::Transient)] {
         for request in [Request::List, Request::ListedObject] {
             subject.fault(request, fault).await;
-            let error = fixture.cloud.sweep(None).await.expect_err("a fault");
+            let error = sweep(&*fixture.cloud).await.expect_err("a fault");
             assert_eq!(error.class, class, "{request:?}: {error}");
         }
     }
@@ -148,13 +131,13 @@ pub async fn a_lagging_read_shows_the_past_or_the_present_and_nothing_else<S: Su
     let fixture = Fixture::new(subject, "lagging");
     let object = match fixture.creation_kind() {
         Creation::Claimed | Creation::Named => {
-            subject.lag(Span::seconds(3_600)).await;
+            subject.control().lag(Span::seconds(3_600)).await;
             fixture.published().await
         }
         // What is made before it is found by its reply alone, which is no matter of lists.
         Creation::Imported => {
             let (_, making) = fixture.making().await;
-            subject.lag(Span::seconds(3_600)).await;
+            subject.control().lag(Span::seconds(3_600)).await;
             fixture.act(&making).await;
             fixture.ready().await
         }
@@ -168,7 +151,7 @@ pub async fn a_lagging_read_shows_the_past_or_the_present_and_nothing_else<S: Su
                 continue;
             }
         };
-        seen_nothing |= seen.claimed.is_none();
+        seen_nothing |= seen.published.is_none();
         for found in seen.claimed.iter().chain(&seen.published) {
             assert_eq!(found.object, object);
             assert!(found.fits(&fixture.target), "{found:?}");

@@ -4,3 +4,4 @@ pub mod evidence;
 pub mod faults;
 pub mod life;
 pub mod lists;
+pub mod matrix;

@@ -64,8 +64,8 @@ async fn every_error_code_has_its_class() {
         ("SOMETHING_NEW", 500, Ambiguous, Transient, Plain),
     ] {
         let fault = json!({ "kind": "error", "code": code, "status": status });
-        emulated.next("CreateCryptoKey", fault.clone()).await;
-        emulated.next("GetImportJob", fault).await;
+        emulated.control.next("CreateCryptoKey", fault.clone()).await;
+        emulated.control.next("GetImportJob", fault).await;
         let (mutation, reading) = if code == "NOT_FOUND" {
             // A job that is not there is an answer of its own, made by us.
             let (acted, _) = both(&emulated.cloud).await;
@@ -493,7 +493,7 @@ async fn what_an_endpoint_says_is_cut_and_harmless() {
 async fn what_is_read_while_it_is_changed_is_whole_or_an_error() {
     let emulated = begin().await;
     emulated.cloud.act(&creation()).await.unwrap();
-    emulated.next("ListCryptoKeyVersions", json!({ "kind": "server_error" })).await;
+    emulated.control.next("ListCryptoKeyVersions", json!({ "kind": "server_error" })).await;
     let error = emulated.cloud.look(&target()).await.map(|_| ()).unwrap_err();
     assert_eq!((error.class, error.operation), (Class::Transient, "ListCryptoKeyVersions"), "{error}");
     assert_eq!(emulated.requests().await, emulated.requests().await);

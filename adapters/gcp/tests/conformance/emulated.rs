@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Request as HttpRequest;
-use http_body_util::BodyExt as _;
-use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
+use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::crypto::RealCrypto;
-use keyplane_emulator_core::gcp::ServiceAccount;
+use keyplane_emulator_core::gcp::{Attestation, Readings, ServiceAccount};
 use keyplane_emulator_wire::gcp::{Options, router};
 use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret};
 use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Protection, Span, Target, WrapScheme};
@@ -24,22 +22,26 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
-use tower::ServiceExt as _;
 
 pub(crate) const PROJECT: &str = "acme-prod";
 pub(crate) const LOCATION: &str = "europe-west3";
 pub(crate) const RING: &str = "payments";
+
+/// Longer than the emulator is at work on a job or an import, whatever the reading.
+const WORK: Span = Span::seconds(31);
 
 /// An emulated project; it ends with this value.
 pub(crate) struct Emulated {
     pub(crate) endpoint: String,
     pub(crate) cloud: Arc<GoogleKms>,
     protection: Protection,
+    attestation: Attestation,
     dead: Arc<GoogleKms>,
     /// Has the dead address and never listens, so that nobody else comes to live there.
     _nobody: TcpSocket,
     stranger: Arc<GoogleKms>,
-    project: Router,
+    pub(crate) control: Control,
+    router: Router,
     token: String,
     _server: JoinSet<()>,
 }
@@ -76,22 +78,23 @@ pub(crate) fn machine(endpoint: &str) -> Credentials {
 
 /// A fresh project with an empty key ring for software keys, without quotas.
 pub(crate) async fn begin() -> Emulated {
-    begin_with(Protection::Software, json!({})).await
+    begin_with(Protection::Software, Readings::default()).await
 }
 
-/// The same for keys in HSMs, whose attestations are checked.
+/// The same for keys in HSMs, whose attestations are checked where the adapter can read them.
 pub(crate) async fn begin_hsm() -> Emulated {
-    begin_with(Protection::Hsm, json!({})).await
+    begin_with(Protection::Hsm, Readings::default()).await
 }
 
 /// The same under other readings of what Google's documents leave open.
-pub(crate) async fn begin_with(protection: Protection, readings: Value) -> Emulated {
+pub(crate) async fn begin_with(protection: Protection, readings: Readings) -> Emulated {
+    let attestation = readings.attestation;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (account, _) = ServiceAccount::make(&RealCrypto, &mut rng, PROJECT, &endpoint).unwrap();
-    let project = router(Options {
-        config: keyplane_emulator_core::gcp::Config { project: PROJECT.into(), ..Default::default() },
+    let router = router(Options {
+        config: keyplane_emulator_core::gcp::Config { project: PROJECT.into(), readings, ..Default::default() },
         account: Some(account),
         subject_token: Some(b"a token of the workload".to_vec()),
         quotas: false,
@@ -100,18 +103,20 @@ pub(crate) async fn begin_with(protection: Protection, readings: Value) -> Emula
         clock: keyplane_emulator_wire::system_clock(),
     });
     let mut server = JoinSet::new();
-    let served = project.clone();
+    let served = router.clone();
     server.spawn(async move { axum::serve(listener, served).await.unwrap() });
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
 
-    let given =
-        call(&project, "GET", "/computeMetadata/v1/instance/service-accounts/default/token", &[("metadata-flavor", "Google")], None);
-    let own_token = given.await.unwrap()["access_token"].as_str().unwrap().to_owned();
-    call(&project, "POST", "/_emulator/readings", &[], Some(readings)).await.unwrap();
+    let control = Control::over(router.clone());
+    let asked = HttpRequest::get("/computeMetadata/v1/instance/service-accounts/default/token").header("metadata-flavor", "Google");
+    let (_, given) = control.ask(asked.body(String::new()).unwrap()).await;
+    let given: Value = serde_json::from_slice(&given).unwrap();
+    let own_token = given["access_token"].as_str().unwrap().to_owned();
     let roots = match protection {
-        Protection::Software => None,
-        Protection::Hsm => Some(raw(&project, "GET", "/_emulator/attestation-root", &[], None).await.unwrap()),
+        Protection::Hsm if attestation == Attestation::CaviumV2 => Some(roots(&control).await),
+        // What nobody can read has nothing to be checked against.
+        Protection::Hsm | Protection::Software => None,
     };
     let connect = async |endpoint: &str, credentials: Credentials| {
         let mut config = config(endpoint, credentials);
@@ -126,13 +131,15 @@ pub(crate) async fn begin_with(protection: Protection, readings: Value) -> Emula
         _nobody: nobody,
         endpoint,
         protection,
-        project,
+        attestation,
+        control,
+        router,
         token: own_token,
         _server: server,
     };
     let ring = format!("projects/{PROJECT}/locations/{LOCATION}/keyRings?keyRingId={RING}");
     emulated.kms("POST", &ring, json!({})).await.unwrap();
-    emulated.control("DELETE", "requests", None).await;
+    emulated.control.call("DELETE", "requests", None).await;
     emulated
 }
 
@@ -144,19 +151,9 @@ pub(crate) async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
     endpoint
 }
 
-/// The body of an answer; `Err` unless it is a success.
-async fn raw(project: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Result<Vec<u8>, String> {
-    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    let request =
-        headers.iter().fold(HttpRequest::builder().method(method).uri(path), |request, (name, value)| request.header(*name, *value));
-    let response = project.clone().oneshot(request.body(body).unwrap()).await.unwrap();
-    let status = response.status();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    if status.is_success() { Ok(bytes.to_vec()) } else { Err(format!("{method} {path}: {status} {}", String::from_utf8_lossy(&bytes))) }
-}
-
-async fn call(project: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Result<Value, String> {
-    Ok(serde_json::from_slice(&raw(project, method, path, headers, body).await?).unwrap())
+/// The roots of the emulated HSM's certificates.
+async fn roots(control: &Control) -> Vec<u8> {
+    control.raw("GET", "attestation-root", None).await.to_vec()
 }
 
 pub(crate) fn ring() -> String {
@@ -168,44 +165,27 @@ pub(crate) fn key(id: &str) -> String {
 }
 
 impl Emulated {
-    /// A request to the emulator's control interface.
-    pub(crate) async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        call(&self.project, method, &format!("/_emulator/{path}"), &[], body).await.unwrap()
-    }
-
-    /// A request of somebody else in the project.
+    /// A request of somebody else in the project; `Err` unless it succeeds.
     pub(crate) async fn kms(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
-        let body = (method != "GET").then_some(body);
-        let authorization = format!("Bearer {}", self.token);
-        call(&self.project, method, &format!("/v1/{path}"), &[("authorization", &authorization)], body).await
-    }
-
-    /// The next request of an operation has this effect.
-    pub(crate) async fn next(&self, operation: &str, effect: Value) {
-        self.control("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
+        let body = if method == "GET" { String::new() } else { body.to_string() };
+        let request = HttpRequest::builder().method(method).uri(format!("/v1/{path}"));
+        let request = request.header("authorization", format!("Bearer {}", self.token)).body(body).unwrap();
+        let (status, answer) = self.control.ask(request).await;
+        if status.is_success() {
+            Ok(serde_json::from_slice(&answer).unwrap())
+        } else {
+            Err(format!("{method} {path}: {status} {}", String::from_utf8_lossy(&answer)))
+        }
     }
 
     /// The roots of the emulated HSM's certificates.
     pub(crate) async fn roots(&self) -> Vec<u8> {
-        raw(&self.project, "GET", "/_emulator/attestation-root", &[], None).await.unwrap()
+        roots(&self.control).await
     }
 
     /// The project, to be served once more.
     pub(crate) fn router(&self) -> Router {
-        self.project.clone()
-    }
-
-    /// The requests so far, by operation.
-    pub(crate) async fn operations(&self) -> Vec<String> {
-        let requests = self.control("GET", "requests", None).await;
-        requests.as_array().unwrap().iter().map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// The bodies of the requests of an operation.
-    pub(crate) async fn bodies(&self, operation: &str) -> Vec<Value> {
-        let requests = self.control("GET", "requests", None).await;
-        let requests = requests.as_array().unwrap().iter();
-        requests.filter(|request| request["operation"] == operation).map(|request| request["body"].clone()).collect()
+        self.router.clone()
     }
 
     fn level(&self) -> &'static str {
@@ -220,7 +200,7 @@ impl Emulated {
         let method = "RSA_OAEP_3072_SHA256";
         let making = json!({ "importMethod": method, "protectionLevel": self.level() });
         self.kms("POST", &format!("{}/importJobs?importJobId=theirs-{id}", ring()), making).await.unwrap();
-        self.advance(Span::seconds(1)).await;
+        self.advance(WORK).await;
         let job = self.kms("GET", &format!("{}/importJobs/theirs-{id}", ring()), Value::Null).await.unwrap();
         let pem = job["publicKey"]["pem"].as_str().unwrap();
         let wrapping_key = WrappingKey {
@@ -232,7 +212,7 @@ impl Emulated {
         let wrapped = STANDARD.encode(wrap(&wrapping_key, &[5; 32]));
         let importing = json!({ "algorithm": "GOOGLE_SYMMETRIC_ENCRYPTION", "importJob": job["name"], "wrappedKey": wrapped });
         let version = self.kms("POST", &format!("{}/cryptoKeyVersions:import", key(id)), importing).await.unwrap();
-        self.advance(Span::seconds(1)).await;
+        self.advance(WORK).await;
         version["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
     }
 }
@@ -255,49 +235,29 @@ impl Subject for Emulated {
         config(&self.endpoint, token("any")).installation
     }
 
-    async fn fault(&self, request: Request, fault: Fault) {
-        let operation = match request {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn operation(&self, request: Request) -> &'static str {
+        match request {
             Request::Create => "CreateCryptoKey",
             Request::Prepare => "CreateImportJob",
             Request::Import => "ImportCryptoKeyVersion",
             Request::Publish => "UpdateCryptoKeyPrimaryVersion",
             Request::Disable | Request::Enable => "UpdateCryptoKeyVersion",
+            Request::ScheduleDeletion => "DestroyCryptoKeyVersion",
+            Request::Restore => "RestoreCryptoKeyVersion",
             Request::WrappingKey => "GetImportJob",
             Request::Inspect => "GetCryptoKey",
             Request::List => "ListCryptoKeys",
             Request::ListedObject => "ListCryptoKeyVersions",
-            Request::Claim | Request::ScheduleDeletion => unreachable!("a key has its name alone, and keeps it"),
-        };
-        let effect = match fault {
-            Fault::Throttled => json!({ "kind": "throttle" }),
-            Fault::Denied => json!({ "kind": "deny" }),
-            Fault::Fails => json!({ "kind": "server_error" }),
-            Fault::FailsAfterEffect => json!({ "kind": "server_error", "applied": true }),
-            Fault::LosesReply => json!({ "kind": "lost_reply" }),
-            Fault::Hangs => json!({ "kind": "hang" }),
-            Fault::HangsAfterEffect => json!({ "kind": "hang", "applied": true }),
-        };
-        self.next(operation, effect).await;
-    }
-
-    async fn advance(&self, span: Span) {
-        self.control("POST", "clock", Some(json!({ "advance_seconds": span.micros() / 1_000_000 }))).await;
-    }
-
-    async fn lag(&self, span: Span) {
-        self.control("POST", "consistency", Some(json!({ "seconds": span.micros() / 1_000_000 }))).await;
-    }
-
-    async fn requests(&self) -> u64 {
-        self.control("GET", "state", None).await["requests"].as_u64().unwrap()
-    }
-
-    async fn mutations(&self) -> u64 {
-        self.control("GET", "state", None).await["mutations"].as_u64().unwrap()
+            Request::Claim | Request::Purge => unreachable!("a key has its name alone, and keeps it"),
+        }
     }
 
     async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool {
-        let dump = self.control("GET", "dump", None).await;
+        let dump = self.control.dump().await;
         let key = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == object.0).unwrap();
         let digest = Digest::of(material).to_string();
         key["materials"].as_array().unwrap().iter().any(|material| {
@@ -306,12 +266,14 @@ impl Subject for Emulated {
     }
 
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>> {
+        self.control.settle().await;
         let plaintext = json!({ "plaintext": STANDARD.encode(plaintext) });
         let encrypted = self.kms("POST", &format!("{}:encrypt", key(name)), plaintext).await.ok()?;
         Some(STANDARD.decode(encrypted["ciphertext"].as_str().unwrap()).unwrap())
     }
 
     async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.control.settle().await;
         let ciphertext = json!({ "ciphertext": STANDARD.encode(ciphertext) });
         let decrypted = self.kms("POST", &format!("{}:decrypt", key(name)), ciphertext).await.ok()?;
         Some(STANDARD.decode(decrypted["plaintext"].as_str().unwrap()).unwrap())
@@ -357,6 +319,8 @@ impl Subject for Emulated {
     fn symmetric_evidence(&self) -> EvidenceStrength {
         match self.protection {
             Protection::Software => EvidenceStrength::None,
+            // Of the other format nothing is believed.
+            Protection::Hsm if self.attestation == Attestation::CaviumV1 => EvidenceStrength::None,
             Protection::Hsm => EvidenceStrength::CheckValue,
         }
     }

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use keyplane_conformance::Subject as _;
+use keyplane_emulator_core::gcp::{Readings, Spoiled};
 use keyplane_gcp::GoogleKms;
 use keyplane_model::{
     CheckValue, Class, CopyCoordinates, CopyRecord, EpochId, Evidence, EvidenceStrength, Marks, Protection, Source, Span, Target,
@@ -63,7 +64,7 @@ const SEVENS: CheckValue = CheckValue([0x0a, 0x4d, 0xee]);
 
 /// The evidence for the first import into the key of this name, whatever was recorded of its check value.
 pub(crate) async fn of_the_copy(emulated: &Emulated, cloud: &GoogleKms, name: &str) -> Evidence {
-    let dump = emulated.control("GET", "dump", None).await;
+    let dump = emulated.control.call("GET", "dump", None).await;
     let found = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == name).unwrap();
     let label = |label: &str| found["tags"][label].as_str().unwrap();
     let mut target = target();
@@ -98,9 +99,9 @@ async fn a_signed_check_value_counts_and_every_other_one_does_not() {
     let emulated = begin_hsm().await;
     bring(&emulated, &target()).await;
     let cloud = &emulated.cloud;
-    emulated.control("DELETE", "requests", None).await;
+    emulated.control.call("DELETE", "requests", None).await;
     assert_eq!(shown(cloud, Some(SEVENS)).await, (EvidenceStrength::CheckValue, true, None));
-    assert_eq!(emulated.operations().await, ["GetCryptoKey", "ListCryptoKeyVersions", "GetCryptoKeyVersion"]);
+    assert_eq!(emulated.control.operations().await, ["GetCryptoKey", "ListCryptoKeyVersions", "GetCryptoKeyVersion"]);
     assert_eq!(shown(cloud, Some(CheckValue([1, 2, 3]))).await, none(false, "the HSM's check value is another one"));
     assert_eq!(shown(cloud, None).await, none(true, "our own HSM gave no check value"));
 }
@@ -112,10 +113,10 @@ async fn what_an_hsm_did_not_sign_or_signed_of_another_key_is_drift() {
     for (spoiled, reason) in
         [("signature", "the attestation is not signed under the configured roots"), ("check_value", "the HSM's check value is another one")]
     {
-        emulated.control("POST", "readings", Some(json!({ "spoiled": { spoiled: true } }))).await;
+        emulated.control.call("POST", "readings", Some(json!({ "spoiled": { spoiled: true } }))).await;
         assert_eq!(shown(&emulated.cloud, Some(SEVENS)).await, none(false, reason));
     }
-    emulated.control("POST", "readings", Some(json!({}))).await;
+    emulated.control.call("POST", "readings", Some(json!({}))).await;
 
     // Another HSM's roots, and one root of the two beside a foreign one: each of them has to vouch.
     let foreign = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem().into_bytes();
@@ -164,13 +165,14 @@ async fn without_roots_an_attestation_can_only_contradict() {
     let cloud = with_roots(&emulated, None).await;
     assert_eq!(shown(&cloud, Some(SEVENS)).await, none(true, "the attestation was not checked: no roots for it are configured"));
     assert_eq!(shown(&cloud, Some(CheckValue([1, 2, 3]))).await, none(false, "the HSM's check value is another one"));
-    emulated.control("POST", "readings", Some(json!({ "attestation": "cavium_v1" }))).await;
+    emulated.control.call("POST", "readings", Some(json!({ "attestation": "cavium_v1" }))).await;
     assert_eq!(shown(&cloud, Some(SEVENS)).await, none(true, "the attestation is of a format that is not known"));
 }
 
 #[tokio::test]
 async fn material_goes_only_under_a_key_that_an_hsm_answers_for() {
-    let emulated = begin_with(Protection::Hsm, json!({ "spoiled": { "signature": true } })).await;
+    let emulated =
+        begin_with(Protection::Hsm, Readings { spoiled: Spoiled { signature: true, ..Spoiled::default() }, ..Readings::default() }).await;
     let scheme = WrapScheme::RsaOaepSha256;
     let Acted::Created(job) = emulated.cloud.act(&Mutation::Prepare { target: target(), version: Version(1), scheme }).await.unwrap()
     else {
@@ -180,8 +182,8 @@ async fn material_goes_only_under_a_key_that_an_hsm_answers_for() {
     let from = WrapFor::Prepared(job);
     let error = emulated.cloud.wrapping_key(&from, scheme).await.unwrap_err();
     assert_eq!(error.class, Class::Broken, "{error}");
-    emulated.control("POST", "readings", Some(json!({}))).await;
+    emulated.control.call("POST", "readings", Some(json!({}))).await;
     assert!(emulated.cloud.wrapping_key(&from, scheme).await.is_ok());
-    emulated.control("POST", "readings", Some(json!({ "spoiled": { "signature": true } }))).await;
+    emulated.control.call("POST", "readings", Some(json!({ "spoiled": { "signature": true } }))).await;
     assert!(with_roots(&emulated, None).await.wrapping_key(&from, scheme).await.is_ok(), "without roots nothing is checked");
 }

@@ -9,11 +9,3 @@ mod readings;
 mod requests;
 mod tls;
 mod tokens;
-
-mod software {
-    keyplane_conformance::suite!(crate::emulated::begin);
-}
-
-mod hsm {
-    keyplane_conformance::suite!(crate::emulated::begin_hsm);
-}

@@ -1,50 +1,94 @@
-//! What Google's documents leave open: the cases that could tell the difference, under every reading.
+//! What Google's documents leave open: the suite under every answer, and what an attestation of another format is.
 
-use keyplane_conformance::cases::{evidence, faults, life};
+use keyplane_conformance::cases::evidence;
+use keyplane_emulator_core::gcp::{Attestation, BadMaterial, ExpiredJob, ExtendedCheck, PendingJob, PrimaryOfUnusable, Readings, Spoiled};
 use keyplane_model::{EvidenceStrength, Protection};
 use keyplane_port::Cloud as _;
 use serde_json::json;
 
-use crate::emulated::{Emulated, begin_with};
+use crate::emulated::begin_with;
 
-async fn software(readings: serde_json::Value) -> Emulated {
-    begin_with(Protection::Software, readings).await
+/// The likeliest ones.
+fn usual() -> Readings {
+    Readings::default()
 }
 
+/// Of every reading another one than the likeliest; nothing takes any time.
+fn others() -> Readings {
+    Readings {
+        job_millis: 0,
+        import_millis: 0,
+        generation_millis: 0,
+        bad_material: BadMaterial::AtOnce,
+        expired_job: ExpiredJob::InvalidArgument,
+        pending_job: PendingJob::InvalidArgument,
+        primary_of_unusable: PrimaryOfUnusable::Accepted,
+        attestation: Attestation::CaviumV2,
+        extended_check: ExtendedCheck::Sha256,
+        largest_page: 25,
+        spoiled: Spoiled::default(),
+    }
+}
+
+/// Where a reading has more answers, a third; everything takes long.
+fn further() -> Readings {
+    Readings {
+        job_millis: 30_000,
+        import_millis: 30_000,
+        generation_millis: 30_000,
+        expired_job: ExpiredJob::NotFound,
+        attestation: Attestation::CaviumV1,
+        ..others()
+    }
+}
+
+/// The fourth.
+fn last() -> Readings {
+    Readings { expired_job: ExpiredJob::ImportFailed, ..usual() }
+}
+
+/// Every answer. What only HSMs write is in force below.
 // contract: gcp.unstated
-#[tokio::test]
-async fn an_expired_job_is_named_whatever_the_code_of_its_refusal() {
-    for code in ["failed_precondition", "invalid_argument", "not_found", "import_failed"] {
-        life::an_expired_token_is_named_and_a_new_one_works(&software(json!({ "expired_job": code })).await).await;
+mod software {
+    use super::{Protection, Readings, begin_with, further, last, others, usual};
+    use crate::emulated::Emulated;
+
+    async fn begin(readings: Readings) -> Emulated {
+        begin_with(Protection::Software, readings).await
     }
+
+    keyplane_conformance::runs!(usual others further last);
 }
 
-// contract: gcp.unstated
-#[tokio::test]
-async fn bad_material_is_told_from_good_whenever_it_is_refused() {
-    for moment in ["later", "at_once"] {
-        let readings = json!({ "bad_material": moment });
-        life::what_could_not_be_unwrapped_is_imported_again_into_the_same_material(&software(readings.clone()).await).await;
-        life::lost_material_comes_back_by_the_same_bytes_alone(&software(readings).await).await;
+/// Jobs are the same here: how the refusal of an expired one is worded once more would show nothing more.
+mod hsm {
+    use super::{Protection, Readings, begin_with, further, others, usual};
+    use crate::emulated::Emulated;
+
+    async fn begin(readings: Readings) -> Emulated {
+        begin_with(Protection::Hsm, readings).await
     }
+
+    keyplane_conformance::runs!(usual others further);
 }
 
-#[tokio::test]
-async fn jobs_and_imports_may_take_no_time_or_long() {
-    for millis in [0, 30_000] {
-        let readings = json!({ "job_millis": millis, "import_millis": millis });
-        life::an_imported_key_is_the_key_that_was_wrapped(&software(readings.clone()).await).await;
-        life::two_imports_of_one_version_are_both_seen_and_one_is_switched_off(&software(readings.clone()).await).await;
-        faults::a_lost_prepare_leaves_one_wrapping_key_to_use(&software(readings.clone()).await).await;
-        faults::a_lost_import_is_found_by_its_version(&software(readings).await).await;
-    }
+#[test]
+fn every_answer_is_in_force_in_a_whole_run() {
+    keyplane_conformance::assert_every_answer_is_in_force!([usual(), others(), further(), last()]; Readings {
+        bad_material: BadMaterial { Later AtOnce }
+        expired_job: ExpiredJob { FailedPrecondition InvalidArgument NotFound ImportFailed }
+        pending_job: PendingJob { FailedPrecondition InvalidArgument }
+        primary_of_unusable: PrimaryOfUnusable { Refused Accepted }
+        attestation: Attestation { CaviumV2 CaviumV1 }
+        extended_check: ExtendedCheck { Hkdf Sha256 }
+    }; numbers { job_millis import_millis generation_millis largest_page }; beside { spoiled });
 }
 
 #[tokio::test]
 async fn an_attestation_of_another_format_proves_nothing_and_lets_nothing_through() {
-    let emulated = begin_with(Protection::Hsm, json!({})).await;
+    let emulated = begin_with(Protection::Hsm, usual()).await;
     evidence::an_imported_copy_is_what_the_cloud_shows(&emulated).await;
-    emulated.control("POST", "readings", Some(json!({ "attestation": "cavium_v1" }))).await;
+    emulated.control.call("POST", "readings", Some(json!({ "attestation": "cavium_v1" }))).await;
     let shown = crate::evidence::of_the_copy(&emulated, &emulated.cloud, "proven").await;
     assert_eq!((shown.strength, shown.fits), (EvidenceStrength::None, false), "{shown:?}");
     assert!(emulated.cloud.destination().capabilities.prepares);

@@ -65,7 +65,7 @@ fn object() -> ObjectId {
 
 /// The parameters behind the path of the requests of an operation, as text.
 async fn queries(emulated: &Emulated, operation: &str) -> Vec<Value> {
-    let requests = emulated.control("GET", "requests", None).await;
+    let requests = emulated.control.call("GET", "requests", None).await;
     requests
         .as_array()
         .unwrap()
@@ -93,7 +93,7 @@ async fn the_requests_are_those_of_the_contract() {
     cloud.act(&Mutation::Enable { object: object(), material: first }).await.unwrap();
 
     assert_eq!(
-        emulated.bodies("CreateCryptoKey").await,
+        emulated.control.bodies("CreateCryptoKey").await,
         [json!({
             "purpose": "ENCRYPT_DECRYPT",
             "importOnly": true,
@@ -108,13 +108,13 @@ async fn the_requests_are_those_of_the_contract() {
         })]
     );
     assert_eq!(queries(&emulated, "CreateCryptoKey").await, [key(&target().name)]);
-    let dump = emulated.control("GET", "dump", None).await;
+    let dump = emulated.control.call("GET", "dump", None).await;
     assert_eq!(dump["keys"][0]["materials"].as_array().unwrap().len(), 1, "a version was generated");
 
     let job = json!({ "importMethod": "RSA_OAEP_4096_SHA256", "protectionLevel": "SOFTWARE" });
-    assert_eq!(emulated.bodies("CreateImportJob").await, [job]);
+    assert_eq!(emulated.control.bodies("CreateImportJob").await, [job]);
     assert_eq!(queries(&emulated, "CreateImportJob").await, [format!("{}/importJobs/{JOB}", ring())]);
-    let mut import = emulated.bodies("ImportCryptoKeyVersion").await.remove(0);
+    let mut import = emulated.control.bodies("ImportCryptoKeyVersion").await.remove(0);
     assert_eq!(import["wrappedKey"].take().as_str().unwrap().len(), 684, "512 bytes in base64");
     assert_eq!(
         import,
@@ -124,8 +124,8 @@ async fn the_requests_are_those_of_the_contract() {
             "wrappedKey": null,
         })
     );
-    assert_eq!(emulated.bodies("UpdateCryptoKeyPrimaryVersion").await, [json!({ "cryptoKeyVersionId": "1" })]);
-    assert_eq!(emulated.bodies("UpdateCryptoKeyVersion").await, [json!({ "state": "DISABLED" }), json!({ "state": "ENABLED" })]);
+    assert_eq!(emulated.control.bodies("UpdateCryptoKeyPrimaryVersion").await, [json!({ "cryptoKeyVersionId": "1" })]);
+    assert_eq!(emulated.control.bodies("UpdateCryptoKeyVersion").await, [json!({ "state": "DISABLED" }), json!({ "state": "ENABLED" })]);
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
     let pair = Target { algorithm: Algorithm::EcP256, purpose: Purpose::Sign, ..placed.clone() };
 
     let sent = async |word: &str| {
-        emulated.control("DELETE", "requests", None).await;
+        emulated.control.call("DELETE", "requests", None).await;
         match word {
             "create" => drop(cloud.act(&Mutation::Create { target: target(), marks: marks() }).await.unwrap()),
             "prepared" => drop(cloud.prepared(&placed, Version(3), None).await.unwrap()),
@@ -158,7 +158,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             "wrapping-key" => drop(cloud.wrapping_key(&WrapFor::Prepared(job.clone()), SCHEME).await.unwrap()),
             "import" => {
                 let wrapping_key = cloud.wrapping_key(&WrapFor::Prepared(job.clone()), SCHEME).await.unwrap();
-                emulated.control("DELETE", "requests", None).await;
+                emulated.control.call("DELETE", "requests", None).await;
                 let wrapped = wrap(&wrapping_key, &[7; 32]);
                 let mut import = import(&key, wrapping_key, wrapped);
                 let Mutation::Import { target, .. } = &mut import else { unreachable!("an import is an import") };
@@ -190,7 +190,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
             other => unreachable!("{other}"),
         }
         let mut counts = BTreeMap::<&str, usize>::new();
-        for operation in emulated.operations().await {
+        for operation in emulated.control.operations().await {
             let reads = operation.starts_with("Get") || operation.starts_with("List");
             *counts.entry(if reads { "Read" } else { "Write" }).or_default() += 1;
         }
@@ -279,7 +279,7 @@ impl Filled {
             self.emulated.kms("POST", &format!("{}/cryptoKeyVersions:import", key(&target.name)), importing).await.unwrap();
         }
         self.emulated.advance(Span::seconds(1)).await;
-        self.emulated.control("DELETE", "requests", None).await;
+        self.emulated.control.call("DELETE", "requests", None).await;
     }
 
     /// What the evidence for an import of the pair is asked with, whatever the version.
@@ -292,11 +292,11 @@ impl Filled {
 
     /// How many reads a call sent: never more than it declares, nor none; empties the journal.
     async fn declared(&self, word: &str, about: &str) -> usize {
-        let operations = self.emulated.operations().await;
+        let operations = self.emulated.control.operations().await;
         assert!(operations.iter().all(|operation| operation.starts_with("Get") || operation.starts_with("List")), "{operations:?}");
         let allowed = self.emulated.cloud.destination().capabilities.draws[word].iter().filter(|drawn| *drawn == "Read").count();
         assert!((1..=allowed).contains(&operations.len()), "{word} at {about} declares {allowed} and sends {operations:?}");
-        self.emulated.control("DELETE", "requests", None).await;
+        self.emulated.control.call("DELETE", "requests", None).await;
         operations.len()
     }
 
@@ -317,8 +317,8 @@ impl Filled {
 
     /// A page has no more entries than that, whatever is asked for.
     async fn pages_of(&self, largest: usize) {
-        self.emulated.control("POST", "readings", Some(json!({ "largest_page": largest }))).await;
-        self.emulated.control("DELETE", "requests", None).await;
+        self.emulated.control.call("POST", "readings", Some(json!({ "largest_page": largest }))).await;
+        self.emulated.control.call("DELETE", "requests", None).await;
     }
 }
 
@@ -403,7 +403,7 @@ async fn a_disabled_version_is_asked_for_no_public_key() {
     let (cloud, target) = (&filled.emulated.cloud, pair_of(2));
     filled.make(&target, 1..=2).await;
     cloud.act(&Mutation::Disable { object: ObjectId(target.name.clone()), material: Some("2".into()) }).await.unwrap();
-    filled.emulated.control("DELETE", "requests", None).await;
+    filled.emulated.control.call("DELETE", "requests", None).await;
     let seen = cloud.look(&target).await.unwrap().claimed.unwrap();
     assert_eq!(filled.declared("look", "one of two is disabled").await, 3);
     assert_eq!(seen.materials.iter().map(|material| material.public_key.is_some()).collect::<Vec<_>>(), [true, false]);
@@ -528,5 +528,5 @@ async fn what_google_cloud_does_not_do_is_refused_without_a_request() {
     }
     let error = cloud.wrapping_key(&WrapFor::Object(object()), SCHEME).await.unwrap_err();
     assert_eq!(error.class, Class::Unsupported, "{error}");
-    assert_eq!(emulated.operations().await, Vec::<String>::new());
+    assert_eq!(emulated.control.operations().await, Vec::<String>::new());
 }
