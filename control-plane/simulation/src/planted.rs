@@ -47,13 +47,11 @@ pub(crate) enum Planted {
     FailureIsDamage,
     /// Another charter is adopted with the approvals that it asks for itself.
     CharterJudgedByItself,
-    /// The charter that was in force first is taken for the one in force, for good, and by the custodian as well.
-    OldCharterTrusted,
 }
 
 impl Planted {
     /// Every one of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -67,7 +65,6 @@ impl Planted {
         Self::FailedLookIsAbsence,
         Self::FailureIsDamage,
         Self::CharterJudgedByItself,
-        Self::OldCharterTrusted,
     ];
 
     /// The rule that it breaks, whatever else it does.
@@ -81,7 +78,7 @@ impl Planted {
             Self::PartialInventoryComplete | Self::FailedLookIsAbsence => Rule::Absence,
             Self::FailureIsDamage => Rule::Classes,
             Self::WrappingKeySwapped => Rule::WrappedUnder,
-            Self::CharterJudgedByItself | Self::OldCharterTrusted => Rule::Charter,
+            Self::CharterJudgedByItself => Rule::Charter,
             Self::StaleReadTrusted => Rule::Settles,
         }
     }
@@ -102,7 +99,6 @@ impl Planted {
             Self::FailedLookIsAbsence => "failed-look-is-absence",
             Self::FailureIsDamage => "failure-is-damage",
             Self::CharterJudgedByItself => "charter-judged-by-itself",
-            Self::OldCharterTrusted => "old-charter-trusted",
         }
     }
 
@@ -120,9 +116,7 @@ impl Planted {
     /// A ledger with the bug in it, if it is one of ledgers.
     pub(crate) fn ledger(planted: Option<Self>, inner: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         match planted {
-            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts | Self::OldCharterTrusted)) => {
-                Arc::new(Behind(CrookedLedger { planted, inner, first: Mutex::default() }))
-            }
+            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts)) => Arc::new(Behind(CrookedLedger { planted, inner })),
             _ => inner,
         }
     }
@@ -130,13 +124,9 @@ impl Planted {
     /// A custodian with the bug in it, if it is one of custodians. `own` is the one that judges nobody.
     pub(crate) fn custodian(planted: Option<Self>, inner: Arc<dyn Custodian>, own: &Arc<SymbolCustodian>) -> Arc<dyn Custodian> {
         match planted {
-            Some(
-                planted @ (Self::NewBytes
-                | Self::BytesInBlob
-                | Self::WrappingKeySwapped
-                | Self::CharterJudgedByItself
-                | Self::OldCharterTrusted),
-            ) => Arc::new(CrookedCustodian { planted, inner, own: Arc::clone(own) }),
+            Some(planted @ (Self::NewBytes | Self::BytesInBlob | Self::WrappingKeySwapped | Self::CharterJudgedByItself)) => {
+                Arc::new(CrookedCustodian { planted, inner, own: Arc::clone(own) })
+            }
             _ => inner,
         }
     }
@@ -255,10 +245,7 @@ impl Custodian for CrookedCustodian {
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
-        let mut minted = match self.planted {
-            Planted::OldCharterTrusted => self.own.make(&request.coordinates),
-            _ => self.inner.mint(warrant, request).await?,
-        };
+        let mut minted = self.inner.mint(warrant, request).await?;
         if self.planted == Planted::BytesInBlob
             && let Some(blob) = &mut minted.blob
         {
@@ -275,7 +262,6 @@ impl Custodian for CrookedCustodian {
                 copy.blob = self.own.make(&copy.bound()).blob;
                 self.own.seal(&WrapRequest { copy, ..request.clone() })
             }
-            Planted::OldCharterTrusted => self.own.seal(request),
             Planted::WrappingKeySwapped => {
                 let mut wrapped = self.inner.wrap(warrant, request).await?;
                 wrapped.wrapped_under = Digest::of(b"another key");
@@ -292,8 +278,6 @@ const STAND_IN: &str = "somebody-else";
 struct CrookedLedger {
     planted: Planted,
     inner: Arc<dyn Ledger>,
-    /// The charter that was read first.
-    first: Mutex<Option<SealedCharter>>,
 }
 
 #[async_trait]
@@ -315,17 +299,5 @@ impl Between for CrookedLedger {
             return Ok(());
         }
         self.inner.attempt(digest, attempt).await
-    }
-
-    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
-        let sealed = self.inner.charter().await?;
-        if self.planted == Planted::OldCharterTrusted {
-            let mut first = locked(&self.first);
-            if first.is_none() {
-                *first = sealed;
-            }
-            return Ok(first.clone());
-        }
-        Ok(sealed)
     }
 }

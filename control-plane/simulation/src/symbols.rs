@@ -21,6 +21,9 @@ use crate::executor::locked;
 /// Bytes of a symbol: those of an AES-256 key, and what is secret of a private key.
 pub(crate) const SYMBOL: usize = 32;
 
+/// So many bytes of how a key is written tell it from whatever else there is: what has them may have the rest in another way.
+const TELLS: usize = 16;
+
 /// The table of a run; a clone is the same one.
 #[derive(Clone, Default)]
 pub(crate) struct Symbols(Arc<Mutex<Table>>);
@@ -120,7 +123,7 @@ fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
         text.as_bytes()[2 * shift..end].to_vec()
     };
     let (standard, url) = (|bytes: &[u8]| STANDARD_NO_PAD.encode(bytes), |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes));
-    [
+    let written = [
         key.to_vec(),
         hex::encode(key).into_bytes(),
         base64(&standard, 0),
@@ -129,7 +132,11 @@ fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
         base64(&url, 0),
         base64(&url, 1),
         base64(&url, 2),
-    ]
+    ];
+    written.map(|mut text| {
+        text.truncate(TELLS);
+        text
+    })
 }
 
 impl Table {
