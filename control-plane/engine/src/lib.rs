@@ -29,7 +29,7 @@ use keyplane_model::{
     StepNo, Timestamp,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
-use keyplane_verifier as verifier;
+use keyplane_verifier::{self as verifier, Violation};
 use tracing::Instrument as _;
 
 pub use lane::Lane;
@@ -114,7 +114,17 @@ impl Engine {
                 return Err(one(Problem::new(ProblemCode::ChangeSetStale, detail, "keyplane plan").key(key)));
             }
         }
-        let charter = self.entitled(&record).await.map_err(one)?;
+        let charter = match self.entitled(&record).await {
+            Ok(charter) => charter,
+            // It was committed under a charter that asked for less. Nobody approves what is committed: it is dropped, and the next plan
+            // takes up what it left and asks anew.
+            Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
+                let why = format!("the charter in force does not carry it: {}", problem.detail);
+                self.ledger.abandon(digest, &why, self.clock.now()).await.map_err(|error| one(error.problem().key(key)))?;
+                return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
+            }
+            Err(problem) => return Err(one(problem)),
+        };
         let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
         let mut problems = Vec::new();
         let mut misfits = Vec::new();
@@ -240,7 +250,10 @@ impl Engine {
         };
         verifier::judge(change_set, &facts).map_err(|violations| {
             let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Problem::new(ProblemCode::ChangeSetRefused, detail, "keyplane plan").key(key)
+            // Planned under another charter it is old, and nothing is broken.
+            let old = violations.iter().all(|violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_)));
+            let code = if old { ProblemCode::CharterChanged } else { ProblemCode::ChangeSetRefused };
+            Problem::new(code, detail, "keyplane plan").key(key)
         })?;
         let rule = verifier::required(change_set, &sealed.charter).ok_or_else(|| {
             let detail = format!("the charter in force does not know profile `{}`", change_set.profile);

@@ -110,7 +110,7 @@ fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
         println!("{title}");
         counts.iter().for_each(|(what, count)| println!("  {count:>9}  {what}"));
     };
-    print("schedules, by what they have:", &locked(&shapes));
+    print("what the schedules have:", &locked(&shapes));
     print("what happened:", &locked(&counts));
     let mut failed = failed.into_inner().unwrap_or_default();
     failed.sort_by_key(|(seed, _)| *seed);
@@ -127,7 +127,7 @@ fn hunt(cli: &Cli) -> ExitCode {
     for planted in Planted::ALL {
         match find(cli.seed, cli.schedules, planted) {
             Some((tried, schedule, ended)) => {
-                let broken = &ended.broken[0];
+                let Some(broken) = ended.broken.iter().find(|broken| broken.rule == planted.breaks()) else { continue };
                 println!("{:<28} found by schedule {tried} (seed {}): {}: {}", planted.name(), schedule.seed, broken.rule, broken.what);
             }
             None => {
@@ -140,12 +140,12 @@ fn hunt(cli: &Cli) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The first schedule that finds a bug, and which it was.
+/// The first schedule that finds a bug, by the rule that it breaks, and which it was.
 pub(crate) fn find(seed: u64, schedules: u64, planted: Planted) -> Option<(u64, Schedule, Ended)> {
     (0..schedules).find_map(|number| {
         let schedule = Schedule::draw(seed + number);
         let ended = run(&schedule, Some(planted), false);
-        (!ended.broken.is_empty()).then_some((number + 1, schedule, ended))
+        ended.broken.iter().any(|broken| broken.rule == planted.breaks()).then_some((number + 1, schedule, ended))
     })
 }
 
@@ -167,14 +167,31 @@ fn pretty(schedule: &Schedule) -> String {
 
 /// What a schedule has, for the distribution.
 fn shapes_of(schedule: &Schedule) -> Vec<String> {
+    let keys: Vec<_> = schedule.keys.iter().chain([&schedule.change.1]).collect();
     let placements: usize = schedule.keys.iter().map(|key| key.places.len()).sum();
+    let places = keys.iter().flat_map(|key| {
+        key.places.iter().map(|(place, algorithm)| format!("placement to {} by {algorithm} at {}", key.purpose, place.name()))
+    });
+    let shared = keys.iter().filter(|key| key.shared && key.places.len() > 1).map(|key| {
+        let algorithm = key.places.values().next().map(ToString::to_string).unwrap_or_default();
+        let places = key.places.keys().map(|place| place.name()).collect::<Vec<_>>().join(" and ");
+        format!("shared {algorithm} at {places}")
+    });
+    let charter = schedule.charter.as_ref().map(|charter| {
+        let ends = if charter.given_up.is_some() { "given up" } else { "signed" };
+        format!("charter {:?}, {ends}", charter.what).to_lowercase()
+    });
     vec![
         format!("{} servers", schedule.servers),
-        format!("{} keys", schedule.keys.len() + 1),
+        format!("{} keys", keys.len()),
         format!("{placements:>2} placements at first"),
         format!("{:>2} faults", schedule.faults.len()),
+        format!("azure is a {}", if schedule.key_vault { "key vault" } else { "managed hsm" }),
     ]
     .into_iter()
+    .chain(places)
+    .chain(shared)
+    .chain(charter)
     .chain(schedule.readings.iter().map(|(place, question, answer)| format!("{} {question} {answer}", place.name())))
     .collect()
 }

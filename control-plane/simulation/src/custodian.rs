@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyplane_emulator_core::crypto::OaepHash;
 use keyplane_model::{
-    Actor, Algorithm, Approval, Charter, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId, SealedBlob,
-    SealedCharter, Source, WrapScheme,
+    Actor, Algorithm, Approval, ChangeSet, Charter, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId, PublicKey,
+    SealedBlob, SealedCharter, Source, WrapScheme, canonical_bytes,
 };
 use keyplane_port::{
     Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Warrant, WrapRequest, Wrapped,
 };
-use keyplane_verifier::{Facts, approved, judge, may_mint, may_wrap, required};
+use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap, required};
 use sha2::{Digest as _, Sha256};
 
 use crate::executor::locked;
-use crate::symbols::{SYMBOL, Symbols};
+use crate::symbols::{SYMBOL, Symbols, public_half};
 
 /// The only root epoch of a run.
 pub(crate) const EPOCH: EpochId = EpochId(1);
@@ -24,20 +24,55 @@ pub(crate) const EPOCH: EpochId = EpochId(1);
 pub(crate) struct SymbolCustodian {
     symbols: Symbols,
     root: [u8; SYMBOL],
-    adopted: Mutex<Option<SealedCharter>>,
+    /// Every charter that was ever adopted, the one in force last; each with the approvals that were shown for it.
+    adopted: Mutex<Vec<(SealedCharter, Vec<Approval>)>>,
+    /// What was judged good under the charter in force: the same is shown again at each step, and signatures are dear.
+    good: Mutex<Vec<(ChangeSet, Vec<Approval>)>>,
 }
 
 impl SymbolCustodian {
     pub(crate) fn new(symbols: Symbols) -> Arc<Self> {
         let root = symbols.key("root");
-        Arc::new(Self { symbols, root, adopted: Mutex::new(None) })
+        Arc::new(Self { symbols, root, adopted: Mutex::default(), good: Mutex::default() })
+    }
+
+    /// Every charter that was ever adopted, the first one first, with the approvals that were shown for it.
+    pub(crate) fn adopted(&self) -> Vec<(SealedCharter, Vec<Approval>)> {
+        locked(&self.adopted).clone()
+    }
+
+    fn in_force(&self) -> Option<SealedCharter> {
+        locked(&self.adopted).last().map(|(sealed, _)| sealed.clone())
+    }
+
+    /// Adopts a charter after the current one, whoever signed it.
+    pub(crate) fn replace(&self, current: &SealedCharter, next: &Charter, approvals: &[Approval]) -> Result<SealedCharter, CustodianError> {
+        let mut adopted = locked(&self.adopted);
+        let serial = current.serial + 1;
+        if let Some((there, _)) = adopted.last().filter(|(there, _)| there.serial == serial && there.charter == *next) {
+            // The same adoption again: its answer may never have arrived.
+            return Ok(there.clone());
+        }
+        if adopted.last().map(|(there, _)| there) != Some(current) {
+            return Err(CustodianError::CharterChanged);
+        }
+        let sealed = self.sealed(next, serial);
+        adopted.push((sealed.clone(), approvals.to_vec()));
+        locked(&self.good).clear();
+        Ok(sealed)
+    }
+
+    fn sealed(&self, charter: &Charter, serial: u32) -> SealedCharter {
+        let bytes = canonical_bytes(charter).unwrap_or_default();
+        let mac = Sha256::new().chain_update(b"charter").chain_update(self.root).chain_update(serial.to_be_bytes()).chain_update(bytes);
+        SealedCharter { charter: charter.clone(), serial, epoch: EPOCH, mac: mac.finalize().to_vec() }
     }
 
     /// A copy's bytes, as only a run's checkers may have them.
-    pub(crate) fn reveal(&self, copy: &CopyRecord) -> Result<[u8; SYMBOL], CustodianError> {
+    pub(crate) fn reveal(&self, copy: &CopyRecord) -> Result<Vec<u8>, CustodianError> {
         let coordinates = copy.bound();
         match (coordinates.source, &copy.blob) {
-            (Source::Derived, _) => Ok(self.symbols.derived(&bound(&coordinates))),
+            (Source::Derived, _) => Ok(self.symbols.derived(&bound(&coordinates)).to_vec()),
             (Source::Generated, Some(blob)) => {
                 if blob.mac != self.mac(&coordinates, &blob.wrapped) {
                     return Err(CustodianError::Broken("the blob is not bound to this copy".to_owned()));
@@ -50,22 +85,24 @@ impl SymbolCustodian {
 
     /// Makes a copy, whoever asks.
     pub(crate) fn make(&self, coordinates: &CopyCoordinates) -> Minted {
+        let algorithm = coordinates.algorithm;
         let (key, blob) = match coordinates.source {
-            Source::Derived => (self.symbols.derived(&bound(coordinates)), None),
+            Source::Derived => (self.symbols.derived(&bound(coordinates)).to_vec(), None),
             Source::Generated => {
-                let key = self.symbols.key("generated");
+                let key = if algorithm.is_symmetric() { self.symbols.key("generated").to_vec() } else { self.symbols.pair(algorithm) };
                 let wrapped = self.symbols.kwp(&self.root, &key);
                 let mac = self.mac(coordinates, &wrapped);
                 (key, Some(SealedBlob { wrapped, mac }))
             }
         };
-        let check: [u8; SYMBOL] = Sha256::digest(key).into();
-        Minted { check_value: Some(CheckValue([check[0], check[1], check[2]])), blob, public_key: None }
+        let check: [u8; SYMBOL] = Sha256::digest(&key).into();
+        let check_value = algorithm.is_symmetric().then_some(CheckValue([check[0], check[1], check[2]]));
+        Minted { check_value, blob, public_key: public_half(&key).map(|(_, public)| PublicKey(public)) }
     }
 
     /// What is in a blob, whoever asks: empty if there is nothing.
     pub(crate) fn open(&self, wrapped: &[u8]) -> Vec<u8> {
-        self.symbols.unwrap(&self.root, wrapped).map(|key| key.to_vec()).unwrap_or_default()
+        self.symbols.unwrap(&self.root, wrapped).unwrap_or_default()
     }
 
     /// Wraps a copy, whoever asks.
@@ -97,20 +134,32 @@ impl SymbolCustodian {
 
     /// Whether a warrant's change set is sound, approved as its charter asks, and that charter the one in force.
     fn entitled(&self, warrant: &Warrant) -> Result<(), CustodianError> {
-        if locked(&self.adopted).as_ref() != Some(&warrant.charter) {
+        if self.in_force().as_ref() != Some(&warrant.charter) {
             return Err(CustodianError::CharterChanged);
         }
-        let change_set = &warrant.change_set;
-        let charter = &warrant.charter.charter;
+        let Warrant { change_set, approvals, charter } = warrant;
+        if locked(&self.good).iter().any(|(good, by)| good == change_set && by == approvals) {
+            return Ok(());
+        }
+        let charter = &charter.charter;
         let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
         let facts = Facts { charter, installation: charter.installation, record: None, key: None, destinations: None };
         judge(change_set, &facts).map_err(|violations| refused(&format!("{violations:?}")))?;
         let rule = required(change_set, charter).ok_or_else(|| refused(&"the charter does not know the profile"))?;
         let digest = change_set.digest().map_err(|error| refused(&error))?;
-        let missing =
-            |shortfall: keyplane_verifier::Shortfall| CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.need };
-        approved(&digest, &change_set.proposer, &rule, charter, &warrant.approvals).map_err(missing).map(drop)
+        approved(&digest, &change_set.proposer, &rule, charter, approvals).map_err(missing)?;
+        locked(&self.good).push((change_set.clone(), approvals.clone()));
+        Ok(())
     }
+}
+
+fn missing(shortfall: Shortfall) -> CustodianError {
+    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.need }
+}
+
+/// The algorithms of copies that can be wrapped so.
+fn taken(scheme: WrapScheme) -> Vec<Algorithm> {
+    Algorithm::ALL.into_iter().filter(|algorithm| scheme.takes(*algorithm)).collect()
 }
 
 /// What a copy's bytes are bound to.
@@ -121,8 +170,8 @@ fn bound(coordinates: &CopyCoordinates) -> Vec<u8> {
 #[async_trait]
 impl Custodian for SymbolCustodian {
     async fn status(&self) -> Result<CustodianStatus, CustodianError> {
-        let route = |scheme| Route { scheme, way: Some("symbols".to_owned()), algorithms: vec![Algorithm::Aes256], reason: None };
-        let charter = locked(&self.adopted).as_ref().and_then(|sealed| Some((sealed.serial, sealed.charter.digest().ok()?)));
+        let route = |scheme| Route { scheme, way: Some("symbols".to_owned()), algorithms: taken(scheme), reason: None };
+        let charter = self.in_force().and_then(|sealed| Some((sealed.serial, sealed.charter.digest().ok()?)));
         Ok(CustodianStatus {
             token: "symbols".to_owned(),
             development: true,
@@ -134,8 +183,8 @@ impl Custodian for SymbolCustodian {
     }
 
     async fn enroll(&self, _: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError> {
-        let sealed = SealedCharter { charter: charter.clone(), serial: 1, epoch: EPOCH, mac: vec![1; 32] };
-        *locked(&self.adopted) = Some(sealed.clone());
+        let sealed = self.sealed(charter, 1);
+        *locked(&self.adopted) = vec![(sealed.clone(), Vec::new())];
         Ok(EnrolmentReport { status: self.status().await?, charter: Some(sealed), checks: Vec::new() })
     }
 
@@ -143,8 +192,20 @@ impl Custodian for SymbolCustodian {
         Ok(EnrolmentReport { status: self.status().await?, charter: None, checks: Vec::new() })
     }
 
-    async fn adopt(&self, _: &SealedCharter, _: &Charter, _: &Actor, _: &[Approval]) -> Result<SealedCharter, CustodianError> {
-        Err(CustodianError::Unsupported("adopt another charter in a run".to_owned()))
+    async fn adopt(
+        &self,
+        current: &SealedCharter,
+        next: &Charter,
+        proposer: &Actor,
+        approvals: &[Approval],
+    ) -> Result<SealedCharter, CustodianError> {
+        let digest = next.digest().map_err(|error| CustodianError::Broken(error.to_string()))?;
+        // A rule is changed only under the old rule.
+        approved(&digest, proposer, &current.charter.strictest(), &current.charter, approvals).map_err(missing)?;
+        if self.sealed(&current.charter, current.serial) != *current {
+            return Err(CustodianError::Broken("the charter was not sealed here".to_owned()));
+        }
+        self.replace(current, next, approvals)
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {

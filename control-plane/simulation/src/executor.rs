@@ -125,10 +125,10 @@ impl Sim {
     /// Writes a line of the transcript.
     pub(crate) fn note(&self, who: &str, what: &str) {
         let mut inner = locked(&self.inner);
-        let since = inner.now - BEGINNING;
-        let mut line = String::new();
+        let millis = (inner.now - BEGINNING).micros() / 1_000;
+        let mut line = String::with_capacity(128);
         // Writing into a string cannot fail.
-        let _ = write!(line, "{:>12.3} {who:<10} {what}", since.to_std().as_secs_f64());
+        let _ = write!(line, "{:>8}.{:03} {who:<10} {what}", millis / 1_000, millis % 1_000);
         inner.transcript.hash.update(line.as_bytes());
         inner.transcript.hash.update(b"\n");
         if let Some(lines) = &mut inner.transcript.lines {

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `schedule` | who is there, what is wanted, what goes wrong: drawn from the seed beforehand |
 //! | `world` | one run of it, to the judgement |
-//! | `rules`, `watch` | the judgement: what is left in the end, and each mutating request as it leaves |
+//! | `rules`, `watch`, `absence` | the judgement: what is left in the end, and each mutating request as it leaves |
 //! | `planted` | bugs, for the rules to be judged by |
 //! | `shrink` | a failing schedule made smaller |
 //! | `server`, `people` | who works, who wants, who approves |
@@ -20,6 +20,7 @@
 //! | `custodian`, `symbols` | the HSM, with cryptography as a table |
 //! | `cli` | `keyplane-simulate` |
 
+mod absence;
 mod cli;
 mod clouds;
 mod custodian;

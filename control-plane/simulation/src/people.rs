@@ -1,22 +1,31 @@
 //! Who wants keys, who approves them, and who does not.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use keyplane_model::{
-    APPROVAL_NAMESPACE, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, ChangeSetState, CloudKind, Digest, GroupName,
-    Intent, Key, PlacementIntent, ProfileName, Protection, Purpose, Retire, Rotation, Rules, Source, Span, Standing, approval_message,
+    APPROVAL_NAMESPACE, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, ChangeSetState, Charter, CloudKind, Digest,
+    GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing, approval_message,
 };
 use keyplane_port::{Ledger, MemoryLedger};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use crate::clouds::Place;
-use crate::executor::Sim;
-use crate::schedule::{KeyPlan, Schedule};
+use crate::executor::{Sim, locked};
+use crate::schedule::{CharterChange, KeyPlan, Schedule};
 
-/// The approvers that count, in the order of [`Schedule::approvers`].
-pub(crate) const APPROVERS: [&str; 3] = ["alice", "bob", "carol"];
+/// The approvers, in the order of [`Schedule::approvers`]. The last one is in the charter in place of [`LEAVES`], once that is replaced.
+pub(crate) const APPROVERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
+/// Who goes when an approver is replaced.
+const LEAVES: &str = APPROVERS[1];
+
+/// Who comes.
+const COMES: &str = APPROVERS[3];
+
+/// Who signs another charter that is given up: one is too few.
+const SIGNS_ALONE: &str = APPROVERS[0];
 
 /// The login under which the servers propose: its person approves everything at once, which must never count.
 pub(crate) const PROPOSER: &str = "mallory";
@@ -32,25 +41,39 @@ pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> 
     text.parse().unwrap()
 }
 
-fn key_of(name: &str) -> PrivateKey {
-    let mut seed = [7; 32];
-    seed.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    PrivateKey::from(Ed25519Keypair::from_seed(&seed))
-}
+/// Everybody's key, and its public half as charters have it: made once, the same in every run.
+static KEYS: LazyLock<BTreeMap<&str, (PrivateKey, String)>> = LazyLock::new(|| {
+    let key = |name: &'static str| {
+        let mut seed = [7; 32];
+        seed.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+        let public = key.public_key().to_openssh().unwrap_or_default();
+        (name, (key, public))
+    };
+    APPROVERS.into_iter().chain([PROPOSER]).map(key).collect()
+});
 
 fn approver(name: &str) -> (ApproverName, Approver) {
-    let public = key_of(name).public_key().to_openssh().unwrap_or_default();
-    (parsed(name), Approver { groups: [parsed::<GroupName>(GROUP)].into(), logins: [name.to_owned()].into(), keys: [public].into() })
+    let public = KEYS.get(name).map(|(_, public)| public.clone());
+    (
+        parsed(name),
+        Approver { groups: [parsed::<GroupName>(GROUP)].into(), logins: [name.to_owned()].into(), keys: public.into_iter().collect() },
+    )
 }
 
-/// What is wanted: from the beginning, or after the change.
-pub(crate) fn intent(schedule: &Schedule, changed: bool) -> Intent {
+/// What is wanted from the beginning; with `changed`, after the change; with `charter`, with other approvers or rules too.
+pub(crate) fn intent(schedule: &Schedule, changed: bool, charter: Option<CharterChange>) -> Intent {
     let later = changed.then_some(&schedule.change.1);
     let keys: Vec<&KeyPlan> = schedule.keys.iter().chain(later).collect();
     let rules = |need: u32| {
+        let need = match charter {
+            Some(CharterChange::Loosened) => need.min(1),
+            Some(CharterChange::Tightened) => need.max(2),
+            Some(CharterChange::Replaced) | None => need,
+        };
         let rule = ApprovalRule { need, from: [parsed::<GroupName>(GROUP)].into() };
         Rules {
-            algorithms: [Algorithm::Aes256].into(),
+            algorithms: Algorithm::ALL.into(),
             protection: Protection::Software,
             locations: None,
             source: None,
@@ -61,50 +84,94 @@ pub(crate) fn intent(schedule: &Schedule, changed: bool) -> Intent {
     let profile = |need: u32| parsed::<ProfileName>(&format!("need-{need}"));
     let key = |plan: &KeyPlan| Key {
         profile: profile(plan.need),
-        purpose: Purpose::Encrypt,
+        purpose: plan.purpose,
         shared: plan.shared,
         rules: Rules { source: Some(if plan.generated { Source::Generated } else { Source::Derived }), ..rules(plan.need) },
-        placements: plan.places.iter().map(|place| wanted(*place, &plan.name)).collect(),
+        placements: plan.places.iter().map(|(place, algorithm)| wanted(*place, &plan.name, *algorithm)).collect(),
     };
+    let gone = if charter == Some(CharterChange::Replaced) { LEAVES } else { COMES };
     Intent {
-        approvers: APPROVERS.into_iter().chain([PROPOSER]).map(approver).collect(),
+        approvers: APPROVERS.into_iter().filter(|name| *name != gone).chain([PROPOSER]).map(approver).collect(),
         profiles: [1, 2].into_iter().map(|need| (profile(need), rules(need))).collect(),
         keys: keys.into_iter().map(|plan| (parsed(&plan.name), key(plan))).collect(),
     }
 }
 
-fn wanted(place: Place, name: &str) -> PlacementIntent {
+fn wanted(place: Place, name: &str, algorithm: Algorithm) -> PlacementIntent {
     let cloud = match place {
         Place::Aws => CloudKind::Aws,
-        Place::Gcp => CloudKind::Gcp,
+        Place::Gcp | Place::Gcp2 => CloudKind::Gcp,
         Place::Azure => CloudKind::Azure,
     };
-    PlacementIntent { destination: parsed(place.name()), cloud, name: name.to_owned(), algorithm: Algorithm::Aes256 }
+    PlacementIntent { destination: parsed(place.name()), cloud, name: name.to_owned(), algorithm }
+}
+
+/// So many of a charter's approvers gave one of these approvals, whoever proposed not counted. That they signed is the verifier's to know.
+pub(crate) fn approvers_of(charter: &Charter, approvals: &[Approval]) -> u32 {
+    let people: BTreeSet<_> = approvals.iter().map(|approval| &approval.approver).collect();
+    let count = people.into_iter().filter(|name| name.as_str() != PROPOSER && charter.approvers.contains_key(*name)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Where charters lie that somebody wants to be in force, with the approvals that they got.
+#[derive(Clone, Default)]
+pub(crate) struct Desk(Arc<Mutex<BTreeMap<Digest, Vec<Approval>>>>);
+
+impl Desk {
+    /// The approvals that a charter got so far; who asks for the first time lays it there.
+    pub(crate) fn approvals(&self, charter: &Digest) -> Vec<Approval> {
+        locked(&self.0).entry(*charter).or_default().clone()
+    }
+
+    /// Signs whatever lies there and was not signed; how many those were.
+    fn sign(&self, name: &str, sim: &Sim) -> usize {
+        let mut signed = 0;
+        for (charter, approvals) in locked(&self.0).iter_mut() {
+            if approvals.iter().all(|approval| approval.approver.as_str() != name) {
+                approvals.extend(sign(name, charter, sim));
+                signed += 1;
+            }
+        }
+        signed
+    }
 }
 
 fn sign(name: &str, digest: &Digest, sim: &Sim) -> Option<Approval> {
-    let signature = key_of(name).sign(APPROVAL_NAMESPACE, HashAlg::Sha512, &approval_message(digest)).ok()?;
+    let signature = KEYS.get(name)?.0.sign(APPROVAL_NAMESPACE, HashAlg::Sha512, &approval_message(digest)).ok()?;
     Some(Approval { approver: parsed(name), signature: signature.to_pem(LineEnding::LF).ok()?, at: sim.now() })
 }
 
-/// An approver who looks now and then, thinks, and signs whatever is proposed, until nobody needs anybody any more.
-pub(crate) async fn approve(
-    name: &'static str,
-    thinks: Span,
-    sim: Arc<Sim>,
-    ledger: Arc<MemoryLedger>,
-    over: Arc<dyn Fn() -> bool + Send + Sync>,
-) {
-    let mut signed: BTreeSet<Digest> = BTreeSet::new();
-    while !over() {
-        sim.sleep(LOOKS + sim.span(thinks)).await;
-        let Ok(snapshot) = ledger.snapshot().await else { continue };
-        for record in snapshot.open.values().filter(|record| record.state == ChangeSetState::Proposed) {
-            if signed.insert(record.digest)
-                && let Some(approval) = sign(name, &record.digest, &sim)
-                && ledger.approve(&record.digest, &approval).await.is_ok()
-            {
-                sim.note(name, &format!("approves {} of {}", record.digest.short(), record.change_set.key));
+/// An approver.
+pub(crate) struct Person {
+    pub(crate) name: &'static str,
+    /// How long it takes to see what there is to be signed, at most.
+    pub(crate) thinks: Span,
+    /// Whether another charter is given up: then whoever would be one too many does not sign it.
+    pub(crate) given_up: bool,
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) ledger: Arc<MemoryLedger>,
+    pub(crate) desk: Desk,
+}
+
+impl Person {
+    /// Looks now and then, thinks, and signs whatever is proposed, until nobody needs anybody any more.
+    pub(crate) async fn approve(self, over: Arc<dyn Fn() -> bool + Send + Sync>) {
+        let Self { name, thinks, given_up, sim, ledger, desk } = self;
+        let signs = !given_up || [SIGNS_ALONE, PROPOSER].contains(&name);
+        let mut signed: BTreeSet<Digest> = BTreeSet::new();
+        while !over() {
+            sim.sleep(LOOKS + sim.span(thinks)).await;
+            if signs && desk.sign(name, &sim) > 0 {
+                sim.note(name, "signs another charter");
+            }
+            let Ok(snapshot) = ledger.snapshot().await else { continue };
+            for record in snapshot.open.values().filter(|record| record.state == ChangeSetState::Proposed) {
+                if signed.insert(record.digest)
+                    && let Some(approval) = sign(name, &record.digest, &sim)
+                    && ledger.approve(&record.digest, &approval).await.is_ok()
+                {
+                    sim.note(name, &format!("approves {} of {}", record.digest.short(), record.change_set.key));
+                }
             }
         }
     }

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Approver, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, Class, CopyRecord, Creation,
-    Destination, DestinationName, Digest, Evidence, Fence, InstallationId, Intent, Inventory, Lease, LedgerSnapshot, ObjectId, ObjectSeen,
-    ObjectState, PlacementSeen, Receipt, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
+    Actor, Approval, Attempt, ChangeSet, Charter, Class, CopyRecord, Creation, Destination, Digest, Evidence, Fence, InstallationId,
+    ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
-    Acted, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger,
-    LedgerError, MintRequest, Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
+    Acted, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
+    Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 use crate::custodian::SymbolCustodian;
 use crate::executor::locked;
-use crate::people::{PROPOSER, parsed};
+use crate::ports::{Behind, Between};
+use crate::rules::Rule;
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Planted {
     SurplusShellFilled,
     /// An inventory that lacks something counts as complete.
     PartialInventoryComplete,
-    /// Whoever proposed counts as an approver, for the servers and for the custodian.
+    /// Who proposed is not written down, and so counts as an approver.
     ProposerCounts,
     /// A blob holds the key's own bytes.
     BytesInBlob,
@@ -41,11 +41,17 @@ pub(crate) enum Planted {
     WrappingKeySwapped,
     /// An object is switched off on the way, and nobody approved it.
     UnapprovedDisable,
+    /// A look that failed is told as one that found nothing.
+    FailedLookIsAbsence,
+    /// A passing failure is told as damage.
+    FailureIsDamage,
+    /// Another charter is adopted with the approvals that it asks for itself.
+    CharterJudgedByItself,
 }
 
 impl Planted {
     /// Every one of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -56,7 +62,26 @@ impl Planted {
         Self::BytesInBlob,
         Self::WrappingKeySwapped,
         Self::UnapprovedDisable,
+        Self::FailedLookIsAbsence,
+        Self::FailureIsDamage,
+        Self::CharterJudgedByItself,
     ];
+
+    /// The rule that it breaks, whatever else it does.
+    pub(crate) fn breaks(self) -> Rule {
+        match self {
+            Self::BytesInBlob => Rule::Plaintext,
+            Self::NewBytes => Rule::Lost,
+            Self::SecondLookSkipped | Self::SurplusShellFilled => Rule::Doubles,
+            Self::ProposerCounts | Self::UnapprovedDisable => Rule::Approved,
+            Self::AttemptForgotten => Rule::Attempted,
+            Self::PartialInventoryComplete | Self::FailedLookIsAbsence => Rule::Absence,
+            Self::FailureIsDamage => Rule::Classes,
+            Self::WrappingKeySwapped => Rule::WrappedUnder,
+            Self::CharterJudgedByItself => Rule::Charter,
+            Self::StaleReadTrusted => Rule::Settles,
+        }
+    }
 
     /// What the command line calls it.
     pub(crate) fn name(self) -> &'static str {
@@ -71,6 +96,9 @@ impl Planted {
             Self::BytesInBlob => "bytes-in-blob",
             Self::WrappingKeySwapped => "wrapping-key-swapped",
             Self::UnapprovedDisable => "unapproved-disable",
+            Self::FailedLookIsAbsence => "failed-look-is-absence",
+            Self::FailureIsDamage => "failure-is-damage",
+            Self::CharterJudgedByItself => "charter-judged-by-itself",
         }
     }
 
@@ -88,7 +116,7 @@ impl Planted {
     /// A ledger with the bug in it, if it is one of ledgers.
     pub(crate) fn ledger(planted: Option<Self>, inner: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         match planted {
-            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts)) => Arc::new(CrookedLedger { planted, inner }),
+            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts)) => Arc::new(Behind(CrookedLedger { planted, inner })),
             _ => inner,
         }
     }
@@ -96,7 +124,7 @@ impl Planted {
     /// A custodian with the bug in it, if it is one of custodians. `own` is the one that judges nobody.
     pub(crate) fn custodian(planted: Option<Self>, inner: Arc<dyn Custodian>, own: &Arc<SymbolCustodian>) -> Arc<dyn Custodian> {
         match planted {
-            Some(planted @ (Self::NewBytes | Self::ProposerCounts | Self::BytesInBlob | Self::WrappingKeySwapped)) => {
+            Some(planted @ (Self::NewBytes | Self::BytesInBlob | Self::WrappingKeySwapped | Self::CharterJudgedByItself)) => {
                 Arc::new(CrookedCustodian { planted, inner, own: Arc::clone(own) })
             }
             _ => inner,
@@ -119,7 +147,11 @@ impl Cloud for Crooked {
     }
 
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        let seen = self.inner.look(target).await?;
+        let seen = match self.inner.look(target).await {
+            Err(_) if self.planted == Planted::FailedLookIsAbsence => return Ok(PlacementSeen::default()),
+            Err(error) if self.planted == Planted::FailureIsDamage => return Err(CloudError { class: Class::Broken, ..error }),
+            seen => seen?,
+        };
         if self.planted == Planted::StaleReadTrusted {
             return Ok(locked(&self.first).entry(target.placement.to_string()).or_insert(seen).clone());
         }
@@ -209,14 +241,15 @@ impl Custodian for CrookedCustodian {
         proposer: &Actor,
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError> {
+        if self.planted == Planted::CharterJudgedByItself && u32::try_from(approvals.len()).is_ok_and(|given| given > next.strictest().need)
+        {
+            return self.own.replace(current, next, approvals);
+        }
         self.inner.adopt(current, next, proposer, approvals).await
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
-        let mut minted = match self.planted {
-            Planted::ProposerCounts => self.own.make(&request.coordinates),
-            _ => self.inner.mint(warrant, request).await?,
-        };
+        let mut minted = self.inner.mint(warrant, request).await?;
         if self.planted == Planted::BytesInBlob
             && let Some(blob) = &mut minted.blob
         {
@@ -233,7 +266,6 @@ impl Custodian for CrookedCustodian {
                 copy.blob = self.own.make(&copy.bound()).blob;
                 self.own.seal(&WrapRequest { copy, ..request.clone() })
             }
-            Planted::ProposerCounts => self.own.seal(request),
             Planted::WrappingKeySwapped => {
                 let mut wrapped = self.inner.wrap(warrant, request).await?;
                 wrapped.wrapped_under = Digest::of(b"another key");
@@ -244,7 +276,7 @@ impl Custodian for CrookedCustodian {
     }
 }
 
-/// Under which name the proposer approves, where that counts.
+/// Who is written down in place of the proposer, where whose approval is one's own is forgotten.
 const STAND_IN: &str = "somebody-else";
 
 struct CrookedLedger {
@@ -253,44 +285,17 @@ struct CrookedLedger {
 }
 
 #[async_trait]
-impl Ledger for CrookedLedger {
-    async fn installation(&self) -> Result<InstallationId, LedgerError> {
-        self.inner.installation().await
-    }
-
-    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError> {
-        self.inner.put_intent(intent, author, source, at).await
-    }
-
-    async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError> {
-        self.inner.intent().await
-    }
-
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
-        self.inner.snapshot().await
+impl Between for CrookedLedger {
+    fn behind(&self) -> &dyn Ledger {
+        self.inner.as_ref()
     }
 
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
-        self.inner.propose(change_set, at).await
-    }
-
-    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
-        let mut record = self.inner.change_set(digest).await?;
-        if self.planted == Planted::ProposerCounts
-            && let Some(record) = &mut record
-        {
-            let own = record.approvals.iter_mut().filter(|approval| approval.approver.as_str() == PROPOSER);
-            own.for_each(|approval| approval.approver = parsed(STAND_IN));
+        if self.planted == Planted::ProposerCounts {
+            let proposer = Actor(STAND_IN.to_owned());
+            return self.inner.propose(&ChangeSet { proposer, ..change_set.clone() }, at).await;
         }
-        Ok(record)
-    }
-
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
-        self.inner.approve(digest, approval).await
-    }
-
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
-        self.inner.commit(digest, at).await
+        self.inner.propose(change_set, at).await
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
@@ -298,52 +303,5 @@ impl Ledger for CrookedLedger {
             return Ok(());
         }
         self.inner.attempt(digest, attempt, fence).await
-    }
-
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
-        self.inner.refused(digest, attempt, class).await
-    }
-
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        self.inner.receive(digest, receipt, fence).await
-    }
-
-    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
-        self.inner.lease(lane).await
-    }
-
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
-        self.inner.put_lease(lane, seen, next).await
-    }
-
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
-        self.inner.complete(digest, at).await
-    }
-
-    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError> {
-        self.inner.abandon(digest, reason, at).await
-    }
-
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError> {
-        self.inner.put_inventory(destination, inventory).await
-    }
-
-    async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError> {
-        self.inner.inventories().await
-    }
-
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError> {
-        self.inner.put_charter(charter).await
-    }
-
-    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
-        let mut sealed = self.inner.charter().await?;
-        if self.planted == Planted::ProposerCounts
-            && let Some(sealed) = &mut sealed
-            && let Some(own) = sealed.charter.approvers.remove(&parsed::<ApproverName>(PROPOSER))
-        {
-            sealed.charter.approvers.insert(parsed(STAND_IN), Approver { logins: [STAND_IN.to_owned()].into(), ..own });
-        }
-        Ok(sealed)
     }
 }

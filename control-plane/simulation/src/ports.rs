@@ -1,6 +1,8 @@
 //! The ledger and the custodian as a server reaches them: each call takes its time, before it is done and after.
 //!
 //! What a server knows is always a little old, and a crash falls between what is durable and what the server knows of it.
+//!
+//! Whoever stands between a server and the ledger says so by [`Between`], in as few words as it does something.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,3 +82,66 @@ slow! { Custodian {
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
 } }
+
+/// Somebody between a server and the ledger, who hands on whatever is not said otherwise.
+#[async_trait]
+pub(crate) trait Between: Send + Sync {
+    /// The ledger behind.
+    fn behind(&self) -> &dyn Ledger;
+
+    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
+        self.behind().propose(change_set, at).await
+    }
+
+    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
+        self.behind().commit(digest, at).await
+    }
+
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
+        self.behind().attempt(digest, attempt, fence).await
+    }
+
+    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
+        self.behind().charter().await
+    }
+}
+
+/// A ledger behind somebody.
+pub(crate) struct Behind<B>(pub(crate) B);
+
+macro_rules! behind {
+    ($(own async fn $own:ident(&self $(, $own_argument:ident: $own_type:ty)*) -> $own_result:ty;)*
+     $(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl<B: Between> Ledger for Behind<B> {
+            $(async fn $own(&self $(, $own_argument: $own_type)*) -> $own_result {
+                Between::$own(&self.0 $(, $own_argument)*).await
+            })*
+            $(async fn $name(&self $(, $argument: $type)*) -> $result {
+                self.0.behind().$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+behind! {
+    own async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
+    own async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
+    own async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    own async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
+    async fn installation(&self) -> Result<InstallationId, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
+    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+}

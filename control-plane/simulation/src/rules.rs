@@ -1,15 +1,16 @@
 //! The rules that never bend (`docs/rules.md`), as far as schedules can break them: each by a checker of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use keyplane_model::{Digest, KeyRecord, LedgerSnapshot};
+use keyplane_model::{KeyRecord, LedgerSnapshot, PlacementId, PlacementSeen, PublicKey, SealedCharter, Version};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::clouds::Place;
 use crate::custodian::SymbolCustodian;
-use crate::symbols::Symbols;
+use crate::people::approvers_of;
+use crate::symbols::{Symbols, public_half};
 
 /// A rule that schedules can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +25,33 @@ pub(crate) enum Rule {
     Approved,
     /// Rule 5: an attempt is in the ledger before it is made.
     Attempted,
+    /// Rule 9: what is made is missing, by an answer that says so.
+    Absence,
     /// Rule 10: nothing that schedules can do is told as a bug, or as damage.
     Classes,
     /// Rule 11: what the ledger says that a copy was wrapped under is a key that its destination gave.
     WrappedUnder,
+    /// Rule 12: a charter is adopted under the one before, and what is committed is approved under the one in force.
+    Charter,
     /// In the end the next plan is empty.
     Settles,
+}
+
+impl Rule {
+    /// Every one of them.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Plaintext,
+        Self::Lost,
+        Self::Doubles,
+        Self::Approved,
+        Self::Attempted,
+        Self::Absence,
+        Self::Classes,
+        Self::WrappedUnder,
+        Self::Charter,
+        Self::Settles,
+    ];
 }
 
 impl fmt::Display for Rule {
@@ -40,8 +62,10 @@ impl fmt::Display for Rule {
             Self::Doubles => "rule 3 (no doubles)",
             Self::Approved => "rule 4 (only what was approved)",
             Self::Attempted => "rule 5 (attempt, act, receipt)",
+            Self::Absence => "rule 9 (absence is not deletion)",
             Self::Classes => "rule 10 (errors have a class)",
             Self::WrappedUnder => "rule 11 (wrapping keys are authenticated)",
+            Self::Charter => "rule 12 (a rule is changed only under the old rule)",
             Self::Settles => "the next plan is empty",
         })
     }
@@ -67,6 +91,12 @@ pub(crate) struct Left<'a> {
     pub(crate) requests: &'a str,
     pub(crate) symbols: &'a Symbols,
     pub(crate) custodian: &'a SymbolCustodian,
+    /// The charter in force, as the ledger has it.
+    pub(crate) charter: Option<SealedCharter>,
+    /// What a last look showed of each placement.
+    pub(crate) seen: &'a BTreeMap<PlacementId, PlacementSeen>,
+    /// The keys whose placements have to hold the same bytes.
+    pub(crate) shared: &'a BTreeSet<String>,
     /// The keys that somebody changed by hand, and where.
     pub(crate) meddled: &'a BTreeSet<(Place, String)>,
 }
@@ -77,8 +107,10 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
     plaintext(left, &mut broken);
     for record in left.ledger.keys.values() {
         nothing_is_lost(left, record, &mut broken);
+        shared_are_equal(left, record, &mut broken);
         no_doubles(left, record, &mut broken);
     }
+    old_rules(left, &mut broken);
     broken
 }
 
@@ -128,17 +160,61 @@ fn nothing_is_lost(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>
                 continue;
             }
         };
+        let mut lost = |what: &str| {
+            broken.push(Broken { rule: Rule::Lost, what: format!("{} at {}: {what}", record.name, placement.destination) });
+        };
+        let public = public_half(&bytes).map(|(_, public)| PublicKey(public));
+        if public != copy.public_key {
+            lost("the ledger has another public key than the copy");
+        }
         let ours = hex::encode(Sha256::digest(bytes));
         for material in objects(left, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials) {
             if material["sha256"].as_str().is_some_and(|there| there != ours) {
-                let what = format!("{} at {} holds other bytes than the ledger's copy: {material}", record.name, placement.destination);
-                broken.push(Broken { rule: Rule::Lost, what });
+                lost(&format!("the cloud holds other bytes than the ledger's copy: {material}"));
             }
         }
-        if copy.imported.is_some() && copy.wrapped_under.is_some_and(|under| !left.requests_gave(&under)) {
+        let seen = left.seen.get(&copy.coordinates.placement).and_then(|seen| seen.claimed.as_ref());
+        for material in seen.into_iter().flat_map(|object| &object.materials).filter(|material| material.id == copy.material) {
+            let shown = material.public_key.or_else(|| public.as_ref().filter(|_| !material.is_present()).map(PublicKey::digest));
+            if copy.imported.is_some() && shown != public.as_ref().map(PublicKey::digest) {
+                lost(&format!("the cloud shows another public key than the copy's: {material:?}"));
+            }
+        }
+        if copy.imported.is_some() && copy.wrapped_under.is_some_and(|under| !left.symbols.gave(&under)) {
             let what = format!("{} at {} was wrapped under a key that no destination gave", record.name, placement.destination);
             broken.push(Broken { rule: Rule::WrappedUnder, what });
         }
+    }
+}
+
+/// Where clouds must agree, they hold the same bytes.
+fn shared_are_equal(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
+    let mut held: BTreeMap<Version, BTreeSet<String>> = BTreeMap::new();
+    for copy in record.copies.iter().filter(|copy| copy.imported.is_some()) {
+        let Some(placement) = record.placements.get(&copy.coordinates.placement) else { continue };
+        let Some(place) = place_of(placement.destination.as_str()) else { continue };
+        let hashes = objects(left, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials);
+        let hashes = hashes.filter_map(|material| material["sha256"].as_str().map(str::to_owned));
+        held.entry(copy.coordinates.version).or_default().extend(hashes);
+    }
+    if left.shared.contains(record.name.as_str()) && held.values().any(|hashes| hashes.len() > 1) {
+        broken.push(Broken { rule: Rule::Lost, what: format!("{} is shared, and not the same everywhere: {held:?}", record.name) });
+    }
+}
+
+/// Each charter has one more than the one before, and had the approvals that the one before asks for.
+fn old_rules(left: &Left<'_>, broken: &mut Vec<Broken>) {
+    let adopted = left.custodian.adopted();
+    for pair in adopted.windows(2) {
+        let ((before, _), (next, approvals)) = (&pair[0], &pair[1]);
+        let (have, need) = (approvers_of(&before.charter, approvals), before.charter.strictest().need);
+        if have < need || next.serial != before.serial + 1 {
+            let what = format!("charter {} came after {} with {have} of {need} approvals", next.serial, before.serial);
+            broken.push(Broken { rule: Rule::Charter, what });
+        }
+    }
+    if adopted.last().map(|(sealed, _)| sealed) != left.charter.as_ref() {
+        broken.push(Broken { rule: Rule::Charter, what: "the ledger has another charter than the custodian in the end".to_owned() });
     }
 }
 
@@ -174,12 +250,5 @@ fn no_doubles(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
                 broken.push(Broken { rule: Rule::Doubles, what: format!("{}: {current} materials in use: {object}", name()) });
             }
         }
-    }
-}
-
-impl Left<'_> {
-    /// Whether some destination gave the key with this digest to wrap under.
-    fn requests_gave(&self, under: &Digest) -> bool {
-        self.symbols.is_public(|public| Digest::of(public) == *under)
     }
 }

@@ -1,8 +1,9 @@
 //! What happens in a run: who is there, what is wanted, and what goes wrong, all drawn from the seed beforehand, so that a schedule
 //! can be made smaller and tried again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use keyplane_model::{Algorithm, Purpose};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use serde::Serialize;
@@ -25,11 +26,15 @@ pub(crate) struct Schedule {
     pub(crate) seed: u64,
     /// How many servers work side by side.
     pub(crate) servers: u32,
-    /// The keys that are wanted from the beginning: how many approvals each needs, whether its placements share bytes, and where.
+    /// Whether the Azure vault is a Key Vault, rather than a Managed HSM.
+    pub(crate) key_vault: bool,
+    /// The keys that are wanted from the beginning.
     pub(crate) keys: Vec<KeyPlan>,
     /// What is wanted later, after so many seconds.
     pub(crate) change: (u32, KeyPlan),
-    /// How long each approver thinks, in seconds, at most; `None`: one that never answers.
+    /// How approvers and approval rules change with it, if they do.
+    pub(crate) charter: Option<CharterPlan>,
+    /// How long each approver thinks, in seconds, at most; `None`: one that never answers. The last one comes with a new charter.
     pub(crate) approvers: Vec<Option<u32>>,
     /// Seconds for which reads may show what was before, by cloud.
     pub(crate) lags: BTreeMap<Place, u32>,
@@ -65,10 +70,32 @@ pub(crate) struct KeyPlan {
     pub(crate) need: u32,
     /// Whether it is drawn in the HSM, rather than derived.
     pub(crate) generated: bool,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
     /// Whether its placements hold the same bytes.
     pub(crate) shared: bool,
-    /// Where it goes.
-    pub(crate) places: Vec<Place>,
+    /// Where it goes, and what it is there.
+    pub(crate) places: BTreeMap<Place, Algorithm>,
+}
+
+/// Other approvers or approval rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct CharterPlan {
+    /// What is other.
+    pub(crate) what: CharterChange,
+    /// After how many seconds it is given up, because too few sign it; `None`: they do.
+    pub(crate) given_up: Option<u32>,
+}
+
+/// What changes of who may approve what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum CharterChange {
+    /// One approval is enough for everything.
+    Loosened,
+    /// Everything needs two.
+    Tightened,
+    /// One approver goes, and somebody else comes.
+    Replaced,
 }
 
 /// Something that goes wrong.
@@ -131,19 +158,56 @@ impl Draw {
         self.below(parts) == 0
     }
 
-    fn place(&mut self) -> Place {
-        Place::ALL[self.below(Place::ALL.len() as u32) as usize]
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u32) as usize]
     }
 
-    fn key(&mut self, number: u32) -> KeyPlan {
-        let mut places = vec![self.place()];
+    fn place(&mut self) -> Place {
+        self.of(&Place::ALWAYS)
+    }
+
+    /// A key for some of the places that can serve its purpose, or for all of those that are in every run.
+    fn key(&mut self, number: u32, key_vault: bool, everywhere: bool) -> KeyPlan {
+        let purpose = match self.below(8) {
+            _ if everywhere => Purpose::Encrypt,
+            0..4 => Purpose::Encrypt,
+            4..7 => Purpose::Sign,
+            _ => Purpose::Mac,
+        };
+        let candidates: &[Place] = match purpose {
+            Purpose::Encrypt => &Place::ALWAYS,
+            Purpose::Sign => &[Place::Gcp, Place::Azure],
+            Purpose::Mac => &[Place::Gcp, Place::Gcp2],
+        };
+        let mut places = vec![self.of(candidates)];
         for _ in 0..self.below(3) {
-            places.push(self.place());
+            places.push(self.of(candidates));
         }
-        places.sort_unstable();
-        places.dedup();
+        if everywhere {
+            places = candidates.to_vec();
+        }
+        let can = |place: Place, algorithm: &Algorithm| algorithm.serves(purpose) && place.takes(key_vault).contains(algorithm);
+        let common: Vec<Algorithm> =
+            Algorithm::ALL.into_iter().filter(|algorithm| places.iter().all(|place| can(*place, algorithm))).collect();
+        let shared = self.one_in(if purpose == Purpose::Encrypt { 3 } else { 2 }) && !common.is_empty();
+        let same = shared.then(|| self.algorithm(&common));
+        let places = places.into_iter().map(|place| {
+            let possible: Vec<Algorithm> = Algorithm::ALL.into_iter().filter(|algorithm| can(place, algorithm)).collect();
+            (place, same.unwrap_or_else(|| self.algorithm(&possible)))
+        });
+        let places = places.collect();
         let generated = self.one_in(2);
-        KeyPlan { name: format!("key-{number}"), need: 1 + self.below(2), generated, shared: self.one_in(3), places }
+        KeyPlan { name: format!("key-{number}"), need: 1 + self.below(2), generated, purpose, shared, places }
+    }
+
+    /// AES, which most keys are, more often than each of the others.
+    fn algorithm(&mut self, possible: &[Algorithm]) -> Algorithm {
+        if possible.contains(&Algorithm::Aes256) && self.one_in(2) { Algorithm::Aes256 } else { self.of(possible) }
+    }
+
+    fn charter(&mut self) -> CharterPlan {
+        let what = self.of(&[CharterChange::Loosened, CharterChange::Tightened, CharterChange::Replaced]);
+        CharterPlan { what, given_up: self.one_in(3).then(|| 60 + self.below(300)) }
     }
 
     fn fault(&mut self, servers: u32, keys: u32) -> Fault {
@@ -184,11 +248,12 @@ impl Schedule {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut draw = Draw(ChaCha20Rng::seed_from_u64(seed ^ 0x5ced));
         let servers = 2 + draw.below(2);
-        let mut keys: Vec<KeyPlan> = (0..3 + draw.below(2)).map(|number| draw.key(number)).collect();
+        let key_vault = draw.one_in(3);
         // Every cloud is in it.
-        keys[0].places = Place::ALL.to_vec();
-        let change = (60 + draw.below(400), draw.key(9));
-        let mut approvers: Vec<Option<u32>> = (0..3).map(|_| Some(draw.small(400))).collect();
+        let keys: Vec<KeyPlan> = (0..3 + draw.below(2)).map(|number| draw.key(number, key_vault, number == 0)).collect();
+        let change = (60 + draw.below(400), draw.key(9, key_vault, false));
+        let charter = draw.one_in(2).then(|| draw.charter());
+        let mut approvers: Vec<Option<u32>> = (0..4).map(|_| Some(draw.small(400))).collect();
         if draw.one_in(3) {
             approvers[2] = None;
         }
@@ -200,6 +265,12 @@ impl Schedule {
             Some((place, question, *answers.get(chosen)?))
         });
         let readings = readings.collect();
-        Self { seed, servers, keys, change, approvers, lags, readings, faults }
+        Self { seed, servers, key_vault, keys, change, charter, approvers, lags, readings, faults }
+    }
+
+    /// The clouds that are in it.
+    pub(crate) fn places(&self) -> BTreeSet<Place> {
+        let wanted = self.keys.iter().chain([&self.change.1]).flat_map(|key| key.places.keys().copied());
+        wanted.chain(Place::ALWAYS).collect()
     }
 }

@@ -8,14 +8,15 @@ use futures::future::join_all;
 use keyplane_engine::lane::Quotas;
 use keyplane_engine::{Engine, Event, Lane, Leases, Progress};
 use keyplane_model::{
-    Actor, ChangeSetState, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent, Problem, ServerId, Span,
+    Actor, ChangeSetState, Charter, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent, Problem, SealedCharter,
+    ServerId, Span,
 };
 use keyplane_planner::{Custody, PlanInput};
-use keyplane_port::{Clock, Cloud, Custodian, Ledger};
+use keyplane_port::{Clock, Cloud, Custodian, CustodianError, Ledger};
 use keyplane_verifier::{Facts, judge};
 
 use crate::executor::{Sim, locked};
-use crate::people::PROPOSER;
+use crate::people::{Desk, PROPOSER};
 use crate::rules::{Broken, Rule};
 
 /// The pause between two rounds, at most.
@@ -30,6 +31,8 @@ pub(crate) struct Server {
     pub(crate) custodian: Arc<dyn Custodian>,
     pub(crate) clouds: BTreeMap<DestinationName, Arc<dyn Cloud>>,
     pub(crate) installation: InstallationId,
+    /// Where another charter is signed.
+    pub(crate) desk: Desk,
     /// What is wanted now.
     pub(crate) intent: Arc<dyn Fn() -> Intent + Send + Sync>,
     /// Whether anything can still go wrong, or be wanted.
@@ -88,7 +91,16 @@ impl Server {
         let proposer = Actor(PROPOSER.to_owned());
         let ledger = &engine.ledger;
         let now = engine.clock.now();
-        let sealed = ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| internal("no charter"))?;
+        let mut sealed = ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| internal("no charter"))?;
+        let charter = intent.charter(self.installation);
+        if sealed.charter != charter {
+            // Nothing is planned under rules that are not in force; what is open under those that are goes on.
+            let Some(adopted) = self.adopt(engine, &sealed, &charter).await? else {
+                self.run(engine).await?;
+                return Ok(false);
+            };
+            sealed = adopted;
+        }
         let status = engine.custodian.status().await.map_err(|error| error.problem())?;
         let schemes =
             status.routes.into_iter().map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
@@ -150,6 +162,25 @@ impl Server {
         *locked(&self.blocked) = blocked;
         let worked = self.run(engine).await?;
         Ok(idle && !worked)
+    }
+
+    /// Has another charter adopted, if enough people signed it.
+    async fn adopt(&self, engine: &Engine, current: &SealedCharter, next: &Charter) -> Result<Option<SealedCharter>, Problem> {
+        let digest = next.digest().map_err(|error| internal(&error.to_string()))?;
+        let approvals = self.desk.approvals(&digest);
+        match engine.custodian.adopt(current, next, &Actor(PROPOSER.to_owned()), &approvals).await {
+            Ok(sealed) => {
+                engine.ledger.put_charter(&sealed).await.map_err(|error| error.problem())?;
+                self.sim.note(&self.name, &format!("has charter {} adopted, number {}", digest.short(), sealed.serial));
+                Ok(Some(sealed))
+            }
+            // Somebody else may have been faster, or asked for another one.
+            Err(CustodianError::ApprovalsMissing { .. } | CustodianError::CharterChanged) => {
+                self.sim.note(&self.name, &format!("waits for charter {}", digest.short()));
+                Ok(None)
+            }
+            Err(error) => Err(error.problem()),
+        }
     }
 
     /// Commits and runs what is open; whether anything was.

@@ -43,7 +43,7 @@ fn candidates(schedule: &Schedule) -> Vec<Schedule> {
         candidates.push(less);
     }
     for (key, plan) in schedule.keys.iter().enumerate() {
-        for place in (0..plan.places.len()).filter(|_| plan.places.len() > 1) {
+        for place in plan.places.keys().filter(|_| plan.places.len() > 1) {
             let mut less = schedule.clone();
             less.keys[key].places.remove(place);
             candidates.push(less);
@@ -58,6 +58,9 @@ fn candidates(schedule: &Schedule) -> Vec<Schedule> {
         let mut less = schedule.clone();
         less.readings.remove(reading);
         candidates.push(less);
+    }
+    if schedule.charter.is_some() {
+        candidates.push(Schedule { charter: None, ..schedule.clone() });
     }
     if schedule.servers > 1 {
         candidates.push(Schedule { servers: schedule.servers - 1, ..schedule.clone() });

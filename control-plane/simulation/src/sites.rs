@@ -98,8 +98,8 @@ impl<S: Service> Emulated for Whole<S> {
     }
 }
 
-/// Makes the cloud of a place, of which reads may show for so long what was before.
-pub(crate) fn emulated(place: Place, symbols: Symbols, lag: Span, seed: u64) -> Arc<dyn Emulated> {
+/// Makes the cloud of a place, of which reads may show for so long what was before; an Azure vault is a Key Vault or a Managed HSM.
+pub(crate) fn emulated(place: Place, key_vault: bool, symbols: Symbols, lag: Span, seed: u64) -> Arc<dyn Emulated> {
     let name = parsed(place.name());
     match place {
         Place::Aws => Arc::new(Whole {
@@ -108,14 +108,14 @@ pub(crate) fn emulated(place: Place, symbols: Symbols, lag: Span, seed: u64) -> 
             connect: |line, destination, installation| Arc::new(aws::Aws::new(line, destination, installation)),
             by_hand: by_hand::aws,
         }),
-        Place::Gcp => Arc::new(Whole {
+        Place::Gcp | Place::Gcp2 => Arc::new(Whole {
             site: Site::new(gcp::frame(symbols, &name, lag), seed),
             destination: gcp::destination(name),
             connect: |line, destination, installation| Arc::new(gcp::Gcp::new(line, destination, installation)),
             by_hand: by_hand::gcp,
         }),
         Place::Azure => {
-            let destination = azure::destination(name);
+            let destination = azure::destination(name, key_vault);
             Arc::new(Whole {
                 site: Site::new(azure::frame(symbols, &destination, lag), seed),
                 destination,

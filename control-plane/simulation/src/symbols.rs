@@ -4,7 +4,7 @@
 //! (rule 1). One table serves the HSM and every emulated cloud; what a cloud can open with which key is exactly what the real
 //! mechanisms would let it open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -13,12 +13,16 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use keyplane_emulator_core::crypto::keys::{AesMode, Curve, EcPublic, Hash, KeyCrypto, RsaEncryption, RsaNumbers, RsaPublic, RsaSignature};
 use keyplane_emulator_core::crypto::service::{MacHash, PairKind, ServiceCrypto};
 use keyplane_emulator_core::crypto::{Crypto, OaepHash, Pair, Refused, RsaSize, Secret};
+use keyplane_model::{Algorithm, Digest};
 use sha2::{Digest as _, Sha256};
 
 use crate::executor::locked;
 
-/// Bytes of a symbol: those of an AES-256 key.
+/// Bytes of a symbol: those of an AES-256 key, and what is secret of a private key.
 pub(crate) const SYMBOL: usize = 32;
+
+/// So many bytes of how a key is written tell it from whatever else there is: what has them may have the rest in another way.
+const TELLS: usize = 16;
 
 /// The table of a run; a clone is the same one.
 #[derive(Clone, Default)]
@@ -29,10 +33,10 @@ struct Table {
     numbers: u64,
     /// What each ciphertext stands for.
     meanings: BTreeMap<Vec<u8>, Meaning>,
-    /// Every key's bytes that were ever made.
+    /// The bytes of every key of ours that was ever made; of a pair, what is secret of it.
     keys: Vec<[u8; SYMBOL]>,
-    /// The public half of every pair that a cloud made.
-    publics: Vec<Vec<u8>>,
+    /// The digest of the public half of every pair that a cloud made.
+    publics: BTreeSet<Digest>,
 }
 
 /// What a ciphertext stands for: what was sealed, under what, and how.
@@ -68,10 +72,14 @@ impl Symbols {
         key
     }
 
-    /// Seals under a public key, by RSA-OAEP.
+    /// A pair's private half, new; [`public_half`] has the other.
+    pub(crate) fn pair(&self, algorithm: Algorithm) -> Vec<u8> {
+        private_half(algorithm, &self.key(algorithm.as_str()))
+    }
+
+    /// Seals under an RSA public key, by OAEP.
     pub(crate) fn oaep(&self, public: &[u8], hash: OaepHash, plaintext: &[u8]) -> Vec<u8> {
-        let length = public_size(public).map_or(0, RsaSize::bytes);
-        locked(&self.0).seal(public, How::Oaep(hash), plaintext, length)
+        locked(&self.0).seal(public, How::Oaep(hash), plaintext, public.len())
     }
 
     /// Seals under an AES key, by AES-KWP.
@@ -79,14 +87,14 @@ impl Symbols {
         locked(&self.0).seal(key, How::Kwp, plaintext, plaintext.len().next_multiple_of(8) + 8)
     }
 
-    /// Whether a cloud made a pair with such a public half.
-    pub(crate) fn is_public(&self, is: impl Fn(&[u8]) -> bool) -> bool {
-        locked(&self.0).publics.iter().any(|public| is(public))
+    /// Whether a cloud made a pair whose public half has this digest.
+    pub(crate) fn gave(&self, public: &Digest) -> bool {
+        locked(&self.0).publics.contains(public)
     }
 
     /// What was sealed by AES-KWP, for whoever has the key.
-    pub(crate) fn unwrap(&self, key: &[u8], wrapped: &[u8]) -> Option<[u8; SYMBOL]> {
-        self.open(key, &How::Kwp, wrapped).ok()?.expose().try_into().ok()
+    pub(crate) fn unwrap(&self, key: &[u8], wrapped: &[u8]) -> Option<Vec<u8>> {
+        Some(self.open(key, &How::Kwp, wrapped).ok()?.expose().to_vec())
     }
 
     /// The first key whose bytes are in one of the texts, by its number, and which text: as they are, in hexadecimal, or in Base64
@@ -115,7 +123,7 @@ fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
         text.as_bytes()[2 * shift..end].to_vec()
     };
     let (standard, url) = (|bytes: &[u8]| STANDARD_NO_PAD.encode(bytes), |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes));
-    [
+    let written = [
         key.to_vec(),
         hex::encode(key).into_bytes(),
         base64(&standard, 0),
@@ -124,7 +132,11 @@ fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
         base64(&url, 0),
         base64(&url, 1),
         base64(&url, 2),
-    ]
+    ];
+    written.map(|mut text| {
+        text.truncate(TELLS);
+        text
+    })
 }
 
 impl Table {
@@ -145,37 +157,74 @@ impl Table {
     }
 }
 
-/// Of a symbolic public key: its size is written in front.
-fn public_size(public: &[u8]) -> Option<RsaSize> {
-    [RsaSize::Rsa2048, RsaSize::Rsa3072, RsaSize::Rsa4096].into_iter().find(|size| public.starts_with(prefix(*size)))
+/// A symbolic private key: what it is, and what is secret of it. PKCS#8 says the same in other words.
+fn private_half(algorithm: Algorithm, secret: &[u8; SYMBOL]) -> Vec<u8> {
+    [algorithm.as_str().as_bytes(), b":", secret].concat()
 }
 
-fn prefix(size: RsaSize) -> &'static [u8] {
-    match size {
-        RsaSize::Rsa2048 => b"rsa-2048:",
-        RsaSize::Rsa3072 => b"rsa-3072:",
-        RsaSize::Rsa4096 => b"rsa-4096:",
+/// What a private key is, and its public half: the modulus, or both coordinates. Nobody gets back from it to what is secret.
+pub(crate) fn public_half(private: &[u8]) -> Option<(Algorithm, Vec<u8>)> {
+    let (name, _) = private.split_at_checked(private.len().checked_sub(SYMBOL)?)?;
+    let algorithm = Algorithm::ALL.into_iter().find(|algorithm| name.strip_suffix(b":") == Some(algorithm.as_str().as_bytes()))?;
+    let length = match algorithm {
+        Algorithm::Rsa2048 => RsaSize::Rsa2048.bytes(),
+        Algorithm::Rsa3072 => RsaSize::Rsa3072.bytes(),
+        Algorithm::Rsa4096 => RsaSize::Rsa4096.bytes(),
+        Algorithm::EcP256 => 2 * Curve::P256.bytes(),
+        Algorithm::EcP384 => 2 * Curve::P384.bytes(),
+        Algorithm::Aes256 | Algorithm::HmacSha256 => return None,
+    };
+    let mut public = Vec::with_capacity(length + SYMBOL);
+    for number in 0_u32.. {
+        if public.len() >= length {
+            break;
+        }
+        public.extend(Sha256::new().chain_update(b"public").chain_update(private).chain_update(number.to_be_bytes()).finalize());
+    }
+    public.truncate(length);
+    // All bits of a modulus are used.
+    public[0] |= 0x80;
+    Some((algorithm, public))
+}
+
+fn algorithm_of(curve: Curve) -> Option<Algorithm> {
+    match curve {
+        Curve::P256 => Some(Algorithm::EcP256),
+        Curve::P384 => Some(Algorithm::EcP384),
+        Curve::P521 | Curve::Secp256k1 => None,
     }
 }
 
-/// The public half of a symbolic private key is its text with another ending.
-fn public_of(private: &[u8]) -> Result<Vec<u8>, Refused> {
-    private.strip_suffix(b"/private").map(<[u8]>::to_vec).ok_or(Refused)
+fn is_rsa(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096)
+}
+
+/// The public half of an RSA key.
+fn rsa(private: &Secret) -> Result<Vec<u8>, Refused> {
+    public_half(private.expose()).filter(|(algorithm, _)| is_rsa(*algorithm)).map(|(_, public)| public).ok_or(Refused)
+}
+
+/// The public half of a key on this curve.
+fn ec(curve: Curve, private: &Secret) -> Result<Vec<u8>, Refused> {
+    public_half(private.expose()).filter(|(algorithm, _)| Some(*algorithm) == algorithm_of(curve)).map(|(_, public)| public).ok_or(Refused)
 }
 
 impl Crypto for Symbols {
     fn make_pair(&self, size: RsaSize) -> Result<Pair, Refused> {
-        let symbol = hex::encode(locked(&self.0).draw("pair"));
-        // As long as the modulus: by that, clouds tell where the wrapped AES key ends.
-        let mut public = [prefix(size), symbol.as_bytes()].concat();
-        public.resize(size.bytes(), b'.');
-        locked(&self.0).publics.push(public.clone());
-        let private = [public.as_slice(), b"/private"].concat();
+        let algorithm = match size {
+            RsaSize::Rsa2048 => Algorithm::Rsa2048,
+            RsaSize::Rsa3072 => Algorithm::Rsa3072,
+            RsaSize::Rsa4096 => Algorithm::Rsa4096,
+        };
+        // It is the cloud's own, and none of ours.
+        let private = private_half(algorithm, &locked(&self.0).draw("pair"));
+        let (_, public) = public_half(&private).ok_or(Refused)?;
+        locked(&self.0).publics.insert(Digest::of(&public));
         Ok(Pair { public, private: Secret::new(private) })
     }
 
     fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused> {
-        self.open(&public_of(private.expose())?, &How::Oaep(hash), wrapped)
+        self.open(&rsa(private)?, &How::Oaep(hash), wrapped)
     }
 
     fn unwrap_kwp(&self, key: &Secret, wrapped: &[u8]) -> Result<Secret, Refused> {
@@ -198,19 +247,20 @@ impl Crypto for Symbols {
     }
 }
 
-/// AES keys alone are imported in a run; of pairs, only those to wrap under are needed, and only their public numbers.
+/// Keys are imported and shown in a run, and not used.
 impl KeyCrypto for Symbols {
     fn make_ec(&self, _: Curve) -> Result<Secret, Refused> {
         Err(Refused)
     }
 
-    /// The modulus is the whole symbol: what is wrapped under is read from it again.
     fn read_rsa(&self, pkcs8: &Secret) -> Result<RsaPublic, Refused> {
-        Ok(RsaPublic { modulus: public_of(pkcs8.expose())?, exponent: vec![1, 0, 1] })
+        Ok(RsaPublic { modulus: rsa(pkcs8)?, exponent: vec![1, 0, 1] })
     }
 
-    fn read_ec(&self, _: Curve, _: &Secret) -> Result<EcPublic, Refused> {
-        Err(Refused)
+    fn read_ec(&self, curve: Curve, pkcs8: &Secret) -> Result<EcPublic, Refused> {
+        let mut x = ec(curve, pkcs8)?;
+        let y = x.split_off(curve.bytes());
+        Ok(EcPublic { x, y })
     }
 
     fn join_rsa(&self, _: &RsaPublic, _: &RsaNumbers) -> Result<Secret, Refused> {
@@ -291,7 +341,11 @@ impl ServiceCrypto for Symbols {
         Err(Refused)
     }
 
-    fn public_of(&self, _: PairKind, pkcs8: &Secret) -> Result<Vec<u8>, Refused> {
-        public_of(pkcs8.expose())
+    fn public_of(&self, kind: PairKind, pkcs8: &Secret) -> Result<Vec<u8>, Refused> {
+        match kind {
+            PairKind::Rsa => rsa(pkcs8),
+            PairKind::Ec(curve) => ec(curve, pkcs8),
+            PairKind::Ed25519 => Err(Refused),
+        }
     }
 }

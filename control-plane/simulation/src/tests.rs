@@ -1,16 +1,23 @@
 //! What a run promises: the same again from the same seed, every rule kept, and every planted bug found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use keyplane_model::{Algorithm, IdTree, InstallationId, Purpose};
+
+use crate::clouds::Place;
+use crate::people;
 use crate::planted::Planted;
-use crate::rules::Broken;
-use crate::schedule::Schedule;
+use crate::rules::{Broken, Rule};
+use crate::schedule::{KeyPlan, Schedule};
 use crate::shrink::shrink;
 use crate::symbols::Symbols;
 use crate::world::run;
 
 /// Enough to see each kind of fault; the thousands are run by `make simulate` and `make test`, optimised.
 const SEEDS: std::ops::Range<u64> = 1..6;
+
+/// The seeds whose transcripts are in `transcripts.txt`.
+const TRANSCRIPTS: [u64; 6] = [1, 2, 3, 4, 5, 6];
 
 #[test]
 fn the_same_seed_is_the_same_run() {
@@ -40,10 +47,90 @@ fn a_schedule_has_what_it_has_to_have() {
     for seed in 0..500 {
         let schedule = Schedule::draw(seed);
         let places: BTreeSet<_> = schedule.keys.iter().flat_map(|key| &key.places).collect();
-        assert!(schedule.servers >= 2 && schedule.keys.len() >= 3 && places.len() == 3 && schedule.faults.len() >= 5, "{schedule:?}");
-        assert!(schedule.approvers.iter().flatten().count() >= 2, "nobody could approve: {schedule:?}");
-        assert_ne!(crate::people::intent(&schedule, false), crate::people::intent(&schedule, true), "nothing is wanted later");
+        assert!(schedule.servers >= 2 && schedule.keys.len() >= 3 && places.len() >= 3 && schedule.faults.len() >= 5, "{schedule:?}");
+        assert!(schedule.approvers.iter().flatten().count() >= 3, "nobody could approve: {schedule:?}");
+        let charter = schedule.charter.as_ref().map(|charter| charter.what);
+        let installation = InstallationId(IdTree::new([3; 32]).uuid());
+        let (before, after) = (people::intent(&schedule, false, None), people::intent(&schedule, true, charter));
+        assert_ne!(before.keys, after.keys, "nothing is wanted later");
+        assert_eq!(before.charter(installation) != after.charter(installation), charter.is_some(), "{schedule:?}");
     }
+}
+
+/// Otherwise a kind of key could be lost from the draw, and nobody would see it.
+#[test]
+fn every_kind_of_key_is_drawn_wherever_it_is_taken() {
+    let mut drawn = BTreeSet::new();
+    let mut shared = BTreeSet::new();
+    for schedule in (0..2_000).map(Schedule::draw) {
+        for key in &schedule.keys {
+            drawn.extend(key.places.iter().map(|(place, algorithm)| (*place, schedule.key_vault, *algorithm, key.purpose)));
+            if key.shared && key.places.len() > 1 {
+                assert_eq!(key.places.values().collect::<BTreeSet<_>>().len(), 1, "{key:?}");
+                shared.extend(key.places.values().copied());
+            }
+        }
+    }
+    let purposes = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac];
+    for (place, key_vault) in Place::ALWAYS.into_iter().flat_map(|place| [(place, false), (place, true)]) {
+        for (algorithm, purpose) in Algorithm::ALL.into_iter().flat_map(|algorithm| purposes.map(|purpose| (algorithm, purpose))) {
+            let takes = place.takes(key_vault).contains(&algorithm) && algorithm.serves(purpose);
+            assert_eq!(drawn.contains(&(place, key_vault, algorithm, purpose)), takes, "{algorithm} to {purpose} at {place:?}");
+        }
+    }
+    assert_eq!(shared, Algorithm::ALL.into(), "what is shared");
+}
+
+/// Of each kind alone, where two clouds take it shared by them, and nothing goes wrong: the keys get there.
+#[test]
+fn every_kind_of_key_comes_to_every_cloud_that_takes_it() {
+    for (algorithm, purpose, key_vault) in [
+        (Algorithm::Aes256, Purpose::Encrypt, false),
+        (Algorithm::Rsa2048, Purpose::Encrypt, true),
+        (Algorithm::Rsa3072, Purpose::Sign, false),
+        (Algorithm::Rsa4096, Purpose::Sign, true),
+        (Algorithm::EcP256, Purpose::Sign, false),
+        (Algorithm::EcP384, Purpose::Sign, true),
+        (Algorithm::HmacSha256, Purpose::Mac, false),
+    ] {
+        let taken = Place::ALL.into_iter().filter(|place| place.takes(key_vault).contains(&algorithm));
+        let places: BTreeMap<Place, Algorithm> = taken.map(|place| (place, algorithm)).collect();
+        let wanted = places.len();
+        let key = |name: &str| KeyPlan { name: name.to_owned(), need: 1, generated: true, purpose, shared: true, places: places.clone() };
+        let schedule = Schedule { key_vault, keys: vec![key("one")], change: (60, key("two")), faults: Vec::new(), ..Schedule::draw(3) };
+        let ended = run(&schedule, None, false);
+        assert_eq!(ended.broken, [], "{algorithm}");
+        let imports: u64 = ended.counts.iter().filter(|(what, _)| what.starts_with("import at ")).map(|(_, count)| count).sum();
+        assert_eq!(imports, 2 * wanted as u64, "{algorithm}: {:?}", ended.counts);
+    }
+}
+
+/// What a bug breaks is what finds it: were a checker gone, one of these bugs would no longer be found.
+#[test]
+fn every_rule_that_schedules_break_has_a_bug_of_its_own() {
+    let broken: BTreeSet<Rule> = Planted::ALL.map(Planted::breaks).into();
+    assert_eq!(broken, Rule::ALL.into());
+}
+
+/// Everybody's machine runs the same runs: what differs between two of them would make a seed worthless to whoever is told it.
+///
+/// `UPDATE=1 cargo nextest run -p keyplane-simulation transcripts` writes the file anew.
+#[test]
+fn transcripts_are_those_of_every_other_machine() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/transcripts.txt");
+    let runs = TRANSCRIPTS.map(|seed| format!("{seed} {}\n", run(&Schedule::draw(seed), None, false).transcript));
+    let now: String = runs.concat();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, now).unwrap();
+        return;
+    }
+    let known = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        now, known,
+        "a change of engine, planner, clouds or simulation that is meant to change what happens changes transcripts: write them anew with \
+         `UPDATE=1 cargo nextest run -p keyplane-simulation transcripts`, and commit the file. If nothing of that was changed, a run \
+         depends on the machine"
+    );
 }
 
 #[test]
@@ -51,7 +138,8 @@ fn bugs_that_every_schedule_shows_are_found_without_any_fault() {
     let schedule = Schedule { faults: Vec::new(), ..Schedule::draw(1) };
     assert_eq!(run(&schedule, None, false).broken, []);
     for planted in [Planted::BytesInBlob, Planted::AttemptForgotten, Planted::UnapprovedDisable, Planted::WrappingKeySwapped] {
-        assert!(!run(&schedule, Some(planted), false).broken.is_empty(), "{}", planted.name());
+        let broken = run(&schedule, Some(planted), false).broken;
+        assert!(broken.iter().any(|broken| broken.rule == planted.breaks()), "{}: {broken:?}", planted.name());
     }
 }
 

@@ -1,17 +1,24 @@
-//! Looks at every mutating request as it leaves: whether it is one that was approved (rule 4), and written down before (rule 5).
+//! Looks at every mutating request as it leaves: whether it is one that was approved (rule 4), written down before (rule 5), and about
+//! something of which the server was told that it is missing (rule 9). Looks at every commit: whether the charter in force asks for no
+//! more approvals than there are (rule 12).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementId, PlacementSeen, StepNo,
-    Target, Timestamp, Version, WrapScheme,
+    Act, ChangeSetRecord, ChangeSetState, Charter, CopyRecord, Destination, Digest, Evidence, ObjectId, ObjectSeen, PlacementId,
+    PlacementSeen, SealedCharter, Span, StepNo, Target, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Ledger, MemoryLedger, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
+use keyplane_port::{
+    Acted, Cloud, CloudError, Commitment, Cursor, Ledger, LedgerError, MemoryLedger, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey,
+};
 
-use crate::executor::locked;
-use crate::people::APPROVERS;
+use crate::absence::Answers;
+use crate::executor::{Sim, locked};
+use crate::people::{APPROVERS, approvers_of};
+use crate::ports::Between;
 use crate::rules::{Broken, Rule};
 
 /// A cloud, watched from outside of whatever sends requests to it.
@@ -20,9 +27,11 @@ pub(crate) struct Watched {
     pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
     /// Every change set that was ever seen committed: one that another server dropped after an attempt was written down counts.
-    pub(crate) committed: Arc<Mutex<std::collections::BTreeSet<keyplane_model::Digest>>>,
+    pub(crate) committed: Arc<Mutex<BTreeSet<Digest>>>,
+    /// What this server was told last.
+    pub(crate) answers: Mutex<Answers>,
     /// How many of each kind were sent.
-    pub(crate) counts: Arc<Mutex<std::collections::BTreeMap<String, u64>>>,
+    pub(crate) counts: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Watched {
@@ -32,7 +41,7 @@ impl Watched {
         // The ledger in memory is never busy.
         let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() else { return };
         let open = snapshot.open.values().filter(|record| record.state == ChangeSetState::Committed);
-        let known: Vec<keyplane_model::Digest> = {
+        let known: Vec<Digest> = {
             let mut committed = locked(&self.committed);
             committed.extend(open.map(|record| record.digest));
             committed.iter().copied().collect()
@@ -58,6 +67,13 @@ impl Watched {
             let what = format!("material was sent to `{object}` at {destination}, which is not the object that holds the claim");
             locked(&self.broken).push(Broken { rule: Rule::Doubles, what });
         }
+        let again = steps
+            .iter()
+            .any(|(record, number)| record.attempts_of(StepNo(*number)).filter(|attempt| attempt.refused.is_none()).count() > 1);
+        if let Some(why) = locked(&self.answers).contradicts(mutation, self.inner.destination().capabilities.creation, again) {
+            let what = format!("{word} was sent to {destination} for what is missing there, but {why}: {mutation:?}");
+            locked(&self.broken).push(Broken { rule: Rule::Absence, what });
+        }
         let written = steps
             .iter()
             .any(|(record, number)| record.attempts.iter().any(|attempt| attempt.step.0 == *number && attempt.refused.is_none()));
@@ -71,8 +87,58 @@ impl Watched {
 /// Counted by itself: so many different people, none of them the one who proposed. That they signed is the verifier's to know.
 fn is_approved(record: &ChangeSetRecord) -> bool {
     let others = record.approvals.iter().filter(|approval| APPROVERS.contains(&approval.approver.as_str()));
-    let people: std::collections::BTreeSet<_> = others.map(|approval| &approval.approver).collect();
+    let people: BTreeSet<_> = others.map(|approval| &approval.approver).collect();
     u32::try_from(people.len()).is_ok_and(|people| people >= record.change_set.approvals.need)
+}
+
+/// The ledger, watched from outside of the server that commits to it.
+pub(crate) struct WatchedLedger {
+    pub(crate) inner: Arc<MemoryLedger>,
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
+    /// The charter that the server read last, and when: what it counts by is as old as that.
+    pub(crate) read: Mutex<Option<(SealedCharter, Timestamp)>>,
+}
+
+/// How old what was read of a charter may be when it is counted by: a server may stand still meanwhile.
+const STALE: Span = Span::seconds(180);
+
+#[async_trait]
+impl Between for WatchedLedger {
+    fn behind(&self) -> &dyn Ledger {
+        self.inner.as_ref()
+    }
+
+    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
+        let charter = self.inner.charter().await;
+        *locked(&self.read) = charter.as_ref().ok().cloned().flatten().map(|charter| (charter, self.sim.now()));
+        charter
+    }
+
+    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
+        let record = self.inner.change_set(digest).await?;
+        let committed = self.inner.commit(digest, at).await;
+        if let (Ok(Commitment::Committed(_)), Some(record)) = (&committed, record) {
+            let why = match &*locked(&self.read) {
+                Some((sealed, read)) if self.sim.now() - *read <= STALE => {
+                    let (have, need) = (approvers_of(&sealed.charter, &record.approvals), need(&sealed.charter, &record));
+                    (have < need).then(|| format!("charter {} asks for {need} approvals of it, and it had {have}", sealed.serial))
+                }
+                _ => Some("nobody looked which charter is in force".to_owned()),
+            };
+            if let Some(why) = why {
+                let what = format!("{} of {} was committed, but {why}", digest.short(), record.change_set.key);
+                locked(&self.broken).push(Broken { rule: Rule::Charter, what });
+            }
+        }
+        committed
+    }
+}
+
+/// How many approvals a change set needs: as many as the charter asks for, or as it asks for itself, if that is more.
+fn need(charter: &Charter, record: &ChangeSetRecord) -> u32 {
+    let change_set = &record.change_set;
+    charter.rule(&change_set.profile, change_set.action).map_or(u32::MAX, |rule| rule.need.max(change_set.approvals.need))
 }
 
 /// The steps of a change set that a mutation can belong to.
@@ -112,7 +178,10 @@ impl Cloud for Watched {
     }
 
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        self.inner.look(target).await
+        locked(&self.answers).asked(target.placement);
+        let answer = self.inner.look(target).await;
+        locked(&self.answers).looked(target.placement, &answer);
+        answer
     }
 
     async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
@@ -120,7 +189,10 @@ impl Cloud for Watched {
     }
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
-        self.inner.sweep(cursor).await
+        locked(&self.answers).turns(cursor);
+        let answer = self.inner.sweep(cursor).await;
+        locked(&self.answers).turned(&answer);
+        answer
     }
 
     async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {

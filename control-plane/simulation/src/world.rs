@@ -5,22 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
-use keyplane_model::{DestinationName, Digest, IdTree, InstallationId, Span, Timestamp};
+use keyplane_model::{DestinationName, Digest, IdTree, InstallationId, Intent, PlacementId, PlacementSeen, Span, Timestamp};
 use keyplane_port::{Clock, Cloud, Custodian, Ledger, MemoryLedger};
 use serde_json::Value;
 
 use crate::clouds::Place;
 use crate::custodian::SymbolCustodian;
 use crate::executor::{Parties, Party, PartyClock, Sim, Stopped, Wire, locked};
-use crate::people::{self, APPROVERS, PROPOSER, parsed};
+use crate::people::{self, APPROVERS, Desk, PROPOSER, Person, parsed};
 use crate::planted::Planted;
-use crate::ports::Slow;
+use crate::ports::{Behind, Slow};
 use crate::rules::{self, Broken, Left, Rule};
 use crate::schedule::{Fault, Schedule, TROUBLE_SECONDS};
 use crate::server::Server;
 use crate::sites::{self, Emulated};
 use crate::symbols::Symbols;
-use crate::watch::Watched;
+use crate::watch::{Watched, WatchedLedger};
 
 /// How long after the trouble late effects may still come, at most: a late effect, and what a pause held back.
 const AFTERMATH_SECONDS: u32 = 180;
@@ -30,6 +30,12 @@ const LONGEST: Span = Span::seconds(6 * 3_600);
 
 /// How long a server is gone that fell over, at most.
 const RESTART: Span = Span::seconds(60);
+
+/// How often a last look is made that is not answered, and the pause between.
+const LAST_LOOKS: u32 = 5;
+
+/// Long enough for reads that contradict each other to agree.
+const LAST_PAUSE: Span = Span::seconds(15);
 
 /// The first party that is an approver; servers count from 0.
 const FIRST_APPROVER: Party = 100;
@@ -61,6 +67,7 @@ struct World {
     sites: BTreeMap<Place, Arc<dyn Emulated>>,
     ledger: Arc<MemoryLedger>,
     custodian: Arc<SymbolCustodian>,
+    desk: Desk,
     installation: InstallationId,
     began: Timestamp,
     settled: Arc<AtomicBool>,
@@ -85,9 +92,9 @@ impl World {
     fn new(schedule: Schedule, planted: Option<Planted>, readable: bool) -> Self {
         let sim = Sim::new(schedule.seed, readable);
         let symbols = Symbols::default();
-        let sites = Place::ALL.into_iter().map(|place| {
+        let sites = schedule.places().into_iter().map(|place| {
             let lag = Span::seconds(schedule.lags.get(&place).copied().unwrap_or(0));
-            (place, sites::emulated(place, symbols.clone(), lag, schedule.seed))
+            (place, sites::emulated(place, schedule.key_vault, symbols.clone(), lag, schedule.seed))
         });
         let sites: BTreeMap<Place, Arc<dyn Emulated>> = sites.collect();
         for (place, question, answer) in &schedule.readings {
@@ -99,7 +106,7 @@ impl World {
         let ledger = Arc::new(MemoryLedger::new(installation));
         let custodian = SymbolCustodian::new(symbols.clone());
         // Neither is ever busy.
-        let charter = people::intent(&schedule, true).charter(installation);
+        let charter = people::intent(&schedule, false, None).charter(installation);
         let enrolled = custodian.enroll(installation, &charter).now_or_never().and_then(Result::ok);
         if let Some(sealed) = enrolled.and_then(|report| report.charter) {
             let _ = ledger.put_charter(&sealed).now_or_never();
@@ -112,6 +119,7 @@ impl World {
             sites,
             ledger,
             custodian,
+            desk: Desk::default(),
             installation,
             settled: Arc::default(),
             blocked: Arc::default(),
@@ -177,15 +185,20 @@ impl World {
                     ledger: Arc::clone(&self.ledger),
                     broken: Arc::clone(&self.broken),
                     committed: Arc::clone(&self.committed),
+                    answers: Mutex::default(),
                     counts: Arc::clone(&self.counts),
                 });
                 (parsed(place.name()), Planted::cloud(self.planted, watched))
             })
             .collect();
-        let ledger: Arc<dyn Ledger> = Slow::new(Arc::clone(&self.sim), Arc::clone(&self.ledger));
+        let watched = Behind(WatchedLedger {
+            inner: Arc::clone(&self.ledger),
+            sim: Arc::clone(&self.sim),
+            broken: Arc::clone(&self.broken),
+            read: Mutex::default(),
+        });
+        let ledger: Arc<dyn Ledger> = Slow::new(Arc::clone(&self.sim), Arc::new(watched));
         let custodian: Arc<dyn Custodian> = Slow::new(Arc::clone(&self.sim), Arc::clone(&self.custodian));
-        let (intents, sim) = ([false, true].map(|changed| people::intent(&self.schedule, changed)), Arc::clone(&self.sim));
-        let change = self.began + Span::seconds(self.schedule.change.0);
         let calm = self.began + Span::seconds(TROUBLE_SECONDS + AFTERMATH_SECONDS);
         let later = Arc::clone(&self.sim);
         let server = Server {
@@ -196,7 +209,8 @@ impl World {
             custodian: Planted::custodian(self.planted, custodian, &self.custodian),
             clouds,
             installation: self.installation,
-            intent: Arc::new(move || if sim.now() < change { intents[0].clone() } else { intents[1].clone() }),
+            desk: self.desk.clone(),
+            intent: self.wanted(),
             trouble: Arc::new(move || later.now() < calm),
             settled: Arc::clone(&self.settled),
             broken: Arc::clone(&self.broken),
@@ -205,15 +219,44 @@ impl World {
         parties.spawn(party, server.serve(first));
     }
 
+    /// What is wanted, as time goes on.
+    fn wanted(&self) -> Arc<dyn Fn() -> Intent + Send + Sync> {
+        let Schedule { change: (after, _), charter, .. } = &self.schedule;
+        let changed = self.began + Span::seconds(*after);
+        let given_up = charter.as_ref().and_then(|charter| charter.given_up).map(|seconds| changed + Span::seconds(seconds));
+        let first = people::intent(&self.schedule, false, None);
+        let then = people::intent(&self.schedule, true, charter.as_ref().map(|charter| charter.what));
+        let last = people::intent(&self.schedule, true, None);
+        let sim = Arc::clone(&self.sim);
+        Arc::new(move || {
+            let now = sim.now();
+            if now < changed {
+                first.clone()
+            } else if given_up.is_some_and(|given_up| now >= given_up) {
+                last.clone()
+            } else {
+                then.clone()
+            }
+        })
+    }
+
     fn begin_approvals(&self, parties: &mut Parties) {
         let settled = Arc::clone(&self.settled);
         let over: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || settled.load(Ordering::Relaxed));
         let slow = APPROVERS.into_iter().zip(self.schedule.approvers.iter().copied());
         // Whoever proposed is quick to approve, and does not count.
         let everybody = slow.filter_map(|(name, thinks)| Some((name, thinks?))).chain([(PROPOSER, 1)]);
+        let given_up = self.schedule.charter.as_ref().is_some_and(|charter| charter.given_up.is_some());
         for (party, (name, thinks)) in (FIRST_APPROVER..).zip(everybody) {
-            let (sim, ledger) = (Arc::clone(&self.sim), Arc::clone(&self.ledger));
-            parties.spawn(party, people::approve(name, Span::seconds(thinks), sim, ledger, Arc::clone(&over)));
+            let person = Person {
+                name,
+                thinks: Span::seconds(thinks),
+                given_up,
+                sim: Arc::clone(&self.sim),
+                ledger: Arc::clone(&self.ledger),
+                desk: self.desk.clone(),
+            };
+            parties.spawn(party, person.approve(Arc::clone(&over)));
         }
     }
 
@@ -273,6 +316,40 @@ impl World {
         }
     }
 
+    /// Looks at every placement that the ledger knows, when all is over.
+    fn last_look(&self) -> BTreeMap<PlacementId, PlacementSeen> {
+        let wire = Wire::new();
+        let clouds = self.sites.iter().map(|(place, site)| {
+            let name = parsed::<DestinationName>(place.name());
+            (name, site.cloud(&self.sim, &wire, "last-look", self.installation))
+        });
+        let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = clouds.collect();
+        let destinations = clouds.iter().map(|(name, cloud)| (name.clone(), cloud.destination().clone())).collect();
+        let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() else { return BTreeMap::new() };
+        let ids = IdTree::new(Digest::of(self.installation.to_string().as_bytes()).0);
+        let targets = keyplane_planner::targets(&Intent::default(), &destinations, &snapshot, ids, self.installation);
+        let looks = targets.into_iter().flat_map(|(name, targets)| {
+            let cloud = clouds.get(&name).cloned();
+            targets.into_iter().filter_map(move |target| Some((Arc::clone(cloud.as_ref()?), target)))
+        });
+        let (looks, sim, seen) = (looks.collect::<Vec<_>>(), Arc::clone(&self.sim), Arc::new(Mutex::new(BTreeMap::new())));
+        let found = Arc::clone(&seen);
+        let mut parties = Parties::new(Arc::clone(&self.sim));
+        parties.spawn(HANDS, async move {
+            for (cloud, target) in looks {
+                for _ in 0..LAST_LOOKS {
+                    if let Ok(there) = cloud.look(&target).await {
+                        locked(&found).insert(target.placement, there);
+                        break;
+                    }
+                    sim.sleep(LAST_PAUSE).await;
+                }
+            }
+        });
+        parties.run(self.sim.now() + LONGEST);
+        std::mem::take(&mut locked(&seen))
+    }
+
     /// Judges what is left.
     fn end(self, stopped: Stopped) -> Ended {
         let mut broken = std::mem::take(&mut *locked(&self.broken));
@@ -285,6 +362,9 @@ impl World {
         // In which order they came: what a fault does may depend on the one before.
         mishaps.windows(2).for_each(|pair| self.count(&format!("first {}, then {}", pair[0].1, pair[1].1)));
         let meddled = locked(&self.meddled).clone();
+        let seen = self.last_look();
+        let keys = self.schedule.keys.iter().chain([&self.schedule.change.1]);
+        let shared = keys.filter(|key| key.shared).map(|key| key.name.clone()).collect();
         if let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() {
             let change_sets = serde_json::to_string(&snapshot.open.values().collect::<Vec<_>>()).unwrap_or_default();
             broken.extend(rules::judge(&Left {
@@ -294,6 +374,9 @@ impl World {
                 requests: &requests.concat(),
                 symbols: &self.symbols,
                 custodian: &self.custodian,
+                charter: self.ledger.charter().now_or_never().and_then(Result::ok).flatten(),
+                seen: &seen,
+                shared: &shared,
                 meddled: &meddled,
             }));
         }

@@ -5,7 +5,8 @@ mod lane;
 mod lease;
 mod world;
 
-use keyplane_model::{ChangeSetState, Class, Creation, ProblemCode, Span};
+use keyplane_engine::Silent;
+use keyplane_model::{ChangeSetState, Class, Creation, ProblemCode, SealedCharter, Span};
 use world::{Fault, World};
 
 /// Far more calls than a run makes: a loop without end shows as this many crash points.
@@ -188,6 +189,22 @@ async fn what_lacks_approvals_is_neither_committed_nor_run() {
     let problems = world.run().await.unwrap().unwrap_err();
     assert_eq!(problems[0].code, ProblemCode::ApprovalsMissing);
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
+}
+
+/// Otherwise it would stand in its key's way for ever: nobody can approve what is committed, and a key has one open change set.
+#[tokio::test]
+async fn what_the_charter_in_force_no_longer_carries_is_dropped() {
+    let world = World::new(0).await;
+    let ledger = &world.engine.ledger;
+    assert!(world.engine.commit(&world.digest).await.is_ok());
+    let old = ledger.charter().await.unwrap().unwrap();
+    let mut charter = old.charter.clone();
+    charter.profiles.values_mut().for_each(|approvals| approvals.import.need = 2);
+    ledger.put_charter(&SealedCharter { charter, serial: old.serial + 1, ..old }).await.unwrap();
+    let problems = world.engine.run(&[world.digest], &Silent).await.remove(0).result.unwrap_err();
+    assert_eq!((problems[0].code, problems[0].class), (ProblemCode::CharterChanged, Class::Stale));
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
+    assert_eq!(ledger.change_set(&world.digest).await.unwrap().unwrap().state, ChangeSetState::Dropped);
 }
 
 #[tokio::test]

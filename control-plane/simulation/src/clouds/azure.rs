@@ -1,4 +1,4 @@
-//! Azure: a Managed HSM, as `adapters/azure` uses one.
+//! Azure: a Key Vault or a Managed HSM, as `adapters/azure` uses one.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,17 +7,18 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use keyplane_emulator_core::azure::{self as emulated, Config, Kind, Operation, Reply, Request};
 use keyplane_emulator_core::frame::Frame;
 use keyplane_model::{
     Algorithm, Capabilities, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, Evidence, EvidenceStrength,
     InstallationId, KeyName, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementSeen, Presence,
-    Protection, Purpose, Quota, Span, Target, Timestamp, Version, WrapScheme,
+    Protection, PublicKey, Purpose, Quota, Span, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use serde_json::{Value, json};
 
+use crate::clouds::Place;
 use crate::net::{Line, Lost, duration};
 use crate::symbols::Symbols;
 
@@ -34,28 +35,44 @@ const SWEEP: usize = 30;
 const SWEPT: usize = SWEEP / LOOK;
 
 /// What a key of ours may do.
-const OPERATIONS: [&str; 4] = ["encrypt", "decrypt", "wrapKey", "unwrapKey"];
+fn operations(purpose: Purpose) -> &'static [&'static str] {
+    match purpose {
+        Purpose::Encrypt => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
+        Purpose::Sign => &["sign", "verify"],
+        // No such key is imported.
+        Purpose::Mac => &[],
+    }
+}
 
 /// How the names of keys to wrap under begin.
 const KEK: &str = "keyplane-kek-";
 
-/// One Managed HSM.
+/// One vault.
 pub(crate) struct Azure {
     line: Line<emulated::Azure>,
     destination: Destination,
     installation: InstallationId,
 }
 
-/// A Managed HSM as a destination; its home is the vault's name.
-pub(crate) fn destination(name: DestinationName) -> Destination {
-    let home = format!("{name}.managedhsm.azure.net");
-    let quotas = [("CreateHsm", 1), ("Operations", 1_100), ("Delete", 10)];
-    let quota = |(name, calls): (&str, u32)| (name.to_owned(), Quota { calls, per: Span::seconds(1) });
-    let operations = [("prepared", 2), ("wrapping-key", 2), ("disable", 1), ("enable", 1), ("schedule-deletion", 1)];
-    let reads = [("look", LOOK), ("inspect", LOOK), ("evidence", LOOK), ("sweep", 1 + SWEEP)];
+/// A vault as a destination; its home is the vault's name.
+pub(crate) fn destination(name: DestinationName, key_vault: bool) -> Destination {
+    let home = format!("{name}.{}.azure.net", if key_vault { "vault" } else { "managedhsm" });
+    // A Key Vault counts an operation on the heaviest key as eight on the lightest, and in ten seconds.
+    let (quotas, per, key) = if key_vault {
+        (vec![("CreateHsm", 10), ("Operations", 2_000)], Span::seconds(10), 8)
+    } else {
+        (vec![("CreateHsm", 1), ("Operations", 1_100), ("Delete", 10)], Span::seconds(1), 1)
+    };
+    let quotas = quotas.into_iter().map(|(name, calls)| (name.to_owned(), Quota { calls, per }));
+    // An attestation besides, where there is one.
+    let kek = if key_vault { key } else { 2 * key };
+    let operations = [("prepared", kek), ("wrapping-key", kek), ("disable", key), ("enable", key)];
+    let reads = [("look", LOOK * key), ("inspect", LOOK * key), ("evidence", LOOK * key), ("sweep", 1 + SWEEP * key)];
+    let delete = [("schedule-deletion", if key_vault { 2 * key } else { key })];
     let drawn = |(word, times): (&str, usize)| (word.to_owned(), vec!["Operations".to_owned(); times]);
-    let mut draws: BTreeMap<_, _> = operations.into_iter().chain(reads).map(drawn).collect();
-    for (word, quota) in [("prepare", "CreateHsm"), ("import", "CreateHsm"), ("schedule-deletion", "Delete")] {
+    let mut draws: BTreeMap<_, _> = operations.into_iter().chain(reads).chain(delete).map(drawn).collect();
+    let delete = (!key_vault).then_some(("schedule-deletion", "Delete"));
+    for (word, quota) in [("prepare", "CreateHsm"), ("import", "CreateHsm")].into_iter().chain(delete) {
         draws.entry(word.to_owned()).or_default().push(quota.to_owned());
     }
     Destination {
@@ -64,7 +81,7 @@ pub(crate) fn destination(name: DestinationName) -> Destination {
         fingerprint: Digest::of(format!("azure {home}").as_bytes()),
         home,
         capabilities: Capabilities {
-            algorithms: BTreeMap::from([(Algorithm::Aes256, vec![WrapScheme::RsaAesKeyWrapSha1])]),
+            algorithms: Place::Azure.takes(key_vault).into_iter().map(|taken| (taken, vec![WrapScheme::RsaAesKeyWrapSha1])).collect(),
             generations: true,
             protection: Protection::Hsm,
             creation: Creation::Imported,
@@ -72,20 +89,18 @@ pub(crate) fn destination(name: DestinationName) -> Destination {
             consistency: Span::seconds(10),
             call_timeout: Span::seconds(10),
             equal_reads: 3,
-            quotas: quotas.map(quota).into(),
+            quotas: quotas.collect(),
             draws,
             deletion_days: DELETION_DAYS,
         },
     }
 }
 
-/// The Managed HSM behind a destination, with the published quotas; a read may show what was so long ago.
+/// The vault behind a destination, with the published quotas; a read may show what was so long ago.
 pub(crate) fn frame(symbols: Symbols, destination: &Destination, consistency: Span) -> Frame<emulated::Azure> {
-    let config = Config {
-        consistency: duration(consistency),
-        retention_days: DELETION_DAYS,
-        ..Config::new(Kind::ManagedHsm, destination.home.as_str())
-    };
+    let kind = if destination.home.contains(".vault.") { Kind::Premium } else { Kind::ManagedHsm };
+    let config =
+        Config { consistency: duration(consistency), retention_days: DELETION_DAYS, ..Config::new(kind, destination.home.as_str()) };
     emulated::Azure::vault(config, Box::new(symbols))
 }
 
@@ -108,6 +123,24 @@ impl Azure {
 
     async fn get(&self, operation: Operation, path: &str) -> Result<Value, CloudError> {
         self.call(operation, "GET", path, Value::Null).await
+    }
+
+    /// A key by its name with the public keys of former versions, as far as a look has requests left for them.
+    async fn shown(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
+        let Some(mut object) = self.object(name).await? else { return Ok(None) };
+        if object.current().is_some_and(|current| current.public_key.is_some()) {
+            let former = |material: &&mut MaterialSeen| material.state == MaterialState::Former && material.version.is_some();
+            try_join_all(object.materials.iter_mut().filter(former).take(LOOK - 2).map(|material| async move {
+                let id = material.id.as_deref().unwrap_or_default();
+                let read = self.get(Operation::GetKey, &format!("/keys/{name}/{id}")).await;
+                // It was there a moment ago.
+                let late = || failed(Operation::GetKey, Class::Transient, "a version that is listed is not there");
+                material.public_key = public_key(&found(read)?.ok_or_else(late)?["key"]).map(|public| Digest::of(&public));
+                Ok(())
+            }))
+            .await?;
+        }
+        Ok(Some(object))
     }
 
     /// A key by its name; `None`: Azure says that there is none, and none that was deleted either.
@@ -140,12 +173,16 @@ impl Azure {
         if !agree {
             return Err(failed(Operation::GetKeyVersions, Class::Transient, "two reads of the same key contradict each other"));
         }
-        let materials = listed.iter().map(|one| MaterialSeen {
-            id: Some(named(&one["kid"]).1.to_owned()),
-            version: marks.as_ref().and_then(|marks| version(one, self.installation, marks)),
-            state: if one["kid"] == *kid { MaterialState::Current } else { MaterialState::Former },
-            presence: if one["attributes"]["enabled"] == true { Presence::Present } else { Presence::Disabled },
-            public_key: None,
+        let materials = listed.iter().map(|one| {
+            let (is_current, version) = (one["kid"] == *kid, marks.as_ref().and_then(|marks| version(one, self.installation, marks)));
+            let shown = (is_current && version.is_some()).then(|| public_key(&newest["key"])).flatten();
+            MaterialSeen {
+                id: Some(named(&one["kid"]).1.to_owned()),
+                version,
+                state: if is_current { MaterialState::Current } else { MaterialState::Former },
+                presence: if one["attributes"]["enabled"] == true { Presence::Present } else { Presence::Disabled },
+                public_key: shown.map(|public| Digest::of(&public)),
+            }
         });
         let state = if attributes["enabled"] == true { ObjectState::Usable } else { ObjectState::Disabled };
         Ok(seen(newest, state, listed.iter().filter_map(created).min(), materials.collect()))
@@ -177,7 +214,7 @@ impl Azure {
             let stale = failed(OPERATION, Class::Stale, "no longer a key to wrap under");
             return Err(CloudError { cause: Cause::ImportTokenExpired, ..stale });
         }
-        URL_SAFE_NO_PAD.decode(key["n"].as_str().unwrap_or_default()).map_err(|error| garbled(OPERATION, &error.to_string()))
+        public_key(key).ok_or_else(|| garbled(OPERATION, "a key without a public half"))
     }
 
     async fn switch(&self, object: &ObjectId, material: &str, enabled: bool) -> Result<Acted, CloudError> {
@@ -202,14 +239,14 @@ impl Cloud for Azure {
     }
 
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        let claimed = self.object(&target.name).await?;
+        let claimed = self.shown(&target.name).await?;
         // An import is the activation: a version that is current is what the users' name leads to.
         let published = claimed.clone().filter(|object| object.current().is_some());
         Ok(PlacementSeen { claimed, published })
     }
 
     async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
-        self.object(&object.0).await
+        self.shown(&object.0).await
     }
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
@@ -270,6 +307,8 @@ impl Cloud for Azure {
             Mutation::Import { target, marks, again: None, version, wrapping_key, wrapped, .. }
                 if wrapping_key.scheme == WrapScheme::RsaAesKeyWrapSha1 =>
             {
+                let (kty, crv) =
+                    key_type(target.algorithm).ok_or_else(|| failed(Operation::ImportKey, Class::Unsupported, "no such keys"))?;
                 let blob = json!({
                     "schema_version": "1.0.0",
                     "header": { "kid": String::from_utf8_lossy(&wrapping_key.token), "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP" },
@@ -278,9 +317,17 @@ impl Cloud for Azure {
                 let mut tags = tags(marks.installation, marks.placement, &target.key, *version);
                 tags["keyplane-incarnation"] = marks.incarnation.to_string().into();
                 tags["keyplane-attempt"] = marks.attempt.to_string().into();
+                let mut key = json!({
+                    "kty": kty,
+                    "key_ops": operations(target.purpose),
+                    "key_hsm": URL_SAFE_NO_PAD.encode(blob.to_string()),
+                });
+                if let Some(crv) = crv {
+                    key["crv"] = crv.into();
+                }
                 let body = json!({
                     "Hsm": true,
-                    "key": { "kty": "oct-HSM", "key_ops": OPERATIONS, "key_hsm": URL_SAFE_NO_PAD.encode(blob.to_string()) },
+                    "key": key,
                     "attributes": { "enabled": true },
                     "tags": tags,
                 });
@@ -297,15 +344,22 @@ impl Cloud for Azure {
     async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.object(&target.name).await?;
         let current = object.as_ref().filter(|object| object.fits(target)).and_then(ObjectSeen::current);
-        let is_it = |current: &MaterialSeen| current.id == copy.material && current.version == Some(copy.coordinates.version);
+        let is_it = |current: &MaterialSeen| {
+            let ours = copy.public_key.as_ref().map(PublicKey::digest);
+            current.id == copy.material && current.version == Some(copy.coordinates.version) && current.public_key == ours
+        };
         let fits = current.is_some_and(is_it);
-        let reason = if fits { "a Managed HSM shows nothing of an AES key's bytes" } else { "the copy is not what is current there" };
+        let (strength, reason) = match (fits, &copy.public_key) {
+            (true, Some(_)) => (EvidenceStrength::Equality, None),
+            (true, None) => (EvidenceStrength::None, Some("a Managed HSM shows nothing of an AES key's bytes")),
+            (false, _) => (EvidenceStrength::None, Some("the copy is not what is current there")),
+        };
         Ok(Evidence {
             placement: target.placement,
             version: copy.coordinates.version,
-            strength: EvidenceStrength::None,
+            strength,
             fits,
-            reason: Some(reason.to_owned()),
+            reason: reason.map(str::to_owned),
             material: object.as_ref().and_then(ObjectSeen::current).and_then(|current| current.id.clone()),
             check_value: copy.check_value,
             wrapped_under: copy.wrapped_under,
@@ -317,20 +371,53 @@ impl Cloud for Azure {
 fn seen(newest: &Value, state: ObjectState, created: Option<Timestamp>, materials: Vec<MaterialSeen>) -> ObjectSeen {
     let key = &newest["key"];
     let may: Vec<&str> = key["key_ops"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let only = !may.is_empty() && may.iter().all(|one| OPERATIONS.contains(one));
-    let all = OPERATIONS.iter().all(|one| may.contains(one));
-    let algorithm = (key["kty"] == "oct-HSM").then_some(Algorithm::Aes256);
+    let only = |purpose: &Purpose| !may.is_empty() && may.iter().all(|one| operations(*purpose).contains(one));
+    let purpose = [Purpose::Encrypt, Purpose::Sign].into_iter().find(only);
+    let all = purpose.is_some_and(|purpose| operations(purpose).iter().all(|one| may.contains(one)));
+    let algorithm = algorithm(key);
     ObjectSeen {
         object: ObjectId(named(&key["kid"]).0.to_owned()),
         marks: marks(newest),
         external: algorithm.is_some(),
         algorithm,
-        purpose: only.then_some(Purpose::Encrypt),
-        policy_fits: only && all && newest["attributes"]["exportable"] != true,
+        purpose,
+        policy_fits: all && newest["attributes"]["exportable"] != true,
         state,
         created,
         materials,
     }
+}
+
+/// The type of a key of ours: always one that stays in hardware; `None`: Azure has none.
+fn key_type(algorithm: Algorithm) -> Option<(&'static str, Option<&'static str>)> {
+    match algorithm {
+        Algorithm::Aes256 => Some(("oct-HSM", None)),
+        Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => Some(("RSA-HSM", None)),
+        Algorithm::EcP256 => Some(("EC-HSM", Some("P-256"))),
+        Algorithm::EcP384 => Some(("EC-HSM", Some("P-384"))),
+        Algorithm::HmacSha256 => None,
+    }
+}
+
+/// What a key is; `None`: nothing that we know. Azure does not show how long an AES key is.
+fn algorithm(key: &Value) -> Option<Algorithm> {
+    let kind = (key["kty"].as_str()?, key["crv"].as_str());
+    let bits = public_key(key).map_or(0, |public| 8 * public.len());
+    Algorithm::ALL.into_iter().find(|algorithm| {
+        let long = match algorithm {
+            Algorithm::Rsa2048 => bits == 2_048,
+            Algorithm::Rsa3072 => bits == 3_072,
+            Algorithm::Rsa4096 => bits == 4_096,
+            Algorithm::Aes256 | Algorithm::EcP256 | Algorithm::EcP384 | Algorithm::HmacSha256 => true,
+        };
+        long && key_type(*algorithm) == Some(kind)
+    })
+}
+
+/// The public half, in the symbols' own writing: the modulus, or both coordinates; `None`: it has none.
+fn public_key(key: &Value) -> Option<Vec<u8>> {
+    let number = |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str()?).ok();
+    number("n").or_else(|| Some([number("x")?, number("y")?].concat()))
 }
 
 /// The tags of everything that is made for a copy; marks are two more.

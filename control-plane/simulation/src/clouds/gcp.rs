@@ -1,13 +1,13 @@
-//! Google Cloud KMS at the protection level SOFTWARE: what `adapters/gcp` does, for AES-256 keys.
+//! Google Cloud KMS at the protection level SOFTWARE: what `adapters/gcp` does.
 //!
 //! A destination is a project of its own name, with one key ring. An object is a crypto key, a material a version of it by its
 //! number, a wrapping key an import job of ours, which serves one copy and no other.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use keyplane_emulator_core::Timestamp as CoreTime;
 use keyplane_emulator_core::frame::Frame;
 use keyplane_emulator_core::gcp::{Config, Method, Project, Request};
@@ -21,16 +21,21 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::{Value, json};
 
+use crate::clouds::Place;
 use crate::net::{Line, duration};
 use crate::symbols::Symbols;
 
 const LOCATION: &str = "europe-west3";
-const PURPOSE: &str = "ENCRYPT_DECRYPT";
-const ALGORITHM: &str = "GOOGLE_SYMMETRIC_ENCRYPTION";
 const LEVEL: &str = "SOFTWARE";
+
+/// The purpose of the keys that have a primary version; no others have.
+const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
 
 /// How many keys a page of a sweep lists: one read for each of them, and one for the list.
 const SWEEP_KEYS: usize = 12;
+
+/// How many public keys a look shows: what is left of its four reads after that of the key and that of its versions.
+const LOOK_KEYS: usize = 2;
 
 /// Google Cloud KMS in one key ring.
 pub(crate) struct Gcp {
@@ -54,7 +59,7 @@ pub(crate) fn destination(name: DestinationName) -> Destination {
         .iter()
         .flat_map(|(words, reads, writes)| words.split(' ').map(move |word| (word.to_owned(), drawn(*reads, *writes).collect())));
     let capabilities = Capabilities {
-        algorithms: [(Algorithm::Aes256, vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256])].into(),
+        algorithms: Place::Gcp.takes(false).into_iter().map(|algorithm| (algorithm, schemes(algorithm))).collect(),
         generations: true,
         protection: Protection::Software,
         creation: Creation::Named,
@@ -92,14 +97,14 @@ impl Cloud for Gcp {
         &self.destination
     }
 
-    /// A key and its name are one: what has the name is the placement's object, and is published once it has a primary version.
+    /// A key and its name are one: what has the name is the placement's object, and is published once it can be used.
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        let Some((object, published)) = self.key(&target.name).await? else { return Ok(PlacementSeen::default()) };
+        let Some((object, published)) = self.shown(&target.name).await? else { return Ok(PlacementSeen::default()) };
         Ok(PlacementSeen { published: published.then(|| object.clone()), claimed: Some(object) })
     }
 
     async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
-        Ok(self.key(&object.0).await?.map(|(object, _)| object))
+        Ok(self.shown(&object.0).await?.map(|(object, _)| object))
     }
 
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
@@ -144,9 +149,7 @@ impl Cloud for Gcp {
         if method(scheme).is_none() || job["importMethod"].as_str() != method(scheme) {
             return Err(failed(Class::Stale, "the import job does not unwrap that"));
         }
-        let pem = job["publicKey"]["pem"].as_str().unwrap_or_default().lines();
-        let base64: String = pem.filter(|line| !line.starts_with('-')).collect();
-        let spki = STANDARD.decode(base64).map_err(|_| failed(Class::Broken, "a public key that is not PEM"))?;
+        let spki = spki(&job["publicKey"]["pem"]).ok_or_else(|| failed(Class::Broken, "a public key that is not PEM"))?;
         Ok(WrappingKey { spki, scheme, token: id.0.clone().into_bytes(), valid_until: time(&job["expireTime"]) })
     }
 
@@ -155,10 +158,10 @@ impl Cloud for Gcp {
         match mutation {
             Mutation::Create { target, marks } => self.create(target, marks).await,
             Mutation::Prepare { target, version, scheme } => self.prepare(target, *version, *scheme).await,
-            Mutation::Import { object: Some(object), again, wrapping_key, wrapped, .. } => {
-                self.import(object, again.as_deref(), wrapping_key, wrapped).await
+            Mutation::Import { target, object: Some(object), again, wrapping_key, wrapped, .. } => {
+                self.import(target, object, again.as_deref(), wrapping_key, wrapped).await
             }
-            Mutation::Publish { object, material: Some(number), .. } => {
+            Mutation::Publish { target, object, material: Some(number) } if has_primary(target) => {
                 let (path, body) = (format!("cryptoKeys/{object}:updatePrimaryVersion"), json!({ "cryptoKeyVersionId": number }));
                 self.send("UpdateCryptoKeyPrimaryVersion", Method::Post, &path, &[], &body).await.map(|_| Acted::Done)
             }
@@ -168,25 +171,37 @@ impl Cloud for Gcp {
         }
     }
 
-    /// The version that the import was confirmed with is still there, of our job, and no other took its place: more it does not show.
+    /// The version that the import was confirmed with is still there, of our job, and no other took its place; of a pair, with its
+    /// public key. More it does not show.
     async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.key(&target.name).await?;
         let object = object.as_ref().map(|(object, _)| object);
         let (version, current) = (copy.coordinates.version, object.and_then(ObjectSeen::current));
+        let primary = current.filter(|_| has_primary(target));
         let held = object.into_iter().flat_map(|object| &object.materials).find(|material| material.id == copy.material);
         let fits = held.is_some_and(|held| {
             object.is_some_and(|object| object.fits(target))
                 && held.version == Some(version)
                 && matches!(held.presence, Presence::Present | Presence::Disabled)
-                && current.is_none_or(|current| current.id == held.id || current.version > held.version)
+                && primary.is_none_or(|primary| primary.id == held.id || primary.version > held.version)
         });
-        let reason = if fits { "Google Cloud shows nothing of a software key's bytes" } else { "the version is not there as it was" };
+        let shown = match held.filter(|_| fits) {
+            Some(held) if copy.public_key.is_some() => self.public_key(&target.name, held).await?,
+            _ => None,
+        };
+        let (strength, fits, reason) = match (shown, &copy.public_key) {
+            (Some(shown), Some(ours)) if shown == ours.digest() => (EvidenceStrength::Equality, fits, None),
+            (Some(_), _) => (EvidenceStrength::None, false, Some("the public key is another one")),
+            (None, Some(_)) if fits => (EvidenceStrength::None, fits, Some("a disabled version does not show its public key")),
+            (None, None) if fits => (EvidenceStrength::None, fits, Some("Google Cloud shows nothing of a software key's bytes")),
+            (None, _) => (EvidenceStrength::None, fits, Some("the version is not there as it was")),
+        };
         Ok(Evidence {
             placement: target.placement,
             version,
-            strength: EvidenceStrength::None,
+            strength,
             fits,
-            reason: Some(reason.to_owned()),
+            reason: reason.map(str::to_owned),
             material: held.or(current).and_then(|material| material.id.clone()),
             check_value: copy.check_value,
             wrapped_under: copy.wrapped_under,
@@ -201,15 +216,17 @@ impl Gcp {
     }
 
     async fn create(&self, target: &Target, marks: &Marks) -> Result<Acted, CloudError> {
+        const OPERATION: &str = "CreateCryptoKey";
+        let (purpose, algorithm) = self.written(OPERATION, target)?;
         let key = json!({
-            "purpose": PURPOSE,
+            "purpose": purpose,
             "importOnly": true,
-            "versionTemplate": { "algorithm": ALGORITHM, "protectionLevel": LEVEL },
+            "versionTemplate": { "algorithm": algorithm, "protectionLevel": LEVEL },
             "destroyScheduledDuration": format!("{}s", u64::from(self.destination.capabilities.deletion_days) * 86_400),
             "labels": labels(marks),
         });
         let query = [("cryptoKeyId", &*target.name), ("skipInitialVersionCreation", "true")];
-        self.send("CreateCryptoKey", Method::Post, "cryptoKeys", &query, &key).await?;
+        self.send(OPERATION, Method::Post, "cryptoKeys", &query, &key).await?;
         Ok(Acted::Created(ObjectId(target.name.clone())))
     }
 
@@ -224,16 +241,25 @@ impl Gcp {
     }
 
     /// Without a version it makes a new one, with the next number; into one (`again`) it restores the same bytes.
-    async fn import(&self, object: &ObjectId, again: Option<&str>, under: &WrappingKey, wrapped: &[u8]) -> Result<Acted, CloudError> {
+    async fn import(
+        &self,
+        target: &Target,
+        object: &ObjectId,
+        again: Option<&str>,
+        under: &WrappingKey,
+        wrapped: &[u8],
+    ) -> Result<Acted, CloudError> {
+        const OPERATION: &str = "ImportCryptoKeyVersion";
+        let (_, algorithm) = self.written(OPERATION, target)?;
         let job = format!("importJobs/{}", String::from_utf8_lossy(&under.token));
         let versions = format!("cryptoKeys/{object}/cryptoKeyVersions");
         let order = json!({
-            "algorithm": ALGORITHM,
+            "algorithm": algorithm,
             "importJob": self.name(&job),
             "cryptoKeyVersion": again.map(|number| self.name(&format!("{versions}/{number}"))),
             "wrappedKey": STANDARD.encode(wrapped),
         });
-        match self.send("ImportCryptoKeyVersion", Method::Post, &format!("{versions}:import"), &[], &order).await {
+        match self.send(OPERATION, Method::Post, &format!("{versions}:import"), &[], &order).await {
             // Google Cloud does not say which code an expired job has: its state tells.
             Err(refused) if matches!(refused.class, Class::Stale | Class::Invalid | Class::NotFound) => {
                 let expired = self.get("GetImportJob", &job, &[]).await.is_ok_and(|job| job["state"] == "EXPIRED");
@@ -248,27 +274,48 @@ impl Gcp {
         self.send("UpdateCryptoKeyVersion", Method::Patch, &path, &query, &json!({ "state": state })).await.map(|_| Acted::Done)
     }
 
+    /// A key by its id with public keys, as far as a look has reads left for them, the newest versions first.
+    async fn shown(&self, id: &str) -> Result<Option<(ObjectSeen, bool)>, CloudError> {
+        let Some((mut object, published)) = self.key(id).await? else { return Ok(None) };
+        if object.algorithm.is_some_and(|algorithm| !algorithm.is_symmetric()) {
+            let ours = |material: &&mut MaterialSeen| material.version.is_some() && material.is_present();
+            let mut wanted: Vec<_> = object.materials.iter_mut().filter(ours).collect();
+            wanted.sort_by_key(|material| (material.state != MaterialState::Current, Reverse(material.version)));
+            wanted.truncate(LOOK_KEYS);
+            try_join_all(wanted.into_iter().map(|material| async move {
+                material.public_key = self.public_key(id, material).await?;
+                Ok(())
+            }))
+            .await?;
+        }
+        Ok(Some((object, published)))
+    }
+
+    /// The digest of a version's public key; only one that can be used shows it.
+    async fn public_key(&self, id: &str, material: &MaterialSeen) -> Result<Option<Digest>, CloudError> {
+        const OPERATION: &str = "GetPublicKey";
+        let Some(number) = material.id.as_ref().filter(|_| material.is_present()) else { return Ok(None) };
+        let key =
+            self.get(OPERATION, &format!("cryptoKeys/{id}/cryptoKeyVersions/{number}/publicKey"), &[]).await.map_err(contradiction)?;
+        spki(&key["pem"]).map(|spki| Some(Digest::of(&spki))).ok_or_else(|| error(OPERATION, Class::Broken, "a public key that is not PEM"))
+    }
+
     /// A key by its id, and whether it is published; `None`: a typed "not found".
     async fn key(&self, id: &str) -> Result<Option<(ObjectSeen, bool)>, CloudError> {
         let Some(key) = found(self.get("GetCryptoKey", &format!("cryptoKeys/{id}"), &[]).await)? else { return Ok(None) };
-        // It was there a moment ago: reads that contradict each other show nothing.
-        self.details(&key).await.map(Some).map_err(|error| match error.class {
-            Class::NotFound => CloudError { class: Class::Transient, ..error },
-            _ => error,
-        })
+        self.details(&key).await.map(Some).map_err(contradiction)
     }
 
     /// What a key is and holds, and whether it is published. One that is not marked as ours is not read any further.
     async fn details(&self, key: &Value) -> Result<(ObjectSeen, bool), CloudError> {
         let (id, primary) = (last(&key["name"]).unwrap_or_default(), last(&key["primary"]["name"]));
-        let template = &key["versionTemplate"];
-        let known = key["purpose"] == PURPOSE && template["algorithm"] == ALGORITHM && template["protectionLevel"] == LEVEL;
+        let (kind, by_primary) = (kind(key), key["purpose"] == ENCRYPT_DECRYPT);
         let mut object = ObjectSeen {
             object: ObjectId(id.to_owned()),
             marks: marks(&key["labels"]),
             external: key["importOnly"] == true && key["nextRotationTime"].is_null(),
-            algorithm: known.then_some(Algorithm::Aes256),
-            purpose: known.then_some(Purpose::Encrypt),
+            algorithm: kind.map(|(algorithm, _)| algorithm),
+            purpose: kind.map(|(_, purpose)| purpose),
             policy_fits: true,
             state: ObjectState::Other,
             created: time(&key["createTime"]),
@@ -281,7 +328,15 @@ impl Gcp {
             // The lowest number comes first: of two imports of one copy, that one is kept.
             let versions = items(&listed["cryptoKeyVersions"]);
             object.materials = versions.map(|version| material(version, placement)).collect::<Result<_, _>>()?;
-            let current = object.materials.iter().position(|material| material.id.as_deref() == primary);
+            let first = |is: &dyn Fn(&MaterialSeen) -> bool| {
+                object.materials.iter().position(|material| material.version.is_some() && is(material))
+            };
+            let current = if by_primary {
+                object.materials.iter().position(|material| material.id.as_deref() == primary)
+            } else {
+                // Such keys have no primary version: every version is used by its number.
+                first(&MaterialSeen::is_present).or_else(|| first(&|material| material.presence == Presence::Disabled))
+            };
             for (at, material) in object.materials.iter_mut().enumerate() {
                 material.state = match current.map(|current| at.cmp(&current)) {
                     Some(Ordering::Equal) => MaterialState::Current,
@@ -291,7 +346,8 @@ impl Gcp {
             }
             object.state = state(&object.materials);
         }
-        Ok((object, primary.is_some()))
+        let published = if by_primary { primary.is_some() } else { object.materials.iter().any(MaterialSeen::is_present) };
+        Ok((object, published))
     }
 
     /// The import jobs for a copy, oldest first.
@@ -325,9 +381,68 @@ impl Gcp {
         if reply.status == 200 { Ok(answer) } else { Err(refusal(operation, mutates, reply.status, &answer["error"])) }
     }
 
+    /// Purpose and algorithm, as Google Cloud writes them.
+    fn written(&self, operation: &'static str, target: &Target) -> Result<(&'static str, String), CloudError> {
+        written(target.algorithm, target.purpose).ok_or_else(|| error(operation, Class::Unsupported, "there is no such kind of key"))
+    }
+
     /// The whole name of something in the ring.
     fn name(&self, path: &str) -> String {
         format!("{}/{path}", ring(&self.destination.name))
+    }
+}
+
+/// Purpose and algorithm, as Google Cloud writes them, of what is made for an algorithm that serves a purpose.
+fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'static str, String)> {
+    let bits = match algorithm {
+        Algorithm::Rsa2048 => 2_048,
+        Algorithm::Rsa3072 => 3_072,
+        Algorithm::Rsa4096 => 4_096,
+        Algorithm::Aes256 | Algorithm::EcP256 | Algorithm::EcP384 | Algorithm::HmacSha256 => 0,
+    };
+    if !algorithm.serves(purpose) {
+        return None;
+    }
+    Some(match (algorithm, purpose) {
+        (Algorithm::Aes256, _) => (ENCRYPT_DECRYPT, "GOOGLE_SYMMETRIC_ENCRYPTION".to_owned()),
+        (Algorithm::EcP256, _) => ("ASYMMETRIC_SIGN", "EC_SIGN_P256_SHA256".to_owned()),
+        (Algorithm::EcP384, _) => ("ASYMMETRIC_SIGN", "EC_SIGN_P384_SHA384".to_owned()),
+        (Algorithm::HmacSha256, _) => ("MAC", "HMAC_SHA256".to_owned()),
+        (_, Purpose::Encrypt) => ("ASYMMETRIC_DECRYPT", format!("RSA_DECRYPT_OAEP_{bits}_SHA256")),
+        (_, _) => ("ASYMMETRIC_SIGN", format!("RSA_SIGN_PKCS1_{bits}_SHA256")),
+    })
+}
+
+/// What a key is, if it is something that we make.
+fn kind(key: &Value) -> Option<(Algorithm, Purpose)> {
+    let (purpose, template) = (key["purpose"].as_str()?, &key["versionTemplate"]);
+    let algorithm = template["algorithm"].as_str().filter(|_| template["protectionLevel"] == LEVEL)?;
+    let purposes = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac];
+    let mut kinds = Algorithm::ALL.into_iter().flat_map(|algorithm| purposes.map(|purpose| (algorithm, purpose)));
+    kinds.find(|(one, serves)| written(*one, *serves).is_some_and(|(word, spec)| word == purpose && spec == algorithm))
+}
+
+/// Whether one version of such a key is the primary one.
+fn has_primary(target: &Target) -> bool {
+    written(target.algorithm, target.purpose).is_some_and(|(purpose, _)| purpose == ENCRYPT_DECRYPT)
+}
+
+fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
+    let all = [WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256];
+    all.into_iter().filter(|scheme| scheme.takes(algorithm)).collect()
+}
+
+/// What is in a public key's PEM.
+fn spki(pem: &Value) -> Option<Vec<u8>> {
+    let base64: String = pem.as_str()?.lines().filter(|line| !line.starts_with('-')).collect();
+    STANDARD.decode(base64).ok()
+}
+
+/// It was there a moment ago: reads that contradict each other show nothing.
+fn contradiction(error: CloudError) -> CloudError {
+    match error.class {
+        Class::NotFound => CloudError { class: Class::Transient, ..error },
+        _ => error,
     }
 }
 

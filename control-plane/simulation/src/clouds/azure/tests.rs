@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 use keyplane_emulator_core::crypto::OaepHash;
 use keyplane_emulator_core::fault::{Effect, Rule};
+use keyplane_model::{CopyCoordinates, EpochId, Source};
 
 use super::*;
 use crate::executor::{Parties, Sim, Stopped, Wire};
@@ -19,10 +20,14 @@ struct World {
     hsm: Azure,
 }
 
-/// Lets one task run to its end.
+/// Lets one task run to its end, at a Managed HSM.
 fn run<F: Future<Output = ()> + Send + 'static>(consistency: Span, task: impl FnOnce(World) -> F) {
+    run_at(false, consistency, task);
+}
+
+fn run_at<F: Future<Output = ()> + Send + 'static>(key_vault: bool, consistency: Span, task: impl FnOnce(World) -> F) {
     let (sim, symbols) = (Sim::new(7, false), Symbols::default());
-    let destination = destination("corp".parse().unwrap());
+    let destination = destination("corp".parse().unwrap(), key_vault);
     let site = Site::new(frame(symbols.clone(), &destination, consistency), 7);
     let line = Line::new(Arc::clone(&sim), Arc::clone(&site), Wire::new(), "test");
     let hsm = Azure::new(line, destination, target().installation);
@@ -55,6 +60,21 @@ fn target() -> Target {
 
 fn object() -> ObjectId {
     ObjectId(target().name)
+}
+
+fn copy(version: u32, material: Option<&str>) -> CopyRecord {
+    let coordinates = CopyCoordinates {
+        installation: id(1),
+        key: id(5),
+        version: Version(version),
+        placement: id(2),
+        algorithm: Algorithm::Rsa2048,
+        source: Source::Generated,
+        epoch: EpochId(1),
+    };
+    let material = material.map(str::to_owned);
+    let (bytes_of, check_value, blob, public_key) = (None, None, None, None);
+    CopyRecord { coordinates, bytes_of, check_value, blob, public_key, material, wrapped_under: None, imported: None }
 }
 
 impl World {
@@ -251,4 +271,47 @@ fn two_reads_that_contradict_each_other_are_no_answer() {
         }
         assert!(contradictions > 0);
     });
+}
+
+#[test]
+fn every_kind_is_seen_as_what_it_is_with_the_public_key_that_it_has() {
+    let pairs = [
+        (Algorithm::Rsa2048, Purpose::Encrypt),
+        (Algorithm::Rsa3072, Purpose::Sign),
+        (Algorithm::Rsa4096, Purpose::Sign),
+        (Algorithm::EcP256, Purpose::Sign),
+        (Algorithm::EcP384, Purpose::Sign),
+    ];
+    for ((algorithm, purpose), key_vault) in pairs.into_iter().flat_map(|pair| [(pair, false), (pair, true)]) {
+        run_at(key_vault, Span::ZERO, move |world| async move {
+            let target = Target { algorithm, purpose, ..target() };
+            let material = world.symbols.pair(algorithm);
+            let public = crate::symbols::public_half(&material).map(|(_, public)| PublicKey(public)).unwrap();
+            let mut ids = Vec::new();
+            for version in [1, 2] {
+                let kek = world.kek(version).await;
+                let under = world.hsm.wrapping_key(&WrapFor::Prepared(kek), SHA1).await.unwrap();
+                let aes = world.symbols.key("transport");
+                let wrapped = [world.symbols.oaep(&under.spki, OaepHash::Sha1, &aes), world.symbols.kwp(&aes, &material)].concat();
+                let marks = Marks { installation: id(1), placement: id(2), incarnation: 1, attempt: id(4) };
+                let (object, again, public_key, wrapping_key) = (None, None, None, under);
+                let version = Version(version);
+                let import = Mutation::Import { target: target.clone(), object, marks, again, version, public_key, wrapping_key, wrapped };
+                assert_eq!(world.act(import).await, Ok(Acted::Done), "{algorithm}");
+                let seen = world.hsm.look(&target).await.unwrap().claimed.unwrap();
+                assert!(seen.fits(&target), "{seen:?}");
+                ids.push(seen.current().unwrap().id.clone());
+                // The former one shows its own as well.
+                assert!(seen.materials.iter().all(|material| material.public_key == Some(public.digest())), "{seen:?}");
+            }
+            let seen = world.hsm.look(&Target { purpose: Purpose::Mac, ..target.clone() }).await.unwrap().claimed.unwrap();
+            assert!(!seen.fits(&Target { purpose: Purpose::Mac, ..target.clone() }));
+            let mut copy = copy(2, ids[1].as_deref());
+            copy.public_key = Some(public);
+            let evidence = world.hsm.evidence(&target, &copy, Timestamp(0)).await.unwrap();
+            assert_eq!((evidence.fits, evidence.strength), (true, EvidenceStrength::Equality), "{algorithm}");
+            copy.public_key = Some(PublicKey(vec![1]));
+            assert!(!world.hsm.evidence(&target, &copy, Timestamp(0)).await.unwrap().fits, "another public key is another key");
+        });
+    }
 }

@@ -6,7 +6,7 @@ use futures::channel::oneshot;
 use keyplane_emulator_core::crypto::OaepHash;
 use keyplane_emulator_core::fault::{Effect, Rule};
 use keyplane_emulator_core::gcp::{BadMaterial, ExpiredJob};
-use keyplane_model::{CopyCoordinates, EpochId, Source};
+use keyplane_model::{CopyCoordinates, EpochId, PublicKey, Source};
 
 use super::*;
 use crate::executor::{Parties, Sim, Stopped, Wire};
@@ -190,7 +190,7 @@ fn a_key_comes_is_seen_and_is_switched_but_never_goes() {
 #[test]
 fn what_is_foreign_is_not_ours() {
     run(|rig| async move {
-        let key = json!({ "purpose": PURPOSE });
+        let key = json!({ "purpose": ENCRYPT_DECRYPT });
         rig.cloud.send("CreateCryptoKey", Method::Post, "cryptoKeys", &[("cryptoKeyId", "payments-db")], &key).await.unwrap();
         let PlacementSeen { claimed: Some(foreign), published: Some(_) } = rig.cloud.look(&target()).await.unwrap() else { panic!() };
         assert_eq!((&foreign.object, &foreign.marks, foreign.external), (&object(), &None, false));
@@ -305,4 +305,48 @@ fn a_sweep_goes_on_to_the_last_page_and_counts_what_it_cannot_read() {
         rig.fault("ListCryptoKeyVersions", Effect::LostReply);
         assert_eq!(rig.cloud.sweep(None).await.unwrap_err().class, Class::Transient, "that says nothing about the key");
     });
+}
+
+/// What is no pair has no public key, and only what encrypts with one key for all has a primary version.
+#[test]
+fn every_kind_is_seen_as_what_it_is_with_the_public_key_that_it_has() {
+    for (algorithm, purpose) in [
+        (Algorithm::Rsa2048, Purpose::Encrypt),
+        (Algorithm::Rsa3072, Purpose::Sign),
+        (Algorithm::Rsa4096, Purpose::Sign),
+        (Algorithm::EcP256, Purpose::Sign),
+        (Algorithm::EcP384, Purpose::Sign),
+        (Algorithm::HmacSha256, Purpose::Mac),
+    ] {
+        run(move |rig| async move {
+            let target = Target { algorithm, purpose, ..target() };
+            let scheme = schemes(algorithm)[0];
+            let material = if algorithm.is_symmetric() { rig.symbols.key("copy").to_vec() } else { rig.symbols.pair(algorithm) };
+            let public = crate::symbols::public_half(&material).map(|(_, public)| PublicKey(public));
+            rig.act(Mutation::Create { target: target.clone(), marks: ours() }).await.unwrap();
+            let under = rig.wrapping_key(scheme).await;
+            let wrapped = rig.wrap(&under, &material);
+            let (object, wrapping_key) = (Some(object()), under);
+            let version = Version(1);
+            let (marks, public_key) = (ours(), public.clone());
+            let import =
+                Mutation::Import { target: target.clone(), object, marks, again: None, version, public_key, wrapping_key, wrapped };
+            rig.act(import).await.unwrap();
+            let digest = public.as_ref().map(PublicKey::digest);
+            let shown = MaterialSeen { public_key: digest, ..seen("1", MaterialState::Current, Presence::Present) };
+            assert_eq!(rig.materials().await, [shown]);
+            let PlacementSeen { claimed: Some(key), published: Some(_) } = rig.cloud.look(&target).await.unwrap() else { panic!() };
+            assert!(key.fits(&target), "{key:?}");
+            let publication = Mutation::Publish { target: target.clone(), object: key.object, material: Some("1".to_owned()) };
+            assert_eq!(rig.act(publication).await, Err((Class::Unsupported, Cause::Plain)), "{algorithm}");
+
+            let record = CopyRecord { public_key: public.clone(), ..copy(1, Some("1")) };
+            let evidence = rig.cloud.evidence(&target, &record, Timestamp(0)).await.unwrap();
+            let strength = if public.is_some() { EvidenceStrength::Equality } else { EvidenceStrength::None };
+            assert_eq!((evidence.fits, evidence.strength), (true, strength), "{algorithm}");
+            let other = CopyRecord { public_key: public.map(|_| PublicKey(vec![1])), ..record };
+            let evidence = rig.cloud.evidence(&target, &other, Timestamp(0)).await.unwrap();
+            assert_eq!(evidence.fits, algorithm.is_symmetric(), "another public key is another key");
+        });
+    }
 }
