@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use google_cloudkms1::CloudKMS;
 use google_cloudkms1::common::Client;
 use hyper_util::rt::TokioExecutor;
+use keyplane_destination::{Roots, Settings};
 use keyplane_model::{
     CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Protection, Target, Timestamp, Version,
     WrapScheme,
 };
 use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, WrapFor, WrappingKey};
 
-use crate::attestation::Roots;
 use crate::config::{Checked, ConfigError, GcpConfig};
 use crate::error::Request;
 use crate::names::Ring;
@@ -41,10 +41,10 @@ impl GoogleKms {
     /// # Errors
     /// When the configuration cannot be used.
     pub async fn connect(config: GcpConfig) -> Result<Self, ConfigError> {
-        let (installation, protection, deletion_days) = (config.installation, config.protection, config.deletion_days);
-        let ca = config.ca.clone();
-        let Checked { destination, ring, endpoint, source, plain, roots } = config.check()?;
-        let reach = Reach::new(ca.as_deref(), plain)?;
+        let protection = config.protection;
+        let Checked { settings, destination, ring, endpoint, source, plain, roots } = config.check()?;
+        let Settings { installation, deletion_days, .. } = settings;
+        let reach = Reach::new(settings.trusted(!plain)?, plain)?;
         let tokens = Tokens::new(source, reach.clone()).await?;
         let client: Client<Reach> = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(reach);
         let mut hub = CloudKMS::new(client, tokens.clone());

@@ -2,64 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use keyplane_destination::operations;
 use keyplane_model::{Quota, Span};
 
-/// An operation of Google Cloud KMS that we use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    CreateCryptoKey,
-    CreateImportJob,
-    ImportCryptoKeyVersion,
-    UpdateCryptoKeyPrimaryVersion,
-    UpdateCryptoKeyVersion,
-    DestroyCryptoKeyVersion,
-    RestoreCryptoKeyVersion,
-    GetCryptoKey,
-    ListCryptoKeys,
-    ListCryptoKeyVersions,
-    GetCryptoKeyVersion,
-    GetPublicKey,
-    GetImportJob,
-}
-
-impl Operation {
-    /// Google Cloud's own name of it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::CreateCryptoKey => "CreateCryptoKey",
-            Self::CreateImportJob => "CreateImportJob",
-            Self::ImportCryptoKeyVersion => "ImportCryptoKeyVersion",
-            Self::UpdateCryptoKeyPrimaryVersion => "UpdateCryptoKeyPrimaryVersion",
-            Self::UpdateCryptoKeyVersion => "UpdateCryptoKeyVersion",
-            Self::DestroyCryptoKeyVersion => "DestroyCryptoKeyVersion",
-            Self::RestoreCryptoKeyVersion => "RestoreCryptoKeyVersion",
-            Self::GetCryptoKey => "GetCryptoKey",
-            Self::ListCryptoKeys => "ListCryptoKeys",
-            Self::ListCryptoKeyVersions => "ListCryptoKeyVersions",
-            Self::GetCryptoKeyVersion => "GetCryptoKeyVersion",
-            Self::GetPublicKey => "GetPublicKey",
-            Self::GetImportJob => "GetImportJob",
-        }
-    }
-
-    /// Whether it can change anything that another call could see.
-    pub(crate) const fn mutates(self) -> bool {
-        match self {
-            Self::CreateCryptoKey
-            | Self::CreateImportJob
-            | Self::ImportCryptoKeyVersion
-            | Self::UpdateCryptoKeyPrimaryVersion
-            | Self::UpdateCryptoKeyVersion
-            | Self::DestroyCryptoKeyVersion
-            | Self::RestoreCryptoKeyVersion => true,
-            Self::GetCryptoKey
-            | Self::ListCryptoKeys
-            | Self::ListCryptoKeyVersions
-            | Self::GetCryptoKeyVersion
-            | Self::GetPublicKey
-            | Self::GetImportJob => false,
-        }
-    }
+operations! {
+    CreateCryptoKey true,
+    CreateImportJob true,
+    ImportCryptoKeyVersion true,
+    UpdateCryptoKeyPrimaryVersion true,
+    UpdateCryptoKeyVersion true,
+    DestroyCryptoKeyVersion true,
+    RestoreCryptoKeyVersion true,
+    GetCryptoKey false,
+    ListCryptoKeys false,
+    ListCryptoKeyVersions false,
+    GetCryptoKeyVersion false,
+    GetPublicKey false,
+    GetImportJob false,
 }
 
 /// The quota of reads.

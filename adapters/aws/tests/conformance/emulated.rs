@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
-use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
+use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret, Settings};
 use keyplane_conformance::{Fault, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::aws::Readings;
 use keyplane_emulator_wire::aws::{AccessKey, Options, router};
@@ -46,19 +46,21 @@ pub(crate) struct Emulated {
 /// A configuration for an endpoint; what is not said is as in most tests.
 pub(crate) fn config(endpoint: &str) -> AwsConfig {
     AwsConfig {
-        name: "emulated".parse().unwrap(),
+        settings: Settings {
+            name: "emulated".parse().unwrap(),
+            installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
+            ca: None,
+            call_timeout: Span::seconds(10),
+            consistency: Span::seconds(5),
+            equal_reads: 3,
+            deletion_days: 30,
+            quotas: BTreeMap::new(),
+        },
         region: REGION.into(),
         account: ACCOUNT.into(),
         endpoint: Some(endpoint.into()),
-        ca: None,
         credentials: Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new(SECRET.into()) },
-        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
         key_policy: None,
-        call_timeout: Span::seconds(10),
-        consistency: Span::seconds(5),
-        equal_reads: 3,
-        deletion_days: 30,
-        quotas: BTreeMap::new(),
     }
 }
 
@@ -190,7 +192,7 @@ impl Subject for Emulated {
     }
 
     fn installation(&self) -> InstallationId {
-        config(&self.endpoint).installation
+        config(&self.endpoint).settings.installation
     }
 
     async fn fault(&self, request: Request, fault: Fault) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::serve::Listener;
-use keyplane_aws::{AwsKms, ConfigError};
+use keyplane_aws::{AwsKms, ConfigError, SettingsError};
 use keyplane_model::Class;
 use keyplane_port::{Cause, Cloud as _};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -70,14 +70,14 @@ async fn a_private_ca_is_trusted_and_no_other() {
 
     let connect = async |ca: Option<Vec<u8>>| {
         let mut config = config(&endpoint);
-        config.ca = ca;
+        config.settings.ca = ca;
         AwsKms::connect(config).await
     };
     assert!(connect(Some(ca)).await.unwrap().sweep(None).await.is_ok());
     for other in [None, Some(authority("another").1)] {
         let cloud = match connect(other).await {
             // A machine without any certificate of the system's cannot trust the wrong one.
-            Err(ConfigError::NoTrust) => continue,
+            Err(ConfigError::Settings(SettingsError::NoTrust)) => continue,
             connected => connected.unwrap(),
         };
         let error = cloud.sweep(None).await.map(|_| ()).unwrap_err();
@@ -89,7 +89,7 @@ async fn a_private_ca_is_trusted_and_no_other() {
 async fn an_endpoint_that_does_not_speak_tls_is_unreachable() {
     let emulated = begin().await;
     let mut config = config(&emulated.endpoint.replace("http://", "https://"));
-    config.ca = Some(authority("any").1);
+    config.settings.ca = Some(authority("any").1);
     let cloud = AwsKms::connect(config).await.unwrap();
     let error = cloud.sweep(None).await.map(|_| ()).unwrap_err();
     assert_eq!((error.class, error.cause), (Class::Transient, Cause::Unreachable), "{error}");
