@@ -37,6 +37,9 @@ pub struct GcpConfig {
     pub key_ring: String,
     /// How keys are protected there: what we make and accept.
     pub protection: Protection,
+    /// How long the RSA keys of import jobs are, in bits: 4096, or 3072 where the HSM that wraps takes no longer ones. No part of
+    /// what is approved (rule 11): it says how strong a wrapping key is, both being strong enough, and not whose it is.
+    pub import_key_size: u32,
     /// Where KMS answers, as `https://host[:port]`; `http://` only on this machine. `None`: Google's own endpoint.
     pub endpoint: Option<String>,
     /// Where the access tokens come from.
@@ -152,6 +155,10 @@ impl GcpConfig {
         let mut plain = !endpoint_has_tls(endpoint)?;
         // From 24 hours to 120 days (the API's reference, `destroyScheduledDuration`).
         self.settings.check(1..=120)?;
+        if !kinds::SIZES.contains(&self.import_key_size) {
+            let range = kinds::SIZES.map(|bits| bits.to_string()).join(" or ");
+            return Err(SettingsError::Range { field: "import_key_size", given: self.import_key_size, range }.into());
+        }
         let roots = self.attestation_roots.as_deref().map(Roots::read).transpose()?;
         let destination = self.destination(Digest::of(&[]))?;
         let endpoint = format!("{}/", endpoint.trim_end_matches('/'));
@@ -305,6 +312,7 @@ mod tests {
             location: "europe-west3".into(),
             key_ring: "payments".into(),
             protection: Protection::Hsm,
+            import_key_size: 4_096,
             endpoint: None,
             credentials: token("ya29.token"),
             attestation_roots: None,
@@ -346,6 +354,9 @@ mod tests {
         assert!(refusal(|c| c.location = "europe_west3".into()).contains("`europe_west3`"));
         assert!(refusal(|c| c.location = "x/../y".into()).contains("location"));
         assert!(refusal(|c| c.key_ring = "a/b".into()).contains("key ring"));
+        for bits in [0, 2_048, 8_192] {
+            assert!(refusal(|c| c.import_key_size = bits).contains("it has to be 3072 or 4096"));
+        }
         assert!(refusal(|c| c.settings.deletion_days = 0).contains("1 to 120"));
         assert!(refusal(|c| c.settings.deletion_days = 121).contains("1 to 120"));
         assert!(refusal(|c| c.settings.equal_reads = 0).contains("at least 1"));
@@ -440,6 +451,7 @@ mod tests {
         let distinct: BTreeSet<Digest> = others.into_iter().chain([base]).collect();
         assert_eq!(distinct.len(), 13);
         assert_eq!(fingerprint(&|c| c.settings.equal_reads = 7), base);
+        assert_eq!(fingerprint(&|c| c.import_key_size = 3_072), base, "it is the same destination's key");
         assert_eq!(fingerprint(&|c| c.credentials = token("another")), base, "a new token is the same source");
     }
 }

@@ -31,6 +31,8 @@ pub struct GoogleKms {
     pub(crate) installation: InstallationId,
     pub(crate) protection: Protection,
     pub(crate) deletion_days: u32,
+    /// Of the keys that import jobs have, in bits.
+    pub(crate) import_key_size: u32,
     pub(crate) roots: Option<Roots>,
     tokens: Tokens,
 }
@@ -41,7 +43,7 @@ impl GoogleKms {
     /// # Errors
     /// When the configuration cannot be used.
     pub async fn connect(config: GcpConfig) -> Result<Self, ConfigError> {
-        let protection = config.protection;
+        let (protection, import_key_size) = (config.protection, config.import_key_size);
         let Checked { settings, destination, ring, endpoint, source, plain, roots } = config.check()?;
         let Settings { installation, deletion_days, .. } = settings;
         let reach = Reach::new(settings.trusted(!plain)?, plain)?;
@@ -51,7 +53,7 @@ impl GoogleKms {
         hub.base_url(endpoint.clone());
         hub.root_url(endpoint);
         hub.user_agent(USER_AGENT.to_owned());
-        Ok(Self { hub, destination, ring, installation, protection, deletion_days, roots, tokens })
+        Ok(Self { hub, destination, ring, installation, protection, deletion_days, import_key_size, roots, tokens })
     }
 
     /// Every request of ours begins here: one line for each, never material.

@@ -54,9 +54,18 @@ pub(crate) const SWEEP_REQUESTS: usize = 12;
 // INVARIANT: every page of a sweep can look at one key, whatever it has.
 const _: () = assert!(SWEEP_REQUESTS >= VERSION_PAGES);
 
+/// How many reads at most find the newest import job of a copy.
+pub(crate) const JOB_READS: u32 = 6;
+
+/// How many import jobs are made for one copy at most. Another one is needed only when one ran out, after three days: this
+/// is seven weeks of an import that never works. The first two are found by one read more than there are of them.
+pub(crate) const MAX_JOBS: u32 = 17;
+
+// INVARIANT: so many reads tell every number of jobs from every other.
+const _: () = assert!(MAX_JOBS < 1 << JOB_READS);
+
 /// Which quotas a call of the port draws from, once for each time that a name is listed. Public keys are drawn for as reads, which
-/// are scarcer than uses of keys, should they count as those. What is rare is left out: a read for each import job of a copy that
-/// ran out.
+/// are scarcer than uses of keys, should they count as those.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     let drawn = |word: &str, reads: usize, writes: usize| {
         let names = std::iter::repeat_n(READ, reads).chain(std::iter::repeat_n(WRITE, writes));
@@ -65,7 +74,7 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([
         drawn("create", 0, 1),
         // Looks for the first id that is free.
-        drawn("prepare", 1, 1),
+        drawn("prepare", JOB_READS as usize, 1),
         // Why an import was refused is seen by looking at its job.
         drawn("import", 1, 1),
         drawn("publish", 0, 1),
@@ -74,8 +83,7 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         // For how long the key keeps what is to be destroyed.
         drawn("schedule-deletion", 1, 1),
         drawn("restore", 0, 1),
-        // The newest job, and that there is none after it.
-        drawn("prepared", 2, 0),
+        drawn("prepared", JOB_READS as usize, 0),
         drawn("wrapping-key", 1, 0),
         drawn("look", LOOK_REQUESTS, 0),
         drawn("inspect", LOOK_REQUESTS, 0),

@@ -155,6 +155,7 @@ async fn gcp(
         location: section.location.clone(),
         key_ring: section.key_ring.clone(),
         protection: section.protection,
+        import_key_size: section.import_key_size,
         endpoint: section.endpoint.clone(),
         credentials,
         attestation_roots: ca(config, section.attestation_roots.as_deref())?,

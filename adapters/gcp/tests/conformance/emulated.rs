@@ -61,6 +61,7 @@ pub(crate) fn config(endpoint: &str, credentials: Credentials) -> GcpConfig {
         location: LOCATION.into(),
         key_ring: RING.into(),
         protection: Protection::Software,
+        import_key_size: 4_096,
         endpoint: Some(endpoint.into()),
         credentials,
         attestation_roots: None,
