@@ -16,6 +16,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use keyplane_destination::{Settings, SettingsError};
 use keyplane_model::{
     Class, CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
 };
@@ -49,13 +50,14 @@ impl AwsKms {
     /// When the configuration cannot be used.
     pub async fn connect(config: AwsConfig) -> Result<Self, ConfigError> {
         let Checked { destination, policy_text, policy, tls } = config.check()?;
-        let AwsConfig { region, account, endpoint, ca, credentials, installation, .. } = config;
+        let AwsConfig { settings, region, account, endpoint, credentials, .. } = config;
+        let installation = settings.installation;
         // Not from the shared configuration: endpoint and region are approved, and no variable or file may replace them.
         let mut builder = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
             .credentials_provider(provider(credentials, &region).await)
-            .http_client(http_client(ca, tls)?)
+            .http_client(http_client(settings, tls)?)
             .interceptor(Limit)
             // INVARIANT: a call of ours is one request (rule 3).
             .retry_config(RetryConfig::disabled())
@@ -159,13 +161,15 @@ async fn provider(credentials: Credentials, region: &str) -> SharedCredentialsPr
 }
 
 /// rustls over aws-lc-rs, no proxy. With a private CA, that one alone is trusted; where TLS has nothing to do, nothing is.
-fn http_client(ca: Option<Vec<u8>>, tls: bool) -> Result<SharedHttpClient, ConfigError> {
-    let trust = match ca {
+fn http_client(settings: Settings, tls: bool) -> Result<SharedHttpClient, ConfigError> {
+    // The SDK takes certificates without looking and panics on the first bad one: so they were looked at.
+    settings.trusted(tls)?;
+    let trust = match settings.ca {
         Some(pem) => TrustStore::empty().with_pem_certificate(pem),
-        None if tls && rustls_native_certs::load_native_certs().certs.is_empty() => return Err(ConfigError::NoTrust),
         None if tls => TrustStore::default(),
         None => TrustStore::empty(),
     };
-    let context = TlsContext::builder().with_trust_store(trust).build().map_err(|_| ConfigError::Ca("the TLS library does not take it"))?;
+    let context =
+        TlsContext::builder().with_trust_store(trust).build().map_err(|_| SettingsError::Ca("the TLS library does not take it"))?;
     Ok(aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
 }

@@ -24,6 +24,7 @@ mod names;
 mod operation;
 mod read;
 
-pub use config::{AwsConfig, ConfigError, Credentials, Secret};
+pub use config::{AwsConfig, ConfigError, Credentials};
 pub use connect::AwsKms;
+pub use keyplane_destination::{Secret, Settings, SettingsError};
 pub use names::{NameError, check_name};

@@ -2,55 +2,47 @@
 
 use std::collections::BTreeMap;
 
+use keyplane_destination::operations;
 use keyplane_model::{Quota, Span};
 
-/// Name on the wire, whether it changes anything, and how often a second AWS allows it at first, per account and region
-/// (`contracts/aws.md`, "request quotas"; KMS Developer Guide where that is silent).
-macro_rules! operations {
-    ($($variant:ident $mutating:literal $quota:literal,)*) => {
-        /// An operation of KMS that we use.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Operation { $($variant,)* }
-
-        impl Operation {
-            #[cfg(test)]
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// AWS's own name of it.
-            pub(crate) const fn name(self) -> &'static str {
-                match self { $(Self::$variant => stringify!($variant),)* }
-            }
-
-            /// Whether it can change anything that another call could see. A wrapping key that nobody uses leaves no trace.
-            pub(crate) const fn mutates(self) -> bool {
-                match self { $(Self::$variant => $mutating,)* }
-            }
-        }
-
-        /// The published quotas, by AWS's names.
-        pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
-            [$((Operation::$variant, $quota),)*]
-                .into_iter()
-                .map(|(operation, calls)| (operation.name().to_owned(), Quota { calls, per: Span::seconds(1) }))
-                .collect()
-        }
-    };
+operations! {
+    CreateKey true,
+    CreateAlias true,
+    ImportKeyMaterial true,
+    DisableKey true,
+    EnableKey true,
+    ScheduleKeyDeletion true,
+    CancelKeyDeletion true,
+    // A wrapping key that nobody uses leaves no trace.
+    GetParametersForImport false,
+    DescribeKey false,
+    GetKeyPolicy false,
+    ListKeyRotations false,
+    ListKeys false,
+    ListResourceTags false,
 }
 
-operations! {
-    CreateKey true 5,
-    CreateAlias true 5,
-    ImportKeyMaterial true 15,
-    DisableKey true 5,
-    EnableKey true 5,
-    ScheduleKeyDeletion true 15,
-    CancelKeyDeletion true 5,
-    GetParametersForImport false 1,
-    DescribeKey false 2_000,
-    GetKeyPolicy false 1_000,
-    ListKeyRotations false 100,
-    ListKeys false 500,
-    ListResourceTags false 2_000,
+/// How often a second AWS allows each at first, per account and region (`contracts/aws.md`, "request quotas"; KMS Developer Guide
+/// where that is silent).
+pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
+    use Operation as O;
+    [
+        (O::CreateKey, 5),
+        (O::CreateAlias, 5),
+        (O::ImportKeyMaterial, 15),
+        (O::DisableKey, 5),
+        (O::EnableKey, 5),
+        (O::ScheduleKeyDeletion, 15),
+        (O::CancelKeyDeletion, 5),
+        (O::GetParametersForImport, 1),
+        (O::DescribeKey, 2_000),
+        (O::GetKeyPolicy, 1_000),
+        (O::ListKeyRotations, 100),
+        (O::ListKeys, 500),
+        (O::ListResourceTags, 2_000),
+    ]
+    .map(|(operation, calls)| (operation.name().to_owned(), Quota { calls, per: Span::seconds(1) }))
+    .into()
 }
 
 /// How many keys one page of a sweep lists: each costs one read of its tags. A twentieth of a second's quota of those, so
@@ -102,6 +94,8 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use keyplane_destination::Operation as _;
+
     use super::*;
 
     #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::AwsKms;
-use crate::error::{found, garbled};
+use crate::error::{contradiction, found, garbled, spoils_only_itself};
 use crate::names;
 use crate::operation::{Operation, SWEEP_AT_A_TIME, SWEEP_KEYS, SWEEP_OBJECTS};
 
@@ -78,11 +78,6 @@ impl AwsKms {
     }
 
     async fn read_metadata(&self, metadata: KeyMetadata) -> Result<ObjectSeen, CloudError> {
-        // It was there a moment ago: reads that contradict each other show nothing.
-        let contradiction = |error: CloudError| match error.class {
-            Class::NotFound => CloudError { class: Class::Transient, ..error },
-            _ => error,
-        };
         let tags = self.tags(metadata.key_id()).await.map_err(contradiction)?;
         self.read_details(metadata, &tags).await.map_err(contradiction)
     }
@@ -321,21 +316,6 @@ impl AwsKms {
 fn users_alias(target: &Target) -> Result<String, CloudError> {
     let unusable = |error| found(Operation::DescribeKey, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name));
     names::users_alias(target).map_err(unusable)
-}
-
-/// Whether a failed read says something about one key only, so that the list can go on without it.
-///
-/// A key that the list names and a direct read does not find counts too: it may be just gone, or so new that not every
-/// read shows it, and a sweep that missed it is not complete.
-fn spoils_only_itself(error: &CloudError) -> bool {
-    match (error.class, error.cause) {
-        (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
-        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
-        (
-            Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken,
-            _,
-        ) => true,
-    }
 }
 
 /// Whether an object is a target's and holds a copy; if not, why.

@@ -1,26 +1,15 @@
 //! What a destination at Azure is made of, checked before anything is sent.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use http::Uri;
 use http::uri::Authority;
-use keyplane_model::{
-    Algorithm, Capabilities, CloudKind, Creation, Destination, DestinationName, Digest, InstallationId, Protection, Quota, Span,
-    WrapScheme, canonical_bytes,
-};
+use keyplane_destination::{Roots, Secret, Settings, SettingsError, check_endpoint, cut, fingerprint};
+use keyplane_model::{Algorithm, Capabilities, CloudKind, Creation, Destination, Digest, Protection, WrapScheme};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
-use zeroize::Zeroizing;
 
-use crate::attestation::Roots;
 use crate::operation;
-
-/// The largest file of certificates that we read, in bytes: some hundred of them.
-const MAX_CA: usize = 1 << 20;
 
 /// The longest of every other text, in bytes.
 const MAX_TEXT: usize = 2_048;
@@ -41,8 +30,9 @@ const SUFFIXES: [(&str, VaultKind, &str); 6] = [
 
 /// Which vault, how to reach it, and as whom.
 pub struct AzureConfig {
-    /// The destination's name.
-    pub name: DestinationName,
+    /// What is set for a destination at any cloud. Of its consistency Azure states nothing: 10 s and 3 equal reads are a good
+    /// beginning. For how many days a deleted key can be recovered, 7 to 90, was fixed when the vault was made.
+    pub settings: Settings,
     /// The vault's own name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`: who answers has to prove it
     /// by TLS, and keys of any other vault are refused ([`keyplane_port::Cause::WrongHome`]).
     pub vault: String,
@@ -50,28 +40,13 @@ pub struct AzureConfig {
     pub kind: VaultKind,
     /// Where that name answers, as `host:port`: a private endpoint, or an emulator. `None`: where the name service says.
     pub address: Option<String>,
-    /// Certificates in PEM that alone are trusted, for the vault and for where tokens come from; `None`: those that the operating
-    /// system trusts. At most 1 MiB.
-    pub ca: Option<Vec<u8>>,
     /// Where tokens come from, as `https://host[:port]`; `None`: from Microsoft's own login of the vault's cloud.
     pub authority: Option<String>,
     /// Where the credentials come from.
     pub credentials: Credentials,
-    /// Whose versions are ours.
-    pub installation: InstallationId,
     /// Certificates in PEM that have to vouch for what a Managed HSM says of the keys that it makes to wrap under: those of the
     /// HSMs' maker, from its own site. `None`: an attestation has to be there, and proves nothing. A Key Vault attests nothing.
     pub attestation_roots: Option<Vec<u8>>,
-    /// The time-out of one call; kept by the engine, declared here.
-    pub call_timeout: Span,
-    /// How long a read may show the state before a mutation. Azure states none; 10 s is a good beginning.
-    pub consistency: Span,
-    /// How many equal reads make a "no" conclusive; at least 1. A good beginning is 3.
-    pub equal_reads: u32,
-    /// How many days a deleted key can be recovered: 7 to 90, fixed when the vault was made.
-    pub deletion_days: u32,
-    /// Quotas of this vault that are not the published ones: `CreateHsm`, `Operations`, of a Managed HSM `Delete` too.
-    pub quotas: BTreeMap<String, Quota>,
 }
 
 /// What keeps the keys.
@@ -167,22 +142,6 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A client's secret: boxed, wiped when dropped, never printed. (The SDK keeps a copy of its own.)
-pub struct Secret(Zeroizing<Box<str>>);
-
-impl Secret {
-    /// Takes it over.
-    #[must_use]
-    pub fn new(secret: Box<str>) -> Self {
-        Self(Zeroizing::new(secret))
-    }
-
-    /// The secret itself.
-    pub(crate) fn expose_secret(&self) -> &str {
-        &self.0
-    }
-}
-
 /// A configuration that cannot be used; nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -220,42 +179,15 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The certificates cannot be used.
-    #[error("the private CA is not usable: {0}")]
-    Ca(&'static str),
-    /// The roots of attestations cannot be used.
-    #[error("the roots of attestations are not usable: {0}")]
-    Attestation(&'static str),
-    /// There is no private CA, and the operating system has none either.
-    #[error("the operating system trusts no certificate authority, and the destination names none of its own")]
-    NoTrust,
+    /// What is set for every destination cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The credentials cannot be used.
     #[error("the credentials are not usable: {0}")]
     Credentials(&'static str),
     /// The SDK does not take something that was checked before; what it says about it.
     #[error("the client does not take the configuration: {0}")]
     Client(String),
-    /// A number is out of its range.
-    #[error("`{field}` is {given}; it has to be {range}")]
-    Range {
-        /// Which one.
-        field: &'static str,
-        /// What was given.
-        given: u32,
-        /// What it may be.
-        range: &'static str,
-    },
-    /// A quota is named that we draw nothing from.
-    #[error("`{given}` is no quota; there are: {known}")]
-    Quota {
-        /// What was given.
-        given: String,
-        /// The names.
-        known: String,
-    },
-    /// A quota allows nothing.
-    #[error("the quota `{0}` allows no call at all")]
-    QuotaEmpty(String),
 }
 
 /// A configuration that was checked.
@@ -284,20 +216,12 @@ impl AzureConfig {
         let authority = self.authority.as_deref().unwrap_or(login);
         check_authority(authority).map_err(|reason| ConfigError::Authority { authority: cut(authority), reason })?;
         self.credentials.check()?;
-        let roots = match &self.ca {
-            Some(pem) => read_ca(pem).map_err(ConfigError::Ca)?,
-            None => native_roots()?,
-        };
-        if self.equal_reads == 0 {
-            return Err(ConfigError::Range { field: "equal_reads", given: 0, range: "at least 1" });
-        }
         // contracts/azure.md, "soft delete".
-        if !(7..=90).contains(&self.deletion_days) {
-            return Err(ConfigError::Range { field: "deletion_days", given: self.deletion_days, range: "7 to 90" });
-        }
+        self.settings.check(7..=90)?;
+        let roots = self.settings.trusted(true)?;
         let attestation_roots = match (&self.attestation_roots, self.kind) {
-            (Some(_), VaultKind::KeyVault) => return Err(ConfigError::Attestation("a Key Vault attests nothing")),
-            (Some(pem), VaultKind::ManagedHsm) => Some(Roots::read(pem).map_err(ConfigError::Attestation)?),
+            (Some(_), VaultKind::KeyVault) => return Err(SettingsError::AttestationRoots("a Key Vault attests nothing").into()),
+            (Some(pem), VaultKind::ManagedHsm) => Some(Roots::read(pem)?),
             (None, _) => None,
         };
         Ok(Checked { destination: self.destination()?, resource, authority: authority.to_owned(), roots, attestation_roots })
@@ -315,19 +239,8 @@ impl AzureConfig {
     }
 
     fn destination(&self) -> Result<Destination, ConfigError> {
-        let mut quotas = operation::published_quotas(self.kind);
-        for (name, quota) in &self.quotas {
-            if quota.calls == 0 || quota.per == Span::ZERO {
-                return Err(ConfigError::QuotaEmpty(cut(name)));
-            }
-            let Some(published) = quotas.get_mut(name) else {
-                let known = quotas.keys().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
-                return Err(ConfigError::Quota { given: cut(name), known });
-            };
-            *published = *quota;
-        }
         Ok(Destination {
-            name: self.name.clone(),
+            name: self.settings.name.clone(),
             cloud: CloudKind::Azure,
             home: self.vault.clone(),
             fingerprint: self.fingerprint(),
@@ -337,12 +250,12 @@ impl AzureConfig {
                 protection: Protection::Hsm,
                 creation: Creation::Imported,
                 prepares: true,
-                consistency: self.consistency,
-                call_timeout: self.call_timeout,
-                equal_reads: self.equal_reads,
-                quotas,
+                consistency: self.settings.consistency,
+                call_timeout: self.settings.call_timeout,
+                equal_reads: self.settings.equal_reads,
+                quotas: self.settings.quotas(operation::published_quotas(self.kind))?,
                 draws: operation::draws(self.kind),
-                deletion_days: self.deletion_days,
+                deletion_days: self.settings.deletion_days,
             },
         })
     }
@@ -361,18 +274,16 @@ impl AzureConfig {
             credentials: String,
             attestation_roots: Option<Digest>,
         }
-        let approved = Approved {
+        fingerprint(&Approved {
             cloud: CloudKind::Azure,
             vault: &self.vault,
             kind: self.kind,
             address: self.address.as_deref(),
-            ca: self.ca.as_deref().map(Digest::of),
+            ca: self.settings.ca.as_deref().map(Digest::of),
             authority: self.authority.as_deref(),
             credentials: self.credentials.source(),
             attestation_roots: self.attestation_roots.as_deref().map(Digest::of),
-        };
-        // INVARIANT: strings and enums only, which is always JSON; were it not, nothing at all would be approved.
-        Digest::of(&canonical_bytes(&approved).unwrap_or_default())
+        })
     }
 }
 
@@ -397,60 +308,38 @@ fn check_address(address: &str) -> Result<(), &'static str> {
 
 /// INVARIANT: a secret goes to no place that does not prove its name.
 fn check_authority(authority: &str) -> Result<(), &'static str> {
-    let uri: Uri = Some(authority).filter(|text| text.len() <= MAX_TEXT).and_then(|text| text.parse().ok()).ok_or("it is no URL")?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("https"), Some(host)) if uri.path() == "/" && uri.query().is_none() && !host.as_str().contains('@') => Ok(()),
-        _ => Err("it has to be written as `https://host[:port]`, with nothing before the host or behind the port"),
+    match check_endpoint(authority)?.scheme_str() {
+        Some("https") => Ok(()),
+        _ => Err("it has to begin with `https://`"),
     }
-}
-
-fn read_ca(pem: &[u8]) -> Result<RootCertStore, &'static str> {
-    if pem.len() > MAX_CA {
-        return Err("it is larger than 1 MiB");
-    }
-    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "it is not PEM")?;
-    if certificates.is_empty() {
-        return Err("it holds no certificate");
-    }
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate).map_err(|_| "it holds a certificate that cannot be read")?;
-    }
-    Ok(roots)
-}
-
-fn native_roots() -> Result<RootCertStore, ConfigError> {
-    let mut roots = RootCertStore::empty();
-    // One that cannot be read is one that is not trusted.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() { Err(ConfigError::NoTrust) } else { Ok(roots) }
-}
-
-/// What is shown of a text from outside: no more than can be read.
-fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use keyplane_model::{Quota, Span};
+
     use super::*;
 
     fn config() -> AzureConfig {
         AzureConfig {
-            name: "prod".parse().unwrap(),
+            settings: Settings {
+                name: "prod".parse().unwrap(),
+                installation: "11111111-0000-8000-8000-000000000000".parse().unwrap(),
+                ca: Some(authority_pem()),
+                call_timeout: Span::seconds(10),
+                consistency: Span::seconds(10),
+                equal_reads: 3,
+                deletion_days: 90,
+                quotas: BTreeMap::new(),
+            },
             vault: "corp-vault.vault.azure.net".into(),
             kind: VaultKind::KeyVault,
             address: None,
-            ca: Some(authority_pem()),
             authority: None,
             credentials: Credentials::ManagedIdentity { client: None, address: None },
-            installation: "11111111-0000-8000-8000-000000000000".parse().unwrap(),
             attestation_roots: None,
-            call_timeout: Span::seconds(10),
-            consistency: Span::seconds(10),
-            equal_reads: 3,
-            deletion_days: 90,
-            quotas: BTreeMap::new(),
         }
     }
 
@@ -500,26 +389,26 @@ mod tests {
         for authority in ["", "http://login.example", "login.example", "https://user@login.example", "https://login.example/path"] {
             assert!(refusal(|c| c.authority = Some(authority.into())).contains("nowhere to log in"), "{authority:?}");
         }
-        assert!(refusal(|c| c.deletion_days = 6).contains("7 to 90"));
-        assert!(refusal(|c| c.deletion_days = 91).contains("7 to 90"));
-        assert!(refusal(|c| c.equal_reads = 0).contains("at least 1"));
-        assert!(refusal(|c| c.ca = Some(b"not a certificate".to_vec())).contains("no certificate"));
+        assert!(refusal(|c| c.settings.deletion_days = 6).contains("7 to 90"));
+        assert!(refusal(|c| c.settings.deletion_days = 91).contains("7 to 90"));
+        assert!(refusal(|c| c.settings.equal_reads = 0).contains("at least 1"));
+        assert!(refusal(|c| c.settings.ca = Some(b"not a certificate".to_vec())).contains("no certificate"));
         let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
-        assert!(refusal(|c| c.ca = Some(garbage)).contains("cannot be read"));
+        assert!(refusal(|c| c.settings.ca = Some(garbage)).contains("cannot be read"));
         assert!(refusal(|c| c.credentials = secret("tenant", "client", "")).contains("secret is empty"));
         assert!(refusal(|c| c.credentials = secret("", "client", "s")).contains("tenant"));
         assert!(refusal(|c| c.credentials = secret("a/../b", "client", "s")).contains("tenant"));
         assert!(refusal(|c| c.credentials = secret("tenant", "", "s")).contains("client"));
         let quota = |calls| Quota { calls, per: Span::seconds(1) };
-        assert!(refusal(|c| assert!(c.quotas.insert("createhsm".into(), quota(1)).is_none())).contains("CreateHsm, Operations"));
-        assert!(refusal(|c| assert!(c.quotas.insert("Operations".into(), quota(0)).is_none())).contains("`Operations`"));
+        assert!(refusal(|c| assert!(c.settings.quotas.insert("createhsm".into(), quota(1)).is_none())).contains("CreateHsm, Operations"));
+        assert!(refusal(|c| assert!(c.settings.quotas.insert("Operations".into(), quota(0)).is_none())).contains("`Operations`"));
     }
 
     #[test]
     fn the_destination_says_what_azure_takes_and_what_the_vault_allows() {
         let mut config = config();
         let raised = Quota { calls: 20, per: Span::seconds(10) };
-        assert!(config.quotas.insert("CreateHsm".into(), raised).is_none());
+        assert!(config.settings.quotas.insert("CreateHsm".into(), raised).is_none());
         let destination = config.check().map(|checked| checked.destination).unwrap();
         let capabilities = &destination.capabilities;
         assert_eq!((destination.cloud, destination.home.as_str()), (CloudKind::Azure, "corp-vault.vault.azure.net"));
@@ -556,7 +445,7 @@ mod tests {
     fn the_fingerprint_changes_with_what_is_approved_and_with_nothing_else() {
         let fingerprint = |change: fn(&mut AzureConfig)| {
             let mut config = config();
-            config.ca = None;
+            config.settings.ca = None;
             change(&mut config);
             config.fingerprint()
         };
@@ -566,7 +455,7 @@ mod tests {
             fingerprint(|c| c.kind = VaultKind::ManagedHsm),
             fingerprint(|c| c.address = Some("127.0.0.1:1".into())),
             fingerprint(|c| c.authority = Some("https://login.example".into())),
-            fingerprint(|c| c.ca = Some(Vec::new())),
+            fingerprint(|c| c.settings.ca = Some(Vec::new())),
             fingerprint(|c| c.attestation_roots = Some(Vec::new())),
             fingerprint(|c| c.credentials = Credentials::ManagedIdentity { client: Some("one".into()), address: None }),
             fingerprint(|c| c.credentials = Credentials::ManagedIdentity { client: None, address: Some("127.0.0.1:1".into()) }),
@@ -579,7 +468,7 @@ mod tests {
         ];
         let distinct: BTreeSet<Digest> = others.into_iter().chain([base]).collect();
         assert_eq!(distinct.len(), 12);
-        assert_eq!(fingerprint(|c| c.equal_reads = 7), base);
+        assert_eq!(fingerprint(|c| c.settings.equal_reads = 7), base);
         assert_eq!(
             fingerprint(|c| c.credentials = secret("tenant", "client", "one")),
             fingerprint(|c| c.credentials = secret("tenant", "client", "two")),

@@ -12,13 +12,13 @@ use azure_identity::{
     ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
+use keyplane_destination::{Roots, Settings, SettingsError, chain};
 use keyplane_model::{
     CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 use rustls::RootCertStore;
 
-use crate::attestation::Roots;
 use crate::config::{AzureConfig, Checked, ConfigError, Credentials, VaultKind};
 use crate::error::failed;
 use crate::operation::Operation;
@@ -46,7 +46,7 @@ impl AzureVault {
     /// When the configuration cannot be used.
     pub fn connect(config: AzureConfig) -> Result<Self, ConfigError> {
         let Checked { destination, resource, authority, roots, attestation_roots } = config.check()?;
-        let AzureConfig { vault, kind, address, credentials, installation, .. } = config;
+        let AzureConfig { settings: Settings { installation, .. }, vault, kind, address, credentials, .. } = config;
         let credential = credential(credentials, authority, &roots)?;
         let place = Place::Vault { host: vault.clone(), address: address.and_then(|address| address.parse().ok()), resource };
         let options = KeyClientOptions {
@@ -117,7 +117,7 @@ impl Cloud for AzureVault {
 }
 
 fn wire(place: Place, roots: RootCertStore) -> Result<Wire, ConfigError> {
-    Wire::new(place, roots).ok_or(ConfigError::Ca("the TLS library does not take it"))
+    Wire::new(place, roots).ok_or(SettingsError::Ca("the TLS library does not take it").into())
 }
 
 /// Who we are. Nothing of it comes from the environment but where a platform's own metadata service is.
@@ -161,5 +161,5 @@ fn credential(credentials: Credentials, authority: String, roots: &RootCertStore
 }
 
 fn not_taken(error: azure_core::Error) -> ConfigError {
-    ConfigError::Client(crate::error::chain(&error))
+    ConfigError::Client(chain(&error))
 }

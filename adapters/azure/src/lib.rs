@@ -31,6 +31,7 @@ mod operation;
 mod read;
 mod transport;
 
-pub use config::{AzureConfig, ConfigError, Credentials, Secret, VaultKind};
+pub use config::{AzureConfig, ConfigError, Credentials, VaultKind};
 pub use connect::AzureVault;
+pub use keyplane_destination::{Secret, Settings, SettingsError};
 pub use names::{NameError, check_name};

@@ -2,30 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use keyplane_destination::operations;
 use keyplane_model::{Quota, Span};
 
 use crate::config::VaultKind;
-
-/// Name in the service's specification, and whether it changes anything.
-macro_rules! operations {
-    ($($variant:ident $mutating:literal,)*) => {
-        /// An operation of Key Vault that we use.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Operation { $($variant,)* }
-
-        impl Operation {
-            /// Azure's own name of it.
-            pub(crate) const fn name(self) -> &'static str {
-                match self { $(Self::$variant => stringify!($variant),)* }
-            }
-
-            /// Whether it can change anything that another call could see.
-            pub(crate) const fn mutates(self) -> bool {
-                match self { $(Self::$variant => $mutating,)* }
-            }
-        }
-    };
-}
 
 operations! {
     CreateKey true,

@@ -17,7 +17,7 @@ use keyplane_port::{Cause, CloudError, Cursor, Page, Prepared, Swept, WrapFor, W
 use serde::{Deserialize, Serialize};
 
 use crate::config::VaultKind;
-use crate::error::{found, garbled};
+use crate::error::{contradiction, found, garbled, spoils_only_itself};
 use crate::names::{self, Kid, KidError, Tags};
 use crate::operation::{LOOK_REQUESTS, Operation, PAGE, SWEEP_REQUESTS};
 use crate::{AzureVault, attestation, jwk};
@@ -520,26 +520,6 @@ pub(crate) fn recoverable_days(attributes: Option<&KeyAttributes>) -> Option<u32
 fn digest(key: &JsonWebKey) -> Result<Option<Digest>, CloudError> {
     let public_key = jwk::public_key(key).map_err(|_| garbled(Operation::GetKey, "a key that cannot be one"))?;
     Ok(public_key.map(|public_key| public_key.digest()))
-}
-
-/// It was there a moment ago: reads that contradict each other show nothing.
-fn contradiction(error: CloudError) -> CloudError {
-    match error.class {
-        Class::NotFound => CloudError { class: Class::Transient, ..error },
-        _ => error,
-    }
-}
-
-/// Whether a failed read says something about one key only, so that the list can go on without it.
-fn spoils_only_itself(error: &CloudError) -> bool {
-    match (error.class, error.cause) {
-        (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
-        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
-        (
-            Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken,
-            _,
-        ) => true,
-    }
 }
 
 /// Whether an object is a target's and holds a copy, and how strongly that is shown; if not, why.

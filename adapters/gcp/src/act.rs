@@ -79,7 +79,7 @@ impl GoogleKms {
     /// The first id that is free: jobs are never deleted, so those before it are all there.
     async fn create_job(&self, target: &Target, version: Version, scheme: WrapScheme) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::CreateImportJob;
-        let Some(method) = kinds::method(scheme) else {
+        let Some(method) = kinds::method(scheme, self.import_key_size) else {
             return Err(unsupported(OPERATION, &format!("no import job of ours unwraps `{scheme}`")));
         };
         let job = self.free_job(target, version).await?;

@@ -6,15 +6,16 @@
 //! configured, both have to hold. The certificates' dates are not looked at, here as there: a statement is of the past.
 
 use std::io::Read as _;
+use std::ops::RangeInclusive;
 
 use aws_lc_rs::digest::{SHA512, digest};
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use flate2::read::GzDecoder;
 use google_cloudkms1::api::KeyOperationAttestation;
+use keyplane_destination::{Roots, attributes, without_zeros, word};
 use keyplane_model::CheckValue;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo, X509Certificate};
+use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
 
 /// The format that is read.
@@ -23,20 +24,14 @@ const FORMAT: &str = "CAVIUM_V2_COMPRESSED";
 /// The longest statement that is read, unpacked, in bytes. One of a key pair has 2 KiB.
 const MAX_STATEMENT: u64 = 1 << 16;
 
-/// The largest file of roots that is read, in bytes.
-const MAX_ROOTS: usize = 1 << 16;
-
 /// How many certificates may come with a statement; four do.
 const MAX_CERTIFICATES: usize = 16;
 
-/// How many certificates stand between a root and a statement at most: the card's and the partition's.
-const MAX_DEPTH: usize = 2;
+/// How many certificates stand between a root and a statement: the card's and, perhaps, the partition's.
+const DEPTH: RangeInclusive<usize> = 1..=2;
 
 /// The length of the RSA signature behind a statement, in bytes.
 const SIGNATURE: usize = 256;
-
-/// How many attributes of a key are read; some forty are there.
-const MAX_ATTRIBUTES: u32 = 256;
 
 /// The key's id: SHA-512 of its resource name, in hexadecimal digits.
 const ATTRIBUTE_ID: u32 = 0x0102;
@@ -46,9 +41,6 @@ const ATTRIBUTE_MODULUS: u32 = 0x0120;
 
 /// The key check value.
 const ATTRIBUTE_KCV: u32 = 0x0173;
-
-/// Certificates that statements are checked against.
-pub(crate) struct Roots(Vec<CertificateDer<'static>>);
 
 /// What an HSM says of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,31 +84,11 @@ pub(crate) fn read(attestation: &KeyOperationAttestation, roots: Option<&Roots>)
     };
     if let Some(roots) = roots {
         let certificates = certificates(attestation)?;
-        if !roots.0.iter().all(|root| vouches(root, &certificates, MAX_DEPTH, signed, signature)) {
+        if !roots.vouch(&certificates, DEPTH, signed, signature).all(|vouches| vouches) {
             return Err("the attestation is not signed under the configured roots");
         }
     }
     statement(signed).ok_or("the attestation cannot be read")
-}
-
-impl Roots {
-    /// Reads certificates in PEM.
-    ///
-    /// # Errors
-    /// What is wrong with them, for people.
-    pub(crate) fn read(pem: &[u8]) -> Result<Self, &'static str> {
-        if pem.len() > MAX_ROOTS {
-            return Err("they are larger than 64 KiB");
-        }
-        let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "they are not PEM")?;
-        if roots.is_empty() {
-            return Err("they hold no certificate");
-        }
-        match roots.iter().all(|root| X509Certificate::from_der(root).is_ok_and(|(rest, _)| rest.is_empty())) {
-            true => Ok(Self(roots)),
-            false => Err("they hold a certificate that cannot be read"),
-        }
-    }
 }
 
 /// The certificates that came with an attestation.
@@ -135,27 +107,9 @@ fn certificates(attestation: &KeyOperationAttestation) -> Result<Vec<Certificate
     Ok(certificates)
 }
 
-/// Whether a certificate, by at most so many others below it, answers for a signature.
-fn vouches(issuer: &[u8], others: &[CertificateDer<'_>], depth: usize, signed: &[u8], signature: &[u8]) -> bool {
-    let Ok((_, issuer)) = X509Certificate::from_der(issuer) else { return false };
-    others.iter().any(|other| {
-        let Ok((_, certificate)) = X509Certificate::from_der(other) else { return false };
-        certificate.issuer().as_raw() == issuer.subject().as_raw()
-            && has_signed(&issuer, certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
-            && (has_signed(&certificate, signed, signature) || (depth > 1 && vouches(other, others, depth - 1, signed, signature)))
-    })
-}
-
-/// Whether the key of a certificate made a signature. RSA with PKCS#1 and SHA-256, as all of these HSMs' certificates have it.
-fn has_signed(certificate: &X509Certificate<'_>, signed: &[u8], signature: &[u8]) -> bool {
-    let key = &certificate.public_key().subject_public_key.data;
-    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref()).verify(signed, signature).is_ok()
-}
-
 /// The part of a statement that is signed: a response header of four words, whose last is the length of what follows the headers;
 /// an information header of four half words, whose last two say where the keys of a pair begin, counted from its own beginning
-/// (a single key has none for the second); each key: handle, number of attributes, size; each attribute: type, length, value.
-/// All of it in network byte order.
+/// (a single key has none for the second). All of it in network byte order.
 fn statement(signed: &[u8]) -> Option<Statement> {
     let length = usize::try_from(word(signed, 12)?).ok()?;
     let body = signed.get(signed.len().checked_sub(length)?..)?;
@@ -171,12 +125,7 @@ fn statement(signed: &[u8]) -> Option<Statement> {
 }
 
 fn add_key(key: &[u8], statement: &mut Statement) -> Option<()> {
-    let count = word(key, 4)?;
-    let mut rest = key.get(12..)?;
-    for _ in 0..Some(count).filter(|count| *count <= MAX_ATTRIBUTES)? {
-        let (kind, length) = (word(rest, 0)?, usize::try_from(word(rest, 4)?).ok()?);
-        let value = rest.get(8..)?.get(..length)?;
-        rest = &rest[8 + length..];
+    for (kind, value) in attributes(key)? {
         match kind {
             ATTRIBUTE_ID => statement.id = Some(text(value)?),
             ATTRIBUTE_KCV => statement.check_value = Some(CheckValue(value.try_into().ok()?)),
@@ -187,18 +136,9 @@ fn add_key(key: &[u8], statement: &mut Statement) -> Option<()> {
     Some(())
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 /// A text, which may be padded with zeros.
 fn text(value: &[u8]) -> Option<String> {
     String::from_utf8(value.split(|byte| *byte == 0).next()?.to_vec()).ok()
-}
-
-fn without_zeros(number: &[u8]) -> &[u8] {
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    &number[zeros..]
 }
 
 #[cfg(test)]
@@ -303,53 +243,6 @@ mod tests {
         let garbage = KeyOperationAttestation { content: Some(vec![1, 2, 3]), format: Some(FORMAT.into()), cert_chains: None };
         assert_eq!(read(&garbage, None), Err("the attestation cannot be unpacked"));
         assert_eq!(read(&KeyOperationAttestation::default(), None), Err("the attestation is of a format that is not known"));
-    }
-
-    /// An RSA key that is certified by another one, or by itself.
-    struct Certified {
-        issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-        pair: aws_lc_rs::signature::RsaKeyPair,
-        der: CertificateDer<'static>,
-    }
-
-    fn certified(name: &str, by: Option<&Certified>) -> Certified {
-        use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
-        let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
-        let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(private.as_ref().to_vec());
-        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&private, &rcgen::PKCS_RSA_SHA256).unwrap();
-        let mut params = rcgen::CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let certificate = match by {
-            Some(by) => params.signed_by(&key, &by.issuer).unwrap(),
-            None => params.self_signed(&key).unwrap(),
-        };
-        Certified { issuer: rcgen::Issuer::new(params, key), pair, der: certificate.der().clone() }
-    }
-
-    fn sign(by: &Certified, bytes: &[u8]) -> Vec<u8> {
-        let mut signature = vec![0; SIGNATURE];
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        by.pair.sign(&aws_lc_rs::signature::RSA_PKCS1_SHA256, &random, bytes, &mut signature).unwrap();
-        signature
-    }
-
-    #[test]
-    fn a_signature_counts_under_the_root_by_two_certificates_at_most() {
-        let root = certified("root", None);
-        let card = certified("card", Some(&root));
-        let partition = certified("partition", Some(&card));
-        let below = certified("below", Some(&partition));
-        let all: Vec<_> = [&root, &card, &partition, &below].map(|certified| certified.der.clone()).into();
-        let counts = |root: &Certified, others: &[CertificateDer<'_>], signer: &Certified| {
-            vouches(&root.der, others, MAX_DEPTH, b"statement", &sign(signer, b"statement"))
-        };
-        assert!(counts(&root, &all, &card) && counts(&root, &all, &partition));
-        assert!(!counts(&root, &all, &below), "whoever has a partition's key makes HSMs");
-        assert!(!counts(&root, &all[..2], &partition), "a certificate is missing");
-        let forged = certified("card", Some(&certified("root", None)));
-        assert!(!counts(&root, std::slice::from_ref(&forged.der), &forged), "the names are right, the keys are not");
-        assert!(!vouches(&root.der, &all, MAX_DEPTH, b"another", &sign(&card, b"statement")));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use google_cloudkms1::CloudKMS;
 use google_cloudkms1::common::Client;
 use hyper_util::rt::TokioExecutor;
+use keyplane_destination::{Roots, Settings};
 use keyplane_model::{
     CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Protection, Target, Timestamp, Version,
     WrapScheme,
 };
 use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 
-use crate::attestation::Roots;
 use crate::config::{Checked, ConfigError, GcpConfig};
 use crate::error::Request;
 use crate::names::Ring;
@@ -31,6 +31,8 @@ pub struct GoogleKms {
     pub(crate) installation: InstallationId,
     pub(crate) protection: Protection,
     pub(crate) deletion_days: u32,
+    /// Of the keys that import jobs have, in bits.
+    pub(crate) import_key_size: u32,
     pub(crate) roots: Option<Roots>,
     tokens: Tokens,
 }
@@ -41,17 +43,17 @@ impl GoogleKms {
     /// # Errors
     /// When the configuration cannot be used.
     pub async fn connect(config: GcpConfig) -> Result<Self, ConfigError> {
-        let (installation, protection, deletion_days) = (config.installation, config.protection, config.deletion_days);
-        let ca = config.ca.clone();
-        let Checked { destination, ring, endpoint, source, plain, roots } = config.check()?;
-        let reach = Reach::new(ca.as_deref(), plain)?;
+        let (protection, import_key_size) = (config.protection, config.import_key_size);
+        let Checked { settings, destination, ring, endpoint, source, plain, roots } = config.check()?;
+        let Settings { installation, deletion_days, .. } = settings;
+        let reach = Reach::new(settings.trusted(!plain)?, plain)?;
         let tokens = Tokens::new(source, reach.clone()).await?;
         let client: Client<Reach> = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(reach);
         let mut hub = CloudKMS::new(client, tokens.clone());
         hub.base_url(endpoint.clone());
         hub.root_url(endpoint);
         hub.user_agent(USER_AGENT.to_owned());
-        Ok(Self { hub, destination, ring, installation, protection, deletion_days, roots, tokens })
+        Ok(Self { hub, destination, ring, installation, protection, deletion_days, import_key_size, roots, tokens })
     }
 
     /// Every request of ours begins here: one line for each, never material.

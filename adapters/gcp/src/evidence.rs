@@ -8,10 +8,9 @@ use keyplane_port::CloudError;
 
 use crate::GoogleKms;
 use crate::attestation;
-use crate::error::garbled;
+use crate::error::{contradiction, garbled};
 use crate::kinds;
 use crate::operation::Operation;
-use crate::read::contradiction;
 
 /// What was found: how strong it is, whether it is what the ledger knows, and what has to be said about it.
 type Shown = (EvidenceStrength, bool, Option<&'static str>);

@@ -14,12 +14,8 @@ use crate::attestation;
 use crate::error::{found, garbled};
 use crate::kinds;
 use crate::names;
-use crate::operation::Operation;
+use crate::operation::{JOB_READS, MAX_JOBS, Operation};
 use crate::read::timestamp;
-
-/// How many import jobs are made for one copy at most. Another one is needed only when one ran out, after three days: this
-/// is half a year of an import that never works.
-const MAX_JOBS: u32 = 60;
 
 /// A job with less time left than this is not begun with: a copy may have to wait for its quota.
 const LEAST_TIME_LEFT: chrono::Duration = chrono::Duration::hours(1);
@@ -40,29 +36,42 @@ enum JobState {
 }
 
 impl GoogleKms {
-    /// The newest job for a copy that can still be used.
+    /// The newest job for a copy, if it can still be used.
     pub(crate) async fn newest_job(&self, target: &Target, version: Version) -> Result<Option<Prepared>, CloudError> {
-        let mut newest = None;
-        for n in 1..=MAX_JOBS {
-            let id = names::job_id(target.placement, version, n);
-            let Some(seen) = self.job(&id).await? else { break };
-            if let Some(ready) = self.usable(&seen, target) {
-                newest = Some(Prepared { wrapping: id, ready });
-            }
-        }
-        Ok(newest)
+        let (n, newest) = self.last_job(target, version).await?;
+        let ready = newest.and_then(|seen| self.usable(&seen, target));
+        Ok(ready.map(|ready| Prepared { wrapping: names::job_id(target.placement, version, n), ready }))
     }
 
     /// The id of the next job for a copy.
     pub(crate) async fn free_job(&self, target: &Target, version: Version) -> Result<ObjectId, CloudError> {
-        for n in 1..=MAX_JOBS {
-            let id = names::job_id(target.placement, version, n);
-            if self.job(&id).await?.is_none() {
-                return Ok(id);
+        match self.last_job(target, version).await? {
+            (MAX_JOBS, _) => {
+                let message = format!("{MAX_JOBS} import jobs were made for version {version} of placement {}", target.placement);
+                Err(found(Operation::CreateImportJob, Class::Denied, Cause::Plain, &message))
+            }
+            (n, _) => Ok(names::job_id(target.placement, version, n + 1)),
+        }
+    }
+
+    /// The last job that was made for a copy, and its number; 0: none was. Jobs are never deleted and are numbered from 1 on, so all
+    /// numbers up to it are taken and none after it.
+    ///
+    /// INVARIANT: no more reads than are declared (rule 8), however many jobs ran out. Each asks for the lowest number from which the
+    /// reads that are left still find the last one: nearly every copy has none or one, and takes one read or two.
+    async fn last_job(&self, target: &Target, version: Version) -> Result<(u32, Option<JobSeen>), CloudError> {
+        let (mut taken, mut last, mut free) = (0, None, MAX_JOBS + 1);
+        for left in (0..JOB_READS).rev() {
+            if free - taken == 1 {
+                break;
+            }
+            let n = free.saturating_sub(1 << left).max(taken + 1);
+            match self.job(&names::job_id(target.placement, version, n)).await? {
+                Some(seen) => (taken, last) = (n, Some(seen)),
+                None => free = n,
             }
         }
-        let message = format!("{MAX_JOBS} import jobs were made for version {version} of placement {}", target.placement);
-        Err(found(Operation::CreateImportJob, Class::Denied, Cause::Plain, &message))
+        Ok((taken, last))
     }
 
     /// The public key of a job, if it can be used now and wraps as the scheme says.
@@ -84,8 +93,9 @@ impl GoogleKms {
             JobState::Pending => return refused(Class::Transient, Cause::Plain, "the import job is still being made"),
             JobState::Expired => return refused(Class::Stale, Cause::ImportTokenExpired, "the import job ran out"),
         }
-        if kinds::method(scheme).is_none() || job.import_method.as_deref() != kinds::method(scheme) {
-            return refused(Class::Stale, Cause::Plain, &format!("the import job does not unwrap `{scheme}`"));
+        if !self.unwraps(&job, scheme) {
+            let message = format!("the import job does not unwrap `{scheme}` under RSA of {} bits", self.import_key_size);
+            return refused(Class::Stale, Cause::Plain, &message);
         }
         if job.protection_level.as_deref() != Some(kinds::level(self.protection)) {
             return refused(Class::Stale, Cause::Plain, "the import job is of another protection level");
@@ -141,12 +151,17 @@ impl GoogleKms {
         Ok(Some(JobSeen { job, state, at: date(&answer) }))
     }
 
+    /// Whether a job's method is what is asked for now.
+    fn unwraps(&self, job: &ImportJob, scheme: WrapScheme) -> bool {
+        kinds::method(scheme, self.import_key_size).is_some_and(|method| job.import_method.as_deref() == Some(method))
+    }
+
     /// Whether a job can be begun with, and is ready.
     fn usable(&self, seen: &JobSeen, target: &Target) -> Option<bool> {
         let JobSeen { job, state, at } = seen;
         // Made by an earlier configuration or program: not what is asked for now.
         let fits = job.protection_level.as_deref() == Some(kinds::level(self.protection))
-            && kinds::schemes(target.algorithm).into_iter().any(|scheme| job.import_method.as_deref() == kinds::method(scheme));
+            && kinds::schemes(target.algorithm).into_iter().any(|scheme| self.unwraps(job, scheme));
         let runs_out = matches!((job.expire_time, at), (Some(end), Some(now)) if end - *now < LEAST_TIME_LEFT);
         match state {
             JobState::Expired => None,

@@ -71,12 +71,18 @@ pub(crate) fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
     }
 }
 
-/// The import method of a scheme, with the strongest RSA; `None`: we do not ask for it. SHA-1 is never needed here.
-pub(crate) const fn method(scheme: WrapScheme) -> Option<&'static str> {
-    match scheme {
-        WrapScheme::RsaOaepSha256 => Some("RSA_OAEP_4096_SHA256"),
-        WrapScheme::RsaAesKeyWrapSha256 => Some("RSA_OAEP_4096_SHA256_AES_256"),
-        WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => None,
+/// The sizes of the RSA keys that Google Cloud makes for import jobs, in bits.
+pub(crate) const SIZES: [u32; 2] = [3_072, 4_096];
+
+/// The import method of a scheme, under an RSA key of so many bits; `None`: we do not ask for it. SHA-1 is never needed here.
+pub(crate) const fn method(scheme: WrapScheme, bits: u32) -> Option<&'static str> {
+    match (scheme, bits) {
+        (WrapScheme::RsaOaepSha256, 3_072) => Some("RSA_OAEP_3072_SHA256"),
+        (WrapScheme::RsaOaepSha256, 4_096) => Some("RSA_OAEP_4096_SHA256"),
+        (WrapScheme::RsaAesKeyWrapSha256, 3_072) => Some("RSA_OAEP_3072_SHA256_AES_256"),
+        (WrapScheme::RsaAesKeyWrapSha256, 4_096) => Some("RSA_OAEP_4096_SHA256_AES_256"),
+        (WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256, _) => None,
+        (WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1, _) => None,
     }
 }
 
@@ -108,9 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn every_scheme_that_is_offered_has_a_method() {
+    fn every_scheme_that_is_offered_has_a_method_of_each_size() {
         for scheme in Algorithm::ALL.into_iter().flat_map(schemes) {
-            assert!(method(scheme).is_some_and(|method| !method.contains("SHA1")), "{scheme}");
+            for bits in SIZES {
+                let method = method(scheme, bits);
+                assert!(method.is_some_and(|method| method.contains(&format!("_{bits}_SHA256"))), "{scheme} {bits}: {method:?}");
+            }
+            assert_eq!(method(scheme, 2_048), None, "Google Cloud has no such job");
         }
     }
 }

@@ -35,6 +35,7 @@ mod reach;
 mod read;
 mod token;
 
-pub use config::{ConfigError, Credentials, GcpConfig, Secret};
+pub use config::{ConfigError, Credentials, GcpConfig};
 pub use connect::GoogleKms;
+pub use keyplane_destination::{Secret, Settings, SettingsError};
 pub use names::{NameError, check_name};

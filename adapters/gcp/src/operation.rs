@@ -2,64 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use keyplane_destination::operations;
 use keyplane_model::{Quota, Span};
 
-/// An operation of Google Cloud KMS that we use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    CreateCryptoKey,
-    CreateImportJob,
-    ImportCryptoKeyVersion,
-    UpdateCryptoKeyPrimaryVersion,
-    UpdateCryptoKeyVersion,
-    DestroyCryptoKeyVersion,
-    RestoreCryptoKeyVersion,
-    GetCryptoKey,
-    ListCryptoKeys,
-    ListCryptoKeyVersions,
-    GetCryptoKeyVersion,
-    GetPublicKey,
-    GetImportJob,
-}
-
-impl Operation {
-    /// Google Cloud's own name of it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::CreateCryptoKey => "CreateCryptoKey",
-            Self::CreateImportJob => "CreateImportJob",
-            Self::ImportCryptoKeyVersion => "ImportCryptoKeyVersion",
-            Self::UpdateCryptoKeyPrimaryVersion => "UpdateCryptoKeyPrimaryVersion",
-            Self::UpdateCryptoKeyVersion => "UpdateCryptoKeyVersion",
-            Self::DestroyCryptoKeyVersion => "DestroyCryptoKeyVersion",
-            Self::RestoreCryptoKeyVersion => "RestoreCryptoKeyVersion",
-            Self::GetCryptoKey => "GetCryptoKey",
-            Self::ListCryptoKeys => "ListCryptoKeys",
-            Self::ListCryptoKeyVersions => "ListCryptoKeyVersions",
-            Self::GetCryptoKeyVersion => "GetCryptoKeyVersion",
-            Self::GetPublicKey => "GetPublicKey",
-            Self::GetImportJob => "GetImportJob",
-        }
-    }
-
-    /// Whether it can change anything that another call could see.
-    pub(crate) const fn mutates(self) -> bool {
-        match self {
-            Self::CreateCryptoKey
-            | Self::CreateImportJob
-            | Self::ImportCryptoKeyVersion
-            | Self::UpdateCryptoKeyPrimaryVersion
-            | Self::UpdateCryptoKeyVersion
-            | Self::DestroyCryptoKeyVersion
-            | Self::RestoreCryptoKeyVersion => true,
-            Self::GetCryptoKey
-            | Self::ListCryptoKeys
-            | Self::ListCryptoKeyVersions
-            | Self::GetCryptoKeyVersion
-            | Self::GetPublicKey
-            | Self::GetImportJob => false,
-        }
-    }
+operations! {
+    CreateCryptoKey true,
+    CreateImportJob true,
+    ImportCryptoKeyVersion true,
+    UpdateCryptoKeyPrimaryVersion true,
+    UpdateCryptoKeyVersion true,
+    DestroyCryptoKeyVersion true,
+    RestoreCryptoKeyVersion true,
+    GetCryptoKey false,
+    ListCryptoKeys false,
+    ListCryptoKeyVersions false,
+    GetCryptoKeyVersion false,
+    GetPublicKey false,
+    GetImportJob false,
 }
 
 /// The quota of reads.
@@ -98,9 +57,18 @@ pub(crate) const SWEEP_REQUESTS: usize = 12;
 // INVARIANT: every page of a sweep can look at one key, whatever it has.
 const _: () = assert!(SWEEP_REQUESTS >= KEY_REQUESTS);
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed; what sends no request is not in it. Public keys are drawn for as reads, which
-/// are scarcer than uses of keys, should they count as those. What is rare is left out: a read for each import job of a copy that
-/// ran out.
+/// How many reads at most find the newest import job of a copy.
+pub(crate) const JOB_READS: u32 = 6;
+
+/// How many import jobs are made for one copy at most. Another one is needed only when one ran out, after three days: this
+/// is seven weeks of an import that never works. The first two are found by one read more than there are of them.
+pub(crate) const MAX_JOBS: u32 = 17;
+
+// INVARIANT: so many reads tell every number of jobs from every other.
+const _: () = assert!(MAX_JOBS < 1 << JOB_READS);
+
+/// Which quotas a call of the port draws from, once for each time that a name is listed; what sends no request is not in it. Public
+/// keys are drawn for as reads, which are scarcer than uses of keys, should they count as those.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     let drawn = |word: &str, reads: usize, writes: usize| {
         let names = std::iter::repeat_n(READ, reads).chain(std::iter::repeat_n(WRITE, writes));
@@ -109,7 +77,7 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([
         drawn("create", 0, 1),
         // Looks for the first id that is free.
-        drawn("prepare", 1, 1),
+        drawn("prepare", JOB_READS as usize, 1),
         // Why an import was refused is seen by looking at its job.
         drawn("import", 1, 1),
         drawn("publish", 0, 1),
@@ -118,8 +86,7 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         // For how long the key keeps what is to be destroyed.
         drawn("schedule-deletion", 1, 1),
         drawn("restore", 0, 1),
-        // The newest job, and that there is none after it.
-        drawn("prepared", 2, 0),
+        drawn("prepared", JOB_READS as usize, 0),
         drawn("wrapping-key", 1, 0),
         drawn("look", LOOK_REQUESTS, 0),
         drawn("inspect", LOOK_REQUESTS, 0),

@@ -11,13 +11,10 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use keyplane_destination::SettingsError;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::Service;
-
-use crate::config::ConfigError;
 
 /// How long a connection may take, TLS included. Not a time-out of a call (those are the engine's): it tells "nobody is
 /// there", which certainly had no effect, from "no answer", which may have had one.
@@ -39,14 +36,10 @@ pub(crate) struct Reach {
 
 impl Reach {
     /// rustls over aws-lc-rs, no proxy. With a private CA, that one alone is trusted, here and wherever tokens come from.
-    pub(crate) fn new(ca: Option<&[u8]>, plain: bool) -> Result<Self, ConfigError> {
-        let roots = roots(ca)?;
-        if roots.is_empty() && !plain {
-            return Err(ConfigError::NoTrust);
-        }
+    pub(crate) fn new(roots: RootCertStore, plain: bool) -> Result<Self, SettingsError> {
         let tls = ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
-            .map_err(|_| ConfigError::Ca("the TLS library does not take it"))?
+            .map_err(|_| SettingsError::Ca("the TLS library does not take it"))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
@@ -56,23 +49,6 @@ impl Reach {
         let schemes = if plain { schemes.https_or_http() } else { schemes.https_only() };
         Ok(Self { inner: schemes.enable_http1().wrap_connector(tcp) })
     }
-}
-
-/// The certificates that are trusted.
-fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|_| ConfigError::Ca("it is not PEM"))?;
-                roots.add(certificate).map_err(|_| ConfigError::Ca("it holds a certificate that cannot be read"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    Ok(roots)
 }
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;

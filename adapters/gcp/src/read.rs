@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::GoogleKms;
 use crate::act::check_id;
 use crate::checksum::crc32c;
-use crate::error::{found, garbled};
+use crate::error::{contradiction, found, garbled, spoils_only_itself};
 use crate::jobs::spki;
 use crate::kinds;
 use crate::names;
@@ -379,28 +379,6 @@ fn next_token(operation: Operation, next: Option<String>, this: Option<&str>) ->
 
 fn cursor_at(place: &Place) -> Result<Cursor, CloudError> {
     serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::ListCryptoKeys, &error.to_string()))
-}
-
-/// It was there a moment ago: reads that contradict each other show nothing.
-pub(crate) fn contradiction(error: CloudError) -> CloudError {
-    match error.class {
-        Class::NotFound => CloudError { class: Class::Transient, ..error },
-        _ => error,
-    }
-}
-
-/// Whether a failed read says something about one key only, so that the list can go on without it.
-///
-/// A key that the list names and a direct read does not find counts too: a sweep that missed it is not complete.
-fn spoils_only_itself(error: &CloudError) -> bool {
-    match (error.class, error.cause) {
-        (_, Cause::Credentials | Cause::Unreachable | Cause::WrongHome) => false,
-        (Class::Transient | Class::Throttled | Class::Ambiguous, _) => false,
-        (
-            Class::Stale | Class::NotFound | Class::AlreadyExists | Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken,
-            _,
-        ) => true,
-    }
 }
 
 /// To the microsecond.

@@ -14,8 +14,9 @@ use google_cloudkms1::yup_oauth2::{
 };
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use keyplane_destination::Secret;
 
-use crate::config::{ConfigError, Secret, Source};
+use crate::config::{ConfigError, Source};
 use crate::reach::Reach;
 
 /// What our tokens are for, whatever the client library asks: the narrower one of the two scopes that KMS knows, good for no

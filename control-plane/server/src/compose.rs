@@ -94,9 +94,21 @@ fn unusable(error: impl ToString) -> Problem {
     Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")
 }
 
-/// Requests in a while, as the adapters take them.
-fn quotas(section: &BTreeMap<String, u32>, per: Span) -> BTreeMap<String, Quota> {
-    section.iter().map(|(name, calls)| (name.clone(), Quota { calls: *calls, per })).collect()
+/// What is set for a destination at any cloud, from its section: those have the same fields, each with defaults of its own. Quotas
+/// count requests in this while.
+macro_rules! settings {
+    ($config:expr, $name:expr, $section:expr, $installation:expr, $per:expr) => {
+        Settings {
+            name: $name.clone(),
+            installation: $installation,
+            ca: ca($config, $section.ca.as_deref())?,
+            call_timeout: $section.call_timeout,
+            consistency: $section.consistency,
+            equal_reads: $section.equal_reads,
+            deletion_days: $section.deletion_days,
+            quotas: $section.quotas.iter().map(|(name, calls)| (name.clone(), Quota { calls: *calls, per: $per })).collect(),
+        }
+    };
 }
 
 /// A secret that a file holds; the white space around it does not count.
@@ -111,7 +123,7 @@ async fn aws(
     section: &destinations::Aws,
     installation: InstallationId,
 ) -> Result<AwsKms, Problem> {
-    use keyplane_aws::{Credentials, Secret};
+    use keyplane_aws::{Credentials, Secret, Settings};
     let credentials = match &section.credentials {
         destinations::AwsCredentials::Default => Credentials::Default,
         destinations::AwsCredentials::Profile { name } => Credentials::Profile(name.clone()),
@@ -121,19 +133,12 @@ async fn aws(
         }
     };
     let aws = AwsConfig {
-        name: name.clone(),
+        settings: settings!(config, name, section, installation, Span::seconds(1)),
         region: section.region.clone(),
         account: section.account.clone(),
         endpoint: section.endpoint.clone(),
-        ca: ca(config, section.ca.as_deref())?,
         credentials,
-        installation,
         key_policy: section.key_policy_file.as_ref().map(|path| config.file(path, "key policy")).transpose()?,
-        call_timeout: section.call_timeout,
-        consistency: section.consistency,
-        equal_reads: section.equal_reads,
-        deletion_days: section.deletion_days,
-        quotas: quotas(&section.quotas, Span::seconds(1)),
     };
     AwsKms::connect(aws).await.map_err(unusable)
 }
@@ -144,7 +149,7 @@ async fn gcp(
     section: &destinations::Gcp,
     installation: InstallationId,
 ) -> Result<GoogleKms, Problem> {
-    use keyplane_gcp::{Credentials, Secret};
+    use keyplane_gcp::{Credentials, Secret, Settings};
     let file = |path: &Path, what: &str| Ok(Secret::new(secret(config, path, what)?.as_str().into()));
     let credentials = match &section.credentials {
         destinations::GcpCredentials::Metadata { endpoint } => Credentials::Metadata { endpoint: endpoint.clone() },
@@ -152,21 +157,15 @@ async fn gcp(
         destinations::GcpCredentials::ExternalAccount { file: path } => Credentials::ExternalAccount(file(path, "external account")?),
     };
     let gcp = GcpConfig {
-        name: name.clone(),
+        settings: settings!(config, name, section, installation, Span::seconds(60)),
         project: section.project.clone(),
         location: section.location.clone(),
         key_ring: section.key_ring.clone(),
         protection: section.protection,
+        import_key_size: section.import_key_size,
         endpoint: section.endpoint.clone(),
-        ca: ca(config, section.ca.as_deref())?,
         credentials,
-        installation,
         attestation_roots: ca(config, section.attestation_roots.as_deref())?,
-        call_timeout: section.call_timeout,
-        consistency: section.consistency,
-        equal_reads: section.equal_reads,
-        deletion_days: section.deletion_days,
-        quotas: quotas(&section.quotas, Span::seconds(60)),
     };
     GoogleKms::connect(gcp).await.map_err(unusable)
 }
@@ -177,7 +176,7 @@ fn azure(
     section: &destinations::Azure,
     installation: InstallationId,
 ) -> Result<AzureVault, Problem> {
-    use keyplane_azure::{Credentials, Secret, VaultKind};
+    use keyplane_azure::{Credentials, Secret, Settings, VaultKind};
     let (kind, per) = match section.kind {
         destinations::VaultKind::KeyVault => (VaultKind::KeyVault, Span::seconds(10)),
         destinations::VaultKind::ManagedHsm => (VaultKind::ManagedHsm, Span::seconds(1)),
@@ -196,20 +195,13 @@ fn azure(
         }
     };
     let azure = AzureConfig {
-        name: name.clone(),
+        settings: settings!(config, name, section, installation, per),
         vault: section.vault.clone(),
         kind,
         address: section.address.clone(),
-        ca: ca(config, section.ca.as_deref())?,
         authority: section.authority.clone(),
         credentials,
-        installation,
         attestation_roots: ca(config, section.attestation_roots.as_deref())?,
-        call_timeout: section.call_timeout,
-        consistency: section.consistency,
-        equal_reads: section.equal_reads,
-        deletion_days: section.deletion_days,
-        quotas: quotas(&section.quotas, per),
     };
     AzureVault::connect(azure).map_err(unusable)
 }

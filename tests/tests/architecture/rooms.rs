@@ -13,9 +13,22 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("keyplane-planner", &["keyplane-model"], "a pure room knows the model alone"),
     ("keyplane-verifier", &["keyplane-model"], "a pure room knows the model alone: above all, not the planner that it judges"),
     ("keyplane-port", &["keyplane-model"], "the ports know the model alone"),
-    ("keyplane-aws", &["keyplane-model", "keyplane-port"], "an adapter knows ports and model"),
-    ("keyplane-gcp", &["keyplane-model", "keyplane-port"], "an adapter knows ports and model"),
-    ("keyplane-azure", &["keyplane-model", "keyplane-port"], "an adapter knows ports and model"),
+    ("keyplane-destination", &["keyplane-model", "keyplane-port"], "what adapters have in common knows none of them"),
+    (
+        "keyplane-aws",
+        &["keyplane-destination", "keyplane-model", "keyplane-port"],
+        "an adapter knows ports and model, and no other adapter",
+    ),
+    (
+        "keyplane-gcp",
+        &["keyplane-destination", "keyplane-model", "keyplane-port"],
+        "an adapter knows ports and model, and no other adapter",
+    ),
+    (
+        "keyplane-azure",
+        &["keyplane-destination", "keyplane-model", "keyplane-port"],
+        "an adapter knows ports and model, and no other adapter",
+    ),
     (
         "keyplane-hsm",
         &["keyplane-model", "keyplane-port", "keyplane-verifier"],

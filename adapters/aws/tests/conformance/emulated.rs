@@ -10,7 +10,7 @@ use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{AlgorithmSpec, ExpirationModelType, ImportType, OriginType, Tag, WrappingKeySpec};
 use axum::Router;
-use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret};
+use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret, Settings};
 use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::aws::Readings;
 use keyplane_emulator_wire::aws::{AccessKey, Options, router};
@@ -43,19 +43,21 @@ pub(crate) struct Emulated {
 /// A configuration for an endpoint; what is not said is as in most tests.
 pub(crate) fn config(endpoint: &str) -> AwsConfig {
     AwsConfig {
-        name: "emulated".parse().unwrap(),
+        settings: Settings {
+            name: "emulated".parse().unwrap(),
+            installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
+            ca: None,
+            call_timeout: Span::seconds(10),
+            consistency: Span::seconds(5),
+            equal_reads: 3,
+            deletion_days: 30,
+            quotas: BTreeMap::new(),
+        },
         region: REGION.into(),
         account: ACCOUNT.into(),
         endpoint: Some(endpoint.into()),
-        ca: None,
         credentials: Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new(SECRET.into()) },
-        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
         key_policy: None,
-        call_timeout: Span::seconds(10),
-        consistency: Span::seconds(5),
-        equal_reads: 3,
-        deletion_days: 30,
-        quotas: BTreeMap::new(),
     }
 }
 
@@ -167,7 +169,7 @@ impl Subject for Emulated {
     }
 
     fn installation(&self) -> InstallationId {
-        config(&self.endpoint).installation
+        config(&self.endpoint).settings.installation
     }
 
     fn control(&self) -> &Control {

@@ -1,6 +1,6 @@
 //! Endpoints with TLS: a private CA is trusted where it is configured, and alone.
 
-use keyplane_aws::{AwsKms, ConfigError};
+use keyplane_aws::{AwsKms, ConfigError, SettingsError};
 use keyplane_emulator_wire::azure::Identity;
 use keyplane_model::Class;
 use keyplane_port::{Cause, Cloud as _};
@@ -25,7 +25,7 @@ async fn a_private_ca_is_trusted_and_no_other() {
 
     let connect = async |ca: Option<String>| {
         let mut config = config(&endpoint);
-        config.ca = ca.map(String::into_bytes);
+        config.settings.ca = ca.map(String::into_bytes);
         AwsKms::connect(config).await
     };
     assert!(connect(Some(ours.authority.clone())).await.unwrap().sweep(None).await.is_ok());
@@ -33,7 +33,7 @@ async fn a_private_ca_is_trusted_and_no_other() {
     for other in [None, Some(identity().authority)] {
         let cloud = match connect(other).await {
             // A machine without any certificate of the system's cannot trust the wrong one.
-            Err(ConfigError::NoTrust) => continue,
+            Err(ConfigError::Settings(SettingsError::NoTrust)) => continue,
             connected => connected.unwrap(),
         };
         let error = cloud.sweep(None).await.map(|_| ()).unwrap_err();
@@ -45,7 +45,7 @@ async fn a_private_ca_is_trusted_and_no_other() {
 async fn an_endpoint_that_does_not_speak_tls_is_unreachable() {
     let emulated = begin().await;
     let mut config = config(&emulated.endpoint.replace("http://", "https://"));
-    config.ca = Some(identity().authority.into_bytes());
+    config.settings.ca = Some(identity().authority.into_bytes());
     let cloud = AwsKms::connect(config).await.unwrap();
     let error = cloud.sweep(None).await.map(|_| ()).unwrap_err();
     assert_eq!((error.class, error.cause), (Class::Transient, Cause::Unreachable), "{error}");

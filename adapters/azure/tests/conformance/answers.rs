@@ -222,7 +222,7 @@ async fn who_cannot_prove_the_name_gets_nothing() {
     let emulated = begin(VaultKind::ManagedHsm).await;
     // Another authority than the one behind the server, the right one and another name, and no TLS at all.
     let mut distrusts = config(&emulated.place);
-    distrusts.ca = Some(Identity::new(&["localhost"]).unwrap().authority.into_bytes());
+    distrusts.settings.ca = Some(Identity::new(&["localhost"]).unwrap().authority.into_bytes());
     distrusts.authority = Some("https://localhost:1".into());
     let mut named = config(&emulated.place);
     named.vault = "other-hsm.managedhsm.azure.net".into();

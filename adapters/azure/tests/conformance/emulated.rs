@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, Request as HttpRequest, StatusCode};
-use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, VaultKind};
+use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, Settings, VaultKind};
 use keyplane_conformance::{Control, Request, Subject, Tampering};
 use keyplane_emulator_core::azure::{Config, Kind};
 use keyplane_emulator_wire::azure::{Application, Directory, Emulator, Federation, Options, emulator};
@@ -53,20 +53,22 @@ pub(crate) struct Place {
 /// A configuration for a place; what is not said is as in most tests.
 pub(crate) fn config(place: &Place) -> AzureConfig {
     AzureConfig {
-        name: "emulated".parse().unwrap(),
+        settings: Settings {
+            name: "emulated".parse().unwrap(),
+            installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
+            ca: Some(place.ca.clone()),
+            call_timeout: Span::seconds(10),
+            consistency: Span::seconds(10),
+            equal_reads: 3,
+            deletion_days: DAYS,
+            quotas: BTreeMap::new(),
+        },
         vault: host(place.kind).into(),
         kind: place.kind,
         address: Some(place.address.to_string()),
-        ca: Some(place.ca.clone()),
         authority: Some(format!("https://localhost:{}", place.address.port())),
         credentials: Credentials::ClientSecret { tenant: TENANT.into(), client: CLIENT.into(), secret: Secret::new(SECRET.into()) },
-        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
         attestation_roots: None,
-        call_timeout: Span::seconds(10),
-        consistency: Span::seconds(10),
-        equal_reads: 3,
-        deletion_days: DAYS,
-        quotas: BTreeMap::new(),
     }
 }
 
@@ -179,7 +181,7 @@ impl Subject for Emulated {
     }
 
     fn installation(&self) -> InstallationId {
-        config(&self.place).installation
+        config(&self.place).settings.installation
     }
 
     fn control(&self) -> &Control {

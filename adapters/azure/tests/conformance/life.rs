@@ -170,7 +170,9 @@ async fn a_vault_that_keeps_deleted_keys_for_another_time_is_believed() {
     let (emulated, _) = imported(VaultKind::ManagedHsm, &aes()).await;
     let warnings = Arc::new(AtomicU32::new(0));
     let _heard = tracing::subscriber::set_default(Warnings(Arc::clone(&warnings)));
-    let cloud = AzureVault::connect(AzureConfig { deletion_days: DAYS + 1, ..config(&emulated.place) }).unwrap();
+    let mut config = config(&emulated.place);
+    config.settings.deletion_days = DAYS + 1;
+    let cloud = AzureVault::connect(config).unwrap();
     for _ in 0..2 {
         let seen = cloud.look(&aes()).await.unwrap();
         assert_eq!(seen, emulated.cloud.look(&aes()).await.unwrap(), "nothing that is looked at depends on it");

@@ -12,7 +12,7 @@ use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::crypto::RealCrypto;
 use keyplane_emulator_core::gcp::{Attestation, Readings, ServiceAccount};
 use keyplane_emulator_wire::gcp::{Options, router};
-use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret};
+use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret, Settings};
 use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Protection, Span, Target, WrapScheme};
 use keyplane_port::{Cloud, WrappingKey};
 use rand_chacha::ChaCha20Rng;
@@ -49,21 +49,24 @@ pub(crate) struct Emulated {
 /// A configuration for an endpoint; what is not said is as in most tests.
 pub(crate) fn config(endpoint: &str, credentials: Credentials) -> GcpConfig {
     GcpConfig {
-        name: "emulated".parse().unwrap(),
+        settings: Settings {
+            name: "emulated".parse().unwrap(),
+            installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
+            ca: None,
+            call_timeout: Span::seconds(10),
+            consistency: Span::seconds(10),
+            equal_reads: 2,
+            deletion_days: 30,
+            quotas: BTreeMap::new(),
+        },
         project: PROJECT.into(),
         location: LOCATION.into(),
         key_ring: RING.into(),
         protection: Protection::Software,
+        import_key_size: 4_096,
         endpoint: Some(endpoint.into()),
-        ca: None,
         credentials,
-        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
         attestation_roots: None,
-        call_timeout: Span::seconds(10),
-        consistency: Span::seconds(10),
-        equal_reads: 2,
-        deletion_days: 30,
-        quotas: BTreeMap::new(),
     }
 }
 
@@ -232,7 +235,7 @@ impl Subject for Emulated {
     }
 
     fn installation(&self) -> InstallationId {
-        config(&self.endpoint, token("any")).installation
+        config(&self.endpoint, token("any")).settings.installation
     }
 
     fn control(&self) -> &Control {

@@ -5,6 +5,7 @@
 mod answers;
 mod emulated;
 mod evidence;
+mod jobs;
 mod readings;
 mod requests;
 mod tls;

@@ -90,6 +90,9 @@ pub(crate) struct Gcp {
     pub(crate) key_ring: String,
     /// How keys are kept there.
     pub(crate) protection: Protection,
+    /// How long the keys are that material is wrapped under, in bits.
+    #[serde(default = "strongest")]
+    pub(crate) import_key_size: u32,
     /// In place of Google's own: an emulator, a private endpoint.
     pub(crate) endpoint: Option<String>,
     /// Certificates (PEM) that alone are trusted there.
@@ -248,6 +251,11 @@ fn two_reads() -> u32 {
 
 fn three_reads() -> u32 {
     3
+}
+
+/// The longest that Google Cloud makes.
+fn strongest() -> u32 {
+    4_096
 }
 
 fn aws_deletion_days() -> u32 {
