@@ -56,6 +56,10 @@ pub trait Ledger: Send + Sync {
     /// Ends a committed change set of which every step has its receipt.
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
 
+    /// Ends a change set that is only proposed and does not fit any more. One that was committed meanwhile is refused: whoever runs it
+    /// finds out whether it fits.
+    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+
     /// Ends a change set that does not fit any more; what its receipts say stays.
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
 

@@ -241,6 +241,16 @@ impl Ledger for MemoryLedger {
         state.close(digest, ChangeSetState::Done)
     }
 
+    async fn withdraw(&self, digest: &Digest, _reason: &str, _at: Timestamp) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let record = state.record(digest)?;
+        if record.state == ChangeSetState::Dropped {
+            return Ok(());
+        }
+        must_be(record, ChangeSetState::Proposed)?;
+        state.close(digest, ChangeSetState::Dropped)
+    }
+
     async fn abandon(&self, digest: &Digest, _reason: &str, _at: Timestamp) -> Result<(), LedgerError> {
         let mut state = self.state();
         match state.record(digest)?.state {

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, KeyRecord, PlacementId, Problem, ProblemCode, SealedCharter,
-    StepNo, Timestamp,
+    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, Fence, KeyName, KeyRecord, PlacementId, Problem, ProblemCode,
+    SealedCharter, StepNo, Timestamp,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier::{self as verifier, Violation};
@@ -142,9 +142,8 @@ impl Engine {
         match self.run_prologue(&job, known.as_ref()).await {
             Err(stop) => take(Err(stop)),
             Ok(()) => {
-                let known = self.known(key).await.map_err(one)?;
                 let mut placements: FuturesUnordered<_> =
-                    record.change_set.placements.keys().map(|placement| self.run_placement(&job, *placement, known.as_ref())).collect();
+                    record.change_set.placements.keys().map(|placement| self.run_placement(&job, *placement)).collect();
                 while let Some(result) = placements.next().await {
                     take(result);
                 }
@@ -172,7 +171,7 @@ impl Engine {
                 {
                     continue;
                 }
-                if let Ok(mut track) = self.track(job, step.placement, known) {
+                if let Ok(mut track) = self.track(job, step.placement, known, None) {
                     let span = track.span(number, step);
                     track.run(number, step).instrument(span).await?;
                 }
@@ -182,10 +181,22 @@ impl Engine {
     }
 
     /// What remains to be done at one placement.
-    async fn run_placement(&self, job: &Job<'_>, placement: PlacementId, known: Option<&KeyRecord>) -> Result<(), step::Stop> {
-        let mut track = self.track(job, placement, known)?;
-        for (number, step) in job.record.change_set.steps_of(placement).filter(|(_, step)| !step::is_prologue(&step.act)) {
-            match job.record.receipts.get(&number) {
+    async fn run_placement(&self, job: &Job<'_>, placement: PlacementId) -> Result<(), step::Stop> {
+        let key = &job.record.change_set.key;
+        let mut left = job.record.change_set.steps_of(placement).filter(|(number, _)| !job.record.receipts.contains_key(number));
+        if left.all(|(_, step)| step::is_prologue(&step.act)) {
+            return Ok(());
+        }
+        let held = |problem: Problem| step::Stop::Held(problem.key(key));
+        let lane = self.lane(job.record, placement)?;
+        let fence = self.keep(lane, job.progress).await.map_err(held)?;
+        // INVARIANT: what a server knows of a placement it read while it held the lane: before, another one may have been at work there.
+        let record = self.record(&job.record.digest).await.map_err(held)?;
+        let job = &Job { record: &record, ..*job };
+        let known = self.known(key).await.map_err(held)?;
+        let mut track = self.track(job, placement, known.as_ref(), Some(fence))?;
+        for (number, step) in record.change_set.steps_of(placement).filter(|(_, step)| !step::is_prologue(&step.act)) {
+            match record.receipts.get(&number) {
                 Some(receipt) => track.remember(receipt),
                 None => {
                     let span = track.span(number, step);
@@ -196,17 +207,31 @@ impl Engine {
         Ok(())
     }
 
-    /// The way of one placement, if its destination is the one that was approved.
-    fn track<'a>(&'a self, job: &Job<'a>, placement: PlacementId, known: Option<&KeyRecord>) -> Result<step::Track<'a>, step::Stop> {
-        let Job { record, warrant, progress } = *job;
+    /// The lane of a placement's destination.
+    fn lane(&self, record: &ChangeSetRecord, placement: PlacementId) -> Result<&Lane, step::Stop> {
         let change_set = &record.change_set;
         let plan =
             change_set.placements.get(&placement).ok_or_else(|| step::Stop::Held(internal(record, "a step without its placement")))?;
-        let lane = self.lanes.get(&plan.destination).ok_or_else(|| {
+        self.lanes.get(&plan.destination).ok_or_else(|| {
             let detail = format!("destination `{}` is not configured", plan.destination);
             let next = "keyplane config check";
             step::Stop::Held(Problem::new(ProblemCode::NameUnknown, detail, next).key(&change_set.key).destination(&plan.destination))
-        })?;
+        })
+    }
+
+    /// The way of one placement, if its destination is the one that was approved.
+    fn track<'a>(
+        &'a self,
+        job: &Job<'a>,
+        placement: PlacementId,
+        known: Option<&KeyRecord>,
+        fence: Option<Fence>,
+    ) -> Result<step::Track<'a>, step::Stop> {
+        let Job { record, warrant, progress } = *job;
+        let lane = self.lane(record, placement)?;
+        let change_set = &record.change_set;
+        let plan =
+            change_set.placements.get(&placement).ok_or_else(|| step::Stop::Held(internal(record, "a step without its placement")))?;
         // Rule 11: what was approved for one destination is not done at another that took over its name.
         if lane.destination().fingerprint != plan.fingerprint {
             let detail = format!("destination `{}` is not configured as it was when the change was approved", plan.destination);
@@ -218,7 +243,20 @@ impl Engine {
         // What an earlier change set made, before it was dropped: when it was confirmed does not matter any more.
         let object = known.and_then(|known| known.placements.get(&placement)?.object.clone()).map(|object| (object, self.clock.now()));
         let copies = known.iter().flat_map(|known| &known.copies).filter(|copy| copy.coordinates.placement == placement).cloned().collect();
-        Ok(step::Track { engine: self, lane, record, warrant, placement, plan, progress, object, wrapping: None, copies, last: None })
+        Ok(step::Track {
+            engine: self,
+            lane,
+            fence,
+            record,
+            warrant,
+            placement,
+            plan,
+            progress,
+            object,
+            wrapping: None,
+            copies,
+            last: None,
+        })
     }
 
     /// What the ledger knows of a key.

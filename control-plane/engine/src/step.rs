@@ -23,6 +23,8 @@ pub(crate) enum Stop {
 pub(crate) struct Track<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) lane: &'a Lane,
+    /// By which right it works at the lane; `None`: it does not, and only makes bytes.
+    pub(crate) fence: Option<Fence>,
     pub(crate) record: &'a ChangeSetRecord,
     pub(crate) warrant: &'a Warrant,
     pub(crate) placement: PlacementId,
@@ -365,10 +367,16 @@ impl Track<'_> {
         }
     }
 
-    /// The right to work at the lane, for as long as a call takes.
+    /// The right to work at the lane, for as long as a call takes. Where it is another one than the track began with, another server
+    /// may have worked there meanwhile: what is known here is old.
     async fn keep(&self) -> Result<Fence, Stop> {
         let kept = self.engine.keep(self.lane, self.progress).await;
-        kept.map_err(|problem| Stop::Held(problem.key(&self.record.change_set.key)))
+        let kept = kept.map_err(|problem| Stop::Held(problem.key(&self.record.change_set.key)))?;
+        if self.fence.as_ref() == Some(&kept) {
+            return Ok(kept);
+        }
+        let detail = "another server had the lane for a while";
+        Err(Stop::Held(self.problem(ProblemCode::LaneBusy, detail, "keyplane apply")))
     }
 
     /// When the effect of the step before has to be visible at the latest; `None`: there was none.

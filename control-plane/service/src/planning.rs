@@ -7,6 +7,7 @@ use keyplane_api::{ExplainRequest, PlanRequest, Planned, PlannedKey, ValidateReq
 use keyplane_engine::Looked;
 use keyplane_model::{Actor, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target};
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
+use keyplane_port::{LedgerError, Refusal};
 use keyplane_verifier as verifier;
 
 use crate::{Service, uncanonical};
@@ -71,7 +72,11 @@ impl Service {
             ledger.propose(change_set, now).await.map_err(|error| one(error.problem().key(&change_set.key)))?;
         }
         for digest in &plan.outdated {
-            ledger.abandon(digest, "it does not fit any more", now).await.map_err(|error| one(error.problem()))?;
+            match ledger.withdraw(digest, "it does not fit any more", now).await {
+                // Somebody committed it meanwhile, and runs it: what was seen may be what that did.
+                Ok(()) | Err(LedgerError::Refused(Refusal::State(_))) => {}
+                Err(error) => return Err(one(error.problem())),
+            }
         }
         self.told(&plan, &looked, policy.warnings).await.map_err(one)
     }

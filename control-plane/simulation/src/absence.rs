@@ -29,9 +29,9 @@ impl Answers {
         self.looks.insert(placement, answer.as_ref().ok().cloned());
     }
 
-    /// A page of a sweep is asked for, the first one without a cursor.
+    /// A page of a sweep is asked for, the first one without a cursor. Placements sweep side by side: what one of them begins takes
+    /// nothing from what another one was told.
     pub(crate) fn turns(&mut self, cursor: Option<&Cursor>) {
-        self.swept = None;
         if cursor.is_none() {
             self.sweeping = Some(Vec::new());
         }
@@ -47,7 +47,7 @@ impl Answers {
                 }
             }
             // A page that is asked for again goes on where it was.
-            (Err(_), _) => {}
+            (Err(_), _) => self.swept = None,
             (Ok(_), _) => self.sweeping = None,
         }
     }

@@ -219,6 +219,8 @@ pub(crate) struct Parties {
     polls: BTreeMap<Party, u64>,
     /// At which polls it falls over.
     crashes: BTreeMap<Party, BTreeSet<u64>>,
+    /// At which polls it begins to stand still, and for how long.
+    stalls: BTreeMap<(Party, u64), Span>,
     /// From when and until when each stands still.
     paused: BTreeMap<Party, Vec<(Timestamp, Timestamp)>>,
 }
@@ -236,7 +238,14 @@ pub(crate) enum Stopped {
 
 impl Parties {
     pub(crate) fn new(sim: Arc<Sim>) -> Self {
-        Self { sim, tasks: BTreeMap::new(), polls: BTreeMap::new(), crashes: BTreeMap::new(), paused: BTreeMap::new() }
+        Self {
+            sim,
+            tasks: BTreeMap::new(),
+            polls: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            stalls: BTreeMap::new(),
+            paused: BTreeMap::new(),
+        }
     }
 
     /// Gives a party its task.
@@ -253,6 +262,11 @@ impl Parties {
     /// Has a party stand still for a while; what it waits for goes on without it.
     pub(crate) fn pause(&mut self, party: Party, from: Timestamp, until: Timestamp) {
         self.paused.entry(party).or_default().push((from, until));
+    }
+
+    /// Has a party stand still from its nth poll on, counted as for a crash.
+    pub(crate) fn stall_at(&mut self, party: Party, poll: u64, span: Span) {
+        self.stalls.insert((party, poll), span);
     }
 
     /// Until when a party stands still, if it does.
@@ -317,6 +331,10 @@ impl Parties {
         }
         let polls = self.polls.entry(party).or_default();
         *polls += 1;
+        if let Some(span) = self.stalls.get(&(party, *polls)) {
+            let now = self.sim.now();
+            self.paused.entry(party).or_default().push((now, now + *span));
+        }
         if self.crashes.get(&party).is_some_and(|crashes| crashes.contains(polls)) {
             self.tasks.remove(&party);
             return true;

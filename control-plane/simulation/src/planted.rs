@@ -9,7 +9,7 @@ use keyplane_model::{
     ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
-    Acted, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
+    Acted, Clock, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
     Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
@@ -47,11 +47,13 @@ pub(crate) enum Planted {
     FailureIsDamage,
     /// Another charter is adopted with the approvals that it asks for itself.
     CharterJudgedByItself,
+    /// A lease is judged by a clock that stands still while the server does: it is acted on when it ran out.
+    LeaseOutlived,
 }
 
 impl Planted {
     /// Every one of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -65,6 +67,7 @@ impl Planted {
         Self::FailedLookIsAbsence,
         Self::FailureIsDamage,
         Self::CharterJudgedByItself,
+        Self::LeaseOutlived,
     ];
 
     /// The rule that it breaks, whatever else it does.
@@ -79,6 +82,7 @@ impl Planted {
             Self::FailureIsDamage => Rule::Classes,
             Self::WrappingKeySwapped => Rule::WrappedUnder,
             Self::CharterJudgedByItself => Rule::Charter,
+            Self::LeaseOutlived => Rule::Lanes,
             Self::StaleReadTrusted => Rule::Settles,
         }
     }
@@ -99,6 +103,15 @@ impl Planted {
             Self::FailedLookIsAbsence => "failed-look-is-absence",
             Self::FailureIsDamage => "failure-is-damage",
             Self::CharterJudgedByItself => "charter-judged-by-itself",
+            Self::LeaseOutlived => "lease-outlived",
+        }
+    }
+
+    /// A clock with the bug in it, if it is one of clocks.
+    pub(crate) fn clock(planted: Option<Self>, inner: Arc<dyn Clock>) -> Arc<dyn Clock> {
+        match planted {
+            Some(Self::LeaseOutlived) => Arc::new(CrookedClock { inner, seen: Mutex::default() }),
+            _ => inner,
         }
     }
 
@@ -129,6 +142,31 @@ impl Planted {
             }
             _ => inner,
         }
+    }
+}
+
+/// A clock whose uptime leaves out whatever it was not looked at for.
+struct CrookedClock {
+    inner: Arc<dyn Clock>,
+    /// The true uptime when it was looked at last, and what it said.
+    seen: Mutex<(Span, Span)>,
+}
+
+#[async_trait]
+impl Clock for CrookedClock {
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    fn uptime(&self) -> Span {
+        let (now, mut seen) = (self.inner.uptime(), locked(&self.seen));
+        let passed = Span::from_micros(now.micros() - seen.0.micros()).unwrap_or(Span::ZERO);
+        *seen = (now, seen.1 + passed.min(Span::seconds(5)));
+        seen.1
+    }
+
+    async fn sleep(&self, span: Span) {
+        self.inner.sleep(span).await;
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Rule {
     Approved,
     /// Rule 5: an attempt is in the ledger before it is made.
     Attempted,
+    /// Rule 8: at a lane works the one server that holds it, which keeps its quotas.
+    Lanes,
     /// Rule 9: what is made is missing, by an answer that says so.
     Absence,
     /// Rule 10: nothing that schedules can do is told as a bug, or as damage.
@@ -40,12 +42,13 @@ pub(crate) enum Rule {
 impl Rule {
     /// Every one of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Plaintext,
         Self::Lost,
         Self::Doubles,
         Self::Approved,
         Self::Attempted,
+        Self::Lanes,
         Self::Absence,
         Self::Classes,
         Self::WrappedUnder,
@@ -62,6 +65,7 @@ impl fmt::Display for Rule {
             Self::Doubles => "rule 3 (no doubles)",
             Self::Approved => "rule 4 (only what was approved)",
             Self::Attempted => "rule 5 (attempt, act, receipt)",
+            Self::Lanes => "rule 8 (quotas are kept: a lane has one server)",
             Self::Absence => "rule 9 (absence is not deletion)",
             Self::Classes => "rule 10 (errors have a class)",
             Self::WrappedUnder => "rule 11 (wrapping keys are authenticated)",

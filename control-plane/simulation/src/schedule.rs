@@ -109,6 +109,8 @@ pub(crate) enum Fault {
     Crash { server: u32, poll: u64, lands: bool },
     /// A server stands still for a while.
     Pause { server: u32, after: u32, seconds: u32 },
+    /// A server stands still for a while, from its nth poll on: in the middle of whatever it does.
+    Stall { server: u32, poll: u64, seconds: u32 },
     /// A server's clock jumps.
     Jump { server: u32, after: u32, seconds: i32 },
     /// Somebody changes a key by hand at a cloud.
@@ -219,7 +221,8 @@ impl Draw {
                 Fault::Reads { place: self.place(), skip: self.below(200).into(), times: self.small(6).into(), throttled: self.one_in(2) }
             }
             11..16 => Fault::Crash { server, poll: self.small(600).into(), lands: self.one_in(2) },
-            16..17 => Fault::Pause { server, after, seconds: self.small(120) },
+            16..17 if self.one_in(2) => Fault::Pause { server, after, seconds: self.small(120) },
+            16..17 => Fault::Stall { server, poll: self.small(1_200).into(), seconds: 30 + self.below(150) },
             17..18 => {
                 let seconds = i32::try_from(self.small(90)).unwrap_or(1);
                 Fault::Jump { server, after, seconds: if self.one_in(2) { seconds } else { -seconds } }

@@ -25,6 +25,7 @@ const PAUSE: Span = Span::seconds(120);
 /// What a server is made of.
 pub(crate) struct Server {
     pub(crate) name: String,
+    pub(crate) id: ServerId,
     pub(crate) sim: Arc<Sim>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -59,8 +60,7 @@ impl Server {
             custodian: Arc::clone(&self.custodian),
             lanes: lanes.collect(),
             clock: Arc::clone(&self.clock),
-            // One that comes back after a crash is another one.
-            leases: Leases::new(ServerId(IdTree::new([4; 32]).child(&format!("{} {}", self.name, self.sim.now())).uuid())),
+            leases: Leases::new(self.id),
         };
         while !self.settled.load(Ordering::Relaxed) {
             // Before the round: what was still possible when it began may have happened in it.
@@ -149,7 +149,7 @@ impl Server {
         }
         for digest in &plan.outdated {
             // Somebody else may have committed it meanwhile.
-            let _ = ledger.abandon(digest, "it does not fit any more", now).await;
+            let _ = ledger.withdraw(digest, "it does not fit any more", now).await;
         }
         let mut blocked = BTreeMap::new();
         for (key, report) in &plan.report.keys {

@@ -1,5 +1,5 @@
-//! Looks at every mutating request as it leaves: whether it is one that was approved (rule 4), written down before (rule 5), and about
-//! something of which the server was told that it is missing (rule 9). Looks at every commit: whether the charter in force asks for no
+//! Looks at every mutating request as it leaves: whether it is one that was approved (rule 4), written down before (rule 5), sent by the
+//! server that holds the lane (rule 8), and about something of which the server was told that it is missing (rule 9). Looks at every commit: whether the charter in force asks for no
 //! more approvals than there are (rule 12).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use keyplane_model::{
     Act, ChangeSetRecord, ChangeSetState, Charter, CopyRecord, Destination, Digest, Evidence, ObjectId, ObjectSeen, PlacementId,
-    PlacementSeen, SealedCharter, Span, StepNo, Target, Timestamp, Version, WrapScheme,
+    PlacementSeen, SealedCharter, ServerId, Span, StepNo, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cloud, CloudError, Commitment, Cursor, Ledger, LedgerError, MemoryLedger, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey,
@@ -25,6 +25,8 @@ use crate::rules::{Broken, Rule};
 pub(crate) struct Watched {
     pub(crate) inner: Arc<dyn Cloud>,
     pub(crate) ledger: Arc<MemoryLedger>,
+    /// Who sends them.
+    pub(crate) server: ServerId,
     pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
     /// Every change set that was ever seen committed: one that another server dropped after an attempt was written down counts.
     pub(crate) committed: Arc<Mutex<BTreeSet<Digest>>>,
@@ -35,6 +37,16 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    /// Whether whoever sends something holds the lane, as the ledger has it now.
+    fn judge_lane(&self, word: &str) {
+        let Destination { name, home, .. } = self.inner.destination();
+        let Some(Ok(lease)) = self.ledger.lease(home).now_or_never() else { return };
+        if lease.holder != Some(self.server) {
+            let what = format!("{word} was sent to {name} by a server that does not hold the lane: {lease:?}");
+            locked(&self.broken).push(Broken { rule: Rule::Lanes, what });
+        }
+    }
+
     /// The committed change sets that have this step open: written down, and without its receipt.
     fn judge(&self, mutation: &Mutation) {
         let destination = &self.inner.destination().name;
@@ -67,8 +79,10 @@ impl Watched {
             let what = format!("material was sent to `{object}` at {destination}, which is not the object that holds the claim");
             locked(&self.broken).push(Broken { rule: Rule::Doubles, what });
         }
+        // What a dropped change set attempted, the next one does not search for: it becomes a surplus that a clean-up removes.
         let again = steps
             .iter()
+            .filter(|(record, _)| record.state == ChangeSetState::Committed)
             .any(|(record, number)| record.attempts_of(StepNo(*number)).filter(|attempt| attempt.refused.is_none()).count() > 1);
         if let Some(why) = locked(&self.answers).contradicts(mutation, self.inner.destination().capabilities.creation, again) {
             let what = format!("{word} was sent to {destination} for what is missing there, but {why}: {mutation:?}");
@@ -208,6 +222,7 @@ impl Cloud for Watched {
     }
 
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
+        self.judge_lane(mutation.word());
         self.judge(mutation);
         let word = format!("{} at {}", mutation.word(), self.inner.destination().name);
         *locked(&self.counts).entry(word).or_default() += 1;

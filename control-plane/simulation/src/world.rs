@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
-use keyplane_model::{DestinationName, Digest, IdTree, InstallationId, Intent, PlacementId, PlacementSeen, Span, Timestamp};
-use keyplane_port::{Clock, Cloud, Custodian, Ledger, MemoryLedger};
+use keyplane_model::{DestinationName, Digest, IdTree, InstallationId, Intent, PlacementId, PlacementSeen, ServerId, Span, Timestamp};
+use keyplane_port::{Cloud, Custodian, Ledger, MemoryLedger};
 use serde_json::Value;
 
 use crate::clouds::Place;
@@ -68,6 +68,8 @@ struct World {
     ledger: Arc<MemoryLedger>,
     custodian: Arc<SymbolCustodian>,
     desk: Desk,
+    /// How often a server began.
+    lives: u64,
     installation: InstallationId,
     began: Timestamp,
     settled: Arc<AtomicBool>,
@@ -127,6 +129,7 @@ impl World {
             counts: Arc::default(),
             committed: Arc::default(),
             meddled: Arc::default(),
+            lives: 0,
             clocks: BTreeMap::new(),
             wires: BTreeMap::new(),
             sim,
@@ -176,6 +179,9 @@ impl World {
         self.wires.insert(party, wire.clone());
         let name = name_of(party);
         let Some(clock) = self.clocks.get(&party).cloned() else { return };
+        self.lives += 1;
+        // One that comes back after a crash is another one.
+        let id = ServerId(IdTree::new([4; 32]).child(&self.lives.to_string()).uuid());
         let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = self
             .sites
             .iter()
@@ -183,6 +189,7 @@ impl World {
                 let watched: Arc<dyn Cloud> = Arc::new(Watched {
                     inner: site.cloud(&self.sim, &wire, &name, self.installation),
                     ledger: Arc::clone(&self.ledger),
+                    server: id,
                     broken: Arc::clone(&self.broken),
                     committed: Arc::clone(&self.committed),
                     answers: Mutex::default(),
@@ -203,8 +210,9 @@ impl World {
         let later = Arc::clone(&self.sim);
         let server = Server {
             name,
+            id,
             sim: Arc::clone(&self.sim),
-            clock: clock as Arc<dyn Clock>,
+            clock: Planted::clock(self.planted, clock),
             ledger: Planted::ledger(self.planted, ledger),
             custodian: Planted::custodian(self.planted, custodian, &self.custodian),
             clouds,
@@ -273,6 +281,7 @@ impl World {
                 let from = self.began + Span::seconds(*after);
                 parties.pause(*server, from, from + Span::seconds(*seconds));
             }
+            Fault::Stall { server, poll, seconds } => parties.stall_at(*server, *poll, Span::seconds(*seconds)),
             Fault::Jump { server, after, seconds } => {
                 let Some(clock) = self.clocks.get(server).cloned() else { return };
                 let (sim, name, seconds) = (Arc::clone(&self.sim), name_of(*server), *seconds);

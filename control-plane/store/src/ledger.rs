@@ -283,6 +283,17 @@ impl Ledger for SqlLedger {
         transaction.commit().await
     }
 
+    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError> {
+        let mut transaction = self.begin(Mode::Write).await?;
+        let record = record(&mut transaction, digest).await?;
+        if record.state == ChangeSetState::Dropped {
+            return Ok(());
+        }
+        must_be(&record, ChangeSetState::Proposed)?;
+        change_sets::end(&mut transaction, digest, ChangeSetState::Dropped, Some(reason), at).await?;
+        transaction.commit().await
+    }
+
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError> {
         let mut transaction = self.begin(Mode::Write).await?;
         match record(&mut transaction, digest).await?.state {

@@ -481,6 +481,7 @@ passing! {
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
+    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;

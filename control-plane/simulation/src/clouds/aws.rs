@@ -251,7 +251,7 @@ impl Cloud for Aws {
     }
 
     /// KMS gives a key to wrap under at each asking: none is made.
-    /// A look at one object more costs nothing here.
+    /// Where the aliases lead is all that a sweep does not tell: a look asks for that and hardly for more.
     async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
         Ok(None)
     }

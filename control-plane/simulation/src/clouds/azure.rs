@@ -267,9 +267,14 @@ impl Cloud for Azure {
         Ok(page)
     }
 
-    /// A look at one object more costs nothing here.
-    async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
-        Ok(None)
+    /// A sweep tells all but public keys.
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        let told = |object: &&ObjectSeen| object.algorithm.is_some_and(Algorithm::is_symmetric);
+        let claimed = swept.get(&ObjectId(target.name.clone())).filter(told).cloned();
+        Ok(claimed.map(|object| PlacementSeen {
+            published: Some(object.clone()).filter(|object| object.current().is_some()),
+            claimed: Some(object),
+        }))
     }
 
     async fn prepared(&self, _: &Target, _: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

@@ -126,9 +126,16 @@ impl Cloud for Gcp {
     }
 
     /// The newest one that did not run out, whoever made it: its name is ours.
-    /// A look at one object more costs nothing here.
-    async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
-        Ok(None)
+    /// A sweep tells all but public keys.
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        let told = |object: &&ObjectSeen| object.algorithm.is_some_and(Algorithm::is_symmetric);
+        let Some(object) = swept.get(&ObjectId(target.name.clone())).filter(told).cloned() else { return Ok(None) };
+        let is_used = |material: &MaterialSeen| match object.purpose {
+            Some(Purpose::Encrypt) => material.state == MaterialState::Current,
+            _ => material.is_present(),
+        };
+        let published = object.materials.iter().any(is_used).then(|| object.clone());
+        Ok(Some(PlacementSeen { claimed: Some(object), published }))
     }
 
     async fn prepared(&self, target: &Target, version: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {

@@ -58,6 +58,7 @@ cases! {
     completing_asks_for_every_receipt_and_activates
     an_ended_change_set_takes_nothing_new
     abandoning_frees_the_key_and_keeps_what_receipts_say
+    what_was_committed_cannot_be_withdrawn
     inventories_replace_the_one_before
     charters_go_by_serial
     a_lane_has_one_holder_and_leases_follow_each_other
@@ -443,6 +444,17 @@ async fn an_unknown_digest_is_refused_everywhere(ledger: SharedLedger) {
     assert_refused(ledger.receive(&unknown, &receipt(&planned, 0, None), None).await, refusal());
     assert_refused(ledger.complete(&unknown, AT).await, refusal());
     assert_refused(ledger.abandon(&unknown, "a test", AT).await, refusal());
+}
+
+async fn what_was_committed_cannot_be_withdrawn(ledger: SharedLedger) {
+    let digest = ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
+    for _ in 0..2 {
+        ledger.withdraw(&digest, "not wanted", AT).await.unwrap();
+        assert!(snapshot(&*ledger).await.open.is_empty());
+    }
+    let digest = commit(&*ledger, &change_set(1, 0, 0)).await;
+    assert_refused(ledger.withdraw(&digest, "it does not fit", AT).await, Refusal::State("committed"));
+    assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().state, ChangeSetState::Committed);
 }
 
 async fn a_lane_has_one_holder_and_leases_follow_each_other(ledger: SharedLedger) {
