@@ -152,13 +152,16 @@ impl Server {
             let _ = ledger.withdraw(digest, "it does not fit any more", now).await;
         }
         let mut blocked = BTreeMap::new();
+        let mut unsettled = false;
         for (key, report) in &plan.report.keys {
             if matches!(report.outcome, keyplane_planner::Outcome::Blocked) {
                 let why = report.findings.iter().map(|finding| format!("{:?}", finding.obstacle)).collect::<Vec<_>>().join("; ");
                 blocked.insert(key.to_string(), why);
             }
+            // A look that may show what was before a change, by a clock that is behind, say: the next one tells.
+            unsettled |= report.findings.iter().any(|finding| matches!(finding.obstacle, keyplane_planner::Obstacle::Unsettled));
         }
-        let idle = plan.change_sets.is_empty() && inventories.len() == destinations.len();
+        let idle = plan.change_sets.is_empty() && inventories.len() == destinations.len() && !unsettled;
         *locked(&self.blocked) = blocked;
         let worked = self.run(engine).await?;
         Ok(idle && !worked)

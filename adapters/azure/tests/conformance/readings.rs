@@ -84,7 +84,7 @@ async fn digests(emulated: &Emulated) -> serde_json::Value {
 // contract: azure.unstated.transition_seconds
 #[tokio::test]
 async fn a_name_that_looks_free_meanwhile_is_not_given_away() {
-    let emulated = begin(VaultKind::ManagedHsm, Readings { transition_seconds: 60, ..others() }).await;
+    let emulated = begin(VaultKind::ManagedHsm, Readings { transition_seconds: 60, pages: Pages::Full, ..others() }).await;
     let cloud = &emulated.cloud;
     cloud.act(&import(&emulated, &aes(), Version(1), &[7; 32]).await).await.unwrap();
     let before = cloud.look(&aes()).await.unwrap();
