@@ -59,13 +59,13 @@ impl Ledger for MemoryLedger {
     }
 
     async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError> {
-        let digest = intent.digest().map_err(no_json)?;
         let mut state = self.state();
-        let newest = state.intents.last().map(|(revision, _)| revision);
-        if let Some(newest) = newest.filter(|newest| newest.digest == digest) {
+        let newest = state.intents.last();
+        if let Some((newest, _)) = newest.filter(|(_, wanted)| wanted == intent) {
             return Ok(newest.clone());
         }
-        let revision = newest.map_or(Revision(0), |newest| newest.revision).next();
+        let digest = intent.digest().map_err(no_json)?;
+        let revision = newest.map_or(Revision(0), |(newest, _)| newest.revision).next();
         let revision = IntentRevision { revision, digest, author: author.clone(), source: source.to_owned(), at };
         state.intents.push((revision.clone(), intent.clone()));
         Ok(revision)

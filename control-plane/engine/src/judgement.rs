@@ -4,8 +4,8 @@
 //! there is conclusive only when no earlier attempt can still take effect and several equal reads in a row say so.
 
 use keyplane_model::{
-    Act, Creation, Digest, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementSeen, Presence, Target,
-    Timestamp, Version,
+    Act, Creation, Digest, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementSeen, Presence, Span, Target,
+    Version,
 };
 use keyplane_port::Prepared;
 
@@ -22,7 +22,8 @@ pub struct Seen {
     pub prepared: Option<Prepared>,
 }
 
-/// What is known of a step, beside what was seen.
+/// What is known of a step, beside what was seen. Moments are the server's own uptime: no clock that somebody can set decides whether
+/// something may be repeated, and no other machine's.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     /// How objects come to be at the destination.
@@ -30,16 +31,16 @@ pub struct Known {
     /// The digest of the copy's public key, if it is a key pair.
     pub public_key: Option<Digest>,
     /// When the last attempt that may have had its effect can no longer take it; `None`: there was no such attempt.
-    pub settles: Option<Timestamp>,
+    pub settles: Option<Span>,
     /// Whether a reply named what the last attempt made.
     pub made: bool,
     /// When the effect of the step before has to be visible at the latest.
-    pub visible: Timestamp,
+    pub visible: Span,
     /// Whether the copy's bytes were drawn by this change set and no attempt was made to import them: then whatever is
     /// there is something else, whatever it says of itself (a ledger brought back from an older backup shows so).
     pub unheard_of: bool,
-    /// Now.
-    pub now: Timestamp,
+    /// When the look began: what it did not show may have come since.
+    pub looked: Span,
 }
 
 /// What to do.
@@ -49,8 +50,8 @@ pub enum Decision {
     Done(Outcome),
     /// It is not done, and may be.
     Act,
-    /// Look again, at the latest then.
-    Wait(Timestamp),
+    /// Look again, at the latest at this uptime.
+    Wait(Span),
     /// The destination is still at work on what was done: look again.
     AtWork,
     /// Sweep the destination before anything can be concluded.
@@ -162,7 +163,7 @@ fn claim(target: &Target, seen: &Seen, known: Known) -> Decision {
         None => match &seen.object {
             Some(object) if usable_shell(object, target) => act_when_settled(known),
             Some(object) => Decision::Misfit(Misfit::ObjectUnfit(object.object.clone())),
-            None if known.now < known.visible => Decision::Wait(known.visible),
+            None if known.looked < known.visible => Decision::Wait(known.visible),
             None => Decision::Misfit(Misfit::ClaimGone),
         },
     }
@@ -174,7 +175,7 @@ fn prepare(seen: &Seen, known: Known) -> Decision {
     match (&seen.prepared, known.settles) {
         (Some(prepared), _) if prepared.ready => Decision::Done(Outcome::Prepared { wrapping: prepared.wrapping.clone() }),
         (Some(_), _) => Decision::AtWork,
-        (None, Some(settles)) if known.made && known.now < settles => Decision::Wait(settles),
+        (None, Some(settles)) if known.made && known.looked < settles => Decision::Wait(settles),
         (None, _) => Decision::Act,
     }
 }
@@ -209,8 +210,8 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known) -> Decis
             Decision::Misfit(Misfit::NotUsable(claimed.object.clone()))
         }
         // Usable, but the description of what makes it so is not visible yet, or is nobody's.
-        (None, ObjectState::Usable) if known.now < known.visible || known.settles.is_some_and(|settles| known.now < settles) => {
-            Decision::Wait(later(known.visible, known.settles))
+        (None, ObjectState::Usable) if known.looked < known.visible || known.settles.is_some_and(|settles| known.looked < settles) => {
+            Decision::Wait(known.visible.max(known.settles.unwrap_or_default()))
         }
         (None, ObjectState::Usable) => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
         // Empty, or our material expired or was deleted: the same bytes restore it.
@@ -227,7 +228,7 @@ fn publish(target: &Target, seen: &Seen, known: Known) -> Decision {
         Some(published) if published.object == claimed.object => Decision::Done(Outcome::Published),
         Some(published) => Decision::Misfit(Misfit::ForeignName(published.object.clone())),
         None if claimed.state == ObjectState::Usable => act_when_settled(known),
-        None if known.now < known.visible => Decision::Wait(known.visible),
+        None if known.looked < known.visible => Decision::Wait(known.visible),
         None => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
     }
 }
@@ -298,7 +299,7 @@ fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known) -> Result<&'a Obje
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Ok(claimed),
         Some(claimed) => Err(Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone()))),
-        None if known.now < known.visible => Err(Decision::Wait(known.visible)),
+        None if known.looked < known.visible => Err(Decision::Wait(known.visible)),
         None => Err(Decision::Misfit(Misfit::ClaimGone)),
     }
 }
@@ -313,11 +314,7 @@ fn usable_shell(object: &ObjectSeen, target: &Target) -> bool {
 
 fn act_when_settled(known: Known) -> Decision {
     match known.settles {
-        Some(settles) if known.now < settles => Decision::Wait(settles),
+        Some(settles) if known.looked < settles => Decision::Wait(settles),
         _ => Decision::Act,
     }
-}
-
-fn later(a: Timestamp, b: Option<Timestamp>) -> Timestamp {
-    b.map_or(a, |b| crate::later(a, b))
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, Either, select};
@@ -165,6 +165,13 @@ impl Lane {
     /// Waits until a mutation is within its quotas: before the last look, so that the look is fresh when it is sent.
     pub async fn admit(&self, word: &'static str) {
         self.quotas.admit(self.destination(), word, self.clock.as_ref()).await;
+    }
+
+    /// How long a mutation has to wait for those that were sent before it; zero: it is sent now. The caller has waited with
+    /// [`Lane::admit`], and asks again when the time has come.
+    #[must_use]
+    pub fn gap(&self, word: &'static str) -> Span {
+        self.quotas.sent.take(self.destination(), word, self.clock.uptime(), true)
     }
 
     /// Whoever takes the lane over from another server does not know what that one has drawn.
@@ -331,19 +338,26 @@ impl<T> tower::retry::Policy<Call<T>, T, CloudError> for Repeat {
     }
 }
 
-/// When each quota allows its next call. Calls are spaced evenly and begin with an empty bucket, so that a server that
+/// What a server draws from the destinations' quotas. Calls are spaced evenly and begin with an empty bucket, so that a server that
 /// takes over from another cannot spend what that one has spent already.
 #[derive(Clone, Default)]
 pub struct Quotas {
-    next: Arc<Mutex<BTreeMap<(String, String), Timestamp>>>,
+    /// When calls may begin.
+    admitted: Slots,
+    /// When mutations may be sent: what comes between admission and request (a look that took long) would bring two together.
+    sent: Slots,
 }
+
+/// By home and quota, at which uptime it allows the next call.
+#[derive(Clone, Default)]
+struct Slots(Arc<Mutex<BTreeMap<(String, String), Span>>>);
 
 impl Quotas {
     /// Waits until a call may begin. Whoever waits asks again when the time has come: a machine that woke up late does not
     /// let all go at once that should have gone meanwhile.
     async fn admit(&self, destination: &Destination, word: &'static str, clock: &dyn Clock) {
         loop {
-            let wait = self.take(destination, word, clock.now());
+            let wait = self.admitted.take(destination, word, clock.uptime(), false);
             if wait == Span::ZERO {
                 return;
             }
@@ -354,25 +368,33 @@ impl Quotas {
 
     /// Begins with empty buckets at a home.
     fn forget(&self, home: &str) {
-        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        next.retain(|(drawn, _), _| drawn != home);
+        self.admitted.slots().retain(|(drawn, _), _| drawn != home);
+    }
+}
+
+impl Slots {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<(String, String), Span>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a call draws, all of it or nothing; how long to wait when it is nothing.
-    fn take(&self, destination: &Destination, word: &'static str, now: Timestamp) -> Span {
+    /// Takes what a call draws, all of it or nothing; how long to wait when it is nothing. The first one goes at once, or when a call
+    /// before it would have been paid for.
+    fn take(&self, destination: &Destination, word: &'static str, now: Span, at_once: bool) -> Span {
         let capabilities = &destination.capabilities;
         // A call that draws several times names the quota as often.
-        let mut drawn: BTreeMap<(String, String), Span> = BTreeMap::new();
+        let mut times: BTreeMap<&String, Span> = BTreeMap::new();
         for name in capabilities.draws.get(word).into_iter().flatten() {
             if let Some(quota) = capabilities.quotas.get(name) {
-                let span = drawn.entry((destination.home.clone(), name.clone())).or_default();
+                let span = times.entry(name).or_default();
                 *span = *span + spacing(*quota);
             }
         }
-        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let drawn: Vec<((String, String), Span)> =
+            times.into_iter().map(|(name, span)| ((destination.home.clone(), name.clone()), span)).collect();
+        let mut next = self.slots();
         let mut start = now;
         for (slot, span) in &drawn {
-            start = crate::later(start, *next.entry(slot.clone()).or_insert(now + *span));
+            start = start.max(*next.entry(slot.clone()).or_insert(if at_once { now } else { now + *span }));
         }
         if start <= now {
             next.extend(drawn.into_iter().map(|(slot, span)| (slot, now + span)));

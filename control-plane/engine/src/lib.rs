@@ -26,7 +26,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
     Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, Fence, KeyName, KeyRecord, PlacementId, Problem, ProblemCode,
-    SealedCharter, StepNo, Timestamp,
+    SealedCharter, StepNo,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier::{self as verifier, Violation};
@@ -240,8 +240,8 @@ impl Engine {
                 Problem::new(ProblemCode::DestinationChanged, detail, next).key(&change_set.key).destination(&plan.destination),
             ));
         }
-        // What an earlier change set made, before it was dropped: when it was confirmed does not matter any more.
-        let object = known.and_then(|known| known.placements.get(&placement)?.object.clone()).map(|object| (object, self.clock.now()));
+        // What an earlier change set made, before it was dropped.
+        let object = known.and_then(|known| known.placements.get(&placement)?.object.clone()).map(|object| (object, self.clock.uptime()));
         let copies = known.iter().flat_map(|known| &known.copies).filter(|copy| copy.coordinates.placement == placement).cloned().collect();
         Ok(step::Track {
             engine: self,
@@ -307,9 +307,4 @@ impl Engine {
 
 fn internal(record: &ChangeSetRecord, what: &str) -> Problem {
     Problem::new(ProblemCode::Internal, what, "keyplane status").key(&record.change_set.key)
-}
-
-/// The later of two times.
-fn later(a: Timestamp, b: Timestamp) -> Timestamp {
-    a.max(b)
 }

@@ -2,7 +2,7 @@
 
 use keyplane_model::{
     Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Fence, Marks, ObjectId, Outcome,
-    PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Timestamp, Version,
+    PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Version,
 };
 use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Refusal, Warrant, WrapFor, WrapRequest};
 
@@ -30,19 +30,19 @@ pub(crate) struct Track<'a> {
     pub(crate) placement: PlacementId,
     pub(crate) plan: &'a PlacementPlan,
     pub(crate) progress: &'a dyn Progress,
-    /// The object that the steps so far made or claimed, and when that was confirmed.
-    pub(crate) object: Option<(ObjectId, Timestamp)>,
-    /// The wrapping key that the steps so far had made, and when that was confirmed.
-    pub(crate) wrapping: Option<(ObjectId, Timestamp)>,
+    /// The object that the steps so far made or claimed, and since which uptime that is known.
+    pub(crate) object: Option<(ObjectId, Span)>,
+    /// The wrapping key that the steps so far had made, and since which uptime that is known.
+    pub(crate) wrapping: Option<(ObjectId, Span)>,
     /// The copies of the placement, as the ledger had them after the prologue, and what the steps since made of them.
     pub(crate) copies: Vec<CopyRecord>,
     /// What the last step's last look showed: while it is fresh, the next step does not ask again.
     pub(crate) last: Option<Look>,
 }
 
-/// What direct reads showed, and when they began.
+/// What direct reads showed, and at which uptime they began.
 pub(crate) struct Look {
-    at: Timestamp,
+    at: Span,
     seen: Seen,
 }
 
@@ -80,6 +80,12 @@ fn is_found(outcome: &Outcome) -> bool {
     }
 }
 
+/// A mutation that was not sent, because what it rests on was seen too long ago.
+fn outdated(operation: &'static str) -> CloudError {
+    let message = format!("the last look was more than {FRESH} ago: it was not sent");
+    CloudError { class: Class::Stale, cause: Cause::Plain, operation, message, retry_after: None }
+}
+
 impl Look {
     /// Whether it shows an object too, where a step is about one.
     fn shows(&self, about: Option<&ObjectId>) -> bool {
@@ -88,17 +94,18 @@ impl Look {
 }
 
 impl Track<'_> {
-    /// Takes in the receipt of an earlier step.
+    /// Takes in the receipt of an earlier step. What another server wrote may have become true just before it was read.
     pub(crate) fn remember(&mut self, receipt: &Receipt) {
+        let now = self.engine.clock.uptime();
         match &receipt.outcome {
-            Outcome::Created { object } | Outcome::Claimed { object } => self.object = Some((object.clone(), receipt.at)),
-            Outcome::Prepared { wrapping } => self.wrapping = Some((wrapping.clone(), receipt.at)),
+            Outcome::Created { object } | Outcome::Claimed { object } => self.object = Some((object.clone(), now)),
+            Outcome::Prepared { wrapping } => self.wrapping = Some((wrapping.clone(), now)),
             Outcome::Imported { version, object, material, .. } => {
                 if let Some(object) = object {
-                    self.object = Some((object.clone(), receipt.at));
+                    self.object = Some((object.clone(), now));
                 }
                 if let Some((_, at)) = &mut self.object {
-                    *at = receipt.at;
+                    *at = now;
                 }
                 if let Some(copy) = self.copies.iter_mut().find(|copy| copy.coordinates.version == *version) {
                     copy.material.clone_from(material);
@@ -107,7 +114,7 @@ impl Track<'_> {
             }
             Outcome::Published => {
                 if let Some((_, at)) = &mut self.object {
-                    *at = receipt.at;
+                    *at = now;
                 }
             }
             // The prologue's: what it made is read from the ledger again.
@@ -214,7 +221,9 @@ impl Track<'_> {
         let pace = capabilities.consistency.divided_by(capabilities.equal_reads).clamp(PACE.0, PACE.1);
         let mut attempts: Vec<Attempt> = self.record.attempts_of(number).cloned().collect();
         let before = attempts.len();
-        let began = clock.now();
+        let began = clock.uptime();
+        // When the last attempt was sent; of one that another run made, when this one heard of it.
+        let mut sent = began;
         let mut made = None;
         let mut ready = None;
         let mut sweep = false;
@@ -224,22 +233,22 @@ impl Track<'_> {
             self.keep().await?;
             let open = attempts.iter().rfind(|attempt| attempt.refused.is_none());
             let about = self.about(step, made.as_ref());
-            let Look { at: looked, seen } = match last.take().filter(|last| clock.now() - last.at <= FRESH && last.shows(about)) {
+            let Look { at: looked, seen } = match last.take().filter(|last| clock.uptime() - last.at <= FRESH && last.shows(about)) {
                 Some(last) => last,
-                None => Look { at: clock.now(), seen: self.look(step, &target, about, sweep).await? },
+                None => Look { at: clock.uptime(), seen: self.look(step, &target, about, sweep).await? },
             };
             let known = Known {
                 creation: capabilities.creation,
                 public_key: self.public_key(step),
                 made: made.is_some(),
-                settles: open.map(|attempt| attempt.at + capabilities.settling_time()),
+                settles: open.map(|_| sent + capabilities.settling_time()),
                 visible: self.visible().unwrap_or(looked),
                 unheard_of: attempts.is_empty() && self.drawn_here(step),
-                now: clock.now(),
+                looked,
             };
             let decision = match (decide(&step.act, &target, &seen, known), known.settles) {
                 // What was made a moment ago may be listed before it can be read.
-                (Decision::Sweep, Some(settles)) if sweep && known.now < settles => Decision::Wait(settles),
+                (Decision::Sweep, Some(settles)) if sweep && known.looked < settles => Decision::Wait(settles),
                 (decision, _) => decision,
             };
             match &decision {
@@ -251,14 +260,14 @@ impl Track<'_> {
                         key: &target.key,
                         destination: &self.plan.destination,
                         act: step.act.word(),
-                        until: *until,
+                        until: clock.now() + (*until - known.looked),
                         why,
                     });
                     // A sweep reads the whole destination: it is not repeated to pass the time.
-                    clock.sleep(if sweep { *until - known.now } else { (*until - known.now).min(pace) }).await;
+                    clock.sleep(if sweep { *until - known.looked } else { (*until - known.looked).min(pace) }).await;
                     continue;
                 }
-                Decision::AtWork if known.now - began < PATIENCE => {
+                Decision::AtWork if known.looked - began < PATIENCE => {
                     streak = None;
                     clock.sleep(work).await;
                     work = (work + work).min(WORK.1);
@@ -323,8 +332,17 @@ impl Track<'_> {
                 Some(ready) => ready,
                 None => self.prepare(number, step, &target, ordinal, &seen, known).await?,
             };
-            // Preparing may have waited for quotas: a look that went stale meanwhile is made anew.
-            if clock.now() - looked > FRESH {
+            // Preparing may have waited for quotas, and others may be about to send: a look that went stale meanwhile is made anew.
+            let fresh = loop {
+                if clock.uptime() - looked > FRESH {
+                    break false;
+                }
+                match self.lane.gap(mutation.word()) {
+                    Span::ZERO => break true,
+                    gap => clock.sleep(gap).await,
+                }
+            };
+            if !fresh {
                 ready = Some((mutation, wrapped_under));
                 streak = None;
                 continue;
@@ -353,7 +371,12 @@ impl Track<'_> {
             tracing::info!(key = %target.key, attempt = ordinal, "acts");
             self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
             let acted = match self.engine.outlasted(self.lane, mutation.word()).await {
-                Ok(()) => self.lane.act(mutation).await,
+                // The machine may have stood still since.
+                Ok(()) if clock.uptime() - looked > FRESH => Err(outdated(mutation.word())),
+                Ok(()) => {
+                    sent = clock.uptime();
+                    self.lane.act(mutation).await
+                }
                 Err(error) => Err(error),
             };
             match acted {
@@ -379,8 +402,8 @@ impl Track<'_> {
         Err(Stop::Held(self.problem(ProblemCode::LaneBusy, detail, "keyplane apply")))
     }
 
-    /// When the effect of the step before has to be visible at the latest; `None`: there was none.
-    fn visible(&self) -> Option<Timestamp> {
+    /// From which uptime on the effect of the step before has to be visible; `None`: there was none.
+    fn visible(&self) -> Option<Span> {
         self.object.as_ref().map(|(_, at)| *at + self.lane.destination().capabilities.settling_time())
     }
 
@@ -520,7 +543,9 @@ impl Track<'_> {
         let visible = self.wrapping.as_ref().map(|(_, at)| *at + settling);
         let mut answer = self.lane.wrapping_key(&from, scheme).await;
         // What was seen a moment ago is not gone because one read does not show it yet.
-        while answer.as_ref().is_err_and(|error| error.class == Class::NotFound) && visible.is_some_and(|at| self.engine.clock.now() < at) {
+        while answer.as_ref().is_err_and(|error| error.class == Class::NotFound)
+            && visible.is_some_and(|at| self.engine.clock.uptime() < at)
+        {
             self.engine.clock.sleep(PACE.1).await;
             answer = self.lane.wrapping_key(&from, scheme).await;
         }
@@ -555,7 +580,7 @@ impl Track<'_> {
         let again = match error.class {
             Class::Transient | Class::Throttled | Class::Ambiguous | Class::Stale | Class::AlreadyExists => true,
             // What the step before made may not be there for every part of the cloud yet.
-            Class::NotFound => self.visible().is_some_and(|visible| self.engine.clock.now() < visible),
+            Class::NotFound => self.visible().is_some_and(|visible| self.engine.clock.uptime() < visible),
             Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken => false,
         };
         if error.class != Class::Ambiguous

@@ -131,6 +131,15 @@ impl Add for Span {
     }
 }
 
+impl Sub for Span {
+    type Output = Self;
+
+    /// By how much this is longer; zero when it is not.
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, size) = UNITS.iter().find(|(_, size)| self.0.is_multiple_of(*size)).unwrap_or(&("ms", 1_000));

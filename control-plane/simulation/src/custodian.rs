@@ -26,6 +26,8 @@ pub(crate) struct SymbolCustodian {
     root: [u8; SYMBOL],
     /// Every charter that was ever adopted, the one in force last; each with the approvals that were shown for it.
     adopted: Mutex<Vec<(SealedCharter, Vec<Approval>)>>,
+    /// The serial and digest of the one in force: each round asks for them.
+    digest: Mutex<Option<(u32, Digest)>>,
     /// What was judged good under the charter in force: the same is shown again at each step, and signatures are dear.
     good: Mutex<Vec<(ChangeSet, Vec<Approval>)>>,
 }
@@ -33,7 +35,7 @@ pub(crate) struct SymbolCustodian {
 impl SymbolCustodian {
     pub(crate) fn new(symbols: Symbols) -> Arc<Self> {
         let root = symbols.key("root");
-        Arc::new(Self { symbols, root, adopted: Mutex::default(), good: Mutex::default() })
+        Arc::new(Self { symbols, root, adopted: Mutex::default(), digest: Mutex::default(), good: Mutex::default() })
     }
 
     /// Every charter that was ever adopted, the first one first, with the approvals that were shown for it.
@@ -47,19 +49,25 @@ impl SymbolCustodian {
 
     /// Adopts a charter after the current one, whoever signed it.
     pub(crate) fn replace(&self, current: &SealedCharter, next: &Charter, approvals: &[Approval]) -> Result<SealedCharter, CustodianError> {
-        let mut adopted = locked(&self.adopted);
         let serial = current.serial + 1;
-        if let Some((there, _)) = adopted.last().filter(|(there, _)| there.serial == serial && there.charter == *next) {
+        let there = self.in_force();
+        if let Some(there) = there.clone().filter(|there| there.serial == serial && there.charter == *next) {
             // The same adoption again: its answer may never have arrived.
-            return Ok(there.clone());
+            return Ok(there);
         }
-        if adopted.last().map(|(there, _)| there) != Some(current) {
+        if there.as_ref() != Some(current) {
             return Err(CustodianError::CharterChanged);
         }
         let sealed = self.sealed(next, serial);
-        adopted.push((sealed.clone(), approvals.to_vec()));
-        locked(&self.good).clear();
+        self.enforce(&sealed, approvals);
         Ok(sealed)
+    }
+
+    /// Has a charter in force.
+    fn enforce(&self, sealed: &SealedCharter, approvals: &[Approval]) {
+        *locked(&self.digest) = sealed.charter.digest().ok().map(|digest| (sealed.serial, digest));
+        locked(&self.adopted).push((sealed.clone(), approvals.to_vec()));
+        locked(&self.good).clear();
     }
 
     fn sealed(&self, charter: &Charter, serial: u32) -> SealedCharter {
@@ -171,7 +179,7 @@ fn bound(coordinates: &CopyCoordinates) -> Vec<u8> {
 impl Custodian for SymbolCustodian {
     async fn status(&self) -> Result<CustodianStatus, CustodianError> {
         let route = |scheme| Route { scheme, way: Some("symbols".to_owned()), algorithms: taken(scheme), reason: None };
-        let charter = self.in_force().and_then(|sealed| Some((sealed.serial, sealed.charter.digest().ok()?)));
+        let charter = *locked(&self.digest);
         Ok(CustodianStatus {
             token: "symbols".to_owned(),
             development: true,
@@ -184,7 +192,7 @@ impl Custodian for SymbolCustodian {
 
     async fn enroll(&self, _: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError> {
         let sealed = self.sealed(charter, 1);
-        *locked(&self.adopted) = vec![(sealed.clone(), Vec::new())];
+        self.enforce(&sealed, &[]);
         Ok(EnrolmentReport { status: self.status().await?, charter: Some(sealed), checks: Vec::new() })
     }
 

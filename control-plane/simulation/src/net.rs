@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use keyplane_emulator_core::Timestamp as CoreTime;
 use keyplane_emulator_core::frame::{Answer, Frame, Service};
+use keyplane_emulator_core::quota::Buckets;
 use keyplane_model::{Span, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -30,18 +31,40 @@ struct Inner<S: Service> {
     rng: ChaCha20Rng,
     /// The mutating requests that arrive twice, by their number.
     twice: BTreeSet<u64>,
+    /// The cloud's buckets, as they would be if each request arrived when it was sent: how the network bunches them is nobody's fault.
+    paced: Buckets,
+    /// The requests that were sent when the quota was used up, and when.
+    overdrawn: Vec<(Timestamp, String)>,
     /// Whom the cloud will never answer: they wait.
     unanswered: Vec<oneshot::Sender<Result<S::Reply, Lost>>>,
 }
 
 impl<S: Service> Site<S> {
-    pub(crate) fn new(frame: Frame<S>, seed: u64) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Inner { frame, rng: ChaCha20Rng::seed_from_u64(seed), twice: BTreeSet::new(), unanswered: Vec::new() })))
+    pub(crate) fn new(mut frame: Frame<S>, seed: u64) -> Arc<Self> {
+        let paced = frame.quotas().clone();
+        let (rng, twice, overdrawn, unanswered) = (ChaCha20Rng::seed_from_u64(seed), BTreeSet::new(), Vec::new(), Vec::new());
+        Arc::new(Self(Mutex::new(Inner { frame, rng, twice, paced, overdrawn, unanswered })))
     }
 
     /// Has the nth mutating request arrive twice.
     pub(crate) fn double(&self, mutation: u64) {
         locked(&self.0).twice.insert(mutation);
+    }
+
+    /// A request leaves.
+    fn leaves(&self, now: Timestamp, request: &S::Request) {
+        let mut inner = locked(&self.0);
+        let Inner { frame, paced, overdrawn, .. } = &mut *inner;
+        for (place, name) in frame.draws(request) {
+            if !paced.take_in(&place, name, core_time(now)) {
+                overdrawn.push((now, frame.service().operation(request).to_owned()));
+            }
+        }
+    }
+
+    /// The requests that were sent when the quota was used up, and when.
+    pub(crate) fn overdrawn(&self) -> Vec<(Timestamp, String)> {
+        locked(&self.0).overdrawn.clone()
     }
 
     /// Serves a request as often as it arrives; the answer is the first one's.
@@ -94,6 +117,7 @@ impl<S: Service> Line<S> {
     pub(crate) async fn send(&self, request: S::Request) -> Result<S::Reply, Lost> {
         let (answer, answered) = oneshot::channel();
         let Self { sim, site, wire, name } = self.clone();
+        site.leaves(sim.now(), &request);
         let there = self.way();
         self.sim.after(there, move || {
             // It was still on the machine that fell over.

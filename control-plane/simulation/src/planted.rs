@@ -49,11 +49,19 @@ pub(crate) enum Planted {
     CharterJudgedByItself,
     /// A lease is judged by a clock that stands still while the server does: it is acted on when it ran out.
     LeaseOutlived,
+    /// Uptime is wall-clock time: whoever sets the clock decides when a "no" is conclusive.
+    ClockBelieved,
+    /// Nothing draws from a quota.
+    QuotasForgotten,
+    /// The charter that was read first is taken for the one in force for good.
+    CharterReadOnce,
+    /// The ledger gets another public key than that of the pair that was made.
+    OtherPublicKey,
 }
 
 impl Planted {
     /// Every one of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -68,21 +76,26 @@ impl Planted {
         Self::FailureIsDamage,
         Self::CharterJudgedByItself,
         Self::LeaseOutlived,
+        Self::ClockBelieved,
+        Self::QuotasForgotten,
+        Self::CharterReadOnce,
+        Self::OtherPublicKey,
     ];
 
     /// The rule that it breaks, whatever else it does.
     pub(crate) fn breaks(self) -> Rule {
         match self {
             Self::BytesInBlob => Rule::Plaintext,
-            Self::NewBytes => Rule::Lost,
-            Self::SecondLookSkipped | Self::SurplusShellFilled => Rule::Doubles,
+            Self::NewBytes | Self::OtherPublicKey => Rule::Lost,
+            Self::SecondLookSkipped | Self::SurplusShellFilled | Self::ClockBelieved => Rule::Doubles,
             Self::ProposerCounts | Self::UnapprovedDisable => Rule::Approved,
             Self::AttemptForgotten => Rule::Attempted,
             Self::PartialInventoryComplete | Self::FailedLookIsAbsence => Rule::Absence,
             Self::FailureIsDamage => Rule::Classes,
             Self::WrappingKeySwapped => Rule::WrappedUnder,
-            Self::CharterJudgedByItself => Rule::Charter,
+            Self::CharterJudgedByItself | Self::CharterReadOnce => Rule::Charter,
             Self::LeaseOutlived => Rule::Lanes,
+            Self::QuotasForgotten => Rule::Quotas,
             Self::StaleReadTrusted => Rule::Settles,
         }
     }
@@ -104,13 +117,19 @@ impl Planted {
             Self::FailureIsDamage => "failure-is-damage",
             Self::CharterJudgedByItself => "charter-judged-by-itself",
             Self::LeaseOutlived => "lease-outlived",
+            Self::ClockBelieved => "clock-believed",
+            Self::QuotasForgotten => "quotas-forgotten",
+            Self::CharterReadOnce => "charter-read-once",
+            Self::OtherPublicKey => "other-public-key",
         }
     }
 
     /// A clock with the bug in it, if it is one of clocks.
     pub(crate) fn clock(planted: Option<Self>, inner: Arc<dyn Clock>) -> Arc<dyn Clock> {
         match planted {
-            Some(Self::LeaseOutlived) => Arc::new(CrookedClock { inner, seen: Mutex::default() }),
+            Some(planted @ (Self::LeaseOutlived | Self::ClockBelieved)) => {
+                Arc::new(CrookedClock { planted, inner, seen: Mutex::default() })
+            }
             _ => inner,
         }
     }
@@ -119,9 +138,13 @@ impl Planted {
     pub(crate) fn cloud(planted: Option<Self>, inner: Arc<dyn Cloud>) -> Arc<dyn Cloud> {
         let Some(planted) = planted else { return inner };
         let mut destination = inner.destination().clone();
-        if planted == Self::SecondLookSkipped {
-            let capabilities = &mut destination.capabilities;
-            (capabilities.equal_reads, capabilities.consistency, capabilities.call_timeout) = (1, Span::ZERO, Span::seconds(1));
+        let capabilities = &mut destination.capabilities;
+        match planted {
+            Self::SecondLookSkipped => {
+                (capabilities.equal_reads, capabilities.consistency, capabilities.call_timeout) = (1, Span::ZERO, Span::seconds(1));
+            }
+            Self::QuotasForgotten => capabilities.draws.clear(),
+            _ => {}
         }
         Arc::new(Crooked { planted, inner, destination, first: Mutex::default() })
     }
@@ -129,7 +152,9 @@ impl Planted {
     /// A ledger with the bug in it, if it is one of ledgers.
     pub(crate) fn ledger(planted: Option<Self>, inner: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         match planted {
-            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts)) => Arc::new(Behind(CrookedLedger { planted, inner })),
+            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts | Self::CharterReadOnce)) => {
+                Arc::new(Behind(CrookedLedger { planted, inner, first: Mutex::default() }))
+            }
             _ => inner,
         }
     }
@@ -137,16 +162,24 @@ impl Planted {
     /// A custodian with the bug in it, if it is one of custodians. `own` is the one that judges nobody.
     pub(crate) fn custodian(planted: Option<Self>, inner: Arc<dyn Custodian>, own: &Arc<SymbolCustodian>) -> Arc<dyn Custodian> {
         match planted {
-            Some(planted @ (Self::NewBytes | Self::BytesInBlob | Self::WrappingKeySwapped | Self::CharterJudgedByItself)) => {
-                Arc::new(CrookedCustodian { planted, inner, own: Arc::clone(own) })
-            }
+            Some(
+                planted @ (Self::NewBytes
+                | Self::BytesInBlob
+                | Self::WrappingKeySwapped
+                | Self::CharterJudgedByItself
+                | Self::OtherPublicKey),
+            ) => Arc::new(CrookedCustodian { planted, inner, own: Arc::clone(own) }),
             _ => inner,
         }
     }
 }
 
-/// A clock whose uptime leaves out whatever it was not looked at for.
+/// Whoever does not look at the clock for so long stood still: no lane waits so long in one piece.
+const STOOD_STILL: Span = Span::seconds(25);
+
+/// A clock whose uptime leaves out what a machine sleeps, or is the wall clock's.
 struct CrookedClock {
+    planted: Planted,
     inner: Arc<dyn Clock>,
     /// The true uptime when it was looked at last, and what it said.
     seen: Mutex<(Span, Span)>,
@@ -159,9 +192,12 @@ impl Clock for CrookedClock {
     }
 
     fn uptime(&self) -> Span {
+        if self.planted == Planted::ClockBelieved {
+            return self.inner.now() - Timestamp(0);
+        }
         let (now, mut seen) = (self.inner.uptime(), locked(&self.seen));
-        let passed = Span::from_micros(now.micros() - seen.0.micros()).unwrap_or(Span::ZERO);
-        *seen = (now, seen.1 + passed.min(Span::seconds(5)));
+        let passed = now - seen.0;
+        *seen = (now, if passed < STOOD_STILL { seen.1 + passed } else { seen.1 });
         seen.1
     }
 
@@ -293,6 +329,9 @@ impl Custodian for CrookedCustodian {
         {
             blob.mac = self.own.open(&blob.wrapped);
         }
+        if self.planted == Planted::OtherPublicKey && minted.public_key.is_some() {
+            minted.public_key = self.own.make(&request.coordinates).public_key;
+        }
         Ok(minted)
     }
 
@@ -320,6 +359,8 @@ const STAND_IN: &str = "somebody-else";
 struct CrookedLedger {
     planted: Planted,
     inner: Arc<dyn Ledger>,
+    /// The charter that was read first.
+    first: Mutex<Option<SealedCharter>>,
 }
 
 #[async_trait]
@@ -334,6 +375,16 @@ impl Between for CrookedLedger {
             return self.inner.propose(&ChangeSet { proposer, ..change_set.clone() }, at).await;
         }
         self.inner.propose(change_set, at).await
+    }
+
+    async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
+        let first = locked(&self.first).clone();
+        if self.planted == Planted::CharterReadOnce && first.is_some() {
+            return Ok(first);
+        }
+        let charter = self.inner.charter().await?;
+        locked(&self.first).clone_from(&charter);
+        Ok(charter)
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {

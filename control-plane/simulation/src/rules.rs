@@ -25,8 +25,10 @@ pub(crate) enum Rule {
     Approved,
     /// Rule 5: an attempt is in the ledger before it is made.
     Attempted,
-    /// Rule 8: at a lane works the one server that holds it, which keeps its quotas.
+    /// Rule 8: at a lane works the one server that holds it.
     Lanes,
+    /// Rule 8: nothing is sent when the quota is used up.
+    Quotas,
     /// Rule 9: what is made is missing, by an answer that says so.
     Absence,
     /// Rule 10: nothing that schedules can do is told as a bug, or as damage.
@@ -42,13 +44,14 @@ pub(crate) enum Rule {
 impl Rule {
     /// Every one of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Plaintext,
         Self::Lost,
         Self::Doubles,
         Self::Approved,
         Self::Attempted,
         Self::Lanes,
+        Self::Quotas,
         Self::Absence,
         Self::Classes,
         Self::WrappedUnder,
@@ -65,7 +68,8 @@ impl fmt::Display for Rule {
             Self::Doubles => "rule 3 (no doubles)",
             Self::Approved => "rule 4 (only what was approved)",
             Self::Attempted => "rule 5 (attempt, act, receipt)",
-            Self::Lanes => "rule 8 (quotas are kept: a lane has one server)",
+            Self::Lanes => "rule 8 (a lane has one server)",
+            Self::Quotas => "rule 8 (quotas are kept)",
             Self::Absence => "rule 9 (absence is not deletion)",
             Self::Classes => "rule 10 (errors have a class)",
             Self::WrappedUnder => "rule 11 (wrapping keys are authenticated)",

@@ -20,7 +20,7 @@ use crate::people::{Desk, PROPOSER};
 use crate::rules::{Broken, Rule};
 
 /// The pause between two rounds, at most.
-const PAUSE: Span = Span::seconds(120);
+const PAUSE: Span = Span::seconds(240);
 
 /// What a server is made of.
 pub(crate) struct Server {

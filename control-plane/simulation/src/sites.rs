@@ -33,6 +33,8 @@ pub(crate) trait Emulated: Send + Sync {
     fn dump(&self, now: Timestamp) -> Value;
     /// Every request that it got, as JSON; and of those that something went wrong with, when, what, and which.
     fn requests(&self) -> (String, Vec<(Timestamp, String, String)>);
+    /// The requests that were sent when the quota was used up, and when.
+    fn overdrawn(&self) -> Vec<(Timestamp, String)>;
     /// Somebody changes a key by hand; whether there was one.
     fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool;
 }
@@ -88,6 +90,10 @@ impl<S: Service> Emulated for Whole<S> {
             });
             (serde_json::to_string(&entries).unwrap_or_default(), mishaps.collect())
         })
+    }
+
+    fn overdrawn(&self) -> Vec<(Timestamp, String)> {
+        self.site.overdrawn()
     }
 
     fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool {

@@ -1,6 +1,7 @@
-//! Looks at every mutating request as it leaves: whether it is one that was approved (rule 4), written down before (rule 5), sent by the
-//! server that holds the lane (rule 8), and about something of which the server was told that it is missing (rule 9). Looks at every commit: whether the charter in force asks for no
-//! more approvals than there are (rule 12).
+//! Looks at every mutating request as it leaves: whether it is one that was approved, after a look of a few seconds ago (rule 4), written
+//! down before (rule 5), not repeated too early (rule 3), sent by the server that holds the lane (rule 8), and about something of which the
+//! server was told that it is missing (rule 9). Looks at every commit: whether the charter in force asks for no more approvals than there
+//! are (rule 12).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, Charter, CopyRecord, Destination, Digest, Evidence, ObjectId, ObjectSeen, PlacementId,
+    Act, ChangeSetRecord, ChangeSetState, Charter, Class, CopyRecord, Destination, Digest, Evidence, ObjectId, ObjectSeen, PlacementId,
     PlacementSeen, SealedCharter, ServerId, Span, StepNo, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
@@ -30,8 +31,11 @@ pub(crate) struct Watched {
     pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
     /// Every change set that was ever seen committed: one that another server dropped after an attempt was written down counts.
     pub(crate) committed: Arc<Mutex<BTreeSet<Digest>>>,
+    pub(crate) sim: Arc<Sim>,
     /// What this server was told last.
     pub(crate) answers: Mutex<Answers>,
+    /// When each step was sent last, by whichever server, unless the cloud refused it for certain.
+    pub(crate) tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
     /// How many of each kind were sent.
     pub(crate) counts: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -47,11 +51,11 @@ impl Watched {
         }
     }
 
-    /// The committed change sets that have this step open: written down, and without its receipt.
-    fn judge(&self, mutation: &Mutation) {
+    /// The committed change sets that have this step open: written down, and without its receipt. Gives the steps that it is.
+    fn judge(&self, mutation: &Mutation) -> Vec<(Digest, StepNo)> {
         let destination = &self.inner.destination().name;
         // The ledger in memory is never busy.
-        let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() else { return };
+        let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() else { return Vec::new() };
         let open = snapshot.open.values().filter(|record| record.state == ChangeSetState::Committed);
         let known: Vec<Digest> = {
             let mut committed = locked(&self.committed);
@@ -66,7 +70,7 @@ impl Watched {
         if steps.is_empty() {
             let what = format!("{word} was sent to {destination}, and no committed change set says so: {mutation:?}");
             locked(&self.broken).push(Broken { rule: Rule::Approved, what });
-            return;
+            return Vec::new();
         }
         if !steps.iter().any(|(record, _)| is_approved(record)) {
             let what = format!("{word} was sent to {destination}, and too few approved it who did not propose it");
@@ -94,6 +98,28 @@ impl Watched {
         if !written {
             let what = format!("{word} was sent to {destination}, and no attempt at it is in the ledger");
             locked(&self.broken).push(Broken { rule: Rule::Attempted, what });
+        }
+        // Whoever makes a wrapping key looks for one; and one that is made in vain does no harm.
+        if !matches!(mutation, Mutation::Prepare { .. }) {
+            let committed = steps.iter().filter(|(record, _)| record.state == ChangeSetState::Committed);
+            committed.for_each(|(record, number)| self.judge_look(word, record, StepNo(*number)));
+        }
+        steps.iter().map(|(record, number)| (record.digest, StepNo(*number))).collect()
+    }
+
+    /// Whether a step follows a look of a few seconds ago, and if it was sent before, a conclusive "no".
+    fn judge_look(&self, word: &str, record: &ChangeSetRecord, number: StepNo) {
+        let Some(step) = record.change_set.steps.get(number.0 as usize) else { return };
+        let Destination { name, capabilities, .. } = self.inner.destination();
+        let (now, answers) = (self.sim.now(), locked(&self.answers));
+        if let Some(why) = answers.outdated(step.placement, now) {
+            let what = format!("{word} was sent to {name}, and {why}");
+            locked(&self.broken).push(Broken { rule: Rule::Approved, what });
+        }
+        let sent = locked(&self.tried).get(&(record.digest, number)).copied();
+        if let Some(why) = sent.and_then(|sent| answers.inconclusive(step.placement, sent, now, capabilities)) {
+            let what = format!("{word} was sent to {name} again, {why}");
+            locked(&self.broken).push(Broken { rule: Rule::Doubles, what });
         }
     }
 }
@@ -192,9 +218,10 @@ impl Cloud for Watched {
     }
 
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        locked(&self.answers).asked(target.placement);
+        let asked = self.sim.now();
+        locked(&self.answers).asked(target.placement, asked);
         let answer = self.inner.look(target).await;
-        locked(&self.answers).looked(target.placement, &answer);
+        locked(&self.answers).looked(target.placement, asked, &answer);
         answer
     }
 
@@ -223,10 +250,15 @@ impl Cloud for Watched {
 
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         self.judge_lane(mutation.word());
-        self.judge(mutation);
+        let steps = self.judge(mutation);
+        locked(&self.tried).extend(steps.iter().map(|step| (*step, self.sim.now())));
         let word = format!("{} at {}", mutation.word(), self.inner.destination().name);
         *locked(&self.counts).entry(word).or_default() += 1;
-        self.inner.act(mutation).await
+        let answer = self.inner.act(mutation).await;
+        if answer.as_ref().is_err_and(|error| error.class != Class::Ambiguous) {
+            locked(&self.tried).retain(|step, _| !steps.contains(step));
+        }
+        answer
     }
 
     async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {

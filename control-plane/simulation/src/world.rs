@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
-use keyplane_model::{DestinationName, Digest, IdTree, InstallationId, Intent, PlacementId, PlacementSeen, ServerId, Span, Timestamp};
+use keyplane_model::{
+    DestinationName, Digest, IdTree, InstallationId, Intent, PlacementId, PlacementSeen, ServerId, Span, StepNo, Timestamp,
+};
 use keyplane_port::{Cloud, Custodian, Ledger, MemoryLedger};
 use serde_json::Value;
 
@@ -77,6 +79,7 @@ struct World {
     broken: Arc<Mutex<Vec<Broken>>>,
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
     committed: Arc<Mutex<BTreeSet<Digest>>>,
+    tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
     meddled: Arc<Mutex<BTreeSet<(Place, String)>>>,
     clocks: BTreeMap<Party, Arc<PartyClock>>,
     /// The way out of each server that works.
@@ -128,6 +131,7 @@ impl World {
             broken: Arc::default(),
             counts: Arc::default(),
             committed: Arc::default(),
+            tried: Arc::default(),
             meddled: Arc::default(),
             lives: 0,
             clocks: BTreeMap::new(),
@@ -192,7 +196,9 @@ impl World {
                     server: id,
                     broken: Arc::clone(&self.broken),
                     committed: Arc::clone(&self.committed),
+                    sim: Arc::clone(&self.sim),
                     answers: Mutex::default(),
+                    tried: Arc::clone(&self.tried),
                     counts: Arc::clone(&self.counts),
                 });
                 (parsed(place.name()), Planted::cloud(self.planted, watched))
@@ -370,6 +376,12 @@ impl World {
         mishaps.iter().for_each(|(_, kind, operation)| self.count(&format!("{kind} at {operation}")));
         // In which order they came: what a fault does may depend on the one before.
         mishaps.windows(2).for_each(|pair| self.count(&format!("first {}, then {}", pair[0].1, pair[1].1)));
+        for (place, site) in &self.sites {
+            if let Some((at, operation)) = site.overdrawn().first() {
+                let what = format!("{operation} was sent to {} after {}, when its quota was used up", place.name(), *at - self.began);
+                broken.push(Broken { rule: Rule::Quotas, what });
+            }
+        }
         let meddled = locked(&self.meddled).clone();
         let seen = self.last_look();
         let keys = self.schedule.keys.iter().chain([&self.schedule.change.1]);

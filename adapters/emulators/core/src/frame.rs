@@ -303,6 +303,11 @@ impl<S: Service> Frame<S> {
         &mut self.buckets
     }
 
+    /// The buckets that a request would take a token from now.
+    pub fn draws(&self, request: &S::Request) -> Vec<(String, &'static str)> {
+        self.service.draws(&self.store, request)
+    }
+
     /// How open questions are read; may be changed at any time.
     pub fn readings(&mut self) -> &mut S::Readings {
         self.service.readings()

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{Timestamp, time::SECOND};
 
 /// A bucket for each name: it holds one period's worth and fills evenly.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Buckets {
     on: bool,
     /// What one request costs: as many parts as the period has microseconds, so that a bucket gains its limit in parts

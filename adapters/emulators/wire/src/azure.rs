@@ -138,7 +138,7 @@ impl Vault {
 }
 
 fn respond(reply: Reply, challenge: Option<&str>) -> Response<Body> {
-    let mut response = Response::new(Body::from(reply.body));
+    let mut response = Response::new(crate::written(&reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));

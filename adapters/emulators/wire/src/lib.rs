@@ -76,6 +76,7 @@ use keyplane_emulator_core::{
     frame::{Answer, Frame, Service},
 };
 use rand_chacha::ChaCha20Rng;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 /// Where an emulator takes the time from, before its own offset.
@@ -163,6 +164,11 @@ impl<S: Service> Shared<Frame<S>> {
             Err(failure) => failure.into_response(),
         }
     }
+}
+
+/// A body as it goes over the wire: nothing for null.
+fn written(body: &Value) -> Body {
+    if body.is_null() { Body::empty() } else { Body::from(body.to_string()) }
 }
 
 /// A response that ends the connection before its first byte: the body fails while the head still waits in the buffer.

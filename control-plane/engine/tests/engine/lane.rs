@@ -80,3 +80,23 @@ async fn calls_of_one_quota_are_spaced_for_all_destinations_of_one_home() {
     other.admit("claim").await;
     assert_eq!(clock.now() - START, Span::millis(2_420), "another home has a bucket of its own");
 }
+
+#[tokio::test]
+async fn mutations_that_were_admitted_and_held_up_are_not_sent_together() {
+    let world = World::new(0).await;
+    let clock = &world.cloud.clock;
+    let mut limited = destination(keyplane_model::Creation::Imported);
+    limited.capabilities.quotas = [("CreateHsm".to_owned(), Quota { calls: 1, per: Span::seconds(1) })].into();
+    limited.capabilities.draws =
+        [("prepare".to_owned(), vec!["CreateHsm".to_owned()]), ("import".to_owned(), vec!["CreateHsm".to_owned()])].into();
+    let lane = lane(&TestCloud::new(limited, Arc::clone(clock)), clock, &Quotas::default());
+    lane.admit("prepare").await;
+    lane.admit("import").await;
+    // Both had to look again, and that took its time.
+    clock.sleep(Span::seconds(9)).await;
+    assert_eq!(lane.gap("prepare"), Span::ZERO);
+    assert_eq!(lane.gap("import"), Span::millis(1_100));
+    clock.sleep(Span::millis(1_100)).await;
+    assert_eq!(lane.gap("import"), Span::ZERO);
+    assert_eq!(lane.gap("publish"), Span::ZERO, "which draws nothing");
+}

@@ -8,7 +8,7 @@ use keyplane_engine::Leases;
 use keyplane_model::{Class, Creation, Lease, ProblemCode, Span};
 use keyplane_port::Clock as _;
 
-use crate::world::{World, destination, server};
+use crate::world::{Fault, World, destination, server};
 use crate::{MOST_CALLS, WAYS};
 
 /// The lane of the test's destination.
@@ -88,4 +88,38 @@ async fn a_call_that_could_outlast_the_lease_is_not_sent() {
     let refused: Vec<_> = record.attempts.iter().map(|attempt| attempt.refused).collect();
     assert_eq!(refused, [Some(Class::Stale), None, None, None, None]);
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "what was not sent is sent once");
+}
+
+#[tokio::test]
+async fn what_was_seen_before_the_machine_stood_still_is_looked_at_again() {
+    let world = World::new(0).await;
+    // Still within the lease, and too long after the look.
+    world.slow.store(4, Ordering::SeqCst);
+    assert_eq!(world.run().await, Some(Ok(())));
+    world.check();
+    let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+    let refused: Vec<_> = record.attempts.iter().map(|attempt| attempt.refused).collect();
+    assert_eq!(refused, [Some(Class::Stale), None, None, None, None]);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "what was not sent is sent once");
+}
+
+/// A clock that somebody set would otherwise say that an attempt took no effect before it did.
+#[tokio::test]
+async fn no_clock_that_can_be_set_says_when_an_attempt_may_be_repeated() {
+    for (way, mutations) in WAYS {
+        for late in 1..=mutations {
+            let world = World::at(way).await;
+            // One second before it can take no effect any more.
+            world.cloud.state.lock().unwrap().faults.insert(late, Fault::Late(Span::seconds(14)));
+            let clock = Arc::clone(&world.cloud.clock);
+            world.cloud.clock.meanwhile(move || clock.set_ahead(Span::seconds(3_600)));
+            assert_eq!(world.run().await, Some(Ok(())), "{way:?}, request {late}");
+            world.check();
+            assert_eq!(world.surplus(), 0, "{way:?}, request {late}: made twice");
+            // A wrapping key that is made in vain does no harm: nobody waits for it.
+            let wrapping_keys = u32::from(matches!((way, late), (Creation::Named, 2) | (Creation::Imported, 1)));
+            let sent = world.cloud.state.lock().unwrap().mutations;
+            assert_eq!(sent, mutations + wrapping_keys, "{way:?}, request {late}: sent twice");
+        }
+    }
 }

@@ -53,8 +53,8 @@ impl Switch {
     }
 }
 
-/// A clock that only sleeping moves, and what happens whenever somebody sleeps.
-pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>);
+/// A clock that only sleeping moves, what happens whenever somebody sleeps, and by how much it is set ahead.
+pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>, Mutex<Span>);
 
 type Meanwhile = Box<dyn FnMut() + Send>;
 
@@ -62,6 +62,16 @@ impl TestClock {
     /// Whenever somebody sleeps, this happens.
     pub(crate) fn meanwhile(&self, what: impl FnMut() + Send + 'static) {
         *self.2.lock().unwrap() = Some(Box::new(what));
+    }
+
+    /// Somebody sets the server's clock ahead.
+    pub(crate) fn set_ahead(&self, span: Span) {
+        *self.3.lock().unwrap() = span;
+    }
+
+    /// What time it is, whatever the server's clock says.
+    fn true_time(&self) -> Timestamp {
+        *self.0.lock().unwrap()
     }
 
     fn moves(&self, span: Span) {
@@ -73,11 +83,11 @@ impl TestClock {
 #[async_trait]
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
+        self.true_time() + *self.3.lock().unwrap()
     }
 
     fn uptime(&self) -> Span {
-        self.now() - START
+        self.true_time() - START
     }
 
     async fn sleep(&self, span: Span) {
@@ -143,7 +153,7 @@ impl TestCloud {
     /// The state now: late effects that are due happen first.
     fn tick(&self) -> std::sync::MutexGuard<'_, CloudState> {
         let mut state = self.state.lock().unwrap();
-        let now = self.clock.now();
+        let now = self.clock.true_time();
         let (here, arriving) = std::mem::take(&mut state.arriving).into_iter().partition(|(at, ..)| *at <= now);
         state.arriving = arriving;
         for (_, object, material) in Vec::<(Timestamp, ObjectId, String)>::from_iter(here) {
@@ -363,7 +373,7 @@ impl Cloud for TestCloud {
             let mut state = self.tick();
             state.mutations += 1;
             let number = state.mutations;
-            let now = self.clock.now();
+            let now = self.clock.true_time();
             match state.faults.get(&number).copied() {
                 None => effect(&mut state, self.destination.capabilities.creation, mutation, now),
                 Some(Fault::LostReply) => {
@@ -604,7 +614,7 @@ impl World {
 
     async fn with(creation: Creation, need: u32) -> Self {
         let switch = Arc::new(Switch::default());
-        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch), Mutex::default()));
+        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch), Mutex::default(), Mutex::default()));
         let cloud = TestCloud::new(destination(creation), Arc::clone(&clock));
         let placement = target().placement;
         let security: GroupName = "security".parse().unwrap();

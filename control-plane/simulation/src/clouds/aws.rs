@@ -98,7 +98,7 @@ impl Aws {
         let uncertain = if operation.is_mutating() { Class::Ambiguous } else { Class::Transient };
         let request = Request { region: Some(REGION.to_owned()), operation: name.to_owned(), body: body.to_string().into_bytes() };
         let Ok(reply) = self.line.send(request).await else { return Err(failed(name, uncertain, "no answer came")) };
-        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let answer = reply.body;
         if reply.status == 200 {
             return Ok(answer);
         }

@@ -115,7 +115,7 @@ impl Azure {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let request = Request::new(method, None, path, &format!("api-version={API_VERSION}&{query}"), body);
         match self.line.send(request).await {
-            Ok(reply) if reply.status == 200 => serde_json::from_slice(&reply.body).map_err(|error| garbled(operation, &error.to_string())),
+            Ok(reply) if reply.status == 200 => Ok(reply.body),
             Ok(reply) => Err(refused(operation, &reply)),
             Err(Lost) => Err(failed(operation, uncertain(operation, Class::Transient), "no answer")),
         }
@@ -493,8 +493,7 @@ fn garbled(operation: Operation, message: &str) -> CloudError {
 
 /// By status and code, and by the code inside where it says more.
 fn refused(operation: Operation, reply: &Reply) -> CloudError {
-    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let error = &body["error"];
+    let error = &reply.body["error"];
     let class = match (reply.status, error["code"].as_str(), error["innererror"]["code"].as_str()) {
         (429, ..) => Class::Throttled,
         (408 | 500.., ..) => uncertain(operation, Class::Transient),

@@ -384,7 +384,7 @@ impl Gcp {
         let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let request = Request { method, path: format!("/v1/{}", self.name(path)), query, body: body.to_string().into_bytes() };
         let Ok(reply) = self.line.send(request).await else { return Err(error(operation, uncertain(mutates), "no answer came")) };
-        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let answer = reply.body;
         if reply.status == 200 { Ok(answer) } else { Err(refusal(operation, mutates, reply.status, &answer["error"])) }
     }
 

@@ -25,15 +25,13 @@ pub struct Reply {
     pub status: u16,
     /// For `x-amzn-requestid`.
     pub request_id: String,
-    /// JSON; empty for operations without output.
-    pub body: Vec<u8>,
+    /// JSON; null, which is an empty body on the wire, for operations without output.
+    pub body: Value,
 }
 
 impl Reply {
-    /// Success; without output, an empty body.
     pub(super) fn output(output: &Value, request_id: String) -> Self {
-        let body = if output.is_null() { Vec::new() } else { output.to_string().into_bytes() };
-        Self { status: 200, request_id, body }
+        Self { status: 200, request_id, body: output.clone() }
     }
 
     pub(super) fn refusal(refusal: &Refusal, request_id: String) -> Self {
@@ -43,7 +41,6 @@ impl Reply {
 
     /// Any error, also one that KMS does not have.
     pub(super) fn error(status: u16, code: &str, message: &str, request_id: String) -> Self {
-        let body = json!({ "__type": code, "message": message }).to_string().into_bytes();
-        Self { status, request_id, body }
+        Self { status, request_id, body: json!({ "__type": code, "message": message }) }
     }
 }

@@ -35,15 +35,15 @@ pub struct Reply {
     pub request_id: String,
     /// For `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
-    /// JSON; empty for status 204.
-    pub body: Vec<u8>,
+    /// JSON; null, which is an empty body on the wire, for status 204.
+    pub body: Value,
 }
 
 impl Reply {
-    /// Success; without output, an empty body and status 204.
+    /// Success; without output, status 204.
     pub(super) fn output(output: &Value, request_id: String) -> Self {
-        let (status, body) = if output.is_null() { (204, Vec::new()) } else { (200, output.to_string().into_bytes()) };
-        Self { status, request_id, retry_after: None, body }
+        let status = if output.is_null() { 204 } else { 200 };
+        Self { status, request_id, retry_after: None, body: output.clone() }
     }
 
     // contract: azure.errors
@@ -53,12 +53,12 @@ impl Reply {
         if let Some(inner) = inner {
             error["innererror"] = json!({ "code": inner.name() });
         }
-        Self { status: code.status(), request_id, retry_after: *retry_after, body: json!({ "error": error }).to_string().into_bytes() }
+        Self { status: code.status(), request_id, retry_after: *retry_after, body: json!({ "error": error }) }
     }
 
     /// Any error, also one that Azure does not have.
     pub(super) fn error(status: u16, code: &str, message: &str, request_id: String) -> Self {
-        let body = json!({ "error": { "code": code, "message": message } }).to_string().into_bytes();
+        let body = json!({ "error": { "code": code, "message": message } });
         Self { status, request_id, retry_after: None, body }
     }
 }

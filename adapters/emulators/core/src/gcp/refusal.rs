@@ -154,12 +154,12 @@ pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// JSON.
-    pub body: Vec<u8>,
+    pub body: Value,
 }
 
 impl Reply {
     pub(super) fn output(output: &Value) -> Self {
-        Self { status: 200, body: output.to_string().into_bytes() }
+        Self { status: 200, body: output.clone() }
     }
 
     pub(super) fn refusal(refusal: &Refusal) -> Self {
@@ -171,6 +171,6 @@ impl Reply {
         if !details.is_empty() {
             error["details"] = details.into();
         }
-        Self { status, body: json!({ "error": error }).to_string().into_bytes() }
+        Self { status, body: json!({ "error": error }) }
     }
 }
