@@ -1,8 +1,8 @@
 //! One step of one placement: look, attempt, act, confirm, receipt; each durable before the next.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Fence, Marks, ObjectId, Outcome,
-    PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Version,
+    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Fence, Marks, ObjectId, ObjectSeen,
+    Outcome, PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Version,
 };
 use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Refusal, Warrant, WrapFor, WrapRequest};
 
@@ -227,16 +227,21 @@ impl Track<'_> {
         let mut made = None;
         let mut ready = None;
         let mut sweep = false;
+        // What the destination held when it was conclusive that no earlier attempt made anything there.
+        let mut searched: Option<Vec<ObjectSeen>> = None;
         let mut streak: Option<(Decision, u32)> = None;
         let mut work = WORK.0;
         loop {
             self.keep().await?;
             let open = attempts.iter().rfind(|attempt| attempt.refused.is_none());
             let about = self.about(step, made.as_ref());
-            let Look { at: looked, seen } = match last.take().filter(|last| clock.uptime() - last.at <= FRESH && last.shows(about)) {
+            let Look { at: looked, mut seen } = match last.take().filter(|last| clock.uptime() - last.at <= FRESH && last.shows(about)) {
                 Some(last) => last,
                 None => Look { at: clock.uptime(), seen: self.look(step, &target, about, sweep).await? },
             };
+            if !sweep {
+                seen.swept.clone_from(&searched);
+            }
             let known = Known {
                 creation: capabilities.creation,
                 public_key: self.public_key(step),
@@ -305,6 +310,12 @@ impl Track<'_> {
                 }
                 continue;
             }
+            // A sweep takes longer than a look stays fresh. What it showed stays true: nothing that was tried before can come any more.
+            if sweep && decision == Decision::Act {
+                sweep = false;
+                searched = seen.swept;
+                continue;
+            }
             match decision {
                 Decision::Done(outcome) => {
                     let outcome = match outcome {
@@ -367,7 +378,7 @@ impl Track<'_> {
                 Err(error) => return Err(self.ledger(&error)),
             }
             attempts.push(attempt);
-            streak = None;
+            (streak, searched) = (None, None);
             tracing::info!(key = %target.key, attempt = ordinal, "acts");
             self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
             let acted = match self.engine.outlasted(self.lane, mutation.word()).await {

@@ -8,7 +8,7 @@ use crate::clouds::Place;
 use crate::people;
 use crate::planted::Planted;
 use crate::rules::{Broken, Rule};
-use crate::schedule::{KeyPlan, Schedule};
+use crate::schedule::{Fault, KeyPlan, Mishap, Schedule};
 use crate::shrink::shrink;
 use crate::symbols::Symbols;
 use crate::world::run;
@@ -103,6 +103,29 @@ fn every_kind_of_key_comes_to_every_cloud_that_takes_it() {
         let imports: u64 = ended.counts.iter().filter(|(what, _)| what.starts_with("import at ")).map(|(_, count)| count).sum();
         assert_eq!(imports, 2 * wanted as u64, "{algorithm}: {:?}", ended.counts);
     }
+}
+
+/// As many as a company has at first: they wait for each other's quotas, and none of them for ever, not even those that have to search
+/// among all the others for what an attempt without an answer may have made.
+#[test]
+fn many_keys_come_to_every_cloud_side_by_side() {
+    let aes = |place| (place, Algorithm::Aes256);
+    let key = |number: u32| KeyPlan {
+        name: format!("key-{number}"),
+        need: 1,
+        generated: false,
+        purpose: Purpose::Encrypt,
+        shared: false,
+        places: Place::ALWAYS.into_iter().map(aes).collect(),
+    };
+    let schedule = Schedule {
+        key_vault: false,
+        keys: (0..60).map(key).collect(),
+        change: (60, key(99)),
+        faults: (1..16).map(|nth| Fault::Request { place: Place::Aws, mutation: 8 * nth, what: Mishap::Swallowed }).collect(),
+        ..Schedule::draw(3)
+    };
+    assert_eq!(run(&schedule, None, false).broken, []);
 }
 
 /// What a bug breaks is what finds it: were a checker gone, one of these bugs would no longer be found.

@@ -21,6 +21,21 @@ fn requests() -> impl Iterator<Item = (Creation, u32, u32)> {
 }
 
 #[tokio::test]
+async fn a_sweep_that_takes_longer_than_a_look_stays_fresh_is_not_made_for_ever() {
+    let world = World::new(0).await;
+    {
+        let mut state = world.cloud.state.lock().unwrap();
+        state.sweep_takes = Span::seconds(60);
+        // It never has an effect, and nobody says so.
+        state.faults.insert(1, Fault::Late(Span::days(1_000)));
+    }
+    world.switch.stop_at(1_000);
+    assert_eq!(world.run().await, Some(Ok(())), "it is not created after all");
+    world.check();
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 5);
+}
+
+#[tokio::test]
 async fn without_faults_a_first_key_takes_no_request_too_many() {
     for (way, requests) in WAYS {
         let world = World::at(way).await;

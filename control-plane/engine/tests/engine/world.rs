@@ -129,6 +129,8 @@ pub(crate) struct CloudState {
     pub(crate) looks: u32,
     /// One call never answers.
     pub(crate) silent: bool,
+    /// How long a sweep takes: there may be thousands of objects.
+    pub(crate) sweep_takes: Span,
     /// Asking for a wrapping key takes a minute, in which somebody disables every object.
     pub(crate) meddled: bool,
     pub(crate) late: Vec<(Timestamp, Mutation)>,
@@ -329,6 +331,8 @@ impl Cloud for TestCloud {
 
     async fn sweep(&self, _: Option<&Cursor>) -> Result<Page, CloudError> {
         self.switch.pass().await;
+        let takes = self.state.lock().unwrap().sweep_takes;
+        self.clock.moves(takes);
         let objects = self.tick().objects.iter().filter(|seen| seen.marks.is_some()).cloned().collect();
         Ok(Page { objects, broken: 0, next: None })
     }
