@@ -93,6 +93,42 @@ impl Look {
     }
 }
 
+/// What one run of a step at a cloud came to so far. Moments are the server's uptime.
+struct Course {
+    attempts: Vec<Attempt>,
+    /// How many of them other runs made.
+    before: usize,
+    began: Span,
+    /// When the last attempt was sent; of one that another run made, when this one heard of it.
+    sent: Span,
+    /// What a reply said that it made.
+    made: Option<ObjectId>,
+    /// What is sent next, with the digest of the key that it is wrapped under.
+    ready: Option<(Mutation, Option<Digest>)>,
+    /// Whether the next look sweeps the destination.
+    sweep: bool,
+    /// What the destination held when it was conclusive that no earlier attempt made anything there.
+    searched: Option<Vec<ObjectSeen>>,
+    last: Option<Look>,
+}
+
+impl Course {
+    fn begin(attempts: Vec<Attempt>, last: Option<Look>, now: Span) -> Self {
+        let before = attempts.len();
+        Self { attempts, before, began: now, sent: now, made: None, ready: None, sweep: false, searched: None, last }
+    }
+
+    /// The last attempt that may have had its effect.
+    fn open(&self) -> Option<&Attempt> {
+        self.attempts.iter().rfind(|attempt| attempt.refused.is_none())
+    }
+
+    /// How many attempts this run made.
+    fn tried(&self) -> u32 {
+        u32::try_from(self.attempts.len() - self.before).unwrap_or(u32::MAX)
+    }
+}
+
 impl Track<'_> {
     /// Takes in the receipt of an earlier step. What another server wrote may have become true just before it was read.
     pub(crate) fn remember(&mut self, receipt: &Receipt) {
@@ -211,68 +247,123 @@ impl Track<'_> {
     ///
     /// # Flow
     /// Look until the decision about what is seen is certain; do what it says; after acting, look again: the reply alone
-    /// is never believed. What is found is certain at once; everything that follows from *not* finding something is after several
-    /// equal reads. The race that remains (somebody changes the object between the last look and the request) is detected
+    /// is never believed. The race that remains (somebody changes the object between the last look and the request) is detected
     /// by the reads that confirm. The look that confirmed one step is the next one's first, as long as it is fresh: `last`.
-    async fn cloud(&self, number: StepNo, step: &Step, mut last: Option<Look>) -> Result<(Receipt, Look), Stop> {
+    async fn cloud(&self, number: StepNo, step: &Step, last: Option<Look>) -> Result<(Receipt, Look), Stop> {
         let target = self.target();
+        let clock = &self.engine.clock;
+        let mut course = Course::begin(self.record.attempts_of(number).cloned().collect(), last, clock.uptime());
+        loop {
+            let (decision, known, look) = self.certain(step, &target, &mut course).await?;
+            match decision {
+                Decision::Done(outcome) => {
+                    let open = course.open();
+                    let outcome = match outcome {
+                        Outcome::Imported { version, object, material, .. } => {
+                            Outcome::Imported { version, object, material, wrapped_under: open.and_then(|attempt| attempt.wrapped_under) }
+                        }
+                        other => other,
+                    };
+                    return Ok((Receipt { step: number, attempt: open.map(|attempt| attempt.id), outcome, at: clock.now() }, look));
+                }
+                Decision::Misfit(misfit) => return Err(self.misfit(&misfit, &target)),
+                Decision::Act => {}
+                Decision::Wait(_) | Decision::AtWork | Decision::Sweep => continue,
+            }
+            // An import that the destination took and could not use ends without an error; it is not repeated for ever.
+            if let Some(reason) = self.refusal(step, &look.seen, known)
+                && course.tried() >= ATTEMPTS
+            {
+                let detail = format!("the destination took the import and could not use it: {reason}");
+                return Err(Stop::Held(self.problem(ProblemCode::DestinationRefused, detail, "keyplane hsm test")));
+            }
+            let ordinal = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+            let (mutation, wrapped_under) = match course.ready.take() {
+                Some(ready) => ready,
+                None => self.prepare(number, step, &target, ordinal, &look.seen, known).await?,
+            };
+            if !self.waits_its_turn(mutation.word(), look.at).await {
+                course.ready = Some((mutation, wrapped_under));
+                continue;
+            }
+            let id = AttemptId::of(&self.record.digest, number.0, ordinal);
+            let attempt = Attempt { id, step: number, ordinal, at: clock.now(), wrapped_under, refused: None };
+            self.write_down(step, &attempt).await?;
+            course.attempts.push(attempt);
+            course.searched = None;
+            tracing::info!(key = %target.key, attempt = ordinal, "acts");
+            self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
+            let acted = match self.engine.outlasted(self.lane, mutation.word()).await {
+                // The machine may have stood still since.
+                Ok(()) if clock.uptime() - look.at > FRESH => Err(outdated(mutation.word())),
+                Ok(()) => {
+                    course.sent = clock.uptime();
+                    self.lane.act(mutation).await
+                }
+                Err(error) => Err(error),
+            };
+            match acted {
+                Ok(Acted::Created(object)) => course.made = Some(object),
+                Ok(Acted::Done) => {}
+                Err(error) => {
+                    let tried = course.tried();
+                    self.failed(&error, tried, course.attempts.last_mut()).await?;
+                }
+            }
+        }
+    }
+
+    /// Looks until it is certain what to do. What is found is certain at once; everything that follows from *not* finding something is
+    /// after several equal reads that began when no earlier attempt could take effect any more.
+    async fn certain(&self, step: &Step, target: &Target, course: &mut Course) -> Result<(Decision, Known, Look), Stop> {
         let capabilities = &self.lane.destination().capabilities;
         let clock = &self.engine.clock;
         let pace = capabilities.consistency.divided_by(capabilities.equal_reads).clamp(PACE.0, PACE.1);
-        let mut attempts: Vec<Attempt> = self.record.attempts_of(number).cloned().collect();
-        let before = attempts.len();
-        let began = clock.uptime();
-        // When the last attempt was sent; of one that another run made, when this one heard of it.
-        let mut sent = began;
-        let mut made = None;
-        let mut ready = None;
-        let mut sweep = false;
-        // What the destination held when it was conclusive that no earlier attempt made anything there.
-        let mut searched: Option<Vec<ObjectSeen>> = None;
         let mut streak: Option<(Decision, u32)> = None;
         let mut work = WORK.0;
         loop {
             self.keep().await?;
-            let open = attempts.iter().rfind(|attempt| attempt.refused.is_none());
-            let about = self.about(step, made.as_ref());
-            let Look { at: looked, mut seen } = match last.take().filter(|last| clock.uptime() - last.at <= FRESH && last.shows(about)) {
+            let about = self.about(step, course.made.as_ref());
+            let last = course.last.take().filter(|last| clock.uptime() - last.at <= FRESH && last.shows(about));
+            let mut look = match last {
                 Some(last) => last,
-                None => Look { at: clock.uptime(), seen: self.look(step, &target, about, sweep).await? },
+                None => Look { at: clock.uptime(), seen: self.look(step, target, about, course.sweep).await? },
             };
-            if !sweep {
-                seen.swept.clone_from(&searched);
+            if !course.sweep {
+                look.seen.swept.clone_from(&course.searched);
             }
+            let open = course.open().is_some();
             let known = Known {
                 creation: capabilities.creation,
                 public_key: self.public_key(step),
-                made: made.is_some(),
-                settles: open.map(|_| sent + capabilities.settling_time()),
-                visible: self.visible().unwrap_or(looked),
-                unheard_of: attempts.is_empty() && self.drawn_here(step),
-                looked,
+                made: course.made.is_some(),
+                settles: open.then(|| course.sent + capabilities.settling_time()),
+                visible: self.visible().unwrap_or(look.at),
+                unheard_of: course.attempts.is_empty() && self.drawn_here(step),
+                looked: look.at,
             };
-            let decision = match (decide(&step.act, &target, &seen, known), known.settles) {
+            let decision = match (decide(&step.act, target, &look.seen, known), known.settles) {
                 // What was made a moment ago may be listed before it can be read.
-                (Decision::Sweep, Some(settles)) if sweep && known.looked < settles => Decision::Wait(settles),
+                (Decision::Sweep, Some(settles)) if course.sweep && look.at < settles => Decision::Wait(settles),
                 (decision, _) => decision,
             };
             match &decision {
                 Decision::Wait(until) => {
                     streak = None;
-                    let why =
-                        if open.is_some() { "an earlier attempt may still take effect" } else { "the step before is not visible yet" };
+                    let left = *until - look.at;
+                    let why = if open { "an earlier attempt may still take effect" } else { "the step before is not visible yet" };
                     self.event(&Event::Waiting {
                         key: &target.key,
                         destination: &self.plan.destination,
                         act: step.act.word(),
-                        until: clock.now() + (*until - known.looked),
+                        until: clock.now() + left,
                         why,
                     });
                     // A sweep reads the whole destination: it is not repeated to pass the time.
-                    clock.sleep(if sweep { *until - known.looked } else { (*until - known.looked).min(pace) }).await;
+                    clock.sleep(if course.sweep { left } else { left.min(pace) }).await;
                     continue;
                 }
-                Decision::AtWork if known.looked - began < PATIENCE => {
+                Decision::AtWork if look.at - course.began < PATIENCE => {
                     streak = None;
                     clock.sleep(work).await;
                     work = (work + work).min(WORK.1);
@@ -282,8 +373,8 @@ impl Track<'_> {
                     let detail = "the destination is still at work on it";
                     return Err(Stop::Held(self.problem(ProblemCode::DestinationAmbiguous, detail, "keyplane apply")));
                 }
-                Decision::Sweep if !sweep => {
-                    sweep = true;
+                Decision::Sweep if !course.sweep => {
+                    course.sweep = true;
                     continue;
                 }
                 Decision::Sweep => {
@@ -300,8 +391,8 @@ impl Track<'_> {
             let needed = match &decision {
                 // The first attempt may begin after one look: nothing of ours can be there yet, and whoever was faster shows
                 // in the reads that confirm.
-                Decision::Act if open.is_none() => 1,
-                Decision::Done(outcome) if !sweep && is_found(outcome) => 1,
+                Decision::Act if !open => 1,
+                Decision::Done(outcome) if !course.sweep && is_found(outcome) => 1,
                 _ => capabilities.equal_reads.max(1),
             };
             if count < needed {
@@ -311,93 +402,39 @@ impl Track<'_> {
                 continue;
             }
             // A sweep takes longer than a look stays fresh. What it showed stays true: nothing that was tried before can come any more.
-            if sweep && decision == Decision::Act {
-                sweep = false;
-                searched = seen.swept;
+            if course.sweep && decision == Decision::Act {
+                (course.sweep, course.searched) = (false, look.seen.swept);
                 continue;
             }
-            match decision {
-                Decision::Done(outcome) => {
-                    let outcome = match outcome {
-                        Outcome::Imported { version, object, material, .. } => {
-                            Outcome::Imported { version, object, material, wrapped_under: open.and_then(|attempt| attempt.wrapped_under) }
-                        }
-                        other => other,
-                    };
-                    let receipt = Receipt { step: number, attempt: open.map(|attempt| attempt.id), outcome, at: clock.now() };
-                    return Ok((receipt, Look { at: looked, seen }));
-                }
-                Decision::Misfit(misfit) => return Err(self.misfit(&misfit, &target)),
-                Decision::Act => {}
-                Decision::Wait(_) | Decision::AtWork | Decision::Sweep => continue,
+            return Ok((decision, known, look));
+        }
+    }
+
+    /// Waits until a mutation is not too close to those before it; whether the look that it rests on is still fresh then. Preparing may
+    /// have waited for quotas.
+    async fn waits_its_turn(&self, word: &'static str, looked: Span) -> bool {
+        let clock = &self.engine.clock;
+        while clock.uptime() - looked <= FRESH {
+            match self.lane.gap(word) {
+                Span::ZERO => return true,
+                gap => clock.sleep(gap).await,
             }
-            // An import that the destination took and could not use ends without an error; it is not repeated for ever.
-            if let Some(reason) = self.refusal(step, &seen, known)
-                && attempts.len() - before >= ATTEMPTS as usize
-            {
-                let detail = format!("the destination took the import and could not use it: {reason}");
-                return Err(Stop::Held(self.problem(ProblemCode::DestinationRefused, detail, "keyplane hsm test")));
+        }
+        false
+    }
+
+    /// Makes an attempt durable.
+    async fn write_down(&self, step: &Step, attempt: &Attempt) -> Result<(), Stop> {
+        // Preparing may have taken its time.
+        let fence = self.keep().await?;
+        match self.engine.ledger.attempt(&self.record.digest, attempt, Some(&fence)).await {
+            Ok(()) => Ok(()),
+            // INVARIANT: whoever writes the attempt down first is the only one who makes it.
+            Err(LedgerError::Refused(Refusal::Contradiction)) => {
+                let detail = format!("another server is at work on the same step ({})", step.act.word());
+                Err(Stop::Held(self.problem(ProblemCode::ChangeSetStale, detail, "keyplane apply")))
             }
-            let ordinal = u32::try_from(attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
-            let (mutation, wrapped_under) = match ready.take() {
-                Some(ready) => ready,
-                None => self.prepare(number, step, &target, ordinal, &seen, known).await?,
-            };
-            // Preparing may have waited for quotas, and others may be about to send: a look that went stale meanwhile is made anew.
-            let fresh = loop {
-                if clock.uptime() - looked > FRESH {
-                    break false;
-                }
-                match self.lane.gap(mutation.word()) {
-                    Span::ZERO => break true,
-                    gap => clock.sleep(gap).await,
-                }
-            };
-            if !fresh {
-                ready = Some((mutation, wrapped_under));
-                streak = None;
-                continue;
-            }
-            let attempt = Attempt {
-                id: AttemptId::of(&self.record.digest, number.0, ordinal),
-                step: number,
-                ordinal,
-                at: clock.now(),
-                wrapped_under,
-                refused: None,
-            };
-            // Preparing may have taken its time.
-            let fence = self.keep().await?;
-            match self.engine.ledger.attempt(&self.record.digest, &attempt, Some(&fence)).await {
-                Ok(()) => {}
-                // INVARIANT: whoever writes the attempt down first is the only one who makes it.
-                Err(LedgerError::Refused(Refusal::Contradiction)) => {
-                    let detail = format!("another server is at work on the same step ({})", step.act.word());
-                    return Err(Stop::Held(self.problem(ProblemCode::ChangeSetStale, detail, "keyplane apply")));
-                }
-                Err(error) => return Err(self.ledger(&error)),
-            }
-            attempts.push(attempt);
-            (streak, searched) = (None, None);
-            tracing::info!(key = %target.key, attempt = ordinal, "acts");
-            self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
-            let acted = match self.engine.outlasted(self.lane, mutation.word()).await {
-                // The machine may have stood still since.
-                Ok(()) if clock.uptime() - looked > FRESH => Err(outdated(mutation.word())),
-                Ok(()) => {
-                    sent = clock.uptime();
-                    self.lane.act(mutation).await
-                }
-                Err(error) => Err(error),
-            };
-            match acted {
-                Ok(Acted::Created(object)) => made = Some(object),
-                Ok(Acted::Done) => {}
-                Err(error) => {
-                    let tried = u32::try_from(attempts.len() - before).unwrap_or(u32::MAX);
-                    self.failed(&error, tried, attempts.last_mut()).await?;
-                }
-            }
+            Err(error) => Err(self.ledger(&error)),
         }
     }
 
