@@ -91,7 +91,7 @@ pub(crate) struct Broken {
 /// What a run left.
 pub(crate) struct Left<'a> {
     pub(crate) ledger: &'a LedgerSnapshot,
-    /// Every change set that there ever was, as JSON.
+    /// Every change set that was ever run or is open, as JSON.
     pub(crate) change_sets: &'a str,
     /// Each cloud's whole state, as its emulator dumps it.
     pub(crate) dumps: &'a [(Place, Value)],

@@ -387,7 +387,10 @@ impl World {
         let keys = self.schedule.keys.iter().chain([&self.schedule.change.1]);
         let shared = keys.filter(|key| key.shared).map(|key| key.name.clone()).collect();
         if let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() {
-            let change_sets = serde_json::to_string(&snapshot.open.values().collect::<Vec<_>>()).unwrap_or_default();
+            let digests: BTreeSet<Digest> =
+                locked(&self.committed).iter().chain(snapshot.open.values().map(|record| &record.digest)).copied().collect();
+            let change_sets = digests.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?);
+            let change_sets = serde_json::to_string(&change_sets.collect::<Vec<_>>()).unwrap_or_default();
             broken.extend(rules::judge(&Left {
                 ledger: &snapshot,
                 change_sets: &change_sets,
