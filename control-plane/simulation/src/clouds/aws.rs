@@ -250,12 +250,22 @@ impl Cloud for Aws {
         Ok(page)
     }
 
-    /// KMS gives a key to wrap under at each asking: none is made.
-    /// Where the aliases lead is all that a sweep does not tell: a look asks for that and hardly for more.
-    async fn find(&self, _: &Target, _: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
-        Ok(None)
+    /// Where claim and users' name lead is all that a sweep does not tell; what it found in another state has to be read.
+    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
+        let mut found = PlacementSeen::default();
+        for (alias, place) in [(claim_alias(target), &mut found.claimed), (users_alias(target), &mut found.published)] {
+            let key = match self.describe(&alias).await {
+                Err(error) if error.class == Class::NotFound => continue,
+                other => other?,
+            };
+            let same = swept.get(&ObjectId(text(&key, "KeyId").to_owned())).filter(|object| object.state == state(&key));
+            let Some(object) = same else { return Ok(None) };
+            *place = Some(object.clone());
+        }
+        Ok(Some(found))
     }
 
+    /// KMS gives a key to wrap under at each asking: none is made.
     async fn prepared(&self, _: &Target, _: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         Ok(None)
     }
