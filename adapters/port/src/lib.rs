@@ -26,7 +26,7 @@ use keyplane_model::Timestamp;
 pub trait Clock: Send + Sync {
     /// Wall-clock time.
     fn now(&self) -> Timestamp;
-    /// Time since the machine started, sleep included. Nobody can set it: what a lease allows is judged by it alone.
+    /// Time since the machine started, sleep included. Nobody can set it: leases, quotas and repeats are judged by it alone.
     fn uptime(&self) -> keyplane_model::Span;
     /// Waits at least so long.
     async fn sleep(&self, span: keyplane_model::Span);
