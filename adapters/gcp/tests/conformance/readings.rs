@@ -60,16 +60,15 @@ mod software {
     keyplane_conformance::runs!(usual others further last);
 }
 
-/// Jobs are the same here: how the refusal of an expired one is worded once more would show nothing more.
 mod hsm {
-    use super::{Protection, Readings, begin_with, further, others, usual};
+    use super::{Protection, Readings, begin_with, further, last, others, usual};
     use crate::emulated::Emulated;
 
     async fn begin(readings: Readings) -> Emulated {
         begin_with(Protection::Hsm, readings).await
     }
 
-    keyplane_conformance::runs!(usual others further);
+    keyplane_conformance::runs!(usual others further last);
 }
 
 #[test]

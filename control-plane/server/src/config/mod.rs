@@ -186,9 +186,19 @@ credentials = { source = "client-secret", tenant = "t", client = "c", secret-fil
         assert_eq!(aws.call_timeout, Span::seconds(20));
         assert!(matches!(aws.credentials, destinations::AwsCredentials::Static { .. }));
         let gcp = config.destination.gcp.values().next().expect("one");
-        assert_eq!((gcp.equal_reads, gcp.deletion_days), (2, 30));
+        assert_eq!((gcp.equal_reads, gcp.deletion_days, gcp.import_key_size), (2, 30, 4_096));
         let azure = config.destination.azure.values().next().expect("one");
         assert_eq!((azure.equal_reads, azure.deletion_days), (3, 90));
+    }
+
+    #[test]
+    fn what_it_says_is_taken() {
+        let good = GOOD.replace("key-ring =", "import-key-size = 3072\ndeletion-days = 7\nkey-ring =");
+        let config = parse(&good).expect("good");
+        let gcp = config.destination.gcp.values().next().expect("one");
+        assert_eq!((gcp.import_key_size, gcp.deletion_days), (3_072, 7));
+        let aws = config.destination.aws.values().next().expect("one");
+        assert_eq!(aws.quotas["CreateKey"], 50);
     }
 
     #[test]
