@@ -3,11 +3,13 @@
 //! The rules are those of the clouds' identity contracts: what is found is conclusive at once; that something is *not*
 //! there is conclusive only when no earlier attempt can still take effect and several equal reads in a row say so.
 
+use std::sync::Arc;
+
 use keyplane_model::{
     Act, Creation, Digest, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementSeen, Presence, Span, Target,
     Version,
 };
-use keyplane_port::Prepared;
+use keyplane_port::{Prepared, Swept};
 
 /// What was seen for a step, in reads just made.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +19,7 @@ pub struct Seen {
     /// A direct read of the object that the step is about, where it names one by itself.
     pub object: Option<ObjectSeen>,
     /// Objects of ours for the placement that a sweep found; `None`: there was no complete sweep.
-    pub swept: Option<Vec<ObjectSeen>>,
+    pub swept: Option<Arc<Swept>>,
     /// The wrapping key that was made for the copy.
     pub prepared: Option<Prepared>,
 }
@@ -25,11 +27,13 @@ pub struct Seen {
 /// What is known of a step, beside what was seen. Moments are the server's own uptime: no clock that somebody can set decides whether
 /// something may be repeated, and no other machine's.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct Known<'a> {
     /// How objects come to be at the destination.
     pub creation: Creation,
     /// The digest of the copy's public key, if it is a key pair.
     pub public_key: Option<Digest>,
+    /// The cloud's id of the material that users are pointed at; `None`: nothing was imported, or it has no id.
+    pub material: Option<&'a str>,
     /// When the last attempt that may have had its effect can no longer take it; `None`: there was no such attempt.
     pub settles: Option<Span>,
     /// Whether a reply named what the last attempt made.
@@ -112,7 +116,7 @@ impl Misfit {
 
 /// What a step does about what was seen.
 #[must_use]
-pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known) -> Decision {
+pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     match act {
         // The custodian's and the ledger's, not a cloud's: nothing to see.
         Act::Mint { .. } | Act::Share { .. } => Decision::Act,
@@ -127,7 +131,7 @@ pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known) -> Decision
     }
 }
 
-fn create(target: &Target, seen: &Seen, known: Known) -> Decision {
+fn create(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     if let Some(claimed) = &seen.placement.claimed {
         return if claimed.fits(target) { created(claimed) } else { Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())) };
     }
@@ -148,7 +152,7 @@ fn create(target: &Target, seen: &Seen, known: Known) -> Decision {
     }
     let Some(swept) = &seen.swept else { return Decision::Sweep };
     // The oldest one, so that every server chooses the same.
-    let mut shells: Vec<&ObjectSeen> = swept.iter().filter(|object| usable_shell(object, target)).collect();
+    let mut shells: Vec<&ObjectSeen> = swept.values().filter(|object| usable_shell(object, target)).collect();
     shells.sort_by(|a, b| (a.created, &a.object).cmp(&(b.created, &b.object)));
     match shells.first() {
         Some(oldest) => created(oldest),
@@ -156,7 +160,7 @@ fn create(target: &Target, seen: &Seen, known: Known) -> Decision {
     }
 }
 
-fn claim(target: &Target, seen: &Seen, known: Known) -> Decision {
+fn claim(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Decision::Done(Outcome::Claimed { object: claimed.object.clone() }),
         Some(claimed) => Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())),
@@ -171,7 +175,7 @@ fn claim(target: &Target, seen: &Seen, known: Known) -> Decision {
 
 /// Wrapping keys are of no use to anybody else: one that is made in vain does no harm, so a repeat has to wait for nothing
 /// but for what the reply said that it made.
-fn prepare(seen: &Seen, known: Known) -> Decision {
+fn prepare(seen: &Seen, known: Known<'_>) -> Decision {
     match (&seen.prepared, known.settles) {
         (Some(prepared), _) if prepared.ready => Decision::Done(Outcome::Prepared { wrapping: prepared.wrapping.clone() }),
         (Some(_), _) => Decision::AtWork,
@@ -180,7 +184,7 @@ fn prepare(seen: &Seen, known: Known) -> Decision {
     }
 }
 
-fn import(version: Version, target: &Target, seen: &Seen, known: Known) -> Decision {
+fn import(version: Version, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     if known.creation == Creation::Imported && seen.placement.claimed.is_none() {
         return act_when_settled(known);
     }
@@ -194,10 +198,10 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known) -> Decis
         }
         ObjectState::AwaitingMaterial | ObjectState::Usable => {}
     }
-    if claimed.materials.iter().any(|material| !is_ours(material, version, known)) {
+    if claimed.materials.iter().any(|material| !material.is_of(version, known.public_key)) {
         return Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone()));
     }
-    match (ours(claimed, version, known), claimed.state) {
+    match (claimed.of_version(version, known.public_key), claimed.state) {
         (Some(_), _) if known.unheard_of => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
         (Some(material), ObjectState::Usable) if material.is_present() => Decision::Done(Outcome::Imported {
             version,
@@ -219,21 +223,24 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known) -> Decis
     }
 }
 
-fn publish(target: &Target, seen: &Seen, known: Known) -> Decision {
+fn publish(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     let claimed = match claimed(target, seen, known) {
         Ok(claimed) => claimed,
         Err(decision) => return decision,
     };
+    // Another material may make the object usable where the one that was imported was switched off meanwhile.
+    let is_off = |material: &MaterialSeen| material.id.as_deref() == known.material && !material.is_present();
+    let is_usable = claimed.state == ObjectState::Usable && (known.material.is_none() || !claimed.materials.iter().any(is_off));
     match &seen.placement.published {
         Some(published) if published.object == claimed.object => Decision::Done(Outcome::Published),
         Some(published) => Decision::Misfit(Misfit::ForeignName(published.object.clone())),
-        None if claimed.state == ObjectState::Usable => act_when_settled(known),
+        None if is_usable => act_when_settled(known),
         None if known.looked < known.visible => Decision::Wait(known.visible),
         None => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
     }
 }
 
-fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, known: Known) -> Decision {
+fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     let removed = Decision::Done(Outcome::SurplusRemoved { object: object.clone() });
     let Some(found) = &seen.object else { return removed };
     if matches!(found.state, ObjectState::DeletionScheduled(_)) {
@@ -247,7 +254,7 @@ fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, known: Known)
     act_when_settled(known)
 }
 
-fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Seen, known: Known) -> Decision {
+fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     let disabled = Decision::Done(Outcome::SurplusDisabled { object: object.clone(), material: material.to_owned() });
     let misfit = || Decision::Misfit(Misfit::NotDouble(object.clone()));
     let Some(found) = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target)) else {
@@ -282,20 +289,8 @@ fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target
     }
 }
 
-/// The material of an object that is a version of ours: the first that is there, in the adapter's order, or else that may still come.
-pub(crate) fn ours(object: &ObjectSeen, version: Version, known: Known) -> Option<&MaterialSeen> {
-    let ours = || object.materials.iter().filter(|material| is_ours(material, version, known));
-    ours().find(|material| material.is_present()).or_else(|| ours().next())
-}
-
-/// A mark can be edited, a public key cannot: where the cloud shows one, it decides as well.
-fn is_ours(material: &MaterialSeen, version: Version, known: Known) -> bool {
-    let other_key = known.public_key.is_some() && material.public_key.is_some() && material.public_key != known.public_key;
-    material.version == Some(version) && !other_key
-}
-
 /// The claimed object of a step after the claim: it has to be there, and ours.
-fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known) -> Result<&'a ObjectSeen, Decision> {
+fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known<'_>) -> Result<&'a ObjectSeen, Decision> {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Ok(claimed),
         Some(claimed) => Err(Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone()))),
@@ -312,7 +307,7 @@ fn usable_shell(object: &ObjectSeen, target: &Target) -> bool {
     object.fits(target) && object.is_empty()
 }
 
-fn act_when_settled(known: Known) -> Decision {
+fn act_when_settled(known: Known<'_>) -> Decision {
     match known.settles {
         Some(settles) if known.looked < settles => Decision::Wait(settles),
         _ => Decision::Act,

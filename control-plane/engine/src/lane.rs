@@ -1,7 +1,8 @@
 //! The way to a destination: quota, time-out and repeated reads around its adapter, as tower layers, once.
 //!
 //! Order, from outside: a read that failed for the moment is repeated; each try waits for its quota, then runs under the
-//! call's time-out. A mutation is never repeated here: what a lost reply means is the step's to find out.
+//! call's time-out. A mutation is never repeated here: what a lost reply means is the step's to find out. Nor is a read that is as
+//! rare as one: between two tries, the step sees whether the lane is still its own.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,23 +23,53 @@ pub struct Lane {
     cloud: Arc<dyn Cloud>,
     quotas: Quotas,
     clock: Arc<dyn Clock>,
+    swept: LastSweep,
 }
+
+/// What the complete sweep that began last found, and at which uptime it began.
+type LastSweep = Arc<Mutex<Option<(Span, Arc<Swept>)>>>;
 
 /// One call of the port: how to make it, and what the layers have to know about it.
 pub struct Call<T> {
     word: &'static str,
-    mutates: bool,
+    kind: Kind,
     make: Arc<dyn Fn() -> BoxFuture<'static, Result<T, CloudError>> + Send + Sync>,
+}
+
+/// What the layers do about a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// They wait for its quota, and repeat it.
+    Read,
+    /// Its caller does both: whoever waited for what is rare has to see that the lane is still its own.
+    RareRead,
+    /// The same; and without an answer it is unknown whether it had its effect.
+    Mutation,
 }
 
 impl<T> Clone for Call<T> {
     fn clone(&self) -> Self {
-        Self { word: self.word, mutates: self.mutates, make: Arc::clone(&self.make) }
+        Self { word: self.word, kind: self.kind, make: Arc::clone(&self.make) }
     }
 }
 
 /// How often a read is tried in all: with the pauses of [`pause`], a cloud has about eight seconds to recover.
-const READ_TRIES: u32 = 5;
+pub(crate) const READ_TRIES: u32 = 5;
+
+/// Whether a read that failed so may work in a moment.
+pub(crate) fn is_passing(class: Class) -> bool {
+    match class {
+        Class::Transient | Class::Throttled => true,
+        Class::Ambiguous
+        | Class::Stale
+        | Class::NotFound
+        | Class::AlreadyExists
+        | Class::Denied
+        | Class::Unsupported
+        | Class::Invalid
+        | Class::Broken => false,
+    }
+}
 
 /// The pause before the `n`th repetition (from 1): 0.5 s, doubled each time, at most 30 s; longer if the cloud says so.
 #[must_use]
@@ -51,7 +82,7 @@ impl Lane {
     /// A lane; `quotas` is shared by all lanes of a server, since several destinations can draw from the same scope.
     #[must_use]
     pub fn new(cloud: Arc<dyn Cloud>, quotas: Quotas, clock: Arc<dyn Clock>) -> Self {
-        Self { cloud, quotas, clock }
+        Self { cloud, quotas, clock, swept: Arc::default() }
     }
 
     /// Whose lane it is.
@@ -66,7 +97,7 @@ impl Lane {
     /// As there, after repeating.
     pub async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let target = target.clone();
-        self.call("look", false, move |cloud| {
+        self.call("look", Kind::Read, move |cloud| {
             let target = target.clone();
             async move { cloud.look(&target).await }
         })
@@ -79,7 +110,7 @@ impl Lane {
     /// As there, after repeating.
     pub async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
         let object = object.clone();
-        self.call("inspect", false, move |cloud| {
+        self.call("inspect", Kind::Read, move |cloud| {
             let object = object.clone();
             async move { cloud.inspect(&object).await }
         })
@@ -90,24 +121,41 @@ impl Lane {
     ///
     /// # Errors
     /// As there, after repeating.
-    pub async fn sweep(&self) -> Result<(Vec<ObjectSeen>, bool), CloudError> {
-        let (mut objects, mut complete, mut cursor) = (Vec::new(), true, None::<Cursor>);
+    pub async fn sweep(&self) -> Result<(Arc<Swept>, bool), CloudError> {
+        let began = self.clock.uptime();
+        let (mut objects, mut complete, mut cursor) = (Swept::new(), true, None::<Cursor>);
         for _ in 0..SWEEP_PAGES {
             let from = cursor.clone();
             let Page { objects: page, broken, next } = self
-                .call("sweep", false, move |cloud| {
+                .call("sweep", Kind::Read, move |cloud| {
                     let from = from.clone();
                     async move { cloud.sweep(from.as_ref()).await }
                 })
                 .await?;
-            objects.extend(page);
+            objects.extend(page.into_iter().map(|object| (object.object.clone(), object)));
             complete &= broken == 0;
             if next.is_none() {
-                return Ok((objects, complete));
+                let swept = Arc::new(objects);
+                if complete {
+                    self.keep_sweep(began, &swept);
+                }
+                return Ok((swept, complete));
             }
             cursor = next;
         }
-        Ok((objects, false))
+        Ok((Arc::new(objects), false))
+    }
+
+    fn keep_sweep(&self, began: Span, swept: &Arc<Swept>) {
+        let mut last = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|(at, _)| *at <= began) {
+            *last = Some((began, Arc::clone(swept)));
+        }
+    }
+
+    /// What the complete sweep that began last found, for whomever it was made.
+    pub(crate) fn last_sweep(&self) -> Option<Arc<Swept>> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, swept)| Arc::clone(swept))
     }
 
     /// See [`Cloud::find`].
@@ -116,20 +164,20 @@ impl Lane {
     /// As there, after repeating.
     pub async fn find(&self, target: &Target, swept: &Arc<Swept>) -> Result<Option<PlacementSeen>, CloudError> {
         let (target, swept) = (target.clone(), Arc::clone(swept));
-        self.call("find", false, move |cloud| {
+        self.call("find", Kind::Read, move |cloud| {
             let (target, swept) = (target.clone(), Arc::clone(&swept));
             async move { cloud.find(&target, &swept).await }
         })
         .await
     }
 
-    /// See [`Cloud::wrapping_key`].
+    /// See [`Cloud::wrapping_key`]. The caller has waited with [`Lane::admit`], and repeats it.
     ///
     /// # Errors
-    /// As there, after repeating.
+    /// As there.
     pub async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         let from = from.clone();
-        self.call("wrapping-key", false, move |cloud| {
+        self.call("wrapping-key", Kind::RareRead, move |cloud| {
             let from = from.clone();
             async move { cloud.wrapping_key(&from, scheme).await }
         })
@@ -142,7 +190,7 @@ impl Lane {
     /// As there, after repeating.
     pub async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         let (target, made) = (target.clone(), made.cloned());
-        self.call("prepared", false, move |cloud| {
+        self.call("prepared", Kind::Read, move |cloud| {
             let (target, made) = (target.clone(), made.clone());
             async move { cloud.prepared(&target, version, made.as_ref()).await }
         })
@@ -155,7 +203,7 @@ impl Lane {
     /// As there, after repeating.
     pub async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let (target, copy) = (target.clone(), copy.clone());
-        self.call("evidence", false, move |cloud| {
+        self.call("evidence", Kind::Read, move |cloud| {
             let (target, copy) = (target.clone(), copy.clone());
             async move { cloud.evidence(&target, &copy, now).await }
         })
@@ -171,7 +219,7 @@ impl Lane {
     /// [`Lane::admit`], and asks again when the time has come.
     #[must_use]
     pub fn gap(&self, word: &'static str) -> Span {
-        self.quotas.sent.take(self.destination(), word, self.clock.uptime(), true)
+        self.quotas.sent.take(self.destination(), word, self.clock.uptime())
     }
 
     /// Whoever takes the lane over from another server does not know what that one has drawn.
@@ -185,21 +233,21 @@ impl Lane {
     /// As there; a time-out is [`Class::Ambiguous`].
     pub async fn act(&self, mutation: Mutation) -> Result<Acted, CloudError> {
         let (word, mutation) = (mutation.word(), Arc::new(mutation));
-        self.call(word, true, move |cloud| {
+        self.call(word, Kind::Mutation, move |cloud| {
             let mutation = Arc::clone(&mutation);
             async move { cloud.act(&mutation).await }
         })
         .await
     }
 
-    async fn call<T, F, R>(&self, word: &'static str, mutates: bool, make: F) -> Result<T, CloudError>
+    async fn call<T, F, R>(&self, word: &'static str, kind: Kind, make: F) -> Result<T, CloudError>
     where
         T: Send + 'static,
         F: Fn(Arc<dyn Cloud>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<T, CloudError>> + Send + 'static,
     {
         let cloud = Arc::clone(&self.cloud);
-        let call = Call { word, mutates, make: Arc::new(move || Box::pin(make(Arc::clone(&cloud))) as BoxFuture<'static, _>) };
+        let call = Call { word, kind, make: Arc::new(move || Box::pin(make(Arc::clone(&cloud))) as BoxFuture<'static, _>) };
         let timed = Timed { inner: Adapter, limit: self.destination().capabilities.call_timeout, clock: Arc::clone(&self.clock) };
         let metered = Metered { inner: timed, lane: self.clone() };
         let repeated = tower::retry::RetryLayer::new(Repeat { tries: 1, clock: Arc::clone(&self.clock) }).layer(metered);
@@ -251,7 +299,7 @@ where
     }
 
     fn call(&mut self, call: Call<T>) -> Self::Future {
-        let (word, mutates) = (call.word, call.mutates);
+        let (word, mutates) = (call.word, call.kind == Kind::Mutation);
         let running = self.inner.call(call);
         let (clock, limit) = (Arc::clone(&self.clock), self.limit);
         Box::pin(async move {
@@ -270,7 +318,7 @@ where
     }
 }
 
-/// The quotas of reads; a mutation was admitted before its last look.
+/// The quotas of reads; who sends what is rare has waited for it.
 #[derive(Clone)]
 struct Metered<S> {
     inner: S,
@@ -294,7 +342,7 @@ where
     fn call(&mut self, call: Call<T>) -> Self::Future {
         let (mut inner, lane) = (self.inner.clone(), self.lane.clone());
         Box::pin(async move {
-            if !call.mutates {
+            if call.kind == Kind::Read {
                 lane.admit(call.word).await;
             }
             inner.call(call).await
@@ -314,18 +362,7 @@ impl<T> tower::retry::Policy<Call<T>, T, CloudError> for Repeat {
 
     fn retry(&mut self, call: &mut Call<T>, result: &mut Result<T, CloudError>) -> Option<Self::Future> {
         let Err(error) = result else { return None };
-        let passing = match error.class {
-            Class::Transient | Class::Throttled => true,
-            Class::Ambiguous
-            | Class::Stale
-            | Class::NotFound
-            | Class::AlreadyExists
-            | Class::Denied
-            | Class::Unsupported
-            | Class::Invalid
-            | Class::Broken => false,
-        };
-        if call.mutates || !passing || self.tries >= READ_TRIES {
+        if call.kind != Kind::Read || !is_passing(error.class) || self.tries >= READ_TRIES {
             return None;
         }
         let (clock, span) = (Arc::clone(&self.clock), pause(self.tries, error));
@@ -340,7 +377,7 @@ impl<T> tower::retry::Policy<Call<T>, T, CloudError> for Repeat {
 
 /// What a server draws from the destinations' quotas. Calls are spaced evenly and begin with an empty bucket, so that a server that
 /// takes over from another cannot spend what that one has spent already.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Quotas {
     /// When calls may begin.
     admitted: Slots,
@@ -349,15 +386,26 @@ pub struct Quotas {
 }
 
 /// By home and quota, at which uptime it allows the next call.
-#[derive(Clone, Default)]
-struct Slots(Arc<Mutex<BTreeMap<(String, String), Span>>>);
+#[derive(Clone)]
+struct Slots {
+    next: Arc<Mutex<BTreeMap<(String, String), Span>>>,
+    /// Whether the first call waits as if there had been one before it.
+    begins_empty: bool,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        let slots = |begins_empty| Slots { next: Arc::default(), begins_empty };
+        Self { admitted: slots(true), sent: slots(false) }
+    }
+}
 
 impl Quotas {
     /// Waits until a call may begin. Whoever waits asks again when the time has come: a machine that woke up late does not
     /// let all go at once that should have gone meanwhile.
     async fn admit(&self, destination: &Destination, word: &'static str, clock: &dyn Clock) {
         loop {
-            let wait = self.admitted.take(destination, word, clock.uptime(), false);
+            let wait = self.admitted.take(destination, word, clock.uptime());
             if wait == Span::ZERO {
                 return;
             }
@@ -374,12 +422,11 @@ impl Quotas {
 
 impl Slots {
     fn slots(&self) -> MutexGuard<'_, BTreeMap<(String, String), Span>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a call draws, all of it or nothing; how long to wait when it is nothing. The first one goes at once, or when a call
-    /// before it would have been paid for.
-    fn take(&self, destination: &Destination, word: &'static str, now: Span, at_once: bool) -> Span {
+    /// Takes what a call draws, all of it or nothing; how long to wait when it is nothing.
+    fn take(&self, destination: &Destination, word: &'static str, now: Span) -> Span {
         let capabilities = &destination.capabilities;
         // A call that draws several times names the quota as often.
         let mut times: BTreeMap<&String, Span> = BTreeMap::new();
@@ -394,7 +441,7 @@ impl Slots {
         let mut next = self.slots();
         let mut start = now;
         for (slot, span) in &drawn {
-            start = start.max(*next.entry(slot.clone()).or_insert(if at_once { now } else { now + *span }));
+            start = start.max(*next.entry(slot.clone()).or_insert(if self.begins_empty { now + *span } else { now }));
         }
         if start <= now {
             next.extend(drawn.into_iter().map(|(slot, span)| (slot, now + span)));

@@ -1,13 +1,13 @@
 //! One step of one placement: look, attempt, act, confirm, receipt; each durable before the next.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Fence, Marks, ObjectId, ObjectSeen,
-    Outcome, PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Version,
+    Act, Attempt, AttemptId, ChangeSetRecord, Class, CopyCoordinates, CopyRecord, Creation, Digest, Fence, Marks, ObjectId, Outcome,
+    PlacementId, PlacementPlan, Presence, Problem, ProblemCode, Receipt, Source, Span, Step, StepNo, Target, Version,
 };
 use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Refusal, Warrant, WrapFor, WrapRequest};
 
-use crate::judgement::{Decision, Known, Misfit, Seen, decide, ours};
-use crate::lane::pause;
+use crate::judgement::{Decision, Known, Misfit, Seen, decide};
+use crate::lane::{READ_TRIES, is_passing, pause};
 use crate::progress::{Event, Progress};
 use crate::{Engine, Lane};
 
@@ -107,15 +107,15 @@ struct Course {
     ready: Option<(Mutation, Option<Digest>)>,
     /// Whether the next look sweeps the destination.
     sweep: bool,
-    /// What the destination held when it was conclusive that no earlier attempt made anything there.
-    searched: Option<Vec<ObjectSeen>>,
+    /// Whether sweeps were conclusive that no earlier attempt made anything there. What later ones show counts all the same.
+    searched: bool,
     last: Option<Look>,
 }
 
 impl Course {
     fn begin(attempts: Vec<Attempt>, last: Option<Look>, now: Span) -> Self {
         let before = attempts.len();
-        Self { attempts, before, began: now, sent: now, made: None, ready: None, sweep: false, searched: None, last }
+        Self { attempts, before, began: now, sent: now, made: None, ready: None, sweep: false, searched: false, last }
     }
 
     /// The last attempt that may have had its effect.
@@ -290,7 +290,7 @@ impl Track<'_> {
             let attempt = Attempt { id, step: number, ordinal, at: clock.now(), wrapped_under, refused: None };
             self.write_down(step, &attempt).await?;
             course.attempts.push(attempt);
-            course.searched = None;
+            course.searched = false;
             tracing::info!(key = %target.key, attempt = ordinal, "acts");
             self.event(&Event::Acting { key: &target.key, destination: &self.plan.destination, act: step.act.word(), attempt: ordinal });
             let acted = match self.engine.outlasted(self.lane, mutation.word()).await {
@@ -315,7 +315,7 @@ impl Track<'_> {
 
     /// Looks until it is certain what to do. What is found is certain at once; everything that follows from *not* finding something is
     /// after several equal reads that began when no earlier attempt could take effect any more.
-    async fn certain(&self, step: &Step, target: &Target, course: &mut Course) -> Result<(Decision, Known, Look), Stop> {
+    async fn certain(&self, step: &Step, target: &Target, course: &mut Course) -> Result<(Decision, Known<'_>, Look), Stop> {
         let capabilities = &self.lane.destination().capabilities;
         let clock = &self.engine.clock;
         let pace = capabilities.consistency.divided_by(capabilities.equal_reads).clamp(PACE.0, PACE.1);
@@ -330,12 +330,13 @@ impl Track<'_> {
                 None => Look { at: clock.uptime(), seen: self.look(step, target, about, course.sweep).await? },
             };
             if !course.sweep {
-                look.seen.swept.clone_from(&course.searched);
+                look.seen.swept = if course.searched { self.lane.last_sweep() } else { None };
             }
             let open = course.open().is_some();
             let known = Known {
                 creation: capabilities.creation,
                 public_key: self.public_key(step),
+                material: self.newest_material(),
                 made: course.made.is_some(),
                 settles: open.then(|| course.sent + capabilities.settling_time()),
                 visible: self.visible().unwrap_or(look.at),
@@ -403,7 +404,7 @@ impl Track<'_> {
             }
             // A sweep takes longer than a look stays fresh. What it showed stays true: nothing that was tried before can come any more.
             if course.sweep && decision == Decision::Act {
-                (course.sweep, course.searched) = (false, look.seen.swept);
+                (course.sweep, course.searched) = (false, true);
                 continue;
             }
             return Ok((decision, known, look));
@@ -462,9 +463,9 @@ impl Track<'_> {
     }
 
     /// Why the destination could not use what was imported last.
-    fn refusal(&self, step: &Step, seen: &Seen, known: Known) -> Option<String> {
+    fn refusal(&self, step: &Step, seen: &Seen, known: Known<'_>) -> Option<String> {
         let Act::Import { version, .. } = &step.act else { return None };
-        match &ours(seen.placement.claimed.as_ref()?, *version, known)?.presence {
+        match &seen.placement.claimed.as_ref()?.of_version(*version, known.public_key)?.presence {
             Presence::Failed(reason) => Some(reason.clone()),
             Presence::Present | Presence::Arriving | Presence::Missing | Presence::Disabled | Presence::Leaving => None,
         }
@@ -508,8 +509,8 @@ impl Track<'_> {
             (None, _) => None,
         };
         let swept = if sweep {
-            let (objects, complete) = self.lane.sweep().await.map_err(|error| self.held(&error))?;
-            complete.then_some(objects)
+            let (swept, complete) = self.lane.sweep().await.map_err(|error| self.held(&error))?;
+            complete.then_some(swept)
         } else {
             None
         };
@@ -525,7 +526,7 @@ impl Track<'_> {
         target: &Target,
         ordinal: u32,
         seen: &Seen,
-        known: Known,
+        known: Known<'_>,
     ) -> Result<(Mutation, Option<Digest>), Stop> {
         let object = || {
             self.object.as_ref().map(|(object, _)| object.clone()).ok_or_else(|| {
@@ -542,7 +543,9 @@ impl Track<'_> {
         let mutation = match &step.act {
             Act::Create => Mutation::Create { target: target.clone(), marks },
             Act::Claim => Mutation::Claim { target: target.clone(), object: object()? },
-            Act::Publish => Mutation::Publish { target: target.clone(), object: object()?, material: self.newest_material() },
+            Act::Publish => {
+                Mutation::Publish { target: target.clone(), object: object()?, material: self.newest_material().map(str::to_owned) }
+            }
             Act::Prepare { version, scheme } => Mutation::Prepare { target: target.clone(), version: *version, scheme: *scheme },
             Act::DisableSurplus { object, material, .. } => Mutation::Disable { object: object.clone(), material: Some(material.clone()) },
             Act::RemoveSurplus { object } => Mutation::ScheduleDeletion {
@@ -554,7 +557,7 @@ impl Track<'_> {
                 let object = if known.creation == Creation::Imported { None } else { Some(object()?) };
                 let copy = self.copy(*version)?;
                 let wrapping_key = self.wrapping_key(object.as_ref(), *scheme, target).await?;
-                let found = seen.placement.claimed.as_ref().and_then(|object| ours(object, *version, known));
+                let found = seen.placement.claimed.as_ref().and_then(|object| object.of_version(*version, known.public_key));
                 let again = found.and_then(|material| material.id.clone());
                 let public_key = copy.public_key.clone();
                 let copy = CopyRecord { coordinates: copy.bound(), ..copy };
@@ -589,14 +592,23 @@ impl Track<'_> {
         };
         let settling = self.lane.destination().capabilities.settling_time();
         let visible = self.wrapping.as_ref().map(|(_, at)| *at + settling);
-        let mut answer = self.lane.wrapping_key(&from, scheme).await;
-        // What was seen a moment ago is not gone because one read does not show it yet.
-        while answer.as_ref().is_err_and(|error| error.class == Class::NotFound)
-            && visible.is_some_and(|at| self.engine.clock.uptime() < at)
-        {
-            self.engine.clock.sleep(PACE.1).await;
-            answer = self.lane.wrapping_key(&from, scheme).await;
-        }
+        let mut tries = 1;
+        let answer = loop {
+            // INVARIANT: this may be as rare as a mutation. Whoever waited for it, or slept, may have lost the lane to another server.
+            self.lane.admit("wrapping-key").await;
+            self.keep().await?;
+            match self.lane.wrapping_key(&from, scheme).await {
+                // What was seen a moment ago is not gone because one read does not show it yet.
+                Err(error) if error.class == Class::NotFound && visible.is_some_and(|at| self.engine.clock.uptime() < at) => {
+                    self.engine.clock.sleep(PACE.1).await;
+                }
+                Err(error) if is_passing(error.class) && tries < READ_TRIES => {
+                    self.engine.clock.sleep(pause(tries, &error)).await;
+                    tries += 1;
+                }
+                answer => break answer,
+            }
+        };
         match (answer, from) {
             (Ok(found), _) => Ok(found),
             // What was approved is the import, and the key that was made for it is part of the change set: a new one makes another.
@@ -608,8 +620,8 @@ impl Track<'_> {
     }
 
     /// The cloud's id of the newest version that was imported.
-    fn newest_material(&self) -> Option<String> {
-        self.copies.iter().filter(|copy| copy.imported.is_some()).max_by_key(|copy| copy.coordinates.version)?.material.clone()
+    fn newest_material(&self) -> Option<&str> {
+        self.copies.iter().filter(|copy| copy.imported.is_some()).max_by_key(|copy| copy.coordinates.version)?.material.as_deref()
     }
 
     /// The copy: its blob was made durable by the receipt of its mint step.

@@ -23,8 +23,7 @@ impl Lane {
     /// When the destination cannot be read at all; a single placement that cannot is in [`Looked::problems`].
     pub async fn survey(&self, targets: &[Target], clock: &dyn Clock) -> Result<Looked, Problem> {
         let at = clock.now();
-        let (objects, complete) = self.sweep().await.map_err(|error| error.problem(self.destination()))?;
-        let swept: Arc<Swept> = Arc::new(objects.into_iter().map(|object| (object.object.clone(), object)).collect());
+        let (swept, complete) = self.sweep().await.map_err(|error| error.problem(self.destination()))?;
         let mut inventory = Inventory { at, complete, ours: Default::default(), placements: Default::default() };
         let mut problems = Vec::new();
         for target in targets {

@@ -81,6 +81,14 @@ impl ObjectSeen {
     pub fn current(&self) -> Option<&MaterialSeen> {
         self.materials.iter().find(|material| material.state == MaterialState::Current)
     }
+
+    /// The material that is a version of ours: the first that is there, in the adapter's order, or else that may still come.
+    /// `public_key` as for [`MaterialSeen::is_of`].
+    #[must_use]
+    pub fn of_version(&self, version: Version, public_key: Option<Digest>) -> Option<&MaterialSeen> {
+        let ours = || self.materials.iter().filter(|material| material.is_of(version, public_key));
+        ours().find(|material| material.is_present()).or_else(|| ours().next())
+    }
 }
 
 /// The state of an object.
@@ -119,6 +127,14 @@ impl MaterialSeen {
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.presence == Presence::Present
+    }
+
+    /// Whether it is a version of ours, whose public key has that digest, if it has one. A mark can be edited, a public key cannot:
+    /// where the cloud shows one, it decides as well.
+    #[must_use]
+    pub fn is_of(&self, version: Version, public_key: Option<Digest>) -> bool {
+        let other_key = public_key.is_some() && self.public_key.is_some() && self.public_key != public_key;
+        self.version == Some(version) && !other_key
     }
 }
 

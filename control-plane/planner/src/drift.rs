@@ -3,8 +3,8 @@
 use std::fmt;
 
 use keyplane_model::{
-    CopyRecord, Creation, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementRecord, PlacementSeen, PublicKey,
-    Target, Version,
+    CopyRecord, Creation, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementRecord, PlacementSeen, Presence,
+    PublicKey, Target, Version,
 };
 use serde::Serialize;
 
@@ -88,9 +88,10 @@ pub(crate) fn at_placement(
         _ => {}
     }
     if let Some(object) = &seen.claimed {
-        drifts.extend(of_object(object, target));
         let published = known.is_some_and(|known| known.published);
-        drifts.extend(of_material(object, version, copy, published));
+        let whole = of_object(object, target);
+        drifts.extend(of_material(object, version, copy, published).filter(|drift| whole.as_ref() != Some(drift)));
+        drifts.extend(whole);
     }
     if known.is_some_and(|known| known.published) && seen.published.is_none() {
         drifts.push(Drift::NameGone);
@@ -114,8 +115,8 @@ fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
 
 /// What is wrong with what the holder of the claim holds.
 ///
-/// Material of a copy whose import was not confirmed is no drift, unless it is marked as something else: importing again is
-/// harmless (clouds refuse other bytes), and makes the ledger know. Material where no copy was ever made cannot be ours.
+/// Material of a copy whose import was not confirmed is no drift, unless it is something else, or was taken out of use: importing
+/// again is harmless (clouds refuse other bytes), and makes the ledger know. Material where no copy was ever made cannot be ours.
 ///
 /// Until users are pointed at it (`published`), what was imported may wait to protect new data.
 fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>, published: bool) -> Option<Drift> {
@@ -137,10 +138,17 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>,
         None if object.is_empty() => None,
         None => other(None),
         Some(copy) if copy.imported.is_none() => {
-            if object.materials.iter().any(is_marked_otherwise) {
-                other(None)
-            } else {
-                None
+            let public_key = copy.public_key.as_ref().map(PublicKey::digest);
+            if object.materials.iter().any(|material| !material.is_of(version, public_key)) {
+                return other(None);
+            }
+            match object.of_version(version, public_key).map(|material| &material.presence) {
+                Some(Presence::Disabled) => Some(Drift::Disabled { object: object.object.clone() }),
+                Some(Presence::Leaving) => Some(Drift::BeingDeleted { object: object.object.clone() }),
+                Some(Presence::Present | Presence::Arriving | Presence::Missing | Presence::Failed(_)) => None,
+                // Something makes it usable, and it is not ours.
+                None if object.state == ObjectState::Usable => other(None),
+                None => None,
             }
         }
         Some(copy) => match current {

@@ -36,7 +36,10 @@ pub struct PlanInput<'a> {
     pub intent: &'a Intent,
     /// The destinations that are configured.
     pub destinations: &'a BTreeMap<DestinationName, Destination>,
-    /// What the ledger knows.
+    /// What the ledger knew before anything was looked at. Of a key that somebody worked at since, a look may show what was before.
+    pub before: &'a LedgerSnapshot,
+    /// What the ledger knows, read after the looks: all that they can show of anybody's work is recorded in it, or is of a change set
+    /// that is open. What was known earlier would call it drift.
     pub ledger: &'a LedgerSnapshot,
     /// What was seen; a destination that was not looked at is not in it.
     pub inventories: &'a BTreeMap<DestinationName, Inventory>,
@@ -82,7 +85,7 @@ pub struct Plan {
 /// Guarantees: same input, same bytes; at most one change set a key; nothing is destroyed but empty surplus objects; planning again
 /// after the change sets were applied gives none. Every key in intent or ledger is in the report, with a typed reason.
 ///
-/// Assumes that the inventories were taken from the [`targets()`] of the same intent and ledger. What was not looked at is an
+/// Assumes that the inventories were taken from the [`targets()`] of the same intent and of the ledger before. What was not looked at is an
 /// [`Obstacle`], never taken for absent.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>) -> Plan {

@@ -97,7 +97,7 @@ pub(crate) fn unwanted<'a>(
         let drifts = match (input.destinations.get(&known.destination), look(input, &known.destination, *placement)) {
             (Some(destination), Some((inventory, seen))) => {
                 let version = newest(record).map_or(FIRST_VERSION, |(version, _)| version);
-                compare(Some(record), Some(known), destination, version, inventory, seen, &target).err().unwrap_or_default()
+                compare(input, Some(record), destination, version, inventory, seen, &target).err().unwrap_or_default()
             }
             // Nobody wants to do anything there: that it was not looked at stands in nobody's way.
             _ => Vec::new(),
@@ -163,7 +163,7 @@ impl Subject<'_> {
         let target = targets::target(self.input.ledger.installation, self.placement, self.name, self.known, self.wanted, self.key.purpose);
 
         foreign(seen, self.known, &target).map_or(Ok(()), |obstacle| Err(one(obstacle)))?;
-        compare(self.record, self.known, destination, version, inventory, seen, &target)?;
+        compare(self.input, self.record, destination, version, inventory, seen, &target)?;
 
         let acts = self.acts(destination, version, copy, inventory, seen, &target).map_err(one)?;
         if acts.is_empty() {
@@ -325,25 +325,26 @@ fn foreign(seen: &PlacementSeen, known: Option<&PlacementRecord>, target: &Targe
     (own != Some(&published.object)).then(|| Obstacle::ForeignName { object: published.object.clone() })
 }
 
-/// Compares what is recorded of a placement with what is seen. What differs so shortly after the last change that the look may show the
-/// state before it is not called drift.
+/// Compares what is recorded of a placement with what is seen. What differs is not called drift where the look may show the state before
+/// the last change: somebody worked at the key meanwhile, or the destination may not show it yet.
 fn compare(
+    input: &PlanInput<'_>,
     record: Option<&KeyRecord>,
-    known: Option<&PlacementRecord>,
     destination: &Destination,
     version: Version,
     inventory: &Inventory,
     seen: &PlacementSeen,
     target: &Target,
 ) -> Result<(), Vec<Obstacle>> {
+    let known = record.and_then(|record| record.placements.get(&target.placement));
     let copy = record.and_then(|record| record.copy(version, target.placement));
     let drifts = drift::at_placement(known, destination.capabilities.creation, version, copy, seen, target);
     if drifts.is_empty() {
-        Ok(())
-    } else if record
-        .and_then(|record| last_change(record, version, copy))
-        .is_some_and(|at| inventory.at < at + destination.capabilities.consistency)
-    {
+        return Ok(());
+    }
+    let changed_since = record.map(|record| record.generation) != input.before.keys.get(&target.key).map(|record| record.generation);
+    let changed = record.and_then(|record| last_change(record, version, copy));
+    if changed_since || changed.is_some_and(|at| inventory.at < at + destination.capabilities.consistency) {
         Err(vec![Obstacle::Unsettled])
     } else {
         Err(drifts.into_iter().map(Obstacle::Drift).collect())

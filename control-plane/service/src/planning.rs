@@ -54,12 +54,14 @@ impl Service {
         let ledger = &self.engine.ledger;
         let now = self.engine.clock.now();
         ledger.put_intent(&policy.intent, proposer, "files", now).await.map_err(|error| one(error.problem()))?;
+        let before = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
+        let looked = self.look(&policy.intent, &before).await.map_err(one)?;
         let snapshot = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
-        let looked = self.look(&policy.intent, &snapshot).await.map_err(one)?;
 
         let plan = keyplane_planner::plan(&PlanInput {
             intent: &policy.intent,
             destinations: &self.destinations,
+            before: &before,
             ledger: &snapshot,
             inventories: &looked.inventories,
             custody: &custody,

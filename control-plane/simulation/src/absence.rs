@@ -1,5 +1,5 @@
 //! What a server was told of each placement last, honestly: whether what it makes may be missing (rule 9), whether that is conclusive
-//! after an earlier attempt (rule 3), and whether it is still fresh (rule 4).
+//! after an earlier attempt (rule 3), whether it is still fresh (rule 4), and whether it is in use (rule 6).
 //!
 //! Stands directly before the cloud: between it and the server lies whatever may turn a failed read into a "no".
 
@@ -87,6 +87,16 @@ impl Answers {
             (Err(_), _) => self.swept = None,
             (Ok(_), _) => self.sweeping = None,
         }
+    }
+
+    /// Whether a mutation takes away what is in use.
+    pub(crate) fn retires(&self, mutation: &Mutation) -> bool {
+        let (Mutation::Disable { object, material } | Mutation::ScheduleDeletion { object, material, .. }) = mutation else { return false };
+        let claimed = self.looks.values().filter_map(|looks| looks.seen.as_ref()?.claimed.as_ref());
+        claimed.filter(|seen| seen.object == *object && seen.state == ObjectState::Usable).any(|seen| match material {
+            None => true,
+            Some(material) => seen.current().is_some_and(|current| current.id.as_ref() == Some(material)),
+        })
     }
 
     /// Why a mutation takes something to be missing that nobody said is; `again`: an earlier attempt may have made it. `None`: it was

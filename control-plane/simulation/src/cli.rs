@@ -1,7 +1,7 @@
 //! The command line: many schedules side by side, or one to be read.
 #![expect(clippy::print_stdout, reason = "the one place that writes to the terminal")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ struct Cli {
     no_shrink: bool,
 }
 
-/// How many failing schedules are told in full.
+/// How many failing schedules are told in full; of the others the seed and the rules.
 const TOLD: usize = 3;
 
 /// Runs the program.
@@ -116,6 +116,10 @@ fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     failed.sort_by_key(|(seed, _)| *seed);
     for (seed, ended) in failed.iter().take(TOLD) {
         tell(cli, &Schedule::draw(*seed), planted, ended);
+    }
+    for (seed, ended) in failed.iter().skip(TOLD) {
+        let rules: BTreeSet<_> = ended.broken.iter().map(|broken| broken.rule.to_string()).collect();
+        println!("seed {seed} breaks {}", rules.into_iter().collect::<Vec<_>>().join(", "));
     }
     println!("{} schedules, {} failed", cli.schedules, failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -57,11 +57,13 @@ pub(crate) enum Planted {
     CharterReadOnce,
     /// The ledger gets another public key than that of the pair that was made.
     OtherPublicKey,
+    /// A clean-up takes what is in use for the surplus beside it.
+    WrongOneRemoved,
 }
 
 impl Planted {
     /// Every one of them.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -80,6 +82,7 @@ impl Planted {
         Self::QuotasForgotten,
         Self::CharterReadOnce,
         Self::OtherPublicKey,
+        Self::WrongOneRemoved,
     ];
 
     /// The rule that it breaks, whatever else it does.
@@ -90,6 +93,7 @@ impl Planted {
             Self::SecondLookSkipped | Self::SurplusShellFilled | Self::ClockBelieved => Rule::Doubles,
             Self::ProposerCounts | Self::UnapprovedDisable => Rule::Approved,
             Self::AttemptForgotten => Rule::Attempted,
+            Self::WrongOneRemoved => Rule::Retiring,
             Self::PartialInventoryComplete | Self::FailedLookIsAbsence => Rule::Absence,
             Self::FailureIsDamage => Rule::Classes,
             Self::WrappingKeySwapped => Rule::WrappedUnder,
@@ -121,6 +125,7 @@ impl Planted {
             Self::QuotasForgotten => "quotas-forgotten",
             Self::CharterReadOnce => "charter-read-once",
             Self::OtherPublicKey => "other-public-key",
+            Self::WrongOneRemoved => "wrong-one-removed",
         }
     }
 
@@ -214,6 +219,28 @@ struct Crooked {
     first: Mutex<BTreeMap<String, PlacementSeen>>,
 }
 
+impl Crooked {
+    /// Turns a clean-up against what is in use beside the surplus.
+    async fn mistake(&self, mutation: &mut Mutation) -> Result<(), CloudError> {
+        match mutation {
+            Mutation::ScheduleDeletion { object, .. } => {
+                let page = self.inner.sweep(None).await?;
+                let placement = |seen: &ObjectSeen| seen.marks.as_ref().map(|marks| marks.placement);
+                let surplus = page.objects.iter().find(|seen| seen.object == *object).and_then(placement);
+                let used = page.objects.iter().find(|seen| seen.state == ObjectState::Usable && placement(seen) == surplus);
+                *object = used.map_or_else(|| object.clone(), |used| used.object.clone());
+            }
+            Mutation::Disable { object, material } => {
+                let seen = self.inner.inspect(object).await?;
+                let used = seen.as_ref().and_then(ObjectSeen::current).and_then(|current| current.id.clone());
+                *material = used.or_else(|| material.clone());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Cloud for Crooked {
     fn destination(&self) -> &Destination {
@@ -273,6 +300,9 @@ impl Cloud for Crooked {
                 *object = shell.object;
                 *wrapping_key = self.inner.wrapping_key(&WrapFor::Object(object.clone()), wrapping_key.scheme).await?;
             }
+        }
+        if self.planted == Planted::WrongOneRemoved {
+            self.mistake(&mut mutation).await?;
         }
         let done = self.inner.act(&mutation).await;
         if self.planted == Planted::UnapprovedDisable

@@ -25,6 +25,8 @@ pub(crate) enum Rule {
     Approved,
     /// Rule 5: an attempt is in the ledger before it is made.
     Attempted,
+    /// Rule 6: what is in use is neither disabled nor deleted: nothing retires yet, and nothing does so by the way.
+    Retiring,
     /// Rule 8: at a lane works the one server that holds it.
     Lanes,
     /// Rule 8: nothing is sent when the quota is used up.
@@ -44,12 +46,13 @@ pub(crate) enum Rule {
 impl Rule {
     /// Every one of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Plaintext,
         Self::Lost,
         Self::Doubles,
         Self::Approved,
         Self::Attempted,
+        Self::Retiring,
         Self::Lanes,
         Self::Quotas,
         Self::Absence,
@@ -68,6 +71,7 @@ impl fmt::Display for Rule {
             Self::Doubles => "rule 3 (no doubles)",
             Self::Approved => "rule 4 (only what was approved)",
             Self::Attempted => "rule 5 (attempt, act, receipt)",
+            Self::Retiring => "rule 6 (retiring waits)",
             Self::Lanes => "rule 8 (a lane has one server)",
             Self::Quotas => "rule 8 (quotas are kept)",
             Self::Absence => "rule 9 (absence is not deletion)",

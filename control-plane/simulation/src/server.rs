@@ -22,6 +22,9 @@ use crate::rules::{Broken, Rule};
 /// The pause between two rounds, at most.
 const PAUSE: Span = Span::seconds(240);
 
+/// By the key's name, what stands in the way of it.
+pub(crate) type Blocked = BTreeMap<String, String>;
+
 /// What a server is made of.
 pub(crate) struct Server {
     pub(crate) name: String,
@@ -42,8 +45,8 @@ pub(crate) struct Server {
     pub(crate) settled: Arc<AtomicBool>,
     /// Where broken rules are told.
     pub(crate) broken: Arc<std::sync::Mutex<Vec<Broken>>>,
-    /// The keys of which a plan said something stands in the way, in the last round.
-    pub(crate) blocked: Arc<std::sync::Mutex<BTreeMap<String, String>>>,
+    /// What stood in the way in the round that found nothing to do.
+    pub(crate) blocked: Arc<std::sync::Mutex<Blocked>>,
 }
 
 impl Server {
@@ -66,7 +69,10 @@ impl Server {
             // Before the round: what was still possible when it began may have happened in it.
             let trouble = (self.trouble)();
             match self.round(&engine, &destinations).await {
-                Ok(true) if !trouble => self.settled.store(true, Ordering::Relaxed),
+                Ok(Some(blocked)) if !trouble => {
+                    *locked(&self.blocked) = blocked;
+                    self.settled.store(true, Ordering::Relaxed);
+                }
                 Ok(_) => {}
                 Err(problem) => {
                     self.expect_class(&problem);
@@ -85,8 +91,8 @@ impl Server {
         }
     }
 
-    /// Plans and runs; whether there was nothing to do.
-    async fn round(&self, engine: &Engine, destinations: &BTreeMap<DestinationName, Destination>) -> Result<bool, Problem> {
+    /// Plans and runs. If there was nothing to do: the keys of which the plan said that something stands in the way, and what.
+    async fn round(&self, engine: &Engine, destinations: &BTreeMap<DestinationName, Destination>) -> Result<Option<Blocked>, Problem> {
         let intent = (self.intent)();
         let proposer = Actor(PROPOSER.to_owned());
         let ledger = &engine.ledger;
@@ -97,7 +103,7 @@ impl Server {
             // Nothing is planned under rules that are not in force; what is open under those that are goes on.
             let Some(adopted) = self.adopt(engine, &sealed, &charter).await? else {
                 self.run(engine).await?;
-                return Ok(false);
+                return Ok(None);
             };
             sealed = adopted;
         }
@@ -106,10 +112,10 @@ impl Server {
             status.routes.into_iter().map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
         let custody = Custody { epoch: status.epoch.ok_or_else(|| internal("no epoch"))?, derives: status.derives, schemes };
         ledger.put_intent(&intent, &proposer, "files", now).await.map_err(|error| error.problem())?;
-        let snapshot = ledger.snapshot().await.map_err(|error| error.problem())?;
+        let before = ledger.snapshot().await.map_err(|error| error.problem())?;
 
         let ids = IdTree::new(Digest::of(self.installation.to_string().as_bytes()).0);
-        let targets = keyplane_planner::targets(&intent, destinations, &snapshot, ids, self.installation);
+        let targets = keyplane_planner::targets(&intent, destinations, &before, ids, self.installation);
         let surveys = engine.lanes.iter().map(|(name, lane)| {
             let targets = targets.get(name).map_or(&[][..], Vec::as_slice);
             async move { (name.clone(), lane.survey(targets, engine.clock.as_ref()).await) }
@@ -121,9 +127,11 @@ impl Server {
                 inventories.insert(name, looked.inventory);
             }
         }
+        let snapshot = ledger.snapshot().await.map_err(|error| error.problem())?;
         let plan = keyplane_planner::plan(&PlanInput {
             intent: &intent,
             destinations,
+            before: &before,
             ledger: &snapshot,
             inventories: &inventories,
             custody: &custody,
@@ -161,10 +169,10 @@ impl Server {
             // A look that may show what was before a change, by a clock that is behind, say: the next one tells.
             unsettled |= report.findings.iter().any(|finding| matches!(finding.obstacle, keyplane_planner::Obstacle::Unsettled));
         }
-        let idle = plan.change_sets.is_empty() && inventories.len() == destinations.len() && !unsettled;
-        *locked(&self.blocked) = blocked;
+        // Nothing is concluded beside a change set that was open: somebody else may be running it.
+        let idle = plan.change_sets.is_empty() && snapshot.open.is_empty() && inventories.len() == destinations.len() && !unsettled;
         let worked = self.run(engine).await?;
-        Ok(idle && !worked)
+        Ok((idle && !worked).then_some(blocked))
     }
 
     /// Has another charter adopted, if enough people signed it.

@@ -67,6 +67,10 @@ impl Watched {
         let steps: Vec<(&ChangeSetRecord, u32)> =
             records.iter().flat_map(|record| matching(record, destination.as_str(), mutation)).collect();
         let word = mutation.word();
+        if locked(&self.answers).retires(mutation) {
+            let what = format!("{word} was sent to {destination} for what is in use: {mutation:?}");
+            locked(&self.broken).push(Broken { rule: Rule::Retiring, what });
+        }
         if steps.is_empty() {
             let what = format!("{word} was sent to {destination}, and no committed change set says so: {mutation:?}");
             locked(&self.broken).push(Broken { rule: Rule::Approved, what });

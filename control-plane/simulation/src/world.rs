@@ -19,13 +19,16 @@ use crate::planted::Planted;
 use crate::ports::{Behind, Slow};
 use crate::rules::{self, Broken, Left, Rule};
 use crate::schedule::{Fault, Schedule, TROUBLE_SECONDS};
-use crate::server::Server;
+use crate::server::{Blocked, Server};
 use crate::sites::{self, Emulated};
 use crate::symbols::Symbols;
 use crate::watch::{Watched, WatchedLedger};
 
 /// How long after the trouble late effects may still come, at most: a late effect, and what a pause held back.
 const AFTERMATH_SECONDS: u32 = 180;
+
+/// What was sent so long ago shows in every read, whatever the lag and the way there.
+const VISIBLE: Span = Span::seconds(30);
 
 /// A run that takes longer does not settle.
 const LONGEST: Span = Span::seconds(6 * 3_600);
@@ -75,7 +78,7 @@ struct World {
     installation: InstallationId,
     began: Timestamp,
     settled: Arc<AtomicBool>,
-    blocked: Arc<Mutex<BTreeMap<String, String>>>,
+    blocked: Arc<Mutex<Blocked>>,
     broken: Arc<Mutex<Vec<Broken>>>,
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
     committed: Arc<Mutex<BTreeSet<Digest>>>,
@@ -213,7 +216,7 @@ impl World {
         let ledger: Arc<dyn Ledger> = Slow::new(Arc::clone(&self.sim), Arc::new(watched));
         let custodian: Arc<dyn Custodian> = Slow::new(Arc::clone(&self.sim), Arc::clone(&self.custodian));
         let calm = self.began + Span::seconds(TROUBLE_SECONDS + AFTERMATH_SECONDS);
-        let later = Arc::clone(&self.sim);
+        let (later, tried) = (Arc::clone(&self.sim), Arc::clone(&self.tried));
         let server = Server {
             name,
             id,
@@ -225,7 +228,10 @@ impl World {
             installation: self.installation,
             desk: self.desk.clone(),
             intent: self.wanted(),
-            trouble: Arc::new(move || later.now() < calm),
+            trouble: Arc::new(move || {
+                let now = later.now();
+                now < calm || locked(&tried).values().any(|sent| now < *sent + VISIBLE)
+            }),
             settled: Arc::clone(&self.settled),
             broken: Arc::clone(&self.broken),
             blocked: Arc::clone(&self.blocked),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
 use keyplane_engine::Leases;
-use keyplane_model::{Class, Creation, Lease, ProblemCode, Span};
+use keyplane_model::{Class, Creation, Lease, ProblemCode, Quota, Span};
 use keyplane_port::Clock as _;
 
 use crate::world::{Fault, World, destination, server};
@@ -90,6 +90,43 @@ async fn what_a_machine_was_about_to_send_when_it_stood_still_is_not_sent() {
         assert_eq!(refused, [Some(Class::Stale), None, None, None, None], "{seconds} s");
         assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "{seconds} s: what was not sent is sent once");
     }
+}
+
+/// Where calls are short, a lease can run out while what was seen is still fresh.
+#[tokio::test]
+async fn a_call_that_could_outlast_its_lease_is_not_started() {
+    let mut destination = destination(Creation::Claimed);
+    destination.capabilities.call_timeout = Span::millis(500);
+    let world = World::of(destination, 0).await;
+    // The lease lasts for 2 s.
+    world.slow.store(2, Ordering::SeqCst);
+    assert_eq!(world.run().await, Some(Ok(())));
+    world.check();
+    let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+    let refused: Vec<_> = record.attempts.iter().map(|attempt| attempt.refused).collect();
+    assert_eq!(refused, [Some(Class::Stale), None, None, None, None]);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "what was not sent is sent once");
+}
+
+/// A wrapping key may be as rare as a mutation: whoever takes the lane over draws from the same quota.
+#[tokio::test]
+async fn who_lost_the_lane_while_it_waited_asks_for_no_wrapping_key() {
+    let mut destination = destination(Creation::Claimed);
+    destination.capabilities.quotas = [("rare".to_owned(), Quota { calls: 1, per: Span::seconds(100) })].into();
+    destination.capabilities.draws = [("wrapping-key".to_owned(), vec!["rare".to_owned()])].into();
+    let world = World::of(destination, 0).await;
+    let (clock, ledger) = (Arc::clone(&world.cloud.clock), Arc::clone(&world.engine.ledger));
+    world.cloud.clock.meanwhile(move || {
+        let held = ledger.lease(&lane()).now_or_never().unwrap().unwrap();
+        if clock.uptime() >= Span::seconds(100) && held.holder == Some(server(1)) {
+            let taken = held.taken(server(9), Span::seconds(50));
+            assert_eq!(ledger.put_lease(&lane(), &held, &taken).now_or_never(), Some(Ok(true)));
+        }
+    });
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [ProblemCode::LaneBusy]);
+    let state = world.cloud.state.lock().unwrap();
+    assert_eq!((state.mutations, state.asked), (2, 0));
 }
 
 /// A clock that somebody set would otherwise say that an attempt took no effect before it did.

@@ -5,8 +5,12 @@ mod lane;
 mod lease;
 mod world;
 
+use std::sync::Arc;
+
+use futures::FutureExt as _;
 use keyplane_engine::Silent;
-use keyplane_model::{ChangeSetState, Class, Creation, ProblemCode, SealedCharter, Span};
+use keyplane_model::{ChangeSetState, Class, Creation, MaterialSeen, Presence, ProblemCode, Quota, SealedCharter, Span};
+use keyplane_port::Clock as _;
 use world::{Fault, World};
 
 /// Far more calls than a run makes: a loop without end shows as this many crash points.
@@ -33,6 +37,26 @@ async fn a_sweep_that_takes_longer_than_a_look_stays_fresh_is_not_made_for_ever(
     assert_eq!(world.run().await, Some(Ok(())), "it is not created after all");
     world.check();
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 5);
+}
+
+/// An effect that came later than it may, while the repeat waited for its quota. Whoever swept meanwhile saw it.
+#[tokio::test]
+async fn what_a_later_sweep_of_the_lane_shows_is_not_made_again() {
+    let mut destination = world::destination(Creation::Claimed);
+    destination.capabilities.quotas = [("making".to_owned(), Quota { calls: 1, per: Span::seconds(300) })].into();
+    destination.capabilities.draws = [("create".to_owned(), vec!["making".to_owned()])].into();
+    let world = World::of(destination, 0).await;
+    world.cloud.state.lock().unwrap().faults.insert(1, Fault::Late(Span::seconds(150)));
+    let (clock, lane) = (Arc::clone(&world.cloud.clock), world.engine.lanes.values().next().unwrap().clone());
+    world.cloud.clock.meanwhile(move || {
+        if clock.uptime() >= Span::seconds(500) {
+            assert!(lane.sweep().now_or_never().is_some_and(|swept| swept.is_ok()));
+        }
+    });
+    assert_eq!(world.run().await, Some(Ok(())));
+    world.check();
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "it is created once");
+    assert_eq!(world.surplus(), 0);
 }
 
 #[tokio::test]
@@ -169,6 +193,28 @@ async fn an_import_that_was_no_use_is_made_again_into_the_same_place_and_not_for
     let problems = world.run().await.unwrap().unwrap_err();
     assert_eq!(problems[0].code, ProblemCode::DestinationRefused);
     assert!(problems[0].detail.contains("no use"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn what_was_switched_off_meanwhile_is_not_published() {
+    let world = World::at(Creation::Named).await;
+    world.cloud.state.lock().unwrap().faults.insert(4, Fault::Refused(Class::Throttled));
+    let cloud = Arc::clone(&world.cloud);
+    world.cloud.clock.meanwhile(move || {
+        let mut state = cloud.state.lock().unwrap();
+        let published = state.mutations == 4;
+        if let Some(object) = state.objects.first_mut().filter(|object| published && object.materials.len() == 1) {
+            // A second import makes the object usable all the same.
+            let second = MaterialSeen { id: Some("2".to_owned()), ..object.materials[0].clone() };
+            object.materials[0].presence = Presence::Disabled;
+            object.materials.push(second);
+        }
+    });
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [ProblemCode::Drift]);
+    assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "it would be refused again and again");
+    let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+    assert_eq!(record.state, ChangeSetState::Dropped, "the next plan says what is in the way");
 }
 
 #[tokio::test]

@@ -127,6 +127,8 @@ pub(crate) struct CloudState {
     /// So many looks fail with this class before one works.
     pub(crate) blind: (u32, Option<Class>),
     pub(crate) looks: u32,
+    /// How often a wrapping key was asked for.
+    pub(crate) asked: u32,
     /// One call never answers.
     pub(crate) silent: bool,
     /// How long a sweep takes: there may be thousands of objects.
@@ -361,6 +363,7 @@ impl Cloud for TestCloud {
     async fn wrapping_key(&self, _: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         self.switch.pass().await;
         let mut state = self.tick();
+        state.asked += 1;
         if state.meddled {
             self.clock.moves(Span::seconds(60));
             state.objects.iter_mut().for_each(|object| object.state = ObjectState::Disabled);
@@ -617,9 +620,15 @@ impl World {
     }
 
     async fn with(creation: Creation, need: u32) -> Self {
+        Self::of(destination(creation), need).await
+    }
+
+    /// The same, with a cloud that is described so.
+    pub(crate) async fn of(destination: Destination, need: u32) -> Self {
+        let creation = destination.capabilities.creation;
         let switch = Arc::new(Switch::default());
         let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch), Mutex::default(), Mutex::default()));
-        let cloud = TestCloud::new(destination(creation), Arc::clone(&clock));
+        let cloud = TestCloud::new(destination.clone(), Arc::clone(&clock));
         let placement = target().placement;
         let security: GroupName = "security".parse().unwrap();
         let rule = ApprovalRule { need, from: if need == 0 { rule().from } else { [security.clone()].into() } };
@@ -652,7 +661,7 @@ impl World {
         let engine = Engine {
             ledger: Arc::new(TestLedger { inner, switch: Arc::clone(&switch), clock: Arc::clone(&clock), slow: Arc::clone(&slow) }),
             custodian: Arc::new(TestCustodian { mints: AtomicU32::new(0), switch: Arc::clone(&switch) }),
-            lanes: [(destination(creation).name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
+            lanes: [(destination.name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
             clock,
             leases: Leases::new(server(1)),
         };

@@ -613,6 +613,33 @@ fn material_marked_as_another_version_is_not_imported_over() {
 }
 
 #[test]
+fn material_of_an_unconfirmed_import_that_cannot_be_imported_again_is_drift() {
+    let object = || ObjectId("object-0".into());
+    let other = |found: Option<&str>| Drift::OtherMaterial { recorded: None, found: found.map(str::to_owned) };
+    type Change = fn(&mut Vec<keyplane_model::MaterialSeen>);
+    let cases: [(Change, Option<Drift>); 6] = [
+        // The engine imports again, which makes the ledger know.
+        (|_| {}, None),
+        (|materials| materials[0].presence = keyplane_model::Presence::Missing, None),
+        // It would refuse to, and the same would be planned for ever.
+        (|materials| materials[0].presence = keyplane_model::Presence::Leaving, Some(Drift::BeingDeleted { object: object() })),
+        (|materials| materials[0].presence = keyplane_model::Presence::Disabled, Some(Drift::Disabled { object: object() })),
+        (|materials| materials[0].version = None, Some(other(Some("material-1")))),
+        (Vec::clear, Some(other(None))),
+    ];
+    for (change, drift) in cases {
+        let mut world = World::with_one_key();
+        let change_set = only(&world.plan());
+        world.apply_until(&change_set, 4, true);
+        change(&mut world.object("prod").materials);
+        match drift {
+            Some(drift) => assert_blocked(&world, &[Obstacle::Drift(drift)]),
+            None => assert_eq!(words(&only(&world.plan())), ["import", "publish"]),
+        }
+    }
+}
+
+#[test]
 fn what_may_still_be_the_old_state_is_not_called_drift() {
     let mut world = applied();
     world.cloud("prod").names.clear();
@@ -628,6 +655,22 @@ fn what_may_still_be_the_old_state_is_not_called_drift() {
         looks.get_mut(&name("prod")).unwrap().at = at;
         assert_eq!(obstacles(&world.plan_with(&looks), "payments-db"), [obstacle]);
     }
+}
+
+#[test]
+fn what_was_seen_before_somebody_worked_at_the_key_is_not_called_drift() {
+    let mut world = World::with_one_key();
+    let change_set = only(&world.plan());
+    let (before, mut looks) = (world.ledger.clone(), world.look());
+    world.apply(&change_set);
+    // By the clock of the server that looked, it did so after all that.
+    looks.values_mut().for_each(|look| look.at = world.now + Span::days(1));
+    let unsettled = world.plan_since(&before, &looks);
+    assert_eq!(obstacles(&unsettled, "payments-db"), [Obstacle::Unsettled]);
+    assert!(unsettled.change_sets.is_empty());
+    // Nobody worked at it since: then it is gone.
+    let gone = [Drift::ClaimGone { recorded: ObjectId("object-0".into()) }, Drift::NameGone].map(Obstacle::Drift);
+    assert_eq!(obstacles(&world.plan_with(&looks), "payments-db"), gone);
 }
 
 #[test]

@@ -145,9 +145,15 @@ impl World {
     }
 
     pub(crate) fn plan_with(&self, inventories: &BTreeMap<DestinationName, Inventory>) -> Plan {
+        self.plan_since(&self.ledger, inventories)
+    }
+
+    /// Plans on looks that were taken when the ledger knew less.
+    pub(crate) fn plan_since(&self, before: &LedgerSnapshot, inventories: &BTreeMap<DestinationName, Inventory>) -> Plan {
         plan(&PlanInput {
             intent: &self.intent,
             destinations: &self.destinations,
+            before,
             ledger: &self.ledger,
             inventories,
             custody: &self.custody,
