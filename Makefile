@@ -1,4 +1,4 @@
-# Thin: what a target does is in .ci/ and in control-plane/lab.
+# Thin: what a target does is in .ci/ and in tests/lab.
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help demo test check simulate

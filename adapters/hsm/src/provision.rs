@@ -10,7 +10,7 @@ use cryptoki::session::UserType;
 use crate::token::Module;
 use crate::{HsmConfig, HsmError, Pin};
 
-/// The file name of the lab's PKCS#11 module, which `adapters/token` builds.
+/// The file name of the lab's PKCS#11 module, which `tests/token` builds.
 pub const MODULE: &str = "libkeyplane_token.so";
 
 /// A development token that was just made.

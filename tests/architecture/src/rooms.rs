@@ -90,7 +90,8 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         "the lab starts binaries; of the custodian it uses the provisioning of development tokens",
     ),
     ("keyplane-terraform", &["keyplane-api"], "the provider is a client of the API"),
-    ("keyplane-tests", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
+    ("keyplane-end-to-end", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
+    ("keyplane-architecture", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
 ];
 
 /// Rooms that compute, and reach nothing that does more.
@@ -113,7 +114,7 @@ const UNSAFE: &str = "unsafe";
 
 /// Files in which it may stand.
 fn may_be_unsafe(path: &str) -> bool {
-    path.starts_with("adapters/token/") || path == "adapters/hsm/src/pkcs11.rs"
+    path.starts_with("tests/token/") || path == "adapters/hsm/src/pkcs11.rs"
 }
 
 fn metadata() -> Metadata {
@@ -195,8 +196,28 @@ fn our_binaries_have_one_tls_provider() {
 #[test]
 fn no_emulator_token_lab_or_test_is_in_the_product() {
     let reached = reached("keyplane-server");
-    for name in ["keyplane-emulator-core", "keyplane-emulator-wire", "keyplane-token", "keyplane-lab", "keyplane-conformance"] {
-        assert!(!reached.contains(name), "the `keyplane` binary must not hold `{name}`");
+    let metadata = metadata();
+    let proving: Vec<String> = members(&metadata).into_iter().filter(|(_, package)| proves(package)).map(|(name, _)| name).collect();
+    assert!(proving.len() > 5, "the search finds nothing");
+    for name in proving {
+        assert!(!reached.contains(&name), "the `keyplane` binary must not hold `{name}`");
+    }
+}
+
+/// Whether a package proves the product, and is no part of it.
+fn proves(package: &Package) -> bool {
+    package.manifest_path.starts_with(root().join("tests"))
+}
+
+#[test]
+fn what_runs_in_a_company_knows_nothing_of_what_proves_it() {
+    let metadata = metadata();
+    let members = members(&metadata);
+    for (name, package) in members.iter().filter(|(_, package)| !proves(package)) {
+        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development) {
+            let known = members.get(&dependency.name);
+            assert!(!known.is_some_and(|known| proves(known)), "`{name}` must not know `{}`: it runs beside the product", dependency.name);
+        }
     }
 }
 
@@ -273,7 +294,7 @@ fn no_lint_is_allowed_without_a_reason() {
         for (number, line) in (1..).zip(text.lines()) {
             let code = line.split("//").next().unwrap_or_default().trim_start();
             let allows = code.starts_with(concat!("#[", "allow(")) || code.starts_with(concat!("#![", "allow("));
-            assert!(!allows || path.starts_with("adapters/token/"), "{path}:{number}: `expect` with a reason, in place of `allow`");
+            assert!(!allows || path.starts_with("tests/token/"), "{path}:{number}: `expect` with a reason, in place of `allow`");
         }
     }
 }
@@ -293,7 +314,7 @@ fn every_member_is_listed_once_with_its_comment() {
     let text = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let (_, members_text) = text.split_once("members = [").unwrap();
     let (members_text, _) = members_text.split_once(']').unwrap();
-    let lines: Vec<&str> = members_text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = members_text.lines().map(str::trim).filter(|line| line.starts_with('"')).collect();
     for line in &lines {
         assert!(line.contains('#'), "{line}: say in a comment what it is");
     }

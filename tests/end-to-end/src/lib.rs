@@ -1,6 +1,7 @@
 //! The real `keyplane` from outside: with emulators for clouds, a development token, and people who approve.
 //!
 //! The binaries have to be built first (`cargo build --workspace`; `make test` does).
+#![cfg(test)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod bad_input;
