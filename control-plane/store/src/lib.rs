@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ledger` | the transactions, each in the order: done already, allowed, fits |
 //! | `keys`, `change_sets`, `leases` | records from and to rows |
-//! | `seats` | which servers of a database in a file live |
+//! | `liveness` | detects dead servers of a database in a file |
 //! | `row` | cells, typed and checked |
 //! | `schema` | migrations and the guard against older and newer schemas |
 //! | `db` | the one place that knows which databases there are |
@@ -25,7 +25,7 @@ mod leases;
 mod ledger;
 mod row;
 mod schema;
-mod seats;
+mod liveness;
 mod sqlite;
 
 pub use ledger::SqlLedger;
