@@ -13,7 +13,7 @@ use crate::{HsmConfig, HsmError};
 /// Jobs that may wait. More callers than that wait for a place: a token does one thing at a time anyway.
 const QUEUE: usize = 64;
 
-type Job = Box<dyn FnOnce(&mut State) + Send>;
+type Job = Box<dyn FnOnce(&mut Seat) + Send>;
 
 /// Hands jobs to the thread, one at a time, in order.
 pub(crate) struct Worker {
@@ -28,9 +28,9 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name("keyplane-hsm".to_owned())
             .spawn(move || {
-                let mut state = State { config, vault: None, pin_refused: false };
+                let mut seat = Seat { config, vault: None, pin_refused: false };
                 while let Some(job) = queue.blocking_recv() {
-                    job(&mut state);
+                    job(&mut seat);
                 }
             })
             .map_err(|_| HsmError::Stopped)?;
@@ -45,10 +45,10 @@ impl Worker {
         F: Fn(&Vault) -> Result<T, HsmError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |state| {
+        let job: Job = Box::new(move |seat| {
             // Nobody waits any more: what was asked for is not done.
             if !reply.is_closed() {
-                let _ = reply.send(state.run(&job));
+                let _ = reply.send(seat.run(&job));
             }
         });
         self.jobs.as_ref().ok_or(HsmError::Stopped)?.send(job).await.map_err(|_| HsmError::Stopped)?;
@@ -67,14 +67,14 @@ impl Drop for Worker {
 }
 
 /// What the thread holds.
-struct State {
+struct Seat {
     config: HsmConfig,
     vault: Option<Vault>,
     // INVARIANT: once true, no login is tried again with this PIN.
     pin_refused: bool,
 }
 
-impl State {
+impl Seat {
     fn run<T>(&mut self, job: &dyn Fn(&Vault) -> Result<T, HsmError>) -> Result<T, HsmError> {
         let result = job(self.vault()?);
         match result {

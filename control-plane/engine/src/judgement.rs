@@ -61,12 +61,12 @@ pub enum Decision {
     /// Sweep the destination before anything can be concluded.
     Sweep,
     /// The change set does not fit the world.
-    Conflict(Conflict),
+    Misfit(Misfit),
 }
 
 /// Why a change set does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Conflict {
+pub enum Misfit {
     /// Something that is not ours holds the placement's claim.
     ForeignClaim(ObjectId),
     /// Something else has the users' name.
@@ -87,7 +87,7 @@ pub enum Conflict {
     WrappingKeyGone(ObjectId),
 }
 
-impl Conflict {
+impl Misfit {
     /// What happened, for people.
     #[must_use]
     pub fn detail(&self, target: &Target) -> String {
@@ -133,10 +133,10 @@ pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known<'_>) -> Deci
 
 fn create(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     if let Some(claimed) = &seen.placement.claimed {
-        return if claimed.fits(target) { created(claimed) } else { Decision::Conflict(Conflict::ForeignClaim(claimed.object.clone())) };
+        return if claimed.fits(target) { created(claimed) } else { Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())) };
     }
     if let Some(published) = &seen.placement.published {
-        return Decision::Conflict(Conflict::ForeignName(published.object.clone()));
+        return Decision::Misfit(Misfit::ForeignName(published.object.clone()));
     }
     if known.settles.is_none() {
         // INVARIANT: an attempt is durable before it acts, so without one there is nothing of ours to be found.
@@ -163,12 +163,12 @@ fn create(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
 fn claim(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Decision::Done(Outcome::Claimed { object: claimed.object.clone() }),
-        Some(claimed) => Decision::Conflict(Conflict::ForeignClaim(claimed.object.clone())),
+        Some(claimed) => Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())),
         None => match &seen.object {
             Some(object) if usable_shell(object, target) => act_when_settled(known),
-            Some(object) => Decision::Conflict(Conflict::ObjectUnfit(object.object.clone())),
+            Some(object) => Decision::Misfit(Misfit::ObjectUnfit(object.object.clone())),
             None if known.looked < known.visible => Decision::Wait(known.visible),
-            None => Decision::Conflict(Conflict::ClaimGone),
+            None => Decision::Misfit(Misfit::ClaimGone),
         },
     }
 }
@@ -194,15 +194,15 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known<'_>) -> D
     };
     match claimed.state {
         ObjectState::Disabled | ObjectState::DeletionScheduled(_) | ObjectState::Other => {
-            return Decision::Conflict(Conflict::NotUsable(claimed.object.clone()));
+            return Decision::Misfit(Misfit::NotUsable(claimed.object.clone()));
         }
         ObjectState::AwaitingMaterial | ObjectState::Usable => {}
     }
     if claimed.materials.iter().any(|material| !material.is_of(version, known.public_key)) {
-        return Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone()));
+        return Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone()));
     }
     match (claimed.of_version(version, known.public_key), claimed.state) {
-        (Some(_), _) if known.unheard_of => Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone())),
+        (Some(_), _) if known.unheard_of => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
         (Some(material), ObjectState::Usable) if material.is_present() => Decision::Done(Outcome::Imported {
             version,
             object: (known.creation == Creation::Imported).then(|| claimed.object.clone()),
@@ -211,13 +211,13 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known<'_>) -> D
         }),
         (Some(material), _) if material.presence == Presence::Arriving => Decision::AtWork,
         (Some(material), _) if matches!(material.presence, Presence::Disabled | Presence::Leaving) => {
-            Decision::Conflict(Conflict::NotUsable(claimed.object.clone()))
+            Decision::Misfit(Misfit::NotUsable(claimed.object.clone()))
         }
         // Usable, but the description of what makes it so is not visible yet, or is nobody's.
         (None, ObjectState::Usable) if known.looked < known.visible || known.settles.is_some_and(|settles| known.looked < settles) => {
             Decision::Wait(known.visible.max(known.settles.unwrap_or_default()))
         }
-        (None, ObjectState::Usable) => Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone())),
+        (None, ObjectState::Usable) => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
         // Empty, or our material expired or was deleted: the same bytes restore it.
         (_, _) => act_when_settled(known),
     }
@@ -233,10 +233,10 @@ fn publish(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     let is_usable = claimed.state == ObjectState::Usable && (known.material.is_none() || !claimed.materials.iter().any(is_off));
     match &seen.placement.published {
         Some(published) if published.object == claimed.object => Decision::Done(Outcome::Published),
-        Some(published) => Decision::Conflict(Conflict::ForeignName(published.object.clone())),
+        Some(published) => Decision::Misfit(Misfit::ForeignName(published.object.clone())),
         None if is_usable => act_when_settled(known),
         None if known.looked < known.visible => Decision::Wait(known.visible),
-        None => Decision::Conflict(Conflict::NotUsable(claimed.object.clone())),
+        None => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
     }
 }
 
@@ -249,16 +249,16 @@ fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, known: Known<
     let ours = found.marks.as_ref().is_some_and(|marks| marks.installation == target.installation && marks.placement == target.placement);
     let claims = seen.placement.claimed.as_ref().is_some_and(|claimed| claimed.object == *object);
     if !ours || claims || !found.is_empty() {
-        return Decision::Conflict(Conflict::NotSurplus(object.clone()));
+        return Decision::Misfit(Misfit::NotSurplus(object.clone()));
     }
     act_when_settled(known)
 }
 
 fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     let disabled = Decision::Done(Outcome::SurplusDisabled { object: object.clone(), material: material.to_owned() });
-    let conflict = || Decision::Conflict(Conflict::NotDouble(object.clone()));
+    let misfit = || Decision::Misfit(Misfit::NotDouble(object.clone()));
     let Some(found) = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target)) else {
-        return conflict();
+        return misfit();
     };
     let Some(double) = found.materials.iter().find(|seen| seen.id.as_deref() == Some(material)) else { return disabled };
     if !double.is_present() {
@@ -266,7 +266,7 @@ fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Se
     }
     let other = |seen: &MaterialSeen| seen.id != double.id && seen.version == double.version && seen.is_present();
     if double.state == MaterialState::Current || double.version.is_none() || !found.materials.iter().any(other) {
-        return conflict();
+        return misfit();
     }
     act_when_settled(known)
 }
@@ -285,7 +285,7 @@ fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target
         {
             Decision::Done(Outcome::SecondFollowed { object: object.clone(), material: keeps.to_owned() })
         }
-        _ => Decision::Conflict(Conflict::NotDouble(object.clone())),
+        _ => Decision::Misfit(Misfit::NotDouble(object.clone())),
     }
 }
 
@@ -293,9 +293,9 @@ fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target
 fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known<'_>) -> Result<&'a ObjectSeen, Decision> {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Ok(claimed),
-        Some(claimed) => Err(Decision::Conflict(Conflict::ForeignClaim(claimed.object.clone()))),
+        Some(claimed) => Err(Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone()))),
         None if known.looked < known.visible => Err(Decision::Wait(known.visible)),
-        None => Err(Decision::Conflict(Conflict::ClaimGone)),
+        None => Err(Decision::Misfit(Misfit::ClaimGone)),
     }
 }
 

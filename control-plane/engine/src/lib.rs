@@ -127,11 +127,11 @@ impl Engine {
         };
         let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
         let mut problems = Vec::new();
-        let mut conflicts = Vec::new();
+        let mut misfits = Vec::new();
         let mut take = |result: Result<(), step::Stop>| match result {
             Ok(()) => {}
-            Err(step::Stop::Conflict(problem)) => {
-                conflicts.push(problem.detail.clone());
+            Err(step::Stop::Misfit(problem)) => {
+                misfits.push(problem.detail.clone());
                 problems.push(problem);
             }
             Err(step::Stop::Held(problem)) => problems.push(problem),
@@ -151,9 +151,9 @@ impl Engine {
         }
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
         let now = self.clock.now();
-        if !conflicts.is_empty() {
+        if !misfits.is_empty() {
             // It is not bent: it is dropped, and a new plan takes up what it left.
-            self.ledger.abandon(digest, &conflicts.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
+            self.ledger.abandon(digest, &misfits.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
         } else if problems.is_empty() {
             self.ledger.complete(digest, now).await.map_err(|error| one(error.problem().key(key)))?;
             progress.event(&Event::Completed { key, digest });
@@ -236,7 +236,7 @@ impl Engine {
         if lane.destination().fingerprint != plan.fingerprint {
             let detail = format!("destination `{}` is not configured as it was when the change was approved", plan.destination);
             let next = "keyplane plan";
-            return Err(step::Stop::Conflict(
+            return Err(step::Stop::Misfit(
                 Problem::new(ProblemCode::DestinationChanged, detail, next).key(&change_set.key).destination(&plan.destination),
             ));
         }

@@ -6,7 +6,7 @@ use keyplane_model::{
 };
 use keyplane_port::{Acted, Cause, CloudError, CustodianError, LedgerError, MintRequest, Mutation, Refusal, Warrant, WrapFor, WrapRequest};
 
-use crate::judgement::{Decision, Known, Conflict, Seen, decide};
+use crate::judgement::{Decision, Known, Misfit, Seen, decide};
 use crate::lane::{READ_TRIES, is_passing, pause};
 use crate::progress::{Event, Progress};
 use crate::{Engine, Lane};
@@ -14,7 +14,7 @@ use crate::{Engine, Lane};
 /// Why a placement's steps do not go on.
 pub(crate) enum Stop {
     /// The change set does not fit the world: it is dropped.
-    Conflict(Problem),
+    Misfit(Problem),
     /// Something stands in the way: the change set stays committed, and the next run goes on.
     Held(Problem),
 }
@@ -266,7 +266,7 @@ impl Track<'_> {
                     };
                     return Ok((Receipt { step: number, attempt: open.map(|attempt| attempt.id), outcome, at: clock.now() }, look));
                 }
-                Decision::Conflict(conflict) => return Err(self.conflict(&conflict, &target)),
+                Decision::Misfit(misfit) => return Err(self.misfit(&misfit, &target)),
                 Decision::Act => {}
                 Decision::Wait(_) | Decision::AtWork | Decision::Sweep => continue,
             }
@@ -382,7 +382,7 @@ impl Track<'_> {
                     let detail = "not every object could be read, so that it is unknown whether an earlier attempt made one";
                     return Err(Stop::Held(self.problem(ProblemCode::DestinationAmbiguous, detail, "keyplane apply")));
                 }
-                Decision::Done(_) | Decision::Act | Decision::Conflict(_) => {}
+                Decision::Done(_) | Decision::Act | Decision::Misfit(_) => {}
             }
             let count = match &streak {
                 Some((last, count)) if *last == decision => count + 1,
@@ -613,7 +613,7 @@ impl Track<'_> {
             (Ok(found), _) => Ok(found),
             // What was approved is the import, and the key that was made for it is part of the change set: a new one makes another.
             (Err(error), WrapFor::Prepared(wrapping)) if error.cause == Cause::ImportTokenExpired || error.class == Class::NotFound => {
-                Err(self.conflict(&Conflict::WrappingKeyGone(wrapping), target))
+                Err(self.misfit(&Misfit::WrappingKeyGone(wrapping), target))
             }
             (Err(error), _) => Err(self.held(&error)),
         }
@@ -685,9 +685,9 @@ impl Track<'_> {
         Problem::new(code, detail, next).key(&self.record.change_set.key).destination(&self.plan.destination)
     }
 
-    fn conflict(&self, conflict: &Conflict, target: &Target) -> Stop {
-        let code = if conflict.is_foreign() { ProblemCode::ForeignObject } else { ProblemCode::Drift };
-        Stop::Conflict(self.problem(code, conflict.detail(target), "keyplane plan"))
+    fn misfit(&self, misfit: &Misfit, target: &Target) -> Stop {
+        let code = if misfit.is_foreign() { ProblemCode::ForeignObject } else { ProblemCode::Drift };
+        Stop::Misfit(self.problem(code, misfit.detail(target), "keyplane plan"))
     }
 
     fn held(&self, error: &CloudError) -> Stop {

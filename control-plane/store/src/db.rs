@@ -10,7 +10,7 @@ use sqlx::error::ErrorKind;
 use sqlx::{Column as _, Row as _, SqlitePool};
 
 use crate::row::{Cell, Row, Table};
-use crate::liveness::LivenessLocks;
+use crate::seats::Seats;
 use crate::sqlite;
 
 /// Where a database is. Never holds a secret.
@@ -62,7 +62,7 @@ pub(crate) enum Db {
         /// One connection: writers of this process stand in a fair queue instead of waking each other up.
         writer: SqlitePool,
         readers: SqlitePool,
-        liveness: LivenessLocks,
+        seats: Seats,
     },
 }
 
@@ -75,7 +75,7 @@ impl Db {
                 Ok(Self::Sqlite {
                     writer: sqlite::pool(path, 1).await?,
                     readers: sqlite::pool(path, sqlite::READERS).await?,
-                    liveness: LivenessLocks::beside(path),
+                    seats: Seats::beside(path),
                 })
             }
         }
@@ -92,16 +92,16 @@ impl Db {
     }
 
     /// From now on this server lives, as long as this value does.
-    pub(crate) fn take_liveness_lock(&self, server: ServerId) -> Result<(), LedgerError> {
+    pub(crate) fn seat(&self, server: ServerId) -> Result<(), LedgerError> {
         match self {
-            Self::Sqlite { liveness, .. } => liveness.take(server),
+            Self::Sqlite { seats, .. } => seats.take(server),
         }
     }
 
     /// Whether a server is certain to be gone.
     pub(crate) fn is_gone(&self, server: ServerId) -> bool {
         match self {
-            Self::Sqlite { liveness, .. } => liveness.is_dead(server),
+            Self::Sqlite { seats, .. } => seats.is_empty(server),
         }
     }
 

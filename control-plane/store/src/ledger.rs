@@ -315,7 +315,7 @@ impl Ledger for SqlLedger {
 
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
         if let Some(holder) = next.holder {
-            self.db.take_liveness_lock(holder)?;
+            self.db.seat(holder)?;
         }
         let mut transaction = self.begin(Mode::Write).await?;
         let there = leases::one(&mut transaction, lane).await?;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ledger` | the transactions, each in the order: done already, allowed, fits |
 //! | `keys`, `change_sets`, `leases` | records from and to rows |
-//! | `liveness` | detects dead servers of a database in a file |
+//! | `seats` | which servers of a database in a file live |
 //! | `row` | cells, typed and checked |
 //! | `schema` | migrations and the guard against older and newer schemas |
 //! | `db` | the one place that knows which databases there are |
@@ -25,7 +25,7 @@ mod leases;
 mod ledger;
 mod row;
 mod schema;
-mod liveness;
+mod seats;
 mod sqlite;
 
 pub use ledger::SqlLedger;

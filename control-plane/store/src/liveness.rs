@@ -1,5 +1,5 @@
-//! Detects dead servers of a SQLite database: each server holds a lock on a file of its own beside the database, and the kernel
-//! releases the lock when the process ends, however it ends. So a successor on the same machine need not wait out a lease.
+//! Which servers of a database in a file live: each holds a lock on a file of its own beside the database, which the operating system
+//! takes away when the process ends, however it does. What is on one machine needs no waiting to be certain that a server is gone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,47 +11,47 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keyplane_model::ServerId;
 use keyplane_port::LedgerError;
 
-/// The liveness locks beside a database.
+/// The seats beside a database.
 #[derive(Clone, Debug)]
-pub(crate) struct LivenessLocks {
+pub(crate) struct Seats {
     folder: PathBuf,
-    /// The locks that this ledger holds, by server; released with the last clone.
-    held: Arc<Mutex<BTreeMap<ServerId, LivenessLock>>>,
+    /// Those that this ledger holds. A seat ends with its last clone.
+    taken: Arc<Mutex<BTreeMap<ServerId, Seat>>>,
 }
 
-/// A locked file, removed when it is dropped.
+/// A locked file, removed at the end.
 #[derive(Debug)]
-struct LivenessLock {
+struct Seat {
     path: PathBuf,
     _locked: File,
 }
 
-impl LivenessLocks {
-    /// The locks of the database at a path: files in the folder `PATH.servers`.
+impl Seats {
+    /// Those of the database at a path: in `PATH.servers`.
     pub(crate) fn beside(database: &Path) -> Self {
         let mut folder = database.as_os_str().to_owned();
         folder.push(".servers");
-        Self { folder: folder.into(), held: Arc::default() }
+        Self { folder: folder.into(), taken: Arc::default() }
     }
 
-    /// Locks a server's file, unless this ledger holds the lock.
+    /// Takes a server's seat, unless this ledger holds it.
     pub(crate) fn take(&self, server: ServerId) -> Result<(), LedgerError> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.contains_key(&server) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.contains_key(&server) {
             return Ok(());
         }
         let path = self.path(server);
         let locked = self.lock(&path).map_err(|error| LedgerError::Failed(format!("`{}` cannot be locked: {error}", path.display())))?;
-        held.insert(server, LivenessLock { path, _locked: locked });
+        taken.insert(server, Seat { path, _locked: locked });
         Ok(())
     }
 
-    /// Whether the server is dead. A server takes its lock before its first lease.
-    pub(crate) fn is_dead(&self, server: ServerId) -> bool {
+    /// Whether nobody sits there: a server takes its seat before its first lease.
+    pub(crate) fn is_empty(&self, server: ServerId) -> bool {
         let path = self.path(server);
         match File::open(&path).map(|file| file.try_lock()) {
             Ok(Ok(())) => {
-                // A server never comes back under the same id.
+                // Nobody comes back to it.
                 let _ = fs::remove_file(&path);
                 true
             }
@@ -75,7 +75,7 @@ impl LivenessLocks {
     }
 }
 
-impl Drop for LivenessLock {
+impl Drop for Seat {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }

@@ -145,7 +145,7 @@ async fn a_server_that_is_gone_holds_nothing() {
     drop(one);
     assert_eq!(other.lease("lane").await, Ok(keyplane_model::Lease { holder: None, ..held }));
     assert_eq!(take(&other, "lane", server(2)).await.fence, held.fence + 1);
-    let locks = std::fs::read_dir(database.folder.path().join("ledger.db.servers")).unwrap();
-    let left: Vec<_> = locks.map(|lock| lock.unwrap().file_name().into_string().unwrap()).collect();
+    let seats = std::fs::read_dir(database.folder.path().join("ledger.db.servers")).unwrap();
+    let left: Vec<_> = seats.map(|seat| seat.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(left, [server(2).to_string()], "nothing of it is left");
 }
