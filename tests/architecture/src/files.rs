@@ -81,6 +81,21 @@ fn links_are_found_outside_of_code() {
 }
 
 #[test]
+fn every_path_that_the_documents_name_is_there() {
+    const HOUSES: [&str; 6] = ["adapters/", "control-plane/", "migrations/", "policy/", "terraform/", "tests/"];
+    let mut paths = 0;
+    for (path, text) in files(&["md"]).iter().filter(|(path, _)| path == "README.md" || path.starts_with("control-plane/docs/")) {
+        for word in text.lines().filter(|line| !line.starts_with("```")).flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            if HOUSES.iter().any(|house| word.starts_with(house)) && !word.contains(' ') {
+                paths += 1;
+                assert!(root().join(word).exists(), "{path}: `{word}` is not there");
+            }
+        }
+    }
+    assert!(paths > 20, "the search finds nothing");
+}
+
+#[test]
 fn the_glossary_is_in_order_and_its_words_of_the_code_are_in_the_code() {
     const GLOSSARY: &str = "control-plane/docs/glossary.md";
     let text = std::fs::read_to_string(root().join(GLOSSARY)).unwrap();
