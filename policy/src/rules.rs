@@ -166,13 +166,13 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// What a profile says.
+    /// The rules that a profile states itself.
     fn of_profile(profile: &ProfileDocument, check: &mut Check<'_>) -> Self {
         let ProfileDocument { profile: _, extends: _, algorithms, protection, locations, source, rotation, approvals } = profile;
         Self::checked(algorithms, protection, locations, source, rotation, approvals, check)
     }
 
-    /// What a key says.
+    /// The rules that a key states itself.
     pub(crate) fn of_key(key: &KeyDocument, check: &mut Check<'_>) -> Self {
         let KeyDocument {
             key: _,

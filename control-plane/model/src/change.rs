@@ -127,7 +127,7 @@ pub struct Step {
     pub placement: PlacementId,
     /// The state that it has to find before it acts.
     pub expects: Expectation,
-    /// What it does.
+    /// The act, with its parameters.
     pub act: Act,
 }
 
@@ -159,14 +159,14 @@ pub enum Act {
     Prepare {
         /// The version that will be imported.
         version: Version,
-        /// How the copy will be wrapped.
+        /// The scheme by which the copy will be wrapped.
         scheme: WrapScheme,
     },
     /// Wrap the copy in the HSM for the destination's key and import it.
     Import {
         /// The version of the key.
         version: Version,
-        /// How it is wrapped.
+        /// The scheme by which it is wrapped.
         scheme: WrapScheme,
         /// The placement whose bytes are imported. `None`: the placement's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,7 @@ pub struct Destination {
     /// The digest of endpoint, private CA, account, region and credential source. A change set carries it, so that what was
     /// approved for one destination is refused at another that took over its name (rule 11).
     pub fingerprint: Digest,
-    /// What it accepts and how it behaves.
+    /// What it accepts, and how it behaves.
     pub capabilities: Capabilities,
 }
 
@@ -30,9 +30,9 @@ pub struct Capabilities {
     pub algorithms: BTreeMap<Algorithm, Vec<WrapScheme>>,
     /// Whether one object holds several versions, each with an id of its own and enabled or disabled by itself.
     pub generations: bool,
-    /// How the destination protects keys.
+    /// Whether the destination keeps keys in software or in an HSM.
     pub protection: Protection,
-    /// How a placement's object comes to be.
+    /// What makes a placement's object the only one.
     pub creation: Creation,
     /// Whether the wrapping key has to be created there first, because the destination does not hand one out on request.
     pub prepares: bool,

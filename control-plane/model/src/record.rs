@@ -54,7 +54,7 @@ pub struct PlacementRecord {
     pub name: String,
     /// The algorithm of the copy there.
     pub algorithm: Algorithm,
-    /// What the copy may be used for there.
+    /// The only use that the copy allows there.
     #[serde(default)]
     pub purpose: Purpose,
     /// Numbers the objects that have been this placement over time, from 1.
@@ -133,9 +133,9 @@ pub struct ChangeSetRecord {
     pub digest: Digest,
     /// The change set itself.
     pub change_set: ChangeSet,
-    /// How far it has come.
+    /// Proposed, committed, done or dropped.
     pub state: ChangeSetState,
-    /// When it was proposed.
+    /// When it was proposed, by the server's wall clock.
     pub proposed: Timestamp,
     /// The approvals that were received, at most one for each approver.
     pub approvals: Vec<Approval>,
@@ -158,7 +158,7 @@ impl ChangeSetRecord {
     }
 }
 
-/// How far a change set has come.
+/// The stages of a change set. A change set that is proposed or committed is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeSetState {
@@ -197,7 +197,7 @@ pub struct Receipt {
     pub step: StepNo,
     /// The attempt that had the effect. `None`: the step was found done, or needs no attempt.
     pub attempt: Option<AttemptId>,
-    /// What was confirmed.
+    /// The confirmed effect of the step.
     pub outcome: Outcome,
     /// When it was written, by the server's wall clock.
     pub at: Timestamp,

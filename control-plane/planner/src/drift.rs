@@ -102,7 +102,7 @@ pub(crate) fn at_placement(
     drifts
 }
 
-/// What differs at the holder of the claim itself.
+/// The drift of the claim's holder itself: its marks, algorithm, use, policy and state.
 fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     let which = object.object.clone();
     if !object.fits(target) {
@@ -116,7 +116,7 @@ fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     }
 }
 
-/// What differs in what the holder of the claim holds.
+/// The drift of the material in the claim's holder.
 ///
 /// If the copy's import was not confirmed, its material is no drift unless it is other material or was disabled: importing again is
 /// harmless (clouds refuse other bytes) and completes the ledger. If no copy was ever made, any material is drift.

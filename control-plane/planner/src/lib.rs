@@ -31,7 +31,7 @@ pub use targets::targets;
 /// Everything that a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
-    /// What is wanted.
+    /// The keys, profiles and approvers that are wanted.
     pub intent: &'a Intent,
     /// The configured destinations, by name.
     pub destinations: &'a BTreeMap<DestinationName, Destination>,
@@ -42,7 +42,7 @@ pub struct PlanInput<'a> {
     pub ledger: &'a LedgerSnapshot,
     /// What was seen, by destination. A destination that is missing was not looked at.
     pub inventories: &'a BTreeMap<DestinationName, Inventory>,
-    /// What the HSM can do.
+    /// The HSM's proven abilities; nothing else is planned.
     pub custody: &'a Custody,
     /// Whoever asks for the plan: the proposer of new change sets, who cannot approve them.
     pub proposer: &'a Actor,
@@ -52,7 +52,7 @@ pub struct PlanInput<'a> {
     pub ids: IdTree,
 }
 
-/// What the HSM can do, as enrolment proved it.
+/// What the HSM can do, as its self-tests proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Custody {
     /// The root epoch under which new copies are made.
