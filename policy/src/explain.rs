@@ -1,4 +1,4 @@
-//! What holds for a key, and where each rule comes from: data for programs, and a text for people.
+//! The effective rules of a key, and where each of them comes from: as data for programs, and as a text for people.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::{Effective, Stated};
 
-/// What holds for a key, and why.
+/// The effective rules of a key, with their origins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The key.
+    /// The name of the key.
     pub key: KeyName,
     /// The profile that it is under.
     pub profile: ProfileName,
-    /// What it is for.
+    /// The use that the key is for.
     pub purpose: Purpose,
     /// Whether all placements hold the same bytes.
     pub shared: bool,
-    /// Where the key is written down.
+    /// The place of the key's document in the policy files.
     pub location: SourceLocation,
-    /// Its rules, always all of them and in the same order.
+    /// Its rules. Always all of them, always in the same order.
     pub rules: Vec<ExplainedRule>,
     /// Its placements, in the order of the file.
     pub placements: Vec<ExplainedPlacement>,
 }
 
-/// A rule that holds for a key.
+/// One effective rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedRule {
-    /// The rule, as a path in a policy file: `rotation.every`.
+    /// The rule's path in a policy file, as in `rotation.every`.
     pub rule: String,
-    /// What holds, as a policy file would say it, or in words where a file would say nothing.
+    /// The value as a policy file would write it. Where a file would leave the rule out, a few words.
     pub value: String,
-    /// Where it comes from.
+    /// The document that set the value.
     pub origin: Origin,
 }
 
@@ -42,36 +42,37 @@ pub struct ExplainedRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// A profile says so: the key's own, or one that it extends.
+    /// A profile: the key's own, or one that it extends.
     Profile {
-        /// Which.
+        /// The name of that profile.
         profile: ProfileName,
-        /// Where.
+        /// The place of the value in the policy files.
         location: SourceLocation,
     },
-    /// The key itself says so.
+    /// The key itself.
     Key {
-        /// Where.
+        /// The place of the value in the policy files.
         location: SourceLocation,
     },
-    /// Nobody says anything.
+    /// No document sets it, so the default holds.
     Default,
 }
 
-/// A place where the key has to be.
+/// One placement of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedPlacement {
-    /// Whose API.
+    /// The cloud that the policy file names.
     pub cloud: CloudKind,
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// How users address it there.
+    /// The name by which users address the key there.
     pub name: String,
-    /// What it is there.
+    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
-    /// Where the file says so.
+    /// The place of the placement in the policy files.
     pub location: SourceLocation,
-    /// Whether the destination is configured; a placement where it is not is left out. `None`: nobody said what is configured.
+    /// Whether the destination is in the configuration; if not, the placement is left out of the intent. `None`: the caller gave no
+    /// configuration.
     pub configured: Option<bool>,
 }
 
@@ -85,14 +86,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// For people: two columns, ending with a line feed.
+/// The text for people: two columns, ending with a line feed.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shared = if self.shared { ", the same bytes everywhere" } else { "" };
         writeln!(f, "key {} ({}{shared}), profile {}, {}", self.key, self.purpose, self.profile, self.location)?;
         writeln!(f, "\nrules")?;
         let name_width = widest(self.rules.iter().map(|rule| rule.rule.as_str()));
-        // Beyond this a long list would push every origin off the screen.
+        // A longer list would push the origins off the screen.
         let value_width = widest(self.rules.iter().map(|rule| rule.value.as_str())).min(48);
         for ExplainedRule { rule, value, origin } in &self.rules {
             writeln!(f, "  {rule:name_width$}  {value:value_width$}  {origin}")?;
@@ -109,7 +110,7 @@ impl fmt::Display for Explanation {
 
 /// All rules with their origins.
 pub(crate) fn rules(effective: &Effective) -> Vec<ExplainedRule> {
-    // Destructured, so that a new rule cannot be forgotten here.
+    // Destructured: a new rule that is forgotten here does not compile.
     let Effective { algorithms, protection, locations, source, every, overlap, retire, import_approvals, retire_approvals, standing } =
         effective;
     vec![

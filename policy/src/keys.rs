@@ -1,4 +1,4 @@
-//! Keys: against their profiles, against each other, and against what destinations can take.
+//! Checks keys against their profiles, against each other, and against what destinations accept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use crate::rules::{Check, Effective, Profiles, Speaker, Statements, misspelt};
 use crate::suggest::{did_you_mean_or_known, list};
 use crate::wire::{KeyDocument, Placement};
 
-/// Keys, resolved.
+/// The result of resolving all keys.
 pub(crate) struct Keys {
-    /// Those with a placement that is possible now.
+    /// The keys with at least one placement at a configured destination.
     pub(crate) wanted: BTreeMap<KeyName, Key>,
-    /// All of them.
+    /// All keys, also those that are left out of the intent.
     pub(crate) explanations: BTreeMap<KeyName, Explanation>,
 }
 
-/// Resolves keys.
+/// Resolves the keys of all documents.
 pub(crate) fn resolve(
     documents: &[KeyDocument],
     profiles: &Profiles,
@@ -63,7 +63,7 @@ pub(crate) fn resolve(
     keys
 }
 
-/// The rules of a key's profile, made stricter by the key. `None`: there is no such profile, or it is broken, which was reported.
+/// The rules of the key's profile, made stricter by the key. `None`: the profile is missing or broken, and that was reported.
 fn effective(document: &KeyDocument, own: Statements, profiles: &Profiles, complete: bool, report: &mut Report) -> Option<Effective> {
     let At { value: profile, place } = &document.profile;
     match profiles.get(profile) {
@@ -78,8 +78,8 @@ fn effective(document: &KeyDocument, own: Statements, profiles: &Profiles, compl
     }
 }
 
-/// A key that says itself that it is derived has to be one that can be. (Where its profile says so, that is said of symmetric keys:
-/// asymmetric ones are always generated.)
+/// A key whose own document says `derived` needs an algorithm that can be derived. A profile may say `derived` for all of its keys,
+/// because asymmetric keys are generated anyway.
 fn check_source(document: &KeyDocument, report: &mut Report) {
     let Some(At { value: Source::Derived, place }) = &document.source else { return };
     let asymmetric =
@@ -89,7 +89,7 @@ fn check_source(document: &KeyDocument, report: &mut Report) {
     }
 }
 
-/// The same bytes are the same kind of key.
+/// Placements with the same bytes need the same algorithm.
 fn check_shared(document: &KeyDocument, report: &mut Report) {
     let shared = document.shared.as_ref().is_some_and(|shared| shared.value);
     let mut algorithms = document.placements.value.0.iter().map(|placement| placement.value.algorithm());
@@ -104,10 +104,10 @@ fn check_shared(document: &KeyDocument, report: &mut Report) {
     }
 }
 
-/// Names at destinations, as the cloud compares them, with who has them.
+/// Which key has a name at a destination. Names are kept as the cloud compares them.
 type Taken = BTreeMap<(DestinationName, String), (KeyName, Place)>;
 
-/// A name at a destination belongs to one key, once.
+/// Checks that no other placement has the same name at the same destination.
 fn check_name(key: &KeyName, placement: &At<Placement>, taken: &mut Taken, report: &mut Report) {
     let destination = &placement.value.destination().value;
     let (name, place) = placement.value.name();
@@ -191,7 +191,7 @@ fn check_destination(
     }
 }
 
-/// Keeps a key and its explanation, and tells what is left out.
+/// Keeps a key and its explanation, and warns about placements that are left out.
 fn keep(
     document: &KeyDocument,
     rules: &Effective,

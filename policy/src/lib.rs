@@ -1,13 +1,13 @@
 //! What security teams write: policy files in, [`Intent`] out.
 //!
-//! Owns the policy language: YAML documents of three kinds (`profile:`, `key:`, `approver:`), inheritance that only gets
-//! stricter, every message about a mistake in them, the JSON Schema for editors, and [`Policy::explain`]. Knows `model`
-//! alone: it reads no files (texts are arguments), no clock and no network, and what a destination can take it learns
-//! from the destination's declared capabilities, never from its vendor.
+//! Owns the policy language: YAML documents of three kinds (`profile:`, `key:`, `approver:`), inheritance that only gets stricter,
+//! all messages about mistakes, the JSON Schema for editors, and [`Policy::explain`]. Knows `model` alone. It reads no files, clock
+//! or network: texts are arguments. What a destination accepts comes from the destination's declared capabilities, never from its
+//! vendor.
 //!
-//! The way of a file: `yaml` cuts it into documents and gives each as a tree with places; `read` turns trees into
-//! the types of `wire`, which the JSON Schema is generated from; `people`, `rules` and `keys` check and resolve
-//! them. Each of these reports to `report` and goes on, so that one run tells every problem.
+//! How a file is read: `yaml` cuts it into documents and gives each as a tree with places. `read` turns the trees into the types of
+//! `wire`; the JSON Schema is generated from those. `people`, `rules` and `keys` check and resolve them. Each of these reports a
+//! problem to `report` and goes on, so that one run tells every problem.
 
 mod explain;
 mod keys;
@@ -33,21 +33,21 @@ pub use yaml::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
 
 use report::Report;
 
-/// The command that helps with any problem of this room: it says all of them again.
+/// The next command for every problem of this crate: it tells all of them again.
 const NEXT: &str = "keyplane validate";
 
-/// Policy files, read and found good.
+/// Policy files that were read without a problem.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// What is wanted: every rule resolved.
+    /// The intent, with every rule resolved.
     pub intent: Intent,
-    /// What was left out, and why: placements at destinations that are not configured. In the order of the files.
+    /// The placements that are left out because their destination is not configured, in the order of the files.
     pub warnings: Vec<Problem>,
     explanations: BTreeMap<KeyName, Explanation>,
 }
 
 impl Policy {
-    /// The effective rules of a key and where each of them comes from. Knows keys that were left out of the intent, too.
+    /// The effective rules of a key, and where each comes from. Also answers for keys that are left out of the intent.
     ///
     /// # Errors
     /// `name-unknown` when no file has such a key.
@@ -59,30 +59,30 @@ impl Policy {
     }
 }
 
-/// Reads policy files: `sources` are their names (as messages shall show them) and texts.
+/// Reads policy files. `sources` are their names, as messages will show them, and their texts.
 ///
-/// Flow: limits; documents; each kind's own checks; profiles, along `extends`; keys against profiles and, where they are
-/// given, `destinations`.
+/// Flow: limits; documents; the checks of each kind of document; profiles along `extends`; keys against their profiles and, if
+/// given, against `destinations`.
 ///
-/// Guarantees: the order of files and of documents in them changes nothing but the places in explanations and messages. No
-/// key's rules are looser than its profile's. A name at a destination belongs to one key.
+/// Guarantees: the order of files and documents changes only the places in explanations and messages. No key's rules are looser
+/// than its profile's. One key has a name at a destination, once.
 ///
-/// With `destinations`, a placement at a destination that is not there becomes a warning and stays out of the intent (and
-/// so does a key without any other placement), unless the name is so near to a configured one that it is probably
-/// misspelt. Without, nothing is checked against them.
+/// With `destinations`, a placement at an unknown destination is left out of the intent with a warning, and so is a key that has no
+/// other placement. If the name is close to a configured one, it is a problem instead: probably it is misspelt. With `None`,
+/// destinations are not checked.
 ///
 /// # Errors
-/// All problems, in the order of the files, each with its place.
+/// All problems in the order of the files, each with its place.
 pub fn load(sources: &[(String, String)], destinations: Option<&BTreeMap<DestinationName, Destination>>) -> Result<Policy, Vec<Problem>> {
     let mut report = Report::new(sources.iter().map(|(name, _)| name.clone()).collect());
     let documents = wire::documents(sources, &mut report);
     let (approvers, groups) = people::resolve(&documents.approvers, &mut report);
-    // A document that could not be read may be the one that is looked for: then only what is surely wrong is told.
+    // A document that could not be read may define the name that is missing. So names are only checked if all were read.
     let groups = documents.complete.then_some(&groups);
     let profiles = rules::profiles(&documents.profiles, documents.complete, groups, destinations, &mut report);
     let keys = keys::resolve(&documents.keys, &profiles, documents.complete, groups, destinations, &mut report);
     let (problems, warnings) = report.finish();
-    // INVARIANT: whatever was left out on the way (a broken profile, a key under it) has a problem; without one, all is here.
+    // INVARIANT: everything that is left out because it is broken has a problem. Without a problem, nothing is missing.
     if problems.is_empty() {
         let profiles = profiles.into_iter().filter_map(|(name, rules)| Some((name, rules?.to_model()))).collect();
         Ok(Policy { intent: Intent { approvers, profiles, keys: keys.wanted }, warnings, explanations: keys.explanations })

@@ -1,4 +1,4 @@
-//! Approvers: who they are, and that no person counts twice.
+//! Approvers: who they are, and that no person can count twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use crate::read::At;
 use crate::report::{Place, Report};
 use crate::wire::ApproverDocument;
 
-/// Who is of which group.
+/// The members of each group.
 pub(crate) type Groups = BTreeMap<GroupName, BTreeSet<ApproverName>>;
 
-/// NIST SP 800-131A: shorter RSA keys are disallowed for signatures.
+/// In bits. NIST SP 800-131A disallows shorter RSA keys for signatures.
 const LEAST_RSA_BITS: usize = 2048;
 
-/// Checks the approvers, and says who is of which group.
+/// Checks the approvers, and lists the members of each group.
 pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (BTreeMap<ApproverName, Approver>, Groups) {
     let mut approvers = BTreeMap::new();
     let mut groups = Groups::new();
@@ -38,7 +38,8 @@ pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (B
             Some(logins) => logins.iter().map(|(login, place)| (login.0.clone(), place)).collect(),
             None => BTreeMap::from([(name.to_string(), *place)]),
         };
-        // INVARIANT: a login and a public key are one person's. Else one person could approve twice, or approve an own proposal.
+        // INVARIANT: a login and a public key belong to one person. Otherwise somebody could approve twice, or approve an own
+        // proposal.
         for (login, place) in &own_logins {
             belongs_to_one("login", login, name, *place, &mut logins, report);
         }
@@ -55,7 +56,7 @@ pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (B
     (approvers, groups)
 }
 
-/// Reports what two approvers have in common, or one has twice.
+/// Reports what two approvers share, and what one approver lists twice.
 fn belongs_to_one(
     what: &str,
     value: &str,
@@ -76,7 +77,7 @@ fn belongs_to_one(
     }
 }
 
-/// The key in OpenSSH's format without its comment. What is no key is not shown: it could be a private one.
+/// The key in OpenSSH's format without its comment. A text that is no public key is not shown: it could be a private key.
 fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
     const PRIVATE: &str =
         "this is a private key, which only its owner may have: take the `.pub` file of a new pair, since this one is known now";
@@ -90,7 +91,7 @@ fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
     read.map_err(|complaint| report.invalid(key.place, complaint)).ok()
 }
 
-/// Whether approvals can be checked under a key: the algorithms that OpenSSH signs with today.
+/// Checks that approvals can be verified under the key: it needs an algorithm that OpenSSH signs with today.
 fn usable(key: &KeyData) -> Result<(), String> {
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Ok(()),

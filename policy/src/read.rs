@@ -1,4 +1,4 @@
-//! Turns trees into types. A reader reports what is wrong and reads on: `None` means that it was reported.
+//! Turns trees into types. A reader that returns `None` has reported why; the caller goes on reading.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -12,12 +12,12 @@ use crate::report::{Place, Report};
 use crate::suggest::{did_you_mean_or_known, list, shown};
 use crate::yaml::{Field, Node, Value};
 
-/// A type that can stand in a policy file.
+/// A type that a policy file can hold.
 pub(crate) trait Wire: Sized {
-    /// Reads it; `None`: it was reported why not.
+    /// Reads the value. `None`: it is wrong, and that was reported.
     fn read(node: &Node, report: &mut Report) -> Option<Self>;
 
-    /// What an absent field means; `None`: it has to be there.
+    /// The value of an absent field. `None`: the field is required.
     fn absent() -> Option<Self> {
         None
     }
@@ -33,7 +33,7 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
-/// A value and where it stands.
+/// A value and its place in the sources.
 #[derive(Clone, Debug)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
@@ -46,7 +46,7 @@ impl<T: Wire> Wire for At<T> {
     }
 }
 
-/// In the schema, a value with a place is the value.
+/// In the schema, a value with a place looks like the value alone.
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -126,7 +126,7 @@ impl<T: JsonSchema, const MIN: usize> JsonSchema for Set<T, MIN> {
     }
 }
 
-/// The fields of a mapping, while they are read.
+/// The fields of a mapping that is being read.
 pub(crate) struct Fields<'a> {
     what: &'static str,
     place: Place,
@@ -134,7 +134,8 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Opens a mapping: anything else, and any field that is not `known`, is reported. `whole` is false when one was.
+    /// Opens a mapping. Reports anything that is no mapping, and every field that is not `known`; `whole` is false if a field was
+    /// reported.
     pub(crate) fn open(node: &'a Node, what: &'static str, known: &[&str], report: &mut Report) -> Option<(Self, bool)> {
         let Value::Fields(all) = &node.value else {
             return wrong_kind(node, &format!("{what}, with fields {}", list(known)), report);
@@ -176,7 +177,7 @@ macro_rules! wire {
             fn read(node: &$crate::yaml::Node, report: &mut $crate::report::Report) -> Option<Self> {
                 const FIELDS: &[&str] = &[$(stringify!($field)),*];
                 let (fields, whole) = $crate::read::Fields::open(node, $what, FIELDS, report)?;
-                // Every field is read before the first broken one ends it, so that all are reported.
+                // Every field is read before the first broken one ends the function, so that all of them are reported.
                 $(let $field = fields.take(stringify!($field), report);)*
                 let read = Self { $($field: $field?,)* };
                 whole.then_some(read)
@@ -210,7 +211,7 @@ impl Wire for u32 {
     }
 }
 
-/// Types whose own parser says what is wrong.
+/// Implements [`Wire`] for types whose own parser explains what is wrong.
 macro_rules! parsed {
     ($($type:ty: $what:literal,)*) => {
         $(impl Wire for $type {
@@ -232,7 +233,7 @@ parsed! {
 impl Wire for Span {
     fn read(node: &Node, report: &mut Report) -> Option<Self> {
         let given = match &node.value {
-            // A number without its unit: the parser says so better than that this is no text.
+            // A number without a unit goes to the parser, whose message is better than "not a text".
             Value::Number(number) => number.to_string(),
             _ => text(node, "a duration, as in `90d`", report)?.to_owned(),
         };
@@ -240,7 +241,7 @@ impl Wire for Span {
     }
 }
 
-/// Types with a few words as values.
+/// Implements [`Wire`] for types with a few fixed words as values.
 macro_rules! words {
     ($($type:ty: $what:literal = $all:expr;)*) => {
         $(impl Wire for $type {
@@ -281,13 +282,13 @@ fn text<'a>(node: &'a Node, what: &str, report: &mut Report) -> Option<&'a str> 
     }
 }
 
-/// Reports that something else stands here than what is needed.
+/// Reports that something else than `needed` stands here.
 pub(crate) fn wrong_kind<T>(node: &Node, needed: &str, report: &mut Report) -> Option<T> {
     report.invalid(node.place, format!("here has to be {needed}, not {}", found(node)));
     None
 }
 
-/// What stands there, in words.
+/// Describes a node in words, for messages.
 fn found(node: &Node) -> String {
     match &node.value {
         Value::Null => "nothing".to_owned(),

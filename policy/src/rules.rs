@@ -1,4 +1,4 @@
-//! Rules: profiles along `extends`, and what a key makes of its profile's. Each rule knows where it comes from.
+//! Resolves rules: profiles along `extends`, and keys under their profiles. Each rule remembers which document set it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub(crate) struct Effective {
 }
 
 impl Effective {
-    /// Without the origins.
+    /// The rules without their origins.
     pub(crate) fn to_model(&self) -> Rules {
         Rules {
             algorithms: self.algorithms.value.clone(),
@@ -54,7 +54,7 @@ impl Effective {
         }
     }
 
-    /// The rules of a profile that extends none. `None`: something that has no default is missing, which was reported.
+    /// The rules of a profile that extends none. `None`: a required rule is missing, and that was reported.
     fn root(profile: &At<ProfileName>, own: Statements, report: &mut Report) -> Option<Self> {
         let speaker = Speaker::Profile(&profile.value);
         let missing = [
@@ -81,8 +81,7 @@ impl Effective {
         })
     }
 
-    /// These rules, made stricter by what a profile that extends this one or a key says. What is looser is reported and
-    /// does not count.
+    /// These rules, made stricter by a key, or by a profile that extends this one. A looser value is reported and ignored.
     pub(crate) fn narrowed(&self, holder: &ProfileName, own: Statements, speaker: Speaker<'_>, report: &mut Report) -> Self {
         let mut narrow = Narrow { holder, speaker, report };
         Self {
@@ -100,7 +99,7 @@ impl Effective {
     }
 }
 
-/// Who says something.
+/// The document that states a rule.
 #[derive(Clone, Copy)]
 pub(crate) enum Speaker<'a> {
     /// A profile.
@@ -127,9 +126,9 @@ impl Speaker<'_> {
     }
 }
 
-/// Makes rules stricter, one after the other.
+/// Makes rules stricter one by one, on behalf of one document.
 struct Narrow<'a> {
-    /// Whose rules hold already.
+    /// The profile whose rules hold so far.
     holder: &'a ProfileName,
     speaker: Speaker<'a>,
     report: &'a mut Report,
@@ -152,7 +151,7 @@ impl Narrow<'_> {
     }
 }
 
-/// What a document says itself, rule by rule.
+/// The rules that one document states itself.
 pub(crate) struct Statements {
     algorithms: Option<At<BTreeSet<Algorithm>>>,
     protection: Option<At<Protection>>,
@@ -167,13 +166,13 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// What a profile says.
+    /// The rules that a profile states itself.
     fn of_profile(profile: &ProfileDocument, check: &mut Check<'_>) -> Self {
         let ProfileDocument { profile: _, extends: _, algorithms, protection, locations, source, rotation, approvals } = profile;
         Self::checked(algorithms, protection, locations, source, rotation, approvals, check)
     }
 
-    /// What a key says.
+    /// The rules that a key states itself.
     pub(crate) fn of_key(key: &KeyDocument, check: &mut Check<'_>) -> Self {
         let KeyDocument {
             key: _,
@@ -225,17 +224,17 @@ impl Statements {
     }
 }
 
-/// What statements are checked against, whoever makes them.
+/// What every stated rule is checked against.
 pub(crate) struct Check<'a> {
-    /// `None`: not all are known.
+    /// `None`: a document could not be read, so a group may be missing.
     pub(crate) groups: Option<&'a Groups>,
-    /// `None`: nothing is known of them.
+    /// `None`: the caller gave no configuration.
     pub(crate) destinations: Option<&'a BTreeMap<DestinationName, Destination>>,
     pub(crate) report: &'a mut Report,
 }
 
 impl Check<'_> {
-    /// A location that is not configured may come later; one that is nearly configured is misspelt.
+    /// A location may be configured later. If its name is close to a configured one, it is misspelt.
     fn location(&mut self, destination: &DestinationName, place: Place) {
         if let Some(meant) = self.destinations.and_then(|destinations| misspelt(destination, destinations)) {
             self.report
@@ -244,12 +243,12 @@ impl Check<'_> {
         }
     }
 
-    /// That enough people could approve.
+    /// Checks that enough approvers exist for the rule.
     fn approvals(&mut self, own: &At<ApprovalNeed>) -> At<ApprovalRule> {
         let ApprovalNeed { need, from } = &own.value;
         let from = from.as_ref();
         if need.value == 0 {
-            // Who needs nobody asks nobody: one way to say it, so that equal rules are equal.
+            // A rule that needs nobody names no groups, so that equal rules are equal values.
             return At { value: ApprovalRule { need: 0, from: BTreeSet::new() }, place: own.place };
         }
         let groups_asked = from.map(Set::values).unwrap_or_default();
@@ -283,7 +282,7 @@ impl Check<'_> {
     }
 }
 
-/// The configured destination that a name probably means, when it is not configured itself.
+/// The configured destination that an unknown name probably means. `None`: the name is known, or resembles none.
 pub(crate) fn misspelt<'a>(name: &DestinationName, destinations: &'a BTreeMap<DestinationName, Destination>) -> Option<&'a str> {
     if destinations.contains_key(name) {
         return None;
@@ -291,7 +290,7 @@ pub(crate) fn misspelt<'a>(name: &DestinationName, destinations: &'a BTreeMap<De
     nearest(name.as_str(), destinations.keys().map(DestinationName::as_str))
 }
 
-/// Profiles by name; `None`: there is one, and what is wrong with it was reported.
+/// Profiles by name. `None`: the profile exists and is broken, which was reported.
 pub(crate) type Profiles = BTreeMap<ProfileName, Option<Effective>>;
 
 /// Resolves profiles along `extends`.
@@ -314,7 +313,7 @@ pub(crate) fn profiles(
     }
     let mut resolved = Profiles::new();
     for name in by_name.keys().copied() {
-        // From a profile up to one that is resolved or extends none, and then down again: a chain may be long.
+        // Walks up from a profile to one that is resolved or extends none, and then down again. No recursion: a chain may be long.
         let mut chain: Vec<&ProfileDocument> = Vec::new();
         let mut on_chain = BTreeSet::new();
         let mut next = Some(name);
@@ -337,7 +336,7 @@ pub(crate) fn profiles(
             let rules = match parent {
                 None => Effective::root(&document.profile, own, report),
                 Some((name, Some(Some(parent)))) => Some(parent.narrowed(name, own, Speaker::Profile(&document.profile.value), report)),
-                // Unknown, broken or in a circle: reported there.
+                // Unknown, broken or in a circle; that was reported where it happened.
                 Some(_) => None,
             };
             check_source(document, rules.as_ref(), report);
@@ -347,7 +346,7 @@ pub(crate) fn profiles(
     resolved
 }
 
-/// A profile that says itself that its keys are derived needs an algorithm whose keys can be.
+/// A profile whose own document says `derived` needs at least one algorithm that can be derived.
 fn check_source(document: &ProfileDocument, rules: Option<&Effective>, report: &mut Report) {
     let (Some(At { value: Source::Derived, place }), Some(rules)) = (&document.source, rules) else { return };
     if !rules.algorithms.value.iter().any(|algorithm| algorithm.is_symmetric()) {
@@ -372,7 +371,7 @@ fn unknown_parent(
 }
 
 fn circle(chain: &[&ProfileDocument], name: &ProfileName, report: &mut Report) {
-    // More than a few names help nobody.
+    // The most names that one message lists.
     const SHOWN: usize = 5;
     let start = chain.iter().position(|document| document.profile.value == *name).unwrap_or(0);
     let circle = chain.get(start..).unwrap_or_default();

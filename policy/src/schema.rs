@@ -9,13 +9,13 @@ use crate::wire::Document;
 
 /// The JSON Schema (draft 2020-12) of one document of a policy file.
 ///
-/// Caveats: a schema cannot see the order of fields, names in other documents, or what is stricter; `load` can.
+/// Caveats: a schema cannot check the order of fields, names in other documents, or whether a rule is stricter. `load` does.
 #[must_use]
 pub fn json_schema() -> Value {
     SchemaSettings::draft2020_12().with_transform(AbsentIsNotNull).into_generator().into_root_schema_for::<Document>().into()
 }
 
-/// A field that may be left out may still not be empty: takes `null` out of what schemars makes of an `Option`.
+/// A field that may be left out must still not be `null`. Takes `null` out of what schemars writes for an `Option`.
 #[derive(Clone)]
 struct AbsentIsNotNull;
 

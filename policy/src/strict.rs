@@ -1,6 +1,7 @@
-//! "At least as strict": a partial order on rules, one judgement a rule.
+//! "At least as strict": a partial order on rules, with one function for each rule.
 //!
-//! Each judgement says of a new value and the one that holds already either that it is fine or what would be right.
+//! Each function compares a new value with the one in force. It answers that the new one is at least as strict, or what would be
+//! right.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +9,18 @@ use keyplane_model::{Algorithm, ApprovalRule, DestinationName, Protection, Retir
 
 use crate::suggest::list;
 
-/// Fine, or what would be right.
+/// `Ok`: at least as strict. `Err`: what would be right.
 pub(crate) type Judgement = Result<(), String>;
 
-/// Whether rules are at least as strict as others: whatever they allow, the others allow.
+/// Whether `rules` are at least as strict as `than`: whatever they allow, `than` allows.
 ///
-/// A partial order: reflexive, transitive, and two sets of rules that are each at least as strict as the other are equal (in
-/// rules that were loaded; an [`ApprovalRule`] that needs nobody asks of no groups).
+/// A partial order: reflexive and transitive. Two sets of loaded rules that are each at least as strict as the other are equal.
 #[must_use]
 pub fn is_at_least_as_strict(rules: &Rules, than: &Rules) -> bool {
     looser_rules(rules, than).is_empty()
 }
 
-/// The rules in which the first are looser than the second, as they are written in policy files, each with what would be right.
+/// The rules of the first set that are looser than in the second, by their path in policy files, each with what would be right.
 #[must_use]
 pub fn looser_rules(rules: &Rules, than: &Rules) -> Vec<(&'static str, String)> {
     [
@@ -40,40 +40,40 @@ pub fn looser_rules(rules: &Rules, than: &Rules) -> Vec<(&'static str, String)> 
     .collect()
 }
 
-/// Fewer algorithms.
+/// Stricter: fewer algorithms.
 pub(crate) fn algorithms(new: &BTreeSet<Algorithm>, held: &BTreeSet<Algorithm>) -> Judgement {
     judge(new.is_subset(held), || format!("no others than {}", list(held)))
 }
 
-/// Stronger protection.
+/// Stricter: stronger protection.
 pub(crate) fn protection(new: &Protection, held: &Protection) -> Judgement {
     judge(new >= held, || format!("at least `{held}`"))
 }
 
-/// Fewer places.
+/// Stricter: fewer destinations.
 pub(crate) fn locations(new: &Option<BTreeSet<DestinationName>>, held: &Option<BTreeSet<DestinationName>>) -> Judgement {
     let Some(held) = held else { return Ok(()) };
     judge(new.as_ref().is_some_and(|new| new.is_subset(held)), || format!("no others than {}", list(held)))
 }
 
-/// May be fixed, never changed: neither is stricter than the other.
+/// Where the source is open it may be set. Once set it cannot be changed: neither source is stricter than the other.
 pub(crate) fn source(new: &Option<Source>, held: &Option<Source>) -> Judgement {
     let Some(held) = held else { return Ok(()) };
     judge(*new == Some(*held), || format!("`{held}`, which can be fixed but not changed"))
 }
 
-/// Sooner.
+/// Stricter: a shorter time between rotations.
 pub(crate) fn every(new: &Option<Span>, held: &Option<Span>) -> Judgement {
     let Some(held) = held else { return Ok(()) };
     judge(new.is_some_and(|new| new <= *held), || format!("at most `{held}`"))
 }
 
-/// Longer.
+/// Stricter: a longer overlap.
 pub(crate) fn overlap(new: &Span, held: &Span) -> Judgement {
     judge(new >= held, || format!("at least `{held}`"))
 }
 
-/// Later or never: who keeps longer loses nothing.
+/// Stricter: retired later, or never. Keeping a version longer loses nothing.
 pub(crate) fn retire(new: &Retire, held: &Retire) -> Judgement {
     match (new, held) {
         (Retire::Never, _) => Ok(()),
@@ -82,13 +82,13 @@ pub(crate) fn retire(new: &Retire, held: &Retire) -> Judgement {
     }
 }
 
-/// More people, out of fewer groups. Where nobody was needed, anything is.
+/// Stricter: more approvers, from fewer groups. Where none was needed, any rule is at least as strict.
 pub(crate) fn approval(new: &ApprovalRule, held: &ApprovalRule) -> Judgement {
     let fine = held.need == 0 || (new.need >= held.need && new.from.is_subset(&held.from));
     judge(fine, || format!("`need` at least {}, `from` no others than {}", held.need, list(&held.from)))
 }
 
-/// A shorter time, or none.
+/// Stricter: a shorter time, or none.
 pub(crate) fn standing(new: &Option<Span>, held: &Option<Span>) -> Judgement {
     match (new, held) {
         (None, _) => Ok(()),
@@ -123,7 +123,7 @@ mod tests {
         names.iter().map(|name| name.parse().unwrap()).collect()
     }
 
-    /// For each rule, values that cover every way in which two of them can compare.
+    /// For each rule, values that cover every way in which two values can compare.
     fn variants() -> Vec<Vec<Rules>> {
         fn vary<T>(values: impl IntoIterator<Item = T>, set: impl Fn(&mut Rules, T)) -> Vec<Rules> {
             let with = |value| {

@@ -1,14 +1,14 @@
-//! "Did you mean": the nearest of the known words; and how texts from outside are shown.
+//! Suggests the nearest known word for a misspelt one, and shortens texts from outside for messages.
 
 use std::fmt::Display;
 
-/// How many edits (insert, delete, replace, swap neighbours) a misspelt name is away from the one that was meant, at most.
+/// The largest number of edits (insert, delete, replace, swap neighbours) between a misspelt name and the intended one.
 const MISSPELT: usize = 2;
 
-/// Longer words are not compared: names end at 63 characters, and the comparison takes quadratic time.
+/// In characters. Longer words are not compared: names end at 63 characters, and comparing takes quadratic time.
 const LONGEST: usize = 80;
 
-/// The known word that `given` probably is a misspelling of.
+/// The known word that `given` probably misspells. `None`: none is near.
 pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = given.chars().count();
     if length > LONGEST {
@@ -18,18 +18,18 @@ pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .filter(|word| word.len().abs_diff(given.len()) <= MISSPELT * char::MAX_LEN_UTF8)
         .map(|word| (strsim::osa_distance(given, word), word))
-        // In a word of one or two letters everything is near to everything.
+        // Every word of one or two letters is near to every other.
         .filter(|(distance, word)| *distance <= MISSPELT && *distance < length.min(word.chars().count()))
         .min()
         .map(|(_, word)| word)
 }
 
-/// ": did you mean `…`?" without the question mark, or nothing.
+/// `: did you mean …` with the nearest known word, or an empty text if none is near.
 pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(given, known).map(|word| format!(": did you mean `{word}`")).unwrap_or_default()
 }
 
-/// The same, or else the list of all that is known.
+/// The nearest known word as in [`did_you_mean`], otherwise the list of all known words.
 pub(crate) fn did_you_mean_or_known<'a>(given: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(given, known.clone()) {
         Some(word) => format!(": did you mean `{word}`"),
@@ -37,9 +37,9 @@ pub(crate) fn did_you_mean_or_known<'a>(given: &str, known: impl IntoIterator<It
     }
 }
 
-/// Words as a list in backticks, the first of them if there are many; or "none".
+/// The words as a list in backticks, or "none". A long list is cut.
 pub(crate) fn list(words: impl IntoIterator<Item = impl Display>) -> String {
-    /// More than a message should hold.
+    /// The most words that a message lists.
     const MANY: usize = 20;
     let mut words = words.into_iter();
     let first: Vec<String> = words.by_ref().take(MANY).map(|word| format!("`{word}`")).collect();
@@ -50,7 +50,7 @@ pub(crate) fn list(words: impl IntoIterator<Item = impl Display>) -> String {
     }
 }
 
-/// Text from outside, as much of it as a message can show on one line.
+/// As much of a text from outside as a message can show on one line.
 pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(LONGEST) {

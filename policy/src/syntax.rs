@@ -1,4 +1,5 @@
-//! What to say of a text that is no YAML: what the parser found, and what would be right. By kind, never by the parser's text.
+//! Explains a text that is no YAML: what the parser found, and what would be right. Decided by the kind of error, never by the
+//! parser's text.
 
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::granit_parser::ErrorKind;
@@ -10,14 +11,14 @@ use crate::yaml::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
 const TABS: &str = "YAML is indented by spaces, and here is a tab: replace it by spaces";
 const ALIASES: &str = "the aliases (`*…`) of this document stand for too many values: write them out";
 
-/// Where in a text an error stands (line and column from 1), and what to say of it.
+/// The line and column of an error, from 1, and the message for it.
 pub(crate) fn describe(error: &Error, text: &str) -> ((u64, u64), String) {
     let place = error.location().map_or((1, 1), |location| (location.line(), location.column()));
     let detail = words(error);
     if detail == TABS { (indenting_tab(place, text).unwrap_or(place), detail) } else { (place, detail) }
 }
 
-/// The first tab in an indentation from a line on: the parser stops at the value before it.
+/// The place of the first tab in an indentation, from this line on. The parser stops at the value before the tab.
 fn indenting_tab((line, _): (u64, u64), text: &str) -> Option<(u64, u64)> {
     (1..).zip(text.lines()).skip_while(|(number, _)| *number < line).find_map(|(number, row)| {
         let column = (1..).zip(row.chars()).take_while(|(_, c)| matches!(c, ' ' | '\t')).find(|(_, c)| *c == '\t');
@@ -69,7 +70,7 @@ fn too_deep() -> String {
     format!("the document is nested deeper than {MAX_DEPTH} levels")
 }
 
-/// The mistakes that people make get our words; the rare rest gets the parser's.
+/// Common mistakes get messages of our own; the rest get the parser's.
 fn of_parser(kind: &ErrorKind) -> String {
     let right = match kind {
         ErrorKind::TabNotAllowed

@@ -1,5 +1,5 @@
-//! The policy language as types: what may be written, before anything is resolved. The JSON Schema is generated from
-//! these, so their doc comments are what editors show.
+//! The policy language as types: what a file may say, before anything is resolved. The JSON Schema is generated from these types,
+//! and editors show their doc comments.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::report::{Place, Report};
 use crate::suggest::{did_you_mean, did_you_mean_or_known, shown};
 use crate::yaml::{self, Field, MAX_FILES, Node, Value};
 
-/// One document of a Keyplane policy file. Its first field says of which kind it is: `profile`, `key` or `approver`.
+/// One document of a Keyplane policy file. Its first field says which kind it is: `profile`, `key` or `approver`.
 #[derive(JsonSchema)]
 #[schemars(untagged, title = "Keyplane policy")]
 #[expect(dead_code, reason = "the documents of a file are read into lists by kind; together they are only a schema")]
@@ -25,51 +25,52 @@ pub(crate) enum Document {
 }
 
 wire! {
-    /// Rules of the security team for many keys.
+    /// The security team's rules for many keys.
     struct ProfileDocument as "a profile" {
         /// The profile's name.
         profile: At<ProfileName>,
-        /// A profile whose rules hold where this one says nothing; what this one says has to be at least as strict.
+        /// The profile whose rules apply where this one states none. What this profile states has to be at least as strict.
         extends: Option<At<ProfileName>>,
-        /// Algorithms that a placement may have. Required, unless the profile extends one.
+        /// The algorithms that a placement may have. Required, unless the profile extends another.
         algorithms: Option<At<Set<Algorithm>>>,
-        /// The least protection at a destination. Required, unless the profile extends one.
+        /// The least protection that every placement needs. Required, unless the profile extends another.
         protection: Option<At<Protection>>,
-        /// Destinations where placements may be. Default: anywhere.
+        /// The destinations where placements may be. Default: any.
         locations: Option<At<Set<DestinationName>>>,
-        /// How the bytes of symmetric keys come to be; those of asymmetric keys are always generated. Default: derived where the token can.
+        /// How the bytes of symmetric keys come to be; asymmetric keys are always generated. Default: derived if the HSM can
+        /// derive.
         source: Option<At<Source>>,
         /// When keys are rotated, and what becomes of old versions.
         rotation: Option<RotationRules>,
-        /// Who has to approve what. `import` and `retire` are required, unless the profile extends one.
+        /// The approvals that each kind of change needs. `import` and `retire` are required, unless the profile extends another.
         approvals: Option<ApprovalRules>,
     }
 }
 
 wire! {
-    /// A key that an owner asks for. Its rule fields may be stricter than its profile's, never looser.
+    /// A key that an owner asks for. Its rules may be stricter than its profile's, never looser.
     struct KeyDocument as "a key" {
         /// The key's name, unique in the installation.
         key: At<KeyName>,
-        /// The profile whose rules it is under.
+        /// The profile that the key is under.
         profile: At<ProfileName>,
-        /// What the key is for.
+        /// The use that the key is for.
         purpose: At<Purpose>,
-        /// Whether all placements hold the same bytes. Only where the clouds must agree: signing, MAC. Default: false.
+        /// Whether all placements hold the same bytes. Only for keys on which the clouds must agree: signing, MAC. Default: false.
         shared: Option<At<bool>>,
-        /// Where the key has to be.
+        /// The places where the key has to be.
         placements: At<Placements>,
-        /// Fewer algorithms than the profile's.
+        /// Fewer algorithms than the profile allows. Default: the profile's.
         algorithms: Option<At<Set<Algorithm>>>,
-        /// A stronger protection than the profile's.
+        /// A stronger protection than the profile asks for. Default: the profile's.
         protection: Option<At<Protection>>,
-        /// Fewer destinations than the profile's.
+        /// Fewer destinations than the profile allows. Default: the profile's.
         locations: Option<At<Set<DestinationName>>>,
-        /// How the bytes come to be, where the profile leaves it open.
+        /// How the bytes come to be, where the profile leaves it open. Default: the profile's.
         source: Option<At<Source>>,
-        /// Sooner rotation, longer overlap, later retirement.
+        /// More frequent rotation, longer overlap, later retirement. Default: the profile's.
         rotation: Option<RotationRules>,
-        /// More approvals, out of fewer groups.
+        /// More approvals, from fewer groups. Default: the profile's.
         approvals: Option<ApprovalRules>,
     }
 }
@@ -79,11 +80,12 @@ wire! {
     struct ApproverDocument as "an approver" {
         /// The person's name.
         approver: At<ApproverName>,
-        /// The groups that the person is of.
+        /// The groups that the person belongs to.
         groups: Set<GroupName>,
-        /// The logins under which the person proposes: approvals of one's own proposals do not count. Default: the person's name.
+        /// The logins under which the person proposes changes. Nobody's approval of an own proposal counts. Default: the person's
+        /// name.
         logins: Option<Set<Login>>,
-        /// Public keys as OpenSSH writes them: `ssh-ed25519 AAAA… comment`.
+        /// The person's public keys as OpenSSH writes them: `ssh-ed25519 AAAA… comment`.
         keys: At<PublicKeys>,
     }
 }
@@ -91,9 +93,9 @@ wire! {
 wire! {
     /// When keys are rotated, and what becomes of old versions.
     struct RotationRules as "`rotation`" {
-        /// The longest time that a version is active, as in `90d`. Default: no schedule.
+        /// The longest time for which a version is active, as in `90d`. Default: no schedule.
         every: Option<At<Span>>,
-        /// How long the version before stays usable, at least, after its successor became active. Default: `0d`.
+        /// The least time for which the previous version stays usable after its successor became active. Default: `0d`.
         overlap: Option<At<Span>>,
         /// What becomes of deactivated versions. Default: `never`.
         retire: Option<At<Retirement>>,
@@ -101,39 +103,39 @@ wire! {
 }
 
 wire! {
-    /// Who has to approve what.
+    /// The approvals that each kind of change needs.
     struct ApprovalRules as "`approvals`" {
-        /// For whatever makes or imports keys.
+        /// For making and importing keys, and for clean-ups.
         import: Option<At<ApprovalNeed>>,
-        /// For disabling and destroying.
+        /// For disabling and destroying versions.
         retire: Option<At<ApprovalNeed>>,
-        /// What approving the profile approves in advance. Default: nothing.
+        /// What an approval of the profile approves in advance. Default: nothing.
         standing: Option<StandingRules>,
     }
 }
 
 wire! {
-    /// So many different people out of these groups.
+    /// Needs `need` different approvers, each from one of the groups in `from`.
     struct ApprovalNeed as "an approval rule" {
-        /// How many different approvers; the proposer does not count. 0: none is needed.
+        /// How many different approvers are needed, not counting the proposer. 0: none.
         need: At<u32>,
-        /// The groups that they must be of (one of them is enough for each). Not empty, unless `need` is 0.
+        /// The groups that count; an approver needs to be in one of them. Not empty, unless `need` is 0.
         from: Option<Set<GroupName, 0>>,
     }
 }
 
 wire! {
-    /// What approving the profile approves in advance.
+    /// What an approval of the profile approves in advance.
     struct StandingRules as "`standing`" {
-        /// Scheduled rotations, for so long after the approval, as in `365d`.
+        /// Approves scheduled rotations for this long, as in `365d`. Default: each rotation needs its own approvals.
         rotation: Option<At<Span>>,
     }
 }
 
 wire! {
-    /// A time after which old versions may be retired.
+    /// The time after which deactivated versions may be retired.
     struct RetireAfter as "`retire`" {
-        /// How long after a version was deactivated, as in `365d`.
+        /// How long after its deactivation a version may be retired, as in `365d`.
         after: At<Span>,
     }
 }
@@ -184,7 +186,7 @@ impl fmt::Display for Login {
     }
 }
 
-/// A list of public keys, not yet looked into.
+/// A list of public keys whose contents are not checked yet.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline)]
 pub(crate) struct PublicKeys(#[schemars(length(min = 1), inner(regex(pattern = r"^(ssh-|ecdsa-|sk-)\S+ \S+")))] pub(crate) Vec<At<String>>);
@@ -206,7 +208,7 @@ impl Wire for Placements {
     }
 }
 
-/// Where a key has to be: one cloud's word, and under it what that cloud needs to know.
+/// One placement: the word for the cloud, and below it what that cloud needs to know.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 pub(crate) enum Placement {
@@ -223,9 +225,9 @@ wire! {
     struct AwsPlacement as "an `aws` placement" {
         /// The destination's name in the configuration.
         destination: At<DestinationName>,
-        /// The alias under which users find the key, without `alias/`.
+        /// The alias by which users find the key, without `alias/`.
         alias: At<AwsAlias>,
-        /// What the key is there.
+        /// The algorithm of the key there.
         algorithm: At<Algorithm>,
     }
 }
@@ -237,7 +239,7 @@ wire! {
         destination: At<DestinationName>,
         /// The id of the crypto key in the destination's key ring.
         name: At<GcpName>,
-        /// What the key is there.
+        /// The algorithm of the key there.
         algorithm: At<Algorithm>,
     }
 }
@@ -249,7 +251,7 @@ wire! {
         destination: At<DestinationName>,
         /// The key's name in the vault.
         name: At<AzureName>,
-        /// What the key is there.
+        /// The algorithm of the key there.
         algorithm: At<Algorithm>,
     }
 }
@@ -310,8 +312,8 @@ impl Wire for Placement {
     }
 }
 
-/// An AWS alias without `alias/`, with which it has at most 256 characters. What begins with `aws/` is Amazon's, and with
-/// `keyplane/` Keyplane's own (`contracts/identity.md`).
+/// An AWS alias without `alias/`; with it, an alias has at most 256 characters. Aliases that begin with `aws/` are Amazon's, and
+/// those that begin with `keyplane/` are Keyplane's own.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline)]
 pub(crate) struct AwsAlias(#[schemars(regex(pattern = "^(?!alias/|aws/|keyplane/)[a-zA-Z0-9/_-]{1,250}$"))] String);
@@ -331,7 +333,7 @@ impl Wire for AwsAlias {
     }
 }
 
-/// A Google Cloud crypto key id (`contracts/gcp.md`).
+/// The id of a Google Cloud crypto key.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline)]
 pub(crate) struct GcpName(#[schemars(regex(pattern = "^[a-zA-Z0-9_-]{1,63}$"))] String);
@@ -343,7 +345,7 @@ impl Wire for GcpName {
     }
 }
 
-/// An Azure key name. It goes into a URL's path as it is.
+/// An Azure key name. It becomes part of a URL's path without escaping.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline)]
 pub(crate) struct AzureName(#[schemars(regex(pattern = "^[a-zA-Z0-9-]{1,127}$"))] String);
@@ -365,12 +367,12 @@ fn cloud_name(node: &Node, max: usize, others: &str, rule: &str, report: &mut Re
     None
 }
 
-/// All documents that could be read, in the order of the sources.
+/// The documents that could be read, in the order of the sources.
 pub(crate) struct Documents {
     pub(crate) profiles: Vec<ProfileDocument>,
     pub(crate) keys: Vec<KeyDocument>,
     pub(crate) approvers: Vec<ApproverDocument>,
-    /// Whether every document could be read, so that what is not here is nowhere.
+    /// Whether every document could be read. If so, what is not here does not exist.
     pub(crate) complete: bool,
 }
 
@@ -435,7 +437,7 @@ fn list<T: Wire>(node: &Node, needed: &str, report: &mut Report) -> Option<Vec<A
         report.invalid(node.place, format!("the list is empty: here has to be {needed}"));
         return None;
     }
-    // All are read before the first broken one ends it, so that all are reported.
+    // All are read before the first broken one ends the function, so that all of them are reported.
     let read: Vec<_> = items.iter().map(|item| At::read(item, report)).collect();
     read.into_iter().collect()
 }

@@ -1,7 +1,7 @@
-//! Cuts a text into YAML documents and reads each as a tree whose every node knows its place.
+//! Cuts a text into YAML documents, and reads each as a tree whose nodes know their places.
 //!
-//! Each document is parsed by itself, so that a syntax error in one hides no problem of another. Strict: no duplicate
-//! fields, no merge keys, no tags but YAML's own, limits on depth, nodes and aliases.
+//! Each document is parsed by itself, so that a syntax error in one hides no problem in another. Strict: no duplicate fields, no
+//! merge keys, only YAML's own tags, and limits on depth, nodes and aliases.
 
 use std::fmt;
 
@@ -11,28 +11,28 @@ use serde_saphyr::{DuplicateKeyPolicy, Location, MergeKeyPolicy, NonFiniteFloatP
 use crate::report::{Place, Report};
 use crate::syntax;
 
-/// The largest policy file, in bytes: some ten thousand keys.
+/// The largest policy file, in bytes; enough for some ten thousand keys.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// The most documents in one policy file.
 pub const MAX_DOCUMENTS: usize = 10_000;
-/// The most policy files: with [`MAX_FILE_BYTES`] each, they still fit into a small machine's memory.
+/// The most policy files. Together, at [`MAX_FILE_BYTES`] each, they fit into a small machine's memory.
 pub const MAX_FILES: usize = 1_000;
 
-/// Documents nest four levels deep (key, placements, placement, its fields): twice that, and some.
+/// The deepest nesting. Documents need four levels (key, placements, placement, its fields); this allows twice that and two more.
 pub(crate) const MAX_DEPTH: usize = 10;
-/// Nodes of one document, aliases replayed: ten thousand placements of eight nodes each would be no document for people.
+/// The most nodes of one document, counting aliases each time they are used.
 pub(crate) const MAX_NODES: usize = 100_000;
-/// Events that aliases may add to one document. Enough to share a list of locations; far too few for a bomb.
+/// The most parser events that aliases may add to one document. Enough to share a list of locations, too few for an alias bomb.
 pub(crate) const MAX_REPLAYED: usize = 10_000;
 
-/// A value in a document, and where it stands.
+/// A value in a document, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) value: Value,
 }
 
-/// What stands there.
+/// The kinds of values.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
@@ -43,18 +43,18 @@ pub(crate) enum Value {
     OddNumber(String),
     Text(String),
     List(Vec<Node>),
-    /// In the order of the file; no field twice.
+    /// In the order of the file; no field appears twice.
     Fields(Vec<(Field, Node)>),
 }
 
-/// The name of a field, and where it stands.
+/// The name of a field, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) place: Place,
     pub(crate) name: String,
 }
 
-/// Every document of one source that is not empty and can be parsed. The second is whether all could.
+/// The documents of one source that can be parsed and are not empty, and whether all could be parsed.
 pub(crate) fn documents(source: usize, text: &str, report: &mut Report) -> (Vec<Node>, bool) {
     let top = Place { source, line: 1, column: 1 };
     if text.len() > MAX_FILE_BYTES {
@@ -91,13 +91,13 @@ struct Piece<'a> {
     text: &'a str,
 }
 
-/// Cuts before the lines that begin with `---` and after those that begin with `...`, which YAML 1.2 (9.1.2,
-/// `c-forbidden`) allows nowhere inside a document, not even in a quoted or block text. Leaves out empty documents.
+/// Cuts before each line that begins with `---` and after each that begins with `...`. YAML 1.2 (9.1.2, `c-forbidden`) allows
+/// neither inside a document, not even in a quoted or block text. Empty documents are left out.
 fn cut(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut piece = Piece { line: 1, text: "" };
     let (mut start, mut offset, mut line) = (0, 0, 1);
-    // Whether the piece has come to its document: comments and directives (`%YAML 1.2`) belong to the `---` after them.
+    // Whether the piece has reached its document. Comments and directives (`%YAML 1.2`) belong to the `---` after them.
     let (mut begun, mut empty) = (false, true);
     for row in text.split_inclusive('\n') {
         let (begins, ends) = (is_marker(row, "---"), is_marker(row, "..."));
@@ -149,7 +149,7 @@ fn options() -> Options {
     }
 }
 
-/// A tree as serde reads it: places are still inside a piece.
+/// A tree as serde reads it. Its places count from the start of the piece.
 enum Tree {
     Null,
     Bool(bool),
@@ -160,7 +160,7 @@ enum Tree {
     Fields(Vec<(Spanned<String>, Spanned<Tree>)>),
 }
 
-/// A number of a line or column, from 1.
+/// A line or column number, from 1, as the smaller type.
 fn number(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX).max(1)
 }

@@ -1,6 +1,6 @@
 //! The Terraform provider: an empty room.
 //!
-//! Will live here: a provider of protocol 6 (keys and placements as resources, plans and evidence as data sources), its
-//! examples and a module. Pipelines cannot write profiles, approvers or destinations.
+//! Will hold a provider of plugin protocol 6, with keys and placements as resources, and plans and evidence as data sources; also
+//! its examples and a module. A pipeline will not be able to write profiles, approvers or destinations.
 //!
-//! May know: `api` alone.
+//! May know `api` alone.

@@ -1,7 +1,7 @@
-//! Prints the bytes of copies, for tests that search for them where they must not be.
+//! Prints the bytes of copies, for tests that search for these bytes where they must not be.
 //!
-//! Only builds with the feature `reveal`, which nothing in the workspace asks for: it is built apart, and is in no program.
-//! Reads a [`Request`] as JSON from standard input, and prints one line a copy, in hexadecimal digits.
+//! Builds only with the feature `reveal`. Nothing in the workspace asks for that feature, so the example is built by itself and is
+//! part of no program. Reads a [`Request`] as JSON from standard input, and prints one line for each copy, in hexadecimal digits.
 #![expect(clippy::print_stdout, reason = "what it prints is all that it is for")]
 
 use std::error::Error;
@@ -25,7 +25,7 @@ struct Request {
 #[serde(deny_unknown_fields)]
 struct Copy {
     coordinates: CopyCoordinates,
-    /// Of a generated copy.
+    /// The blob of a generated copy. Absent: the copy is derived.
     blob: Option<SealedBlob>,
 }
 

@@ -1,4 +1,4 @@
-//! Which token, and how to get in.
+//! The configuration of the token: which one, and how to log in.
 
 use std::path::PathBuf;
 
@@ -7,31 +7,32 @@ use zeroize::Zeroize as _;
 
 use crate::HsmError;
 
-/// Which token holds the root of trust, and how to get in.
+/// The token that holds the root of trust, and how to log in.
 #[derive(Clone)]
 pub struct HsmConfig {
     /// The vendor's PKCS#11 module: a shared library.
     pub module: PathBuf,
-    /// The token's label; slots are not named by number, since numbers move.
+    /// The token's label. Slot numbers do not identify a token, since they change.
     pub token_label: String,
-    /// The reserved string of `C_Initialize`, which software tokens take their file from (kryoptic: `PATH.sql`); `None` for most.
+    /// The reserved string of `C_Initialize`, by which software tokens find their file (kryoptic: `PATH.sql`). `None` for most
+    /// tokens.
     pub init: Option<String>,
-    /// The user PIN; `None`: the token asks for it by itself (protected authentication path).
+    /// The user PIN. `None`: the token asks for it by itself (PKCS#11: protected authentication path).
     pub pin: Option<Pin>,
 }
 
-/// A PIN. Boxed, wiped when dropped, never printed.
+/// A PIN. Boxed, wiped from memory when dropped, and never printed.
 #[derive(Clone)]
 pub struct Pin(AuthPin);
 
 impl Pin {
-    /// The longest PIN that is taken, in bytes: `ulMaxPinLen` is 255 or less on every token that we know.
+    /// The longest PIN, in bytes: `ulMaxPinLen` is 255 or less on every token that we know.
     pub const MAX: usize = 255;
 
-    /// A PIN as it was read from a file or an environment variable; one line end after it does not count.
+    /// Takes a PIN as it was read from a file or an environment variable. One line end after it is removed.
     ///
     /// # Errors
-    /// [`HsmError::PinLength`] when nothing is left, or too much.
+    /// [`HsmError::PinLength`] when the PIN is empty or too long.
     pub fn new(mut text: String) -> Result<Self, HsmError> {
         let pin = text.strip_suffix('\n').unwrap_or(&text);
         let pin = pin.strip_suffix('\r').unwrap_or(pin);

@@ -1,4 +1,5 @@
-//! Negative controls: what a token must refuse, tried on throwaway keys. A token that allows one is for development only.
+//! Negative controls: operations that a token must refuse, tried on throwaway keys. A token that allows one of them is for
+//! development only.
 
 use cryptoki::error::Error as Pkcs11Error;
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -14,7 +15,7 @@ use crate::routes::{Kwp, Routes};
 use crate::template::{self, Fences, Life, Use};
 use crate::token::{Ephemeral, Token};
 
-/// Tries all of them.
+/// Runs all negative controls.
 pub(crate) fn run(token: &Token, routes: &Routes) -> Result<Vec<EnrolmentCheck>, HsmError> {
     let fences = Fences::probe(token)?;
     let mut controls = Controls { token, checks: Vec::new() };
@@ -34,12 +35,12 @@ struct Controls<'token> {
     checks: Vec<EnrolmentCheck>,
 }
 
-/// What a key would be that somebody wants to read.
+/// The template of a key whose value can be read.
 fn readable() -> Vec<Attribute> {
     replace(template::secret(Life::Passing, &[Use::Encrypt]), &[Attribute::Sensitive(false)])
 }
 
-/// A copy that could decrypt what others encrypted with it.
+/// The template of a copy that can also decrypt.
 fn decrypting() -> Vec<Attribute> {
     template::secret(Life::Passing, &[Use::Encrypt, Use::Decrypt])
 }
@@ -79,7 +80,7 @@ impl<'token> Controls<'token> {
         let key = self.key(&template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]))?;
         let held = self.key(&template::secret_of_256_bits(Life::Held, &[Use::Encrypt]))?;
         let wrap = |kek: &Ephemeral<'_>| token.wrap(&by, kek.handle(), key.handle()).map_err(HsmError::token("wrapping a throwaway key"));
-        // Usages by themselves: no other fence stands before them.
+        // The uses alone: on `kek` no fence stands before them.
         let wrapped = wrap(&kek)?;
         self.refused("wrapping a key that may not leave", token.wrap(&by, kek.handle(), held.handle()))?;
         self.refused("encrypting with a wrapping key", session.encrypt(&Mechanism::AesEcb, kek.handle(), &[0; 16]))?;
@@ -96,7 +97,7 @@ impl<'token> Controls<'token> {
         self.private_keys(&kek, &fenced, &by)
     }
 
-    /// The same for private keys, on a curve: quick to make.
+    /// The same controls for private keys, on a curve because those keys are made quickly.
     fn private_keys(&mut self, kek: &Ephemeral<'_>, fenced: &Ephemeral<'_>, by: &Mechanism<'_>) -> Result<(), HsmError> {
         const PAIR: Pair = Pair::Ec(Curve::P256);
         const USES: &[Use] = &[Use::Sign];
@@ -104,7 +105,7 @@ impl<'token> Controls<'token> {
         let session = token.session();
         let (key, held) = match (PAIR.generate(token, Life::Passing, USES), PAIR.generate(token, Life::Held, USES)) {
             (Ok((key, _)), Ok((held, _))) => (key, held),
-            // A token without elliptic curves has no such key to lose; the self-tests say that it makes none.
+            // A token without elliptic curves has no such key to protect. The self-tests report that it makes none.
             (Err(HsmError::Token { source, .. }), _) if is_refusal(&source) => return Ok(()),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
@@ -151,13 +152,14 @@ impl<'token> Controls<'token> {
         self.note(name, attempt.map(|_| Ok(())))
     }
 
-    /// The same for a bare handle, which has to go again when it was not refused.
+    /// As [`Self::refused`], for a handle; the key is destroyed if the token made it.
     fn refused_key(&mut self, name: &str, attempt: Result<ObjectHandle, Pkcs11Error>) -> Result<(), HsmError> {
         let token = self.token;
         self.refused(name, attempt.map(|handle| token.ephemeral(handle)))
     }
 
-    /// `Ok(Ok)`: it was allowed. `Ok(Err)`: the call worked, but gave nothing away. `Err`: what the token said.
+    /// Records one control. `Ok(Ok)`: the token allowed it. `Ok(Err)`: the call succeeded and revealed nothing. `Err`: the token's
+    /// error.
     fn note(&mut self, name: &str, attempt: Result<Result<(), &'static str>, Pkcs11Error>) -> Result<(), HsmError> {
         let (passed, detail) = match attempt {
             Ok(Ok(())) => (false, "the token allows it".to_owned()),

@@ -1,7 +1,7 @@
 //! Derivation inside the token: NIST SP 800-108r1 in counter mode, with AES-CMAC as the pseudorandom function.
 //!
-//! Owns the encoding of what is derived from. It can never change: a copy that was derived once must come out the same
-//! for as long as its root epoch lives. A test holds it to a known answer.
+//! Owns the encoding of the derivation's input. It can never change: as long as a root epoch lives, each copy derived from it has
+//! to come out the same. A test compares it with a known answer.
 
 use cryptoki::mechanism::kbkdf::{Endianness, KbkdfCounterFormat, KbkdfParams, PrfDataParam, PrfDataParamType};
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -11,12 +11,12 @@ use keyplane_model::CopyCoordinates;
 use crate::HsmError;
 use crate::token::{Ephemeral, Token};
 
-/// The purpose of a derivation: no two share a label, so that no two meet.
+/// The purpose of a derivation. Each purpose has a label of its own, so that no two derivations have the same input.
 #[derive(Clone, Copy)]
 pub(crate) enum Label {
-    /// A copy's bytes.
+    /// Derives a copy's bytes.
     Copy,
-    /// The key that seals blobs and charters.
+    /// Derives the key that seals blobs and charters.
     Mac,
 }
 
@@ -29,12 +29,12 @@ impl Label {
     }
 }
 
-/// The width of counter and length in the input, in bits: SP 800-108's `r`, and what `[L]` is written in.
+/// The width of the counter and of the length in the input, in bits (SP 800-108: `r` and `[L]`).
 const WIDTH: std::num::NonZeroUsize = std::num::NonZeroUsize::new(32).expect("32 is not zero");
-/// What is derived: 256 bits.
+/// The length of every derived key.
 const LENGTH_IN_BITS: u32 = 256;
 
-/// Derives a key of 256 bits; it lives until the guard goes.
+/// Derives a key of 256 bits. It is destroyed when the guard is dropped.
 pub(crate) fn derive<'token>(
     token: &'token Token,
     root: ObjectHandle,
@@ -44,7 +44,7 @@ pub(crate) fn derive<'token>(
 ) -> Result<Ephemeral<'token>, cryptoki::error::Error> {
     let fixed = fixed_input(label, context);
     let counter = KbkdfCounterFormat::new(Endianness::Big, WIDTH);
-    // The length goes in as bytes of ours: tokens differ in whether their own length field counts bits or bytes.
+    // We encode the length ourselves: tokens differ in whether their own length field counts bits or bytes.
     let data =
         [PrfDataParam::new(PrfDataParamType::IterationVariable(Some(&counter))), PrfDataParam::new(PrfDataParamType::ByteArray(&fixed))];
     let mechanism = Mechanism::KbkdfCounter(KbkdfParams::new(MechanismType::AES_CMAC, &data, None));
@@ -56,7 +56,7 @@ pub(crate) fn fixed_input(label: Label, context: &[u8]) -> Vec<u8> {
     [label.bytes(), &[0], context, &LENGTH_IN_BITS.to_be_bytes()].concat()
 }
 
-/// What a derived copy is bound to: installation, key, version, placement, algorithm; each with its length before it.
+/// The context of a derived copy: installation, key, version, placement and algorithm, each preceded by its length.
 pub(crate) fn copy_context(of: &CopyCoordinates) -> Result<Vec<u8>, HsmError> {
     let mut context = Vec::new();
     put(&mut context, of.installation.0.as_bytes())?;
@@ -67,7 +67,7 @@ pub(crate) fn copy_context(of: &CopyCoordinates) -> Result<Vec<u8>, HsmError> {
     Ok(context)
 }
 
-/// Appends a field behind its length, so that no two lists of fields give the same bytes.
+/// Appends a field after its length, so that two different lists of fields never give the same bytes.
 pub(crate) fn put(to: &mut Vec<u8>, field: &[u8]) -> Result<(), HsmError> {
     let length = u32::try_from(field.len()).map_err(|_| HsmError::Coordinates("a field is longer than 4 GiB"))?;
     to.extend_from_slice(&length.to_be_bytes());

@@ -1,4 +1,4 @@
-//! What can go wrong at the token, by kind; and what the port calls it.
+//! The errors of the token by kind, and their counterparts in the port.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::object::AttributeType;
@@ -7,52 +7,52 @@ use keyplane_port::CustodianError;
 
 use crate::spki::PublicKeyError;
 
-/// Something went wrong at the token, or was refused.
+/// Why the token or the custodian did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HsmError {
     /// The module cannot be loaded, or is no PKCS#11 module.
     #[error("the PKCS#11 module `{path}` cannot be loaded")]
     Module {
-        /// Where it should be.
+        /// The path that was tried.
         path: String,
-        /// What the loader said.
+        /// The loader's error.
         source: Pkcs11Error,
     },
-    /// The reserved string has a NUL in it.
+    /// The reserved string contains a NUL character.
     #[error("the module's initialisation string has a NUL in it")]
     InitString,
     /// No token has that label.
     #[error("no token is labelled `{label}`")]
     TokenMissing {
-        /// What was looked for.
+        /// The label that was looked for.
         label: String,
-        /// The labels that are there.
+        /// The labels of the tokens that are there.
         found: Vec<String>,
     },
-    /// More than one token has that label: which one is meant cannot be told.
+    /// More than one token has that label, so it is not clear which one is meant.
     #[error("{count} tokens are labelled `{label}`")]
     TokenDoubled {
         /// The label.
         label: String,
-        /// How many there are.
+        /// How many tokens have it.
         count: usize,
     },
-    /// The PIN is empty or longer than any token takes.
+    /// The PIN is empty, or longer than any token takes.
     #[error("a PIN has 1 to {max} bytes")]
     PinLength {
-        /// The longest that is taken.
+        /// The longest PIN that is taken, in bytes.
         max: usize,
     },
-    /// The token refused the PIN; it was tried once and will not be tried again.
+    /// The token refused the PIN. It was tried once, and is not tried again.
     #[error("the token refuses the PIN")]
     PinWrong,
-    /// One more wrong PIN would lock the token; nothing was tried.
+    /// One more wrong PIN would lock the token, so nothing was tried.
     #[error("one more wrong PIN would lock the token")]
     PinFinalTry,
-    /// The token is locked; nothing was tried.
+    /// The token is locked, so nothing was tried.
     #[error("the token is locked")]
     PinLocked,
-    /// The token has no user PIN yet, or it has to be changed first.
+    /// The token has no user PIN yet, or its PIN has to be changed first.
     #[error("the token has no user PIN that could be used")]
     PinUnset,
     /// The token holds no root of trust.
@@ -61,62 +61,62 @@ pub enum HsmError {
     /// The token holds no such root epoch.
     #[error("the token holds no root epoch {0}")]
     EpochMissing(EpochId),
-    /// The token holds an object under our label that we did not make.
+    /// The token holds an object with our label that we did not make.
     #[error("`{label}` in the token is not an object of ours: `{attribute}` is not as it was made")]
     Foreign {
         /// The object's label.
         label: String,
-        /// The first attribute that differs.
+        /// The first attribute that is not as we make it.
         attribute: String,
     },
-    /// The token holds an object of ours twice.
+    /// The token holds more than one object with a label of ours.
     #[error("the token holds {count} objects `{label}`")]
     Doubled {
-        /// The objects' label.
+        /// The label.
         label: String,
-        /// How many there are.
+        /// How many objects have it.
         count: usize,
     },
-    /// Keys of a root epoch that was complete once are gone.
+    /// Keys of a root epoch that was complete are missing.
     #[error("keys of root epoch {0} are gone from the token: it was complete when a charter was adopted")]
     RootLost(EpochId),
-    /// The token holds a private audit key without its public half.
+    /// The token holds a private audit key without its public key.
     #[error("the token holds `{label}` without its public half")]
     Halved {
-        /// The key's label.
+        /// The label of the key.
         label: String,
     },
-    /// The token cannot do what is needed.
+    /// The token lacks something that is needed.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The public key to wrap under is none that we wrap under.
+    /// The destination's public key is not one that we wrap under.
     #[error("the public key to wrap under is refused")]
     PublicKey(#[from] PublicKeyError),
-    /// A blob or a charter does not carry our HSM's MAC over what it says.
+    /// A blob or a charter has another MAC than our HSM makes for it.
     #[error("{0} does not carry the custodian's MAC over what it says")]
     Unsealed(&'static str),
-    /// A copy that was made again is not what it was: the check values differ, or its public key is another one.
+    /// A copy that was made again differs from the record: its check value or its public key is another.
     #[error("the copy is not the recorded one")]
     OtherBytes,
-    /// A key in the token is not of the algorithm that it should be of.
+    /// A key in the token has another algorithm than its record says.
     #[error("what should be an `{0}` key is none")]
     OtherKind(Algorithm),
-    /// Every pair that the token made came out with an encoding that no strict parser takes.
+    /// Every pair that the token made has an encoding that strict parsers refuse.
     #[error("the token makes no well-formed key pairs")]
     Malformed,
-    /// The token does not show an attribute of a key that is no secret, or shows something else.
+    /// The token does not show a public attribute of a key, or shows another value.
     #[error("the token does not show `{0}` of a key")]
     Attribute(AttributeType),
-    /// Coordinates and blob do not go together.
+    /// The coordinates and the blob do not fit together.
     #[error("{0}")]
     Coordinates(&'static str),
-    /// No charter was adopted yet.
+    /// No charter has been adopted yet.
     #[error("no charter was adopted")]
     NoCharter,
-    /// The charter that was shown is not the one that was adopted last.
+    /// The charter in the request is not the one that was adopted last.
     #[error("the charter is not the one that was adopted last")]
     CharterChanged,
-    /// The token holds a charter record that cannot be read.
+    /// The token's record of the adopted charter cannot be read.
     #[error("the record of the adopted charter in the token cannot be read")]
     CharterRecord,
     /// A value cannot be written as canonical JSON.
@@ -128,101 +128,101 @@ pub enum HsmError {
     /// A file of a development token cannot be written.
     #[error("`{path}` cannot be written")]
     File {
-        /// Which one.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The token failed.
+    /// A call to the token failed.
     #[error("the token failed while {doing}")]
     Token {
-        /// What was being done.
+        /// What the custodian was doing.
         doing: &'static str,
-        /// What the token said.
+        /// The token's error.
         source: Pkcs11Error,
     },
-    /// The thread that owns the session is gone.
+    /// The thread that owns the session has ended.
     #[error("the custodian has stopped")]
     Stopped,
 }
 
-/// Something that a token cannot do.
+/// What a token cannot do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// Keys of this algorithm could be brought nowhere: none is made.
+    /// The token has no route for keys of this algorithm, so none is made.
     #[error("wrap `{algorithm}` keys for any destination: {why}")]
     Algorithm {
         /// The algorithm.
         algorithm: Algorithm,
-        /// Why not.
+        /// The reason.
         why: NoRoute,
     },
     /// The token has no SP 800-108 with AES-CMAC.
     #[error("derive keys (SP 800-108 in counter mode with AES-CMAC)")]
     Derivation,
-    /// The token has no AES key wrap with padding that gives back what it took.
+    /// The token has no AES key wrap with padding that returns what it wrapped.
     #[error("wrap keys under AES (AES-KWP, RFC 5649)")]
     KeyWrap,
-    /// There is no PIN, and the token has no way of its own to ask for one.
+    /// There is no PIN, and the token has no way to ask for one.
     #[error("log a user in without a PIN: it has no protected authentication path")]
     LoginWithoutPin,
-    /// No route to this scheme passed the self-test for keys of this algorithm.
+    /// No route for this scheme passed the self-test with keys of this algorithm.
     #[error("wrap `{algorithm}` keys by `{scheme}`: {why}")]
     Scheme {
         /// The scheme.
         scheme: WrapScheme,
         /// The algorithm.
         algorithm: Algorithm,
-        /// Why not.
+        /// The reason.
         why: NoRoute,
     },
 }
 
-/// Why there is no route to a wrapping scheme.
+/// Why a wrapping scheme has no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum NoRoute {
     /// The token does not make such keys.
     #[error("the token does not make such keys")]
     Make,
-    /// The token does not give such a key back from under AES: a blob of it would be worth nothing.
+    /// The token does not unwrap such a key again, so its blob would be useless.
     #[error("the token does not give such keys back once they were wrapped under AES")]
     Keep,
-    /// RSA-OAEP by itself takes secret keys alone ([`WrapScheme::takes`]).
+    /// RSA-OAEP by itself takes secret keys only ([`WrapScheme::takes`]).
     #[error("RSA-OAEP by itself is for secret keys")]
     ForSecrets,
-    /// The token refuses RSA-OAEP with that hash.
+    /// The token refuses RSA-OAEP with this hash.
     #[error("the token refuses RSA-OAEP with that hash")]
     Oaep,
-    /// The token has neither its own RSA-AES key wrap nor what composing one takes.
+    /// The token has no RSA-AES key wrap of its own, and lacks a mechanism to compose one.
     #[error("the token has no RSA-AES key wrap of its own, nor RSA-OAEP with that hash and AES-KWP to compose it from")]
     Compose,
-    /// The token wraps, and what it gives is not what the scheme says.
+    /// The token wraps, but its output does not follow the scheme.
     #[error("what the token gives cannot be unwrapped as the scheme says")]
     Nonconforming,
-    /// The token puts zeros behind what it wraps, so that private keys come out with something behind their end.
+    /// The token appends zeros before it wraps, so private keys arrive with bytes after their end.
     #[error("the token puts zeros behind what it wraps, and strict parsers refuse a private key with anything behind it")]
     Padded,
-    /// The token wraps a private key, and what it gives is not one PKCS#8 `PrivateKeyInfo` in DER and nothing else.
+    /// The token wraps a private key, but its output is not exactly one PKCS#8 `PrivateKeyInfo` in DER.
     #[error("the private keys that the token gives are no strict PKCS#8")]
     Pkcs8,
 }
 
 impl HsmError {
-    /// For `map_err`: the token failed while doing this.
+    /// For `map_err`: the token failed while the custodian was doing this.
     pub(crate) fn token(doing: &'static str) -> impl FnOnce(Pkcs11Error) -> Self {
         move |source| Self::Token { doing, source }
     }
 
-    /// Whether the session is gone, so that the same call may work in a new one.
+    /// Whether the session is lost, so that the same call may succeed in a new one.
     pub(crate) fn lost_session(&self) -> bool {
         matches!(self, Self::Token { source: Pkcs11Error::Pkcs11(rv, _), .. } if kind(*rv) == Kind::SessionLost)
     }
 }
 
-/// Whether the token says that it does not do this, rather than that it cannot just now.
+/// Whether the token says that it does not do this at all, rather than not now.
 pub(crate) fn is_refusal(error: &Pkcs11Error) -> bool {
     match error {
-        // Tokens in software say "failed" of what they were never made for: where a refusal is an answer, so is this.
+        // Software tokens answer "failed" to operations that they do not have. Where a refusal is an answer, this is one too.
         Pkcs11Error::Pkcs11(RvError::GeneralError | RvError::FunctionFailed, _) => true,
         Pkcs11Error::Pkcs11(rv, _) => kind(*rv) == Kind::Refused,
         Pkcs11Error::NotSupported | Pkcs11Error::NullFunctionPointer => true,
@@ -241,11 +241,11 @@ pub(crate) fn is_refusal(error: &Pkcs11Error) -> bool {
 /// What a return value means for the next call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The session is gone, and a new one may do.
+    /// The session is lost; a new one may help.
     SessionLost,
-    /// Not now: the same may work later.
+    /// The same call may succeed later.
     Later,
-    /// Not so: the same will be refused again.
+    /// The same call will be refused again.
     Refused,
 }
 
@@ -304,7 +304,7 @@ impl From<HsmError> for CustodianError {
     }
 }
 
-/// An error and its causes in one line: the port's errors carry no sources, since they cross processes.
+/// An error and its causes on one line. The port's errors carry no sources, since they can cross processes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

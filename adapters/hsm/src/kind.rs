@@ -1,4 +1,4 @@
-//! Kinds of copies: what an algorithm is in the token, how such a key is made, what it may do, and how it is told from another.
+//! The kinds of copies: what an algorithm is in PKCS#11, how its keys are made, what they may do, and how they are recognised.
 
 use cryptoki::error::Error as Pkcs11Error;
 use cryptoki::mechanism::Mechanism;
@@ -10,14 +10,14 @@ use crate::pair::{Curve, Pair};
 use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 
-/// What an algorithm is in the token.
+/// The PKCS#11 counterpart of an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// An AES-256 key.
     Aes,
-    /// A generic secret of 256 bits.
+    /// A generic secret key of 256 bits.
     Hmac,
-    /// A key pair, of which the private half is the copy.
+    /// A key pair, whose private key is the copy.
     Pair(Pair),
 }
 
@@ -34,8 +34,8 @@ impl Kind {
         }
     }
 
-    /// What a copy may do but leave wrapped: what tells it from another, and no more. A MAC key is told by its digest, which no
-    /// attribute allows or forbids.
+    /// The uses of a copy besides being wrapped: only what is needed to recognise it. A MAC key is recognised by its digest, for
+    /// which no attribute exists.
     pub(crate) fn uses(self) -> &'static [Use] {
         match self {
             Self::Aes => &[Use::Encrypt],
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// The template of a key that may leave wrapped, as unwrapping takes it.
+    /// The template of a key that may be wrapped, in the form that unwrapping takes.
     pub(crate) fn template(self, uses: &[Use]) -> Vec<Attribute> {
         match self {
             Self::Aes => template::secret(Life::Passing, uses),
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Makes a random key that may leave wrapped, and tells a pair's public half.
+    /// Generates a random key that may be wrapped, and returns the public key of a pair.
     pub(crate) fn generate<'token>(self, token: &'token Token, uses: &[Use]) -> Result<(Ephemeral<'token>, Option<PublicKey>), HsmError> {
         let mechanism = match self {
             Self::Aes => Mechanism::AesKeyGen,
@@ -64,10 +64,10 @@ impl Kind {
         Ok((token.generate(&mechanism, &template).map_err(HsmError::token("making a key"))?, None))
     }
 
-    /// Whether a key in the token is of this kind and size: a template says what an unwrapped key may do, not how long it is.
+    /// Whether a key in the token has this kind and size. A template says what an unwrapped key may do, but not how long it is.
     pub(crate) fn fits(self, token: &Token, key: ObjectHandle) -> Result<bool, HsmError> {
         match self {
-            // SoftHSM 2.6.1 says 0 of what it unwrapped: its length then shows in the blob alone.
+            // SoftHSM 2.6.1 reports a length of 0 for keys that it unwrapped. Their length then shows in the blob alone.
             Self::Aes | Self::Hmac => Ok(token
                 .attributes(key, &[AttributeType::ValueLen])?
                 .iter()
@@ -76,17 +76,17 @@ impl Kind {
         }
     }
 
-    /// Whether what AES-KWP gave can hold such a key: RFC 5649 adds 8 bytes, after padding to a multiple of 8.
+    /// Whether the output of AES-KWP is long enough for such a key. RFC 5649 pads to a multiple of 8 bytes, and adds 8.
     pub(crate) fn fills(self, wrapped: &[u8]) -> bool {
         match self {
             Self::Aes | Self::Hmac => wrapped.len() as u64 == template::SECRET_BYTES + 8,
-            // Not every encoding of a private key is as long as another.
+            // Encodings of private keys vary in length.
             Self::Pair(_) => true,
         }
     }
 
-    /// The check value as PKCS#11 has it for `CKA_CHECK_VALUE`, where it has one; made by the token, since kryoptic lacks that
-    /// attribute.
+    /// The key check value (PKCS#11 `CKA_CHECK_VALUE`), if the kind has one. Computed by the token's mechanisms, since kryoptic
+    /// lacks the attribute.
     pub(crate) fn check_value(self, token: &Token, key: ObjectHandle) -> Result<Option<CheckValue>, HsmError> {
         let whole = match self {
             Self::Aes => token.session().encrypt(&Mechanism::AesEcb, key, &[0; 16]),
@@ -100,12 +100,12 @@ impl Kind {
     }
 }
 
-/// SHA-1 of a secret key's value. The value stays in the token: its digest says nothing of 256 random bits.
+/// SHA-1 of a secret key's value. The value stays in the token, and its digest reveals nothing about 256 random bits.
 fn digest(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
     let session = token.session();
     session.digest_init(&Mechanism::Sha1)?;
     let taken = session.digest_key(key);
-    // Whether or not the key was taken: a digest that was begun and not ended is in the way of the next.
+    // Always ended, even if the token refused the key: an open digest would block the next one.
     let digest = session.digest_final();
     taken.and(digest)
 }

@@ -1,14 +1,15 @@
-//! The custodian over PKCS#11: what holds the HSM's PIN, and nothing else does.
+//! The custodian over PKCS#11. It alone holds the HSM's PIN.
 //!
-//! Owns the root of trust in the token, how copies are made from it, how they leave it wrapped, and the last word on
-//! whether they may. Knows `port`, `model` and `verifier`; must not know the engine, the ledger or any cloud.
+//! Owns the root of trust in the token, how copies are made from it, how they are wrapped, and the last decision whether they may
+//! be. Knows `port`, `model` and `verifier`. Must not know the engine, the ledger or any cloud.
 //!
-//! Key bytes are never in this process's heap: they leave the token as the output of `C_WrapKey` alone, under the root
-//! wrapping key, under a destination's public key, or under an ephemeral key that itself leaves only under that.
+//! Key bytes are never in this process's memory. They leave the token as output of `C_WrapKey` only: under the root wrapping key,
+//! under a destination's public key, or under an ephemeral key that itself leaves only under that public key.
 //!
-//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind` (what
-//! an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
-//! proves and tries), `charter`, `vault` (copies), `worker` (the thread that holds all of it), `custodian` (judges, then asks the thread).
+//! The modules from the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair`
+//! and `kind` (what an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and
+//! `controls` (what enrolment proves and tries), `charter`, `vault` (copies), `worker` (the thread that holds all of it),
+//! `custodian` (judges, then asks the thread).
 
 mod charter;
 mod config;

@@ -1,4 +1,4 @@
-//! Key pairs: how the token makes them, what their public half is, and how a private half is told to belong to it.
+//! Key pairs: how the token makes them, how their public key is read, and how a private key is checked against it.
 //!
 //! Owns what RSA and elliptic curves are in PKCS#11. Must not know blobs, destinations or coordinates.
 
@@ -18,23 +18,24 @@ use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 use crate::{HsmError, spki as public_keys};
 
-/// The public exponent of every RSA pair: F4, 65537.
+/// The public exponent of every RSA pair: F4, which is 65537.
 const F4: [u8; 3] = [1, 0, 1];
-/// What a private half signs when it has to show whose it is.
+/// The message that a private key signs to show that it belongs to a public key.
 const MESSAGE: &[u8] = b"keyplane/v1/pair-check";
-/// How often a pair is made again that came out malformed. One in 256 does where that happens at all: never 16 in a row.
+/// How many malformed pairs are made again before the token is given up. Where it happens, one pair in 256 is malformed, so 16 in a
+/// row mean that all are.
 const TRIES: usize = 16;
 
 /// A kind of key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pair {
-    /// RSA with a modulus of so many bits, and 65537.
+    /// RSA with a modulus of this many bits, and the exponent 65537.
     Rsa(usize),
-    /// ECDSA on a curve.
+    /// ECDSA on this curve.
     Ec(Curve),
 }
 
-/// The curves that are in use.
+/// The supported curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
     P256,
@@ -42,7 +43,7 @@ pub(crate) enum Curve {
 }
 
 impl Curve {
-    /// Its object identifier (RFC 5480).
+    /// The object identifier (RFC 5480).
     pub(crate) fn oid(self) -> ObjectIdentifier {
         match self {
             Self::P256 => ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
@@ -50,15 +51,15 @@ impl Curve {
         }
     }
 
-    /// `CKA_EC_PARAMS`: DER of the object identifier.
+    /// The value of `CKA_EC_PARAMS`: the object identifier in DER.
     pub(crate) fn parameters(self) -> Vec<u8> {
         let oid = self.oid();
         let oid = oid.as_bytes();
-        // No identifier of a curve comes near 128 bytes, where the length would take more than one.
+        // A curve's identifier is far shorter than 128 bytes, so its length takes one byte.
         [&[0x06, oid.len() as u8], oid].concat()
     }
 
-    /// A coordinate, and a private number, in bytes.
+    /// The length of a coordinate and of the private number, in bytes.
     pub(crate) fn field_bytes(self) -> usize {
         match self {
             Self::P256 => 32,
@@ -66,10 +67,11 @@ impl Curve {
         }
     }
 
-    /// The shortest PKCS#8 of a private key, in bytes: the private number in full (RFC 5915, section 3) and no optional field.
+    /// The shortest PKCS#8 of a private key, in bytes: the full private number (RFC 5915, section 3) and no optional field.
     fn shortest_pkcs8(self) -> usize {
-        // ECPrivateKey: version 3, number 2 + n, around it 2. PrivateKeyInfo: version 3, id-ecPublicKey 9 and the curve in a
-        // SEQUENCE 2, ECPrivateKey in an OCTET STRING 2, around it 2. All lengths below 128.
+        // ECPrivateKey: 3 for the version, 2 + n for the number, 2 around them. PrivateKeyInfo: 3 for the version, 9 for
+        // id-ecPublicKey and the curve's identifier in a SEQUENCE (2), ECPrivateKey in an OCTET STRING (2), 2 around them. All
+        // lengths are below 128.
         let key = 2 + 3 + 2 + self.field_bytes();
         2 + 3 + (2 + 9 + self.parameters().len()) + 2 + key
     }
@@ -83,7 +85,7 @@ impl Pair {
         }
     }
 
-    /// Makes a pair in the session. The public half is read, and gone.
+    /// Generates a pair in the session. The public key is read, and its object destroyed.
     pub(crate) fn generate<'token>(
         self,
         token: &'token Token,
@@ -113,17 +115,17 @@ impl Pair {
         Err(HsmError::Malformed)
     }
 
-    /// Whether a private key leaves the token as its encoding asks for.
+    /// Whether a private key leaves the token in a complete encoding.
     ///
-    /// kryoptic 1.5.4 keeps the private number of an EC key without its leading zero bytes (`BigNum::to_bigendian_vec`) and
-    /// writes it so into the PKCS#8: one P-256 key in 256 comes out a byte short, against RFC 5915, and a strict parser at
-    /// its destination refuses it for good. Its length shows it: AES-GCM adds 16 bytes to what it wraps, and nothing else.
+    /// kryoptic 1.5.4 stores the private number of an EC key without leading zero bytes (`BigNum::to_bigendian_vec`), and writes it
+    /// so into the PKCS#8. One P-256 key in 256 is then a byte shorter than RFC 5915 requires, and a destination with a strict
+    /// parser refuses it for good. The length shows it: AES-GCM adds exactly 16 bytes to what it wraps.
     pub(crate) fn leaves_whole(self, token: &Token, private: ObjectHandle) -> Result<bool, HsmError> {
         const TAG_BITS: u64 = 128;
         const TAG_BYTES: usize = 16;
         let Self::Ec(curve) = self else { return Ok(true) };
-        // INVARIANT: this key is made for this one question, never leaves, and is gone when this returns: what it wrapped is
-        // noise from then on.
+        // INVARIANT: this key is made for this one question, never leaves, and is destroyed when the function returns. What it
+        // wrapped can never be unwrapped.
         let scale = token
             .generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Held, &[Use::Wrap]))
             .map_err(HsmError::token("making a throwaway key"))?;
@@ -131,13 +133,13 @@ impl Pair {
         let parameters = GcmParams::new(&mut nonce, &[], TAG_BITS.into()).map_err(HsmError::token("measuring a private key"))?;
         match token.wrap(&Mechanism::AesGcm(parameters), scale.handle(), private) {
             Ok(wrapped) => Ok(wrapped.len() >= curve.shortest_pkcs8() + TAG_BYTES),
-            // No scale, no measure: the self-tests see such a token's keys in the clear.
+            // Without AES-GCM the length cannot be measured. The self-tests see such a token's keys in the clear.
             Err(error) if is_refusal(&error) => Ok(true),
             Err(error) => Err(HsmError::token("measuring a private key")(error)),
         }
     }
 
-    /// Whether a key in the token is of this kind and size.
+    /// Whether a key in the token has this kind and size.
     pub(crate) fn fits(self, token: &Token, private: ObjectHandle) -> Result<bool, HsmError> {
         match self {
             Self::Rsa(bits) => {
@@ -161,7 +163,7 @@ impl Pair {
         der.map(PublicKey).map_err(|_| HsmError::Software("writing a public key"))
     }
 
-    /// Whether a private key in the token is the other half of a public key: it signs, and software verifies.
+    /// Whether a private key in the token belongs to a public key: it signs, and software verifies.
     pub(crate) fn belongs(self, token: &Token, private: ObjectHandle, public: &PublicKey) -> Result<bool, HsmError> {
         let signature = self.sign(token, private).map_err(HsmError::token("signing with a private key"))?;
         Ok(self.verifies(public, MESSAGE, &signature))
@@ -180,7 +182,7 @@ impl Pair {
         }
     }
 
-    /// Whether a signature verifies: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA with the curve's hash as two numbers.
+    /// Whether a signature verifies: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as two numbers with the curve's hash.
     pub(crate) fn verifies(self, public: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match self {
             Self::Rsa(_) => &RSA_PKCS1_2048_8192_SHA256,
@@ -191,12 +193,12 @@ impl Pair {
     }
 }
 
-/// A public key on a curve as an uncompressed point (SEC 1), whether or not the token wraps it into an OCTET STRING.
+/// The public point as an uncompressed point (SEC 1). Some tokens put it into an OCTET STRING, some do not.
 pub(crate) fn point(token: &Token, public: ObjectHandle, curve: Curve) -> Result<Vec<u8>, HsmError> {
     let length = 1 + 2 * curve.field_bytes();
     let seen = token.attributes(public, &[AttributeType::EcPoint])?;
     let [Attribute::EcPoint(point)] = &seen[..] else { return Err(HsmError::Attribute(AttributeType::EcPoint)) };
-    // DER of an OCTET STRING of less than 128 bytes: 04, then the length.
+    // DER of an OCTET STRING below 128 bytes: tag 04, then the length.
     let bare = match point[..] {
         [0x04, short, ref rest @ ..] if usize::from(short) == length && rest.len() == length => rest,
         _ => point,
@@ -204,7 +206,7 @@ pub(crate) fn point(token: &Token, public: ObjectHandle, curve: Curve) -> Result
     if bare.len() == length && bare.first() == Some(&0x04) { Ok(bare.to_vec()) } else { Err(HsmError::Attribute(AttributeType::EcPoint)) }
 }
 
-/// Modulus and public exponent, without leading zeros. Private RSA keys show them too.
+/// Modulus and public exponent without leading zeros. Private RSA keys have these attributes too.
 fn rsa_numbers(token: &Token, key: ObjectHandle) -> Result<(Vec<u8>, Vec<u8>), HsmError> {
     let (mut modulus, mut exponent) = (None, None);
     for attribute in token.attributes(key, &[AttributeType::Modulus, AttributeType::PublicExponent])? {

@@ -1,8 +1,7 @@
-//! What `cryptoki` 0.12.1 cannot do, by hand: the one module with unsafe code.
+//! What `cryptoki` 0.12.1 cannot do. The only module with unsafe code.
 //!
-//! Owns three things and nothing else: `C_WrapKey` with the length that the token really wrote (`Session::wrap_key`
-//! returns the length that was asked for first), the mechanisms that the crate has no variant for, and attributes whose
-//! value is a template. Must not know what keys are for.
+//! Owns three things: `C_WrapKey` with the length that the token wrote (`Session::wrap_key` returns the length of its first
+//! answer), mechanisms that the crate does not have, and attributes whose value is a template. Must not know what keys are for.
 #![expect(unsafe_code, reason = "cryptoki 0.12.1 has no safe way to these calls and mechanisms")]
 
 use std::ffi::CStr;
@@ -18,13 +17,14 @@ use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys as sys;
 
-/// The most bytes that one wrap may give: an RSA-4096 private key as PKCS#8 (about 2.4 KiB) under AES-KWP behind an
-/// RSA-4096 block (512 bytes) is under 3 KiB. One buffer and one call: some tokens answer the question for the length with a guess.
+/// The largest output of one wrap, in bytes. An RSA-4096 private key as PKCS#8 (about 2.4 KiB) under AES-KWP, behind an RSA-4096
+/// block (512 bytes), has less than 3 KiB. One buffer and one call, because some tokens answer the question for the length with a
+/// guess.
 const MAX_WRAPPED: usize = 8 * 1024;
 
-/// A second handle on a module that `cryptoki` has loaded: loading the same path again gives the same instance.
+/// A second handle to a module that `cryptoki` has loaded. Loading the same path again returns the same library.
 pub(crate) struct RawModule {
-    // INVARIANT: outlives `wrap_key`, which points into it.
+    // INVARIANT: outlives `wrap_key`, which points into the library.
     _library: sys::Pkcs11,
     wrap_key: WrapKey,
 }
@@ -39,7 +39,7 @@ type WrapKey = unsafe extern "C" fn(
 ) -> sys::CK_RV;
 
 impl RawModule {
-    /// Loads the module at `path`, which `cryptoki` has loaded already.
+    /// Loads the module at `path`, which `cryptoki` has already loaded.
     pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         // SAFETY: loading runs the library's initialisers; cryptoki has run those of this same library before.
         let library = unsafe { sys::Pkcs11::new(path) }.map_err(Error::LibraryLoading)?;
@@ -55,7 +55,7 @@ impl RawModule {
         Ok(Self { _library: library, wrap_key })
     }
 
-    /// `C_WrapKey`, cut to the length that the token wrote.
+    /// Calls `C_WrapKey`, and cuts the output to the length that the token wrote.
     pub(crate) fn wrap(
         &self,
         session: &Session,
@@ -81,7 +81,7 @@ impl RawModule {
     }
 }
 
-/// `C_Initialize`, with the reserved string that software tokens take their file from.
+/// Calls `C_Initialize` with the reserved string by which software tokens find their file.
 pub(crate) fn initialize(module: &Pkcs11, reserved: Option<&CStr>) -> Result<(), Error> {
     let flags = CInitializeFlags::OS_LOCKING_OK;
     let args = match reserved.and_then(|text| NonNull::new(text.as_ptr().cast_mut().cast())) {
@@ -98,34 +98,34 @@ pub(crate) fn kwp() -> Mechanism<'static> {
     Mechanism::VendorDefined(VendorDefinedMechanism::new::<u8>(mechanism_type(sys::CKM_AES_KEY_WRAP_KWP), None))
 }
 
-/// `CKM_AES_KEY_WRAP_KWP` as a type, for lists of allowed mechanisms.
+/// The type of `CKM_AES_KEY_WRAP_KWP`, for lists of allowed mechanisms.
 pub(crate) fn kwp_type() -> MechanismType {
     mechanism_type(sys::CKM_AES_KEY_WRAP_KWP)
 }
 
-/// The parameter of [`rsa_aes_key_wrap`]: an AES-256 key between RSA-OAEP and AES-KWP.
+/// The parameter of [`rsa_aes_key_wrap`], with an AES-256 key between RSA-OAEP and AES-KWP.
 pub(crate) fn rsa_aes_parameter(oaep: &PkcsOaepParams<'_>) -> sys::CK_RSA_AES_KEY_WRAP_PARAMS {
     // `PkcsOaepParams` is `repr(C)` with the fields of CK_RSA_PKCS_OAEP_PARAMS.
     sys::CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: 256, pOAEPParams: std::ptr::from_ref(oaep).cast_mut().cast() }
 }
 
-/// The token's own RSA-OAEP of a fresh AES key, followed by AES-KWP. The parameter's OAEP part must live as long.
+/// The token's own RSA-AES key wrap: RSA-OAEP of a fresh AES key, followed by AES-KWP. `oaep` of the parameter has to live as long.
 pub(crate) fn rsa_aes_key_wrap(parameter: &sys::CK_RSA_AES_KEY_WRAP_PARAMS) -> Mechanism<'_> {
     Mechanism::VendorDefined(VendorDefinedMechanism::new(mechanism_type(sys::CKM_RSA_AES_KEY_WRAP), Some(parameter)))
 }
 
-/// Which template an attribute holds.
+/// The attribute that a template is for.
 #[derive(Clone, Copy)]
 pub(crate) enum TemplateKind {
-    /// What a key must be for this key to wrap it.
+    /// `CKA_WRAP_TEMPLATE`: what a key needs to be wrapped by this key.
     Wrap,
-    /// What a key becomes that this key unwraps.
+    /// `CKA_UNWRAP_TEMPLATE`: what a key becomes when this key unwraps it.
     Unwrap,
-    /// What a key becomes that is derived from this key.
+    /// `CKA_DERIVE_TEMPLATE`: what a key becomes when it is derived from this key.
     Derive,
 }
 
-/// An attribute whose value is a template of truth values (`CKA_UNWRAP_TEMPLATE` and its like).
+/// An attribute whose value is a template of booleans.
 pub(crate) fn template(kind: TemplateKind, entries: &[(AttributeType, bool)]) -> Attribute {
     static TRUE: sys::CK_BBOOL = sys::CK_TRUE;
     static FALSE: sys::CK_BBOOL = sys::CK_FALSE;
@@ -148,7 +148,7 @@ pub(crate) fn template(kind: TemplateKind, entries: &[(AttributeType, bool)]) ->
     Attribute::VendorDefined((AttributeType::VendorDefined(kind), bytes.to_vec()))
 }
 
-/// A mechanism by its number: `MechanismType` has no constructor for the standard ones that it does not list.
+/// A mechanism by its number. `MechanismType` has no constructor for standard mechanisms that it does not list.
 fn mechanism_type(number: sys::CK_MECHANISM_TYPE) -> MechanismType {
     const { assert!(size_of::<MechanismType>() == size_of::<sys::CK_MECHANISM_TYPE>()) };
     // SAFETY: MechanismType is `repr(transparent)` over CK_MECHANISM_TYPE (its source says so), and every number is a valid one.

@@ -1,4 +1,4 @@
-//! Development tokens: what the lab and the tests set up. Real HSMs are initialised by their owners, with their vendor's tools.
+//! Makes development tokens for the lab and the tests. Owners initialise real HSMs themselves, with their vendor's tools.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -13,27 +13,28 @@ use crate::{HsmConfig, HsmError, Pin};
 /// The file name of the lab's PKCS#11 module, which `tests/token` builds.
 pub const MODULE: &str = "libkeyplane_token.so";
 
-/// A development token that was just made.
+/// A development token that was made.
 #[derive(Debug)]
 pub struct Provisioned {
-    /// The reserved string of `C_Initialize` that names its file.
+    /// The reserved string of `C_Initialize` that names the token's file.
     pub init: String,
-    /// Its label.
+    /// The token's label.
     pub label: String,
-    /// The file with the user PIN.
+    /// The path of the file with the user PIN.
     pub pin_file: PathBuf,
 }
 
-/// The lab's module beside an executable, or one folder above it (where cargo puts it, seen from a test).
+/// The path of the lab's module: beside an executable or, for tests, one folder above. `None`: it is in neither.
 #[must_use]
 pub fn module_beside(executable: &Path) -> Option<PathBuf> {
     executable.ancestors().skip(1).take(2).map(|folder| folder.join(MODULE)).find(|path| path.is_file())
 }
 
-/// Makes a kryoptic token in `folder`: `token.sql`, and its random PINs in `user.pin` and `so.pin`. Only the user of this
-/// process can read any of them.
+/// Makes a kryoptic token in `folder`: `token.sql`, with random PINs in `user.pin` and `so.pin`. Only the user of this process can
+/// read these files.
 ///
 /// # Errors
+/// When the folder already holds one of these files, or when the module refuses.
 /// When the folder holds one of these files already, or the module refuses.
 pub fn provision(module: &Path, folder: &Path, label: &str) -> Result<Provisioned, HsmError> {
     let file_error = |path: &Path| {
@@ -47,7 +48,8 @@ pub fn provision(module: &Path, folder: &Path, label: &str) -> Result<Provisione
         file.write_all(content.as_bytes()).map_err(file_error(&path))?;
         Ok(path)
     };
-    // An empty file is an empty SQLite database; journals take over its mode. So nothing depends on the process's umask.
+    // An empty file is an empty SQLite database, and its journals take over its mode. So the files' modes do not depend on the
+    // umask.
     let token = secret_file("token.sql", "")?;
     let user = random_pin()?;
     let so = random_pin()?;
@@ -59,10 +61,10 @@ pub fn provision(module: &Path, folder: &Path, label: &str) -> Result<Provisione
     Ok(Provisioned { init, label: label.to_owned(), pin_file })
 }
 
-/// Initialises the first token of a module that is not initialised yet, and gives it its PINs.
+/// Initialises the first uninitialised token of a module, and sets its PINs.
 ///
 /// # Errors
-/// When there is none, or the module refuses.
+/// When the module has none, or refuses.
 pub fn initialise(config: &HsmConfig, so: &Pin, user: &Pin) -> Result<(), HsmError> {
     let doing = HsmError::token;
     let module = Module::load(config)?;
@@ -84,7 +86,7 @@ pub fn initialise(config: &HsmConfig, so: &Pin, user: &Pin) -> Result<(), HsmErr
     session.logout().map_err(doing("logging out"))
 }
 
-/// 96 random bits as 24 hexadecimal digits: every token takes that many, and nobody guesses them.
+/// 96 random bits as 24 hexadecimal digits: every token takes that length, and nobody can guess the PIN.
 fn random_pin() -> Result<String, HsmError> {
     let mut bytes = [0; 12];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| HsmError::Software("drawing a PIN"))?;

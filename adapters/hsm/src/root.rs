@@ -1,4 +1,4 @@
-//! The root epoch: its objects in the token, made once, found again by label, checked each time.
+//! The root epoch in the token: its objects are made once, found by label, and compared with their templates each time.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
@@ -15,21 +15,21 @@ use crate::token::{Ephemeral, Token};
 /// The first root epoch of a token.
 pub(crate) const FIRST: EpochId = EpochId(1);
 
-/// The objects of a root epoch.
+/// The handles of a root epoch's objects.
 pub(crate) struct Root {
-    /// Derives copies and the MAC key, and does nothing else; `None` on a token that cannot derive.
+    /// Derives copies and the MAC key, and has no other use. `None`: the token cannot derive.
     pub(crate) derivation: Option<ObjectHandle>,
-    /// Wraps and unwraps copies, and does nothing else.
+    /// Wraps and unwraps copies, and has no other use.
     pub(crate) wrapping: ObjectHandle,
-    /// Signs checkpoints.
+    /// Signs checkpoints of the audit log.
     pub(crate) audit: ObjectHandle,
-    /// Its public half.
+    /// The public key of `audit`.
     pub(crate) audit_public: ObjectHandle,
-    /// Seals blobs and charters on a token that cannot derive.
+    /// Seals blobs and charters. `None`: the MAC key is derived.
     mac: Option<ObjectHandle>,
 }
 
-/// What is there of a root epoch.
+/// The objects of a root epoch that the token holds, perhaps not all.
 #[derive(Default)]
 struct Parts {
     derivation: Option<ObjectHandle>,
@@ -40,7 +40,7 @@ struct Parts {
 }
 
 impl Root {
-    /// The newest complete epoch. Epochs are numbered without gaps.
+    /// The number of the newest complete epoch. Epochs are numbered without gaps. `None`: there is none.
     pub(crate) fn newest(token: &Token) -> Result<Option<EpochId>, HsmError> {
         let mut newest = None;
         let mut epoch = FIRST;
@@ -51,17 +51,18 @@ impl Root {
         Ok(newest)
     }
 
-    /// An epoch that has to be there.
+    /// Opens an epoch that has to be complete.
     pub(crate) fn open(token: &Token, epoch: EpochId) -> Result<Self, HsmError> {
         Parts::find(token, epoch)?.complete().ok_or(HsmError::EpochMissing(epoch))
     }
 
-    /// Makes what is missing of an epoch, and nothing twice. Returns the labels of what was made.
+    /// Makes the missing objects of an epoch, and none twice. Returns the labels of the objects that it made.
     pub(crate) fn enrol(token: &Token, epoch: EpochId, derives: bool) -> Result<Vec<String>, HsmError> {
         let parts = Parts::find(token, epoch)?;
         let fences = Fences::probe(token)?;
         let mut made = Vec::new();
-        // What seals decides which kind of epoch it is: a token that learns to derive later does so in its next epoch.
+        // The first object decides whether the epoch derives its MAC key. If the token learns to derive later, only its next epoch
+        // does.
         if parts.derivation.is_none() && parts.mac.is_none() {
             if derives {
                 let allowed = [MechanismType::SP800_108_COUNTER_KDF];
@@ -80,7 +81,7 @@ impl Root {
         Ok(made)
     }
 
-    /// The key that seals: derived for the moment, or a token object where the token cannot derive.
+    /// The key that seals: derived for this use or, if the token cannot derive, a token object.
     pub(crate) fn mac_key<'token>(&self, token: &'token Token) -> Result<MacKey<'token>, HsmError> {
         match (self.derivation, self.mac) {
             (_, Some(object)) => Ok(MacKey::Object(object)),
@@ -97,7 +98,7 @@ impl Root {
 
 /// The key that seals.
 pub(crate) enum MacKey<'token> {
-    /// Derived, until it goes.
+    /// Derived; destroyed when dropped.
     Derived(Ephemeral<'token>),
     /// A token object.
     Object(ObjectHandle),
@@ -121,7 +122,7 @@ fn label(epoch: EpochId, part: &str) -> String {
 }
 
 impl Parts {
-    /// Finds the objects of an epoch and holds each to the template that it was made from.
+    /// Finds the objects of an epoch, and compares each with the template that it was made from.
     fn find(token: &Token, epoch: EpochId) -> Result<Self, HsmError> {
         let secret = |part, uses| find(token, &label(epoch, part), &born_here(template::secret_of_256_bits(Life::Root, uses)));
         let audit = label(epoch, "audit");
@@ -132,11 +133,11 @@ impl Parts {
             audit: find(token, &audit, &born_here(template::audit_private()))?,
             audit_public: find(token, &audit, &template::audit_public())?,
         };
-        // An epoch seals in one way: a second way would be a way around the first.
+        // An epoch has one MAC key. A second one would be a way around the first.
         if parts.derivation.is_some() && parts.mac.is_some() {
             return Err(HsmError::Foreign { label: label(epoch, "mac"), attribute: AttributeType::Label.to_string() });
         }
-        // One call makes both halves; without the public one nobody could ever check what the other signed.
+        // One call makes both keys. Without the public key nobody could check the signatures of the private one.
         if parts.audit.is_some() != parts.audit_public.is_some() {
             return Err(HsmError::Halved { label: audit });
         }
@@ -157,13 +158,14 @@ impl Parts {
     }
 }
 
-/// What a token adds to keys that were made inside it and never could leave: an imported look-alike has none of it.
+/// Adds the attributes that only a token can set, for keys that were generated inside and never could leave. An imported look-alike
+/// lacks them.
 fn born_here(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.extend([Attribute::Local(true), Attribute::AlwaysSensitive(true), Attribute::NeverExtractable(true)]);
     template
 }
 
-/// The one object with this label and class, if there is one; an error when it is not as we make it.
+/// The only object with this label and class. `None`: there is none. An error if it is not as we make it.
 fn find(token: &Token, label: &str, expected: &[Attribute]) -> Result<Option<ObjectHandle>, HsmError> {
     let class = expected.iter().find(|attribute| matches!(attribute, Attribute::Class(_)));
     let search: Vec<Attribute> = class.cloned().into_iter().chain([Attribute::Label(label.as_bytes().to_vec())]).collect();

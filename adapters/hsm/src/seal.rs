@@ -1,6 +1,6 @@
-//! The custodian's seal: an AES-CMAC that only its HSM can make, over what it gives out to be kept elsewhere.
+//! The custodian's seal: an AES-CMAC that only its HSM can make, over data that is kept outside the HSM.
 //!
-//! Owns what exactly is sealed. Each kind begins with its own word, so that no seal of one thing is a seal of another.
+//! Owns the exact bytes that are sealed. Each kind of data begins with a word of its own, so that no seal fits another kind.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -12,10 +12,10 @@ use crate::derive::{copy_context, put};
 use crate::root::Root;
 use crate::token::Token;
 
-/// AES-CMAC, in bytes (SP 800-38B).
+/// The length of an AES-CMAC, in bytes (SP 800-38B).
 const MAC_BYTES: usize = 16;
 
-/// What the seal of a generated copy's blob covers: everything that it is bound to, and the blob.
+/// The sealed bytes for a generated copy's blob: the copy's coordinates, and the blob.
 pub(crate) fn blob_message(coordinates: &CopyCoordinates, wrapped: &[u8]) -> Result<Vec<u8>, HsmError> {
     let mut message = b"keyplane/v1/blob\0".to_vec();
     message.extend(copy_context(coordinates)?);
@@ -29,7 +29,7 @@ pub(crate) fn blob_message(coordinates: &CopyCoordinates, wrapped: &[u8]) -> Res
     Ok(message)
 }
 
-/// What the seal of a charter covers: charter, serial and epoch, as canonical JSON.
+/// The sealed bytes for a charter: charter, serial and epoch, as canonical JSON.
 pub(crate) fn charter_message(charter: &Charter, serial: u32, epoch: EpochId) -> Result<Vec<u8>, HsmError> {
     #[derive(Serialize)]
     struct Sealed<'a> {
@@ -48,7 +48,7 @@ pub(crate) fn seal(token: &Token, root: &Root, message: &[u8]) -> Result<Vec<u8>
     token.session().sign(&Mechanism::AesCMac, key.handle(), message).map_err(HsmError::token("sealing"))
 }
 
-/// Checks a seal. The comparison is the token's.
+/// Checks a seal. The token compares the MACs.
 pub(crate) fn check(token: &Token, root: &Root, message: &[u8], mac: &[u8], what: &'static str) -> Result<(), HsmError> {
     if mac.len() != MAC_BYTES {
         return Err(HsmError::Unsealed(what));

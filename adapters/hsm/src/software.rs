@@ -1,4 +1,4 @@
-//! The cloud's side of a wrap, in software: for self-tests with throwaway keys.
+//! The cloud's side of wrapping, in software, for self-tests with throwaway keys.
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
@@ -14,7 +14,7 @@ use crate::HsmError;
 use crate::error::NoRoute;
 use crate::pair::{Curve, Pair};
 
-/// An RSA key whose private half is here.
+/// An RSA key whose private key is in this process.
 pub(crate) struct SoftwareKey {
     private: OaepPrivateDecryptingKey,
     spki: Vec<u8>,
@@ -29,17 +29,17 @@ impl SoftwareKey {
         Ok(Self { private: OaepPrivateDecryptingKey::new(private).map_err(failed)?, spki })
     }
 
-    /// DER of its SubjectPublicKeyInfo.
+    /// The SubjectPublicKeyInfo in DER.
     pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
 
-    /// The length of its modulus.
+    /// The length of the modulus, in bits.
     pub(crate) fn bits(&self) -> usize {
         self.private.key_size_bits()
     }
 
-    /// Unwraps as the cloud would; `None` when the bytes are not what the scheme says.
+    /// Unwraps as the cloud does. `None`: the bytes do not follow the scheme.
     pub(crate) fn unwrap(&self, scheme: WrapScheme, wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (head, tail) = wrapped.split_at_checked(self.private.key_size_bytes())?;
         let algorithm = match scheme {
@@ -62,7 +62,7 @@ impl SoftwareKey {
     }
 }
 
-/// Whether these bytes are one private key in strict PKCS#8 and nothing behind it, and the other half of a public key.
+/// Checks that the bytes are exactly one private key in strict PKCS#8, and that it belongs to the public key.
 pub(crate) fn check_private_key(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> Result<(), NoRoute> {
     if !is_strict(pair, pkcs8, public) {
         return Err(NoRoute::Pkcs8);
@@ -74,7 +74,8 @@ pub(crate) fn check_private_key(pair: Pair, pkcs8: &[u8], public: &PublicKey) ->
     }
 }
 
-/// A `PrivateKeyInfo` (RFC 5208) in DER, of the public key's algorithm and curve, with a key in DER as RFC 8017 or RFC 5915 say.
+/// Whether the bytes are a `PrivateKeyInfo` (RFC 5208) in DER with the public key's algorithm and curve, around a key as in RFC
+/// 8017 or RFC 5915.
 fn is_strict(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> bool {
     let (Ok(info), Ok(public)) = (pkcs8::PrivateKeyInfo::from_der(pkcs8), SubjectPublicKeyInfoRef::from_der(&public.0)) else {
         return false;
@@ -82,7 +83,7 @@ fn is_strict(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> bool {
     info.algorithm == public.algorithm
         && match pair {
             Pair::Rsa(_) => pkcs1::RsaPrivateKey::from_der(info.private_key).is_ok(),
-            // The parser forgives a number without its leading zeros; not every destination's does.
+            // This parser accepts a number without its leading zeros; some destinations do not.
             Pair::Ec(curve) => sec1::EcPrivateKey::from_der(info.private_key).is_ok_and(|key| key.private_key.len() == curve.field_bytes()),
         }
 }

@@ -1,4 +1,4 @@
-//! SubjectPublicKeyInfo (RFC 5280): keys to wrap under, parsed strictly; and the public halves of copies, written.
+//! SubjectPublicKeyInfo (RFC 5280): parses keys to wrap under strictly, and writes the public keys of copies.
 
 use keyplane_model::Digest;
 use pkcs1::UintRef;
@@ -6,11 +6,11 @@ use pkcs1::der::asn1::{AnyRef, BitStringRef};
 use pkcs1::der::{self, Decode as _, Encode as _};
 use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-/// The longest SubjectPublicKeyInfo that is read: RSA-8192 takes 1,062 bytes.
+/// The longest SubjectPublicKeyInfo that is read, in bytes: RSA-8192 takes 1,062.
 const MAX_BYTES: usize = 2 * 1024;
-/// The moduli that are wrapped under, in bits: below is too weak, above no cloud offers and no token takes.
+/// The lengths of RSA moduli that we wrap under, in bits. Shorter ones are too weak, longer ones are offered by no cloud.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The smallest public exponent that is taken, F4; smaller ones invite old attacks.
+/// The smallest public exponent, F4. Smaller ones invite known attacks.
 const MIN_EXPONENT: u64 = 65_537;
 
 /// rsaEncryption (RFC 8017).
@@ -18,27 +18,27 @@ const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1
 /// id-ecPublicKey (RFC 5480).
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// Why a public key is not wrapped under.
+/// Why a public key is refused for wrapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
-    /// It is no DER of a SubjectPublicKeyInfo, or something follows it.
+    /// It is not exactly one SubjectPublicKeyInfo in DER.
     #[error("it is no DER of a SubjectPublicKeyInfo")]
     Encoding,
-    /// It is no RSA key.
+    /// It is not an RSA key.
     #[error("it is no RSA key")]
     NotRsa,
     /// Its modulus has too few or too many bits.
     #[error("its modulus has {0} bits; {min} to {max} are taken", min = MODULUS_BITS.start(), max = MODULUS_BITS.end())]
     ModulusLength(usize),
-    /// Its modulus is even: no RSA modulus is.
+    /// Its modulus is even, which no RSA modulus is.
     #[error("its modulus is even")]
     EvenModulus,
-    /// Its exponent is even, less than 65537, or longer than 64 bits.
+    /// Its exponent is even, below 65537, or longer than 64 bits.
     #[error("its exponent is even, less than 65537 or longer than 64 bits")]
     Exponent,
 }
 
-/// An RSA public key that may be wrapped under.
+/// An RSA public key that was accepted for wrapping.
 #[derive(Clone, Debug)]
 pub(crate) struct RsaPublicKey {
     pub(crate) modulus: Vec<u8>,
@@ -48,7 +48,7 @@ pub(crate) struct RsaPublicKey {
 }
 
 impl RsaPublicKey {
-    /// Parses DER of a SubjectPublicKeyInfo, strictly.
+    /// Parses a SubjectPublicKeyInfo in DER, strictly.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, PublicKeyError> {
         if der.len() > MAX_BYTES {
             return Err(PublicKeyError::Encoding);
@@ -87,7 +87,7 @@ pub(crate) fn of_rsa(modulus: &[u8], exponent: &[u8]) -> der::Result<Vec<u8>> {
     write(AlgorithmIdentifierRef { oid: RSA, parameters: Some(AnyRef::NULL) }, &key)
 }
 
-/// Writes an elliptic public key: a point on a named curve (RFC 5480).
+/// Writes a public key on an elliptic curve: a point on a named curve (RFC 5480).
 pub(crate) fn of_point(curve: ObjectIdentifier, point: &[u8]) -> der::Result<Vec<u8>> {
     write(AlgorithmIdentifierRef { oid: EC, parameters: Some(AnyRef::from(&curve)) }, point)
 }
@@ -96,7 +96,7 @@ fn write(algorithm: AlgorithmIdentifierRef<'_>, key: &[u8]) -> der::Result<Vec<u
     SubjectPublicKeyInfoRef { algorithm, subject_public_key: BitStringRef::from_bytes(key)? }.to_der()
 }
 
-/// The bits of a big-endian number without leading zeros.
+/// The length of a big-endian number in bits, without leading zeros.
 pub(crate) fn bit_length(number: &[u8]) -> usize {
     number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
@@ -109,7 +109,7 @@ fn is_even(number: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// DER of a tag and its content.
+    /// DER of a tag with this content.
     fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut out = vec![tag];
         match content.len() {

@@ -1,6 +1,6 @@
-//! Templates: what keys are allowed to do, written out completely.
+//! Templates: the complete lists of what keys may do.
 //!
-//! Owns the one place where usages become PKCS#11 attributes, so that what is asked for and what is checked later are the same list.
+//! Owns the only place where uses become PKCS#11 attributes, so that keys are made and checked by the same list.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
@@ -10,7 +10,7 @@ use crate::error::is_refusal;
 use crate::pkcs11::{self, TemplateKind};
 use crate::token::Token;
 
-/// What a secret key may be used for; everything else is off.
+/// A use of a secret key. Uses that are not listed are off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     Encrypt,
@@ -22,28 +22,28 @@ pub(crate) enum Use {
     Derive,
 }
 
-/// Where a key lives, and whether it can leave wrapped.
+/// How long a key lives, and whether it may be wrapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// In the token, for good; never leaves.
+    /// A token object that stays, and can never be wrapped.
     Root,
-    /// In the session; never leaves.
+    /// A session object that can never be wrapped.
     Held,
-    /// In the session; may leave wrapped.
+    /// A session object that may be wrapped.
     Passing,
 }
 
-/// What every secret key of ours has, in bytes: 256 bits.
+/// The length of every secret key of ours, in bytes: 256 bits.
 pub(crate) const SECRET_BYTES: u64 = 32;
 
-/// Every attribute of an AES-256 key of ours but its names.
+/// All attributes of an AES-256 key of ours, except its names.
 pub(crate) fn secret(life: Life, uses: &[Use]) -> Vec<Attribute> {
     secret_of(KeyType::AES, life, uses)
 }
 
-/// Every attribute of a secret key of ours but its names.
+/// All attributes of a secret key of ours, except its names.
 ///
-/// INVARIANT: a key that may wrap may never decrypt: it would give out in clear what it wrapped.
+/// INVARIANT: a key that may wrap may never decrypt, or it would decrypt what it wrapped.
 pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attribute> {
     let may = |what| uses.contains(&what);
     vec![
@@ -53,7 +53,7 @@ pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attr
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(life == Life::Passing),
-        // SoftHSM refuses to unwrap into what nobody may modify: it writes the value after the template.
+        // SoftHSM writes the value after it applies the template, so it refuses to unwrap into an unmodifiable key.
         Attribute::Modifiable(life == Life::Passing),
         Attribute::Encrypt(may(Use::Encrypt)),
         Attribute::Decrypt(may(Use::Decrypt)),
@@ -65,18 +65,18 @@ pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attr
     ]
 }
 
-/// The same for AES with its length.
+/// All attributes of an AES-256 key of ours with its length, except its names.
 pub(crate) fn secret_of_256_bits(life: Life, uses: &[Use]) -> Vec<Attribute> {
     with_length(secret(life, uses))
 }
 
-/// The template of a secret key with its length: what generating and deriving ask for, and unwrapping forbids.
+/// Adds the length to a secret key's template. Generating and deriving need it; unwrapping forbids it.
 pub(crate) fn with_length(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.push(Attribute::ValueLen(SECRET_BYTES.into()));
     template
 }
 
-/// Every attribute of a private key in the session but what it is made of. It knows no uses but signing and decrypting.
+/// All attributes of a private key in the session, except its numbers. Its only uses are signing and decrypting.
 pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -85,7 +85,7 @@ pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attrib
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(life == Life::Passing),
-        // As for secret keys: SoftHSM writes what it unwrapped after the template.
+        // As for secret keys: SoftHSM writes the unwrapped value after it applies the template.
         Attribute::Modifiable(life == Life::Passing),
         Attribute::Sign(uses.contains(&Use::Sign)),
         Attribute::Decrypt(uses.contains(&Use::Decrypt)),
@@ -95,7 +95,7 @@ pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attrib
     ]
 }
 
-/// The public half of a pair in the session but what it is made of: it can do nothing, and is gone once it was read.
+/// All attributes of a public key in the session, except its numbers. It has no uses, and is destroyed once it was read.
 pub(crate) fn public(key_type: KeyType) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -110,13 +110,14 @@ pub(crate) fn public(key_type: KeyType) -> Vec<Attribute> {
     ]
 }
 
-/// A template as generating a pair takes it: class and kind are the mechanism's to say, and some tokens refuse to be told.
+/// The template in the form that generating a pair takes: without class and key type. The mechanism sets those, and some tokens
+/// refuse them.
 pub(crate) fn of_pair(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.retain(|attribute| !matches!(attribute, Attribute::Class(_) | Attribute::KeyType(_)));
     template
 }
 
-/// The private audit key but its names: it signs, and nothing else.
+/// The attributes of the private audit key, except its names. It signs, and has no other use.
 pub(crate) fn audit_private() -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -133,7 +134,7 @@ pub(crate) fn audit_private() -> Vec<Attribute> {
     ]
 }
 
-/// The public audit key but its names and its curve.
+/// The attributes of the public audit key, except its names and its curve.
 pub(crate) fn audit_public() -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -148,15 +149,15 @@ pub(crate) fn audit_public() -> Vec<Attribute> {
     ]
 }
 
-/// Names for an object: found by its label, and by its id where an administrator's tool shows ids alone.
+/// Adds the names of an object: the label, by which we find it, and the same as id, for tools that show ids only.
 pub(crate) fn named(mut template: Vec<Attribute>, label: &str) -> Vec<Attribute> {
     template.push(Attribute::Label(label.as_bytes().to_vec()));
     template.push(Attribute::Id(label.as_bytes().to_vec()));
     template
 }
 
-/// Which further fences a token takes; each was tried on a throwaway key. A token that takes one may still not
-/// enforce it: that is what the negative controls find out.
+/// The additional fences that a token accepts, each tried on a throwaway key. A token may accept a fence and not enforce it; the
+/// negative controls find that out.
 #[derive(Clone, Copy)]
 pub(crate) struct Fences {
     copyable: bool,
@@ -167,7 +168,7 @@ pub(crate) struct Fences {
 }
 
 impl Fences {
-    /// Tries each on a throwaway key.
+    /// Tries each fence on a throwaway key.
     pub(crate) fn probe(token: &Token) -> Result<Self, HsmError> {
         let takes = |uses: &[Use], extra: Attribute| {
             let mut template = secret_of_256_bits(Life::Held, uses);
@@ -187,7 +188,7 @@ impl Fences {
         })
     }
 
-    /// Adds what the token takes to the template of a root key, for these mechanisms and no others.
+    /// Adds the accepted fences to a root key's template. The key may then be used with these mechanisms only.
     pub(crate) fn fence(self, mut template: Vec<Attribute>, uses: &[Use], mechanisms: &[MechanismType]) -> Vec<Attribute> {
         if self.copyable {
             template.push(Attribute::Copyable(false));
@@ -208,16 +209,16 @@ impl Fences {
     }
 }
 
-/// The root wrapping key wraps what nobody can read.
+/// The root wrapping key wraps sensitive keys only.
 fn wrap_template() -> Attribute {
     pkcs11::template(TemplateKind::Wrap, &[(AttributeType::Sensitive, true)])
 }
 
-/// What the root wrapping key unwraps is a copy and nothing else: nobody reads it, it decrypts nothing and unwraps nothing.
+/// The root wrapping key unwraps copies only: nobody can read them, and they neither decrypt nor unwrap.
 ///
-/// INVARIANT: every attribute here is one of secret and private keys alike. A token adds what a request leaves out, and
-/// kryoptic then refuses what the object's class does not have (`merge_template_attribute`, `internal_object_create`): with
-/// `CKA_WRAP` in it, no private key could ever be unwrapped again.
+/// INVARIANT: secret and private keys both have every attribute in this list. A token adds attributes that the request leaves out,
+/// and kryoptic then refuses those that the object's class does not have (`merge_template_attribute`, `internal_object_create`).
+/// With `CKA_WRAP` in the list, no private key could be unwrapped again.
 fn unwrap_template() -> Attribute {
     pkcs11::template(
         TemplateKind::Unwrap,
@@ -232,7 +233,7 @@ fn unwrap_template() -> Attribute {
     )
 }
 
-/// What is derived is a copy or the MAC key: nobody reads it, it decrypts nothing and wraps nothing.
+/// A derived key is a copy or the MAC key: nobody can read it, and it neither decrypts nor wraps.
 fn derive_template() -> Attribute {
     pkcs11::template(
         TemplateKind::Derive,

@@ -1,4 +1,4 @@
-//! Keys that self-tests make, wrap, and see in the clear; with what tells each of them again.
+//! Keys that self-tests make, wrap and see in the clear, each with the means to recognise it.
 
 use aws_lc_rs::cipher::{AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac;
@@ -14,15 +14,15 @@ use crate::software::check_private_key;
 use crate::template::{self, Use};
 use crate::token::{Ephemeral, Token};
 
-/// A block that throwaway keys encrypt or authenticate, so that two handles can be told to be one key.
+/// The block that throwaway keys encrypt or authenticate, to show that two handles are the same key.
 const KNOWN: [u8; 16] = *b"keyplane checks.";
 
-/// A MAC key, in bytes.
+/// The length of a MAC key, in bytes.
 const SECRET: usize = template::SECRET_BYTES as usize;
-/// One byte more.
+/// One byte more than a MAC key has.
 const UNEVEN: usize = SECRET + 1;
 
-/// A key that is worth nothing.
+/// A key that protects nothing.
 pub(crate) struct Throwaway<'token> {
     token: &'token Token,
     key: Ephemeral<'token>,
@@ -30,17 +30,17 @@ pub(crate) struct Throwaway<'token> {
     witness: Witness,
 }
 
-/// What tells a key again, here and in the token.
+/// How a key is recognised, in this process and in the token.
 enum Witness {
-    /// What an AES key makes of the known block.
+    /// The known block, encrypted by an AES key.
     Ciphertext(Vec<u8>),
-    /// What a MAC key of so many bytes makes of it.
+    /// The known block, authenticated by a MAC key of this many bytes.
     Mac(usize, Vec<u8>),
-    /// The other half of a private key.
+    /// The public key of a private key.
     Public(Pair, PublicKey),
 }
 
-/// What a throwaway key may do: what its witness takes. A MAC key's copy may not even do that.
+/// The uses of a throwaway key: only what its witness needs. A copy of a MAC key has not even that use.
 fn uses(kind: Kind) -> &'static [Use] {
     match kind {
         Kind::Aes => &[Use::Encrypt],
@@ -60,8 +60,8 @@ impl<'token> Throwaway<'token> {
         Ok(Self { token, key, kind, witness })
     }
 
-    /// A secret whose length is no multiple of the 8 bytes that AES-KWP works in: it shows whether a way keeps lengths. A private
-    /// key does not: by chance, an encoding is just as long as it has to be.
+    /// A secret whose length is no multiple of AES-KWP's 8 bytes. It shows whether a route keeps lengths. A private key does not
+    /// show it, since its encoding may happen to need no padding.
     pub(crate) fn uneven(token: &'token Token) -> Result<Self, HsmError> {
         let kind = Kind::Hmac;
         let mut template = kind.template(uses(kind));
@@ -75,12 +75,12 @@ impl<'token> Throwaway<'token> {
         self.key.handle()
     }
 
-    /// What it has to become when it is unwrapped, so that it can be told again.
+    /// The template for unwrapping it, so that it can be recognised afterwards.
     pub(crate) fn template(&self) -> Vec<Attribute> {
         self.kind.template(uses(self.kind))
     }
 
-    /// Whether another key in the token is this one.
+    /// Whether another key in the token is the same key.
     pub(crate) fn is(&self, other: ObjectHandle) -> Result<bool, HsmError> {
         Ok(self.kind.fits(self.token, other)?
             && match &self.witness {
@@ -90,7 +90,7 @@ impl<'token> Throwaway<'token> {
             })
     }
 
-    /// Whether bytes that arrived at the other end are this key, as the other end takes it.
+    /// Checks that the bytes which arrived at the destination are this key, in the form that the destination takes.
     pub(crate) fn arrived(&self, bytes: &[u8]) -> Result<(), NoRoute> {
         let arrived = match &self.witness {
             Witness::Ciphertext(ciphertext) => decrypts(bytes, ciphertext),

@@ -1,6 +1,7 @@
-//! A token, and one session with it in which the user is logged in.
+//! A token, and one session in which the user is logged in.
 //!
-//! Owns loading, finding, logging in, and the thin calls that the rooms above share. Must not know what keys are for.
+//! Owns loading the module, finding the token, logging in, and the thin calls that the modules above share. Must not know what keys
+//! are for.
 
 use std::ffi::CString;
 
@@ -21,13 +22,13 @@ pub(crate) struct Identity {
     pub(crate) manufacturer: String,
     pub(crate) model: String,
     pub(crate) serial: String,
-    /// Whether the slot says that it is a device (`CKF_HW_SLOT`).
+    /// Whether the slot claims to be a hardware device (`CKF_HW_SLOT`).
     pub(crate) hardware: bool,
 }
 
-/// A module that is loaded and initialised; finalised when dropped.
+/// A loaded and initialised module. Finalised when dropped.
 ///
-/// INVARIANT: a process holds one of these for a module: `C_Initialize` and `C_Finalize` are the process's.
+/// INVARIANT: a process holds one of these for a module, because `C_Initialize` and `C_Finalize` act on the whole process.
 pub(crate) struct Module {
     pkcs11: Pkcs11,
     raw: RawModule,
@@ -47,7 +48,7 @@ impl Module {
         &self.pkcs11
     }
 
-    /// The slot whose initialised token has this label.
+    /// The slot of the initialised token with this label.
     pub(crate) fn find(&self, label: &str) -> Result<Slot, HsmError> {
         let slots = self.pkcs11.get_slots_with_token().map_err(HsmError::token("listing slots"))?;
         let mut found = Vec::new();
@@ -81,7 +82,7 @@ impl Module {
         })
     }
 
-    /// A session in which the user is logged in.
+    /// Opens a session and logs the user in.
     fn session(&self, slot: Slot, config: &HsmConfig) -> Result<Session, HsmError> {
         let session = self.pkcs11.open_rw_session(slot).map_err(HsmError::token("opening a session"))?;
         let state = session.get_session_info().map_err(HsmError::token("reading the session's state"))?.session_state();
@@ -89,7 +90,7 @@ impl Module {
             return Ok(session);
         }
         let info = self.pkcs11.get_token_info(slot).map_err(HsmError::token("reading the token's PIN flags"))?;
-        // INVARIANT: what was typed wrong once is not typed again by a machine: the last try is left to a person.
+        // INVARIANT: a PIN that was wrong once is not tried again by a program. The last try is left to a person.
         if info.user_pin_locked() {
             return Err(HsmError::PinLocked);
         }
@@ -99,7 +100,7 @@ impl Module {
         if !info.user_pin_initialized() || info.user_pin_to_be_changed() {
             return Err(HsmError::PinUnset);
         }
-        // Without one, C_Login would take no PIN for a wrong one.
+        // Without a PIN, `C_Login` would count an empty PIN as a wrong one.
         if config.pin.is_none() && !info.protected_authentication_path() {
             return Err(Unsupported::LoginWithoutPin.into());
         }
@@ -131,7 +132,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Loads the module, finds the token by its label and logs in, once.
+    /// Loads the module, finds the token by its label, and logs in once.
     pub(crate) fn open(config: &HsmConfig) -> Result<Self, HsmError> {
         let module = Module::load(config)?;
         let slot = module.find(&config.token_label)?;
@@ -140,14 +141,14 @@ impl Token {
         Ok(Self { session, slot, identity, module })
     }
 
-    /// Puts a new session in the place of one that was lost.
+    /// Replaces a lost session by a new one.
     pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
         self.slot = self.module.find(&config.token_label)?;
         self.session = self.module.session(self.slot, config)?;
         Ok(())
     }
 
-    /// Whether the session is there and its user logged in.
+    /// Whether the session is open and its user logged in.
     pub(crate) fn is_logged_in(&self) -> bool {
         self.session.get_session_info().is_ok_and(|info| matches!(info.session_state(), SessionState::RwUser))
     }
@@ -160,17 +161,17 @@ impl Token {
         &self.session
     }
 
-    /// A key that lives until the guard goes.
+    /// Wraps a handle in a guard that destroys the key when dropped.
     pub(crate) fn ephemeral(&self, handle: ObjectHandle) -> Ephemeral<'_> {
         Ephemeral { token: self, handle }
     }
 
-    /// Makes a random key that lives until the guard goes.
+    /// Generates a random key. It is destroyed when the guard is dropped.
     pub(crate) fn generate(&self, mechanism: &Mechanism<'_>, template: &[Attribute]) -> Result<Ephemeral<'_>, Pkcs11Error> {
         self.session.generate_key(mechanism, template).map(|handle| self.ephemeral(handle))
     }
 
-    /// Makes a random key pair, public half first; both live until their guards go.
+    /// Generates a random key pair, public key first. Both are destroyed when their guards are dropped.
     pub(crate) fn generate_pair(
         &self,
         mechanism: &Mechanism<'_>,
@@ -182,7 +183,7 @@ impl Token {
             .map(|(public, private)| (self.ephemeral(public), self.ephemeral(private)))
     }
 
-    /// The RSA moduli that the token makes, in bits, as it says itself; `None`: it makes no RSA keys.
+    /// The RSA moduli that the token says it makes, in bits. `None`: it makes no RSA keys.
     pub(crate) fn rsa_sizes(&self) -> Option<std::ops::RangeInclusive<usize>> {
         let info = self.module.pkcs11.get_mechanism_info(self.slot, MechanismType::RSA_PKCS_KEY_PAIR_GEN).ok()?;
         Some(info.min_key_size()..=info.max_key_size())
@@ -193,7 +194,7 @@ impl Token {
         self.module.raw.wrap(&self.session, mechanism, wrapping_key, key)
     }
 
-    /// `C_UnwrapKey`; the key lives until the guard goes.
+    /// `C_UnwrapKey`. The key is destroyed when the guard is dropped.
     pub(crate) fn unwrap(
         &self,
         mechanism: &Mechanism<'_>,
@@ -204,7 +205,7 @@ impl Token {
         self.session.unwrap_key(mechanism, wrapping_key, wrapped, template).map(|handle| self.ephemeral(handle))
     }
 
-    /// The only object with these attributes.
+    /// The only object with these attributes. `None`: there is none. An error if there is more than one.
     pub(crate) fn find_one(&self, label: &str, template: &[Attribute]) -> Result<Option<ObjectHandle>, HsmError> {
         let found = self.session.find_objects(template).map_err(HsmError::token("looking for an object"))?;
         match found[..] {
@@ -214,13 +215,13 @@ impl Token {
         }
     }
 
-    /// The attributes that the token gives, in no particular order; those that it does not know are missing.
+    /// The attributes that the token shows, in no particular order. Attributes that it does not know are missing.
     pub(crate) fn attributes(&self, handle: ObjectHandle, attributes: &[AttributeType]) -> Result<Vec<Attribute>, HsmError> {
         self.session.get_attributes(handle, attributes).map_err(HsmError::token("reading attributes"))
     }
 }
 
-/// A session object that is destroyed when this goes.
+/// A session object that is destroyed when this is dropped.
 pub(crate) struct Ephemeral<'token> {
     token: &'token Token,
     handle: ObjectHandle,
@@ -234,7 +235,7 @@ impl Ephemeral<'_> {
 
 impl Drop for Ephemeral<'_> {
     fn drop(&mut self) {
-        // A session that was lost took its objects with it.
+        // A lost session has taken its objects with it.
         if let Err(error) = self.token.session.destroy_object(self.handle) {
             tracing::warn!(%error, "a session object could not be destroyed before its session ends");
         }

@@ -1,7 +1,7 @@
-//! The thread that owns the token: PKCS#11 blocks, and a session belongs to one thread.
+//! The thread that owns the token, since PKCS#11 calls block and a session belongs to one thread.
 //!
-//! Owns opening the token on the first job, replacing a lost session, and remembering that a PIN was refused. Must not
-//! know what jobs do.
+//! Owns opening the token for the first job, replacing a lost session, and remembering that a PIN was refused. Must not know what
+//! jobs do.
 
 use std::thread::JoinHandle;
 
@@ -10,19 +10,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::vault::Vault;
 use crate::{HsmConfig, HsmError};
 
-/// Jobs that may wait. More callers than that wait for a place: a token does one thing at a time anyway.
+/// The most jobs that wait. Further callers wait for a place in the queue; a token does one thing at a time anyway.
 const QUEUE: usize = 64;
 
 type Job = Box<dyn FnOnce(&mut Seat) + Send>;
 
-/// Hands jobs to the thread, one at a time, in order.
+/// Sends jobs to the thread. They run one at a time, in order.
 pub(crate) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts the thread; the token is opened by the first job.
+    /// Starts the thread. The first job opens the token.
     pub(crate) fn start(config: HsmConfig) -> Result<Self, HsmError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new()
@@ -37,8 +37,8 @@ impl Worker {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Runs a job on the token. When its session is lost the job runs once more in a new one, so a job may be repeated:
-    /// it leaves nothing durable half done that it would not find again.
+    /// Runs a job on the token. If its session is lost, the job runs once more in a new one. So a job may be repeated: whatever it
+    /// leaves in the token half done, it has to find and complete.
     pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, HsmError>
     where
         T: Send + 'static,
@@ -46,7 +46,7 @@ impl Worker {
     {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |seat| {
-            // Nobody waits any more: what was asked for is not done.
+            // The caller is gone, so the job is not run.
             if !reply.is_closed() {
                 let _ = reply.send(seat.run(&job));
             }
@@ -57,7 +57,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Waits for the running job: afterwards the module is finalised, and the token's file is nobody's.
+    /// Waits for the running job. Afterwards the module is finalised, and another process may open the token's file.
     fn drop(&mut self) {
         self.jobs = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -66,7 +66,7 @@ impl Drop for Worker {
     }
 }
 
-/// What the thread holds.
+/// The state of the thread.
 struct Seat {
     config: HsmConfig,
     vault: Option<Vault>,
@@ -87,7 +87,7 @@ impl Seat {
         }
     }
 
-    /// The vault, logged in: a token that was logged out under us hides its keys instead of saying so.
+    /// The vault, logged in. Checked first, because a token that was logged out hides its keys instead of reporting an error.
     fn vault(&mut self) -> Result<&Vault, HsmError> {
         match &self.vault {
             Some(vault) if vault.token().is_logged_in() => {}
@@ -98,7 +98,7 @@ impl Seat {
     }
 
     fn replace_session(&mut self) -> Result<(), HsmError> {
-        // A vault whose session cannot be replaced is dropped: the next job opens the token anew.
+        // If the session cannot be replaced, the vault is dropped, and the next job opens the token anew.
         if let Some(mut vault) = self.vault.take() {
             self.vault = Some(self.login(|config| vault.replace_session(config).map(|()| vault))?);
         }

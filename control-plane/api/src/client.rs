@@ -1,4 +1,4 @@
-//! A client over any service of HTTP requests.
+//! A client of the API over any service of HTTP requests.
 
 use bytes::{Buf as _, Bytes};
 use http::{Method, Request, Response, StatusCode, header};
@@ -13,15 +13,15 @@ use crate::{
     ExplainRequest, Failure, HsmReport, PlanRequest, Planned, StatusReport, ValidateRequest, Validated, paths,
 };
 
-/// The largest answer that is read, in bytes: a plan for ten thousand keys is about twenty million.
+/// The largest answer that is read, in bytes. A plan for ten thousand keys has about twenty million.
 const LARGEST: usize = 64 << 20;
 
-/// A request that did not bring what was asked for: problems to show, at least one.
+/// Why a request failed: at least one problem.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", .0.first().map_or_else(|| "the request failed".to_owned(), ToString::to_string))]
 pub struct ClientError(pub Vec<Problem>);
 
-/// A client of the API. `S` is a connection, or the router itself.
+/// A client of the API. `S` is a connection to a server, or the router itself.
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     service: S,
@@ -34,7 +34,7 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// A client that sends its requests to this service.
+    /// Sends all requests to this service.
     pub fn new(service: S) -> Self {
         Self { service }
     }
@@ -42,39 +42,39 @@ where
     /// Checks policy files.
     ///
     /// # Errors
-    /// Every problem of the files.
+    /// All problems of the files.
     pub async fn validate(&self, request: &ValidateRequest) -> Result<Validated, ClientError> {
         self.ask(Method::POST, paths::VALIDATE, Some(request)).await
     }
 
-    /// The effective rules of a key and where each comes from, as text.
+    /// The effective rules of a key, and where each comes from: `text` for people, `explanation` for programs.
     ///
     /// # Errors
-    /// Problems of the files, or no such key.
+    /// The problems of the files, or that there is no such key.
     pub async fn explain(&self, request: &ExplainRequest) -> Result<serde_json::Value, ClientError> {
         self.ask(Method::POST, paths::EXPLAIN, Some(request)).await
     }
 
-    /// Makes a plan.
+    /// Plans, and proposes the change sets of the plan.
     ///
     /// # Errors
-    /// When nothing could be planned at all.
+    /// When nothing could be planned. What could not be looked at is in [`Planned::warnings`].
     pub async fn plan(&self, request: &PlanRequest) -> Result<Planned, ClientError> {
         self.ask(Method::POST, paths::PLAN, Some(request)).await
     }
 
-    /// Brings an approval.
+    /// Sends an approval.
     ///
     /// # Errors
-    /// When it does not count.
+    /// When the approval does not count.
     pub async fn approve(&self, request: &ApprovalRequest) -> Result<Approved, ClientError> {
         self.ask(Method::POST, paths::APPROVE, Some(request)).await
     }
 
-    /// Runs change sets, and tells each line as it comes.
+    /// Runs change sets. Calls `tell` with each line of progress.
     ///
     /// # Errors
-    /// When nothing could be run at all; what stood in the way of single ones is in [`Applied::problems`].
+    /// When nothing could be run. What stops single change sets is in [`Applied::problems`].
     pub async fn apply(&self, digests: Vec<Digest>, mut tell: impl FnMut(&ApplyLine)) -> Result<Applied, ClientError> {
         let response = self.send(Method::POST, paths::APPLY, Some(&ApplyRequest { digests })).await?;
         let mut body = std::pin::pin!(response.into_body());
@@ -104,7 +104,7 @@ where
         Err(broken(&"the answer ended before the run did; it goes on, or is resumed by the next `keyplane apply`"))
     }
 
-    /// What is where.
+    /// The copies that the ledger knows, and the open change sets.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -112,7 +112,7 @@ where
         self.ask(Method::GET, paths::STATUS, None::<&()>).await
     }
 
-    /// What shows that the destinations hold the right keys.
+    /// The evidence that the destinations hold the right keys.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -120,15 +120,15 @@ where
         self.ask(Method::GET, paths::EVIDENCE, None::<&()>).await
     }
 
-    /// Enrols the token.
+    /// Enrols the token: proves its routes, makes the root epoch, adopts the charter.
     ///
     /// # Errors
-    /// When it cannot be enrolled.
+    /// When the token cannot be enrolled.
     pub async fn hsm_enroll(&self, request: &EnrollRequest) -> Result<HsmReport, ClientError> {
         self.ask(Method::POST, paths::HSM_ENROLL, Some(request)).await
     }
 
-    /// Proves the token's routes again.
+    /// Proves the token's wrapping routes again.
     ///
     /// # Errors
     /// When the token cannot be reached.
@@ -139,7 +139,7 @@ where
     /// Compares the policy's charter with the one in force, or adopts it.
     ///
     /// # Errors
-    /// When the approvals do not suffice.
+    /// When approvals were given and do not suffice.
     pub async fn charter(&self, request: &CharterRequest) -> Result<CharterState, ClientError> {
         self.ask(Method::POST, paths::CHARTER, Some(request)).await
     }

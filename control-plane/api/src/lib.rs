@@ -1,10 +1,10 @@
-//! What is spoken over `/v1`: the wire types, and a client over any `tower::Service` of HTTP requests.
+//! The API `/v1`: its wire types, and a client over any `tower::Service` of HTTP requests.
 //!
-//! Owns the shapes and the paths. Knows the model alone; must not know how anything is done, nor hold server code. The
-//! client does not care whether the service is a connection to a server or the router in its own process.
+//! Owns the shapes and the paths. Knows the model alone. Must not hold server code. The client works alike over a connection to a
+//! server and over a router in its own process.
 //!
-//! A request that fails is answered by `application/problem+json` (RFC 9457) with [`Failure`] as its members. What takes
-//! long (`apply`) is answered by a stream of lines (`application/x-ndjson`), [`ApplyLine`] each.
+//! A failed request is answered by `application/problem+json` (RFC 9457) with [`Failure`] as its members. Long work (`apply`) is
+//! answered by a stream of lines (`application/x-ndjson`), each an [`ApplyLine`].
 
 mod client;
 mod types;
@@ -20,7 +20,7 @@ pub use types::{
 pub mod paths {
     /// POST [`crate::ValidateRequest`], gives [`crate::Validated`].
     pub const VALIDATE: &str = "/v1/validate";
-    /// POST [`crate::ExplainRequest`], gives text.
+    /// POST [`crate::ExplainRequest`], gives an object: `text` for people, `explanation` for programs.
     pub const EXPLAIN: &str = "/v1/explain";
     /// POST [`crate::PlanRequest`], gives [`crate::Planned`].
     pub const PLAN: &str = "/v1/plans";
@@ -34,7 +34,7 @@ pub mod paths {
     pub const EVIDENCE: &str = "/v1/evidence";
     /// POST [`crate::EnrollRequest`], gives [`crate::HsmReport`].
     pub const HSM_ENROLL: &str = "/v1/hsm/enroll";
-    /// POST nothing, gives [`crate::HsmReport`].
+    /// POST without a body, gives [`crate::HsmReport`].
     pub const HSM_TEST: &str = "/v1/hsm/test";
     /// POST [`crate::CharterRequest`], gives [`crate::CharterState`].
     pub const CHARTER: &str = "/v1/hsm/charter";

@@ -1,4 +1,4 @@
-//! The wire types: model types where they say it already, and a few shapes around them.
+//! The wire types: model types where they fit, and a few shapes around them.
 
 use keyplane_model::{
     Action, Algorithm, ApprovalRule, ApproverName, ChangeSetState, CheckValue, DestinationName, Digest, EpochId, Evidence, Generation,
@@ -6,35 +6,35 @@ use keyplane_model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A policy file.
+/// The text of a policy file. The server reads no policy files of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Its name, as problems shall call it.
+    /// The file's name, as problems will show it.
     pub name: String,
-    /// Its text; at most 1 MiB.
+    /// The file's content; at most 1 MiB.
     pub text: String,
 }
 
-/// Checks policy files.
+/// Asks for a check of policy files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateRequest {
-    /// The files.
+    /// The policy files.
     pub sources: Vec<Source>,
 }
 
-/// Policy files that are valid.
+/// The result of checking valid policy files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Validated {
-    /// How many approvers they name.
+    /// The number of approvers.
     pub approvers: usize,
-    /// How many profiles they define.
+    /// The number of profiles.
     pub profiles: usize,
-    /// The keys that they ask for.
+    /// The keys that the files ask for.
     pub keys: Vec<KeyName>,
-    /// What is left out, and why.
+    /// Placements and keys that are left out of the intent, and why.
     pub warnings: Vec<Problem>,
 }
 
@@ -42,17 +42,17 @@ pub struct Validated {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// The files.
+    /// The policy files.
     pub sources: Vec<Source>,
-    /// Which key.
+    /// The name of the key.
     pub key: KeyName,
 }
 
-/// Asks for a plan; its change sets become open.
+/// Asks for a plan. Its change sets become the open ones.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
-    /// The files.
+    /// The policy files.
     pub sources: Vec<Source>,
 }
 
@@ -60,11 +60,11 @@ pub struct PlanRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Planned {
-    /// The change sets that are open now, made by this plan or kept, by key.
+    /// The change sets that are open now, whether new or kept, sorted by key.
     pub change_sets: Vec<ChangeSetView>,
-    /// Each key, and what there is to do.
+    /// The verdict on each key.
     pub keys: Vec<PlannedKey>,
-    /// What could not be looked at, or is left out.
+    /// Destinations that could not be looked at, and placements that are left out.
     pub warnings: Vec<Problem>,
 }
 
@@ -76,327 +76,327 @@ impl Planned {
     }
 }
 
-/// What there is to do for a key.
+/// What a plan says about one key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedKey {
-    /// Which.
+    /// The name of the key.
     pub key: KeyName,
-    /// In a word.
+    /// Whether there is a change, nothing to do, or an obstacle.
     pub verdict: Verdict,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
-    /// The change set, where there is one.
+    /// The digest of the key's open change set. `None`: it has none.
     pub digest: Option<Digest>,
-    /// What stands in the way, where something does.
+    /// The first thing that stands in the way or differs. `None`: nothing does.
     pub problem: Option<Problem>,
 }
 
-/// What there is to do, in a word.
+/// What a plan concludes for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// There is a change set.
+    /// A change set is open for it.
     Change,
-    /// Nothing.
+    /// It needs nothing.
     Nothing,
-    /// Something stands in the way.
+    /// It needs something that cannot be done.
     Blocked,
 }
 
-/// A change set, as people look at it before they approve.
+/// A change set as people see it before they approve.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSetView {
-    /// What approvals sign.
+    /// The digest that approvals sign.
     pub digest: Digest,
-    /// For which key.
+    /// The name of the key.
     pub key: KeyName,
-    /// Under whose rules.
+    /// The profile whose rules apply.
     pub profile: ProfileName,
-    /// What kind of change.
+    /// The kind of change.
     pub action: Action,
-    /// How far it is.
+    /// How far it has come.
     pub state: ChangeSetState,
-    /// Who proposed it.
+    /// The login that proposed it, and cannot approve it.
     pub proposer: String,
-    /// What its profile asks for.
+    /// The approvals that it needs.
     pub approvals: ApprovalRule,
-    /// Who approved it so far.
+    /// The approvers whose approvals were received, whether they count or not.
     pub approved_by: Vec<ApproverName>,
-    /// Why.
+    /// Why it is needed, for people.
     pub reasons: Vec<String>,
-    /// What it does.
+    /// Its steps, in order.
     pub steps: Vec<StepView>,
-    /// How long it takes at least, by the clouds' quotas, in seconds, together with the change sets before it.
+    /// The least time in seconds, by the clouds' quotas, together with the change sets before it in the list.
     pub seconds: u64,
 }
 
-/// A step, as people look at it.
+/// A step as people see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepView {
-    /// What it does.
+    /// The word for what it does.
     pub act: String,
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// Under which name.
+    /// The name by which users address the key there.
     pub name: String,
-    /// What it is there.
+    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
-    /// What is particular about it, for people.
+    /// More about the step, for people; may be empty.
     pub detail: String,
-    /// Whether it has its receipt.
+    /// Whether it has a receipt.
     pub done: bool,
 }
 
-/// Brings an approval.
+/// Sends an approval of a change set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRequest {
-    /// Of what.
+    /// The digest of the change set.
     pub digest: Digest,
-    /// By whom.
+    /// The approver who signed.
     pub approver: ApproverName,
-    /// The armored OpenSSH signature.
+    /// The armored OpenSSH signature over the digest.
     pub signature: String,
 }
 
-/// An approval was taken.
+/// The state of a change set after an approval was taken.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approved {
-    /// Of what.
+    /// The change set that was approved.
     pub change_set: ChangeSetView,
-    /// How many approvals count now.
+    /// How many of its approvals count.
     pub have: u32,
-    /// How many are needed.
+    /// How many it needs.
     pub need: u32,
 }
 
-/// Runs change sets.
+/// Runs approved change sets.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
-    /// Which; empty: every open one.
+    /// The digests of the change sets to run. Empty: every open one.
     pub digests: Vec<Digest>,
 }
 
-/// A line of what applying tells.
+/// One line of progress while change sets run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "line", deny_unknown_fields)]
 pub enum ApplyLine {
-    /// A step is about to act.
+    /// A step is about to send its request.
     Acting {
-        /// For which key.
+        /// The name of the key.
         key: KeyName,
-        /// Where.
+        /// The destination's name in the configuration.
         destination: DestinationName,
-        /// What.
+        /// The word for what the step does.
         act: String,
-        /// Which attempt, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
-    /// A step waits.
+    /// A step waits before it goes on.
     Waiting {
-        /// For which key.
+        /// The name of the key.
         key: KeyName,
-        /// Where.
+        /// The destination's name in the configuration.
         destination: DestinationName,
-        /// What.
+        /// The word for what the step does.
         act: String,
-        /// Until when.
+        /// The end of the wait, by the server's wall clock.
         until: Timestamp,
-        /// Why.
+        /// The reason, for people.
         why: String,
     },
-    /// Another server holds the lane, and may be gone.
+    /// Another server holds the lane. This server watches whether that one still lives.
     Watching {
-        /// Where.
+        /// A destination of the lane.
         destination: DestinationName,
-        /// Who.
+        /// The server that holds the lane.
         holder: ServerId,
-        /// How long it takes at most to be certain of that.
+        /// The longest time until it is certain whether that server lives.
         longest: Span,
     },
-    /// A call failed and will be tried again.
+    /// A call failed and will be repeated.
     Again {
-        /// What happened.
+        /// The failure.
         problem: Problem,
     },
     /// A step has its receipt.
     Received {
-        /// For which key.
+        /// The name of the key.
         key: KeyName,
-        /// Where.
+        /// The destination's name in the configuration.
         destination: DestinationName,
-        /// What.
+        /// The word for what the step does.
         act: String,
-        /// Whether it was found done.
+        /// Whether the step was found done, so that nothing was sent.
         found: bool,
     },
-    /// A change set is done.
+    /// All steps of a change set have a receipt.
     Completed {
-        /// For which key.
+        /// The name of the key.
         key: KeyName,
-        /// Which.
+        /// The digest of the change set.
         digest: Digest,
     },
-    /// The end: always the last line.
+    /// The result; always the last line.
     Ended(Applied),
 }
 
-/// How applying ended.
+/// The result of running change sets.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Applied {
-    /// The change sets that are done now.
+    /// The digests of the change sets that are done.
     pub done: Vec<Digest>,
-    /// What stands in the way of the others; empty: nothing.
+    /// What stops the others. Empty: all are done.
     pub problems: Vec<Problem>,
 }
 
-/// What is where.
+/// What the ledger knows: copies and open change sets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusReport {
-    /// The keys that the ledger knows.
+    /// Every key in the ledger.
     pub keys: Vec<KeyStatus>,
-    /// The change sets that are open.
+    /// The change sets that are proposed or committed.
     pub open: Vec<ChangeSetView>,
 }
 
-/// A key, in the ledger.
+/// A key in the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyStatus {
-    /// Its name.
+    /// The name of the key.
     pub key: KeyName,
-    /// Under whose rules.
+    /// The profile that it was committed under last.
     pub profile: ProfileName,
-    /// Counts its changes.
+    /// Counts the commits and receipts that changed the key.
     pub generation: Generation,
-    /// Its copies.
+    /// Its copies, by version and placement.
     pub copies: Vec<CopyLine>,
 }
 
-/// A copy, in the ledger.
+/// A copy in the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CopyLine {
-    /// In which placement.
+    /// The id of its placement.
     pub placement: PlacementId,
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// Under which name.
+    /// The name by which users address the key there.
     pub name: String,
-    /// What the cloud calls the object.
+    /// The cloud's id of the object. `None`: not created yet.
     pub object: Option<ObjectId>,
-    /// Which generation of the key.
+    /// The version of the key.
     pub version: Version,
-    /// The state of that version.
+    /// The state of that version (NIST SP 800-57).
     pub state: VersionState,
-    /// What it is.
+    /// The algorithm of the copy.
     pub algorithm: Algorithm,
-    /// What it is for.
+    /// The use that the copy is limited to.
     pub purpose: Purpose,
-    /// How its bytes came to be.
+    /// Whether its bytes were derived or generated.
     pub source: KeySource,
-    /// Under which root.
+    /// The root epoch whose keys were used.
     pub epoch: EpochId,
-    /// The HSM's check value.
+    /// The HSM's key check value. `None`: the token gives none for the algorithm.
     pub check_value: Option<CheckValue>,
     /// When its import was confirmed; `None`: not yet.
     pub imported: Option<Timestamp>,
 }
 
-/// What shows that the destinations hold the right keys.
+/// The evidence that the destinations hold the right keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceTable {
-    /// A line a copy.
+    /// One line for each imported copy.
     pub lines: Vec<EvidenceLine>,
-    /// What could not be looked at.
+    /// The destinations and copies that could not be looked at.
     pub problems: Vec<Problem>,
 }
 
-/// Evidence for a copy.
+/// The evidence for one copy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceLine {
-    /// Of which key.
+    /// The name of the key.
     pub key: KeyName,
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// Under which name.
+    /// The name by which users address the key there.
     pub name: String,
-    /// What the cloud calls the object.
+    /// The cloud's id of the object. `None`: not recorded.
     pub object: Option<ObjectId>,
-    /// What was found.
+    /// The evidence itself.
     pub evidence: Evidence,
 }
 
-/// Enrols the token; the policy files give its first charter.
+/// Enrols the token. The policy files give its first charter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
-    /// The files.
+    /// The policy files.
     pub sources: Vec<Source>,
 }
 
-/// What is known of the token.
+/// What is known about the token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HsmReport {
-    /// The token, for people.
+    /// Manufacturer, model and label of the token, for people.
     pub token: String,
-    /// Whether it is for development only.
+    /// Whether the token is for development only.
     pub development: bool,
-    /// The newest root epoch; `None`: not enrolled.
+    /// The number of the newest root epoch. `None`: the token is not enrolled.
     pub epoch: Option<EpochId>,
-    /// The charter in force: serial and digest.
+    /// Serial and digest of the charter in force. `None`: none was adopted.
     pub charter: Option<(u32, Digest)>,
-    /// Whether it can derive.
+    /// Whether the token can derive symmetric copies.
     pub derives: bool,
-    /// How each wrapping scheme is served.
+    /// How the token serves each wrapping scheme.
     pub routes: Vec<HsmRoute>,
-    /// What was tried.
+    /// The checks of this request; those of a test or an enrolment.
     pub checks: Vec<HsmCheck>,
 }
 
-/// How a wrapping scheme is served.
+/// How the token serves one wrapping scheme.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HsmRoute {
-    /// The scheme.
+    /// The name of the scheme.
     pub scheme: String,
-    /// The way; `None`: there is none.
+    /// The routes by which it is served. `None`: there is none.
     pub way: Option<String>,
-    /// Why there is none; or, where there is one, which algorithms are left out of it, and why.
+    /// Why there is no route. If there is one: which algorithms it does not serve, and why.
     pub reason: Option<String>,
 }
 
-/// One thing that was tried on the token.
+/// One check of the token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HsmCheck {
-    /// What.
+    /// What was checked.
     pub name: String,
-    /// Whether it had to be refused, rather than to work.
+    /// Whether the token had to refuse. `false`: it had to succeed.
     pub must_be_refused: bool,
-    /// Whether what had to happen did.
+    /// Whether the token did what it had to.
     pub passed: bool,
-    /// What was seen.
+    /// What the token did, for people.
     pub detail: String,
 }
 
-/// Compares the policy's charter with the one in force, and adopts it if approvals are given.
+/// Compares the policy's charter with the one in force. If approvals are given, adopts it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterRequest {
-    /// The files.
+    /// The policy files.
     pub sources: Vec<Source>,
-    /// Approvals over the digest of the policy's charter.
+    /// Approvers, each with an armored signature over the digest of the policy's charter.
     pub approvals: Vec<(ApproverName, String)>,
 }
 
@@ -404,13 +404,13 @@ pub struct CharterRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterState {
-    /// In force.
+    /// The digest of the charter in force.
     pub current: Digest,
-    /// Its serial.
+    /// The serial of the charter in force, from 1.
     pub serial: u32,
-    /// What the policy files say; equal to `current`: nothing to do.
+    /// The digest of the policy's charter. Equal to `current`: nothing to do.
     pub wanted: Digest,
-    /// Who has to approve a change.
+    /// The approvals that a change of the charter needs.
     pub approvals: ApprovalRule,
 }
 
@@ -419,10 +419,10 @@ pub struct CharterState {
 pub struct Failure {
     /// RFC 9457: the problem type, `urn:keyplane:problem:` and the code of the first problem.
     pub r#type: String,
-    /// RFC 9457: for people.
+    /// RFC 9457: a short text for people.
     pub title: String,
     /// RFC 9457: the HTTP status.
     pub status: u16,
-    /// Every problem; at least one.
+    /// All problems; at least one.
     pub problems: Vec<Problem>,
 }

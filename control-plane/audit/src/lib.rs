@@ -1,7 +1,7 @@
 //! The audit log: an empty room.
 //!
-//! Will live here: an append-only Merkle log (RFC 6962) of everything that was proposed, approved, committed, done and
-//! refused, with checkpoints signed by the audit key in the HSM, and proofs that anybody can check. The audit key is part
-//! of each root epoch already.
+//! Will hold an append-only Merkle log (RFC 6962) of everything that is proposed, approved, committed, done and refused. The audit
+//! key in the HSM will sign its checkpoints, and anybody will be able to check its proofs. Each root epoch has its audit key
+//! already.
 //!
-//! May know: `port` and `model`. The service will write to it; nobody else may.
+//! May know `port` and `model`. Only the service will write to it.

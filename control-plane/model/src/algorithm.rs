@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a key is: its kind and its size.
+/// The algorithm and the size of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// AES with a key of 256 bits.
@@ -35,7 +35,7 @@ impl Algorithm {
     /// Every algorithm, in order.
     pub const ALL: [Self; 7] = [Self::Aes256, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcP256, Self::EcP384, Self::HmacSha256];
 
-    /// As it is written in policy files.
+    /// The word that policy files use for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether its keys are plain bytes, which can be derived; a key pair cannot.
+    /// Whether its keys are plain bytes. Plain bytes can be derived; a key pair cannot.
     #[must_use]
     pub fn is_symmetric(self) -> bool {
         match self {
@@ -80,7 +80,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// What a key is for.
+/// The one cryptographic use that a key is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -109,13 +109,13 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// How a copy has to be kept at its destination. Ordered: what comes later is stricter.
+/// The least protection that a copy needs at its destination. Ordered: a later variant is stricter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protection {
-    /// In software is enough.
+    /// The cloud may keep the key in software.
     Software,
-    /// In a hardware security module of the cloud.
+    /// The cloud has to keep the key in a hardware security module.
     Hsm,
 }
 
@@ -128,13 +128,14 @@ impl fmt::Display for Protection {
     }
 }
 
-/// How a copy's bytes come to be (both inside the HSM). Recorded with each version and never changed.
+/// How a copy's bytes come to be; either way inside the HSM. Recorded with each version and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// From the root derivation key and the copy's coordinates: can be made again until its root epoch is destroyed.
+    /// Derived from the root derivation key and the copy's coordinates. The bytes can be made again until their root epoch is
+    /// destroyed.
     Derived,
-    /// Random; kept only wrapped under the root wrapping key: destroying the blob destroys it.
+    /// Random, and kept only wrapped under the root wrapping key. Destroying the blob destroys them.
     Generated,
 }
 
@@ -147,7 +148,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Whose API a destination speaks.
+/// The cloud API that a destination speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CloudKind {
@@ -169,7 +170,7 @@ impl fmt::Display for CloudKind {
     }
 }
 
-/// How material is wrapped for a cloud's RSA public key; the modulus is the strongest that the cloud offers.
+/// How material is wrapped for a cloud's RSA public key. The adapter asks for the longest modulus that the cloud offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WrapScheme {
@@ -187,8 +188,8 @@ impl WrapScheme {
     /// Every scheme, in order.
     pub const ALL: [Self; 4] = [Self::RsaOaepSha256, Self::RsaOaepSha1, Self::RsaAesKeyWrapSha256, Self::RsaAesKeyWrapSha1];
 
-    /// Whether keys of this algorithm may be wrapped so. RSA-OAEP by itself is for secret keys: PKCS#8 of an RSA key is longer
-    /// than any block that it could go into, and that of an EC key fits, but HSMs wrap private keys under AES.
+    /// Whether keys of this algorithm may be wrapped so. RSA-OAEP by itself takes secret keys only: the PKCS#8 form of an RSA key
+    /// is longer than any OAEP block. That of an EC key would fit, but HSMs wrap private keys under AES.
     #[must_use]
     pub fn takes(self, algorithm: Algorithm) -> bool {
         match self {
@@ -213,7 +214,7 @@ impl fmt::Display for WrapScheme {
 mod tests {
     use super::*;
 
-    /// Written out: verifier and custodian both go by it.
+    /// The expectation is written out, because verifier and custodian both depend on `takes`.
     #[test]
     fn rsa_oaep_by_itself_is_for_secret_keys_and_rsa_aes_key_wrap_for_every_key() {
         let secret = [Algorithm::Aes256, Algorithm::HmacSha256];

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Action, ApprovalRule, Approvals, ApproverName, Digest, EpochId, GroupName, InstallationId, ProfileName, Timestamp};
 
-/// The namespace of approval signatures (`ssh-keygen -Y sign -n …`): a signature made for anything else is none.
+/// The namespace of approval signatures (`ssh-keygen -Y sign -n …`). A signature in any other namespace is no approval.
 pub const APPROVAL_NAMESPACE: &str = "approval.keyplane.v1";
 
 /// The bytes that an approver signs: the digest as text and a line feed, so that `echo DIGEST | ssh-keygen -Y sign` does it.
@@ -19,40 +19,40 @@ pub fn approval_message(digest: &Digest) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
-    /// The groups that the person is of.
+    /// The groups that the person belongs to.
     pub groups: BTreeSet<GroupName>,
-    /// The logins under which the person proposes: approvals of one's own proposals do not count.
+    /// The logins under which the person proposes change sets. Nobody's approval of an own proposal counts.
     pub logins: BTreeSet<String>,
     /// Public keys in OpenSSH's format without comments: `ssh-ed25519 AAAA…`.
     pub keys: BTreeSet<String>,
 }
 
-/// An approval as it was given.
+/// An approval as it was received; nothing here says that it counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// Who says to have signed; the signature shows it.
+    /// The approver that whoever sent it names; only the signature proves it.
     pub approver: ApproverName,
     /// An OpenSSH signature (PROTOCOL.sshsig), armored, over [`approval_message`] in [`APPROVAL_NAMESPACE`].
     pub signature: String,
-    /// When it was received.
+    /// When the server received it.
     pub at: Timestamp,
 }
 
-/// Who may approve what: the part of the intent that the custodian holds everybody to.
+/// Who may approve what: the part of the intent that the custodian enforces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charter {
-    /// Whose charter it is.
+    /// The installation that it belongs to.
     pub installation: InstallationId,
-    /// Who may approve.
+    /// Everybody who may approve, by name.
     pub approvers: BTreeMap<ApproverName, Approver>,
-    /// What each profile asks for.
+    /// The approvals that each profile asks for.
     pub profiles: BTreeMap<ProfileName, Approvals>,
 }
 
 impl Charter {
-    /// The rule for an action under a profile; `None` when the charter does not know the profile.
+    /// The rule for an action under a profile. `None`: the charter does not know the profile.
     #[must_use]
     pub fn rule(&self, profile: &ProfileName, action: Action) -> Option<&ApprovalRule> {
         let approvals = self.profiles.get(profile)?;
@@ -61,7 +61,7 @@ impl Charter {
         })
     }
 
-    /// The rule for changing the charter itself: the one that asks for most people (a rule is changed only under the old rule).
+    /// The rule for changing the charter itself: of all its rules, the one that needs the most approvers (rule 12).
     #[must_use]
     pub fn strictest(&self) -> ApprovalRule {
         self.profiles
@@ -72,7 +72,7 @@ impl Charter {
             .unwrap_or(ApprovalRule { need: 0, from: BTreeSet::new() })
     }
 
-    /// The digest that approvals of this charter sign.
+    /// The digest that approvers of this charter sign.
     ///
     /// # Errors
     /// See [`crate::Intent::digest`].
@@ -81,13 +81,13 @@ impl Charter {
     }
 }
 
-/// A charter that the custodian adopted, under a MAC that only its HSM can make.
+/// A charter that the custodian adopted, with a MAC that only its HSM can make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedCharter {
-    /// What was adopted.
+    /// The charter that was adopted.
     pub charter: Charter,
-    /// Counts adoptions, from 1.
+    /// Counts the adoptions of this installation, from 1.
     pub serial: u32,
     /// The root epoch whose MAC key sealed it.
     pub epoch: EpochId,

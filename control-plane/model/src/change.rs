@@ -10,37 +10,37 @@ use crate::{
     ObjectId, PlacementId, ProfileName, Purpose, Source, Version, WrapScheme,
 };
 
-/// The steps for one key, with the state that each expects to find. Its digest is what people approve; nothing in it is
-/// left to execution to choose.
+/// The steps for one key, each with the state that it expects to find. People approve its digest; execution has nothing left to
+/// choose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSet {
     /// The version of this format: 1.
     pub format: u32,
-    /// For which installation.
+    /// The installation that it is for.
     pub installation: InstallationId,
-    /// For which key, for people.
+    /// The name of the key that it is for, for people.
     pub key: KeyName,
-    /// For which key.
+    /// The id of the key that it is for.
     pub key_id: KeyId,
-    /// Under whose rules.
+    /// The profile whose rules apply.
     pub profile: ProfileName,
-    /// What kind of change it is: decides which approvals it needs.
+    /// The kind of change, which decides whose approvals it needs.
     pub action: Action,
-    /// The digest of what is wanted of the key ([`crate::Key::digest`]); a change set for anything else does not fit any more.
-    /// `None` for surplus objects of a key that nobody wants any more.
+    /// The digest of what the intent says of the key ([`crate::Key::digest`]). Once the intent says something else, the change set
+    /// no longer fits. `None`: the key is no longer wanted, and the change set removes its surplus objects.
     pub wanted: Option<Digest>,
-    /// What the profile asked for when this was planned.
+    /// The approvals that the key's rules asked for when this was planned.
     pub approvals: ApprovalRule,
-    /// Who proposed it, and therefore cannot approve it.
+    /// Who proposed it; the proposer cannot approve it.
     pub proposer: Actor,
-    /// The key's generation in the ledger when this was planned: committing compares it.
+    /// The key's generation in the ledger when this was planned. A commit compares it and fails if the key has moved on.
     pub generation: Generation,
-    /// The placements that the steps are for.
+    /// The placements that the steps act on.
     pub placements: BTreeMap<PlacementId, PlacementPlan>,
-    /// What to do. Steps of one placement run in this order; placements run side by side.
+    /// The steps. Those of one placement run in this order; placements run side by side.
     pub steps: Vec<Step>,
-    /// Why.
+    /// Why the change is needed, for the people who approve it.
     pub reasons: Vec<Reason>,
 }
 
@@ -56,19 +56,19 @@ impl ChangeSet {
         Ok(Digest::of(&crate::canonical_bytes(self)?))
     }
 
-    /// The steps of one placement, with their numbers, in order.
+    /// The steps of one placement in order, each with its number in the change set.
     pub fn steps_of(&self, placement: PlacementId) -> impl Iterator<Item = (StepNo, &Step)> {
         (0..).map(StepNo).zip(&self.steps).filter(move |(_, step)| step.placement == placement)
     }
 
-    /// A step by its number.
+    /// The step with this number. `None`: the change set has fewer steps.
     #[must_use]
     pub fn step(&self, number: StepNo) -> Option<&Step> {
         self.steps.get(usize::try_from(number.0).ok()?)
     }
 }
 
-/// The place of a step in its change set, from 0.
+/// The index of a step in its change set, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepNo(pub u32);
@@ -85,7 +85,7 @@ impl fmt::Display for StepNo {
 pub enum Action {
     /// A version comes to its placements for the first time.
     Import,
-    /// What came late is removed: surplus objects of ours that never held material, and second imports.
+    /// Removes what arrived late: surplus objects of ours that never held material, and second imports of a version.
     CleanUp,
 }
 
@@ -98,24 +98,24 @@ impl fmt::Display for Action {
     }
 }
 
-/// A placement as a change set treats it.
+/// What a change set says about one placement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacementPlan {
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// Which destination exactly: [`crate::Destination::fingerprint`].
+    /// The digest of the destination's configuration ([`crate::Destination::fingerprint`]) at planning time.
     pub fingerprint: Digest,
-    /// Whose API it speaks.
+    /// The cloud API that the destination speaks.
     pub cloud: CloudKind,
-    /// How users address it there.
+    /// The name by which users address the key at the destination.
     pub name: String,
-    /// What it is there.
+    /// The algorithm of the copy at the destination.
     pub algorithm: Algorithm,
-    /// What it may be used for there. Left out where it is to encrypt: a change set of old has its digest still.
+    /// What the copy may be used for. Not serialized for `encrypt`, so that change sets from before this field keep their digests.
     #[serde(default, skip_serializing_if = "Purpose::is_encrypt")]
     pub purpose: Purpose,
-    /// Counts the objects that ever were this placement, from 1.
+    /// Numbers the objects that have been this placement over time, from 1.
     pub incarnation: u32,
 }
 
@@ -123,85 +123,85 @@ pub struct PlacementPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// For which placement.
+    /// The placement that it acts on.
     pub placement: PlacementId,
-    /// The state that it expects to find.
+    /// The state that it has to find before it acts.
     pub expects: Expectation,
-    /// What it does.
+    /// The act, with its parameters.
     pub act: Act,
 }
 
-/// What a step does.
+/// What a step does: at most one mutating request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Act {
-    /// The custodian makes the copy's bytes in the HSM; a generated copy's blob becomes durable.
+    /// Generate or derive the copy's bytes in the HSM. A generated copy's blob is durable before any import.
     Mint {
-        /// Which generation of the key.
+        /// The version of the key.
         version: Version,
-        /// How.
+        /// Whether the bytes are derived or generated.
         source: Source,
-        /// Under which root.
+        /// The root epoch whose keys are used.
         epoch: EpochId,
     },
-    /// The copy has the bytes of the same version in another placement of the key.
+    /// Record that the copy has the bytes of the same version in another placement of the key. No request is sent.
     Share {
-        /// Which generation of the key.
+        /// The version of the key.
         version: Version,
-        /// Whose bytes.
+        /// The placement that the bytes were made for.
         from: PlacementId,
     },
-    /// Make the object that will hold the copy, with our marks from its first moment.
+    /// Create the object that will hold the copy. It carries our marks from its first moment.
     Create,
-    /// Give the object the name that only one can have; only its holder ever gets material.
+    /// Give the object a name that only one object can have. Only the holder of this claim ever gets material.
     Claim,
-    /// Have the destination make the key that the copy will be wrapped under, where it does not give one at each asking.
+    /// Have the destination create the key that the copy will be wrapped under, where it does not hand one out on request.
     Prepare {
-        /// For which generation of the key.
+        /// The version that will be imported.
         version: Version,
-        /// How the copy will be wrapped.
+        /// The scheme by which the copy will be wrapped.
         scheme: WrapScheme,
     },
     /// Wrap the copy in the HSM for the destination's key and import it.
     Import {
-        /// Which generation of the key.
+        /// The version of the key.
         version: Version,
-        /// How it is wrapped.
+        /// The scheme by which it is wrapped.
         scheme: WrapScheme,
-        /// Whose bytes, where the placement shares those of another one.
+        /// The placement whose bytes are imported. `None`: the placement's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<PlacementId>,
     },
-    /// Point the users' name at the object.
+    /// Activate: point the name that users know at the object.
     Publish,
     /// Schedule the deletion of a surplus object that never held material.
     RemoveSurplus {
-        /// Which one.
+        /// The object to delete.
         object: ObjectId,
     },
-    /// Disable a second import of one version into an object, which a request that came late has made.
+    /// Disable a second import of one version, which a late request made.
     DisableSurplus {
-        /// In which object.
+        /// The object that holds both imports.
         object: ObjectId,
-        /// The cloud's id of it.
+        /// The cloud's id of the import to disable.
         material: String,
-        /// The import that stays: the one that protects new data.
+        /// The cloud's id of the import that stays: the one that protects new data.
         keeps: String,
     },
-    /// A second import of one version, which a request that came late has made, became the current one by itself: the copy is that one
-    /// from now on. Nothing changes at the cloud: the first one may have been used, and what it encrypted names it.
+    /// Record a second import of one version, which a late request made and which became the current one by itself. From now on the
+    /// copy is that import. Nothing changes at the cloud: the first import may have been used, and what it encrypted names it.
     FollowSecond {
-        /// In which object.
+        /// The object that holds both imports.
         object: ObjectId,
-        /// The cloud's id of the first one.
+        /// The cloud's id of the first import.
         material: String,
-        /// The second one: the one that protects new data.
+        /// The cloud's id of the second import, which protects new data.
         keeps: String,
     },
 }
 
 impl Act {
-    /// The word for it, in logs and for people.
+    /// The word for it in logs, plans and messages.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -219,38 +219,38 @@ impl Act {
     }
 }
 
-/// The state that a step expects to find.
+/// The state that a step has to find before it acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expectation {
-    /// The ledger knows no such copy.
+    /// The ledger has no copy of this version in this placement.
     NoCopy,
-    /// Nobody holds the placement's claim, and the users' name is free.
+    /// No object holds the placement's claim, and the users' name is free.
     Unclaimed,
-    /// The copy is not at the destination.
+    /// The destination does not hold the copy yet.
     Absent,
-    /// The object of the step before exists, unclaimed or claimed by itself.
+    /// The object that the step before created exists; it is unclaimed, or holds the claim already.
     Created,
-    /// The placement's object is ours, fits, and holds no material; where importing makes the object, there is none.
+    /// The placement's object is ours, fits and holds no material. Where importing makes the object, there is none.
     Empty,
-    /// The claimed object holds our copy and is usable; the users' name is free.
+    /// The claimed object holds our copy and is usable, and the users' name is free.
     Imported,
-    /// The object carries our marks, holds no material and no claim.
+    /// The object carries our marks, and holds neither material nor a claim.
     Surplus,
-    /// The object holds the version twice, and this import of it is not the one that is used.
+    /// The object holds the version twice, and this import is not the one in use.
     Double,
 }
 
-/// The marks that make an object recognisable as ours from its first moment.
+/// What is written on an object from its first moment, so that it can be recognised as ours (tags or labels, by cloud).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Marks {
-    /// Whose.
+    /// The installation that made the object.
     pub installation: InstallationId,
-    /// For which placement.
+    /// The placement that it was made for.
     pub placement: PlacementId,
-    /// For which incarnation of it.
+    /// The incarnation of that placement, from 1.
     pub incarnation: u32,
-    /// Made by which attempt.
+    /// The attempt that made it.
     pub attempt: AttemptId,
 }
 
@@ -258,41 +258,41 @@ pub struct Marks {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Reason {
-    /// The key is wanted and the ledger does not know it.
+    /// The intent has the key, and the ledger does not know it.
     NewKey,
-    /// The key is known and wanted at one more place.
+    /// The intent has one more placement of a known key.
     NewPlacement {
-        /// Which one.
+        /// The new placement.
         placement: PlacementId,
     },
-    /// An earlier change set made the placement only in part, and was dropped.
+    /// An earlier change set finished only part of the placement before it was dropped.
     Unfinished {
-        /// Which one.
+        /// The unfinished placement.
         placement: PlacementId,
     },
-    /// A version was found twice in one object of ours.
+    /// One object of ours holds a version twice, and nothing needs the second import.
     DoubleImport {
-        /// In which object.
+        /// The object that holds both imports.
         object: ObjectId,
-        /// The import that nothing needs.
+        /// The cloud's id of the import that nothing needs.
         material: String,
-        /// Where.
+        /// The destination of the object.
         destination: DestinationName,
     },
-    /// A version was found twice in one object of ours, and the second import became the current one.
+    /// One object of ours holds a version twice, and the second import became the current one by itself.
     SecondImport {
-        /// In which object.
+        /// The object that holds both imports.
         object: ObjectId,
-        /// The second import.
+        /// The cloud's id of the second import.
         material: String,
-        /// Where.
+        /// The destination of the object.
         destination: DestinationName,
     },
-    /// An object of ours was found that is no copy of anything.
+    /// An object carries our marks and is no placement's object.
     SurplusObject {
-        /// Which one.
+        /// The surplus object.
         object: ObjectId,
-        /// Where.
+        /// The destination of the object.
         destination: DestinationName,
     },
 }

@@ -1,4 +1,4 @@
-//! What the custodian gives out about key bytes: never the bytes.
+//! What the custodian hands out about key bytes; never the bytes themselves.
 
 use std::fmt;
 
@@ -6,28 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, Digest, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
 
-/// Which copy: everything that a blob or a derivation is bound to.
+/// Identifies a copy. A blob's MAC and a derivation are bound to all of these fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CopyCoordinates {
-    /// Whose.
+    /// The installation that the copy belongs to.
     pub installation: InstallationId,
-    /// Of which key.
+    /// The key that it is a copy of.
     pub key: KeyId,
-    /// Which generation of it.
+    /// The version of the key.
     pub version: Version,
-    /// Where. For a key whose placements share bytes, the placement that comes first.
+    /// The placement. Blob and derivation are bound to the placement that the bytes were made for; see
+    /// [`crate::CopyRecord::bound`].
     pub placement: PlacementId,
-    /// What.
+    /// The algorithm of the bytes.
     pub algorithm: Algorithm,
-    /// How its bytes come to be.
+    /// Whether the bytes are derived or generated.
     pub source: Source,
-    /// Under which root.
+    /// The root epoch whose keys made or wrapped the bytes.
     pub epoch: EpochId,
 }
 
-/// A key check value (PKCS#11 `CKA_CHECK_VALUE`): the first three bytes of a zero block encrypted under an AES key, or of the
-/// SHA-1 of a MAC key. Tells keys apart by 24 bits and reveals nothing else; as text, six hexadecimal digits.
+/// A key check value (PKCS#11 `CKA_CHECK_VALUE`): for an AES key the first three bytes of an encrypted zero block, for a MAC key
+/// those of its SHA-1. It compares keys by 24 bits and reveals nothing else. As text: six hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CheckValue(pub [u8; 3]);
@@ -58,16 +59,16 @@ impl From<CheckValue> for String {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedBlob {
-    /// What `C_WrapKey` gave under the root wrapping key.
+    /// The output of `C_WrapKey` under the root wrapping key.
     #[serde(with = "base64_bytes")]
     pub wrapped: Vec<u8>,
-    /// The HSM's MAC over coordinates and `wrapped`.
+    /// The HSM's MAC over the coordinates and `wrapped`.
     #[serde(with = "base64_bytes")]
     pub mac: Vec<u8>,
 }
 
 impl fmt::Debug for SealedBlob {
-    /// Lengths only: wrapped is not secret, but belongs into no log.
+    /// Shows the length only. The wrapped bytes are no secret, but do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealedBlob({} bytes)", self.wrapped.len())
     }
@@ -79,7 +80,7 @@ impl fmt::Debug for SealedBlob {
 pub struct PublicKey(#[serde(with = "base64_bytes")] pub Vec<u8>);
 
 impl PublicKey {
-    /// SHA-256 of the DER: what clouds' keys are compared by.
+    /// The SHA-256 of the DER. A cloud's public key and ours are compared by it.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(&self.0)

@@ -1,4 +1,4 @@
-//! Destinations, as planning sees them: who they are and what they can take.
+//! Destinations as planning sees them: which one it is, and what it accepts.
 
 use std::collections::BTreeMap;
 
@@ -6,75 +6,76 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, CloudKind, DestinationName, Digest, Protection, Span, WrapScheme};
 
-/// A place that holds keys.
+/// A place that holds keys: an AWS account and region, a Google Cloud key ring, an Azure vault or Managed HSM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
     /// Its name in the configuration.
     pub name: DestinationName,
-    /// Whose API it speaks.
+    /// The cloud API that it speaks.
     pub cloud: CloudKind,
-    /// Account and region, or what corresponds to it, for people.
+    /// Account and region, or the cloud's counterpart, as text for people. Destinations with the same `home` share quotas and form
+    /// a lane.
     pub home: String,
-    /// The digest of endpoint, private CA, account, region and credential source. Change sets carry it: what was approved
-    /// for one destination is refused at another that took over its name (rule 11).
+    /// The digest of endpoint, private CA, account, region and credential source. A change set carries it, so that what was
+    /// approved for one destination is refused at another that took over its name (rule 11).
     pub fingerprint: Digest,
-    /// What it can take.
+    /// What it accepts, and how it behaves.
     pub capabilities: Capabilities,
 }
 
-/// What a destination can take, and how it behaves: declared by its adapter, so that nobody else branches on the vendor.
+/// What a destination accepts and how it behaves. Its adapter declares this, so that no other code branches on the vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// What can be imported, and how it may be wrapped, best first.
+    /// The algorithms that can be imported, each with the schemes it may be wrapped by, best first.
     pub algorithms: BTreeMap<Algorithm, Vec<WrapScheme>>,
-    /// Whether one object holds the generations of a key under ids of their own, each switched on and off by itself.
+    /// Whether one object holds several versions, each with an id of its own and enabled or disabled by itself.
     pub generations: bool,
-    /// How copies are protected there.
+    /// Whether the destination keeps keys in software or in an HSM.
     pub protection: Protection,
-    /// How a placement's object comes to be.
+    /// What makes a placement's object the only one.
     pub creation: Creation,
-    /// Whether the key that a copy is wrapped under has to be made there first, because the destination does not give one at each asking.
+    /// Whether the wrapping key has to be created there first, because the destination does not hand one out on request.
     pub prepares: bool,
-    /// How long a read may still show the state before a mutation.
+    /// The longest time for which a read may still show the state before a mutation. Set in the configuration (`consistency`).
     pub consistency: Span,
-    /// The time-out of one call.
+    /// The time-out of one call. Set in the configuration (`call-timeout`).
     pub call_timeout: Span,
-    /// How many equal reads in a row make a "no" conclusive.
+    /// How many equal reads in a row make an absence conclusive. Set in the configuration (`equal-reads`).
     pub equal_reads: u32,
-    /// The cloud's request quotas, by the cloud's own names; counted together for all destinations with the same `home`.
+    /// The request quotas, by the cloud's own names. All destinations with the same `home` are counted together.
     pub quotas: BTreeMap<String, Quota>,
-    /// Which quotas a call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`, `prepared`,
-    /// `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`, `purge`); one that is not listed is never
-    /// the bottleneck.
+    /// The quotas that each call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`,
+    /// `prepared`, `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`,
+    /// `purge`). A call that is not listed is not limited.
     pub draws: BTreeMap<String, Vec<String>>,
-    /// How many days a scheduled deletion waits.
+    /// How many days a scheduled deletion waits before the cloud deletes. Set in the configuration (`deletion-days`).
     pub deletion_days: u32,
 }
 
-/// How a placement's object comes to be (`contracts/identity.md`): what makes it the only one.
+/// How a placement's object comes to be, and what makes it the only one (`control-plane/docs/adr/0006-how-objects-come-to-be.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Creation {
-    /// Creating is not unique: the object has to be claimed, by a name that only one can have, before it gets material (AWS).
+    /// Several objects can be created alike. One of them has to be claimed, by a name that only one can have, before it gets
+    /// material (AWS).
     Claimed,
-    /// Created under a name of ours that only one can have (Google Cloud).
+    /// The object is created under a name of ours that only one object can have (Google Cloud).
     Named,
-    /// By the import itself, under a name of ours; importing again makes another generation under it (Azure).
+    /// The import creates the object under a name of ours. Another import makes another version under the same name (Azure).
     Imported,
 }
 
-/// So many calls in a while.
+/// A limit on requests: at most `calls` in each period of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
-    /// How many.
+    /// The largest number of requests in one period.
     pub calls: u32,
-    /// In which time.
+    /// The length of the period.
     pub per: Span,
 }
 
 impl Capabilities {
-    /// How long after an attempt began its effect can no longer become visible: the call's own time-out and the
-    /// consistency bound (`contracts/identity.md`, "wait").
+    /// How long after the start of an attempt its effect may still become visible: the call's time-out plus the consistency bound.
     #[must_use]
     pub fn settling_time(&self) -> Span {
         self.call_timeout + self.consistency

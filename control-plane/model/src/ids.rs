@@ -1,4 +1,4 @@
-//! Ids: each of its own type, and where they come from.
+//! Typed ids, and the functions that compute them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,19 +33,20 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One installation of Keyplane: drawn once by `init`. Marks in the clouds carry it, so that two installations never take each other's objects for their own.
+    /// One installation of Keyplane. `init` draws it once. Marks in the clouds carry it, so that no installation takes another
+    /// one's objects for its own.
     InstallationId);
 uuid_id!(
-    /// A key. Stays when its name or its placements change.
+    /// A key. It stays the same when the key's name or placements change.
     KeyId);
 uuid_id!(
     /// A placement of a key at a destination.
     PlacementId);
 uuid_id!(
-    /// One attempt of one step: recorded before the step acts, and written into the marks of what it makes.
+    /// One attempt of one step. Recorded before the step acts, and written into the marks of what the step makes.
     AttemptId);
 uuid_id!(
-    /// A server, for as long as it lives: drawn at its start.
+    /// One run of a server process, drawn when it starts.
     ServerId);
 
 macro_rules! number {
@@ -72,19 +73,20 @@ macro_rules! number {
 }
 
 number!(
-    /// A numbered generation of a key; the first is 1.
+    /// The number of a key version; the first is 1.
     Version(u32));
 number!(
-    /// Counts the commits and receipts that changed one key in the ledger: what a commit compares and swaps. A key that the ledger does not know has 0.
+    /// Counts the commits and receipts that changed one key in the ledger. A commit compares and swaps it. 0: the ledger does not
+    /// know the key.
     Generation(u64));
 number!(
-    /// A numbered revision of the intent; the first is 1.
+    /// The number of a revision of the intent; the first is 1.
     Revision(u64));
 number!(
-    /// A generation of the root of trust in the HSM; the first is 1.
+    /// The number of a root epoch, a generation of the root of trust in the HSM; the first is 1.
     EpochId(u32));
 
-/// What a cloud calls an object: a KMS key id, a resource name, a URL. Opaque to everything but the adapter that gave it.
+/// The cloud's own name of an object: a KMS key id, a resource name, a URL. Only the adapter that gave it looks into it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ObjectId(pub String);
@@ -95,7 +97,7 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Who does something: the login of a person or a machine, as whoever authenticated it says.
+/// The login of the person or machine that acts, as the operating system or the authentication reports it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Actor(pub String);
@@ -106,7 +108,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// A SHA-256 digest; as text `sha256:` and 64 hexadecimal digits.
+/// A SHA-256 digest. As text: `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -118,13 +120,13 @@ pub struct Digest(pub [u8; 32]);
 pub struct DigestError;
 
 impl Digest {
-    /// The digest of bytes.
+    /// The digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The first 12 hexadecimal digits: enough for a person to tell change sets apart on a screen, never for a decision.
+    /// The first 12 hexadecimal digits. Lets people tell change sets apart on a screen; nothing is decided by it.
     #[must_use]
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])
@@ -168,10 +170,10 @@ impl From<Digest> for String {
     }
 }
 
-/// Where ids come from: a tree of hashes from one seed, so that one more id here shifts none there.
+/// Computes ids in a tree of hashes from one seed (`control-plane/docs/adr/0002-ids-are-functions.md`).
 ///
-/// The seed is the installation's (drawn once by `init`), which makes an id a function of what it is for: planning the
-/// same world again gives the same change set, byte for byte, and an approval stays good. Ids are names, no secrets.
+/// The seed is the installation's id. An id is a function of the labels on its path, so planning the same world again gives the
+/// same change set byte for byte, and an approval stays good. Adding a label changes no other id. Ids are names, not secrets.
 #[derive(Clone, Copy, Debug)]
 pub struct IdTree([u8; 32]);
 
@@ -182,7 +184,7 @@ impl IdTree {
         Self(seed)
     }
 
-    /// The branch with this label. Labels are length-prefixed, so that no two paths meet.
+    /// The branch with this label. Labels carry their length, so that two different paths never give the same node.
     #[must_use]
     pub fn child(&self, label: &str) -> Self {
         let mut hash = Sha256::new();
@@ -207,7 +209,7 @@ impl IdTree {
         KeyId(self.child("key").child(name).uuid())
     }
 
-    /// The id of the placement of a key under a name at a destination.
+    /// The id of a placement of a key, by its destination and its name there.
     #[must_use]
     pub fn placement(&self, key: KeyId, destination: &str, name: &str) -> PlacementId {
         PlacementId(self.child("placement").child(&key.to_string()).child(destination).child(name).uuid())
@@ -215,8 +217,8 @@ impl IdTree {
 }
 
 impl AttemptId {
-    /// The id of the `ordinal`th attempt (from 1) of a step: a function of what it attempts, so that the record and the
-    /// mark agree whoever computes them.
+    /// The id of the `ordinal`th attempt (from 1) of a step. It is a function of the step, so that the ledger's record and the mark
+    /// in the cloud agree, whoever computes them.
     #[must_use]
     pub fn of(change_set: &Digest, step: u32, ordinal: u32) -> Self {
         Self(IdTree(change_set.0).child("attempt").child(&step.to_string()).child(&ordinal.to_string()).uuid())

@@ -1,4 +1,4 @@
-//! Intent: everything that is wanted, with every rule already resolved. Who made it (files, Terraform, API) does not matter here.
+//! The intent: which keys are wanted, with every rule resolved. It does not matter here who wrote it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use crate::{
     Protection, Purpose, Source, Span,
 };
 
-/// Everything that is wanted.
+/// Everything that the owners and the security team ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
-    /// Who may approve.
+    /// Everybody who may approve, by name.
     pub approvers: BTreeMap<ApproverName, Approver>,
-    /// The rules of the security team.
+    /// The security team's rules, by profile.
     pub profiles: BTreeMap<ProfileName, Rules>,
-    /// The keys that owners asked for.
+    /// The keys that are wanted, by name.
     pub keys: BTreeMap<KeyName, Key>,
 }
 
 impl Intent {
-    /// The part of the intent that says who may approve what: what the custodian holds us to.
+    /// The part of the intent that says who may approve what. The custodian enforces it.
     #[must_use]
     pub fn charter(&self, installation: InstallationId) -> Charter {
         Charter {
@@ -33,7 +33,7 @@ impl Intent {
         }
     }
 
-    /// The digest of its canonical bytes: what tells two revisions apart.
+    /// The digest of the canonical bytes; it tells revisions apart.
     ///
     /// # Errors
     /// Never for an intent that was read or built by this program; see [`crate::canonical_bytes`].
@@ -42,95 +42,95 @@ impl Intent {
     }
 }
 
-/// Rules for keys: a profile's own, or a key's after it was made stricter.
+/// The rules of a profile, or of a key after the key made its profile's stricter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
-    /// Algorithms that a placement may have.
+    /// The algorithms that a placement may have.
     pub algorithms: BTreeSet<Algorithm>,
-    /// The least protection at a destination.
+    /// The least protection that every placement needs.
     pub protection: Protection,
-    /// Destinations where placements may be; `None`: anywhere.
+    /// The destinations where placements may be. `None`: any.
     pub locations: Option<BTreeSet<DestinationName>>,
-    /// How bytes come to be; `None`: derived where the token can and the algorithm is symmetric, else generated.
+    /// How the bytes come to be. `None`: derived if the token can derive and the algorithm is symmetric, otherwise generated.
     pub source: Option<Source>,
     /// When keys are rotated, and what becomes of old versions.
     pub rotation: Rotation,
-    /// Who has to approve what.
+    /// The approvals that each kind of change needs.
     pub approvals: Approvals,
 }
 
-/// When keys are rotated, and what becomes of old versions.
+/// When keys are rotated, and what becomes of old versions. Recorded only: there is no rotation yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// The longest time that a version is active; `None`: no schedule.
+    /// The longest time for which a version is active. `None`: no schedule.
     pub every: Option<Span>,
-    /// How long the version before stays usable for what it protected, at least, after its successor became active.
+    /// The least time for which the previous version stays usable after its successor became active.
     pub overlap: Span,
     /// What becomes of deactivated versions.
     pub retire: Retire,
 }
 
-/// What becomes of deactivated versions: only ever by a change set of its own.
+/// What becomes of deactivated versions. Retiring is always a change set of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retire {
-    /// They are kept for good.
+    /// They are kept forever.
     Never,
-    /// They may be retired so long after they were deactivated.
+    /// They may be retired this long after they were deactivated.
     After(Span),
 }
 
-/// Who has to approve what.
+/// The approvals that each kind of change needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approvals {
-    /// For whatever makes or imports keys, and for removing surplus objects that hold no material.
+    /// For making and importing keys, and for clean-ups.
     pub import: ApprovalRule,
-    /// For disabling and destroying.
+    /// For disabling and destroying versions.
     pub retire: ApprovalRule,
-    /// What approving the profile approves in advance.
+    /// What an approval of the profile approves in advance.
     pub standing: Standing,
 }
 
-/// So many different people out of these groups.
+/// Needs `need` different approvers, each from one of the groups in `from`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRule {
-    /// How many different approvers; the proposer does not count. 0: none is needed.
+    /// How many different approvers are needed, not counting the proposer. 0: none.
     pub need: u32,
-    /// The groups that they must be of (one of them is enough for each).
+    /// The groups that count. An approver needs to be in one of them.
     pub from: BTreeSet<GroupName>,
 }
 
-/// What approving the profile approves in advance.
+/// What an approval of the profile approves in advance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Standing {
-    /// Scheduled rotations, for so long; `None`: each is approved by itself.
+    /// Approves scheduled rotations for this long. `None`: each rotation needs its own approvals.
     #[serde(default)]
     pub rotation: Option<Span>,
 }
 
-/// A key that an owner asked for, with its effective rules.
+/// A key that is wanted, with its effective rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// Whose rules it is under.
+    /// The profile that it is under.
     pub profile: ProfileName,
-    /// What it is for.
+    /// The use that it is for.
     pub purpose: Purpose,
-    /// Whether all placements hold the same bytes.
+    /// Whether all placements hold the same bytes. `false`: each placement has bytes of its own.
     pub shared: bool,
     /// The profile's rules, made stricter where the key says so.
     pub rules: Rules,
-    /// Where it has to be; sorted, no two with the same destination and name.
+    /// Where the key has to be. Sorted; no two placements have the same destination and name.
     pub placements: BTreeSet<PlacementIntent>,
 }
 
 impl Key {
-    /// The digest of everything that is wanted of this key.
+    /// The digest of everything that is wanted of this key. A change set carries it.
     ///
     /// # Errors
     /// See [`Intent::digest`].
@@ -143,12 +143,12 @@ impl Key {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacementIntent {
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// Whose API that speaks, as the policy file says; must agree with the configuration.
+    /// The cloud that the policy file names; must agree with the configuration of the destination.
     pub cloud: CloudKind,
-    /// How users address it there: an AWS alias without `alias/`, a Google Cloud or Azure key name.
+    /// The name by which users address the key there: an AWS alias without `alias/`, or a Google Cloud or Azure key name.
     pub name: String,
-    /// What it is there.
+    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
 }

@@ -1,46 +1,47 @@
-//! Leases: which server works at a lane. No clock decides about them but the one of whoever waits, so that no two clocks have to agree.
+//! Leases: which server works at a lane. A lease has no date, so no two clocks have to agree; whoever waits for it measures with
+//! its own clock (`control-plane/docs/adr/0010-leases-are-watched.md`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ServerId, Span};
 
-/// Who holds a lane: all destinations that share their quota scopes ([`crate::Destination::home`]). One that nobody ever held has the
-/// default.
+/// Who holds a lane: the destinations with the same quota scopes ([`crate::Destination::home`]). A lane that nobody ever held has
+/// the default lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Who; `None`: nobody.
+    /// The server that holds it. `None`: nobody.
     pub holder: Option<ServerId>,
-    /// The fencing number: one higher for each holder, and never the same again.
+    /// The fencing number. Each new holder gets the next one, and no number returns.
     pub fence: u64,
-    /// Counts what the holder says of itself: as long as it changes, the holder lives.
+    /// Counts up while the holder works: a heartbeat. As long as it changes, the holder lives.
     pub beat: u64,
-    /// For how long after a beat its holder may still have something on its way to a cloud. Whoever wants the lane watches it for
-    /// that long, by a clock of its own; if nothing changed, nobody holds it any more.
+    /// How long after a heartbeat a request of the holder may still be on its way to a cloud. A server that wants the lane watches
+    /// the lease for this long by its own clock. If nothing changed, the lane is free.
     pub span: Span,
 }
 
 impl Lease {
-    /// The lease of the next holder.
+    /// The lease after `by` took the lane over, with the next fencing number.
     #[must_use]
     pub fn taken(&self, by: ServerId, span: Span) -> Self {
         Self { holder: Some(by), fence: self.fence + 1, beat: 0, span }
     }
 
-    /// The same, held on.
+    /// The lease after the holder's next heartbeat.
     #[must_use]
     pub fn renewed(&self) -> Self {
         Self { beat: self.beat + 1, ..*self }
     }
 
-    /// Given back: nothing of its holder's is on its way any more.
+    /// The lease after its holder gave it back. No request of the holder may be on its way any more.
     #[must_use]
     pub fn released(&self) -> Self {
         Self { holder: None, ..self.renewed() }
     }
 
-    /// Whether it may stand in the place of another one.
+    /// Whether this lease may replace `before` in the ledger.
     ///
-    /// INVARIANT: a fencing number has one holder, and never comes back.
+    /// INVARIANT: a fencing number has one holder, and never returns.
     #[must_use]
     pub fn follows(&self, before: &Self) -> bool {
         let same = before.holder.is_some() && self.fence == before.fence && self.beat == before.beat + 1;
@@ -50,19 +51,19 @@ impl Lease {
         }
     }
 
-    /// Whether this is the lease by whose right something is to be written.
+    /// Whether a write with this fencing number is still allowed.
     #[must_use]
     pub fn is_held_under(&self, fence: &Fence) -> bool {
         self.holder.is_some() && self.fence == fence.number
     }
 }
 
-/// By which right something is written that belongs to a lane: refused once somebody else has it.
+/// The right to write as the holder of a lane. The ledger refuses the write once another server holds the lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// Which lane.
+    /// The lane, by the `home` of its destinations.
     pub lane: String,
-    /// The fencing number of the lease.
+    /// The fencing number of the lease that the writer holds.
     pub number: u64,
 }
 

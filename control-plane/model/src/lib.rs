@@ -1,8 +1,8 @@
-//! The words of the design as types: data only.
+//! The words of the project as types: data only. `control-plane/docs/glossary.md` explains each word.
 //!
-//! Owns what every other room speaks in: names, ids, times, algorithms, intent, ledger records, what was seen in the
-//! clouds, change sets, approvals, receipts and problems. Knows nobody, and must not know of files, networks, databases,
-//! clocks or randomness: whatever depends on those is an argument.
+//! Owns what every other room speaks in: names, ids, times, algorithms, intent, ledger records, what was seen in the clouds, change
+//! sets, approvals, receipts and problems. Knows no other room, and must not know of files, networks, databases, clocks or
+//! randomness: whatever depends on those is an argument.
 
 mod algorithm;
 mod approval;
@@ -39,10 +39,10 @@ pub use seen::{
 };
 pub use time::{Span, SpanError, Timestamp};
 
-/// The canonical bytes of a value (RFC 8785, JSON Canonicalization Scheme): what digests are taken over.
+/// The canonical bytes of a value (RFC 8785, JSON Canonicalization Scheme). Digests are taken over them.
 ///
 /// # Errors
-/// Only when the value cannot be JSON at all (a map with keys that are no strings, a float that is not finite); no type of this crate has those.
+/// When the value cannot be JSON: a map whose keys are no strings, or a float that is not finite. No type of this crate has either.
 pub fn canonical_bytes<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     serde_json_canonicalizer::to_vec(value)
 }

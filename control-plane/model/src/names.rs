@@ -1,4 +1,4 @@
-//! Names that people choose, checked once: a value of these types is well formed.
+//! Names that people choose. They are checked once: every value of these types is well formed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A name that is not well formed; says which rule it broke.
+/// Says which rule a name breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is no valid {what}: lower-case letters, digits and `-`, beginning with a letter or digit, at most {max} characters")]
 pub struct NameError {
@@ -15,7 +15,7 @@ pub struct NameError {
     max: usize,
 }
 
-/// 63: the shortest limit of the clouds' own names (Google Cloud key ids, `contracts/gcp.md`), and of DNS labels.
+/// In characters. 63 is the shortest limit among the clouds' names (Google Cloud key ids), and that of DNS labels.
 const MAX: usize = 63;
 
 fn well_formed(text: &str) -> bool {
@@ -46,7 +46,7 @@ macro_rules! name {
                 if well_formed(&text) {
                     Ok(Self(text))
                 } else {
-                    // A name from outside may be of any length: an error shows no more than can be read.
+                    // A name from outside may have any length; the error shows the part that a person can read.
                     Err(NameError { what: $what, given: text.chars().take(80).collect(), max: MAX })
                 }
             }
@@ -78,13 +78,13 @@ name!(
     /// The name of a key, unique in an installation.
     KeyName, "key name");
 name!(
-    /// The name of a profile.
+    /// The name of a profile, unique in an installation.
     ProfileName, "profile name");
 name!(
-    /// The name of a destination, as the configuration gives it.
+    /// The name of a destination in the configuration.
     DestinationName, "destination name");
 name!(
-    /// The name of a person who may approve.
+    /// The name of a person who may approve, unique in an installation.
     ApproverName, "approver name");
 name!(
     /// The name of a group of approvers.

@@ -1,4 +1,4 @@
-//! What is told when something does not work: one type everywhere.
+//! Problems: the one type that says what went wrong.
 
 use std::fmt;
 
@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DestinationName, KeyName};
 
-/// What kind of failure it is: decides what may be done next. Always by type, never by text (rule 10).
+/// The kind of failure; it decides what may be done next. Chosen by type, never by an error's text (rule 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Had no effect, and may work when tried again.
     Transient,
-    /// Had no effect: too many calls.
+    /// Had no effect: the destination counts too many calls. May work later.
     Throttled,
-    /// May have had its effect.
+    /// May have had its effect; only a look can tell.
     Ambiguous,
-    /// The world is no longer as it was when this was decided.
+    /// The world has changed since this was decided.
     Stale,
-    /// There is no such thing.
+    /// Something that was named does not exist.
     NotFound,
-    /// There is such a thing already, and it is not what was meant.
+    /// Something with that name exists, and it is not what was meant.
     AlreadyExists,
-    /// Not allowed.
+    /// Not allowed, or not approved.
     Denied,
-    /// Not possible there, however it is asked.
+    /// Not possible there, whatever the request says.
     Unsupported,
-    /// Asked wrongly.
+    /// The request, the policy or the configuration is wrong.
     Invalid,
-    /// Something that must not be: a bug, or damage.
+    /// A bug, or damaged data.
     Broken,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Class {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $class:ident;)*) => {
-        /// What happened, as a word that programs may depend on.
+        /// What happened, as a stable word that programs may depend on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum ProblemCode {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
@@ -82,13 +82,13 @@ macro_rules! codes {
             /// Every code, in order.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The word.
+            /// The word, as in JSON and messages.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// Its class.
+            /// The class, which decides the exit code.
             #[must_use]
             pub fn class(self) -> Class {
                 match self { $(Self::$variant => Class::$class,)* }
@@ -104,7 +104,7 @@ codes! {
     PolicyInvalid = "policy-invalid", Invalid;
     /// The policy names a key, profile or destination that is not there.
     NameUnknown = "name-unknown", NotFound;
-    /// A destination cannot take what the policy asks for.
+    /// A destination does not support what the policy asks for.
     DestinationUnsupported = "destination-unsupported", Unsupported;
 
     /// The PKCS#11 module cannot be loaded.
@@ -119,7 +119,7 @@ codes! {
     PinMissing = "pin-missing", Invalid;
     /// The token holds no root epoch.
     TokenNotEnrolled = "token-not-enrolled", NotFound;
-    /// The token cannot do what is needed.
+    /// The token lacks a mechanism or a property that is needed.
     TokenUnsupported = "token-unsupported", Unsupported;
     /// The token holds something else under our names, or a blob that is not what it says.
     TokenBroken = "token-broken", Broken;
@@ -151,35 +151,35 @@ codes! {
     DestinationThrottled = "destination-throttled", Throttled;
     /// The destination did not say whether it did what was asked.
     DestinationAmbiguous = "destination-ambiguous", Ambiguous;
-    /// Another server works there.
+    /// Another server holds the lease of the lane.
     LaneBusy = "lane-busy", Transient;
     /// The destination refuses what was asked.
     DestinationRefused = "destination-refused", Invalid;
-    /// The destination is not the one that was approved.
+    /// The destination's fingerprint differs from the one that was approved.
     DestinationChanged = "destination-changed", Stale;
-    /// The import token ran out before the import.
+    /// The cloud's import token or wrapping key expired before the import.
     ImportTokenExpired = "import-token-expired", Stale;
-    /// Something that is not ours has a name that we need.
+    /// An object that is not ours has a name that we need.
     ForeignObject = "foreign-object", AlreadyExists;
-    /// An object of ours is not as it should be.
+    /// An object of ours differs from the ledger's record.
     Drift = "drift", Stale;
 
-    /// Nothing with that digest is waiting for approval.
+    /// No change set or charter with that digest waits for approval.
     ApprovalUnknownDigest = "approval-unknown-digest", NotFound;
     /// The signature does not verify, or its key is not enrolled.
     ApprovalInvalid = "approval-invalid", Denied;
-    /// Nobody can approve a proposal of one's own.
+    /// The approver is the proposer.
     ApprovalBySelf = "approval-by-self", Denied;
-    /// Fewer approvals than the profile asks for.
+    /// Fewer approvals count than the rule needs.
     ApprovalsMissing = "approvals-missing", Denied;
-    /// The policy's approvers or approval rules are not those that the custodian adopted.
+    /// The policy's approvers or approval rules differ from the charter in force.
     CharterChanged = "charter-changed", Stale;
 
     /// The key changed since the change set was planned.
     ChangeSetStale = "change-set-stale", Stale;
     /// A change set broke a rule: the verifier refused it.
     ChangeSetRefused = "change-set-refused", Broken;
-    /// Something that must not be: a bug.
+    /// A bug: something happened that the code rules out.
     Internal = "internal", Broken;
 }
 
@@ -189,14 +189,14 @@ impl fmt::Display for ProblemCode {
     }
 }
 
-/// Where in a file.
+/// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceLocation {
-    /// Which file, as it was given.
+    /// The file's name, as the caller gave it.
     pub file: String,
-    /// From 1.
+    /// The line, from 1.
     pub line: u32,
-    /// From 1, in characters.
+    /// The column, from 1, in characters.
     pub column: u32,
 }
 
@@ -211,17 +211,17 @@ impl fmt::Display for SourceLocation {
 pub struct Problem {
     /// What happened, for programs.
     pub code: ProblemCode,
-    /// Its class.
+    /// The code's class.
     pub class: Class,
     /// What happened, for people: lower case, no full stop, user values in backticks.
     pub detail: String,
-    /// To which key.
+    /// The key that it is about. `None`: no key, or more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyName>,
-    /// At which destination.
+    /// The destination that it is about. `None`: no destination, or more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationName>,
-    /// Where in a file.
+    /// The place in a policy or configuration file. `None`: it is about no file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<SourceLocation>,
     /// The command that helps, or what to do before repeating the last one.
@@ -234,21 +234,21 @@ impl Problem {
         Self { code, class: code.class(), detail: detail.into(), key: None, destination: None, location: None, next: next.into() }
     }
 
-    /// The same, for a key.
+    /// Says which key it is about.
     #[must_use]
     pub fn key(mut self, key: &KeyName) -> Self {
         self.key = Some(key.clone());
         self
     }
 
-    /// The same, at a destination.
+    /// Says which destination it is about.
     #[must_use]
     pub fn destination(mut self, destination: &DestinationName) -> Self {
         self.destination = Some(destination.clone());
         self
     }
 
-    /// The same, at a place in a file.
+    /// Says which place in a file it is about.
     #[must_use]
     pub fn at(mut self, location: SourceLocation) -> Self {
         self.location = Some(location);

@@ -1,5 +1,5 @@
-//! What the ledger knows, and how commits and receipts change it. Every ledger applies these functions, so that none has
-//! an opinion of its own.
+//! What the ledger records, and how commits and receipts change it. Every ledger applies these functions, so that all of them
+//! behave alike.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,28 @@ use crate::{
 /// Everything that planning needs to know of the ledger, read in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerSnapshot {
-    /// Whose ledger it is.
+    /// The installation that the ledger belongs to.
     pub installation: InstallationId,
-    /// The keys, by name.
+    /// Every known key, by name.
     pub keys: BTreeMap<KeyName, KeyRecord>,
-    /// The open change sets: at most one a key.
+    /// The open change sets (proposed or committed), at most one for each key.
     pub open: BTreeMap<KeyId, ChangeSetRecord>,
 }
 
 /// A key, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Its id.
+    /// Its id, which never changes.
     pub id: KeyId,
-    /// Its name.
+    /// Its name in the policy.
     pub name: KeyName,
-    /// Under whose rules it was committed last.
+    /// The profile of the change set that was committed last.
     pub profile: ProfileName,
-    /// Counts the commits and receipts that changed it.
+    /// Counts the commits and receipts that changed this record.
     pub generation: Generation,
-    /// Where it is.
+    /// Its placements, whether still wanted or not.
     pub placements: BTreeMap<PlacementId, PlacementRecord>,
-    /// Its versions.
+    /// Its versions, by number.
     pub versions: BTreeMap<Version, VersionRecord>,
     /// The bytes of its versions in its placements, by version and placement.
     pub copies: Vec<CopyRecord>,
@@ -44,81 +44,81 @@ pub struct KeyRecord {
 /// A placement, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementRecord {
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// Which destination exactly.
+    /// The destination's fingerprint when the placement's last change set was committed.
     pub fingerprint: Digest,
-    /// Whose API it speaks.
+    /// The cloud API that the destination speaks.
     pub cloud: CloudKind,
-    /// How users address it there.
+    /// The name by which users address the key at the destination.
     pub name: String,
-    /// What it is there.
+    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
-    /// What it may be used for there.
+    /// The only use that the copy allows there.
     #[serde(default)]
     pub purpose: Purpose,
-    /// Counts the objects that ever were this placement, from 1.
+    /// Numbers the objects that have been this placement over time, from 1.
     pub incarnation: u32,
-    /// What the cloud calls it, once it was made.
+    /// The cloud's id of the object. `None`: not created yet.
     pub object: Option<ObjectId>,
-    /// Whether that object holds the placement's claim.
+    /// Whether the object holds the placement's claim.
     pub claimed: bool,
-    /// Whether the users' name points at it.
+    /// Whether the copy is activated: the users' name points at the object.
     pub published: bool,
 }
 
 /// A version of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRecord {
-    /// Its NIST state.
+    /// Its state in the sense of NIST SP 800-57.
     pub state: VersionState,
-    /// When its first copy was made.
+    /// When its first copy's receipt was written.
     pub created: Timestamp,
-    /// When it became active everywhere.
+    /// When it became active in all its placements. `None`: it is not yet.
     pub activated: Option<Timestamp>,
 }
 
-/// The states of a version (NIST SP 800-57 part 1, section 7).
+/// The states of a key (NIST SP 800-57 part 1, section 7), for one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VersionState {
-    /// Made, not yet to be used.
+    /// Exists, and must not be used yet.
     PreActivation,
     /// Protects new data.
     Active,
-    /// Unusable for now.
+    /// Made unusable for a while, everywhere at once.
     Suspended,
-    /// Protects nothing new, still decrypts.
+    /// Protects no new data, and still decrypts.
     Deactivated,
-    /// Known, or feared, to be known to others.
+    /// Others know it, or may know it.
     Compromised,
-    /// Gone for good.
+    /// Its bytes cannot be made or unwrapped again.
     Destroyed,
 }
 
-/// The bytes of one version in one placement: where they came from and where they are, never what they are.
+/// The bytes of one version in one placement: where they came from and where they are. It never holds the plain bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyRecord {
-    /// Which copy.
+    /// The copy's own coordinates; see [`Self::bound`].
     pub coordinates: CopyCoordinates,
-    /// The placement that the bytes were made for, where this one shares another's.
+    /// The placement that the bytes were made for. `None`: this one.
     pub bytes_of: Option<PlacementId>,
-    /// The HSM's check value; `None` where the token gives none for the algorithm.
+    /// The HSM's key check value. `None`: the token gives none for the algorithm.
     pub check_value: Option<CheckValue>,
-    /// A generated copy's bytes under the root wrapping key; `None` for a derived one.
+    /// A generated copy's bytes, wrapped under the root wrapping key. `None`: the copy is derived.
     pub blob: Option<SealedBlob>,
-    /// A key pair's public key.
+    /// The public key of a key pair. `None`: the key is symmetric.
     pub public_key: Option<PublicKey>,
-    /// The cloud's own id of the material, once it was imported and where it has one.
+    /// The cloud's own id of the imported material. `None`: not imported yet, or the cloud gives none.
     pub material: Option<String>,
-    /// SHA-256 of the public key that it was wrapped under (rule 11).
+    /// SHA-256 of the public key that the bytes were wrapped under (rule 11). `None`: not imported, or the import was found done.
     pub wrapped_under: Option<Digest>,
-    /// When its import was confirmed.
+    /// When its import was confirmed. `None`: not yet.
     pub imported: Option<Timestamp>,
 }
 
 impl CopyRecord {
-    /// The coordinates that its bytes are bound to in the HSM.
+    /// The coordinates that the bytes are bound to in the HSM: those of the placement that they were made for.
     #[must_use]
     pub fn bound(&self) -> CopyCoordinates {
         let placement = self.bytes_of.unwrap_or(self.coordinates.placement);
@@ -129,19 +129,19 @@ impl CopyRecord {
 /// A change set, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSetRecord {
-    /// Its digest.
+    /// The digest that people approve.
     pub digest: Digest,
-    /// What it is.
+    /// The change set itself.
     pub change_set: ChangeSet,
-    /// How far it is.
+    /// Proposed, committed, done or dropped.
     pub state: ChangeSetState,
-    /// When it was proposed.
+    /// When it was proposed, by the server's wall clock.
     pub proposed: Timestamp,
-    /// The approvals that were given, one an approver.
+    /// The approvals that were received, at most one for each approver.
     pub approvals: Vec<Approval>,
     /// Every attempt of its steps, oldest first.
     pub attempts: Vec<Attempt>,
-    /// The receipts of its steps.
+    /// The receipts of its finished steps, by step.
     pub receipts: BTreeMap<StepNo, Receipt>,
 }
 
@@ -158,7 +158,7 @@ impl ChangeSetRecord {
     }
 }
 
-/// How far a change set is.
+/// The stages of a change set. A change set that is proposed or committed is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeSetState {
@@ -168,146 +168,147 @@ pub enum ChangeSetState {
     Committed,
     /// Every step has its receipt.
     Done,
-    /// It did not fit any more and was dropped, before or after it was committed; a new plan takes up what it left.
+    /// It no longer fitted and was dropped, before or after the commit. The next plan continues with what it left.
     Dropped,
 }
 
 /// The durable record that a step is about to act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its id: [`AttemptId::of`] change set, step and ordinal.
+    /// The id: [`AttemptId::of`] change set, step and ordinal.
     pub id: AttemptId,
-    /// Of which step.
+    /// The step that it is an attempt of.
     pub step: StepNo,
-    /// Counts the attempts of the step, from 1.
+    /// Numbers the attempts of the step, from 1.
     pub ordinal: u32,
-    /// When it began.
+    /// When it began, by the server's wall clock.
     pub at: Timestamp,
-    /// For an import: SHA-256 of the public key that the material was wrapped under. Kept here, since the reply may be lost.
+    /// For an import, SHA-256 of the public key that the material was wrapped under; recorded before the request, since the reply
+    /// may be lost. `None`: any other step.
     pub wrapped_under: Option<Digest>,
-    /// Set once it is certain that it had no effect, and why. `None`: it may have had one.
+    /// Why the attempt certainly had no effect. `None`: it may have had one.
     pub refused: Option<Class>,
 }
 
 /// The durable record of what a step did, written after it was confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Of which step.
+    /// The step that it confirms.
     pub step: StepNo,
-    /// The attempt that did it; `None`: the step found it done, or needs no attempt.
+    /// The attempt that had the effect. `None`: the step was found done, or needs no attempt.
     pub attempt: Option<AttemptId>,
-    /// What was confirmed.
+    /// The confirmed effect of the step.
     pub outcome: Outcome,
-    /// When.
+    /// When it was written, by the server's wall clock.
     pub at: Timestamp,
 }
 
-/// What a step was confirmed to have done.
+/// The confirmed effect of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Outcome {
-    /// The custodian made the copy's bytes.
+    /// The custodian generated or derived the copy's bytes.
     Minted {
         /// The coordinates that they are bound to.
         coordinates: CopyCoordinates,
-        /// Their check value.
+        /// The key check value. `None`: the token gives none for the algorithm.
         check_value: Option<CheckValue>,
-        /// Their blob, when they were generated.
+        /// The wrapped bytes of a generated copy. `None`: the copy is derived.
         blob: Option<SealedBlob>,
-        /// The public key, when they are a key pair.
+        /// The public key of a key pair. `None`: the key is symmetric.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         public_key: Option<PublicKey>,
     },
-    /// The copy has another placement's bytes.
+    /// The copy has the bytes of another placement.
     Shared {
-        /// Whose.
+        /// That placement.
         from: PlacementId,
     },
     /// The object exists.
     Created {
-        /// What the cloud calls it.
+        /// The cloud's id of the object.
         object: ObjectId,
     },
     /// The object holds the placement's claim.
     Claimed {
-        /// What the cloud calls it: whoever holds the claim, which may be another one of ours than was created last.
+        /// The cloud's id of the object that holds the claim. It may be another object of ours than the one created last.
         object: ObjectId,
     },
-    /// The destination made a key to wrap the copy under.
+    /// The destination made a key that the copy can be wrapped under.
     Prepared {
-        /// What the cloud calls it.
+        /// The cloud's id of that wrapping key or import job.
         wrapping: ObjectId,
     },
-    /// The copy is there.
+    /// The destination holds the copy.
     Imported {
-        /// Which generation of the key.
+        /// The version of the key.
         version: Version,
-        /// The object that holds it, where the import made it.
+        /// The cloud's id of the object, if the import made it. `None`: an earlier step did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         object: Option<ObjectId>,
-        /// The cloud's id of the material.
+        /// The cloud's id of the material. `None`: the cloud gives none.
         material: Option<String>,
-        /// SHA-256 of the public key that it was wrapped under.
+        /// SHA-256 of the public key that the copy was wrapped under. `None`: not known, because an import was found done.
         wrapped_under: Option<Digest>,
     },
-    /// The users' name points at the object.
+    /// The copy is activated: the users' name points at the object.
     Published,
     /// The surplus object is scheduled for deletion, or gone.
     SurplusRemoved {
-        /// Which one.
+        /// The cloud's id of the object.
         object: ObjectId,
     },
     /// The second import is disabled, or gone.
     SurplusDisabled {
-        /// In which object.
+        /// The cloud's id of the object that holds both imports.
         object: ObjectId,
-        /// Which one.
+        /// The cloud's id of the second import.
         material: String,
     },
-    /// The second import is the current one, and of the same version.
+    /// The second import is the current one, and is recorded as the copy.
     SecondFollowed {
-        /// In which object.
+        /// The cloud's id of the object that holds both imports.
         object: ObjectId,
-        /// The second import.
+        /// The cloud's id of the second import.
         material: String,
     },
 }
 
-/// A commit or a receipt that does not fit the record; nothing was changed.
+/// Why a commit or a receipt does not fit the record. The record stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettleError {
     /// The key changed since the change set was planned.
     #[error("the key is at generation {found}, the change set was planned at {planned}")]
     Generation {
-        /// What the change set says.
+        /// The generation in the change set.
         planned: Generation,
-        /// What the ledger says.
+        /// The generation in the ledger.
         found: Generation,
     },
     /// The change set has no such step.
     #[error("the change set has no step {0}")]
     NoStep(StepNo),
-    /// The outcome is not that of the step.
+    /// The receipt is for another kind of step.
     #[error("step {step} is `{act}`, which cannot have that outcome")]
     WrongOutcome {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// What it does.
+        /// The word for what the step does.
         act: &'static str,
     },
-    /// The bytes of a version never change.
+    /// The placement already has bytes for this version, and those never change.
     #[error("version {0} of this placement has its bytes already")]
     HasBytes(Version),
-    /// The ledger does not know the placement or the copy.
+    /// The ledger knows no such placement, or no copy in it.
     #[error("the ledger does not know placement {0}, or no such copy in it")]
     NoPlacement(PlacementId),
 }
 
 impl KeyRecord {
-    /// The record after a change set is committed.
+    /// The record after a change set was committed.
     ///
     /// # Errors
-    /// When the key is at another generation than the one that the change set was planned at.
+    /// When the key's generation is not the one that the change set was planned at.
     pub fn committed(current: Option<&Self>, change_set: &ChangeSet) -> Result<Self, SettleError> {
         let found = current.map_or(Generation(0), |record| record.generation);
         if found != change_set.generation {
@@ -350,10 +351,10 @@ impl KeyRecord {
         Ok(record)
     }
 
-    /// Takes in the receipt of a step.
+    /// Applies the receipt of a step to the record.
     ///
     /// # Errors
-    /// When the receipt does not fit the change set or the record; the record is as it was.
+    /// When the receipt fits neither the change set nor the record. The record stays as it was.
     pub fn settle(&mut self, change_set: &ChangeSet, receipt: &Receipt) -> Result<(), SettleError> {
         let step = change_set.step(receipt.step).ok_or(SettleError::NoStep(receipt.step))?;
         let wrong = SettleError::WrongOutcome { step: receipt.step, act: step.act.word() };
@@ -466,7 +467,7 @@ impl KeyRecord {
         Ok(())
     }
 
-    /// Takes in that every step of a change set has its receipt: versions that are in all their placements become active.
+    /// Applies the end of a change set: versions that all placements hold and have activated become active.
     pub fn complete(&mut self, at: Timestamp) {
         for (number, version) in &mut self.versions {
             let everywhere = self.placements.iter().all(|(id, placement)| {

@@ -1,4 +1,4 @@
-//! Times and spans. There is no clock here: "now" is an argument everywhere.
+//! Times and spans. No clock is here: "now" is always an argument.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A moment: microseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in JSON and for people, as BIGINT in databases.
+/// A moment, in microseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in JSON and for people, and as BIGINT in databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -17,7 +17,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time}"),
-            // Outside of the years -9999 to 9999: still a number that can be read back nowhere, but never a panic.
+            // Outside of the years -9999 to 9999. No parser reads this back, but it is no panic.
             Err(_) => write!(f, "{}us", self.0),
         }
     }
@@ -62,49 +62,50 @@ impl Sub for Timestamp {
     }
 }
 
-/// A length of time, never negative, in whole microseconds. Written as a number and one unit: `90d`, `36h`, `15m`, `10s`, `250ms`.
+/// A length of time: a whole number of microseconds, never negative. Written as a number with one unit: `90d`, `36h`, `15m`, `10s`,
+/// `250ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = "^[0-9]{1,6}(d|h|m|s|ms)$"))]
 pub struct Span(u64);
 
-/// A text that is no span.
+/// The text that is no span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no duration: a whole number of at most six digits and one of d, h, m, s, ms, as in `90d`")]
 pub struct SpanError(String);
 
-/// Units from the longest, with their microseconds.
+/// The units with their microseconds, longest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
 
 impl Span {
-    /// No time at all.
+    /// The empty span.
     pub const ZERO: Self = Self(0);
 
-    /// So many days of 24 hours.
+    /// This many days of 24 hours.
     #[must_use]
     pub const fn days(days: u32) -> Self {
         Self(days as u64 * 86_400_000_000)
     }
 
-    /// So many seconds.
+    /// This many seconds.
     #[must_use]
     pub const fn seconds(seconds: u32) -> Self {
         Self(seconds as u64 * 1_000_000)
     }
 
-    /// So many milliseconds.
+    /// This many milliseconds.
     #[must_use]
     pub const fn millis(millis: u32) -> Self {
         Self(millis as u64 * 1_000)
     }
 
-    /// So many times less, rounded up.
+    /// This span divided by `parts`, rounded up; 0 parts count as 1.
     #[must_use]
     pub fn divided_by(self, parts: u32) -> Self {
         Self(self.0.div_ceil(u64::from(parts.max(1))))
     }
 
-    /// So many microseconds; `None`: a span is never negative.
+    /// This many microseconds. `None`: the number is negative.
     #[must_use]
     pub fn from_micros(micros: i64) -> Option<Self> {
         u64::try_from(micros).ok().map(Self)
@@ -116,7 +117,7 @@ impl Span {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
-    /// As the standard library has it.
+    /// The same span as the standard library's type.
     #[must_use]
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(self.0)
@@ -134,7 +135,7 @@ impl Add for Span {
 impl Sub for Span {
     type Output = Self;
 
-    /// By how much this is longer; zero when it is not.
+    /// The difference, or zero if `other` is longer.
     fn sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }

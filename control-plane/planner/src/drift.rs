@@ -1,4 +1,5 @@
-//! Drift: what was recorded and what is seen differ, and no change set of ours made the difference. Reported, never repaired.
+//! Drift: the clouds show something else than the ledger records, and no change set of ours made the difference. Drift is reported,
+//! never repaired.
 
 use std::fmt;
 
@@ -8,68 +9,70 @@ use keyplane_model::{
 };
 use serde::Serialize;
 
-/// What differs.
+/// One difference between record and cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "drift")]
 pub enum Drift {
-    /// The ledger knows the holder of the claim; nobody holds it.
+    /// The ledger records an object with the claim, and nothing holds the claim.
     ClaimGone {
-        /// What held it.
+        /// The recorded object.
         recorded: ObjectId,
     },
     /// Another object of ours holds the claim.
     OtherObject {
-        /// What the ledger knows.
+        /// The recorded object.
         recorded: ObjectId,
-        /// What holds it.
+        /// The object that holds the claim now.
         found: ObjectId,
     },
-    /// The object is ours, and is not what we made: kind, access policy or marks were changed.
+    /// A conflict: the object is ours, but its algorithm, use, access policy or marks were changed.
     Misfit {
-        /// Which object.
+        /// The changed object.
         object: ObjectId,
     },
-    /// The users' name pointed at the object, and is free.
+    /// The users' name pointed at the object, and points at nothing now.
     NameGone,
     /// The object is disabled.
     Disabled {
-        /// Which object.
+        /// The disabled object.
         object: ObjectId,
     },
-    /// The object is being deleted.
+    /// The object is scheduled for deletion, or its material for destruction.
     BeingDeleted {
-        /// Which object.
+        /// That object.
         object: ObjectId,
     },
-    /// The object is in a state that nothing may be done on the strength of.
+    /// The object is in a state that the adapter does not know.
     UnknownState {
-        /// Which object.
+        /// That object.
         object: ObjectId,
     },
-    /// The bytes that were imported are not there.
+    /// The object holds no usable import.
     MaterialMissing {
-        /// Of which version.
+        /// The version that was imported.
         version: Version,
     },
-    /// The object protects new data by other bytes than ours.
+    /// The object protects new data with bytes that are not the copy's.
     OtherMaterial {
-        /// The recorded id of the material; `None`: there was none.
+        /// The recorded cloud id of the material. `None`: none is recorded.
         recorded: Option<String>,
-        /// What is there.
+        /// The cloud id of the material that was found. `None`: it has none.
         found: Option<String>,
     },
-    /// An object of ours that nothing needs holds material, or does not show that it holds none. Never removed by itself.
+    /// A surplus object of ours holds material, or does not show that it is empty. It is never removed.
     SurplusWithMaterial {
-        /// Which object.
+        /// The surplus object.
         object: ObjectId,
     },
 }
 
-/// What differs at a placement. `known` is its record, `version` the one that it should hold, with its copy's record. Where objects
-/// are not claimed, one that was made has its name for good.
+/// The differences at one placement.
 ///
-/// An object of ours without any record fits as long as it holds nothing: the ledger is older than the world then, and ids are
-/// functions of what they are for.
+/// `known` is the placement's record, `version` the version that it should hold, and `copy` the record of that copy. Where objects
+/// are not claimed, a created object keeps its name for good.
+///
+/// An empty object of ours that the ledger does not know is no drift. The ledger was restored from an older state then, and since
+/// ids are functions, the object fits the new plan.
 pub(crate) fn at_placement(
     known: Option<&PlacementRecord>,
     creation: Creation,
@@ -99,7 +102,7 @@ pub(crate) fn at_placement(
     drifts
 }
 
-/// What is wrong with the holder of the claim itself.
+/// The drift of the claim's holder itself: its marks, algorithm, use, policy and state.
 fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     let which = object.object.clone();
     if !object.fits(target) {
@@ -113,17 +116,17 @@ fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     }
 }
 
-/// What is wrong with what the holder of the claim holds.
+/// The drift of the material in the claim's holder.
 ///
-/// Material of a copy whose import was not confirmed is no drift, unless it is something else, or was taken out of use: importing
-/// again is harmless (clouds refuse other bytes), and makes the ledger know. Material where no copy was ever made cannot be ours.
+/// If the copy's import was not confirmed, its material is no drift unless it is other material or was disabled: importing again is
+/// harmless (clouds refuse other bytes) and completes the ledger. If no copy was ever made, any material is drift.
 ///
-/// Until users are pointed at it (`published`), what was imported may wait to protect new data.
+/// Before activation (`published`), the import may still wait to protect new data.
 fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>, published: bool) -> Option<Drift> {
     let waits = |material: &&MaterialSeen| {
         !published && material.state == MaterialState::Pending && copy.is_some_and(|copy| copy.material == material.id)
     };
-    // The lowest id, should a cloud ever show two: the order of a list decides nothing.
+    // If a cloud ever shows two, the lowest id counts, so that the order of a list decides nothing.
     let current = object
         .materials
         .iter()
@@ -146,7 +149,7 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>,
                 Some(Presence::Disabled) => Some(Drift::Disabled { object: object.object.clone() }),
                 Some(Presence::Leaving) => Some(Drift::BeingDeleted { object: object.object.clone() }),
                 Some(Presence::Present | Presence::Arriving | Presence::Missing | Presence::Failed(_)) => None,
-                // Something makes it usable, and it is not ours.
+                // Something makes the object usable, and it is not our material.
                 None if object.state == ObjectState::Usable => other(None),
                 None => None,
             }
@@ -155,7 +158,8 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>,
             None => Some(Drift::MaterialMissing { version }),
             Some(material) if is_marked_otherwise(material) => other(copy.material.as_ref()),
             Some(material) if is_other_key(material, copy) => other(copy.material.as_ref()),
-            // The cloud's id decides where it gave one at the import. A second import of the version, beside the first, is a surplus.
+            // If the cloud gave an id at the import, the id decides. A second import of the version beside the first is surplus,
+            // not drift.
             Some(material) if copy.material.is_some() && material.id != copy.material && !is_double(object, version, copy) => {
                 other(copy.material.as_ref())
             }
@@ -164,13 +168,13 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>,
     }
 }
 
-/// Whether the cloud shows another public key than the copy's.
+/// Whether the cloud shows a public key that differs from the copy's.
 fn is_other_key(material: &MaterialSeen, copy: &CopyRecord) -> bool {
     let ours = copy.public_key.as_ref().map(PublicKey::digest);
     ours.is_some() && material.public_key.is_some() && material.public_key != ours
 }
 
-/// Whether the import that the ledger knows is still there, beside another one of its version.
+/// Whether the recorded import is still there beside another import of its version.
 fn is_double(object: &ObjectSeen, version: Version, copy: &CopyRecord) -> bool {
     object.materials.iter().any(|material| material.id == copy.material && material.version == Some(version))
 }

@@ -1,32 +1,32 @@
-//! How long change sets take at least, by the quotas of the clouds.
+//! The least time that change sets take, by the clouds' quotas.
 
 use std::collections::BTreeMap;
 
 use keyplane_model::{Act, ChangeSet, Destination, DestinationName, Span, Step};
 
-/// Calls counted by lane (the `home` of a destination: destinations with the same one share quotas) and by the cloud's name of
-/// the quota, with the time that they take at least.
+/// The calls of all steps, by lane (the `home` that destinations with shared quotas have in common) and by the cloud's name of the
+/// quota.
 #[derive(Debug, Default)]
 pub(crate) struct Estimate(BTreeMap<String, BTreeMap<String, Draws>>);
 
-/// Calls that draw from one quota.
+/// The calls that draw from one quota.
 #[derive(Debug, Default)]
 struct Draws {
     calls: u64,
-    /// Microseconds that one call takes of the quota, at the slowest destination that shares it, times [`FINE`].
+    /// The microseconds of the quota that one call takes at the slowest destination sharing it, times [`FINE`].
     each: u64,
 }
 
-/// Quotas of more than a million calls a second are none: finer than a microsecond a call, so that rounding adds up to nothing.
+/// Fractions of a microsecond for each call, so that rounding does not add up. Enough for quotas of up to a million calls a second.
 const FINE: u64 = 1_000;
 
 impl Estimate {
-    /// Adds the steps of a change set.
+    /// Adds all steps of a change set.
     pub(crate) fn add(&mut self, change_set: &ChangeSet, destinations: &BTreeMap<DestinationName, Destination>) {
         self.add_steps(change_set, change_set.steps.iter(), destinations);
     }
 
-    /// Adds some of the steps of a change set.
+    /// Adds these steps of a change set.
     pub(crate) fn add_steps<'a>(
         &mut self,
         change_set: &ChangeSet,
@@ -50,7 +50,7 @@ impl Estimate {
         }
     }
 
-    /// The time that each lane takes at least: that of its scarcest quota.
+    /// The least time for each lane: that of its scarcest quota.
     pub(crate) fn lanes(&self) -> BTreeMap<String, Span> {
         self.0
             .iter()
@@ -59,7 +59,7 @@ impl Estimate {
             .collect()
     }
 
-    /// The time that it takes at least altogether: lanes run side by side.
+    /// The least time altogether. Lanes run side by side, so it is that of the slowest lane.
     pub(crate) fn total(&self) -> Span {
         self.lanes().into_values().max().unwrap_or_default()
     }
@@ -75,8 +75,8 @@ impl Draws {
     }
 }
 
-/// The port's calls that a step makes at least, by their words: it acts once, and looks whether it is done. That something is no
-/// longer there takes more looks to be sure, and one before.
+/// The calls of the port that a step makes at least, by their words: one that acts, and the looks around it. An absence takes
+/// `equal_reads` looks to confirm, and one look before.
 fn calls(act: &Act, equal_reads: u32) -> Vec<(&'static str, u32)> {
     let gone = 1 + equal_reads;
     match act {

@@ -1,4 +1,4 @@
-//! The planner proper: key by key, what the passes give is put together.
+//! Plans key by key, and combines the results of the passes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,10 @@ use crate::placements::Work;
 use crate::report::{Finding, KeyReport, NothingReason, Obstacle, Outcome, PlanReport, Warning};
 use crate::{Plan, PlanInput, open, placements, surplus, targets};
 
-/// A look that is older is mentioned: 15 minutes, in which nobody would still call it current. No decision depends on it (each
-/// step looks again before it acts).
+/// A look that is older than 15 minutes gets a warning. No decision depends on it, since each step looks again before it acts.
 const OLD_LOOK: Span = Span::seconds(15 * 60);
 
-/// Plans; see [`crate::plan`].
+/// Plans all keys; see [`crate::plan`].
 pub(crate) fn plan(input: &PlanInput<'_>) -> Plan {
     let mut plan = Plan { change_sets: Vec::new(), kept: BTreeSet::new(), outdated: BTreeSet::new(), report: PlanReport::default() };
     let mut estimate = Estimate::default();
@@ -32,7 +31,7 @@ pub(crate) fn plan(input: &PlanInput<'_>) -> Plan {
     plan
 }
 
-/// What the looks themselves are worth.
+/// Warnings about old and incomplete looks.
 fn looks(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
     input.inventories.iter().flat_map(|(destination, inventory)| {
         let incomplete = (!inventory.complete).then(|| Warning::IncompleteSweep { destination: destination.clone() });
@@ -41,13 +40,13 @@ fn looks(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// A key that is wanted, known, or has open work.
+/// A key that is wanted, is known, or has an open change set.
 struct Subject<'a> {
     input: &'a PlanInput<'a>,
     name: &'a KeyName,
-    /// What is wanted of it.
+    /// The key in the intent. `None`: not wanted.
     key: Option<&'a Key>,
-    /// What is known of it.
+    /// The key in the ledger. `None`: not known.
     record: Option<&'a KeyRecord>,
     id: KeyId,
     open: Open<'a>,
@@ -60,9 +59,9 @@ impl<'a> Subject<'a> {
         Self { input, name, key: input.intent.keys.get(name), record, id, open: Open::of(input.ledger.open.get(&id)) }
     }
 
-    /// Plans the key into the plan, and says what it did.
+    /// Adds the key's change set to the plan, and reports on the key.
     fn plan(&self, plan: &mut Plan, estimate: &mut Estimate) -> KeyReport {
-        // INVARIANT: a committed change set is resumed or abandoned by the engine; nothing is planned beside it.
+        // INVARIANT: nothing is planned beside a committed change set. The engine resumes or drops it.
         if let Open::Committed(open) = self.open {
             let rest = (0..).map(StepNo).zip(&open.change_set.steps).filter(|(number, _)| !open.receipts.contains_key(number));
             estimate.add_steps(&open.change_set, rest.map(|(_, step)| step), self.input.destinations);
@@ -76,7 +75,7 @@ impl<'a> Subject<'a> {
         findings.extend(removals.findings.clone());
         for (known, drifts) in self.record.into_iter().flat_map(|record| placements::unwanted(self.input, self.name, self.key, record)) {
             findings.extend(drifts);
-            // Of a key that nobody wants, the outcome says it.
+            // For a key that is no longer wanted, the outcome says it already.
             if self.key.is_some() {
                 plan.report.warnings.push(Warning::UnwantedPlacement {
                     key: self.name.clone(),
@@ -86,7 +85,7 @@ impl<'a> Subject<'a> {
             }
         }
 
-        // Import work comes first: an object that looks surplus now may become the placement's own.
+        // Imports come first: an object that looks surplus now may become the placement's own.
         let (action, work) = if imports.placements.is_empty() { (Action::CleanUp, removals) } else { (Action::Import, imports) };
         let change = if work.placements.is_empty() { None } else { self.fill(action, work, &mut findings) };
         findings.sort_by_key(|finding| (finding.destination.clone(), finding.name.clone(), finding.placement));
@@ -94,7 +93,7 @@ impl<'a> Subject<'a> {
         KeyReport { outcome, findings }
     }
 
-    /// The change set that does the work; `None`: its profile is not in the intent, so nobody can say who approves.
+    /// The change set that does the work. `None`: the intent has no such profile, so nobody can say who approves.
     fn fill(&self, action: Action, work: Work, findings: &mut Vec<Finding>) -> Option<ChangeSet> {
         let Some(frame) = self.frame(action) else {
             findings.extend(work.placements.into_iter().map(|(placement, plan, _)| Finding {
@@ -113,7 +112,7 @@ impl<'a> Subject<'a> {
         Some(change_set)
     }
 
-    /// Compares what would be planned with the proposed change set that is open, if one is, and says what becomes of both.
+    /// Compares the new change set with the open proposed one, and decides which of them stays.
     fn settle(
         &self,
         change: Option<ChangeSet>,
@@ -155,7 +154,7 @@ impl<'a> Subject<'a> {
     }
 
     fn still_fits(&self, open: &ChangeSetRecord, change: Option<&ChangeSet>, findings: &[Finding]) -> bool {
-        // Whoever plans: what was proposed stays its proposer's.
+        // Compared under the first proposer, whoever plans now.
         let again = change.map(|change| ChangeSet { proposer: open.change_set.proposer.clone(), ..change.clone() });
         self.frame(open.change_set.action).is_some_and(|frame| {
             let frame = ChangeSet { proposer: open.change_set.proposer.clone(), ..frame };
@@ -163,7 +162,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// A change set of the key without placements and steps; `None`: its profile is not in the intent.
+    /// The key's change set without placements and steps. `None`: the intent does not have its profile.
     fn frame(&self, action: Action) -> Option<ChangeSet> {
         let profile: &ProfileName = match (self.key, self.record) {
             (Some(key), _) => &key.profile,
@@ -192,7 +191,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// Why nothing is to be done.
+    /// Why the key needs nothing.
     fn nothing(&self) -> NothingReason {
         match (self.key, self.record.and_then(placements::newest), self.record) {
             (None, _, _) => NothingReason::Unwanted,
@@ -205,11 +204,11 @@ impl<'a> Subject<'a> {
 }
 
 fn digest(change_set: &ChangeSet) -> Digest {
-    // INVARIANT: change sets have string keys and no floats, so they always have canonical bytes.
+    // INVARIANT: a change set has string keys and no floats, so it always has canonical bytes.
     change_set.digest().expect("a change set has canonical bytes")
 }
 
 fn wanted(key: &Key) -> Digest {
-    // INVARIANT: as above.
+    // INVARIANT: the same holds for a key.
     key.digest().expect("a key has canonical bytes")
 }

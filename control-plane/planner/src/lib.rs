@@ -1,13 +1,12 @@
 //! Intent, ledger and inventory to change sets, with a typed reason for everything that is not done.
 //!
-//! Owns the decision what has to change. Pure: the same [`PlanInput`] gives the same bytes, whatever order its lists are in; time
-//! and ids are arguments; nothing in a change set is left to execution to choose. Must not know the verifier (which judges what
-//! is planned here and shares no code with it), nor any vendor: what differs between clouds is in
-//! [`keyplane_model::Capabilities`].
+//! Owns the decision what has to change. Pure: the same [`PlanInput`] gives the same bytes, whatever the order of its lists. Time
+//! and ids are arguments, and a change set leaves execution no choices. Must not know the verifier, which judges the plans and
+//! shares no code with the planner, nor any vendor: [`keyplane_model::Capabilities`] says how clouds differ.
 //!
-//! One module a pass: `open` (what is open already), `placements` (first imports, and what a dropped change set left
-//! unfinished), `drift` (what was recorded and what is seen differ), `surplus` (objects of ours that nothing needs), `estimate`
-//! (how long it takes, by quotas), `report` (what is told).
+//! One module for each pass: `open` (change sets that are already open), `placements` (first imports, and what a dropped change set
+//! left unfinished), `drift` (differences between record and cloud), `surplus` (objects of ours that nothing needs), `estimate`
+//! (least time by quotas), `report` (what is told).
 
 mod drift;
 mod estimate;
@@ -29,63 +28,66 @@ pub use drift::Drift;
 pub use report::{Finding, KeyReport, NothingReason, Obstacle, Outcome, PlanReport, Warning};
 pub use targets::targets;
 
-/// Everything that planning looks at: one moment of the world.
+/// Everything that a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
-    /// What is wanted.
+    /// The keys, profiles and approvers that are wanted.
     pub intent: &'a Intent,
-    /// The destinations that are configured.
+    /// The configured destinations, by name.
     pub destinations: &'a BTreeMap<DestinationName, Destination>,
-    /// What the ledger knew before anything was looked at. Of a key that somebody worked at since, a look may show what was before.
+    /// The ledger before the looks. If a key has changed in `ledger` since then, a look may show its earlier state.
     pub before: &'a LedgerSnapshot,
-    /// What the ledger knows, read after the looks: all that they can show of anybody's work is recorded in it, or is of a change set
-    /// that is open. What was known earlier would call it drift.
+    /// The ledger after the looks. Anything a look shows is already recorded here or belongs to an open change set, so it is not
+    /// mistaken for drift.
     pub ledger: &'a LedgerSnapshot,
-    /// What was seen; a destination that was not looked at is not in it.
+    /// What was seen, by destination. A destination that is missing was not looked at.
     pub inventories: &'a BTreeMap<DestinationName, Inventory>,
-    /// What the HSM can do.
+    /// The HSM's proven abilities; nothing else is planned.
     pub custody: &'a Custody,
-    /// On whose behalf this is planned: who proposes, and therefore cannot approve.
+    /// Whoever asks for the plan: the proposer of new change sets, who cannot approve them.
     pub proposer: &'a Actor,
-    /// The time of planning.
+    /// The time of planning, by the server's wall clock.
     pub now: Timestamp,
-    /// Where new ids come from: seeded by the installation, so that planning the same world again gives the same ids.
+    /// The source of new ids, seeded by the installation: planning the same world again gives the same ids.
     pub ids: IdTree,
 }
 
-/// What the HSM can do, as enrolment proved it.
+/// What the HSM can do, as its self-tests proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Custody {
-    /// The root epoch that new copies are made under.
+    /// The root epoch under which new copies are made.
     pub epoch: EpochId,
-    /// Whether symmetric copies can be derived.
+    /// Whether the token can derive symmetric copies.
     pub derives: bool,
-    /// The wrapping schemes that the token has a route for, with the algorithms of copies that it can wrap so.
+    /// The wrapping schemes that the token has a proven route for, each with the algorithms that it can wrap.
     pub schemes: BTreeMap<WrapScheme, BTreeSet<Algorithm>>,
 }
 
-/// What one look at the world gave.
+/// The result of planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// New change sets to propose, by key name; at most one a key. One for a key with an open proposed change set replaces that.
+    /// New change sets to propose, sorted by key name, at most one for each key. It replaces an open proposed change set of the
+    /// same key.
     pub change_sets: Vec<ChangeSet>,
     /// Open proposed change sets that still fit: their approvals stay good.
     pub kept: BTreeSet<Digest>,
-    /// Open proposed change sets that no longer fit and that nothing replaces: to be abandoned.
+    /// Open proposed change sets that no longer fit and that nothing replaces. The caller drops them.
     pub outdated: BTreeSet<Digest>,
-    /// Why, and why not.
+    /// What is told about each key, and why.
     pub report: PlanReport,
 }
 
 /// Plans.
 ///
-/// Flow: for every key that is wanted or known or has open work: leave a committed change set alone; else plan its placements;
-/// else, if no placement needs anything, clean up its surplus objects; then compare with the proposed change set that is open.
+/// Flow, for each key that is wanted, is known or has an open change set: a committed change set is left alone. Otherwise the key's
+/// placements are planned. If none needs anything, its surplus objects are cleaned up. The result is compared with the open
+/// proposed change set.
 ///
-/// Guarantees: same input, same bytes; at most one change set a key; nothing is destroyed but empty surplus objects; planning again
-/// after the change sets were applied gives none. Every key in intent or ledger is in the report, with a typed reason.
+/// Guarantees: the same input gives the same bytes. At most one change set for each key. Nothing is destroyed but empty surplus
+/// objects. Once the change sets are applied, planning again gives none. Every key of intent and ledger is in the report, with a
+/// typed reason.
 ///
-/// Assumes that the inventories were taken from the [`targets()`] of the same intent and of the ledger before. What was not looked at is an
+/// Assumes that the inventories were taken from the [`targets()`] of the same intent and of `before`. What was not looked at is an
 /// [`Obstacle`], never taken for absent.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>) -> Plan {

@@ -1,4 +1,4 @@
-//! The pass for what is open already: a committed change set is left alone, a proposed one is kept, replaced or outdated.
+//! The pass for open change sets: a committed one is left alone, a proposed one is kept, replaced or dropped.
 
 use keyplane_model::{ChangeSet, ChangeSetRecord, ChangeSetState, Digest};
 
@@ -7,41 +7,41 @@ use crate::report::{Finding, NothingReason};
 /// The open change set of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Open<'a> {
-    /// There is none.
+    /// The key has none.
     None,
-    /// It is proposed: it may be kept or replaced.
+    /// It is proposed, and may be kept or replaced.
     Proposed(&'a ChangeSetRecord),
     /// It is committed: it runs, or will be resumed.
     Committed(&'a ChangeSetRecord),
 }
 
 impl<'a> Open<'a> {
-    /// What the ledger's record means.
+    /// The meaning of the ledger's record.
     pub(crate) fn of(record: Option<&'a ChangeSetRecord>) -> Self {
         match record.map(|record| (record, record.state)) {
             Some((record, ChangeSetState::Proposed)) => Self::Proposed(record),
             Some((record, ChangeSetState::Committed)) => Self::Committed(record),
-            // No longer open, whatever list it is in.
+            // It is no longer open, even if it was listed as open.
             Some((_, ChangeSetState::Done | ChangeSetState::Dropped)) | None => Self::None,
         }
     }
 }
 
-/// That a committed change set runs.
+/// The reason for a key whose committed change set runs.
 pub(crate) fn running(open: &ChangeSetRecord) -> NothingReason {
     NothingReason::Running { digest: open.digest, done: open.receipts.len(), steps: open.change_set.steps.len() }
 }
 
-/// That a proposed change set still fits.
+/// The reason for a key whose proposed change set still fits.
 pub(crate) fn awaiting(open: &ChangeSetRecord) -> NothingReason {
     NothingReason::AwaitingApproval { digest: open.digest, given: open.approvals.len(), need: open.change_set.approvals.need }
 }
 
-/// Whether a proposed change set still fits. `again` is what would be planned now on its proposer's behalf; `frame` is the same
-/// without placements and steps: whatever does not depend on looks.
+/// Whether a proposed change set still fits. `again` is what would be planned now for the same proposer. `frame` is the same
+/// without placements and steps: the part that does not depend on looks.
 ///
-/// It fits when the same comes out again. It also fits when the only thing that keeps one of its placements from coming out
-/// again is that nothing is known of it now: a destination that is away for a while costs nobody's approvals.
+/// It fits if planning gives the same again. It also fits if planning gives less, and only because a placement could not be looked
+/// at: a destination that is away for a while costs nobody's approvals.
 pub(crate) fn still_fits(open: &ChangeSetRecord, again: Option<(&ChangeSet, Digest)>, frame: &ChangeSet, findings: &[Finding]) -> bool {
     if again.is_some_and(|(_, digest)| digest == open.digest) {
         return true;

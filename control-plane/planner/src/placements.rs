@@ -1,7 +1,7 @@
 //! The pass for placements: first imports of new keys and placements, and what a dropped change set left unfinished.
 //!
-//! INVARIANT: a step is planned until the ledger has what its receipt says. Where the look shows that it is done already (its
-//! receipt was lost with its change set), the executor finds it done and writes the receipt: only so does the ledger learn it.
+//! INVARIANT: a step is planned until the ledger has its receipt. If the look shows that it is done (the receipt was lost with its
+//! change set), the engine finds it done and writes the receipt. The ledger learns of it in no other way.
 
 use keyplane_model::{
     Act, CopyRecord, Creation, Destination, DestinationName, Expectation, Inventory, Key, KeyId, KeyName, KeyRecord, ObjectSeen,
@@ -12,17 +12,17 @@ use keyplane_model::{
 use crate::report::{Finding, Obstacle};
 use crate::{PlanInput, drift, targets};
 
-/// The most placements that one change set treats: six steps each, and change sets stay readable. The rest follows in the next.
+/// The most placements in one change set: with six steps each, people can still read it. The next change set takes the rest.
 const MAX_PLACEMENTS: usize = 100;
 
-/// What the wanted placements of a key need.
+/// What the placements of one key need.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// The placements that need something, with the steps for each, in the order of the intent.
+    /// The placements that need something, each with its steps, in the order of the intent.
     pub(crate) placements: Vec<(PlacementId, PlacementPlan, Vec<Step>)>,
-    /// Why.
+    /// Why they need it.
     pub(crate) reasons: Vec<Reason>,
-    /// What stands in the way of others.
+    /// What stands in the way at other placements.
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn work(input: &PlanInput<'_>, name: &KeyName, key: &Key, key_id: Key
     work
 }
 
-/// The placement whose bytes the others share: the one that they were made for, else the first.
+/// The placement whose bytes the others share: the one they were made for or, if none were made yet, the first.
 fn origin(input: &PlanInput<'_>, key: &Key, key_id: KeyId, record: Option<&KeyRecord>) -> Option<PlacementId> {
     if !key.shared {
         return None;
@@ -63,7 +63,7 @@ fn origin(input: &PlanInput<'_>, key: &Key, key_id: KeyId, record: Option<&KeyRe
     made.map(|copy| copy.bound().placement).or_else(first)
 }
 
-/// Bytes that cannot be made yet cannot be shared yet.
+/// Removes work that shares bytes which cannot be made yet.
 fn wait_for_the_origin(work: &mut Work, origin: Option<PlacementId>, record: Option<&KeyRecord>) {
     type Planned = (PlacementId, PlacementPlan, Vec<Step>);
     let Some(origin) = origin else { return };
@@ -80,7 +80,7 @@ fn wait_for_the_origin(work: &mut Work, origin: Option<PlacementId>, record: Opt
     }
 }
 
-/// The placements that are known and no longer wanted, with the drift there.
+/// The recorded placements that are no longer wanted, each with its drift.
 pub(crate) fn unwanted<'a>(
     input: &'a PlanInput<'_>,
     name: &'a KeyName,
@@ -99,19 +99,19 @@ pub(crate) fn unwanted<'a>(
                 let version = newest(record).map_or(FIRST_VERSION, |(version, _)| version);
                 compare(input, Some(record), destination, version, inventory, seen, &target).err().unwrap_or_default()
             }
-            // Nobody wants to do anything there: that it was not looked at stands in nobody's way.
+            // Nothing is planned there, so a missing look is no obstacle.
             _ => Vec::new(),
         };
         (known, drifts.into_iter().map(finding).collect())
     })
 }
 
-/// The version that a key's placements should hold: its newest, or the first that it will have.
+/// The version that a key's placements should hold: the newest.
 pub(crate) fn newest(record: &KeyRecord) -> Option<(Version, VersionState)> {
     record.versions.last_key_value().map(|(version, known)| (*version, known.state))
 }
 
-/// The direct look at a placement; `None`: nobody looked.
+/// The direct look at a placement. `None`: it was not looked at.
 pub(crate) fn look<'a>(
     input: &'a PlanInput<'_>,
     destination: &DestinationName,
@@ -133,12 +133,12 @@ struct Subject<'a> {
     wanted: &'a PlacementIntent,
     placement: PlacementId,
     known: Option<&'a PlacementRecord>,
-    /// The placement whose bytes the key's placements share.
+    /// The placement whose bytes all of them share. `None`: each has bytes of its own.
     origin: Option<PlacementId>,
 }
 
 impl Subject<'_> {
-    /// The steps that the placement needs; `None`: none.
+    /// The steps that the placement needs. `None`: it needs none.
     fn steps(&self) -> Result<Option<(PlacementPlan, Vec<Step>)>, Vec<Obstacle>> {
         let one = |obstacle| vec![obstacle];
         let destination = self.input.destinations.get(&self.wanted.destination).ok_or_else(|| one(Obstacle::UnknownDestination))?;
@@ -146,7 +146,7 @@ impl Subject<'_> {
             return Err(one(Obstacle::OtherCloud { configured: destination.cloud }));
         }
         if let Some(known) = self.known {
-            // Where nothing was made yet, the change set that makes it is approved for the destination as it is now.
+            // If nothing was made there yet, the new change set is approved for the destination as it is now.
             if known.object.is_some() && known.fingerprint != destination.fingerprint {
                 return Err(one(Obstacle::DestinationChanged));
             }
@@ -182,7 +182,7 @@ impl Subject<'_> {
         Ok(Some((plan, acts.into_iter().map(step).collect())))
     }
 
-    /// What is left to do, from the destination's capabilities, the ledger and the look.
+    /// The acts that remain, by the destination's capabilities, the ledger and the look.
     fn acts(
         &self,
         destination: &Destination,
@@ -208,7 +208,7 @@ impl Subject<'_> {
         let of = copy.map_or(shares, |copy| copy.bytes_of);
         match capabilities.creation {
             Creation::Claimed => {
-                // An object that holds the claim already, or waits for it, is taken; one that was made in vain becomes surplus.
+                // An object that holds the claim, or is next for it, is reused. One that an attempt made in vain becomes surplus.
                 if !claimed && seen.claimed.is_none() && !has_shell {
                     acts.push(Act::Create);
                 }
@@ -245,7 +245,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Whether the rules and the destination allow bringing the key there.
+    /// Whether rules and destination allow the key there.
     fn permitted(&self, destination: &Destination) -> Result<(), Obstacle> {
         let rules = &self.key.rules;
         let algorithm = self.wanted.algorithm;
@@ -261,7 +261,7 @@ impl Subject<'_> {
         Ok(())
     }
 
-    /// How the copy's bytes come to be: key pairs are always generated.
+    /// Whether the copy's bytes are derived or generated. Key pairs are always generated.
     fn source(&self) -> Result<Source, Obstacle> {
         let derives = self.input.custody.derives;
         match (self.wanted.algorithm.is_symmetric(), self.key.rules.source) {
@@ -272,7 +272,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The destination's first scheme that the token has a route for; SHA-1 only where the destination takes nothing better.
+    /// The first of the destination's schemes for which the token has a route. SHA-1 only if the destination offers nothing better.
     fn scheme(&self, destination: &Destination) -> Result<WrapScheme, Obstacle> {
         let algorithm = self.wanted.algorithm;
         let schemes = destination.capabilities.algorithms.get(&algorithm).ok_or(Obstacle::AlgorithmUnsupported { algorithm })?;
@@ -285,7 +285,7 @@ impl Subject<'_> {
             .ok_or(Obstacle::NoRoute { algorithm })
     }
 
-    /// Why it needs anything; a new key is one reason for all its placements.
+    /// Why the placement needs anything. A new key is one reason for all of its placements.
     fn reason(&self, given: &[Reason]) -> Option<Reason> {
         let reason = match (self.record, self.known) {
             (None, _) => Reason::NewKey,
@@ -296,7 +296,7 @@ impl Subject<'_> {
     }
 }
 
-/// The state that a step has to find.
+/// The state that a step of this kind has to find.
 pub(crate) fn expectation(act: &Act) -> Expectation {
     match act {
         Act::Mint { .. } | Act::Share { .. } => Expectation::NoCopy,
@@ -310,12 +310,12 @@ pub(crate) fn expectation(act: &Act) -> Expectation {
     }
 }
 
-/// Whether something that is not the placement's own object has its claim or the users' name.
+/// The object in the way, if the claim or the users' name belongs to something else than the placement's own object.
 fn foreign(seen: &PlacementSeen, known: Option<&PlacementRecord>, target: &Target) -> Option<Obstacle> {
     let recorded = known.and_then(|known| known.object.as_ref());
     if let Some(claimed) = &seen.claimed {
         let ours = claimed.marks.as_ref().is_some_and(|marks| marks.installation == target.installation);
-        // An object that we recorded and that lost its marks is drift, and no stranger.
+        // A recorded object that lost its marks is drift, not foreign.
         if !ours && recorded != Some(&claimed.object) {
             return Some(Obstacle::ForeignClaim { object: claimed.object.clone() });
         }
@@ -325,8 +325,8 @@ fn foreign(seen: &PlacementSeen, known: Option<&PlacementRecord>, target: &Targe
     (own != Some(&published.object)).then(|| Obstacle::ForeignName { object: published.object.clone() })
 }
 
-/// Compares what is recorded of a placement with what is seen. What differs is not called drift where the look may show the state before
-/// the last change: somebody worked at the key meanwhile, or the destination may not show it yet.
+/// Compares the placement's record with the look. A difference is not called drift if the look may show an earlier state: the key
+/// changed meanwhile, or the destination may not show its last change yet.
 fn compare(
     input: &PlanInput<'_>,
     record: Option<&KeyRecord>,
@@ -351,7 +351,7 @@ fn compare(
     }
 }
 
-/// The last moment that the ledger knows of at which something at the placement was confirmed to have changed.
+/// The latest confirmed change at the placement that the ledger knows of.
 fn last_change(record: &KeyRecord, version: Version, copy: Option<&CopyRecord>) -> Option<Timestamp> {
     let version = record.versions.get(&version);
     [copy.and_then(|copy| copy.imported), version.map(|version| version.created), version.and_then(|version| version.activated)]

@@ -1,4 +1,4 @@
-//! What is told: for every key what is done and why, or why nothing is; and how long it takes.
+//! The report of a plan: what is done for each key and why, or why nothing is, and how long it takes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,23 +11,23 @@ use serde::Serialize;
 
 use crate::Drift;
 
-/// What a plan says to people and programs. [`fmt::Display`] renders it as lines of text.
+/// The report of a plan, for programs. Its [`fmt::Display`] is the text for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlanReport {
-    /// Every key that is wanted or known.
+    /// Every key that is wanted or known, by name.
     pub keys: BTreeMap<KeyName, KeyReport>,
-    /// How long the change sets of this plan, new and kept, take together at least, by lane (the `home` of its destinations).
+    /// The least time for the change sets of this plan, new and kept together, by lane (the `home` of its destinations).
     pub lanes: BTreeMap<String, Span>,
-    /// What concerns no key, or not one alone.
+    /// Warnings that concern no key, or more than one.
     pub warnings: Vec<Warning>,
 }
 
-/// What a plan says of one key.
+/// The report on one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyReport {
-    /// What is done.
+    /// What is done for the key.
     pub outcome: Outcome,
-    /// What stands in the way, or is not as it should be, by placement.
+    /// What stands in the way or differs, at each placement.
     pub findings: Vec<Finding>,
 }
 
@@ -35,193 +35,193 @@ pub struct KeyReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
-    /// A new change set.
+    /// A new change set is proposed.
     Change {
-        /// Its digest: what people approve.
+        /// Its digest, which people approve.
         digest: Digest,
-        /// What kind of change it is.
+        /// The kind of change.
         action: Action,
-        /// Why.
+        /// Why the change is needed.
         reasons: Vec<Reason>,
         /// How many steps it has.
         steps: usize,
-        /// How long it takes at least, alone, by quotas.
+        /// The least time by quotas, if it ran alone.
         takes: Span,
-        /// The proposed change set that it replaces, with its approvals.
+        /// The proposed change set that it replaces; approvals of that one are lost. `None`: it replaces none.
         replaces: Option<Digest>,
     },
-    /// Nothing is to be done.
+    /// The key needs nothing, or nothing new.
     Nothing {
-        /// Why.
+        /// The reason.
         reason: NothingReason,
     },
-    /// Something is to be done, and nothing can be: see the findings.
+    /// The key needs something that cannot be done; the findings say why.
     Blocked,
 }
 
-/// Why nothing is to be done.
+/// Why a key gets no new change set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum NothingReason {
-    /// Every placement holds the version.
+    /// Every placement holds the key's newest version.
     InPlace {
-        /// Which version.
+        /// That version.
         version: Version,
-        /// Since when it is active everywhere; `None`: in place, but not everywhere that the ledger knows of.
+        /// When it became active in all its placements. `None`: it is not active in all placements that the ledger knows.
         since: Option<Timestamp>,
     },
-    /// The open change set still fits, and waits for approvals or for being applied.
+    /// An open change set still fits. It waits for approvals, or for `apply`.
     AwaitingApproval {
-        /// Which one.
+        /// Its digest.
         digest: Digest,
-        /// How many approvals were given, whether they count or not.
+        /// How many approvals were received, whether they count or not.
         given: usize,
-        /// How many its rule asks for.
+        /// How many approvals its rule needs.
         need: u32,
     },
     /// A committed change set runs, or will be resumed.
     Running {
-        /// Which one.
+        /// Its digest.
         digest: Digest,
-        /// How many of its steps have their receipt.
+        /// How many of its steps have a receipt.
         done: usize,
-        /// How many it has.
+        /// How many steps it has.
         steps: usize,
     },
-    /// No placement is wanted, and none is known.
+    /// The key has no placements, wanted or recorded.
     NoPlacements,
-    /// Nobody wants the key any more. Nothing is destroyed for that.
+    /// The key is no longer wanted. Nothing is destroyed because of that.
     Unwanted,
 }
 
-/// What stands in the way of a placement, or is not as it should be there.
+/// Something that stands in the way at a placement, or differs there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which placement.
+    /// The placement.
     pub placement: PlacementId,
-    /// Where.
+    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// How users address it there.
+    /// The name by which users address the key there.
     pub name: String,
-    /// What it is.
+    /// What was found.
     pub obstacle: Obstacle,
 }
 
-/// What stands in the way.
+/// What stands in the way at a placement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "obstacle")]
 pub enum Obstacle {
-    /// No such destination is configured.
+    /// The configuration has no such destination.
     UnknownDestination,
-    /// The destination speaks another cloud's API than the policy says.
+    /// The configuration gives the destination another cloud than the policy.
     OtherCloud {
-        /// What it speaks.
+        /// The cloud in the configuration.
         configured: CloudKind,
     },
-    /// The intent has no such profile: nobody could say who has to approve.
+    /// The intent has no such profile, so nobody can say who approves.
     UnknownProfile,
-    /// The rules do not allow the algorithm, or it does not serve the purpose.
+    /// The rules do not allow the algorithm, or it does not serve the key's purpose.
     AlgorithmNotAllowed {
-        /// Which one.
+        /// The algorithm.
         algorithm: Algorithm,
     },
     /// The rules do not allow the destination.
     LocationNotAllowed,
-    /// The destination protects keys less than the rules ask for.
+    /// The destination protects keys less than the rules require.
     ProtectionTooLow,
-    /// The destination does not take keys of this algorithm from outside.
+    /// The destination does not take imports of this algorithm.
     AlgorithmUnsupported {
-        /// Which one.
+        /// The algorithm.
         algorithm: Algorithm,
     },
-    /// The HSM has no route for any wrapping scheme that the destination takes.
+    /// The token has no proven route for any scheme that the destination takes.
     NoRoute {
-        /// For which algorithm.
+        /// The algorithm.
         algorithm: Algorithm,
     },
-    /// The rules ask for derived bytes, and the HSM cannot derive.
+    /// The rules require derived bytes, and the token cannot derive.
     CannotDerive,
-    /// It shares bytes that cannot be made yet.
+    /// The placement shares bytes that cannot be made yet.
     SharedWaits,
-    /// The placement was not looked at: nothing is concluded from that.
+    /// The placement was not looked at, so nothing is concluded about it.
     NotLookedAt,
-    /// What was seen differs from what was recorded so shortly before that it may still be the old state.
+    /// The look differs from a record that is so new that the look may show the state before it.
     Unsettled,
-    /// The destination is not the one that the placement was made at.
+    /// The destination's fingerprint differs from the one that the placement was made under.
     DestinationChanged,
-    /// The placement was made as another algorithm.
+    /// The placement was made with another algorithm.
     AlgorithmChanged {
-        /// As what it was made.
+        /// The recorded algorithm.
         recorded: Algorithm,
     },
-    /// The key was made for something else; what a copy may be used for never changes.
+    /// The key was made for another use. The use of a copy never changes.
     PurposeChanged {
-        /// For what.
+        /// The recorded use.
         recorded: Purpose,
     },
-    /// The key's newest version must not be brought anywhere.
+    /// The key's newest version is in a state in which it must not be imported.
     VersionUnusable {
-        /// Which one.
+        /// The version.
         version: Version,
         /// Its state.
         state: VersionState,
     },
-    /// Something that is not the placement's own object has the placement's claim.
+    /// An object that is not the placement's own holds its claim.
     ForeignClaim {
-        /// What has it.
+        /// That object.
         object: ObjectId,
     },
-    /// Something that is not the placement's own object has the users' name.
+    /// The users' name points at an object that is not the placement's own.
     ForeignName {
-        /// What has it.
+        /// That object.
         object: ObjectId,
     },
-    /// What was recorded and what is seen differ.
+    /// Record and look differ.
     Drift(Drift),
 }
 
-/// What concerns no key alone.
+/// A warning that concerns no single key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "warning")]
 pub enum Warning {
-    /// The sweep of a destination did not reach its end: no surplus objects are looked for there.
+    /// The sweep of a destination was incomplete, so no surplus is looked for there.
     IncompleteSweep {
-        /// Which destination.
+        /// The destination.
         destination: DestinationName,
     },
-    /// A destination was looked at long before planning.
+    /// The look at a destination is older than 15 minutes.
     OldLook {
-        /// Which destination.
+        /// The destination.
         destination: DestinationName,
-        /// When it was looked at.
+        /// When the look began.
         at: Timestamp,
     },
-    /// A placement is known and no longer wanted. Nothing is destroyed for that.
+    /// A recorded placement is no longer wanted. Nothing is destroyed because of that.
     UnwantedPlacement {
-        /// Of which key.
+        /// The key.
         key: KeyName,
-        /// Where.
+        /// The destination.
         destination: DestinationName,
-        /// How users address it there.
+        /// The name by which users address the key there.
         name: String,
     },
-    /// An object with our marks, for a placement that the ledger does not know. Nothing is done to it.
+    /// An object has our marks, and the ledger does not know its placement. Nothing is done to it.
     UnknownObject {
-        /// Where.
+        /// The destination.
         destination: DestinationName,
-        /// Which object.
+        /// The object.
         object: ObjectId,
     },
 }
 
 impl Obstacle {
-    /// Whether this says only that nothing is known: nothing that was decided before is wrong because of it.
+    /// Whether this only says that nothing is known. It outdates no earlier decision.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::NotLookedAt | Self::Unsettled)
     }
 
-    /// The problem code that it is told with.
+    /// The code of the problem that reports it.
     #[must_use]
     pub fn code(&self) -> ProblemCode {
         match self {
@@ -240,7 +240,7 @@ impl Obstacle {
         }
     }
 
-    /// What to do about it.
+    /// The command or action that helps.
     fn next(&self) -> &'static str {
         match self {
             Self::UnknownDestination => "add the destination to the configuration, then `keyplane plan`",
@@ -267,7 +267,7 @@ impl Obstacle {
 }
 
 impl Finding {
-    /// The finding as a problem of its key.
+    /// The finding as a problem of this key.
     #[must_use]
     pub fn problem(&self, key: &KeyName) -> Problem {
         Problem::new(self.obstacle.code(), self.to_string(), self.obstacle.next()).key(key).destination(&self.destination)

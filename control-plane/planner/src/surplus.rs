@@ -1,4 +1,5 @@
-//! The pass for surplus objects: ours by their marks, no placement's own, and empty. They come from attempts whose reply was lost.
+//! The pass for surplus objects: they have our marks, are no placement's object and are empty. Attempts whose reply was lost leave
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +12,14 @@ use crate::placements::{Work, expectation, look};
 use crate::report::{Finding, Obstacle, Warning};
 use crate::{Drift, PlanInput};
 
-/// The most objects that one change set removes; the rest follows in the next.
+/// The most objects that one change set removes. The next change set takes the rest.
 const MAX_REMOVALS: usize = 100;
 
 /// The surplus objects of a key, and the steps that remove those that are certainly empty.
 ///
-/// Nothing is concluded without a complete sweep and a direct look at the placement: what the look shows as claimed or
-/// published, and what the ledger knows as the placement's object, is in use. Objects that hold material, or do not show that
-/// they hold none, are drift and never removed by themselves. Whether a change set runs for the key is the caller's to know.
+/// Nothing is concluded without a complete sweep and a direct look at the placement. An object is in use if the look shows it as
+/// claimed or published, or if the ledger records it. An object that holds material, or does not show that it is empty, is drift
+/// and is never removed. The caller makes sure that no change set runs for the key.
 pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
     let mut work = Work::default();
     let mut removals = 0;
@@ -31,7 +32,7 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
         let in_use: BTreeSet<&ObjectId> =
             [&seen.claimed, &seen.published].into_iter().flatten().map(|object| &object.object).chain(&known.object).collect();
         let mut steps = Vec::new();
-        // A version that was imported twice: the one that protects new data stays, else the one that the ledger knows.
+        // A version that was imported twice keeps the import that protects new data; if neither does, the recorded one.
         let activates = destination.capabilities.creation == Creation::Imported;
         for double in seen.claimed.iter().filter(|_| inventory.complete).flat_map(|object| doubles(object, record, *placement)) {
             let Double { object, material, keeps } = double;
@@ -41,8 +42,8 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
                 (Act::DisableSurplus { object, material, keeps }, reason)
             } else if record.copies.iter().any(|copy| copy.coordinates.placement == *placement && copy.material.as_ref() == Some(&material))
             {
-                // INVARIANT: where importing is activating, the first was the current one until the second came, and may have been
-                // used: it is never disabled as surplus (rule 2). Once the second is followed, there is nothing more to do.
+                // INVARIANT: where an import activates itself, the first one was current until the second came, and may have been
+                // used. It is never disabled as surplus (rule 2). Once the second is followed, nothing is left to do.
                 let reason = Reason::SecondImport { object: object.clone(), material: keeps.clone(), destination: at };
                 (Act::FollowSecond { object, material, keeps }, reason)
             } else {
@@ -82,7 +83,7 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
     work
 }
 
-/// A second import of one version.
+/// A second import of one version in an object.
 struct Double {
     object: ObjectId,
     material: String,
@@ -107,7 +108,7 @@ fn doubles(object: &ObjectSeen, record: &KeyRecord, placement: PlacementId) -> V
     found
 }
 
-/// Objects with our marks that belong to no placement that the ledger knows.
+/// Objects with our marks whose placement the ledger does not know.
 pub(crate) fn unknown(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
     let known: BTreeSet<(&DestinationName, PlacementId)> = input
         .ledger

@@ -1,4 +1,4 @@
-//! Which placement is meant, and what has to be looked at directly before planning.
+//! Identifies placements, and lists those that have to be looked at before planning.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use keyplane_model::{
     PlacementRecord, Purpose, Target,
 };
 
-/// What has to be looked at directly before planning: every placement that is wanted or known at a configured destination, by
-/// placement id. A destination where nothing is wanted or known has an empty list.
+/// The placements that have to be looked at before planning: those that are wanted or recorded at a configured destination, by id.
+/// A destination without any has an empty list.
 #[must_use]
 pub fn targets(
     intent: &Intent,
@@ -40,12 +40,12 @@ pub fn targets(
     found.into_iter().map(|(name, targets)| (name.clone(), targets.into_values().collect())).collect()
 }
 
-/// The id of a key: the ledger's, or the one that it will get.
+/// The key's id in the ledger or, if it is not known yet, the id that it will get.
 pub(crate) fn key_id(name: &KeyName, record: Option<&KeyRecord>, ids: IdTree) -> KeyId {
     record.map_or_else(|| ids.key(name.as_str()), |record| record.id)
 }
 
-/// The id of a wanted placement, and its record. A placement is its destination and its name there.
+/// The id of a wanted placement, and its record. Destination and name together identify a placement.
 pub(crate) fn identify<'a>(
     wanted: &PlacementIntent,
     record: Option<&'a KeyRecord>,
@@ -62,7 +62,7 @@ pub(crate) fn identify<'a>(
         )
 }
 
-/// What a wanted placement should look like: what it was made as, or what it will be made as.
+/// What a wanted placement should look like: as it was made or, if it was not made yet, as it will be.
 pub(crate) fn target(
     installation: InstallationId,
     placement: PlacementId,

@@ -1,4 +1,4 @@
-//! The command line's words.
+//! The command line: its commands and options. The doc comments here are the help texts.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! What each command does: a client of the API, but for what makes the API possible (`init`, `migrate`, `config check`).
+//! What each command does. All of them are clients of the API, except those that make the API possible (`init`, `migrate`, `config
+//! check`).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -105,7 +106,7 @@ async fn migrate(config: &Config, json: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Tries everything that the configuration names, and tells all that does not work.
+/// Tries everything that the configuration names, and reports all that fails.
 async fn check(config: &Config, json: bool) -> Result<ExitCode, Vec<Problem>> {
     let mut good = Vec::new();
     let mut bad = Vec::new();
@@ -183,7 +184,7 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
         render::result(&applied, json, |_| {});
         return Err(applied.problems);
     }
-    // What is left, or why nothing is.
+    // Plans again, to say what is left to do, or why nothing is.
     let planned = client.plan(&PlanRequest { sources }).await.map_err(problems)?;
     render::result(&serde_json::json!({ "applied": applied, "plan": planned }), json, |_| render::planned(&planned));
     let blocked: Vec<Problem> =
@@ -262,7 +263,7 @@ async fn client(config: &Config) -> Result<Local, Vec<Problem>> {
     Ok(Client::new(router.map_request(whole)))
 }
 
-/// The largest signature file, in bytes; the verifier has its own limit.
+/// In bytes. The verifier has a stricter limit of its own.
 const LARGEST_SIGNATURE: u64 = 64 << 10;
 
 fn read_signature(path: &Path) -> Result<String, Problem> {
@@ -278,7 +279,7 @@ fn read_signature(path: &Path) -> Result<String, Problem> {
     })
 }
 
-/// Lets `ssh-keygen` sign, which knows agents and hardware keys. The private key never comes into this process.
+/// Signs by running `ssh-keygen`, which knows agents and hardware keys. The private key never enters this process.
 async fn sign(digest: &Digest, key: &Path) -> Result<String, Problem> {
     use tokio::io::AsyncWriteExt as _;
     let failed = |detail: String| Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane approve {digest} --message"));

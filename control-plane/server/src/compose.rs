@@ -1,4 +1,4 @@
-//! Which adapter is behind which port: the one place that names them.
+//! Connects ports with adapters. No other file names the adapters.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, destinations};
 use crate::system::{SystemClock, SystemEntropy};
 
-/// The API in this process: whoever runs it is who asks.
+/// The API in this process, for requests of the user who runs it.
 pub(crate) async fn local(config: &Config) -> Result<Router, Problem> {
     let ledger = open(config).await?;
     let installation = ledger.installation().await.map_err(|error| error.problem())?;
@@ -36,23 +36,23 @@ pub(crate) async fn local(config: &Config) -> Result<Router, Problem> {
     Ok(crate::router::router(Arc::new(service)).layer(Extension(user()?)))
 }
 
-/// The id of this server: another one at each start.
+/// The id of this server. Each start draws a new one.
 fn server_id() -> Result<ServerId, Problem> {
     let drawn = SystemEntropy.draw().map_err(|error| Problem::new(ProblemCode::Internal, error.to_string(), "keyplane --version"))?;
     Ok(ServerId(IdTree::new(drawn).child("server").uuid()))
 }
 
-/// The ledger of the configuration.
+/// Opens the ledger that the configuration names.
 pub(crate) async fn open(config: &Config) -> Result<SqlLedger, Problem> {
     SqlLedger::open(&database_url(config)?).await.map_err(|error| error.problem())
 }
 
-/// The database of the configuration, as the store names it.
+/// The URL of the database, as the store expects it.
 pub(crate) fn database_url(config: &Config) -> Result<String, Problem> {
     Ok(format!("sqlite:{}", config.database()?.display()))
 }
 
-/// The custodian of the configuration; its token is opened when it is first asked.
+/// The custodian that the configuration names. Its token is opened by the first request.
 pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> {
     let invalid = |error: keyplane_hsm::HsmError| Problem::new(ProblemCode::PinMissing, error.to_string(), "keyplane config check");
     let pin = config.pin()?.map(|pin| Pin::new((*pin).clone())).transpose().map_err(invalid)?;
@@ -65,7 +65,7 @@ pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> 
     Ok(Arc::new(HsmCustodian::start(hsm).map_err(|error| Problem::new(ProblemCode::TokenFailed, error.to_string(), "keyplane hsm test"))?))
 }
 
-/// The destinations of the configuration.
+/// The destinations that the configuration names.
 pub(crate) async fn clouds(config: &Config, installation: InstallationId) -> Result<BTreeMap<DestinationName, Arc<dyn Cloud>>, Problem> {
     let mut clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = BTreeMap::new();
     for (name, section) in &config.destination.aws {
@@ -82,7 +82,7 @@ pub(crate) async fn clouds(config: &Config, installation: InstallationId) -> Res
     Ok(clouds)
 }
 
-/// A destination's name is its own, whatever its cloud.
+/// Checks that no two destinations have the same name, even at different clouds.
 fn unnamed(before: Option<Arc<dyn Cloud>>, name: &DestinationName) -> Result<(), Problem> {
     match before {
         None => Ok(()),
@@ -94,8 +94,8 @@ fn unusable(error: impl ToString) -> Problem {
     Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")
 }
 
-/// What is set for a destination at any cloud, from its section: those have the same fields, each with defaults of its own. Quotas
-/// count requests in this while.
+/// Builds the settings that all clouds have in common from a section of the configuration. The sections have the same fields, each
+/// with its own defaults. `$per` is the period that quotas are counted in.
 macro_rules! settings {
     ($config:expr, $name:expr, $section:expr, $installation:expr, $per:expr) => {
         Settings {
@@ -111,7 +111,7 @@ macro_rules! settings {
     };
 }
 
-/// A secret that a file holds; the white space around it does not count.
+/// Reads a secret from a file, without the white space around it.
 fn secret(config: &Config, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
     let text = Zeroizing::new(config.file(path, what)?);
     Ok(Zeroizing::new(text.trim().to_owned()))
@@ -206,12 +206,12 @@ fn azure(
     AzureVault::connect(azure).map_err(unusable)
 }
 
-/// Certificates that a file holds.
+/// Reads certificates from a file. `None`: no file is named.
 fn ca(config: &Config, path: Option<&Path>) -> Result<Option<Vec<u8>>, Problem> {
     Ok(path.map(|path| config.file(path, "CA file")).transpose()?.map(String::into_bytes))
 }
 
-/// Who runs this process, as the operating system says.
+/// The user who runs this process, as the operating system reports it.
 pub(crate) fn user() -> Result<Actor, Problem> {
     whoami::username().map(Actor).map_err(|error| {
         let detail = format!("the operating system does not say who runs this process: {error}");

@@ -1,7 +1,7 @@
 //! The `keyplane` binary: configuration, composition, router and command line.
 //!
-//! Owns everything that only a program has: files, the environment, the terminal, the process. The one room that names
-//! real adapters (`compose`). Must not decide anything about keys: that is the service's and everything behind it.
+//! Owns what only a program has: files, environment, terminal, process. The only room that names real adapters (`compose`). Must
+//! not decide anything about keys; the service and the rooms below it do.
 //!
 //! | module | owns |
 //! |---|---|
@@ -28,11 +28,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// A wrong command line (`EX_USAGE` of sysexits): 2 already says that a plan has something to do.
+/// A wrong command line (`EX_USAGE` of sysexits). 2 is taken: it says that a plan has something to do.
 const EXIT_USAGE: u8 = 64;
 
-/// Libraries whose finer logs print requests, import tokens and wrapped material among them: never finer than `warn`,
-/// whatever is asked for.
+/// Libraries whose finer logs show requests, and with them import tokens and wrapped material. They never log finer than `warn`,
+/// whatever `KEYPLANE_LOG` says.
 const TALKATIVE: [&str; 11] = [
     "aws_config",
     "aws_credential_types",
@@ -47,7 +47,7 @@ const TALKATIVE: [&str; 11] = [
     "hyper_util",
 ];
 
-/// What is logged: as `KEYPLANE_LOG` asks (`tracing_subscriber`'s directives), warnings otherwise.
+/// The filter of the log: `KEYPLANE_LOG` in the syntax of `tracing_subscriber`, otherwise warnings and errors.
 fn log_filter() -> tracing_subscriber::EnvFilter {
     let asked = tracing_subscriber::EnvFilter::try_from_env("KEYPLANE_LOG").unwrap_or_else(|_| "warn".into());
     TALKATIVE.iter().filter_map(|name| format!("{name}=warn").parse().ok()).fold(asked, tracing_subscriber::EnvFilter::add_directive)
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Printing help can fail only where nobody can read it.
+            // Printing help fails only if the terminal is gone.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }

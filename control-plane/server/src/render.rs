@@ -1,4 +1,4 @@
-//! What people see. With `--json` the same things are printed as the API gives them.
+//! What people see. With `--json`, prints the API's answers as they are.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
 
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use keyplane_api::{
 use keyplane_model::Problem;
 use serde::Serialize;
 
-/// Prints a result: as JSON, or as `text` does it.
+/// Prints a result: as JSON, or by calling `text`.
 pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T)) {
     if json {
         match serde_json::to_string(value) {
@@ -21,7 +21,7 @@ pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T))
     }
 }
 
-/// A line of text for people.
+/// Prints one line for people.
 pub(crate) fn line(text: &str) {
     println!("{text}");
 }
@@ -39,7 +39,7 @@ pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
     problems.first().map_or(ExitCode::SUCCESS, |problem| ExitCode::from(problem.class.exit_code()))
 }
 
-/// In one line: a warning asks for nothing.
+/// Prints a warning on one line, without a next command.
 fn warning(problem: &Problem) {
     eprintln!("warning[{}]: {problem}", problem.code);
 }
@@ -70,7 +70,7 @@ pub(crate) fn validated(validated: &Validated) {
 }
 
 pub(crate) fn planned(planned: &Planned) {
-    // What the policy files alone can tell was told by `validate`, and is not repeated with every plan.
+    // Warnings about policy files were shown by `validate`; a plan does not repeat them.
     let (of_files, of_world): (Vec<&Problem>, Vec<&Problem>) = planned.warnings.iter().partition(|warning| warning.location.is_some());
     of_world.into_iter().for_each(warning);
     if !of_files.is_empty() {
@@ -213,7 +213,7 @@ pub(crate) fn hsm(report: &HsmReport) {
     }
 }
 
-/// How a scheme is served, and what it is not served for: where there is a way, some algorithms may still have none.
+/// The routes of a scheme, and the algorithms that it is not served for. Both can be there at once.
 fn way(route: &HsmRoute) -> String {
     match (&route.way, &route.reason) {
         (Some(way), None) => way.clone(),
@@ -222,7 +222,7 @@ fn way(route: &HsmRoute) -> String {
     }
 }
 
-/// A model word as it is written in JSON.
+/// A word of the model, as in JSON.
 fn word<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
@@ -230,7 +230,7 @@ fn word<T: Serialize>(value: &T) -> String {
     }
 }
 
-/// Rows in columns, as wide as they have to be.
+/// Prints rows as columns, each as wide as its longest cell.
 fn table<const N: usize>(rows: &[[String; N]]) {
     let widths: Vec<usize> =
         (0..N).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();

@@ -1,4 +1,4 @@
-//! HTTP around the service. Handlers translate and nothing else.
+//! HTTP around the service. A handler only translates.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use keyplane_model::{Actor, Class, Problem};
 use keyplane_service::Service;
 use serde::Serialize;
 
-/// The largest request, in bytes: 16 MiB of policy files. Each of them has its own limit.
+/// In bytes: 16 MiB of policy files. Each file has a limit of its own.
 const LARGEST: usize = 16 << 20;
 
 type Shared = State<Arc<Service>>;
 
-/// The router. Whoever serves it says who asks, by an `Extension<Actor>`: nothing in a request can.
+/// The router. Its caller sets the `Extension<Actor>` that says who asks; no request can.
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route(paths::VALIDATE, post(validate))
@@ -76,7 +76,7 @@ async fn charter(State(service): Shared, Extension(actor): Extension<Actor>, Jso
     answer(service.adopt_charter(&request, &actor).await)
 }
 
-/// Runs while the client listens. A client that goes away stops the run where it is, like a crash: the next one resumes it.
+/// Runs while the client listens. If the client goes away, the run stops as if the server had crashed; the next run resumes it.
 async fn apply(State(service): Shared, Json(request): Json<ApplyRequest>) -> Response {
     let (lines, told) = mpsc::unbounded();
     let run = async move {
@@ -92,14 +92,14 @@ async fn apply(State(service): Shared, Json(request): Json<ApplyRequest>) -> Res
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
 }
 
-/// Progress as lines of JSON.
+/// Sends progress to the client, as lines of JSON.
 struct Lines(mpsc::UnboundedSender<Bytes>);
 
 impl Lines {
     fn send(&self, line: ApplyLine) {
         if let Ok(mut bytes) = serde_json::to_vec(&line) {
             bytes.push(b'\n');
-            // Nobody listens any more: then nobody has to be told.
+            // A client that is gone needs no progress.
             let _ = self.0.unbounded_send(bytes.into());
         }
     }

@@ -1,12 +1,12 @@
-//! Reading policy files.
+//! Reads policy files.
 
 use std::path::{Path, PathBuf};
 
 use keyplane_api::Source;
 use keyplane_model::{Problem, ProblemCode};
 
-/// Reads these files, and every `.yaml` and `.yml` file below these folders, in the order of their names. Names are given as
-/// they were written, so that problems name files as people know them.
+/// Reads these files, and all `.yaml` and `.yml` files below these folders, sorted by name. The names stay as they were given, so
+/// that problems show them as people know them.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Problem>> {
     let mut sources = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! Clock and entropy of the operating system.
+//! The clock and the random generator of the operating system.
 
 use async_trait::async_trait;
 use keyplane_model::{Span, Timestamp};
@@ -16,7 +16,7 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// Linux's boot-time clock: unlike the monotonic one it goes on while the machine sleeps.
+    /// Linux's boot-time clock. Unlike the monotonic clock, it continues while the machine sleeps.
     fn uptime(&self) -> Span {
         let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1_000);

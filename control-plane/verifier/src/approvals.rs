@@ -1,4 +1,4 @@
-//! How many approvals count, and why the others do not.
+//! Counts approvals, and says why others do not count.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,20 +11,20 @@ use crate::signature::{ApprovalFault, signer};
 /// Enough approvals count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approved {
-    /// Whose approvals count.
+    /// The approvers whose approvals count.
     pub by: BTreeSet<ApproverName>,
-    /// What did not count, and why; it was not needed.
+    /// The approvals that did not count, and why. Enough others did.
     pub not_counted: Vec<NotCounted>,
 }
 
 /// Fewer approvals count than are needed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Shortfall {
-    /// How many are needed.
+    /// How many approvals the rule needs.
     pub need: u32,
-    /// Whose approvals count.
+    /// The approvers whose approvals count.
     pub by: BTreeSet<ApproverName>,
-    /// What did not count, and why.
+    /// The approvals that did not count, and why.
     pub not_counted: Vec<NotCounted>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Shortfall {
 /// An approval that does not count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NotCounted {
-    /// Whose it says to be.
+    /// The approver that the approval names.
     pub approver: ApproverName,
     /// Why it does not count.
     pub fault: ApprovalFault,
@@ -61,24 +61,24 @@ impl fmt::Display for NotCounted {
     }
 }
 
-/// The rule that a change set needs approvals by; `None` when the charter does not know its profile.
+/// The approvals that a change set needs. `None`: the charter does not know its profile.
 ///
-/// It is the charter's for profile and action, or what the change set asks for itself where that is stricter (a key's own rules may
-/// be stricter than its profile's). INVARIANT: a change set never makes its own rule looser.
+/// The charter's rule for profile and action applies, or the change set's own rule where that is stricter: a key's rules may be
+/// stricter than its profile's. INVARIANT: a change set never makes its own rule looser.
 #[must_use]
 pub fn required(change_set: &ChangeSet, charter: &Charter) -> Option<ApprovalRule> {
     let rule = charter.rule(&change_set.profile, change_set.action)?;
     Some(if is_at_least(&change_set.approvals, rule) { change_set.approvals.clone() } else { rule.clone() })
 }
 
-/// Whether the approvals of a digest suffice for a rule.
+/// Whether the approvals of a digest satisfy a rule.
 ///
-/// Counts different people: each approver once, each signing key once, nobody who is the proposer by name or login (compared
-/// without regard to ASCII case), and no signature by a key that the proposer has enrolled. For a change set, the rule is
-/// [`required`]'s; for another charter, [`Charter::strictest`].
+/// Counts different people. Each approver counts once, and each signing key counts once. The proposer does not count, by name or by
+/// login (compared without ASCII case), and neither does a signature by a key that is enrolled for the proposer. For a change set
+/// the rule comes from [`required`], for a new charter from [`Charter::strictest`].
 ///
 /// # Errors
-/// When fewer count than the rule needs; says what did not count and why.
+/// When fewer approvals count than the rule needs; says which did not count, and why.
 pub fn approved(
     digest: &Digest,
     proposer: &Actor,
@@ -92,13 +92,13 @@ pub fn approved(
     let mut by = BTreeSet::new();
     let mut not_counted = Vec::new();
     let mut keys = BTreeSet::new();
-    // In one order, so that the same approvals always give the same answer.
+    // Sorted, so that the same approvals always give the same answer.
     let mut approvals: Vec<&Approval> = approvals.iter().collect();
     approvals.sort_by_key(|approval| (&approval.approver, approval.at, &approval.signature));
     for approval in approvals {
         let fault = match signer(digest, approval, charter) {
             Err(fault) => Some(fault),
-            // The key that signed is enrolled for its approver, so this covers the proposer's approvals under any name.
+            // The signing key is enrolled for its approver, so this finds the proposer's approvals under any name.
             Ok(signed) if proposers.iter().any(|name| signed.is_enrolled_for(name, charter)) => Some(ApprovalFault::Proposer),
             Ok(signed) if signed.approver.groups.is_disjoint(&rule.from) => Some(ApprovalFault::NotInGroups),
             Ok(_) if by.contains(&approval.approver) => Some(ApprovalFault::Repeated),
@@ -116,8 +116,8 @@ pub fn approved(
     if count(&by) >= rule.need { Ok(Approved { by, not_counted }) } else { Err(Shortfall { need: rule.need, by, not_counted }) }
 }
 
-/// Whether an approval is what it says: a signature over this digest, in our namespace, by a key that is enrolled for its approver.
-/// Says nothing about groups or the proposer: that is [`approved`]'s.
+/// Whether an approval is genuine: a signature over this digest, in our namespace, by a key that is enrolled for its approver. Does
+/// not check groups or the proposer; [`approved`] does.
 ///
 /// # Errors
 /// The first thing that is wrong with it.

@@ -1,63 +1,63 @@
-//! What one step of a change set entitles to.
+//! What the custodian may do for one step of a change set.
 
 use keyplane_model::{Act, ChangeSet, CopyCoordinates, PlacementId, PlacementPlan, StepNo, WrapScheme};
 
-/// What a step says: the act, and the placement as the change set treats it.
+/// What a step allows: its act, at its placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entitlement<'a> {
-    /// What the step does.
+    /// The act of the step.
     pub act: &'a Act,
-    /// For which placement.
+    /// The placement that the step acts on.
     pub placement: PlacementId,
-    /// What the change set says of the placement.
+    /// What the change set says about that placement.
     pub plan: &'a PlacementPlan,
 }
 
-/// What is asked for is not what the step says.
+/// Why a request is not what the step allows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// The change set has no such step.
     #[error("the change set has no step {0}")]
     NoStep(StepNo),
-    /// The step is for a placement that the change set does not describe.
+    /// The change set does not describe the placement of the step.
     #[error("step {step} is for placement {placement}, which the change set does not describe")]
     NoPlacement {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which placement.
+        /// The placement.
         placement: PlacementId,
     },
-    /// The step does something else.
+    /// The step does something else than what was asked for.
     #[error("step {step} is `{act}`, not `{asked}`")]
     OtherAct {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// What it does.
+        /// The word for what the step does.
         act: &'static str,
-        /// What was asked for.
+        /// The word for what was asked for.
         asked: &'static str,
     },
-    /// The step is for another copy.
+    /// The step is for another copy than what was asked for.
     #[error("step {step} is for another copy: the {field} differs")]
     OtherCopy {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// What differs.
+        /// The first field in which the copies differ.
         field: &'static str,
     },
-    /// The step wraps in another way.
+    /// The step wraps by another scheme than what was asked for.
     #[error("step {step} wraps by `{planned}`, not `{asked}`")]
     OtherScheme {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// What it says.
+        /// The step's scheme.
         planned: WrapScheme,
-        /// What was asked for.
+        /// The scheme that was asked for.
         asked: WrapScheme,
     },
 }
 
-/// What a step says.
+/// What a step allows.
 ///
 /// # Errors
 /// When the change set has no such step, or does not describe its placement.
@@ -67,10 +67,10 @@ pub fn entitles(change_set: &ChangeSet, step: StepNo) -> Result<Entitlement<'_>,
     Ok(Entitlement { act: &found.act, placement: found.placement, plan })
 }
 
-/// Whether a step entitles to making exactly this copy.
+/// Whether a step allows making exactly this copy.
 ///
 /// # Errors
-/// When the step is not there, is no mint, or is for other coordinates.
+/// When there is no such step, when it makes no bytes, or when it is for another copy.
 pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) -> Result<(), Denial> {
     let entitlement = entitles(change_set, step)?;
     let Act::Mint { version, source, epoch } = entitlement.act else {
@@ -90,16 +90,17 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
     Ok(())
 }
 
-/// Whether a step entitles to wrapping this copy in this way. Source and epoch are the copy's own, recorded when it was made.
+/// Whether a step allows wrapping this copy by this scheme. Source and epoch are not compared: they were recorded when the copy was
+/// made.
 ///
 /// # Errors
-/// When the step is not there, is no import, or is for another copy or scheme.
+/// When there is no such step, when it is no import, or when it is for another copy or scheme.
 pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, scheme: WrapScheme) -> Result<(), Denial> {
     let entitlement = entitles(change_set, step)?;
     let Act::Import { version, scheme: planned, of } = entitlement.act else {
         return Err(Denial::OtherAct { step, act: entitlement.act.word(), asked: "import" });
     };
-    // What was approved says whose bytes they are.
+    // If placements share bytes, the approved step names the placement that they were made for.
     let entitlement = Entitlement { placement: of.unwrap_or(entitlement.placement), ..entitlement };
     same_copy(change_set, &entitlement, step, copy)?;
     if copy.version != *version {
@@ -111,7 +112,7 @@ pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, sc
     Ok(())
 }
 
-/// What both have to agree on: whose copy it is, and where.
+/// Compares what every request has to agree on: installation, key, placement and algorithm.
 fn same_copy(change_set: &ChangeSet, entitlement: &Entitlement<'_>, step: StepNo, copy: &CopyCoordinates) -> Result<(), Denial> {
     let other = |field| Err(Denial::OtherCopy { step, field });
     if copy.installation != change_set.installation {

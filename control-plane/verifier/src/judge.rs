@@ -1,4 +1,4 @@
-//! The judge: every rule that a change set has to keep.
+//! The judge: checks every rule for change sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,36 +9,36 @@ use keyplane_model::{
 
 use crate::Violation;
 
-/// The most steps that a change set may have: six for each of 166 placements; far more than a key has anywhere.
+/// The most steps in a change set: six for each of 166 placements, far more than any key has.
 pub const MAX_STEPS: usize = 1_000;
 
-/// What a change set is judged against. Rules that need what the caller does not know are not applied.
+/// What a change set is judged against. A rule whose facts the caller does not have is not applied.
 ///
-/// Two kinds of callers: the service and the engine know the ledger and the destinations, and say so by giving `destinations`;
-/// for them `None` in `record` is a new key, and `None` in `key` is one that nobody wants. The custodian knows neither.
+/// There are two kinds of callers. Service and engine know ledger and destinations, and give `destinations`. For them `None` in
+/// `record` means a new key, and `None` in `key` one that is no longer wanted. The custodian knows neither, and gives `None`
+/// everywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Who may approve what: for the custodian, the charter that it adopted.
+    /// Who may approve what. The custodian gives the charter that it adopted.
     pub charter: &'a Charter,
-    /// Whose judge this is.
+    /// The installation of the caller.
     pub installation: InstallationId,
-    /// The key, as the ledger knows it.
+    /// The key in the ledger; see above for `None`.
     pub record: Option<&'a KeyRecord>,
-    /// What is wanted of the key.
+    /// The key in the intent; see above for `None`.
     pub key: Option<&'a Key>,
-    /// The destinations that are configured.
+    /// The configured destinations. `None`: the caller is the custodian.
     pub destinations: Option<&'a BTreeMap<DestinationName, Destination>>,
 }
 
-/// Judges a change set, before it is committed: afterwards its key is at a later generation.
+/// Judges a change set before it is committed; a commit moves its key to the next generation.
 ///
-/// Guarantees: every rule of [`Violation`] that can be judged from the facts holds. Says nothing about approvals that were given:
-/// that is [`crate::approved`]'s.
+/// Guarantees: every rule of [`Violation`] that these facts can decide holds. Does not judge approvals; [`crate::approved`] does.
 ///
 /// # Errors
-/// Every rule that it breaks; the same change set and facts give the same list.
+/// Every rule that it breaks. The same change set and facts give the same list.
 pub fn judge(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violation>> {
-    // One that is too long is not looked into.
+    // Steps beyond the limit are not examined.
     if change_set.steps.len() > MAX_STEPS {
         return Err(vec![Violation::TooLong(change_set.steps.len())]);
     }
@@ -76,7 +76,7 @@ impl<'a> Judge<'a> {
         self.facts.destinations.is_some()
     }
 
-    /// What it says of itself.
+    /// Checks what the change set says about itself.
     fn frame(&mut self) {
         let (set, facts) = (self.set, self.facts);
         self.is(set.format != ChangeSet::FORMAT, || Violation::Format(set.format));
@@ -86,7 +86,7 @@ impl<'a> Judge<'a> {
         self.is(set.action == Action::Import && set.wanted.is_none(), || Violation::NothingWanted);
     }
 
-    /// The placements, and that they and the steps belong together.
+    /// Checks that placements and steps belong together.
     fn placements(&mut self) {
         let set = self.set;
         for (number, step) in self.steps() {
@@ -101,7 +101,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Each act by itself.
+    /// Checks each act by itself.
     fn acts(&mut self) {
         let set = self.set;
         let mut version = None;
@@ -140,7 +140,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the destination takes the algorithm under something better than SHA-1.
+    /// Whether the destination takes the algorithm under a better scheme than SHA-1.
     fn offers_better(&self, plan: &PlacementPlan) -> bool {
         let here = self
             .facts
@@ -148,14 +148,14 @@ impl<'a> Judge<'a> {
             .and_then(|destinations| destinations.get(&plan.destination))
             .and_then(|destination| destination.capabilities.algorithms.get(&plan.algorithm))
             .is_some_and(|schemes| schemes.iter().any(|scheme| !is_sha1(*scheme)));
-        // Known without any configuration: only Azure asks for SHA-1.
+        // The vendor alone decides here: only Azure asks for SHA-1.
         here || match plan.cloud {
             CloudKind::Aws | CloudKind::Gcp => true,
             CloudKind::Azure => false,
         }
     }
 
-    /// The order of each placement's steps: mint or share, create, claim, prepare, import, publish, each at most once.
+    /// Checks the order of each placement's steps: mint or share, create, claim, prepare, import, publish, each at most once.
     fn order(&mut self) {
         let mut last: BTreeMap<PlacementId, u8> = BTreeMap::new();
         let mut removed: BTreeSet<(&ObjectId, Option<&String>)> = BTreeSet::new();
@@ -174,7 +174,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the charter knows the profile and asks for no more approvals than the change set does.
+    /// Checks that the charter knows the profile and asks for no more approvals than the change set does.
     fn charter(&mut self) {
         let (set, facts) = (self.set, self.facts);
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
@@ -184,7 +184,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Against the ledger: nothing twice, nothing in use, nothing out of nothing.
+    /// Checks against the ledger: nothing twice, nothing in use removed, nothing imported that was not made.
     fn ledger(&mut self) {
         let (set, record) = (self.set, self.facts.record);
         if record.is_none() && !self.knows_the_world() {
@@ -240,7 +240,7 @@ impl<'a> Judge<'a> {
                     self.is(!imported && !earlier(|act| matches!(act, Act::Import { .. })), || Violation::NotImported(number));
                 }
                 Act::RemoveSurplus { object } => {
-                    // Clouds number their objects each for itself: the same id elsewhere is another object.
+                    // Object ids are unique at one destination only: the same id elsewhere is another object.
                     let here = set.placements.get(&id).map(|plan| &plan.destination);
                     let in_use = record.is_some_and(|record| {
                         record.placements.values().any(|known| known.object.as_ref() == Some(object) && Some(&known.destination) == here)
@@ -248,12 +248,12 @@ impl<'a> Judge<'a> {
                     self.is(in_use, || Violation::RemovesInUse { step: number, object: object.clone() });
                 }
                 Act::DisableSurplus { material, keeps, .. } => {
-                    // The ledger knows one of the two; the other one came late.
+                    // The ledger knows one of the two imports; the other one came late.
                     let knows = record.is_some_and(|record| {
                         let mut copies = record.copies.iter().filter(|copy| copy.coordinates.placement == id);
                         copies.any(|copy| copy.material.as_ref().is_some_and(|known| known == material || known == keeps))
                     });
-                    // Where importing is activating, either was the current one, and may have been used.
+                    // Where an import activates itself, each of the two was the current one for a while, and may have been used.
                     let used = self.imports_make_objects(id);
                     self.is(!knows || material == keeps || used, || Violation::DisablesInUse { step: number, material: material.clone() });
                 }
@@ -273,14 +273,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether a placement's object comes to be by the import itself.
+    /// Whether the import makes the placement's object.
     fn imports_make_objects(&self, placement: PlacementId) -> bool {
         let plan = self.set.placements.get(&placement);
         let destination = plan.and_then(|plan| self.facts.destinations?.get(&plan.destination));
         destination.is_some_and(|destination| destination.capabilities.creation == Creation::Imported)
     }
 
-    /// A placement that is recorded stays where and what it is.
+    /// Checks that a recorded placement keeps its destination, name, algorithm and use.
     fn recorded_placement(&mut self, record: &KeyRecord, id: PlacementId, plan: &PlacementPlan) {
         match record.placements.get(&id) {
             Some(known) => {
@@ -300,12 +300,12 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Against what is wanted of the key, and its rules.
+    /// Checks against the intent: what is wanted of the key, and its rules.
     fn wanted(&mut self) {
         let set = self.set;
         let Some(key) = self.facts.key else {
             self.is(self.knows_the_world() && set.wanted.is_some(), || Violation::Wanted);
-            // Of a key that nobody wants any more, the last rules hold.
+            // For a key that is no longer wanted, the recorded profile applies.
             let other = self.facts.record.is_some_and(|record| record.profile != set.profile);
             self.is(other, || Violation::OtherProfile(set.profile.clone()));
             return;
@@ -336,13 +336,13 @@ impl<'a> Judge<'a> {
         }
         for (number, step) in self.steps() {
             let (Act::Mint { source, .. }, Some(plan)) = (&step.act, set.placements.get(&step.placement)) else { continue };
-            // Key pairs are generated whatever the rules say; where they say nothing, both ways are right.
+            // Key pairs are generated whatever the rules say. If the rules say nothing, both sources are allowed.
             let ruled = rules.source.filter(|_| plan.algorithm.is_symmetric());
             self.is(ruled.is_some_and(|ruled| ruled != *source), || Violation::Source(number));
         }
     }
 
-    /// Where clouds must agree, a version has one origin; everywhere else each placement has bytes of its own.
+    /// Checks sharing: a shared key's version is made once, and every other placement has bytes of its own.
     fn shared(&mut self, key: &Key) {
         let mut origins = BTreeMap::new();
         for copy in self.facts.record.into_iter().flat_map(|record| &record.copies) {
@@ -360,7 +360,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Against the destinations: who they are, and what they take.
+    /// Checks against the destinations: their fingerprints, and what they take.
     fn destinations(&mut self) {
         let Some(destinations) = self.facts.destinations else { return };
         for (id, plan) in &self.set.placements {
@@ -409,7 +409,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// What each act has to find.
+/// The state that each act has to find.
 fn expected(act: &Act) -> Expectation {
     match act {
         Act::Mint { .. } | Act::Share { .. } => Expectation::NoCopy,
@@ -423,7 +423,7 @@ fn expected(act: &Act) -> Expectation {
     }
 }
 
-/// Which action an act is part of.
+/// The action that an act belongs to.
 fn belongs_to(act: &Act) -> Action {
     match act {
         Act::Mint { .. } | Act::Share { .. } | Act::Create | Act::Claim | Act::Prepare { .. } | Act::Import { .. } | Act::Publish => {
@@ -433,7 +433,7 @@ fn belongs_to(act: &Act) -> Action {
     }
 }
 
-/// The place of an act among the steps of its placement.
+/// The position of an act among the steps of its placement.
 fn rank(act: &Act) -> u8 {
     match act {
         Act::Mint { .. } | Act::Share { .. } => 0,
@@ -446,7 +446,8 @@ fn rank(act: &Act) -> u8 {
     }
 }
 
-/// Whether one rule lets nothing pass that the other would not: more people out of fewer groups. Where nobody is needed, anything is.
+/// Whether `rule` passes only what `least` passes too: at least as many people, from no other groups. If `least` needs nobody, any
+/// rule does.
 pub(crate) fn is_at_least(rule: &ApprovalRule, least: &ApprovalRule) -> bool {
     least.need == 0 || (rule.need >= least.need && rule.from.is_subset(&least.from))
 }

@@ -1,12 +1,12 @@
 //! The independent judge of change sets and approvals.
 //!
-//! Owns the rules that a change set has to keep whoever made it ([`judge()`]), what an approval is worth ([`required`],
-//! [`approved`], [`verify_approval`]), and what one step of a change set entitles the custodian to ([`entitles`], [`may_mint`], [`may_wrap`]).
-//! Used by the service and the engine before anything is committed, and by the custodian before it makes or wraps anything.
+//! Owns the rules for change sets whoever made them ([`judge()`]), the worth of approvals ([`required`], [`approved`],
+//! [`verify_approval`]), and what the custodian may do for one step ([`entitles`], [`may_mint`], [`may_wrap`]). Service and engine
+//! use it before a commit, the custodian before it makes or wraps anything.
 //!
-//! Must not know the planner, nor share code with it: a mistake there has to be caught here. Pure: no clock, no randomness,
-//! no I/O. Whatever a caller cannot know (the custodian has no ledger) is an `Option` in [`Facts`], and the rules that need it
-//! are then left to whoever does know it; every other rule always holds.
+//! Must not know the planner or share code with it: the planner's mistakes have to be caught here. Pure: no clock, no randomness,
+//! no I/O. A fact that a caller cannot know is an `Option` in [`Facts`]: the custodian, for example, has no ledger. Rules that need
+//! such a fact are left to the callers that have it; every other rule always holds.
 
 mod approvals;
 mod entitlement;

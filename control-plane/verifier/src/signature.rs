@@ -1,17 +1,17 @@
-//! OpenSSH signatures: one over one digest, by one enrolled key.
+//! OpenSSH signatures: checks one over a digest, by an enrolled key.
 
 use keyplane_model::{APPROVAL_NAMESPACE, Approval, Approver, ApproverName, Charter, Digest, ProblemCode, approval_message};
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, EcdsaCurve, PublicKey, SshSig};
 
-/// The longest signature that is read, in bytes. An armored one by an RSA key of 4096 bits has about 1,700: key (about 540)
-/// and signature (about 540) in base64, with a header.
+/// In bytes. An armored signature by an RSA key of 4096 bits has about 1,700: the key (about 540) and the signature (about 540) in
+/// base64, with a header.
 pub const MAX_SIGNATURE: usize = 8 * 1024;
 
-/// The smallest RSA modulus, in bits (NIST SP 800-131A revision 2, section 3).
+/// In bits: the smallest RSA modulus (NIST SP 800-131A revision 2, section 3).
 const MIN_RSA_BITS: usize = 2048;
 
-/// The flag in a hardware key's signature that says that somebody touched it (WebAuthn, section 6.1, "UP").
+/// The flag in a hardware key's signature for a touch by a person (WebAuthn, section 6.1, "UP").
 const USER_PRESENT: u8 = 0x01;
 
 /// Why an approval does not count.
@@ -23,40 +23,40 @@ pub enum ApprovalFault {
     /// The signature is longer than [`MAX_SIGNATURE`].
     #[error("the signature is longer than {MAX_SIGNATURE} bytes")]
     TooLong,
-    /// It is no armored OpenSSH signature.
+    /// The text is no armored OpenSSH signature.
     #[error("it is no armored OpenSSH signature")]
     Malformed,
-    /// It was signed for another purpose.
+    /// The signature was made in another namespace, for another purpose.
     #[error("it was signed for another namespace than `{APPROVAL_NAMESPACE}`")]
     Namespace,
     /// The key that signed is not enrolled for this approver.
     #[error("the key that signed is not enrolled for this approver")]
     NotEnrolled,
-    /// The key is of a kind or size that does not count.
+    /// The key is of an algorithm or size that does not count.
     #[error("the key is of a kind or size that does not count")]
     WeakKey,
-    /// The hardware key signed without being touched.
+    /// The hardware key signed without a touch.
     #[error("the hardware key signed without being touched")]
     Untouched,
-    /// It does not verify: it was made over something else, or changed.
+    /// The signature does not verify: it is over something else, or was changed.
     #[error("the signature does not verify for this digest")]
     BadSignature,
-    /// It is the proposer's own.
+    /// The approval is the proposer's own.
     #[error("nobody approves a proposal of one's own")]
     Proposer,
     /// The approver is in none of the groups that the rule asks for.
     #[error("the approver is in none of the groups that the rule asks for")]
     NotInGroups,
-    /// The approver's approval counts already.
+    /// Another approval of this approver counts already.
     #[error("it counts already")]
     Repeated,
-    /// An approval by the same key counts already, for somebody else.
+    /// The same key counts already, for another approver.
     #[error("the same key approved already for somebody else")]
     SameKey,
 }
 
 impl ApprovalFault {
-    /// The problem code that it is told with.
+    /// The code of the problem that reports it.
     #[must_use]
     pub fn code(&self) -> ProblemCode {
         match self {
@@ -76,20 +76,20 @@ impl ApprovalFault {
     }
 }
 
-/// Who signed, and with what.
+/// The approver who signed, and the key.
 pub(crate) struct Signed<'a> {
     pub(crate) approver: &'a Approver,
     pub(crate) key: KeyData,
 }
 
 impl Signed<'_> {
-    /// Whether the key that signed is also enrolled for somebody.
+    /// Whether the signing key is also enrolled for this approver.
     pub(crate) fn is_enrolled_for(&self, name: &ApproverName, charter: &Charter) -> bool {
         charter.approvers.get(name).is_some_and(|approver| enrolled(approver, &self.key).is_some())
     }
 }
 
-/// Checks a signature: cheap and telling checks first, the arithmetic last.
+/// Checks a signature. The cheap checks come first, the cryptography last.
 pub(crate) fn signer<'a>(digest: &Digest, approval: &Approval, charter: &'a Charter) -> Result<Signed<'a>, ApprovalFault> {
     let approver = charter.approvers.get(&approval.approver).ok_or(ApprovalFault::UnknownApprover)?;
     if approval.signature.len() > MAX_SIGNATURE {
@@ -110,22 +110,22 @@ pub(crate) fn signer<'a>(digest: &Digest, approval: &Approval, charter: &'a Char
     Ok(Signed { approver, key: key.key_data().clone() })
 }
 
-/// The approver's enrolled key with this data; one that cannot be read is none.
+/// The approver's enrolled key with this data. An enrolled key that cannot be read is skipped.
 fn enrolled(approver: &Approver, data: &KeyData) -> Option<PublicKey> {
     approver.keys.iter().filter_map(|text| PublicKey::from_openssh(text).ok()).find(|key| key.key_data() == data)
 }
 
-/// Whether keys of this kind and size count.
+/// Whether keys of this algorithm and size count.
 fn is_strong(key: &KeyData) -> bool {
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 | EcdsaCurve::NistP384 } => true,
         Algorithm::Rsa { .. } => key.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).is_some_and(|n| bits(n) >= MIN_RSA_BITS),
-        // The type is open to new kinds: whatever is not named above does not count.
+        // `KeyData` may gain algorithms; one that is not named above does not count.
         _ => false,
     }
 }
 
-/// Whether the signature is of the key's own kind; for RSA, with SHA-2 (`ssh-rsa` alone would be SHA-1).
+/// Whether the signature's algorithm is the key's. For RSA it has to use SHA-2: `ssh-rsa` alone means SHA-1.
 fn signed_as(signature: &Algorithm, key: &KeyData) -> bool {
     match signature {
         Algorithm::Rsa { hash } => hash.is_some() && key.is_rsa(),
@@ -138,7 +138,7 @@ fn bits(number: &[u8]) -> usize {
     (number.len() * 8).saturating_sub(leading)
 }
 
-/// A hardware key's signature ends with one byte of flags and four of a counter (OpenSSH, PROTOCOL.u2f).
+/// The signature of a hardware key ends with one byte of flags and four bytes of a counter (OpenSSH, PROTOCOL.u2f).
 fn was_touched(signature: &[u8]) -> bool {
     signature.len().checked_sub(5).and_then(|at| signature.get(at)).is_some_and(|flags| flags & USER_PRESENT != 0)
 }

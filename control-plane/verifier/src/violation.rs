@@ -1,4 +1,4 @@
-//! The rules, each as what breaks it.
+//! The rules for change sets, each named by what breaks it.
 
 use keyplane_model::{
     Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, Purpose, StepNo,
@@ -10,268 +10,268 @@ use crate::MAX_STEPS;
 /// A rule that a change set breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    // The change set by itself.
-    /// It is of a format that this program does not know.
+    // Rules that the change set alone decides.
+    /// The format is not known to this program.
     #[error("format {0} is not known")]
     Format(u32),
     /// It is for another installation.
     #[error("it is for installation {0}")]
     Installation(InstallationId),
-    /// The charter is another installation's.
+    /// The charter belongs to another installation.
     #[error("the charter is that of installation {0}")]
     CharterInstallation(InstallationId),
-    /// Nobody proposed it: nobody could be kept from approving it.
+    /// There is no proposer, so nobody could be kept from approving an own proposal.
     #[error("nobody proposed it")]
     NoProposer,
     /// It has no steps.
     #[error("it has no steps")]
     Empty,
-    /// It has more steps than are judged.
+    /// It has more steps than [`crate::MAX_STEPS`].
     #[error("it has {0} steps, more than {MAX_STEPS}")]
     TooLong(usize),
-    /// A step is for a placement that is not described.
+    /// A step acts on a placement that is not described.
     #[error("step {0} is for a placement that it does not describe")]
     UnknownPlacement(StepNo),
-    /// A placement is described, and no step is for it.
+    /// A described placement has no step.
     #[error("no step is for placement {0}")]
     IdlePlacement(PlacementId),
     /// Two placements have the same destination and name.
     #[error("placement {0} has the destination and name of another one")]
     SameAddress(PlacementId),
-    /// Incarnations count from 1.
+    /// An incarnation is 0; they count from 1.
     #[error("placement {0} has incarnation 0")]
     Incarnation(PlacementId),
-    /// An act that does not belong to the action: cleaning up only removes surplus, importing removes nothing.
+    /// The act does not belong to the action: clean-ups only remove surplus, imports remove nothing.
     #[error("step {step} does not belong to `{action}`")]
     WrongAct {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// What the change set says to be.
+        /// The action of the change set.
         action: Action,
     },
-    /// A step comes before one that has to come first (mint, create, claim, import, publish).
+    /// The step comes before one that has to come first; the order is mint or share, create, claim, prepare, import, publish.
     #[error("step {0} comes too late or too early")]
     Order(StepNo),
-    /// The same thing a second time.
+    /// The step does the same as an earlier one.
     #[error("step {0} does again what an earlier step does")]
     Repeated(StepNo),
-    /// The expectation is not the act's.
+    /// The step expects another state than its act needs.
     #[error("step {step} expects `{found:?}`, not `{wanted:?}`")]
     Expectation {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// What it expects.
+        /// The state that it expects.
         found: Expectation,
-        /// What such a step has to expect.
+        /// The state that its act needs.
         wanted: Expectation,
     },
-    /// Versions count from 1, root epochs too.
+    /// A version or root epoch is 0; both count from 1.
     #[error("step {0} is for a version or root epoch 0")]
     Zero(StepNo),
-    /// One change set brings one version.
+    /// The change set is about more than one version.
     #[error("step {step} is for version {version}, other steps for another one")]
     TwoVersions {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Its version.
+        /// The version of that step.
         version: Version,
     },
-    /// A key pair cannot be derived.
+    /// A key pair is to be derived, which is impossible.
     #[error("step {0} derives a key pair")]
     DerivedKeyPair(StepNo),
-    /// The scheme is not for keys of that algorithm ([`WrapScheme::takes`]).
+    /// The scheme does not take keys of that algorithm ([`WrapScheme::takes`]).
     #[error("step {step} wraps a private key by `{scheme}`, which is for secret keys")]
     SchemeUnfit {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// How it wraps.
+        /// The scheme of that step.
         scheme: WrapScheme,
     },
-    /// SHA-1 where the cloud offers better.
+    /// The scheme uses SHA-1 where the cloud takes something better.
     #[error("step {step} wraps by `{scheme}` where there is better")]
     SchemeWeak {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// How it wraps.
+        /// The scheme of that step.
         scheme: WrapScheme,
     },
-    /// What is wanted is not said.
+    /// An import does not say what is wanted of the key.
     #[error("it does not say what is wanted of the key")]
     NothingWanted,
 
-    // Against the charter.
+    // Rules that the charter decides.
     /// The charter does not know the profile.
     #[error("the charter knows no profile `{0}`")]
     UnknownProfile(ProfileName),
-    /// The approvals that it asks for are fewer, or from others, than the charter asks for.
+    /// It asks for fewer approvals than the charter does, or for approvals from other groups.
     #[error("it asks for fewer approvals than the charter, or from others")]
     ApprovalsLooser,
 
-    // Against the ledger.
-    /// The key changed since it was planned.
+    // Rules that the ledger decides.
+    /// The key has changed since planning.
     #[error("the key is at generation {found}, it was planned at {planned}")]
     Generation {
-        /// What it says.
+        /// The generation in the change set.
         planned: Generation,
-        /// What the ledger says.
+        /// The generation in the ledger.
         found: Generation,
     },
-    /// The id or the name is another key's.
+    /// Another key has this id or name.
     #[error("the key's id or name is not the recorded one")]
     OtherKey,
-    /// A recorded placement is somewhere else, or something else.
+    /// A recorded placement would change its destination, name, algorithm or use.
     #[error("placement {0} is not as it is recorded")]
     OtherPlacement(PlacementId),
-    /// The placement's address is recorded under another id.
+    /// Another recorded placement has the same destination and name.
     #[error("placement {0} has the address of a recorded placement")]
     TakenAddress(PlacementId),
-    /// A version's bytes never change.
+    /// The placement already has bytes for this version, and those never change.
     #[error("step {step} makes the bytes of version {version} again")]
     CopyExists {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which version.
+        /// The version.
         version: Version,
     },
-    /// A version that neither exists nor comes next.
+    /// The version neither exists nor is the next one.
     #[error("step {step} makes version {version}, which neither exists nor comes next")]
     VersionGap {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which version.
+        /// The version.
         version: Version,
     },
-    /// There are no bytes to import.
+    /// No bytes exist that could be imported or shared.
     #[error("step {step} imports version {version}, which has no bytes yet")]
     NoCopy {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which version.
+        /// The version.
         version: Version,
     },
-    /// There is no object to import into.
+    /// No object exists to import into.
     #[error("step {0} imports into nothing")]
     NoObject(StepNo),
-    /// Nothing was imported that could be published.
+    /// Nothing is imported that could be activated.
     #[error("step {0} publishes an object without our copy")]
     NotImported(StepNo),
-    /// A placement cannot share what it does not have.
+    /// A placement would share its own bytes.
     #[error("step {0} shares the bytes of its own placement")]
     SharesWithItself(StepNo),
-    /// Bytes are of one algorithm.
+    /// A placement would share bytes of another algorithm.
     #[error("step {0} shares the bytes of another algorithm")]
     SharesOtherAlgorithm(StepNo),
-    /// The import is of other bytes than the copy's.
+    /// The import names another placement's bytes than the copy has.
     #[error("step {0} imports the bytes of another placement than the copy's")]
     OtherBytes(StepNo),
-    /// What was prepared is not what is imported.
+    /// What was prepared differs from what is imported.
     #[error("step {0} wraps in another way than was prepared")]
     PreparedOtherwise(StepNo),
-    /// An object that is in use must not be removed.
+    /// The object to remove is in use.
     #[error("step {step} removes `{object}`, which is in use")]
     RemovesInUse {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which object.
+        /// The object.
         object: ObjectId,
     },
-    /// Of two imports of a version one stays, and the ledger knows one of them.
+    /// The import to disable may be in use. Of two imports of a version, one has to stay and one has to be recorded.
     #[error("step {step} disables `{material}`, which is the import that should stay, or no import that is known")]
     DisablesInUse {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which import.
+        /// The cloud's id of the import.
         material: String,
     },
 
-    /// A second import is followed only where it became the current one by itself, and the ledger knows the first.
+    /// The import to follow did not become current by itself, or the first one is not recorded.
     #[error("step {step} follows `{material}`, which is no second import, or not of what is known")]
     FollowsUnknown {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which import.
+        /// The cloud's id of the import.
         material: String,
     },
 
-    // Against what is wanted.
-    /// It is for something else than what is wanted now.
+    // Rules that the intent decides.
+    /// The intent now says something else about the key.
     #[error("it is for something else than what is wanted of the key now")]
     Wanted,
-    /// The approvals that it asks for are not those that the key's rules ask for.
+    /// The approvals that it asks for differ from those of the key's rules.
     #[error("it asks for other approvals than the key's rules")]
     ApprovalsDiffer,
     /// The key is under another profile.
     #[error("the key is not under profile `{0}`")]
     OtherProfile(ProfileName),
-    /// Nobody wants the placement.
+    /// The placement is not wanted.
     #[error("placement {0} is not wanted so")]
     NotWanted(PlacementId),
-    /// The rules do not allow the algorithm, or it cannot serve the purpose.
+    /// The rules do not allow the algorithm, or it cannot serve the key's purpose.
     #[error("placement {placement} must not be `{algorithm}`")]
     Algorithm {
-        /// Which placement.
+        /// The placement.
         placement: PlacementId,
-        /// What it would be.
+        /// Its algorithm in the change set.
         algorithm: Algorithm,
     },
-    /// It would be used for something else than the key is for.
+    /// The placement would be used for something else than the key.
     #[error("placement {placement} would be made to {purpose}, which the key is not for")]
     Purpose {
-        /// Which placement.
+        /// The placement.
         placement: PlacementId,
-        /// For what.
+        /// Its use in the change set.
         purpose: Purpose,
     },
-    /// The rules do not allow the place.
+    /// The rules do not allow the destination.
     #[error("placement {placement} must not be at `{destination}`")]
     Location {
-        /// Which placement.
+        /// The placement.
         placement: PlacementId,
-        /// Where it would be.
+        /// Its destination.
         destination: DestinationName,
     },
-    /// The bytes do not come to be as the rules say.
+    /// The rules require the other source.
     #[error("step {0} makes bytes in another way than the rules say")]
     Source(StepNo),
-    /// Where clouds must agree, the bytes of a version are made once.
+    /// The bytes of a shared key's version would be made twice.
     #[error("step {step} makes bytes of version {version} that another placement has already, and the key's placements share theirs")]
     TwoOrigins {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// Which version.
+        /// The version.
         version: Version,
     },
-    /// Each placement has its own bytes, unless the key says otherwise.
+    /// A placement would share bytes, though the key does not say `shared`.
     #[error("step {0} shares the bytes of another placement, which the key does not ask for")]
     Shares(StepNo),
 
-    // Against the destinations.
+    // Rules that the destinations decide.
     /// There is no such destination.
     #[error("there is no destination `{0}`")]
     UnknownDestination(DestinationName),
-    /// The destination is not the one that it was planned for.
+    /// The destination's fingerprint differs from the one in the change set.
     #[error("destination `{0}` is not the one that it was planned for")]
     OtherDestination(DestinationName),
-    /// The destination protects less than the rules ask for.
+    /// The destination protects keys less than the rules require.
     #[error("`{0}` protects less than the rules ask for")]
     Protection(DestinationName),
-    /// The destination does not take the algorithm wrapped so.
+    /// The destination does not take this algorithm wrapped by this scheme.
     #[error("step {step} wraps by `{scheme}`, which `{destination}` does not take")]
     SchemeRefused {
-        /// Which step.
+        /// The number of the step.
         step: StepNo,
-        /// How it wraps.
+        /// The scheme of that step.
         scheme: WrapScheme,
-        /// Where.
+        /// The destination.
         destination: DestinationName,
     },
-    /// Only the holder of the claim ever gets material.
+    /// The import comes without a claim; only the holder of the claim ever gets material.
     #[error("step {0} imports without the claim")]
     Unclaimed(StepNo),
-    /// The destination has to be asked for a key to wrap under first.
+    /// The import comes without a wrapping key, which has to be created at this destination first.
     #[error("step {0} imports before the destination was asked for a key to wrap under")]
     Unprepared(StepNo),
-    /// The destination gives a key to wrap under at each asking.
+    /// A wrapping key would be created at a destination that hands one out on request.
     #[error("step {0} asks for a key to wrap under where the destination gives one at each asking")]
     PreparesInVain(StepNo),
 }

@@ -1,4 +1,4 @@
-//! What an approval is worth, with signatures made in the process and by the real `ssh-keygen`.
+//! What an approval is worth, with signatures made by the test and by the real `ssh-keygen`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
 
@@ -37,7 +37,7 @@ fn approval(approver: &str, signature: String) -> Approval {
     Approval { approver: name(approver), signature, at: Timestamp(0) }
 }
 
-/// A good approval of [`digest`].
+/// A valid approval of [`digest`].
 fn signed(approver: &str, key: &PrivateKey) -> Approval {
     approval(approver, armored(key, APPROVAL_NAMESPACE, &approval_message(&digest())))
 }
@@ -58,7 +58,7 @@ fn charter(approvers: impl IntoIterator<Item = (&'static str, Approver)>) -> Cha
     }
 }
 
-/// Alice and bob of `security`, carol of `platform`; each with a key of its own: 1, 2, 3.
+/// Alice and bob are in `security`, carol is in `platform`. Their keys are 1, 2 and 3.
 fn people() -> Charter {
     charter([
         ("alice", enrol(ed25519(1).public_key(), &["security"])),
@@ -83,7 +83,7 @@ fn faults(not_counted: Vec<NotCounted>) -> Vec<ApprovalFault> {
     not_counted.into_iter().map(|ignored| ignored.fault).collect()
 }
 
-/// A charter where alice alone has this key, and her approval with this signature over anything.
+/// The verdict on alice's approval by this signature, where this key alone is enrolled for her.
 fn fault_of(public: PublicKey, signature: Signature) -> Result<(), ApprovalFault> {
     let alice = charter([("alice", enrol(&public, &["security"]))]);
     let signature = SshSig::new(public.key_data().clone(), APPROVAL_NAMESPACE, HashAlg::Sha512, signature).unwrap();
@@ -104,7 +104,7 @@ fn ed25519_and_ecdsa_keys_can_approve() {
     }
 }
 
-/// A hardware key's signature (OpenSSH, PROTOCOL.u2f), made by a key in software.
+/// A hardware key's signature (OpenSSH, PROTOCOL.u2f), made with a key in software.
 fn by_hardware(flags: u8) -> Result<(), ApprovalFault> {
     let pair = Ed25519Keypair::from_seed(&[1; 32]);
     let public = PublicKey::from(SkEd25519::new(pair.public, "ssh:"));
@@ -271,7 +271,7 @@ fn a_rule_that_needs_nobody_is_met_by_nobody_and_one_without_groups_by_no_one() 
     assert_eq!(approved(&digest(), &proposer, &rule(1, &["security"]), &people(), &[]).unwrap_err().to_string(), "0 of 1 approvals");
 }
 
-/// Every kind that counts and that needs no hardware; RSA only here, since `ssh-key` 0.6 cannot sign with it.
+/// Every kind of key that counts and needs no hardware. RSA is tested only here, since `ssh-key` 0.6 cannot sign with it.
 #[test]
 fn what_the_real_ssh_keygen_signs_is_an_approval() {
     for (kind, bits) in [("ed25519", "256"), ("ecdsa", "256"), ("ecdsa", "384"), ("rsa", "2048")] {
@@ -289,7 +289,7 @@ fn what_the_real_ssh_keygen_signs_is_an_approval() {
         assert!(sign.unwrap().success());
 
         let public = PublicKey::from_openssh(&std::fs::read_to_string(key.with_extension("pub")).unwrap()).unwrap();
-        // Enrolled without its comment, as policies have it.
+        // Enrolled without its comment, as policies store it.
         let alice = charter([("alice", enrol(&PublicKey::from(public.key_data().clone()), &["security"]))]);
         let given = approval("alice", std::fs::read_to_string(folder.path().join("message.sig")).unwrap());
         assert_eq!(verify_approval(&digest(), &given, &alice), Ok(()), "{kind} {bits}");

@@ -1,4 +1,4 @@
-//! Every rule of the judge: a good change set, broken once.
+//! Every rule of the judge: a valid change set that breaks one rule.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
 
@@ -23,7 +23,7 @@ struct World {
 }
 
 impl World {
-    /// What the service and the engine find.
+    /// The violations that service and engine find.
     fn verdict(&self) -> Vec<Violation> {
         let facts = Facts {
             charter: &self.charter,
@@ -35,7 +35,7 @@ impl World {
         judge(&self.set, &facts).err().unwrap_or_default()
     }
 
-    /// What the custodian finds.
+    /// The violations that the custodian finds.
     fn custodian(&self) -> Vec<Violation> {
         let facts = Facts { charter: &self.charter, installation: self.installation, record: None, key: None, destinations: None };
         judge(&self.set, &facts).err().unwrap_or_default()
@@ -58,12 +58,12 @@ impl World {
         &mut self.key.as_mut().unwrap().rules
     }
 
-    /// What is wanted changed in a way that the change set knows of.
+    /// Changes the intent, and lets the change set know of it.
     fn want_again(&mut self) {
         self.set.wanted = self.key.as_ref().map(|key| key.digest().unwrap());
     }
 
-    /// The same key after its change set was applied.
+    /// The key after its change set was applied.
     fn applied(mut self) -> Self {
         let mut record = KeyRecord::committed(None, &self.set).unwrap();
         for (number, step) in (0..).map(StepNo).zip(&self.set.steps) {
@@ -76,7 +76,7 @@ impl World {
         self
     }
 
-    /// A good clean-up of the applied key.
+    /// A valid clean-up of the applied key.
     fn clean_up() -> Self {
         let mut world = first_import().applied();
         let placement = world.placement();
@@ -219,7 +219,7 @@ fn first_import() -> World {
     }
 }
 
-/// Makes the placement an RSA key in every respect, so that only what a test breaks is broken.
+/// Makes the placement an RSA key in every respect, so that only the tested rule is broken.
 fn rsa() -> World {
     let mut world = first_import();
     world.plan().algorithm = Algorithm::Rsa3072;
@@ -231,7 +231,7 @@ fn rsa() -> World {
     world
 }
 
-/// A new AES key at a destination where names are unique, and which has to be asked for a key to wrap under.
+/// A new AES key at a destination with unique names, where a wrapping key has to be created first.
 fn prepared() -> World {
     let mut world = first_import();
     let capabilities = &mut world.destination().capabilities;
@@ -249,7 +249,7 @@ fn imported() -> World {
     world
 }
 
-/// The applied key, of which the destination holds a second import.
+/// The applied key, with a second import at its destination.
 fn doubled() -> World {
     let mut world = prepared().applied();
     world.record.as_mut().unwrap().copies[0].material = Some("1".into());
@@ -259,7 +259,7 @@ fn doubled() -> World {
     world
 }
 
-/// The same where importing is activating: the second became the current one.
+/// The same where an import activates itself: the second import became the current one.
 fn seconded() -> World {
     let mut world = doubled();
     world.destination().capabilities.creation = Creation::Imported;
@@ -267,7 +267,7 @@ fn seconded() -> World {
     world
 }
 
-/// The applied key, wanted at one more name.
+/// The applied key, wanted under one more name.
 fn second_placement() -> World {
     let mut world = first_import().applied();
     let id = PlacementId(IdTree::new([8; 32]).uuid());
@@ -288,7 +288,7 @@ fn second_placement() -> World {
     world
 }
 
-/// The applied key, wanted at one more name, with the same bytes.
+/// The applied key, wanted under one more name with the same bytes.
 fn shared() -> World {
     let mut world = second_placement();
     world.key.as_mut().unwrap().shared = true;
@@ -317,8 +317,8 @@ fn good_change_sets_pass_both_judges() {
     }
 }
 
-/// A test for one rule: what is broken once, and exactly what both judges then find. `custodian: no` marks rules that need what
-/// the custodian does not know.
+/// A test for one rule: what is broken, and exactly which violations both judges find. `custodian: no` marks rules that need facts
+/// which the custodian does not have.
 macro_rules! broken {
     ($($sentence:ident: $world:expr, $break:expr => [$($violation:expr),+], custodian: $custodian:ident;)*) => {$(
         #[test]
@@ -333,7 +333,7 @@ macro_rules! broken {
     )*};
 }
 
-/// The id of the one placement of [`first_import`].
+/// The id of the only placement of [`first_import`].
 fn first() -> PlacementId {
     first_import().placement()
 }
@@ -535,7 +535,7 @@ fn two_placements_at_one_address_are_refused() {
     assert_eq!(world.custodian(), [Violation::SameAddress(second)]);
 }
 
-/// At a cloud that asks for SHA-1, so that it is no violation by itself.
+/// At a cloud that asks for SHA-1, so that SHA-1 alone is no violation.
 #[test]
 fn a_private_key_by_a_scheme_for_secret_keys_is_refused_by_both_judges() {
     for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.is_symmetric()) {
@@ -562,7 +562,7 @@ fn sha1_is_refused_where_the_cloud_does_not_ask_for_it() {
 
     world.plan().cloud = CloudKind::Azure;
     assert_eq!(world.custodian(), []);
-    // Where the configuration shows that there is better, it is refused there too.
+    // Where the configuration shows a better scheme, SHA-1 is refused there too.
     assert!(world.verdict().contains(&weak));
 }
 
@@ -610,7 +610,7 @@ fn an_import_step_entitles_to_wrapping_its_own_copy_in_its_own_way() {
     let set = first_import().set;
     let copy = coordinates(&set, Version(1), Source::Derived, EpochId(1));
     assert_eq!(may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaOaepSha256), Ok(()));
-    // A copy keeps the source and epoch that it was made with, whatever they are.
+    // A copy keeps the source and epoch that it was made with.
     let older = CopyCoordinates { source: Source::Generated, epoch: EpochId(4), ..copy.clone() };
     assert_eq!(may_wrap(&set, StepNo(3), &older, WrapScheme::RsaOaepSha256), Ok(()));
     assert_eq!(

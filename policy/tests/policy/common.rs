@@ -1,4 +1,4 @@
-//! What several tests need: destinations as an adapter would declare them, and the example company.
+//! What several tests need: destinations as an adapter declares them, and the example company.
 
 use std::collections::BTreeMap;
 use std::path::Path;

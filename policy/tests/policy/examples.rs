@@ -1,4 +1,4 @@
-//! The example company: what it must show, and that it loads as a whole.
+//! The example company: what it has to show, and that it loads as a whole.
 
 use std::collections::BTreeSet;
 

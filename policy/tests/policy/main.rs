@@ -1,4 +1,4 @@
-//! The tests of the policy language, from outside: what a caller of this room sees.
+//! The tests of the policy language from outside: they see what a caller sees.
 #![cfg(test)]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Every mistake that a policy file can have, with exactly what is said of it: `mistakes.md` holds YAML and messages.
-//! `UPDATE=1` writes the messages anew.
+//! Every mistake that a policy file can have, with the exact messages: `mistakes.md` holds YAML and messages. `UPDATE=1` writes the
+//! messages anew.
 
 use crate::common::destinations;
 use keyplane_model::ProblemCode;
@@ -7,7 +7,7 @@ use keyplane_policy::load;
 
 const TRANSCRIPT: &str = include_str!("mistakes.md");
 
-/// What the cases build on: two approvers of `security`, one of `platform`, and a profile.
+/// The documents that every case builds on: two approvers of `security`, one of `platform`, and a profile.
 const BASE: &str = include_str!("base.yaml");
 
 #[test]
@@ -15,7 +15,7 @@ fn every_mistake_is_told_with_its_place_and_what_would_be_right() {
     let mut now = String::new();
     let mut cases = 0;
     for part in TRANSCRIPT.split_inclusive("\n```text\n") {
-        // A part ends where messages begin; it begins with the messages of the case before.
+        // A part ends where messages begin, and begins with the messages of the case before.
         let rest = if cases == 0 { part } else { part.split_once("```\n").map_or("", |(_, rest)| rest) };
         now.push_str(rest);
         let Some((_, yaml)) = rest.split_once("```yaml\n") else { continue };
@@ -47,7 +47,7 @@ fn what_the_cases_build_on_is_good() {
 }
 
 fn sources(yaml: &str) -> Vec<(String, String)> {
-    // Editors and reviewers cannot see tabs and control characters: the cases write them as words.
+    // Tabs and control characters are invisible in editors, so the cases write them as words.
     let yaml = yaml.replace("<TAB>", "\t").replace("<NUL>", "\0");
     vec![("base.yaml".to_owned(), BASE.to_owned()), ("team.yaml".to_owned(), yaml)]
 }

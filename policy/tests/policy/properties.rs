@@ -1,4 +1,4 @@
-//! What holds for every policy: what is written is read back, order is nothing, and a key is never looser than its profile.
+//! What holds for every policy: it is read back as it was written, order changes nothing, and no key is looser than its profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-/// People of the random policies: `alice` and `bob` are of `security`, `dave` is of `platform`.
+/// The approvers of the random policies: `alice` and `bob` are in `security`, `dave` is in `platform`.
 const PEOPLE: &str = include_str!("base.yaml");
 
 const DESTINATIONS: [&str; 3] = ["north", "south", "overseas"];
@@ -90,7 +90,7 @@ fn people() -> (String, String) {
     ("people.yaml".to_owned(), PEOPLE.to_owned())
 }
 
-/// Only what is random: without the people's own profiles and key.
+/// The random part of an intent: without the profile and key of the base documents.
 fn wanted(mut intent: Intent) -> Intent {
     let theirs = |name: &str| ["standard", "open", "taken"].contains(&name);
     intent.approvers.clear();
@@ -99,7 +99,8 @@ fn wanted(mut intent: Intent) -> Intent {
     intent
 }
 
-/// "Whatever these rules allow, those allow", by trying: shares nothing with the code that it judges.
+/// A second definition of "at least as strict": whatever these rules allow, those allow, found by trying. It shares no code with
+/// the first.
 fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
     let implies = |these: bool, those: bool| !these || those;
     let days: Vec<Span> = (0..100).map(Span::days).collect();
@@ -127,7 +128,7 @@ fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
             .into_iter()
             .all(|fine| fine)
     });
-    // Every set of people that suffices here suffices there: three of each group, and one of both.
+    // Every set of people that suffices for one rule suffices for the other. The people: three of each group, and one of both.
     let population = [("s", 3), ("p", 3), ("sp", 1)];
     let crowds = (0..=3_u32).flat_map(|s| (0..=3_u32).flat_map(move |p| (0..=1_u32).map(move |both| [s, p, both])));
     let approvals = crowds.into_iter().all(|crowd| {
@@ -145,7 +146,7 @@ fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
 // Random policies.
 
 fn algorithms() -> impl Strategy<Value = BTreeSet<Algorithm>> {
-    // AES-256 is always among them, so that a policy can be derived and can have a key for encryption.
+    // AES-256 is always included, so that a policy can say `derived` and can have a key for encryption.
     subsequence(Algorithm::ALL[1..].to_vec(), 0..4).prop_map(|some| some.into_iter().chain([Algorithm::Aes256]).collect())
 }
 
@@ -164,7 +165,7 @@ fn retire() -> impl Strategy<Value = Retire> {
 
 fn approval() -> impl Strategy<Value = ApprovalRule> {
     let groups = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<_>>();
-    // Never more than there are people.
+    // Rules never ask for more people than there are.
     select(vec![
         ApprovalRule { need: 0, from: BTreeSet::new() },
         ApprovalRule { need: 1, from: groups(&["security"]) },
@@ -200,7 +201,7 @@ prop_compose! {
     }
 }
 
-/// Rules of which most fields are left out.
+/// A profile's rules with most fields left out.
 fn partial_rules() -> impl Strategy<Value = String> {
     (rules(), vec(prop::bool::weighted(0.15), 10)).prop_map(|(rules, keep)| {
         let fields = rule_lines(&rules).into_iter().zip(keep).filter_map(|(line, keep)| line.filter(|_| keep)).collect();
@@ -208,7 +209,7 @@ fn partial_rules() -> impl Strategy<Value = String> {
     })
 }
 
-/// A key under a profile: its rules are random, but where they would be looser they are the profile's.
+/// A key under a profile with random rules. A random value that would be looser is replaced by the profile's.
 fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
     let profile = select(profiles.into_iter().collect::<Vec<_>>());
     let purpose = select(vec![Purpose::Encrypt, Purpose::Sign, Purpose::Mac]);
@@ -233,7 +234,8 @@ fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
                     other => panic!("no rule {other}"),
                 }
             }
-            // What a file cannot say is the profile's: nothing in advance, no schedule, a source of an asymmetric key.
+            // A file cannot say these of a key, so they are the profile's: standing approvals, no schedule, the source of an
+            // asymmetric key.
             rules.approvals.standing = held.approvals.standing;
             let able: Vec<Algorithm> = rules.algorithms.iter().copied().filter(|algorithm| algorithm.serves(purpose)).collect();
             if able.is_empty() {
@@ -247,7 +249,7 @@ fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
                 .map(|(number, (algorithm, place, cloud))| PlacementIntent {
                     destination: place.get(&places).clone(),
                     cloud: *cloud,
-                    // Set to one that nobody else has when the key gets its own name.
+                    // Replaced by a unique name when the key gets its own.
                     name: number.to_string(),
                     algorithm: if same { able[0] } else { *algorithm.get(&able) },
                 })
@@ -293,7 +295,7 @@ fn documents(intent: &Intent) -> Vec<String> {
     let keys = intent.keys.iter().map(|(name, key)| {
         let mut lines = rule_lines(&key.rules);
         if key.placements.iter().any(|placement| !placement.algorithm.is_symmetric()) {
-            // A key of asymmetric placements cannot say that it is derived, though its profile can.
+            // A key with asymmetric placements cannot say `derived`, though its profile can.
             lines[3] = None;
         }
         let placements: String = key
@@ -322,7 +324,7 @@ fn rule_fields(rules: &Rules) -> String {
     nested(rule_lines(rules).into_iter().flatten().collect())
 }
 
-/// Ten rules as paths and values; `None`: it cannot be said, and holds by default.
+/// Ten rules as paths and values. `None`: a file cannot say it, and it is the default.
 fn rule_lines(rules: &Rules) -> Vec<Option<(&'static str, String)>> {
     let approval = |rule: &ApprovalRule| match rule.need {
         0 => "{ need: 0 }".to_owned(),
@@ -346,7 +348,7 @@ fn rule_lines(rules: &Rules) -> Vec<Option<(&'static str, String)>> {
     ]
 }
 
-/// Paths of at most two parts as block YAML.
+/// Writes paths of at most two parts as block YAML.
 fn nested(lines: Vec<(&'static str, String)>) -> String {
     let mut text = String::new();
     let mut parent = "";

@@ -1,4 +1,4 @@
-//! The JSON Schema that is checked in is the one that the types make.
+//! The JSON Schema in the repository is the one that the types generate.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn every_field_says_in_the_schema_what_it_is() {
     }
 }
 
-/// Documents as an editor sees them: JSON values, one by one.
+/// The documents as an editor sees them: JSON values, one by one.
 fn values(text: &str) -> Vec<serde_json::Value> {
     let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_multiple_with_options(text, options).unwrap_or_default()
@@ -67,6 +67,6 @@ fn the_schema_refuses_the_mistakes_that_one_document_shows() {
             taken.push(yaml.to_owned());
         }
     }
-    // That a time of zero never ends is not to be seen in its pattern.
+    // A pattern cannot express that a time of zero is refused.
     assert!(matches!(taken.as_slice(), [only] if only.contains("0d")), "{taken:#?}");
 }

@@ -1,4 +1,4 @@
-//! What stands in the files: links that lead somewhere, and no word that belongs to one machine.
+//! What stands in the files: links that lead somewhere, a glossary that keeps its promises, and no word that belongs to one machine.
 
 use std::collections::BTreeSet;
 
@@ -78,6 +78,39 @@ fn links_are_found_outside_of_code() {
     let text = "[a](b.md) and [c](d.md#e)\n```\n[x](y)\n```\n`[x](y)`\n";
     assert_eq!(targets(text), ["b.md", "d.md#e"]);
     assert!(anchors("# One, two: `three`\n").contains("one-two-three"));
+}
+
+#[test]
+fn every_path_that_the_documents_name_is_there() {
+    const HOUSES: [&str; 6] = ["adapters/", "control-plane/", "migrations/", "policy/", "terraform/", "tests/"];
+    let mut paths = 0;
+    for (path, text) in files(&["md"]).iter().filter(|(path, _)| path == "README.md" || path.starts_with("control-plane/docs/")) {
+        for word in text.lines().filter(|line| !line.starts_with("```")).flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            if HOUSES.iter().any(|house| word.starts_with(house)) && !word.contains(' ') {
+                paths += 1;
+                assert!(root().join(word).exists(), "{path}: `{word}` is not there");
+            }
+        }
+    }
+    assert!(paths > 20, "the search finds nothing");
+}
+
+#[test]
+fn the_glossary_is_in_order_and_its_words_of_the_code_are_in_the_code() {
+    const GLOSSARY: &str = "control-plane/docs/glossary.md";
+    let text = std::fs::read_to_string(root().join(GLOSSARY)).unwrap();
+    let words: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).skip(1).collect();
+    assert!(words.len() > 20, "the search finds nothing");
+    let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    for pair in lower.windows(2) {
+        assert!(pair[0] < pair[1], "{GLOSSARY}: `{}` comes before `{}`", pair[1], pair[0]);
+    }
+    let code = files(&["rs"]);
+    for identifier in words.iter().flat_map(|word| word.split('`').skip(1).step_by(2)) {
+        let used =
+            code.iter().any(|(_, text)| text.split(|c: char| !c.is_alphanumeric()).any(|word| word.eq_ignore_ascii_case(identifier)));
+        assert!(used, "{GLOSSARY}: `{identifier}` is no word of the code");
+    }
 }
 
 /// The targets of a document's links, but for those in code.

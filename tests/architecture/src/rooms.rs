@@ -1,4 +1,4 @@
-//! Who may know whom, as cargo sees it.
+//! Which room knows which: the table of `architecture.md` on one side, the manifests as cargo reads them on the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,93 +6,14 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 use crate::{files, root};
 
-/// A room, whom it may know, and the rule that says so. Normal dependencies; tests may know more.
-const ROOMS: &[(&str, &[&str], &str)] = &[
-    ("keyplane-model", &[], "the model knows nobody"),
-    ("keyplane-policy", &["keyplane-model"], "a pure room knows the model alone"),
-    ("keyplane-planner", &["keyplane-model"], "a pure room knows the model alone"),
-    ("keyplane-verifier", &["keyplane-model"], "a pure room knows the model alone: above all, not the planner that it judges"),
-    ("keyplane-port", &["keyplane-model"], "the ports know the model alone"),
-    ("keyplane-destination", &["keyplane-model", "keyplane-port"], "what adapters have in common knows none of them"),
-    (
-        "keyplane-aws",
-        &["keyplane-destination", "keyplane-model", "keyplane-port"],
-        "an adapter knows ports and model, and no other adapter",
-    ),
-    (
-        "keyplane-gcp",
-        &["keyplane-destination", "keyplane-model", "keyplane-port"],
-        "an adapter knows ports and model, and no other adapter",
-    ),
-    (
-        "keyplane-azure",
-        &["keyplane-destination", "keyplane-model", "keyplane-port"],
-        "an adapter knows ports and model, and no other adapter",
-    ),
-    (
-        "keyplane-hsm",
-        &["keyplane-model", "keyplane-port", "keyplane-verifier"],
-        "an adapter knows ports and model; the custodian judges by itself, with the verifier",
-    ),
-    ("keyplane-conformance", &["keyplane-model", "keyplane-port"], "the suite knows adapters by their ports only"),
-    ("keyplane-emulator-core", &[], "a cloud knows nothing of us"),
-    ("keyplane-emulator-wire", &["keyplane-emulator-core"], "a cloud knows nothing of us"),
-    ("keyplane-token", &[], "a token knows nothing of us"),
-    (
-        "keyplane-engine",
-        &["keyplane-model", "keyplane-planner", "keyplane-port", "keyplane-verifier"],
-        "the engine is generic over the ports",
-    ),
-    (
-        "keyplane-simulation",
-        &["keyplane-emulator-core", "keyplane-engine", "keyplane-model", "keyplane-planner", "keyplane-port", "keyplane-verifier"],
-        "the simulation is the engine over the emulators' cores",
-    ),
-    ("keyplane-store", &["keyplane-model", "keyplane-port"], "the ledger's database is behind its port"),
-    ("keyplane-audit", &["keyplane-model", "keyplane-port"], "the audit log is behind its port"),
-    (
-        "keyplane-service",
-        &[
-            "keyplane-api",
-            "keyplane-audit",
-            "keyplane-engine",
-            "keyplane-model",
-            "keyplane-planner",
-            "keyplane-policy",
-            "keyplane-port",
-            "keyplane-store",
-            "keyplane-verifier",
-        ],
-        "the use cases name no adapter",
-    ),
-    ("keyplane-api", &["keyplane-model"], "the wire types know the model alone"),
-    (
-        "keyplane-server",
-        &[
-            "keyplane-api",
-            "keyplane-audit",
-            "keyplane-aws",
-            "keyplane-azure",
-            "keyplane-engine",
-            "keyplane-gcp",
-            "keyplane-hsm",
-            "keyplane-model",
-            "keyplane-policy",
-            "keyplane-port",
-            "keyplane-service",
-            "keyplane-store",
-        ],
-        "only the server names real adapters",
-    ),
-    (
-        "keyplane-lab",
-        &["keyplane-api", "keyplane-hsm", "keyplane-model"],
-        "the lab starts binaries; of the custodian it uses the provisioning of development tokens",
-    ),
-    ("keyplane-terraform", &["keyplane-api"], "the provider is a client of the API"),
-    ("keyplane-end-to-end", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
-    ("keyplane-architecture", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
-];
+/// The document with the table of rooms and the picture of their layers. Both are the input of tests.
+const DOCUMENT: &str = "control-plane/docs/architecture.md";
+
+/// The columns of the table.
+const COLUMNS: [&str; 4] = ["room", "owns", "knows", "because"];
+
+/// The heading above the picture of the layers.
+const PICTURE: &str = "### After";
 
 /// Rooms that compute, and reach nothing that does more.
 const PURE: [&str; 4] = ["keyplane-model", "keyplane-policy", "keyplane-planner", "keyplane-verifier"];
@@ -147,28 +68,134 @@ fn reached(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-#[test]
-fn every_room_knows_only_whom_it_may_know() {
-    let metadata = metadata();
-    let members = members(&metadata);
+/// What the table says of a room.
+struct Row {
+    /// The folder of its crate, from the root of the repository.
+    room: String,
+    /// The rooms that it knows, by the names of their crates without `keyplane-`.
+    knows: BTreeSet<String>,
+    /// The reason for this limit, for messages.
+    because: String,
+}
+
+/// What cargo says of a room: the same fields, from its manifest. Tests and benchmarks may know more.
+struct Crate {
+    name: String,
+    room: String,
+    knows: BTreeSet<String>,
+}
+
+/// The rows of the table with these [`COLUMNS`].
+fn table(document: &str) -> Vec<Row> {
+    let cells = |line: &str| line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let lines = document.lines().skip_while(|line| cells(line) != COLUMNS).skip(2).take_while(|line| line.starts_with('|'));
+    let rows = lines.map(|line| match <[String; 4]>::try_from(cells(line)) {
+        Ok([room, _, knows, because]) => {
+            let knows = knows.split(',').map(|name| name.trim().to_owned()).filter(|name| name != "nobody").collect();
+            Row { room: room.trim_matches('`').to_owned(), knows, because }
+        }
+        Err(cells) => panic!("a row of the table has {} cells: {cells:?}", cells.len()),
+    });
+    rows.collect()
+}
+
+/// The layers of the picture, uppermost first: of each line the words that are names of rooms.
+fn picture(document: &str, crates: &[Crate]) -> Vec<Vec<String>> {
+    let is_room = |word: &&str| crates.iter().any(|room| room.name == *word);
+    let lines = document.lines().skip_while(|line| *line != PICTURE).skip_while(|line| !line.starts_with("```")).skip(1);
+    lines
+        .take_while(|line| !line.starts_with("```"))
+        .map(|line| line.split_whitespace().filter(is_room).map(str::to_owned).collect())
+        .collect()
+}
+
+fn crates(metadata: &Metadata) -> Vec<Crate> {
+    let members = members(metadata);
+    let short = |name: &str| name.trim_start_matches("keyplane-").to_owned();
+    let dependencies = |package: &Package| {
+        let normal = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+        normal.map(|dependency| &dependency.name).filter(|name| members.contains_key(*name)).map(|name| short(name)).collect()
+    };
+    let folder = |package: &Package| package.manifest_path.parent().unwrap().strip_prefix(root()).unwrap().to_string();
+    let room = |(name, package): (&String, &&Package)| Crate { name: short(name), room: folder(package), knows: dependencies(package) };
+    members.iter().map(room).collect()
+}
+
+/// Where the table and the manifests differ.
+fn wrong_in_table(rows: &[Row], crates: &[Crate]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (name, package) in &members {
-        let Some((_, may, rule)) = ROOMS.iter().find(|(room, ..)| room == name) else {
-            wrong.push(format!("`{name}` is no room of the design: say in this table whom it may know"));
+    for Crate { name, room, knows } in crates {
+        let found: Vec<&Row> = rows.iter().filter(|row| row.room == *room).collect();
+        let [row] = found[..] else {
+            wrong.push(format!("`{room}` stands in the table {} times: give it one row", found.len()));
             continue;
         };
-        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development) {
-            if members.contains_key(&dependency.name) && !may.contains(&dependency.name.as_str()) {
-                wrong.push(format!("`{name}` must not know `{}`: {rule}", dependency.name));
+        wrong.extend(knows.difference(&row.knows).map(|known| format!("`{name}` must not know `{known}`: {}", row.because)));
+        wrong.extend(row.knows.difference(knows).map(|known| format!("the table says that `{name}` knows `{known}`, and it does not")));
+    }
+    let gone = rows.iter().filter(|row| !crates.iter().any(|room| room.room == row.room));
+    wrong.extend(gone.map(|row| format!("the table has a room `{}`, and there is none", row.room)));
+    wrong
+}
+
+/// Where the picture and the manifests differ: a room that is missing, or knows another that is not below it.
+fn wrong_in_picture(layers: &[Vec<String>], crates: &[Crate]) -> Vec<String> {
+    let layers_of = |name: &str| (0..layers.len()).filter(|layer| layers[*layer].iter().any(|room| room == name)).collect::<Vec<_>>();
+    let mut wrong = Vec::new();
+    for Crate { name, knows, .. } in crates {
+        match layers_of(name)[..] {
+            [layer] => {
+                let not_below = knows.iter().filter(|known| layers_of(known).iter().any(|other| *other <= layer));
+                wrong.extend(not_below.map(|known| format!("`{name}` knows `{known}`, which is not below it in the picture")));
             }
+            ref found => wrong.push(format!("`{name}` stands in {} layers of the picture", found.len())),
         }
     }
-    for (room, may, _) in ROOMS {
-        for name in std::iter::once(room).chain(*may).filter(|name| !members.contains_key(**name)) {
-            wrong.push(format!("there is no room `{name}` any more"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
+}
+
+#[test]
+fn every_room_knows_exactly_the_rooms_that_the_table_says() {
+    let document = std::fs::read_to_string(root().join(DOCUMENT)).unwrap();
+    let (rows, crates) = (table(&document), crates(&metadata()));
+    assert!(rows.len() > 20, "the search finds nothing");
+    let wrong = wrong_in_table(&rows, &crates);
+    assert!(wrong.is_empty(), "{DOCUMENT}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_arrow_of_the_picture_points_down() {
+    let document = std::fs::read_to_string(root().join(DOCUMENT)).unwrap();
+    let crates = crates(&metadata());
+    let wrong = wrong_in_picture(&picture(&document, &crates), &crates);
+    assert!(wrong.is_empty(), "{DOCUMENT}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_way_in_which_table_picture_and_manifests_differ_is_found() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let room = |name: &str, knows: &[&str]| Crate { name: name.to_owned(), room: format!("x/{name}"), knows: names(knows) };
+    let document = |rows: &str, layers: &str| {
+        let head = "| room | owns | knows | because |\n|---|---|---|---|\n";
+        format!("# T\n\n{head}{rows}\ntext | text\n\n### After\n\n```\n{layers}\n```\nlow\n")
+    };
+    let good = "| `x/low` | a | nobody | b |\n| `x/high` | a | low, mid | c |\n| `x/mid` | a | low | d |\n";
+    let crates = [room("low", &[]), room("mid", &["low"]), room("high", &["low", "mid"])];
+    let find = |rows: &str| wrong_in_table(&table(&document(rows, "")), &crates);
+    assert_eq!(find(good), [""; 0]);
+    assert_eq!(find(&good.replace("low, mid", "low")), ["`high` must not know `mid`: c"]);
+    assert_eq!(find(&good.replace("nobody", "mid")), ["the table says that `low` knows `mid`, and it does not"]);
+    assert_eq!(
+        find(&good.replace("x/mid", "x/old")),
+        ["`x/mid` stands in the table 0 times: give it one row", "the table has a room `x/old`, and there is none"]
+    );
+    assert_eq!(find(&format!("{good}| `x/low` | a | nobody | b |\n")), ["`x/low` stands in the table 2 times: give it one row"]);
+
+    let look = |layers: &str| wrong_in_picture(&picture(&document(good, layers), &crates), &crates);
+    assert_eq!(look("folder/   high\n  |\n mid\n low"), [""; 0]);
+    assert_eq!(look("high\nlow mid"), ["`mid` knows `low`, which is not below it in the picture"]);
+    assert_eq!(look("high low\nmid\nlow")[0], "`low` stands in 2 layers of the picture");
+    assert_eq!(look("high\nlow"), ["`mid` stands in 0 layers of the picture"]);
 }
 
 #[test]

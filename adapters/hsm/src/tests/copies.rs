@@ -1,4 +1,4 @@
-//! Copies: made, kept, brought back, delivered; and what must not be brought back.
+//! Copies are made, kept, unwrapped again and delivered; and what must not be unwrapped.
 
 use aws_lc_rs::rsa::KeySize;
 use keyplane_model::{Algorithm, CheckValue, CopyCoordinates, EpochId, SealedBlob, Source, Version, WrapScheme};
@@ -11,7 +11,7 @@ use crate::software::SoftwareKey;
 #[tokio::test]
 async fn a_copy_arrives_with_the_bytes_that_were_minted_by_every_scheme_and_modulus() {
     let lab = Lab::new();
-    // RSA-4096 is proven by enrolling.
+    // Enrolment proves RSA-4096.
     let clouds = [KeySize::Rsa2048, KeySize::Rsa3072].map(|size| SoftwareKey::make(size).unwrap());
     let mut arrived = Vec::new();
     for scheme in WrapScheme::ALL {
@@ -41,10 +41,10 @@ async fn a_generated_copy_comes_back_from_its_blob_in_another_process() {
     assert_eq!(desk.deliver(&minted, &cloud).await, bytes);
     assert_eq!(*desk.custodian.reveal_for_test(&desk.coordinates, minted.blob.as_ref()).await.unwrap(), bytes);
     assert_eq!(minted.check_value, Some(check_value(&bytes)));
-    // Its bytes are in nothing that was given out.
+    // Nothing that was handed out contains the bytes.
     let blob = minted.blob.unwrap();
     assert!(!blob.wrapped.windows(8).any(|window| bytes.windows(8).any(|part| part == window)));
-    // Minting again is another key: the ledger keeps the first blob.
+    // Minting again generates another key. The ledger keeps the first blob.
     assert_ne!(desk.mint().await.check_value, minted.check_value);
 }
 

@@ -1,4 +1,4 @@
-//! Derivation, held to known answers: a copy must come out the same for as long as its root lives.
+//! Derivation gives known answers: a copy has to come out the same for as long as its root epoch lives.
 
 use aws_lc_rs::{cmac, hmac};
 use cryptoki::object::Attribute;
@@ -66,7 +66,7 @@ fn the_context_of_a_copy_never_changes() {
     );
 }
 
-/// What a seal covers can never change either: a blob is for as long as its root epoch lives.
+/// The sealed bytes can never change either: a blob lives as long as its root epoch.
 #[test]
 fn what_the_seal_of_a_blob_covers_never_changes_and_names_the_algorithm() {
     let message = |algorithm| hex::encode(blob_message(&coordinates_of(algorithm, Source::Generated), &[0xab; 40]).unwrap());
@@ -99,6 +99,6 @@ fn each_coordinate_gives_another_context_but_source_and_epoch() {
     contexts.sort();
     contexts.dedup();
     assert_eq!(contexts.len(), different.len() + 1);
-    // Another epoch is another root key.
+    // Another epoch has another root key.
     assert_eq!(copy_context(&CopyCoordinates { epoch: EpochId(2), ..base() }).unwrap(), copy_context(&base()).unwrap());
 }

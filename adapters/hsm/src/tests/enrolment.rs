@@ -1,4 +1,4 @@
-//! Enrolling: what is proven, made, found again, finished and refused.
+//! Enrolment: what is proven, made, found again, completed and refused.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -62,7 +62,7 @@ async fn enrolling_twice_finds_what_is_there() {
     assert_eq!((first.status, first.charter), (second.status, second.charter));
     assert_eq!(custodian.audit_public_key().await.unwrap(), audit);
     drop(custodian);
-    // Two root keys, the audit key's halves, the charter's record.
+    // Two root keys, the two audit keys, and the record of the charter.
     assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
 }
 
@@ -72,7 +72,7 @@ async fn an_epoch_that_a_crash_left_half_made_is_finished_and_nothing_is_doubled
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     let before = desk.mint().await.check_value;
     drop(desk);
-    // As before the second key was made, and before a charter was adopted.
+    // The state before the second key was made and before a charter was adopted.
     lose(&lab, |root| vec![root.wrapping, root.audit, root.audit_public], true);
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     assert_eq!(desk.mint().await.check_value, before, "the derivation key was made anew");
@@ -90,7 +90,7 @@ async fn a_root_key_that_was_lost_is_not_made_anew() {
     assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 4);
 }
 
-/// Destroys objects of the root epoch, and the record of the charter if it is to go too.
+/// Destroys objects of the root epoch and, if `charter` says so, the record of the charter.
 fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, charter: bool) {
     let token = lab.token();
     let mut handles = which(&Root::open(&token, EPOCH).unwrap());
@@ -107,7 +107,7 @@ fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, charter: bool) {
 async fn an_imported_key_under_our_label_is_refused_by_name() {
     let lab = Lab::new();
     {
-        // As ours in everything that can be said; only the token knows that it was not made inside.
+        // Like ours in every attribute that a caller can set. Only the token knows that it was not made inside.
         let mut template = named(template::secret(Life::Root, &[Use::Wrap, Use::Unwrap]), "keyplane/root/1/wrap");
         template.push(Attribute::Value(vec![7; 32]));
         lab.token().session().create_object(&template).unwrap();
@@ -161,16 +161,16 @@ async fn a_charter_is_adopted_under_the_one_before_and_never_goes_back() {
     let carol = Actor("carol@example.com".to_owned());
     let second = custodian.adopt(first, &strict, &carol, &[]).await.unwrap();
     assert_eq!(second.serial, 2);
-    // Its answer was lost: asking again gives the same.
+    // The answer was lost, so the same is asked again, and the answer is the same.
     assert_eq!(custodian.adopt(first, &strict, &carol, &[]).await.unwrap(), second);
-    // The old charter asked for nobody: it is of no use any more.
+    // The old charter needed no approvals. It cannot be used any more.
     assert_eq!(custodian.adopt(first, &loose, &carol, &[]).await.unwrap_err(), CustodianError::CharterChanged);
     let digest = loose.digest().unwrap();
     let one = [approval("alice", 1, &digest)];
     assert_eq!(custodian.adopt(&second, &loose, &carol, &one).await.unwrap_err(), CustodianError::ApprovalsMissing { have: 1, need: 2 });
     let two = [approval("alice", 1, &digest), approval("bob", 2, &digest)];
     assert_eq!(custodian.adopt(&second, &loose, &carol, &two).await.unwrap().serial, 3);
-    // Nor does a warrant under the first one count, though its content is that of the third.
+    // A warrant under the first charter does not count either, though its content equals that of the third.
     let request = keyplane_port::MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     assert_eq!(custodian.mint(&desk.warrant, &request).await.unwrap_err(), CustodianError::CharterChanged);
 }
@@ -194,7 +194,7 @@ fn of_two_charter_records_that_a_crash_left_the_later_counts_and_the_earlier_goe
     let token = lab.token();
     let adopted = |serial| Adopted { serial, digest: keyplane_model::Digest::of(&[1]) };
     let count = || token.session().find_objects(&[Attribute::Token(true)]).unwrap().len();
-    // Written in this order, the earlier one stays: as after a crash before it is removed.
+    // If the records are written in this order, both stay, as after a crash before the earlier one is removed.
     adopted(2).write(&token).unwrap();
     adopted(1).write(&token).unwrap();
     assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 2));

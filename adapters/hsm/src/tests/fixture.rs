@@ -1,4 +1,4 @@
-//! A token of one's own for each test, and the papers that the custodian wants to see.
+//! Gives each test a token of its own, and the documents that the custodian asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(super) const EPOCH: EpochId = EpochId(1);
 pub(super) const MINT: StepNo = StepNo(0);
 pub(super) const IMPORT: StepNo = StepNo(3);
 
-/// A kryoptic token in a folder that goes with it.
+/// A kryoptic token in a folder that is deleted with it.
 pub(super) struct Lab {
     pub(super) folder: TempDir,
     pub(super) config: HsmConfig,
@@ -43,7 +43,7 @@ impl Lab {
         Self { folder, config }
     }
 
-    /// The token by itself, in this thread; not beside a custodian.
+    /// Opens the token in this thread. Not while a custodian has it open.
     pub(super) fn token(&self) -> Token {
         Token::open(&self.config).unwrap()
     }
@@ -53,7 +53,7 @@ impl Lab {
     }
 }
 
-/// The lab's module: named by the environment, or beside the test, or built now.
+/// The path of the lab's module: from the environment, beside the test, or built now.
 pub(super) fn kryoptic() -> PathBuf {
     if let Some(path) = std::env::var_os("KEYPLANE_TOKEN_MODULE") {
         return path.into();
@@ -78,7 +78,7 @@ pub(super) fn approval(name: &str, seed: u8, digest: &Digest) -> Approval {
     Approval { approver: name.parse().unwrap(), signature: signature.to_pem(LineEnding::LF).unwrap(), at: Timestamp(0) }
 }
 
-/// `alice` (key 1) and `bob` (key 2), both of `security`; so many of them approve imports and retirement under `payments`.
+/// `alice` (key 1) and `bob` (key 2) in `security`. Imports and retirement under `payments` need this many of them.
 pub(super) fn charter(need: u32) -> Charter {
     let rule = ApprovalRule { need, from: BTreeSet::from(["security".parse().unwrap()]) };
     let approver = |login: &str, seed| Approver {
@@ -107,9 +107,9 @@ pub(super) fn coordinates_of(algorithm: Algorithm, source: Source) -> CopyCoordi
     CopyCoordinates { installation: INSTALLATION, key: KEY, version: Version(1), placement: PLACEMENT, algorithm, source, epoch: EPOCH }
 }
 
-/// A change set that brings the copy to a cloud by this scheme.
+/// A change set that imports the copy by this scheme.
 pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule) -> ChangeSet {
-    // SHA-1 is only for the cloud that asks for it.
+    // SHA-1 is used only at the cloud that asks for it.
     let cloud = match scheme {
         WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => CloudKind::Aws,
         WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => CloudKind::Azure,
@@ -149,7 +149,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
     }
 }
 
-/// An enrolled custodian whose charter asks for no approvals, and the warrant for one copy.
+/// An enrolled custodian whose charter needs no approvals, and the warrant for one copy.
 pub(super) struct Desk {
     pub(super) custodian: HsmCustodian,
     pub(super) warrant: Warrant,
@@ -174,7 +174,7 @@ impl Desk {
         desk
     }
 
-    /// Another copy, by another scheme, under the same charter.
+    /// Changes to another copy and scheme under the same charter.
     pub(super) fn turn_to(&mut self, algorithm: Algorithm, source: Source, scheme: WrapScheme) {
         let mut set = change_set(source, scheme, self.warrant.charter.charter.strictest());
         let purpose = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac].into_iter().find(|purpose| algorithm.serves(*purpose));
@@ -189,7 +189,7 @@ impl Desk {
         self.custodian.mint(&self.warrant, &request).await.unwrap()
     }
 
-    /// Wraps for a cloud and unwraps there: the copy's bytes as they arrive.
+    /// Wraps for a cloud and unwraps there. Returns the copy's bytes as they arrive.
     pub(super) async fn deliver(&self, minted: &Minted, cloud: &SoftwareKey) -> Vec<u8> {
         let wrapped = self.custodian.wrap(&self.warrant, &self.wrap_request(minted, cloud.spki())).await.unwrap();
         assert_eq!(wrapped.wrapped_under, Digest::of(cloud.spki()));
@@ -214,13 +214,13 @@ impl Desk {
     }
 }
 
-/// The check value by software that is not the token's.
+/// The key check value, computed by other software than the token.
 pub(super) fn check_value(key: &[u8]) -> CheckValue {
     let block = encrypt_block(key, [0; 16]);
     CheckValue([block[0], block[1], block[2]])
 }
 
-/// The same of a MAC key.
+/// The key check value of a MAC key, computed by other software than the token.
 pub(super) fn mac_check_value(key: &[u8]) -> CheckValue {
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, key);
     CheckValue(hash.as_ref()[..3].try_into().unwrap())

@@ -1,4 +1,4 @@
-//! What entitles to a step, and what does not.
+//! What a warrant allows, and what it does not.
 
 use aws_lc_rs::rsa::KeySize;
 use keyplane_model::{CopyCoordinates, KeyId, Source, StepNo, Version, WrapScheme};
@@ -8,7 +8,7 @@ use super::fixture::*;
 use crate::HsmCustodian;
 use crate::software::SoftwareKey;
 
-/// A custodian whose charter asks for two approvals, and a warrant that has none yet.
+/// A custodian whose charter needs two approvals, and a warrant without any.
 async fn strict(lab: &Lab) -> (HsmCustodian, Warrant) {
     let custodian = lab.custodian();
     let sealed = custodian.enroll(INSTALLATION, &charter(2)).await.unwrap().charter.unwrap();
@@ -63,7 +63,7 @@ async fn the_proposers_own_approval_does_not_count() {
 async fn a_charter_that_the_hsm_did_not_seal_is_worth_nothing() {
     let lab = Lab::new();
     let (custodian, mut warrant) = strict(&lab).await;
-    // Whoever has the database lowers the number, in the charter and in the change set alike.
+    // Somebody with the database lowers the number, in the charter and in the change set.
     warrant.charter.charter = charter(0);
     warrant.change_set.approvals = warrant.charter.charter.strictest();
     let error = custodian.mint(&warrant, &request()).await.unwrap_err();

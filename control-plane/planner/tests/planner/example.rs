@@ -1,4 +1,4 @@
-//! The example company's policy, planned again and again.
+//! The example company's policy, planned many times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,16 +8,16 @@ use keyplane_model::{ChangeSet, ChangeSetState, Destination, DestinationName, Di
 use crate::properties::{Numbers, shuffled};
 use crate::world::{Cloud, World, name};
 
-/// As often as the order of everything is changed.
+/// How many times the company is planned, each time in another order.
 const PLANS: usize = 10_000;
 
-/// In so many threads, to be done sooner.
+/// The number of threads that share the work.
 const THREADS: usize = 4;
 
-/// So many of a thread's plans read the policy again, from its files in another order.
+/// How many plans of a thread read the policy again, with the files in another order.
 const READS: usize = 5;
 
-/// Two AWS regions are configured; the other destinations of the example are not there yet.
+/// Only two AWS regions are configured, of all destinations in the example.
 fn company() -> World {
     let mut world = World::new();
     let like = world.destination("prod").clone();
@@ -29,7 +29,7 @@ fn company() -> World {
     world
 }
 
-/// The example's files, in another order each time.
+/// The example's files, in a random order.
 fn read(destinations: &BTreeMap<DestinationName, Destination>, numbers: &mut Numbers) -> Intent {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policy/examples");
     let mut sources: Vec<(String, String)> = std::fs::read_dir(folder)
@@ -42,7 +42,7 @@ fn read(destinations: &BTreeMap<DestinationName, Destination>, numbers: &mut Num
     keyplane_policy::load(&sources, Some(destinations)).unwrap().intent
 }
 
-/// One key is done, one half done and dropped, one proposed, one running, one has spares; the rest is new.
+/// One key is done, one dropped halfway, one proposed, one running, one has surplus objects. The rest is new.
 fn busy(mut world: World) -> World {
     let change_sets = world.plan().change_sets;
     assert!(change_sets.len() >= 5, "the example company has work for five keys");
@@ -73,7 +73,8 @@ fn ten_thousand_plans_of_the_example_company_in_any_order_have_one_digest() {
             if round < READS {
                 world.intent = read(&world.destinations, &mut numbers);
             }
-            // Equal plans have equal bytes: they hold the digests of their change sets, and what they write is a function of what they are.
+            // Equal plans have equal bytes: a plan holds the digests of its change sets, and the report is a function of what it
+            // holds.
             assert!(world.plan() == first, "round {round} of seed {seed}");
         }
     };

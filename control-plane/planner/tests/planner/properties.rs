@@ -1,5 +1,5 @@
-//! What holds for every intent and every accident: the verifier passes what is planned, refuses what was changed in it, plans come
-//! to an end, and the order of lists decides nothing.
+//! What holds for every intent and every accident: the verifier accepts each plan and refuses each changed one, planning comes to
+//! an end, and the order of lists decides nothing.
 
 use keyplane_model::{
     Act, Action, Actor, Algorithm, ChangeSet, CloudKind, Digest, EpochId, Expectation, IdTree, InstallationId, PlacementId, Source,
@@ -10,17 +10,17 @@ use proptest::prelude::*;
 
 use crate::world::{World, is_clean_up, name};
 
-/// A key of a random intent, and what becomes of its first change set.
+/// A key of a random intent, and what happens to its first change set.
 #[derive(Clone, Debug)]
 struct KeySpec {
-    /// Which of the three destinations, as bits; and one that is not there.
+    /// A bit for each of the three destinations, and one for a destination that is not configured.
     places: u8,
     algorithm: Algorithm,
     source: Option<Source>,
-    /// So many steps of its first change set are done, then it is dropped; the last one's receipt is lost or not.
+    /// How many steps of the first change set are done before it is dropped; the last receipt may be lost.
     steps: usize,
     lost: bool,
-    /// So many spares lie beside its first placement.
+    /// How many surplus objects lie beside the first placement.
     spares: usize,
 }
 
@@ -47,7 +47,7 @@ fn world(specs: &[KeySpec], derives: bool) -> World {
     world
 }
 
-/// The world after each key's first change set was dropped somewhere on its way.
+/// The world after each key's first change set was dropped at some step.
 fn after_accidents(specs: &[KeySpec], derives: bool) -> World {
     let mut world = world(specs, derives);
     for change_set in world.plan().change_sets {
@@ -79,7 +79,7 @@ impl Numbers {
         }
     }
 
-    /// A map built up in another order.
+    /// The same map, built in another order.
     fn rebuild<K: Ord, V>(&mut self, map: std::collections::BTreeMap<K, V>) -> std::collections::BTreeMap<K, V> {
         let mut list: Vec<(K, V)> = map.into_iter().collect();
         self.shuffle(&mut list);
@@ -110,7 +110,7 @@ pub(crate) fn shuffled(world: &World, numbers: &mut Numbers) -> World {
     world
 }
 
-/// Changes one thing in a change set; returns whether there was such a thing.
+/// Changes one thing in a change set. Returns whether the change set had such a thing.
 type Mutation = fn(&mut ChangeSet) -> bool;
 
 fn elsewhere() -> uuid::Uuid {
@@ -237,7 +237,7 @@ proptest! {
             prop_assert_eq!(world.verdict(&change_set), Ok(()));
         }
         world = after_accidents(&specs, derives);
-        // The rest of the imports, then the clean-ups, then nothing.
+        // First the remaining imports, then the clean-ups, then nothing.
         for round in 0..2 {
             for change_set in world.plan().change_sets {
                 prop_assert_eq!(world.verdict(&change_set), Ok(()));

@@ -1,4 +1,4 @@
-//! What is planned, and what is told, case by case.
+//! What is planned and reported, case by case.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn nothing(plan: &Plan, key: &str) -> NothingReason {
     }
 }
 
-/// Plans, and expects that nothing can be done for `payments-db`, for these reasons.
+/// Plans, and expects that nothing can be done for `payments-db`, for exactly these reasons.
 fn assert_blocked(world: &World, expected: &[Obstacle]) {
     let plan = world.plan();
     assert_eq!(plan.change_sets, []);
@@ -88,16 +88,16 @@ fn a_further_placement_of_a_known_key_gets_the_version_that_the_others_have() {
 
 #[test]
 fn whatever_a_dropped_change_set_left_is_taken_up() {
-    // How far it came, whether the last receipt was lost, and what is left to do.
+    // How many steps were done, whether the last receipt was lost, and which steps remain.
     let cases: [(usize, bool, &[&str]); 9] = [
         (0, false, &["mint", "create", "claim", "import", "publish"]),
         (1, false, &["create", "claim", "import", "publish"]),
         (1, true, &["mint", "create", "claim", "import", "publish"]),
         (2, false, &["claim", "import", "publish"]),
-        // The object is a spare now, until the placement has its own.
+        // The object is surplus until the placement has its own.
         (2, true, &["create", "claim", "import", "publish"]),
         (3, false, &["import", "publish"]),
-        // Claimed, and the ledger does not know: the step finds it done, and writes its receipt.
+        // The object holds the claim, and the ledger does not know. The step finds it done and writes the receipt.
         (3, true, &["claim", "import", "publish"]),
         (4, false, &["publish"]),
         (4, true, &["import", "publish"]),
@@ -299,7 +299,7 @@ fn a_destination_that_is_away_for_a_while_costs_no_approvals() {
     assert_eq!(plan.change_sets, []);
     assert!(plan.kept.contains(&change_set.digest().unwrap()));
 
-    // What does not depend on looks is not excused.
+    // A change that does not depend on looks is not excused.
     world.key("payments-db").rules.approvals.import.need = 2;
     let plan = world.plan_with(&looks);
     assert!(plan.kept.is_empty());
@@ -364,7 +364,7 @@ fn where_clouds_must_agree_the_bytes_are_made_once() {
     assert_eq!(copies.len(), 2);
     assert_eq!(copies[0].bound(), copies[1].bound());
 
-    // A place that comes later gets the same bytes, wherever it stands in the list.
+    // A placement that is added later gets the same bytes, wherever it stands in the list.
     world.want("payments-db", &[("prod", Algorithm::Aes256), ("ring", Algorithm::Aes256), ("prod-too", Algorithm::Aes256)]);
     world.key("payments-db").shared = true;
     let change_set = only(&world.plan());
@@ -372,7 +372,7 @@ fn where_clouds_must_agree_the_bytes_are_made_once() {
     assert_eq!(world.verdict(&change_set), Ok(()));
 }
 
-/// A key whose only version came a second time, late; the second one's state is `second`, the first one's then `first`.
+/// A key whose only version was imported a second time, late. `first` and `second` are the states of the two imports.
 fn imported_twice(first: MaterialState, second: MaterialState) -> World {
     let mut world = World::new();
     world.want("analytics", &[("ring", Algorithm::Aes256)]);
@@ -405,7 +405,7 @@ fn a_second_import_that_nobody_could_use_is_disabled_once_and_the_one_in_use_sta
     }
 }
 
-/// Disabling the first would lose what it encrypted in the meantime: a ciphertext names the import that made it.
+/// Disabling the first import would lose what it encrypted: a ciphertext names the import that made it.
 #[test]
 fn a_second_import_that_became_the_current_one_by_itself_is_followed_and_the_first_stays() {
     let mut world = imported_twice(MaterialState::Former, MaterialState::Current);
@@ -457,7 +457,7 @@ fn the_first_scheme_that_the_token_has_a_route_for_is_taken() {
     world.custody.schemes.get_mut(&WrapScheme::RsaAesKeyWrapSha256).unwrap().remove(&Algorithm::Aes256);
     assert_blocked(&world, &[Obstacle::NoRoute { algorithm: Algorithm::Aes256 }]);
 
-    // SHA-1 is no way out where the destination takes something better.
+    // SHA-1 is no fallback where the destination takes something better.
     world.destination("prod").capabilities.algorithms.get_mut(&Algorithm::Aes256).unwrap().push(WrapScheme::RsaOaepSha1);
     world.custody.schemes.insert(WrapScheme::RsaOaepSha1, [Algorithm::Aes256].into());
     assert_blocked(&world, &[Obstacle::NoRoute { algorithm: Algorithm::Aes256 }]);
@@ -524,7 +524,7 @@ fn another_destination_under_the_same_name_is_refused() {
     let mut world = applied();
     world.destination("prod").fingerprint = Digest::of(b"another account");
     assert_blocked(&world, &[Obstacle::DestinationChanged]);
-    // Nothing was made there yet: nothing is left behind.
+    // Nothing was made there yet, so nothing is left behind.
     world.record("payments-db").placements.values_mut().for_each(|placement| placement.object = None);
     assert_ne!(obstacles(&world.plan(), "payments-db"), [Obstacle::DestinationChanged]);
 }
@@ -596,7 +596,7 @@ fn material_where_we_never_made_any_is_drift() {
     let id = *change_set.placements.first_key_value().unwrap().0;
     let object = world.leave_a_spare("prod", id);
     world.cloud("prod").claims.insert(id, object);
-    // Ours, empty, and unknown to the ledger: it fits.
+    // The object is ours and empty, and the ledger does not know it. It fits.
     assert_eq!(words(&only(&world.plan())), ["mint", "claim", "import", "publish"]);
 
     world.object("prod").state = ObjectState::Usable;
@@ -618,10 +618,10 @@ fn material_of_an_unconfirmed_import_that_cannot_be_imported_again_is_drift() {
     let other = |found: Option<&str>| Drift::OtherMaterial { recorded: None, found: found.map(str::to_owned) };
     type Change = fn(&mut Vec<keyplane_model::MaterialSeen>);
     let cases: [(Change, Option<Drift>); 6] = [
-        // The engine imports again, which makes the ledger know.
+        // The engine imports again, and the ledger learns of it.
         (|_| {}, None),
         (|materials| materials[0].presence = keyplane_model::Presence::Missing, None),
-        // It would refuse to, and the same would be planned for ever.
+        // The destination would refuse the import, and planning would never end.
         (|materials| materials[0].presence = keyplane_model::Presence::Leaving, Some(Drift::BeingDeleted { object: object() })),
         (|materials| materials[0].presence = keyplane_model::Presence::Disabled, Some(Drift::Disabled { object: object() })),
         (|materials| materials[0].version = None, Some(other(Some("material-1")))),
@@ -663,12 +663,12 @@ fn what_was_seen_before_somebody_worked_at_the_key_is_not_called_drift() {
     let change_set = only(&world.plan());
     let (before, mut looks) = (world.ledger.clone(), world.look());
     world.apply(&change_set);
-    // By the clock of the server that looked, it did so after all that.
+    // By the clock of the server that looked, the look came after all of that.
     looks.values_mut().for_each(|look| look.at = world.now + Span::days(1));
     let unsettled = world.plan_since(&before, &looks);
     assert_eq!(obstacles(&unsettled, "payments-db"), [Obstacle::Unsettled]);
     assert!(unsettled.change_sets.is_empty());
-    // Nobody worked at it since: then it is gone.
+    // Nobody has changed the key since, so it is gone.
     let gone = [Drift::ClaimGone { recorded: ObjectId("object-0".into()) }, Drift::NameGone].map(Obstacle::Drift);
     assert_eq!(obstacles(&world.plan_with(&looks), "payments-db"), gone);
 }

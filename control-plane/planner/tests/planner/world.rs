@@ -1,4 +1,4 @@
-//! A tiny pure world: intent, ledger and clouds, and change sets applied to them without anything in between.
+//! A small pure world: intent, ledger and clouds. Change sets apply to it without an engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub(crate) fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T 
     text.parse().unwrap()
 }
 
-/// One destination's objects.
+/// The objects of one destination.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cloud {
     pub(crate) objects: BTreeMap<ObjectId, ObjectSeen>,
@@ -39,7 +39,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Two AWS destinations of one lane, and one of a cloud without claims; nothing wanted yet.
+    /// Two AWS destinations in one lane, and one destination of a cloud without claims. Nothing is wanted yet.
     pub(crate) fn new() -> Self {
         let symmetric = BTreeSet::from([Algorithm::Aes256, Algorithm::HmacSha256]);
         let all = BTreeSet::from(Algorithm::ALL);
@@ -77,7 +77,7 @@ impl World {
         world
     }
 
-    /// Wants a key at these destinations, under its own name.
+    /// Wants a key at these destinations, under the key's name.
     pub(crate) fn want(&mut self, key: &str, placements: &[(&str, Algorithm)]) {
         let placements = placements
             .iter()
@@ -108,14 +108,14 @@ impl World {
         self.destinations.get_mut(&name(at)).unwrap()
     }
 
-    /// The one object that holds a claim or, without claims, a name.
+    /// The one object that holds a claim or, at a cloud without claims, has the name.
     pub(crate) fn object(&mut self, at: &str) -> &mut ObjectSeen {
         let cloud = self.cloud(at);
         let object = cloud.claims.values().chain(cloud.names.values()).next().unwrap().clone();
         cloud.objects.get_mut(&object).unwrap()
     }
 
-    /// A complete look at everything.
+    /// A complete look at every destination.
     pub(crate) fn look(&self) -> BTreeMap<DestinationName, Inventory> {
         targets(&self.intent, &self.destinations, &self.ledger, IdTree::new(SEED), self.ledger.installation)
             .into_iter()
@@ -148,7 +148,7 @@ impl World {
         self.plan_since(&self.ledger, inventories)
     }
 
-    /// Plans on looks that were taken when the ledger knew less.
+    /// Plans with looks that were taken when the ledger was `before`.
     pub(crate) fn plan_since(&self, before: &LedgerSnapshot, inventories: &BTreeMap<DestinationName, Inventory>) -> Plan {
         plan(&PlanInput {
             intent: &self.intent,
@@ -163,7 +163,7 @@ impl World {
         })
     }
 
-    /// What the verifier says of a change set now.
+    /// The verifier's judgement of a change set now.
     pub(crate) fn verdict(&self, change_set: &ChangeSet) -> Result<(), Vec<Violation>> {
         let charter = self.intent.charter(self.ledger.installation);
         judge(
@@ -178,7 +178,7 @@ impl World {
         )
     }
 
-    /// Opens a change set as proposed.
+    /// Records a change set as proposed.
     pub(crate) fn propose(&mut self, change_set: &ChangeSet) {
         let record = ChangeSetRecord {
             digest: change_set.digest().unwrap(),
@@ -192,19 +192,19 @@ impl World {
         self.ledger.open.insert(change_set.key_id, record);
     }
 
-    /// Commits a change set and does all of it.
+    /// Commits a change set and does all its steps.
     pub(crate) fn apply(&mut self, change_set: &ChangeSet) {
         self.apply_until(change_set, change_set.steps.len(), false);
         self.ledger.keys.get_mut(&change_set.key).unwrap().complete(self.now);
         self.settle();
     }
 
-    /// Long enough for every read to show the last state.
+    /// Lets time pass until every read shows the last state.
     fn settle(&mut self) {
         self.now = self.now + Span::seconds(60);
     }
 
-    /// Commits a change set, does its first steps, and drops it; `lost`: the last one had its effect, and left no receipt.
+    /// Commits a change set, does its first steps, and drops it. `lost`: the last step had its effect and left no receipt.
     pub(crate) fn apply_until(&mut self, change_set: &ChangeSet, steps: usize, lost: bool) {
         self.ledger.open.remove(&change_set.key_id);
         let record = KeyRecord::committed(self.ledger.keys.get(&change_set.key), change_set).unwrap();
@@ -221,7 +221,7 @@ impl World {
         self.settle();
     }
 
-    /// One step, as an executor does it that always looks first.
+    /// Does one step as the engine does it, which always looks first.
     fn act(&mut self, change_set: &ChangeSet, number: StepNo, step: &Step) -> Outcome {
         let plan = &change_set.placements[&step.placement];
         let claims = self.destinations[&plan.destination].capabilities.creation == Creation::Claimed;
@@ -267,7 +267,7 @@ impl World {
                 let object = cloud.objects.get_mut(&held.unwrap()).unwrap();
                 object.state = ObjectState::Usable;
                 let id = Some(format!("material-{version}"));
-                // Where a name alone points at the object, it is the publishing that makes the import the current one.
+                // Where only a name points at the object, activating makes the import the current one.
                 let state = if claims { MaterialState::Current } else { MaterialState::Pending };
                 object.materials =
                     vec![MaterialSeen { id: id.clone(), version: Some(*version), state, presence: Presence::Present, public_key: None }];
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    /// Puts an object in that an attempt of ours made in vain.
+    /// Adds an object that an attempt of ours made in vain.
     pub(crate) fn leave_a_spare(&mut self, at: &str, placement: PlacementId) -> ObjectId {
         let installation = self.ledger.installation;
         let attempt = AttemptId::of(&Digest::of(b"in vain"), 1, 1);
@@ -330,7 +330,7 @@ pub(crate) fn words(change_set: &ChangeSet) -> Vec<&'static str> {
     change_set.steps.iter().map(|step| step.act.word()).collect()
 }
 
-/// The one change set of a plan.
+/// The only change set of a plan.
 pub(crate) fn only(plan: &Plan) -> ChangeSet {
     assert_eq!(plan.change_sets.len(), 1, "{}", plan.report);
     plan.change_sets[0].clone()

@@ -1,6 +1,6 @@
-//! The destinations in `keyplane.toml`, a section each: `[destination.CLOUD.NAME]`.
+//! The destinations in `keyplane.toml`: one section `[destination.CLOUD.NAME]` for each.
 //!
-//! What a section may say is the adapter's to check; here is how it is written, and what it means when it says nothing.
+//! Owns how a section is written, and the defaults. The adapters check the values.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,56 +8,56 @@ use std::path::PathBuf;
 use keyplane_model::{DestinationName, Protection, Span};
 use serde::Deserialize;
 
-/// Where keys may go, by cloud and name.
+/// All destinations, by cloud and name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Destinations {
-    /// AWS KMS: an account and region each.
+    /// AWS KMS: each destination is an account and region.
     #[serde(default)]
     pub(crate) aws: BTreeMap<DestinationName, Aws>,
-    /// Google Cloud KMS: a key ring each.
+    /// Google Cloud KMS: each destination is a key ring.
     #[serde(default)]
     pub(crate) gcp: BTreeMap<DestinationName, Gcp>,
-    /// Azure Key Vault and Managed HSM: a vault each.
+    /// Azure: each destination is a Key Vault or Managed HSM.
     #[serde(default)]
     pub(crate) azure: BTreeMap<DestinationName, Azure>,
 }
 
-/// An AWS account and region.
+/// A destination at AWS KMS.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Aws {
-    /// As in `us-east-1`.
+    /// The region, as in `us-east-1`.
     pub(crate) region: String,
-    /// 12 digits.
+    /// The account: 12 digits.
     pub(crate) account: String,
-    /// In place of AWS's own: an emulator, a VPC endpoint, a sovereign cloud.
+    /// The address to use instead of AWS's own: an emulator, a VPC endpoint, a sovereign cloud. Default: AWS's own.
     pub(crate) endpoint: Option<String>,
-    /// Certificates (PEM) that alone are trusted there.
+    /// A file of certificates (PEM), the only ones trusted for this destination. Default: those of the system.
     pub(crate) ca: Option<PathBuf>,
-    /// Where credentials come from.
+    /// The source of the credentials. Default: AWS's own chain.
     #[serde(default)]
     pub(crate) credentials: AwsCredentials,
-    /// The access policy of new keys (JSON).
+    /// A file with the access policy (JSON) of new KMS keys. Default: AWS's, which lets the account's IAM decide.
     pub(crate) key_policy_file: Option<PathBuf>,
-    /// The time-out of one call.
+    /// The time-out of one call. Default: 20 s.
     #[serde(default = "aws_call_timeout")]
     pub(crate) call_timeout: Span,
-    /// How long reads may show what was before.
+    /// The longest time for which a read may show the state before a change. Default: 10 s.
     #[serde(default = "consistency")]
     pub(crate) consistency: Span,
-    /// How many equal reads make certain that something is not there.
+    /// How many equal reads in a row make an absence certain. Default: 3.
     #[serde(default = "three_reads")]
     pub(crate) equal_reads: u32,
-    /// How many days a scheduled deletion waits.
+    /// How many days AWS waits before a scheduled deletion, 7 to 30. Default: 7.
     #[serde(default = "aws_deletion_days")]
     pub(crate) deletion_days: u32,
-    /// Requests a second, where the account's quotas are not the published ones.
+    /// Requests a second by the name of the quota, where the account's quotas differ from the published ones.
     #[serde(default)]
     pub(crate) quotas: BTreeMap<String, u32>,
 }
 
-/// Where AWS credentials come from.
+/// The source of AWS credentials.
 #[derive(Debug, Default, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum AwsCredentials {
@@ -66,76 +66,76 @@ pub(crate) enum AwsCredentials {
     Default,
     /// A named profile of the shared files.
     Profile {
-        /// Its name.
+        /// The name of the profile.
         name: String,
     },
     /// An access key.
     Static {
-        /// Its id: no secret.
+        /// The id of the access key; no secret.
         access_key_id: String,
-        /// The file that holds its secret.
+        /// The file that holds the secret access key.
         secret_access_key_file: PathBuf,
     },
 }
 
-/// A Google Cloud key ring.
+/// A destination at Google Cloud KMS.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Gcp {
     /// The project's id, not its number.
     pub(crate) project: String,
-    /// As in `europe-west3`.
+    /// The location, as in `europe-west3`.
     pub(crate) location: String,
     /// The key ring's id. It has to exist: key rings cannot be deleted.
     pub(crate) key_ring: String,
-    /// How keys are kept there.
+    /// Whether keys are kept in software or in an HSM.
     pub(crate) protection: Protection,
-    /// How long the keys are that material is wrapped under, in bits.
+    /// The length of the RSA wrapping keys, in bits: 4096 or 3072. Default: 4096.
     #[serde(default = "strongest")]
     pub(crate) import_key_size: u32,
-    /// In place of Google's own: an emulator, a private endpoint.
+    /// The address to use instead of Google's own: an emulator, a private endpoint. Default: Google's own.
     pub(crate) endpoint: Option<String>,
-    /// Certificates (PEM) that alone are trusted there.
+    /// A file of certificates (PEM), the only ones trusted for this destination. Default: those of the system.
     pub(crate) ca: Option<PathBuf>,
-    /// Where credentials come from.
+    /// The source of the credentials. Default: the machine's service account.
     #[serde(default)]
     pub(crate) credentials: GcpCredentials,
-    /// Certificates (PEM) that have to vouch for what the cloud's HSMs say of a key; without them, attestations prove nothing.
+    /// A file of root certificates (PEM) for the attestations of the cloud's HSMs. Default: none, and attestations prove nothing.
     pub(crate) attestation_roots: Option<PathBuf>,
-    /// The time-out of one call.
+    /// The time-out of one call. Default: 30 s.
     #[serde(default = "call_timeout")]
     pub(crate) call_timeout: Span,
-    /// How long reads may show what was before.
+    /// The longest time for which a read may show the state before a change. Default: 10 s.
     #[serde(default = "consistency")]
     pub(crate) consistency: Span,
-    /// How many equal reads make certain that something is not there.
+    /// How many equal reads in a row make an absence certain. Default: 2.
     #[serde(default = "two_reads")]
     pub(crate) equal_reads: u32,
-    /// How many days a version that is to be destroyed waits, for keys that are made from now on.
+    /// How many days a version scheduled for destruction waits; set on keys when they are created. Default: 30.
     #[serde(default = "gcp_deletion_days")]
     pub(crate) deletion_days: u32,
-    /// Requests a minute, where the project's quotas are not the published ones.
+    /// Requests a minute by the name of the quota, where the project's quotas differ from the published ones.
     #[serde(default)]
     pub(crate) quotas: BTreeMap<String, u32>,
 }
 
-/// Where Google Cloud credentials come from.
+/// The source of Google Cloud credentials.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum GcpCredentials {
-    /// The service account of the machine.
+    /// The machine's service account, from the metadata service.
     Metadata {
-        /// In place of Google's own address.
+        /// The address of the metadata service. Default: Google's own.
         endpoint: Option<String>,
     },
     /// A service account's key file (JSON).
     ServiceAccount {
-        /// Where it is.
+        /// The path of the file.
         file: PathBuf,
     },
     /// An external account's file (JSON): workload identity federation.
     ExternalAccount {
-        /// Where it is.
+        /// The path of the file.
         file: PathBuf,
     },
 }
@@ -146,79 +146,81 @@ impl Default for GcpCredentials {
     }
 }
 
-/// An Azure vault.
+/// A destination at Azure Key Vault or Managed HSM.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Azure {
-    /// Its name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`.
+    /// The vault's host name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`.
     pub(crate) vault: String,
-    /// What it is.
+    /// Whether it is a Key Vault or a Managed HSM.
     pub(crate) kind: VaultKind,
-    /// Where that name answers, as `host:port`: a private endpoint, an emulator.
+    /// The address of the vault, as `host:port`, for a private endpoint or an emulator. Default: what the name service says.
     pub(crate) address: Option<String>,
-    /// Certificates (PEM) that alone are trusted there, and where tokens come from.
+    /// A file of certificates (PEM), the only ones trusted for the vault and for the issuer of tokens. Default: those of the
+    /// system.
     pub(crate) ca: Option<PathBuf>,
-    /// Where tokens come from, in place of Microsoft's own login.
+    /// The issuer of tokens. Default: Microsoft's login.
     pub(crate) authority: Option<String>,
-    /// Where credentials come from.
+    /// The source of the credentials. Default: the machine's managed identity.
     #[serde(default)]
     pub(crate) credentials: AzureCredentials,
-    /// Certificates (PEM) that have to vouch for what a Managed HSM says of a key; without them, attestations prove nothing.
+    /// A file of root certificates (PEM) for the attestations of a Managed HSM. Default: none, and attestations prove nothing.
     pub(crate) attestation_roots: Option<PathBuf>,
-    /// The time-out of one call.
+    /// The time-out of one call. Default: 30 s.
     #[serde(default = "call_timeout")]
     pub(crate) call_timeout: Span,
-    /// How long reads may show what was before.
+    /// The longest time for which a read may show the state before a change. Default: 10 s.
     #[serde(default = "consistency")]
     pub(crate) consistency: Span,
-    /// How many equal reads make certain that something is not there.
+    /// How many equal reads in a row make an absence certain. Default: 3.
     #[serde(default = "three_reads")]
     pub(crate) equal_reads: u32,
-    /// How many days a deleted key can be recovered: the vault's own number.
+    /// How many days a deleted key can be recovered; has to be the vault's own setting. Default: 90.
     #[serde(default = "azure_deletion_days")]
     pub(crate) deletion_days: u32,
-    /// Requests in 10 seconds (a Managed HSM: a second), where the vault's quotas are not the published ones.
+    /// Requests in 10 seconds (Managed HSM: in one second) by the name of the quota, where the vault's quotas differ from the
+    /// published ones.
     #[serde(default)]
     pub(crate) quotas: BTreeMap<String, u32>,
 }
 
-/// What a vault is.
+/// The kind of an Azure vault.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum VaultKind {
-    /// Key Vault, Premium.
+    /// A Key Vault of the Premium tier.
     KeyVault,
-    /// Managed HSM.
+    /// A Managed HSM.
     ManagedHsm,
 }
 
-/// Where Azure credentials come from.
+/// The source of Azure credentials.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum AzureCredentials {
-    /// The identity that Azure gives to the machine.
+    /// The managed identity of the machine.
     ManagedIdentity {
-        /// A user-assigned one, in place of the machine's own.
+        /// The client id of a user-assigned identity. Default: the machine's own identity.
         client: Option<String>,
-        /// In place of Azure's own metadata service, as `host:port`.
+        /// The address of the metadata service, as `host:port`. Default: Azure's own.
         address: Option<String>,
     },
     /// An application with a secret.
     ClientSecret {
-        /// The directory's id.
+        /// The id of the directory (tenant).
         tenant: String,
-        /// The application's id: no secret.
+        /// The id of the application; no secret.
         client: String,
-        /// The file that holds its secret.
+        /// The file that holds the application's secret.
         secret_file: PathBuf,
     },
-    /// An application that trusts whoever wrote a token into a file, as on Kubernetes.
+    /// An application that trusts tokens which someone else writes into a file, as on Kubernetes.
     WorkloadIdentity {
-        /// The directory's id.
+        /// The id of the directory (tenant).
         tenant: String,
-        /// The application's id.
+        /// The id of the application.
         client: String,
-        /// The file.
+        /// The file that holds the token.
         token_file: PathBuf,
     },
 }
@@ -229,22 +231,22 @@ impl Default for AzureCredentials {
     }
 }
 
-/// 20 s: twice what KMS takes at its slowest under load; a shorter one makes more replies ambiguous.
+/// Twice the slowest answer of KMS under load. A shorter time-out makes more replies ambiguous.
 fn aws_call_timeout() -> Span {
     Span::seconds(20)
 }
 
-/// 30 s: both clouds speak of seconds, and of more for keys in HSMs; a shorter one makes more replies ambiguous.
+/// Google Cloud and Azure speak of seconds, and of more for keys in HSMs. A shorter time-out makes more replies ambiguous.
 fn call_timeout() -> Span {
     Span::seconds(30)
 }
 
-/// 10 s: no cloud states a bound for what reads show of keys; their documents speak of seconds.
+/// No cloud states a bound for reads of keys; their documents speak of seconds.
 fn consistency() -> Span {
     Span::seconds(10)
 }
 
-/// Creating keys and enabling versions are strongly consistent at Google Cloud (contracts, "consistency").
+/// Creating keys and enabling versions are strongly consistent at Google Cloud.
 fn two_reads() -> u32 {
     2
 }
@@ -253,7 +255,7 @@ fn three_reads() -> u32 {
     3
 }
 
-/// The longest that Google Cloud makes.
+/// The longest that Google Cloud offers, in bits.
 fn strongest() -> u32 {
     4_096
 }

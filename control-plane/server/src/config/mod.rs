@@ -1,7 +1,8 @@
-//! `keyplane.toml`: where everything is, and no secret.
+//! `keyplane.toml` names everything that the program needs; no secret is in it.
 //!
-//! Flag over environment over file: `--config`/`KEYPLANE_CONFIG`, `--policy`, `KEYPLANE_DATABASE`. Paths are relative to the
-//! file that names them. Secrets come from the files or environment variables that are named here.
+//! A flag goes before an environment variable, and that before the file: `--config`/`KEYPLANE_CONFIG`, `--policy`,
+//! `KEYPLANE_DATABASE`. Paths are relative to the file that names them. Secrets are in the files and environment variables that are
+//! named here.
 
 use std::path::{Path, PathBuf};
 
@@ -16,45 +17,45 @@ use destinations::Destinations;
 /// The largest configuration file, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The configuration.
+/// The content of `keyplane.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Config {
     /// The version of this format: 1.
     pub(crate) version: u32,
-    /// The database: `sqlite:PATH`.
+    /// The database, as `sqlite:PATH`.
     pub(crate) database: String,
-    /// Policy files and folders.
+    /// Policy files, and folders of them. Default: none.
     #[serde(default)]
     pub(crate) policy: Vec<PathBuf>,
-    /// The custodian's token.
+    /// The HSM token that holds the root of trust.
     pub(crate) custodian: Custodian,
-    /// Where keys may go.
+    /// The places that may hold keys. Default: none.
     #[serde(default)]
     pub(crate) destination: Destinations,
-    /// The folder of the file itself.
+    /// The folder of the configuration file.
     #[serde(skip)]
     folder: PathBuf,
 }
 
-/// The custodian's token.
+/// The HSM token that holds the root of trust, and its PIN.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Custodian {
-    /// The PKCS#11 module: a shared library.
+    /// The vendor's PKCS#11 module: a shared library.
     pub(crate) module: PathBuf,
     /// The token's label.
     pub(crate) token: String,
-    /// The file that holds the PIN.
+    /// The file that holds the PIN. Not together with `pin_env`.
     pub(crate) pin_file: Option<PathBuf>,
-    /// The environment variable that holds the PIN.
+    /// The environment variable that holds the PIN. Neither of the two: the token asks for the PIN by itself.
     pub(crate) pin_env: Option<String>,
-    /// What `C_Initialize` gets as its reserved string; a software token's file.
+    /// The reserved string of `C_Initialize`, by which software tokens find their file. Default: none.
     pub(crate) init: Option<String>,
 }
 
 impl Config {
-    /// Reads the configuration.
+    /// Reads and checks the file.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         let name = path.display();
         let invalid = |detail: String| Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check");
@@ -85,12 +86,12 @@ impl Config {
         Ok(self.resolve(Path::new(path)))
     }
 
-    /// A path that the configuration names.
+    /// A path in the configuration, resolved against the configuration file's folder.
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// A file that the configuration names.
+    /// Reads a file that the configuration names. `what` is its description in errors.
     pub(crate) fn file(&self, path: &Path, what: &str) -> Result<String, Problem> {
         let path = self.resolve(path);
         read_limited(&path).map_err(|error| {
@@ -99,7 +100,7 @@ impl Config {
         })
     }
 
-    /// The PIN; `None`: the token asks for it by itself.
+    /// Reads the PIN. `None`: the token asks for it by itself.
     pub(crate) fn pin(&self) -> Result<Option<Zeroizing<String>>, Problem> {
         let missing = |detail: String| Problem::new(ProblemCode::PinMissing, detail, "keyplane config check");
         match (&self.custodian.pin_file, &self.custodian.pin_env) {
@@ -118,7 +119,7 @@ impl Config {
         }
     }
 
-    /// Where the policy files are.
+    /// The policy files and folders, resolved.
     pub(crate) fn policy(&self) -> Vec<PathBuf> {
         self.policy.iter().map(|path| self.resolve(path)).collect()
     }
@@ -131,7 +132,7 @@ fn read_limited(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Line and column of a byte offset.
+/// The line and column of a byte offset.
 fn place(file: &str, text: &str, offset: usize) -> keyplane_model::SourceLocation {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
