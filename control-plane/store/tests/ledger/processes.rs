@@ -99,9 +99,13 @@ struct Process(Child);
 
 impl Process {
     fn start(test: &str, database: &Database, variant: u32) -> Self {
+        Self::start_at(test, &database.url, variant)
+    }
+
+    fn start_at(test: &str, url: &str, variant: u32) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("processes::{test}"), "--ignored", "--nocapture"])
-            .env("KEYPLANE_TEST_DATABASE", &database.url)
+            .env("KEYPLANE_TEST_DATABASE", url)
             .env("KEYPLANE_TEST_VARIANT", variant.to_string())
             .stdout(Stdio::piped())
             .spawn();
@@ -121,6 +125,36 @@ impl Drop for Process {
         self.0.kill().ok();
         self.0.wait().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_killed_process_holds_its_lane_until_it_is_killed_and_not_a_moment_longer() {
+    let (database, links) = (Database::new(), tempfile::tempdir().unwrap());
+    let ledger = database.init().await;
+    std::os::unix::fs::symlink(database.folder.path(), links.path().join("link")).unwrap();
+    let linked = format!("sqlite:{}", links.path().join("link/ledger.db").display());
+    for (variant, url) in (1..).zip([&database.url, &linked]) {
+        let mut child = Process::start_at("holding_process", url, variant);
+        assert_eq!(child.lines().next().as_deref(), Some("so"));
+        let other = SqlLedger::open(&linked).await.unwrap();
+        for ledger in [&ledger, &other] {
+            assert_eq!(ledger.lease("lane").await.unwrap().holder, Some(server(variant)), "it lives");
+        }
+        drop(child);
+        for ledger in [&ledger, &other] {
+            assert_eq!(ledger.lease("lane").await.unwrap().holder, None, "it was killed");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by a test that kills it"]
+async fn holding_process() {
+    let (Ok(url), Ok(variant)) = (std::env::var("KEYPLANE_TEST_DATABASE"), std::env::var("KEYPLANE_TEST_VARIANT")) else { return };
+    let ledger = SqlLedger::open(&url).await.unwrap();
+    take(&ledger, "lane", server(parse(&variant))).await;
+    println!("told so");
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test]
