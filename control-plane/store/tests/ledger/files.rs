@@ -1,4 +1,4 @@
-//! Where a database is, who can read it, and what is refused there.
+//! The files of a database: where they are, who can read them, which ones are refused, and the liveness locks beside them.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -109,7 +109,7 @@ async fn a_database_that_somebody_else_holds_has_failed_and_works_again_afterwar
     let mut raw = database.raw().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
     assert!(matches!(ledger.propose(&change_set(1, 0, 0), AT).await, Err(LedgerError::Failed(_))));
-    // Readers see what was there.
+    // Readers do not wait, and see the state before.
     assert!(snapshot(&ledger).await.open.is_empty());
     sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
     ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_living_server_is_not_taken_for_dead_by_any_name_of_the_database() {
     assert_eq!(std::fs::read_dir(links.path()).unwrap().count(), 2, "locks lie beside the database, not beside its links");
 }
 
-/// As where the database is reached by a mount of its file alone, or its folder was restored from a backup.
+/// As if the database were reached by a mount of its file alone, or its folder had been restored from a backup.
 #[tokio::test]
 async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
     let database = Database::new();
@@ -209,7 +209,7 @@ async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
     assert_eq!(other.lease("lane").await, Ok(held), "the file says nothing");
     std::fs::copy(elsewhere.join(server(1).to_string()), &lock).unwrap();
     assert_eq!(other.lease("lane").await, Ok(held), "the file is a copy");
-    // Nor is it cleared away as a dead one's.
+    // Nor is the copy removed as a dead server's.
     take(&other, "another", server(2)).await;
     other.put_lease("another", &other.lease("another").await.unwrap(), &other.lease("another").await.unwrap().released()).await.unwrap();
     assert!(lock.exists());
