@@ -8,7 +8,7 @@ use crate::error::{found, garbled};
 use crate::names;
 use crate::operation::Operation;
 
-/// Refuses what is no id. The client library puts ids into paths as they are.
+/// Refuses what is no id, before it is put into a path.
 pub(crate) fn check_id(operation: Operation, id: &str) -> Result<(), CloudError> {
     names::check_name(id).map_err(|error| found(operation, Class::Invalid, Cause::Plain, &format!("`{id}`: {error}")))
 }
