@@ -1,4 +1,4 @@
-//! The mutations: one request each.
+//! The mutations. Each sends one request.
 
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{ExpirationModelType, KeySpec, KeyUsageType, OriginType, Tag};
@@ -16,7 +16,7 @@ impl AwsKms {
         match mutation {
             Mutation::Create { target, marks } => self.create(target, marks).await,
             Mutation::Claim { target, object } => self.create_alias(names::claim_alias(target), object).await,
-            // KMS knows by the bytes which material they are.
+            // `again` is not needed: KMS recognises a material by its bytes.
             Mutation::Import { object: Some(object), version, wrapping_key, wrapped, .. } => {
                 self.import(object, *version, wrapping_key, wrapped).await
             }
@@ -32,7 +32,7 @@ impl AwsKms {
                     .map_err(|error| found(Operation::CreateAlias, Class::Invalid, Cause::Plain, &format!("`{}`: {error}", target.name)))?;
                 self.create_alias(alias, object).await
             }
-            // INVARIANT: what is meant for one material never switches the whole key.
+            // INVARIANT: a mutation of one material never disables or enables the whole key.
             Mutation::Disable { material: Some(_), .. } | Mutation::Enable { material: Some(_), .. } => {
                 let message = "KMS switches the whole key, not one material of it";
                 Err(found(Operation::DisableKey, Class::Unsupported, Cause::Plain, message))
@@ -91,8 +91,9 @@ impl AwsKms {
         Ok(Acted::Done)
     }
 
-    /// Without `ImportType`: NEW the first time, EXISTING afterwards, so that the same bytes can be imported again
-    /// (`contracts/identity.md`, "first import").
+    /// Sends no `ImportType`. KMS then takes a first import as NEW and every later one as EXISTING, so that an import can be repeated
+    /// with the same bytes and with no others.
+    // contract: aws.import.type, aws.import.wrong_material
     async fn import(&self, object: &ObjectId, version: Version, wrapping_key: &WrappingKey, wrapped: &[u8]) -> Result<Acted, CloudError> {
         let import = self
             .client
@@ -108,7 +109,7 @@ impl AwsKms {
 
     async fn schedule_deletion(&self, object: &ObjectId, days: u32) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::ScheduleKeyDeletion;
-        // contracts/aws.md, "deletion".
+        // contract: aws.deletion.waiting
         let Some(days) = i32::try_from(days).ok().filter(|days| (7..=30).contains(days)) else {
             return Err(found(OPERATION, Class::Invalid, Cause::Plain, "a scheduled deletion waits 7 to 30 days"));
         };
@@ -117,7 +118,7 @@ impl AwsKms {
         Ok(Acted::Done)
     }
 
-    /// Calls a deletion off; the key is disabled then.
+    /// Cancels a scheduled deletion. The key is disabled afterwards.
     async fn restore(&self, object: &ObjectId) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::CancelKeyDeletion;
         self.request(OPERATION, &object.0, self.client.cancel_key_deletion().key_id(&object.0).send()).await?;

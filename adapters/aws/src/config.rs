@@ -1,4 +1,4 @@
-//! What a destination at AWS is made of, checked before anything is sent.
+//! The configuration of a destination at AWS, checked before anything is sent.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,46 +10,47 @@ use serde_json::{Value, json};
 
 use crate::operation;
 
-/// The longest key policy that `CreateKey` takes, in bytes (KMS service model, `PolicyType`).
+/// The longest key policy that `CreateKey` takes, in bytes (service model of KMS, `PolicyType`).
 const MAX_POLICY: usize = 131_072;
 
-/// The longest region name that we take; the longest so far has 15 characters.
+/// The longest region name that is taken, in bytes. AWS's longest so far has 15.
 const MAX_REGION: usize = 32;
 
-/// Which account and region, how to reach it, and as whom.
+/// An account and region of AWS, how to reach KMS there, and with which credentials.
 pub struct AwsConfig {
-    /// What is set for a destination at any cloud; a scheduled deletion waits 7 to 30 days.
+    /// The settings that every destination has; [`Settings::deletion_days`] is 7 to 30.
     pub settings: Settings,
     /// The region, as in `us-east-1`.
     pub region: String,
-    /// The account: 12 digits. Whatever answers for another one is refused ([`keyplane_port::Cause::WrongHome`]).
+    /// The account id, 12 digits. An answer for another account is refused ([`keyplane_port::Cause::WrongHome`]).
     pub account: String,
-    /// Where KMS answers, as `https://host[:port]`; `http://` only on this machine. `None`: AWS's own endpoint of the region.
+    /// The endpoint of KMS, as `https://host[:port]`; `http://` only on this machine. `None`: AWS's own endpoint of the region.
     pub endpoint: Option<String>,
-    /// Where the credentials come from.
+    /// The source of the credentials.
     pub credentials: Credentials,
-    /// The access policy that keys get, as JSON and as AWS gives it back, but for the order of its lists; `None`: AWS's own default,
-    /// which leaves it to the account's IAM. The default names the account: in any other one AWS refuses to create a key with it.
+    /// The access policy of new KMS keys, as JSON, at most 128 KiB. It has to be written as AWS gives it back, but white space and the
+    /// order of members and lists do not matter. `None`: AWS's default policy, by which the account's IAM decides; it names the
+    /// account, so AWS refuses to create a key with it in any other.
     pub key_policy: Option<String>,
 }
 
-/// Where the credentials come from.
+/// The source of the credentials.
 pub enum Credentials {
     /// An access key.
     Static {
-        /// Its id: no secret.
+        /// The access key's id, which is no secret.
         access_key_id: String,
-        /// Its secret.
+        /// The secret access key.
         secret: Secret,
     },
     /// A named profile of the shared AWS configuration files.
     Profile(String),
-    /// AWS's own chain: environment, files, web identity, container, instance.
+    /// AWS's default chain: environment, shared files, web identity, container, instance.
     Default,
 }
 
 impl Credentials {
-    /// What of it is approved with the destination: the kind of source, and which profile.
+    /// The part that is approved with the destination (rule 11): the kind of source, and the name of a profile.
     fn source(&self) -> String {
         match self {
             Self::Static { .. } => "static".to_owned(),
@@ -65,22 +66,22 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A configuration that cannot be used; nothing was sent.
+/// Why a configuration cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The region is not written as one.
+    /// The region has characters that no region has, or none, or too many.
     #[error("`{0}` is no AWS region: lower-case letters, digits and `-`, as in `us-east-1`")]
     Region(String),
-    /// The account is not written as one.
+    /// The account id does not have 12 digits.
     #[error("`{0}` is no AWS account: 12 digits")]
     Account(String),
-    /// What is set for every destination cannot be used.
+    /// A setting that every destination has cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The key policy cannot be used.
+    /// The key policy is too long, or no JSON object.
     #[error("the key policy is not usable: {0}")]
     Policy(&'static str),
-    /// The access key is empty.
+    /// The access key's id or secret is empty.
     #[error("the access key id or its secret is empty")]
     Credentials,
 }
@@ -88,16 +89,16 @@ pub enum ConfigError {
 /// A configuration that was checked.
 pub(crate) struct Checked {
     pub(crate) destination: Destination,
-    /// The policy as it is sent.
+    /// The key policy as it is sent.
     pub(crate) policy_text: String,
-    /// The policy as it is compared.
+    /// The key policy as a value, to compare those of keys with.
     pub(crate) policy: Value,
-    /// Whether TLS has anything to do.
+    /// Whether the endpoint is reached over TLS.
     pub(crate) tls: bool,
 }
 
 impl AwsConfig {
-    /// Checks it, and works out what the destination is.
+    /// Checks the configuration, and derives the destination and its capabilities from it.
     pub(crate) fn check(&self) -> Result<Checked, ConfigError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if self.region.is_empty() || self.region.len() > MAX_REGION || !self.region.bytes().all(plain) {
@@ -112,7 +113,7 @@ impl AwsConfig {
         {
             return Err(ConfigError::Credentials);
         }
-        // contracts/aws.md, "deletion".
+        // contract: aws.deletion.waiting
         self.settings.check(7..=30)?;
         let (policy_text, policy) = self.policy()?;
         let destination = self.destination()?;
@@ -166,8 +167,8 @@ impl AwsConfig {
         })
     }
 
-    /// The digest of what was approved (rule 11): an endpoint, a CA, an account, a region or a source of
-    /// credentials cannot change without it.
+    /// The digest of what is approved (rule 11). It changes with the endpoint, the CA, the account, the region and the source of the
+    /// credentials.
     fn fingerprint(&self) -> Digest {
         #[derive(Serialize)]
         struct Approved<'a> {
@@ -189,7 +190,7 @@ impl AwsConfig {
     }
 }
 
-/// Which of AWS's separate worlds a region is in: the second part of its ARNs.
+/// The partition that a region belongs to: the second part of its ARNs.
 fn partition(region: &str) -> &'static str {
     [
         ("cn-", "aws-cn"),

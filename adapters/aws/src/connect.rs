@@ -1,9 +1,8 @@
-//! The client, as the rules ask for it, and the port over it.
+//! The client: AWS's SDK, set up so that a call of ours is one request to the place that was approved.
 
 use std::fmt;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -17,19 +16,17 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use keyplane_destination::{Settings, SettingsError};
-use keyplane_model::{
-    Class, CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
-};
-use keyplane_port::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
+use keyplane_model::{Destination, InstallationId};
+use keyplane_port::CloudError;
 use serde_json::Value;
 
 use crate::config::{AwsConfig, Checked, ConfigError, Credentials};
-use crate::error::{self, failed};
+use crate::error::failed;
 use crate::limit::Limit;
 use crate::operation::Operation;
 
-/// How long the SDK waits for a connection. Not a time-out of a call (those are the engine's): it tells "nobody is
-/// there", which certainly had no effect, from "no answer", which may have had one. As long as the SDK's own default.
+/// How long the SDK waits for a connection; its own default. This is no time-out of a call, which the engine sets. It tells "no
+/// connection", which certainly had no effect, from "no answer", which may have had one.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
 /// AWS KMS in one account and region.
@@ -44,7 +41,7 @@ pub struct AwsKms {
 }
 
 impl AwsKms {
-    /// Checks the configuration and makes the client. Sends nothing to KMS; credentials are fetched with the first call.
+    /// Checks the configuration and makes the client. Sends nothing to KMS; the first call fetches credentials.
     ///
     /// # Errors
     /// When the configuration cannot be used.
@@ -52,7 +49,7 @@ impl AwsKms {
         let Checked { destination, policy_text, policy, tls } = config.check()?;
         let AwsConfig { settings, region, account, endpoint, credentials, .. } = config;
         let installation = settings.installation;
-        // Not from the shared configuration: endpoint and region are approved, and no variable or file may replace them.
+        // Not from AWS's shared configuration: region and endpoint were approved, so no variable and no file may replace them.
         let mut builder = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
@@ -76,8 +73,8 @@ impl AwsKms {
         Ok(Self { client: Client::from_conf(builder.build()), destination, region, account, installation, policy_text, policy })
     }
 
-    /// Every request of ours goes through here: one line for each (`key_id` is empty where it names none), never material,
-    /// and its failure in the port's words.
+    /// Every request goes through here: it writes one log line without material, and turns a failure into the port's error. `key_id` is
+    /// for the log line; empty where a request names no key.
     pub(crate) async fn request<T, E>(
         &self,
         operation: Operation,
@@ -98,52 +95,6 @@ impl fmt::Debug for AwsKms {
     }
 }
 
-#[async_trait]
-impl Cloud for AwsKms {
-    fn destination(&self) -> &Destination {
-        &self.destination
-    }
-
-    async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        self.read_placement(target).await
-    }
-
-    async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
-        self.read_object(&object.0).await
-    }
-
-    async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
-        self.read_page(cursor).await
-    }
-
-    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
-        self.find_placement(target, swept).await
-    }
-
-    /// KMS gives a key at each asking: none is ever made for a copy.
-    async fn prepared(&self, _: &Target, _: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
-        Ok(None)
-    }
-
-    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
-        match from {
-            WrapFor::Object(object) => self.read_wrapping_key(object, scheme).await,
-            WrapFor::Prepared(_) => {
-                let message = "KMS gives a key to wrap under at each asking";
-                Err(error::found(Operation::GetParametersForImport, Class::Unsupported, Cause::Plain, message))
-            }
-        }
-    }
-
-    async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
-        self.mutate(mutation).await
-    }
-
-    async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
-        self.read_evidence(target, copy, now).await
-    }
-}
-
 async fn provider(credentials: Credentials, region: &str) -> SharedCredentialsProvider {
     match credentials {
         Credentials::Static { access_key_id, secret } => SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
@@ -160,9 +111,9 @@ async fn provider(credentials: Credentials, region: &str) -> SharedCredentialsPr
     }
 }
 
-/// rustls over aws-lc-rs, no proxy. With a private CA, that one alone is trusted; where TLS has nothing to do, nothing is.
+/// The HTTP client: rustls over aws-lc-rs, without a proxy. A private CA is trusted alone; without TLS, nothing is trusted.
 fn http_client(settings: Settings, tls: bool) -> Result<SharedHttpClient, ConfigError> {
-    // The SDK takes certificates without looking and panics on the first bad one: so they were looked at.
+    // The SDK takes certificates unchecked and panics on the first bad one. So they are checked here.
     settings.trusted(tls)?;
     let trust = match settings.ca {
         Some(pem) => TrustStore::empty().with_pem_certificate(pem),

@@ -1,4 +1,4 @@
-//! How a call failed ([`Failure`]). Decided by types and by AWS's error codes, never by the text of a message.
+//! How a call failed ([`Failure`]): decided by types and by AWS's error codes, never by the text of a message.
 
 use std::error::Error as StdError;
 
@@ -36,7 +36,7 @@ where
             let status = answer.raw().status().as_u16();
             let error = SdkError::<E, HttpResponse>::ResponseError(answer);
             let failure = match () {
-                // The connection broke while the answer was read.
+                // The connection broke while the answer was being read.
                 () if cause::<hyper::Error>(&error).is_some() => Failure::NoAnswer,
                 () if status >= 500 => Failure::ServerFault,
                 () => Failure::Garbled,
@@ -45,13 +45,13 @@ where
         }
         SdkError::ConstructionFailure(_) => (Failure::Unbuildable, chain(&error)),
         SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => (dispatch(&error), chain(&error)),
-        // The SDK may invent more ways to fail: until they are known here, nothing is certain about them.
+        // A later SDK may have further variants. Nothing is certain about one that is not known here.
         _ => (Failure::NoAnswer, chain(&error)),
     }
 }
 
-/// Whether anything was sent is told by the type of the cause: the source of credentials comes before the connection,
-/// and the connection before the request.
+/// The type of the cause tells whether anything was sent: credentials are fetched before the connection is made, and the connection is
+/// made before the request is sent.
 fn dispatch(error: &(dyn StdError + 'static)) -> Failure {
     if let Some(credentials) = cause::<CredentialsError>(error) {
         return match credentials {
@@ -65,17 +65,17 @@ fn dispatch(error: &(dyn StdError + 'static)) -> Failure {
     Failure::NoAnswer
 }
 
-/// What KMS said, by the error code: that is the type of an error on the wire. (The SDK has types for the errors that
-/// the model lists for an operation, and only for those; KMS gives others too.) The errors of KMS itself first, then those
-/// that all of AWS shares ("Common errors", KMS API Reference; SDK reference, "Retry behavior").
+/// The failure that an error code stands for. On the wire the code is the error's type. (The SDK has Rust types only for the errors
+/// that the service model lists for an operation, and KMS gives others too.) KMS's own codes come first, then those that all of AWS
+/// shares ("Common errors", KMS API Reference; "Retry behavior", SDK reference).
 fn refusal(code: &str, status: u16) -> Failure {
     match code {
         "NotFoundException" => Failure::NotFound,
         "AlreadyExistsException" => Failure::AlreadyExists,
         "ExpiredImportTokenException" => Failure::Refused(Class::Stale, Cause::ImportTokenExpired),
         "IncorrectKeyMaterialException" => Failure::Refused(Class::Invalid, Cause::OtherMaterial),
-        // A quota of resources, not of requests. Asking again is of no use until somebody frees some or raises it: like a missing
-        // permission.
+        // A quota of resources, not of requests. As with a missing permission, repeating the call is useless until somebody frees some
+        // of the quota or raises it.
         "LimitExceededException" => Failure::NotAllowed,
         "KMSInvalidStateException" | "DisabledException" | "ConflictException" => Failure::WrongState,
         "KMSInternalException" | "DependencyTimeoutException" | "KeyUnavailableException" => Failure::ServerFault,
@@ -114,7 +114,7 @@ fn refusal(code: &str, status: u16) -> Failure {
 
         _ if status >= 500 => Failure::ServerFault,
         "" => Failure::Garbled,
-        // A code that is not known here, and no failure of the server: it was answered, and refused.
+        // An unknown code with a status below 500: KMS answered, and refused.
         _ => Failure::BadRequest,
     }
 }

@@ -1,21 +1,31 @@
 //! AWS KMS as a destination: [`AwsKms`] is the [`keyplane_port::Cloud`] of one account and region.
 //!
-//! Owns the calls that we use, what of AWS becomes which word of ours, and the classes of its errors. Must not know of
-//! quotas kept, time-outs or repeated calls (the engine's lane), of policy, ledger or HSM, or of any other cloud. The
-//! rules that it follows are `contracts/aws.md`, `identity.md` and `evidence.md`.
+//! Owns the calls that we use, the translation between AWS's terms and ours, and the classes of AWS's errors. Must not know of
+//! keeping quotas, of time-outs or of repeated calls (the engine's lane does these), of policy, ledger or HSM, or of any other cloud.
+//! What KMS promises stands in the rows `aws.…` of `tests/emulators/contracts.md`.
+//!
+//! # Words
+//! An object is a KMS key, named by its key id. A material is a key material of that key, named by its key material id. The claim is
+//! an alias under `alias/keyplane/`, which only one key of an account and region can have; the users' name is another alias.
+//!
+//! # Files
+//! From below to above; each uses only files before it: `limit`, `names`, `operation`; `config`, `error`; `connect` (the client); `read`;
+//! `act`; `cloud` (the port).
 //!
 //! # Permissions
 //! On keys and aliases: `kms:CreateKey`, `kms:TagResource` (tags at creation need it), `kms:CreateAlias`,
-//! `kms:GetParametersForImport`, `kms:ImportKeyMaterial`, `kms:EnableKey`, `kms:DisableKey`, `kms:ScheduleKeyDeletion`; to look:
-//! `kms:DescribeKey`, `kms:ListResourceTags`, `kms:GetKeyPolicy`, `kms:ListKeyRotations`; for the account: `kms:ListKeys`. A key whose
-//! tags may not be read keeps a sweep from being complete, for it could be ours. None of them encrypts or decrypts.
+//! `kms:GetParametersForImport`, `kms:ImportKeyMaterial`, `kms:EnableKey`, `kms:DisableKey`, `kms:ScheduleKeyDeletion`,
+//! `kms:CancelKeyDeletion`. To read them: `kms:DescribeKey`, `kms:ListResourceTags`, `kms:GetKeyPolicy`, `kms:ListKeyRotations`. For
+//! the account: `kms:ListKeys`. No permission encrypts or decrypts. A sweep is not complete while there is a key whose tags may not be
+//! read, because that key could be ours.
 //!
 //! # Invariants
-//! - A call of the port sends at most one mutating request, once: the SDK's retries are off.
-//! - Material passes through wrapped, and is in no log line and no error.
-//! - Dropping a call's future at any point leaves nothing behind but, perhaps, its one request's effect.
+//! - A call of the port sends at most one mutating request, and sends it once: the SDK's retries are off.
+//! - Material is wrapped whenever it is here, and is in no log line and no error.
+//! - Dropping the future of a call has no effect but, perhaps, that of the one request that was sent.
 
 mod act;
+mod cloud;
 mod config;
 mod connect;
 mod error;

@@ -1,4 +1,4 @@
-//! A limit for what an endpoint may answer: the SDK itself would read for ever.
+//! A limit for the length of an answer. The SDK itself has none.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -8,11 +8,11 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::Limited;
 
-/// The longest answer that is read, in bytes: the longest that KMS gives is a key policy of 128 KiB, which escaping can
-/// make six times as long.
+/// The longest answer that is read, in bytes. The longest that KMS gives is a key policy of 128 KiB, which JSON's escaping can make six
+/// times as long.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Cuts answers off: a longer one is read as one that is not KMS's.
+/// Cuts answers off at [`MAX_ANSWER`]. One that is cut cannot be parsed, and counts as not KMS's.
 #[derive(Debug)]
 pub(crate) struct Limit;
 

@@ -1,15 +1,15 @@
-//! What we write into AWS to find it again: aliases, tags, descriptions (`contracts/identity.md`, "AWS KMS").
+//! The names and marks that we write into AWS, so that our keys are found and recognised again (rule 3): aliases, tags, descriptions.
 
 use aws_sdk_kms::types::Tag;
 use keyplane_model::{AttemptId, InstallationId, KeyName, Marks, PlacementId, Target, Version};
 
-/// The longest alias name for users: AWS allows 256 characters with `alias/` (six of them); the rest is left free.
+/// The longest alias name for users, in characters. AWS allows 256, of which `alias/` takes 6; the others stay free for later.
 const MAX_NAME: usize = 240;
 
-/// What AWS keeps for itself.
+/// The prefix that AWS reserves for itself.
 const AWS_PREFIX: &str = "aws/";
 
-/// What we keep for claims.
+/// The prefix that Keyplane reserves for claims.
 const OUR_PREFIX: &str = "keyplane/";
 
 const TAG_INSTALLATION: &str = "keyplane:installation";
@@ -18,7 +18,7 @@ const TAG_INCARNATION: &str = "keyplane:incarnation";
 const TAG_ATTEMPT: &str = "keyplane:attempt";
 const TAG_KEY: &str = "keyplane:key";
 
-/// A name that cannot be an alias.
+/// Why a name cannot be an alias for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It is empty or too long.
@@ -27,15 +27,15 @@ pub enum NameError {
     /// It has a character that AWS does not take.
     #[error("an alias name has letters, digits, `/`, `_` and `-` only")]
     Characters,
-    /// It begins with what AWS or Keyplane keeps for itself.
+    /// It begins with a prefix that AWS or Keyplane reserves.
     #[error("an alias name does not begin with `aws/` or `keyplane/`")]
     Reserved,
 }
 
-/// Whether users can address a key by this name: an alias without its `alias/`.
+/// Whether users can address a key by this name, which is an alias without its `alias/`.
 ///
 /// # Errors
-/// Says which rule it breaks.
+/// The rule that the name breaks.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(NameError::Length);
@@ -49,18 +49,18 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// The alias that is a placement's claim: only one key of an account and region can have it.
+/// The alias that is a placement's claim. Only one key of an account and region can have it.
 pub(crate) fn claim_alias(target: &Target) -> String {
     format!("alias/{OUR_PREFIX}{}/{}", target.placement, target.incarnation)
 }
 
-/// The alias that users know.
+/// The alias by which users address a placement's key.
 pub(crate) fn users_alias(target: &Target) -> Result<String, NameError> {
     check_name(&target.name)?;
     Ok(format!("alias/{}", target.name))
 }
 
-/// The tags of an object, as pairs.
+/// The tags of a key of ours: its marks, and the key's name for people.
 pub(crate) fn tags(marks: &Marks, key: &KeyName) -> [(&'static str, String); 5] {
     [
         (TAG_INSTALLATION, marks.installation.to_string()),
@@ -71,7 +71,7 @@ pub(crate) fn tags(marks: &Marks, key: &KeyName) -> [(&'static str, String); 5] 
     ]
 }
 
-/// The marks that tags spell; `None` unless all four are there and well formed.
+/// The marks in a key's tags; `None` unless all four are there and well formed.
 pub(crate) fn marks(tags: &[Tag]) -> Option<Marks> {
     let value = |key: &str| tags.iter().find(|tag| tag.tag_key() == key).map(Tag::tag_value);
     Some(Marks {
@@ -82,21 +82,21 @@ pub(crate) fn marks(tags: &[Tag]) -> Option<Marks> {
     })
 }
 
-/// What people read in the console.
+/// The description of a key, for people who read it in AWS's console.
 pub(crate) fn description(key: &KeyName) -> String {
     format!("keyplane {key}")
 }
 
-/// What stands beside a material. AWS takes `^[a-zA-Z0-9:/_\s.-]+$`, up to 256 characters.
+/// The description of a key material, by which it is recognised. AWS takes `^[a-zA-Z0-9:/_\s.-]+$`, up to 256 characters.
 pub(crate) fn material_description(installation: InstallationId, version: Version) -> String {
     format!("keyplane {installation} v{version}")
 }
 
-/// The version that a material's description names; `None`: it is none of this installation's.
+/// The version that a key material's description names; `None`: the material is none of this installation's.
 pub(crate) fn material_version(installation: InstallationId, description: &str) -> Option<Version> {
     let number = description.strip_prefix("keyplane ")?.strip_prefix(&installation.to_string())?.strip_prefix(" v")?;
     let version = Version(number.parse().ok()?);
-    // Written in one way only: `v01` or `v+1` are not ours.
+    // INVARIANT: a description is read only as it would be written; `v01` or `v+1` are not ours.
     (material_description(installation, version) == description).then_some(version)
 }
 

@@ -1,4 +1,4 @@
-//! The operations of KMS that we use, and what they may draw on.
+//! The operations of KMS that we use, their published quotas, and how many requests each call of the port sends.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ operations! {
     EnableKey true,
     ScheduleKeyDeletion true,
     CancelKeyDeletion true,
-    // A wrapping key that nobody uses leaves no trace.
+    // It makes a wrapping key, but one that is not used has no effect that anybody could see.
     GetParametersForImport false,
     DescribeKey false,
     GetKeyPolicy false,
@@ -22,8 +22,8 @@ operations! {
     ListResourceTags false,
 }
 
-/// How often a second AWS allows each at first, per account and region (`contracts/aws.md`, "request quotas"; KMS Developer Guide
-/// where that is silent).
+/// The quotas that AWS publishes, in requests a second, for each account and region ("Request quotas", KMS Developer Guide).
+// contract: aws.quota.requests
 pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
     use Operation as O;
     [
@@ -45,20 +45,20 @@ pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
     .into()
 }
 
-/// How many keys one page of a sweep lists: each costs one read of its tags. A twentieth of a second's quota of those, so
-/// that pages can be drawn evenly.
+/// How many keys one page of a sweep lists. Each costs one read of its tags, so a page takes a twentieth of a second's quota of these:
+/// little enough for pages to be sent evenly.
 pub(crate) const SWEEP_KEYS: u32 = 100;
 
-/// How many keys' tags are read at a time: a page takes about a tenth of a second at 10 ms a read, far below any sensible
-/// time-out of a call.
+/// How many keys' tags are read side by side. At 10 ms a read a page takes about an eighth of a second, far less than the time-out of a
+/// call.
 pub(crate) const SWEEP_AT_A_TIME: usize = 8;
 
-/// How many marked keys one page of a sweep describes in full: what it draws from `ListKeyRotations` is a tenth of a
-/// second's quota, so that sweeping our own keys is as fast as the quota allows, and foreign ones pass ten times faster.
+/// How many marked keys one page of a sweep reads in full. They draw a tenth of a second's quota of `ListKeyRotations`. So our own keys
+/// are swept as fast as that quota allows, and others' ten times as fast.
 pub(crate) const SWEEP_OBJECTS: usize = 10;
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed. Left out is what is never
-/// scarcer than what is listed: `GetKeyPolicy` goes with `ListKeyRotations`, and is allowed ten times as often.
+/// The quotas that each call of the port draws from, at most: a name that stands twice is drawn from twice. A quota that is never
+/// scarcer than a listed one is left out: `GetKeyPolicy` is sent as often as `ListKeyRotations`, and allowed ten times as often.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     use Operation as O;
     let drawn = |word: &str, operations: &[(Operation, usize)]| {
@@ -75,7 +75,7 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
         drawn("schedule-deletion", &[(O::ScheduleKeyDeletion, 1)]),
         drawn("restore", &[(O::CancelKeyDeletion, 1)]),
         drawn("wrapping-key", &[(O::GetParametersForImport, 1)]),
-        // Claim and users' name.
+        // Once for the claim, once for the users' name.
         drawn("look", &[(O::DescribeKey, 2), (O::ListKeyRotations, 2)]),
         drawn("find", &[(O::DescribeKey, 2)]),
         drawn("inspect", &[(O::DescribeKey, 1), (O::ListKeyRotations, 1)]),

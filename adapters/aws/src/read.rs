@@ -1,4 +1,4 @@
-//! The reads: direct ones of a placement or a key, pages of a sweep, wrapping keys, evidence.
+//! The reads: of one placement or key, of a page of a sweep, of a wrapping key, of evidence.
 
 use aws_sdk_kms::types::{
     AlgorithmSpec, ImportState, IncludeKeyMaterial, KeyMaterialState, KeyMetadata, KeySpec, KeyState, KeyUsageType, OriginType,
@@ -19,16 +19,16 @@ use crate::error::{contradiction, found, garbled, spoils_only_itself};
 use crate::names;
 use crate::operation::{Operation, SWEEP_AT_A_TIME, SWEEP_KEYS, SWEEP_OBJECTS};
 
-/// How many pages of one key's tags or materials are read. A key has at most 50 tags and 26 materials, which is one page:
-/// more than this is an endpoint that never ends.
+/// How many pages of one key's tags or materials are read. A key has at most 50 tags and 26 materials, which fit on one page, so an
+/// endpoint that gives more pages than this would never end.
 const MAX_PAGES: usize = 20;
 
 /// Where a page of a sweep begins.
 #[derive(Default, Serialize, Deserialize)]
 struct Place {
-    /// The marker of the page of `ListKeys`; `None`: the first.
+    /// The marker of a page of `ListKeys`; `None`: the first page.
     marker: Option<String>,
-    /// The last key of that page that was looked at already.
+    /// The id of the last key on that page that was read already; `None`: no key was.
     after: Option<String>,
 }
 
@@ -38,20 +38,20 @@ impl AwsKms {
         let claimed = self.read_object(&names::claim_alias(target)).await?;
         let published = match self.described(&users).await? {
             None => None,
-            // It was just read.
+            // The claim leads to the same key, which was just read.
             Some(metadata) if claimed.as_ref().is_some_and(|claimed| claimed.object.0 == metadata.key_id()) => claimed.clone(),
             Some(metadata) => Some(self.read_metadata(metadata).await?),
         };
         Ok(PlacementSeen { claimed, published })
     }
 
-    /// Where claim and users' name lead is all that a sweep does not tell.
+    /// Reads where the claim and the users' name lead. A sweep tells everything else.
     pub(crate) async fn find_placement(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
         let users = users_alias(target)?;
         let mut found = PlacementSeen::default();
         for (alias, place) in [(names::claim_alias(target), &mut found.claimed), (users, &mut found.published)] {
             let Some(metadata) = self.described(&alias).await? else { continue };
-            // What the sweep did not find, or found in another state, has to be read.
+            // An object that the sweep did not find, or found in another state, has to be read.
             let same = swept.get(&ObjectId(metadata.key_id().to_owned())).filter(|object| object.state == state(&metadata));
             let Some(object) = same else { return Ok(None) };
             *place = Some(object.clone());
@@ -59,9 +59,9 @@ impl AwsKms {
         Ok(Some(found))
     }
 
-    /// A key by its id or one of its aliases; `None`: KMS says that there is none.
+    /// Reads a key by its id or an alias; `None`: KMS says that there is none.
     ///
-    /// A key that is not marked as ours is not read any further: its policy counts as another one, its materials as none.
+    /// Of a key without our marks, policy and materials are not read: the policy counts as another one, and no material is shown.
     pub(crate) async fn read_object(&self, id: &str) -> Result<Option<ObjectSeen>, CloudError> {
         match self.described(id).await? {
             Some(metadata) => self.read_metadata(metadata).await.map(Some),
@@ -69,7 +69,7 @@ impl AwsKms {
         }
     }
 
-    /// What KMS says first about a key; `None`: that there is none.
+    /// Describes a key by its id or an alias; `None`: KMS says that there is none.
     async fn described(&self, id: &str) -> Result<Option<KeyMetadata>, CloudError> {
         match self.describe(id).await {
             Err(error) if error.class == Class::NotFound => Ok(None),
@@ -95,7 +95,8 @@ impl AwsKms {
         for key in listed.keys() {
             self.check_home(OPERATION, key.key_arn())?;
         }
-        // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
+        // If the key where the last page stopped is no longer listed, the page is read from its beginning. Reading keys twice does no
+        // harm.
         let seen = place.after.as_deref().and_then(|after| keys.iter().position(|key| key == after)).map_or(0, |at| at + 1);
         let mut page =
             Page { objects: Vec::new(), broken: u32::try_from(listed.keys().len() - keys.len()).unwrap_or(u32::MAX), next: None };
@@ -136,11 +137,11 @@ impl AwsKms {
                 WrapScheme::RsaAesKeyWrapSha256 => AlgorithmSpec::RsaAesKeyWrapSha256,
                 WrapScheme::RsaAesKeyWrapSha1 => AlgorithmSpec::RsaAesKeyWrapSha1,
             })
-            // The strongest that KMS offers.
+            // The strongest wrapping key that KMS offers.
             .wrapping_key_spec(WrappingKeySpec::Rsa4096);
         let given = self.request(OPERATION, &object.0, question.send()).await?;
         self.check_home(OPERATION, given.key_id())?;
-        // INVARIANT: a wrapping key belongs to the one key that it was asked for.
+        // INVARIANT: a wrapping key is used only for the key that it was requested for.
         if !given.key_id().is_some_and(|arn| arn.ends_with(&format!(":key/{object}"))) {
             return Err(garbled(OPERATION, "a wrapping key for another key"));
         }
@@ -155,8 +156,8 @@ impl AwsKms {
         })
     }
 
-    /// The material that the import was confirmed with is still the current one, in a key that is still ours: the cloud's
-    /// word, and no more (`contracts/evidence.md`).
+    /// The evidence that AWS can give: the current material has the id that the import was confirmed with, in a key that is still ours.
+    /// AWS shows nothing of the bytes and attests nothing ([`EvidenceStrength::SameObject`]).
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let claimed = self.read_object(&names::claim_alias(target)).await?;
         let shown = claimed.as_ref().map_or(Err("nothing holds the claim"), |object| holds(object, target, copy));
@@ -176,7 +177,7 @@ impl AwsKms {
         })
     }
 
-    /// Refuses what answers for another account or region than was approved (rule 11).
+    /// Refuses an answer for another account or region than was approved (rule 11).
     pub(crate) fn check_home(&self, operation: Operation, arn: Option<&str>) -> Result<(), CloudError> {
         let arn = arn.ok_or_else(|| garbled(operation, "an answer without an ARN"))?;
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -186,7 +187,7 @@ impl AwsKms {
         {
             return Ok(());
         }
-        // A key that was made at the wrong place is made all the same.
+        // What a mutation made in the wrong place exists all the same.
         let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
         let message = format!("`{arn}` is not in account {} and region {}", self.account, self.region);
         Err(found(operation, class, Cause::WrongHome, &message))
@@ -203,7 +204,7 @@ impl AwsKms {
         Ok(metadata)
     }
 
-    /// A key of the list: `None` when it is not marked.
+    /// Reads a listed key; `None`: it does not carry marks.
     async fn read_marked(&self, key: &str, tags: Result<Vec<Tag>, CloudError>) -> Result<Option<ObjectSeen>, CloudError> {
         let tags = tags?;
         if names::marks(&tags).is_none() {
@@ -228,8 +229,9 @@ impl AwsKms {
         };
         if object.marks.is_some() {
             object.policy_fits = self.policy_fits(metadata.key_id()).await?;
-            // Asymmetric and HMAC keys have no list of materials: KMS refuses to show one. Of a key that waits for its deletion KMS may
-            // refuse it too: nobody needs it, and one such key must not keep every sweep from being complete until it is gone.
+            // KMS lists no materials of asymmetric and HMAC keys. Of a key that waits for its deletion it may refuse to list them. Nobody
+            // needs those, and one such key must not keep every sweep from being complete until it is deleted.
+            // contract: aws.unstated.leaving_rotations
             let leaving = matches!(object.state, ObjectState::DeletionScheduled(_));
             if external && object.algorithm == Some(Algorithm::Aes256) && !leaving {
                 object.materials = self.materials(&metadata).await?;
@@ -253,7 +255,8 @@ impl AwsKms {
         Err(garbled(OPERATION, "a list of tags without an end"))
     }
 
-    /// As JSON values: white space and the order of members and of lists mean nothing.
+    /// Whether a key has the policy that is configured, compared as JSON: white space and the order of members and lists do not count.
+    // contract: aws.unstated.policy_text
     async fn policy_fits(&self, key: &str) -> Result<bool, CloudError> {
         const OPERATION: Operation = Operation::GetKeyPolicy;
         let given = self.request(OPERATION, key, self.client.get_key_policy().key_id(key).send()).await?;
@@ -271,7 +274,7 @@ impl AwsKms {
             .ok_or_else(|| garbled(OPERATION, "a material in a state that is not known"))?;
         let current =
             materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
-        // Two reads of one moment's world: if they contradict each other, one of them is late.
+        // The list and the description of one key: if they contradict each other, one of them shows an earlier state.
         if matches!(state(metadata), ObjectState::Usable | ObjectState::Disabled) && current != metadata.current_key_material_id() {
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
         }
@@ -318,7 +321,7 @@ fn users_alias(target: &Target) -> Result<String, CloudError> {
     names::users_alias(target).map_err(unusable)
 }
 
-/// Whether an object is a target's and holds a copy; if not, why.
+/// Checks that an object is the target's and holds the copy.
 fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), &'static str> {
     if !object.fits(target) {
         return Err("the key's origin, kind, policy or marks are not ours");
@@ -343,7 +346,8 @@ fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), 
     Ok(())
 }
 
-/// Whether two parts of a policy mean the same: what a policy lists (statements, principals, actions, values of a condition) is a set.
+/// Whether two parts of a policy mean the same. The order of a list has no meaning: statements, principals, actions and the values of
+/// a condition are sets.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(some), Value::Array(others)) if some.len() == others.len() => {
@@ -391,7 +395,7 @@ fn state(metadata: &KeyMetadata) -> ObjectState {
     }
 }
 
-/// To the microsecond, the future's end and the past's beginning included.
+/// A time, to the microsecond; the rest is cut off. Times out of range become the first or last that there is.
 fn timestamp(time: &DateTime) -> Timestamp {
     Timestamp(time.secs().saturating_mul(1_000_000).saturating_add(i64::from(time.subsec_nanos() / 1_000)))
 }

@@ -1,4 +1,4 @@
-//! The mutations: one request each.
+//! The mutations. Each sends one mutating request.
 
 use azure_core::http::RequestContent;
 use azure_security_keyvault_keys::models::{
@@ -9,16 +9,16 @@ use keyplane_model::{Class, Marks, ObjectId, Target, Version, WrapScheme};
 use keyplane_port::{Acted, Cause, CloudError, Mutation, WrappingKey};
 
 use crate::error::{found, garbled};
+use crate::key::recoverable_days;
 use crate::names::{self, Kid};
 use crate::operation::Operation;
-use crate::read::recoverable_days;
-use crate::{AzureVault, byok, config, jwk};
+use crate::{AzureVault, byok, jwk, vault};
 
-/// The modulus of keys to wrap under, in bits: the strongest that Azure offers.
+/// The length of key exchange keys' modulus, in bits: the longest that Azure offers.
+// contract: azure.kek.create
 const KEK_BITS: i32 = 4_096;
 
-/// The longest wrapped material that is sent, in bytes: an RSA-4096 key pair as PKCS#8 has some 2,400, and its wrapping adds
-/// 512 and a little.
+/// The longest wrapped material that is sent, in bytes. An RSA-4096 key pair in PKCS#8 has some 2,400, and wrapping adds some 530.
 const MAX_WRAPPED: usize = 8 * 1_024;
 
 impl AzureVault {
@@ -52,11 +52,12 @@ impl AzureVault {
         }
     }
 
-    /// Makes a key to wrap under, for this copy alone. Made twice, it is two versions; which one is used is told by its id.
+    /// Makes a key exchange key for one copy. If it is made twice, the key has two versions, and the version's id tells which is used.
     ///
-    /// It stays in the vault. Deleting it would be a destructive step that nobody approved, and it does no harm there: all that
-    /// it can do is to unwrap an import into this vault, for somebody who may import there. It has no expiry either: a key that
-    /// expired unwraps all the same (`contracts/azure.md`, "`exp`, `nbf`"), and nobody here knows what time it is at the vault.
+    /// It stays in the vault. Deleting it would be a destructive step that nobody approved. It does no harm there, for all that it can
+    /// do is to unwrap an import into this vault, for somebody who may import there. It gets no expiry, because an expired key still
+    /// unwraps, and because the vault's clock is not known here.
+    // contract: azure.kek.create, azure.validity
     async fn prepare(&self, target: &Target, version: Version, scheme: WrapScheme) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::CreateKey;
         self.check_scheme(OPERATION, target, scheme)?;
@@ -77,7 +78,8 @@ impl AzureVault {
         Ok(Acted::Created(ObjectId(kid)))
     }
 
-    /// Makes a version, which is current from then on: this is the activation.
+    /// Imports a copy as a new version. It is the current version at once, so the import is also the activation.
+    // contract: azure.import.activation
     async fn import(
         &self,
         target: &Target,
@@ -111,7 +113,7 @@ impl AzureVault {
                 ..JsonWebKey::default()
             }),
             key_attributes: Some(KeyAttributes { enabled: Some(true), ..KeyAttributes::default() }),
-            // INVARIANT: the version is recognisable from its first moment (rule 3).
+            // INVARIANT: the version is recognised as ours from its first moment (rule 3).
             tags: Some(names::tags(marks, &target.key, version).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
             ..ImportKeyParameters::default()
         };
@@ -122,8 +124,8 @@ impl AzureVault {
         Ok(Acted::Done)
     }
 
-    /// Switches one version. Disabling the newest one takes the key from everybody who names no version: whether that is meant is
-    /// the planner's business.
+    /// Disables or enables one version. Disabling the newest takes the key away from everybody who names no version; the planner decides
+    /// whether to do that.
     async fn switch(&self, object: &ObjectId, material: &str, enabled: bool) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::UpdateKey;
         self.check_object(OPERATION, object)?;
@@ -144,9 +146,11 @@ impl AzureVault {
         Ok(Acted::Done)
     }
 
-    /// Deletes a key with all its versions; it can be recovered for the vault's own time, and for no other.
+    /// Deletes a key with all its versions. For how long it can be recovered was fixed when the vault was made.
     ///
-    /// INVARIANT: what is deleted can be recovered for as long as was said. The vault's word counts, the configuration's does not.
+    /// INVARIANT: the key can be recovered for exactly `days` days, or nothing is deleted. The vault is asked first; the configuration
+    /// could be wrong.
+    // contract: azure.delete.soft
     async fn delete(&self, object: &ObjectId, days: u32) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::DeleteKey;
         self.check_object(OPERATION, object)?;
@@ -162,7 +166,8 @@ impl AzureVault {
         Ok(Acted::Done)
     }
 
-    /// Brings a deleted key back with all its versions, as they were.
+    /// Recovers a deleted key with all its versions, as they were.
+    // contract: azure.delete.recover
     async fn recover(&self, object: &ObjectId) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::RecoverDeletedKey;
         self.check_object(OPERATION, object)?;
@@ -172,7 +177,8 @@ impl AzureVault {
         Ok(Acted::Done)
     }
 
-    /// Destroys a deleted key for good; its name is free then. A vault with purge protection refuses.
+    /// Destroys a deleted key for good and frees its name. A vault with purge protection refuses.
+    // contract: azure.delete.purge
     async fn purge(&self, object: &ObjectId) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::PurgeDeletedKey;
         self.check_object(OPERATION, object)?;
@@ -182,7 +188,7 @@ impl AzureVault {
 
     fn check_scheme(&self, operation: Operation, target: &Target, scheme: WrapScheme) -> Result<(), CloudError> {
         let unsupported = |message: &str| Err(found(operation, Class::Unsupported, Cause::Plain, message));
-        if !config::algorithms(self.kind).contains(&target.algorithm) || !target.algorithm.serves(target.purpose) {
+        if !vault::algorithms(self.kind).contains(&target.algorithm) || !target.algorithm.serves(target.purpose) {
             return unsupported(&format!("keys of `{}` to {} are not imported into a {}", target.algorithm, target.purpose, self.kind));
         }
         match scheme {
@@ -193,12 +199,7 @@ impl AzureVault {
         }
     }
 
-    /// Whether an object's name can be put into a path.
-    pub(crate) fn check_object(&self, operation: Operation, object: &ObjectId) -> Result<(), CloudError> {
-        names::check_name(&object.0).map_err(|error| found(operation, Class::Invalid, Cause::Plain, &format!("`{object}`: {error}")))
-    }
-
-    /// The whole id of what a mutation made, which has to be what was asked for, here.
+    /// The key id of the version that a mutation made, which has to be of the key that was asked for, in this vault.
     fn kid(&self, operation: Operation, made: &Key, name: &str) -> Result<String, CloudError> {
         let kid = made.key.as_ref().and_then(|key| key.kid.as_deref());
         self.read_kid(operation, kid, name)?.version.ok_or_else(|| garbled(operation, "a key without a version"))?;

@@ -1,9 +1,10 @@
-//! What a Managed HSM says of a key that it holds, signed.
+//! Attestations: a Managed HSM's signed statements about a key that it holds.
 //!
-//! The form is that of the HSMs' maker (Marvell), and what is checked is what Microsoft's public checker of such statements
-//! checks: a signature over the statement, under two certificates below a root that was configured; and then that the statement
-//! says what a key to wrap under has to be. Statements of the maker's older firmware, whose signatures follow no standard, are
-//! refused. The certificates' dates are not looked at: a statement is of the past.
+//! The format is that of the HSMs' maker (Marvell). The checks are those of Microsoft's public checker,
+//! `azure-managed-hsm-key-attestation`: the statement's signature, and two certificates below a root that is configured. Then the
+//! statement has to say what a key exchange key must be. Statements of the maker's older firmware, whose signatures follow no
+//! standard, are refused. The certificates' dates are not checked, because a statement may be older than they are valid.
+// contract: azure.attestation
 
 use std::ops::RangeInclusive;
 
@@ -11,16 +12,16 @@ use azure_security_keyvault_keys::models::KeyAttestation;
 use keyplane_destination::{Roots, attributes, certificates, without_zeros};
 use rustls::pki_types::CertificateDer;
 
-/// How many certificates stand between a root and a statement: the card's and the partition's.
+/// How many certificates stand between a root and a statement: two, the card's and the partition's.
 const DEPTH: RangeInclusive<usize> = 2..=2;
 
-/// The length of the RSA signature behind a statement, in bytes.
+/// The length of the RSA signature that follows a statement, in bytes.
 const SIGNATURE: usize = 256;
 
-/// What stands before a key's attributes, in bytes.
+/// The length of the header before a key, in bytes.
 const HEADER: usize = 20;
 
-// Attributes, by the numbers of PKCS#11.
+// Attribute types, with PKCS#11's numbers.
 const CLASS: u32 = 0x0000;
 const ID: u32 = 0x0102;
 const DECRYPT: u32 = 0x0105;
@@ -33,7 +34,7 @@ const PRIVATE_KEY: &[u8] = &[3];
 const YES: &[u8] = &[1];
 const NO: &[u8] = &[0];
 
-/// Whether an HSM says of a key pair that it was made there, never leaves, and does not decrypt; what is wrong otherwise.
+/// Checks that an HSM attests of a key pair that it was made there, can never leave it, and does not decrypt.
 pub(crate) fn check(attestation: &KeyAttestation, roots: &Roots, name: &str, version: &str, modulus: &[u8]) -> Result<(), &'static str> {
     let given = certificates(attestation.certificate_pem_file.as_deref().unwrap_or_default())?;
     let private = signed(attestation.private_key_attestation.as_deref(), &given, roots)?;
@@ -62,7 +63,7 @@ pub(crate) fn check(attestation: &KeyAttestation, roots: &Roots, name: &str, ver
     }
 }
 
-/// A statement without its signature, if that is good.
+/// Checks a statement's signature; returns the statement without it.
 fn signed<'a>(blob: Option<&'a [u8]>, given: &[CertificateDer<'_>], roots: &Roots) -> Result<&'a [u8], &'static str> {
     let blob = blob.unwrap_or_default();
     let (signed, signature) = blob.split_at_checked(blob.len().saturating_sub(SIGNATURE)).unwrap_or_default();
@@ -72,7 +73,7 @@ fn signed<'a>(blob: Option<&'a [u8]>, given: &[CertificateDer<'_>], roots: &Root
     }
 }
 
-/// One attribute of the key in a statement. One that is there twice is not there.
+/// The value of one attribute of the key in a statement; `None` unless the attribute is there exactly once.
 fn attribute(statement: &[u8], wanted: u32) -> Option<&[u8]> {
     let found = attributes(statement.get(HEADER..)?)?;
     let mut found = found.into_iter().filter(|(kind, _)| *kind == wanted).map(|(_, value)| value);

@@ -1,10 +1,11 @@
-//! The transfer blob: what an import carries (`contracts/azure.md`, "transfer blob").
+//! The key transfer blob, in which an import carries wrapped material ("Bring your own key specification", Key Vault documentation).
+// contract: azure.blob
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-/// The .byok file for wrapped material; `kid` names the key that it was wrapped under, with its version.
+/// Makes the transfer blob for wrapped material. `kid` is the id, with version, of the key exchange key that it was wrapped under.
 pub(crate) fn blob(kid: &str, wrapped: &[u8]) -> Vec<u8> {
     let file = json!({
         "schema_version": "1.0.0",

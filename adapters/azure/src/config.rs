@@ -1,104 +1,73 @@
-//! What a destination at Azure is made of, checked before anything is sent.
+//! The configuration of a destination at Azure, checked before anything is sent.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use http::uri::Authority;
 use keyplane_destination::{Roots, Secret, Settings, SettingsError, check_endpoint, cut, fingerprint};
-use keyplane_model::{Algorithm, Capabilities, CloudKind, Creation, Destination, Digest, Protection, WrapScheme};
+use keyplane_model::{Capabilities, CloudKind, Creation, Destination, Digest, Protection, WrapScheme};
 use rustls::RootCertStore;
 use serde::Serialize;
 
 use crate::operation;
+use crate::vault::{self, VaultKind};
 
-/// The longest of every other text, in bytes.
+/// The longest tenant, client id or address that is taken, in bytes.
 const MAX_TEXT: usize = 2_048;
 
-/// How long the name of a vault is, without its suffix ("Vault name and Managed HSM pool name", DOC).
-const NAME_LENGTH: std::ops::RangeInclusive<usize> = 3..=24;
-
-/// Where vaults live, what they are, and where those who use them log in ("Key Vault and Managed HSM DNS suffixes by cloud", DOC;
-/// "national clouds", Entra documentation).
-const SUFFIXES: [(&str, VaultKind, &str); 6] = [
-    ("vault.azure.net", VaultKind::KeyVault, "https://login.microsoftonline.com"),
-    ("managedhsm.azure.net", VaultKind::ManagedHsm, "https://login.microsoftonline.com"),
-    ("vault.azure.cn", VaultKind::KeyVault, "https://login.partner.microsoftonline.cn"),
-    ("managedhsm.azure.cn", VaultKind::ManagedHsm, "https://login.partner.microsoftonline.cn"),
-    ("vault.usgovcloudapi.net", VaultKind::KeyVault, "https://login.microsoftonline.us"),
-    ("managedhsm.usgovcloudapi.net", VaultKind::ManagedHsm, "https://login.microsoftonline.us"),
-];
-
-/// Which vault, how to reach it, and as whom.
+/// A key vault or Managed HSM, how to reach it, and with which credentials.
 pub struct AzureConfig {
-    /// What is set for a destination at any cloud. Of its consistency Azure states nothing: 10 s and 3 equal reads are a good
-    /// beginning. For how many days a deleted key can be recovered, 7 to 90, was fixed when the vault was made.
+    /// The settings that every destination has. Azure does not document how long reads may be old; 10 s and 3 equal reads are
+    /// Keyplane's defaults. [`Settings::deletion_days`] is 7 to 90, and has to be what was chosen when the vault was made.
+    // contract: azure.delete.soft
     pub settings: Settings,
-    /// The vault's own name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`: who answers has to prove it
-    /// by TLS, and keys of any other vault are refused ([`keyplane_port::Cause::WrongHome`]).
+    /// The vault's own name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`. The server has to prove it by TLS,
+    /// and keys of any other vault are refused ([`keyplane_port::Cause::WrongHome`]).
     pub vault: String,
-    /// What it is. A key vault has to be a Premium one: others keep no keys in hardware.
+    /// The kind of the vault. A key vault has to be a Premium one, because others have no HSM keys.
     pub kind: VaultKind,
-    /// Where that name answers, as `host:port`: a private endpoint, or an emulator. `None`: where the name service says.
+    /// The address at which the vault answers, as `host:port`: a private endpoint, or an emulator. `None`: what the name service says.
     pub address: Option<String>,
-    /// Where tokens come from, as `https://host[:port]`; `None`: from Microsoft's own login of the vault's cloud.
+    /// The login service that gives tokens, as `https://host[:port]`; `None`: Microsoft's own, of the vault's cloud.
     pub authority: Option<String>,
-    /// Where the credentials come from.
+    /// The source of the credentials.
     pub credentials: Credentials,
-    /// Certificates in PEM that have to vouch for what a Managed HSM says of the keys that it makes to wrap under: those of the
-    /// HSMs' maker, from its own site. `None`: an attestation has to be there, and proves nothing. A Key Vault attests nothing.
+    /// Root certificates in PEM for a Managed HSM's attestations of its key exchange keys: those of the HSMs' maker, from its own site.
+    /// `None`: an attestation has to be there, but is not checked. Not for a Key Vault, which attests nothing.
     pub attestation_roots: Option<Vec<u8>>,
 }
 
-/// What keeps the keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VaultKind {
-    /// Azure Key Vault, Premium: RSA and EC keys in hardware that is shared.
-    KeyVault,
-    /// Azure Managed HSM: AES keys too, in hardware of one's own.
-    ManagedHsm,
-}
-
-impl fmt::Display for VaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KeyVault => "Key Vault",
-            Self::ManagedHsm => "Managed HSM",
-        })
-    }
-}
-
-/// Where the credentials come from.
+/// The source of the credentials.
 pub enum Credentials {
-    /// A service principal with a secret.
+    /// A service principal with a client secret.
     ClientSecret {
-        /// The directory's id.
+        /// The id of the directory (tenant).
         tenant: String,
-        /// The application's id: no secret.
+        /// The application's client id, which is no secret.
         client: String,
-        /// Its secret.
+        /// The client secret.
         secret: Secret,
     },
-    /// A service principal that trusts whoever wrote a token into a file, as on Kubernetes.
+    /// A service principal that trusts the issuer of a token in a file, as on Kubernetes.
     WorkloadIdentity {
-        /// The directory's id.
+        /// The id of the directory (tenant).
         tenant: String,
-        /// The application's id.
+        /// The application's client id.
         client: String,
-        /// The file; it is read anew every ten minutes. It has to be there from the beginning.
+        /// The path of the file. It has to exist when the client is made, and is read again every ten minutes.
         token_file: PathBuf,
     },
-    /// The identity that Azure gives to the machine.
+    /// The machine's managed identity.
     ManagedIdentity {
-        /// The id of a user-assigned one; `None`: the machine's own.
+        /// The client id of a user-assigned identity; `None`: the system-assigned one.
         client: Option<String>,
-        /// Where the machine's metadata service answers, as `host:port`; `None`: where Azure says. For emulators.
+        /// The address of the machine's metadata service, as `host:port`, for emulators; `None`: the one that Azure sets.
         address: Option<String>,
     },
 }
 
 impl Credentials {
-    /// What of it is approved with the destination: the kind of source, and as whom.
+    /// The part that is approved with the destination (rule 11): the kind of source, and the identity.
     fn source(&self) -> String {
         match self {
             Self::ClientSecret { tenant, client, .. } => format!("client-secret {tenant} {client}"),
@@ -112,7 +81,7 @@ impl Credentials {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        // What goes into a path is checked as the SDK checks it.
+        // The tenant goes into a path. It is checked by the SDK's own rule.
         let is_tenant = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
         let (tenant, client) = match self {
             Self::ClientSecret { secret, .. } if secret.expose_secret().is_empty() => {
@@ -142,50 +111,50 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A configuration that cannot be used; nothing was sent.
+/// Why a configuration cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The vault's name cannot be used.
     #[error("`{vault}` is no vault: {reason}")]
     Vault {
-        /// What was given.
+        /// The beginning of the name that was given.
         vault: String,
-        /// What is wrong with it.
+        /// Which rule it breaks.
         reason: &'static str,
     },
-    /// The vault is something else than was said.
+    /// The vault's name is one of another kind than the configured one.
     #[error("`{vault}` is a {is}, and the destination is to be a {given}")]
     Kind {
-        /// Which vault.
+        /// The vault's name.
         vault: String,
-        /// What its name says that it is.
+        /// The kind that the name says.
         is: VaultKind,
-        /// What was given.
+        /// The kind that is configured.
         given: VaultKind,
     },
     /// The address cannot be used.
     #[error("`{address}` is no address: {reason}")]
     Address {
-        /// What was given.
+        /// The beginning of the address that was given.
         address: String,
-        /// What is wrong with it.
+        /// Which rule it breaks.
         reason: &'static str,
     },
-    /// The authority cannot be used.
+    /// The login service cannot be used.
     #[error("`{authority}` is nowhere to log in: {reason}")]
     Authority {
-        /// What was given.
+        /// The beginning of the authority that was given.
         authority: String,
-        /// What is wrong with it.
+        /// Which rule it breaks.
         reason: &'static str,
     },
-    /// What is set for every destination cannot be used.
+    /// A setting that every destination has cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The credentials cannot be used.
     #[error("the credentials are not usable: {0}")]
     Credentials(&'static str),
-    /// The SDK does not take something that was checked before; what it says about it.
+    /// The SDK refuses the configuration, although the checks here passed. The text is the SDK's.
     #[error("the client does not take the configuration: {0}")]
     Client(String),
 }
@@ -193,20 +162,20 @@ pub enum ConfigError {
 /// A configuration that was checked.
 pub(crate) struct Checked {
     pub(crate) destination: Destination,
-    /// The host of the resource that tokens are for.
+    /// The host name of the resource that tokens are requested for.
     pub(crate) resource: &'static str,
-    /// Where tokens come from.
+    /// The URL of the login service.
     pub(crate) authority: String,
-    /// Who is trusted.
+    /// The root certificates that are trusted for TLS.
     pub(crate) roots: RootCertStore,
-    /// Who has to vouch for what a Managed HSM says of a key.
+    /// The root certificates for attestations; `None`: attestations are not checked.
     pub(crate) attestation_roots: Option<Roots>,
 }
 
 impl AzureConfig {
-    /// Checks it, and works out what the destination is.
+    /// Checks the configuration, and derives the destination and its capabilities from it.
     pub(crate) fn check(&self) -> Result<Checked, ConfigError> {
-        let (resource, is, login) = self.suffix().map_err(|reason| ConfigError::Vault { vault: cut(&self.vault), reason })?;
+        let (resource, is, login) = vault::named(&self.vault).map_err(|reason| ConfigError::Vault { vault: cut(&self.vault), reason })?;
         if is != self.kind {
             return Err(ConfigError::Kind { vault: self.vault.clone(), is, given: self.kind });
         }
@@ -216,7 +185,7 @@ impl AzureConfig {
         let authority = self.authority.as_deref().unwrap_or(login);
         check_authority(authority).map_err(|reason| ConfigError::Authority { authority: cut(authority), reason })?;
         self.credentials.check()?;
-        // contracts/azure.md, "soft delete".
+        // contract: azure.delete.soft
         self.settings.check(7..=90)?;
         let roots = self.settings.trusted(true)?;
         let attestation_roots = match (&self.attestation_roots, self.kind) {
@@ -227,17 +196,6 @@ impl AzureConfig {
         Ok(Checked { destination: self.destination()?, resource, authority: authority.to_owned(), roots, attestation_roots })
     }
 
-    /// The suffix of the vault's name, and what it says.
-    fn suffix(&self) -> Result<(&'static str, VaultKind, &'static str), &'static str> {
-        let (name, suffix) = self.vault.split_once('.').ok_or("it is written as `name.vault.azure.net` or `name.managedhsm.azure.net`")?;
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-        if !NAME_LENGTH.contains(&name.len()) || !name.bytes().all(plain) || !begins || name.ends_with('-') {
-            return Err("its name has 3 to 24 small letters, digits and `-`, and begins with a letter");
-        }
-        SUFFIXES.into_iter().find(|(known, ..)| *known == suffix).ok_or("it is under no name of Key Vault's or Managed HSM's")
-    }
-
     fn destination(&self) -> Result<Destination, ConfigError> {
         Ok(Destination {
             name: self.settings.name.clone(),
@@ -245,7 +203,10 @@ impl AzureConfig {
             home: self.vault.clone(),
             fingerprint: self.fingerprint(),
             capabilities: Capabilities {
-                algorithms: algorithms(self.kind).into_iter().map(|algorithm| (algorithm, vec![WrapScheme::RsaAesKeyWrapSha1])).collect(),
+                algorithms: vault::algorithms(self.kind)
+                    .into_iter()
+                    .map(|algorithm| (algorithm, vec![WrapScheme::RsaAesKeyWrapSha1]))
+                    .collect(),
                 generations: true,
                 protection: Protection::Hsm,
                 creation: Creation::Imported,
@@ -287,17 +248,7 @@ impl AzureConfig {
     }
 }
 
-/// What can be imported into hardware (`contracts/azure.md`, "targets").
-pub(crate) fn algorithms(kind: VaultKind) -> Vec<Algorithm> {
-    use Algorithm as A;
-    let mut algorithms = vec![A::Rsa2048, A::Rsa3072, A::Rsa4096, A::EcP256, A::EcP384];
-    if kind == VaultKind::ManagedHsm {
-        algorithms.push(A::Aes256);
-    }
-    algorithms
-}
-
-/// Whether a text is `host:port`; what is wrong with it otherwise.
+/// Checks that a text is `host:port`.
 fn check_address(address: &str) -> Result<(), &'static str> {
     let read: Authority = address.parse().map_err(|_| "it has to be written as `host:port`")?;
     if address.len() > MAX_TEXT || address.contains('@') || read.port_u16().is_none_or(|port| port == 0) || read.host().is_empty() {
@@ -306,7 +257,9 @@ fn check_address(address: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// INVARIANT: a secret goes to no place that does not prove its name.
+/// Checks that a login service is reached over TLS.
+///
+/// INVARIANT: a secret is sent only to a server that proves its name.
 fn check_authority(authority: &str) -> Result<(), &'static str> {
     match check_endpoint(authority)?.scheme_str() {
         Some("https") => Ok(()),
@@ -318,7 +271,7 @@ fn check_authority(authority: &str) -> Result<(), &'static str> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use keyplane_model::{Quota, Span};
+    use keyplane_model::{Algorithm, Quota, Span};
 
     use super::*;
 

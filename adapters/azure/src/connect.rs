@@ -1,9 +1,8 @@
-//! The client, as the rules ask for it, and the port over it.
+//! The client: Azure's SDK, set up so that a call of ours is one request to the place that was approved.
 
 use std::fmt;
 use std::sync::{Arc, Once};
 
-use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{Secret as SdkSecret, TokenCredential};
 use azure_core::http::{ClientOptions, Url};
@@ -13,34 +12,33 @@ use azure_identity::{
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 use keyplane_destination::{Roots, Settings, SettingsError, chain};
-use keyplane_model::{
-    CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme,
-};
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
+use keyplane_model::{Destination, InstallationId};
+use keyplane_port::CloudError;
 use rustls::RootCertStore;
 
-use crate::config::{AzureConfig, Checked, ConfigError, Credentials, VaultKind};
+use crate::config::{AzureConfig, Checked, ConfigError, Credentials};
 use crate::error::failed;
 use crate::operation::Operation;
 use crate::transport::{Place, Wire};
+use crate::vault::VaultKind;
 
 /// One key vault or Managed HSM.
 pub struct AzureVault {
     pub(crate) client: KeyClient,
     pub(crate) destination: Destination,
-    /// The vault's own name.
+    /// The vault's own host name.
     pub(crate) vault: String,
     pub(crate) kind: VaultKind,
     pub(crate) installation: InstallationId,
-    /// Who has to vouch for what a Managed HSM says of a key.
+    /// The root certificates for attestations; `None`: attestations are not checked.
     pub(crate) attestation_roots: Option<Roots>,
-    /// Whether it was said that the vault keeps deleted keys for another time than was configured.
+    /// Done once the log says that the vault keeps deleted keys for another number of days than configured.
     pub(crate) retention_noted: Once,
 }
 
 impl AzureVault {
-    /// Checks the configuration and makes the client. Sends nothing; tokens are fetched with the first call. A file with a
-    /// federated token is read.
+    /// Checks the configuration and makes the client. Sends nothing; the first call fetches a token. A file with a federated token is
+    /// read here.
     ///
     /// # Errors
     /// When the configuration cannot be used.
@@ -58,8 +56,8 @@ impl AzureVault {
         Ok(Self { client, destination, vault, kind, installation, attestation_roots, retention_noted: Once::new() })
     }
 
-    /// Every request of ours goes through here: one line for each (`key` is empty where it names none), never material, and
-    /// its failure in the port's words.
+    /// Every request goes through here: it writes one log line without material, and turns a failure into the port's error. `key` is for
+    /// the log line; empty where a request names no key.
     pub(crate) async fn request<T>(
         &self,
         operation: Operation,
@@ -77,56 +75,17 @@ impl fmt::Debug for AzureVault {
     }
 }
 
-#[async_trait]
-impl Cloud for AzureVault {
-    fn destination(&self) -> &Destination {
-        &self.destination
-    }
-
-    async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        self.read_placement(target).await
-    }
-
-    async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
-        self.read_object(&object.0).await
-    }
-
-    async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
-        self.read_page(cursor).await
-    }
-
-    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
-        Ok(crate::read::find_placement(target, swept))
-    }
-
-    async fn prepared(&self, _: &Target, _: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
-        self.read_prepared(made).await
-    }
-
-    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
-        self.read_wrapping_key(from, scheme).await
-    }
-
-    async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
-        self.mutate(mutation).await
-    }
-
-    async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
-        self.read_evidence(target, copy, now).await
-    }
-}
-
 fn wire(place: Place, roots: RootCertStore) -> Result<Wire, ConfigError> {
     Wire::new(place, roots).ok_or(SettingsError::Ca("the TLS library does not take it").into())
 }
 
-/// Who we are. Nothing of it comes from the environment but where a platform's own metadata service is.
+/// The SDK's credential. The only thing that it takes from the environment is the address of the platform's metadata service.
 fn credential(credentials: Credentials, authority: String, roots: &RootCertStore) -> Result<Arc<dyn TokenCredential>, ConfigError> {
     let login = |authority: String| -> Result<ClientOptions, ConfigError> {
         let url = Url::parse(&authority).map_err(|error| ConfigError::Client(error.to_string()))?;
         let mut options = wire(Place::Login { authority: url.authority().to_owned() }, roots.clone())?.options();
         let mut cloud = CustomConfiguration::default();
-        // Said, so that no variable says it.
+        // Set here, so that no environment variable sets it.
         cloud.authority_host = authority;
         options.cloud = Some(Arc::new(CloudConfiguration::Custom(cloud)));
         Ok(options)

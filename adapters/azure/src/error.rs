@@ -1,4 +1,4 @@
-//! How a call failed ([`Failure`]). Decided by types and by Azure's error codes, never by the text of a message.
+//! How a call failed ([`Failure`]): decided by types and by Azure's error codes, never by the text of a message.
 
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::RawResponse;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::operation::Operation;
 use crate::transport::Failed;
 
-/// How deep an `innererror` is followed: Azure gives one or two.
+/// How many nested `innererror`s are read. Azure gives one or two.
 const MAX_INNER: usize = 8;
 
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
@@ -25,7 +25,7 @@ pub(crate) fn failed(operation: Operation, error: &Error) -> CloudError {
 
 fn judge(error: &Error) -> (Failure, String, Option<Span>) {
     match error.kind() {
-        // Whatever went wrong with a token, it did before anything could be done.
+        // A token is fetched before the request is sent, so nothing was done.
         ErrorKind::Credential => (without_token(error), chain(error), None),
         ErrorKind::HttpResponse { status, raw_response, .. } => {
             let status = u16::from(*status);
@@ -35,7 +35,7 @@ fn judge(error: &Error) -> (Failure, String, Option<Span>) {
         ErrorKind::Connection | ErrorKind::Io | ErrorKind::DataConversion | ErrorKind::Other => {
             let failure = match cause::<Failed>(error) {
                 Some(failed) => below(failed),
-                // An answer that the SDK could not read, or something that it does not say.
+                // The SDK could not read the answer, or does not say what happened.
                 None => Failure::Garbled,
             };
             (failure, chain(error), None)
@@ -54,7 +54,7 @@ fn below(failed: &Failed) -> Failure {
     }
 }
 
-/// Why there is no token: because somebody said no, or because nobody answered as they should.
+/// Why there is no token: its source refused ([`Failure::NoCredentials`]), or failed ([`Failure::CredentialsUnavailable`]).
 fn without_token(error: &Error) -> Failure {
     let status = match cause::<Failed>(error) {
         Some(Failed::NoToken(status)) => Some(*status),
@@ -62,10 +62,11 @@ fn without_token(error: &Error) -> Failure {
         None => causes(error).filter_map(|cause| cause.downcast_ref::<Error>()?.http_status()).map(u16::from).next(),
     };
     match status {
-        // Those that a metadata service asks to repeat, and everybody's own faults ("error handling", managed identities).
+        // The statuses after which a metadata service wants the request to be repeated ("Error handling", managed identities, Entra
+        // documentation), and server faults.
         Some(404 | 410 | 429 | 500..) => Failure::CredentialsUnavailable,
         Some(_) => Failure::NoCredentials,
-        // An answer that cannot be read is no refusal.
+        // An answer that cannot be read is a failure, not a refusal.
         None if causes(error).any(|cause| cause.downcast_ref::<Error>().is_some_and(|e| *e.kind() == ErrorKind::DataConversion)) => {
             Failure::CredentialsUnavailable
         }
@@ -73,7 +74,7 @@ fn without_token(error: &Error) -> Failure {
     }
 }
 
-/// What Key Vault said: status, code, and the codes inside of it from outside to inside.
+/// Key Vault's answer to a request that failed: its code, the codes of nested errors, outermost first, and the message.
 #[derive(Default)]
 struct Answer {
     code: Option<String>,
@@ -110,14 +111,16 @@ impl Answer {
     }
 }
 
-/// By status and code, and by the code inside where it says more ("Key Vault error codes", DOC; SPEC, `KeyVaultError`).
+/// The failure that a status and code stand for, and a nested code where it says more ("Key Vault error codes", Key Vault
+/// documentation; `KeyVaultError` in the API's specification).
+// contract: azure.errors
 fn refusal(status: u16, answer: &Answer) -> Failure {
     let inner = |codes: &[&str]| answer.inner.iter().any(|code| codes.contains(&code.as_str()));
     match (status, answer.code.as_deref()) {
         (429, _) => Failure::Throttled,
         (408 | 500.., _) => Failure::ServerFault,
         (401, _) => Failure::CredentialsRefused,
-        // Something in front of Key Vault.
+        // Without a code the answer is that of a proxy in front of Key Vault.
         (_, None) => Failure::Garbled,
         (404, Some("KeyNotFound")) => Failure::NotFound,
         (403, _) if inner(&["KeyDisabled", "KeyExpired", "KeyNotYetValid"]) => Failure::WrongState,

@@ -1,6 +1,7 @@
-//! What a JSON Web Key of Azure's says, in our words: algorithm, purpose, public key.
+//! Azure's JSON Web Keys in our terms: algorithm, purpose, public key.
 
 use azure_security_keyvault_keys::models::{CurveName, JsonWebKey, KeyOperation, KeyType};
+use keyplane_destination::without_zeros;
 use keyplane_model::{Algorithm, PublicKey, Purpose};
 use pkcs1::{RsaPublicKey, UintRef};
 use spki::der::Encode as _;
@@ -16,24 +17,25 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 /// secp384r1 (RFC 5480).
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 
-/// The longest number that is read, in bytes: Azure's largest RSA keys have 4,096 bits.
+/// The longest number that is read, in bytes without leading zeros. Azure's longest RSA keys have 4,096 bits.
 const MAX_NUMBER: usize = 512;
 
-/// The operations of a key of ours, in Azure's words. With them a key can do what it is for, and nothing else: a key that may wrap
-/// may also encrypt, because it is the same to Azure's users.
+/// The operations (`key_ops`) of our keys of a purpose. They allow what the purpose means and nothing else. Encrypting and wrapping go
+/// together, because Azure's users use either for the same.
 pub(crate) fn operations(purpose: Purpose) -> &'static [&'static str] {
     match purpose {
         Purpose::Encrypt => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
         Purpose::Sign => &["sign", "verify"],
-        // No such key is imported.
+        // Azure imports no MAC keys.
         Purpose::Mac => &[],
     }
 }
 
-/// What a key may do that is only there to wrap under: `import` excludes everything else (`contracts/azure.md`, "key exchange key").
+/// The only operation of a key exchange key; `import` excludes every other.
+// contract: azure.kek.create
 pub(crate) const KEK_OPERATION: KeyOperation = KeyOperation::Import;
 
-/// The type of a key of ours: always one that stays in hardware; `None`: Azure has none.
+/// The key type and curve for an algorithm, always of the types that stay in an HSM; `None`: Azure imports no such keys.
 pub(crate) fn key_type(algorithm: Algorithm) -> Option<(KeyType, Option<CurveName>)> {
     match algorithm {
         Algorithm::Aes256 => Some((KeyType::OctHsm, None)),
@@ -44,8 +46,8 @@ pub(crate) fn key_type(algorithm: Algorithm) -> Option<(KeyType, Option<CurveNam
     }
 }
 
-/// What a key is; `None`: nothing that we know, or nothing that stays in hardware. Azure does not show how long an AES key is:
-/// ours have 256 bits, and whether a version is ours is not told by this.
+/// The algorithm of a key; `None`: we know none for it, or it is no HSM key. Azure does not show the length of an AES key. All of ours
+/// have 256 bits, and the tags tell whether a version is ours.
 pub(crate) fn algorithm(key: &JsonWebKey) -> Option<Algorithm> {
     match (key.kty.as_ref()?, &key.crv) {
         (KeyType::OctHsm, None) => Some(Algorithm::Aes256),
@@ -61,13 +63,13 @@ pub(crate) fn algorithm(key: &JsonWebKey) -> Option<Algorithm> {
     }
 }
 
-/// What a key may be used for; `None`: nothing, or not one thing alone.
+/// The purpose of a key, by its operations; `None`: it has none, or operations of several purposes.
 pub(crate) fn purpose(key: &JsonWebKey) -> Option<Purpose> {
     let may = key.key_ops.as_deref().filter(|may| !may.is_empty())?;
     [Purpose::Encrypt, Purpose::Sign].into_iter().find(|purpose| may.iter().all(|one| operations(*purpose).contains(&one.as_str())))
 }
 
-/// Whether a key may do exactly this, in whatever order it says so.
+/// Whether a key has exactly these operations, in any order.
 pub(crate) fn may_exactly(key: &JsonWebKey, operations: &[&str]) -> bool {
     let may = key.key_ops.as_deref().unwrap_or_default();
     !may.is_empty()
@@ -75,11 +77,11 @@ pub(crate) fn may_exactly(key: &JsonWebKey, operations: &[&str]) -> bool {
         && may.iter().all(|one| operations.contains(&one.as_str()))
 }
 
-/// A key that says of itself what it cannot be.
+/// The key is malformed: a part is missing, or too long for its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoKey;
 
-/// The public half, written as everybody else writes it; `None`: it has none.
+/// The public half of a key, as a SubjectPublicKeyInfo in DER; `None`: the key has none, or has a curve that we never import.
 pub(crate) fn public_key(key: &JsonWebKey) -> Result<Option<PublicKey>, NoKey> {
     match key.kty.as_ref().ok_or(NoKey)? {
         KeyType::Rsa | KeyType::RsaHsm => rsa(number(&key.n)?, number(&key.e)?).map(Some),
@@ -87,7 +89,7 @@ pub(crate) fn public_key(key: &JsonWebKey) -> Result<Option<PublicKey>, NoKey> {
             let (curve, size) = match key.crv.as_ref().ok_or(NoKey)? {
                 CurveName::P256 => (P256, 32),
                 CurveName::P384 => (P384, 48),
-                // One that we never import.
+                // Keys of these curves are never imported.
                 CurveName::P521 | CurveName::P256K | CurveName::UnknownValue(_) => return Ok(None),
             };
             ec(curve, size, number(&key.x)?, number(&key.y)?).map(Some)
@@ -103,7 +105,7 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, NoKey> {
 }
 
 fn ec(curve: ObjectIdentifier, size: usize, x: &[u8], y: &[u8]) -> Result<PublicKey, NoKey> {
-    // Uncompressed (SEC 1, 2.3.3): both coordinates in full length, also where the sender left leading zeros away.
+    // An uncompressed point (SEC 1, section 2.3.3) has both coordinates in full length. The sender may have left out leading zeros.
     let mut point = vec![4];
     for coordinate in [x, y] {
         let missing = size.checked_sub(coordinate.len()).ok_or(NoKey)?;
@@ -123,8 +125,9 @@ fn number(bytes: &Option<Vec<u8>>) -> Result<&[u8], NoKey> {
     bytes.as_deref().filter(|bytes| !bytes.is_empty() && bytes.len() <= MAX_NUMBER + 1).ok_or(NoKey)
 }
 
+/// The length of a number, in bits; leading zeros do not count.
 fn bits(number: &[u8]) -> usize {
-    let significant = number.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &number[first..]);
+    let significant = without_zeros(number);
     significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize)
 }
 

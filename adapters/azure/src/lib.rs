@@ -1,37 +1,49 @@
 //! Azure Key Vault and Managed HSM as a destination: [`AzureVault`] is the [`keyplane_port::Cloud`] of one of them.
 //!
-//! Owns the calls that we use, what of Azure becomes which word of ours, and the classes of its errors. Must not know of
-//! quotas kept, time-outs or repeated calls (the engine's lane), of policy, ledger or HSM, or of any other cloud. The
-//! rules that it follows are `contracts/azure.md`, `identity.md` and `evidence.md`.
+//! Owns the calls that we use, the translation between Azure's terms and ours, and the classes of its errors. Must not know of
+//! keeping quotas, of time-outs or of repeated calls (the engine's lane does these), of policy, ledger or HSM, or of any other cloud.
+//! What Azure promises stands in the rows `azure.…` of `tests/emulators/contracts.md`.
+//!
+//! # Words
+//! An object is a key of the vault, named by its name, which is also the users' name of it. A material is a version of the key, named
+//! by its version id. A wrapping key is a key exchange key (KEK) of ours, which serves one copy and no other.
+//!
+//! # Files
+//! From below to above; each uses only files before it: `attestation`, `byok`, `jwk`, `names`, `transport`, `vault`; `operation`;
+//! `config`, `error`; `connect` (the client); `key`; `act`, `read`; `cloud` (the port).
 //!
 //! # Permissions
-//! `keys/create` (keys to wrap under), `keys/import`, `keys/update` (to switch a version), `keys/delete`; to look: `keys/get`,
-//! `keys/list`, both of deleted keys too. On a Managed HSM the role "Managed HSM Crypto Officer", or one of its own with
-//! these. None of them encrypts, decrypts, purges or recovers.
+//! `keys/create` (for key exchange keys), `keys/import`, `keys/update` (to disable and enable a version), `keys/delete`. To read keys
+//! and deleted keys: `keys/get`, `keys/list`. On a Managed HSM: the role "Managed HSM Crypto Officer", or a custom role with these. No
+//! permission encrypts, decrypts, purges or recovers.
 //!
 //! # Invariants
-//! - A call of the port sends at most one request that could have an effect, once: the SDK's retries are off, and the only
-//!   request that it repeats is one that was answered with 401.
-//! - A call sends no more requests than it declares to draw (rule 8), however many versions a key has: a key with more than can be
-//!   listed so is [`keyplane_model::Class::Unsupported`], and not shown in part.
-//! - A token is sent to the vault's own name only, over TLS that proves the name, wherever the configuration says that it
-//!   answers; a page that leads elsewhere is refused.
-//! - Material passes through wrapped, and is in no log line and no error.
-//! - Dropping a call's future at any point leaves nothing behind but, perhaps, its one request's effect.
+//! - A call of the port sends at most one mutating request, and sends it once: the SDK's retries are off, and the only request that
+//!   it repeats is one that was answered with 401.
+//! - A call sends no more requests than it declares to draw (rule 8), however many versions a key has. A key with more versions than
+//!   can be listed within that is [`keyplane_model::Class::Unsupported`], and not shown in part.
+//! - A token is sent only to a server that proves the vault's own name by TLS, at whatever address the configuration says that it
+//!   answers. A list whose next page is elsewhere is refused.
+//! - Material is wrapped whenever it is here, and is in no log line and no error.
+//! - Dropping the future of a call has no effect but, perhaps, that of the one request that was sent.
 
 mod act;
 mod attestation;
 mod byok;
+mod cloud;
 mod config;
 mod connect;
 mod error;
 mod jwk;
+mod key;
 mod names;
 mod operation;
 mod read;
 mod transport;
+mod vault;
 
-pub use config::{AzureConfig, ConfigError, Credentials, VaultKind};
+pub use config::{AzureConfig, ConfigError, Credentials};
 pub use connect::AzureVault;
 pub use keyplane_destination::{Secret, Settings, SettingsError};
 pub use names::{NameError, check_name};
+pub use vault::VaultKind;

@@ -1,20 +1,20 @@
-//! What we write into Azure to find it again: names, tags, key ids (`contracts/identity.md`, "Azure").
+//! The names and marks that we write into Azure, so that our keys are found and recognised again (rule 3): names, tags, key ids.
 
 use std::collections::BTreeMap;
 
 use azure_core::http::Url;
 use keyplane_model::{AttemptId, InstallationId, KeyName, Marks, PlacementId, Version};
 
-/// The longest name of a key (SPEC, `key-name`).
+/// The longest name of a key, in characters (`key-name` in the API's specification).
 const MAX_NAME: usize = 127;
 
-/// The longest id of a version that we take; Azure's have 32 hexadecimal digits.
+/// The longest version id that is taken, in characters. Azure's have 32 hexadecimal digits.
 const MAX_VERSION: usize = 64;
 
-/// The longest key id that we read.
+/// The longest key id that is read, in bytes.
 const MAX_KID: usize = 512;
 
-/// How the names of keys to wrap under begin: users cannot have them.
+/// The prefix of key exchange keys' names. Users cannot have such names.
 const KEK_PREFIX: &str = "keyplane-kek-";
 
 const TAG_INSTALLATION: &str = "keyplane-installation";
@@ -24,7 +24,7 @@ const TAG_ATTEMPT: &str = "keyplane-attempt";
 const TAG_KEY: &str = "keyplane-key";
 const TAG_VERSION: &str = "keyplane-version";
 
-/// A name that cannot be a key's.
+/// Why a name cannot be the name of a key for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It is empty or too long.
@@ -33,7 +33,7 @@ pub enum NameError {
     /// It has a character that Azure does not take.
     #[error("a key's name has letters, digits and `-` only")]
     Characters,
-    /// It begins with what Keyplane keeps for the keys that it wraps under.
+    /// It begins with the prefix that Keyplane reserves for key exchange keys.
     #[error("a key's name does not begin with `keyplane-kek-`")]
     Reserved,
 }
@@ -41,12 +41,12 @@ pub enum NameError {
 /// Whether users can address a key by this name.
 ///
 /// # Errors
-/// Says which rule it breaks.
+/// The rule that the name breaks.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(NameError::Length);
     }
-    // INVARIANT: the SDK puts names into paths as they are.
+    // INVARIANT: a name has no character that means anything in a path, because the SDK puts names into paths as they are.
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err(NameError::Characters);
     }
@@ -56,29 +56,29 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Whether a key is one to wrap under. Azure tells names apart without regard to case.
+/// Whether a name is that of a key exchange key of ours. Azure compares names without regard to case.
 pub(crate) fn is_kek(name: &str) -> bool {
     name.get(..KEK_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(KEK_PREFIX))
 }
 
-/// The name of the key that a copy is wrapped under.
+/// The name of the key exchange key for a copy.
 pub(crate) fn kek(placement: PlacementId, version: Version) -> String {
     format!("{KEK_PREFIX}{}-{version}", placement.0.simple())
 }
 
-/// Which key and version a key id names.
+/// A key id: the key's name, and the version that it names, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kid {
     pub(crate) name: String,
     pub(crate) version: Option<String>,
 }
 
-/// Why a key id is not taken.
+/// Why a text is no key id of this vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KidError {
-    /// It is none.
+    /// It is no key id.
     NotOne,
-    /// It is one of another vault.
+    /// It is a URL of another vault.
     Elsewhere,
 }
 
@@ -104,12 +104,12 @@ impl Kid {
     }
 }
 
-/// Whether a version's id can be put into a path.
+/// Whether a text is a version id, so that it can be put into a path.
 pub(crate) fn is_version(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_VERSION && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The tags of an import.
+/// The tags of a version of ours: the marks, and the key's name and version.
 pub(crate) fn tags(marks: &Marks, key: &KeyName, version: Version) -> [(&'static str, String); 6] {
     [
         (TAG_INSTALLATION, marks.installation.to_string()),
@@ -121,7 +121,7 @@ pub(crate) fn tags(marks: &Marks, key: &KeyName, version: Version) -> [(&'static
     ]
 }
 
-/// The tags of a key to wrap under: they say what it is for, and are not the marks of an object of ours.
+/// The tags of a key exchange key. They tell people what it is for, and are no complete marks, so it is not taken for a key of ours.
 pub(crate) fn kek_tags(
     installation: InstallationId,
     placement: PlacementId,
@@ -136,10 +136,10 @@ pub(crate) fn kek_tags(
     ]
 }
 
-/// The tags that Azure shows, in order.
+/// The tags that Azure shows, by name.
 pub(crate) type Tags = BTreeMap<String, String>;
 
-/// The marks that tags spell; `None` unless all four are there and well formed.
+/// The marks in a version's tags; `None` unless all four are there and well formed.
 pub(crate) fn marks(tags: &Tags) -> Option<Marks> {
     Some(Marks {
         installation: tags.get(TAG_INSTALLATION)?.parse().ok()?,
@@ -149,12 +149,12 @@ pub(crate) fn marks(tags: &Tags) -> Option<Marks> {
     })
 }
 
-/// Which version of ours the tags of a key's version name; `None`: it is none of this installation's and placement's.
+/// The version of ours that the tags of an Azure version name; `None`: the tags are not of this installation and placement.
 pub(crate) fn version(tags: &Tags, installation: InstallationId, placement: PlacementId) -> Option<Version> {
     let marks = marks(tags).filter(|marks| marks.installation == installation && marks.placement == placement);
     let text = marks.and(tags.get(TAG_VERSION))?;
     let version = Version(text.parse().ok()?);
-    // Written in one way only: `01` or `+1` are not ours.
+    // INVARIANT: a tag is read only as it would be written; `01` or `+1` are not ours.
     (version.to_string() == *text).then_some(version)
 }
 

@@ -1,11 +1,11 @@
-//! The operations of Key Vault that we use, and what they may draw on.
+//! The operations of Key Vault that we use, the published quotas, and how many requests each call of the port sends.
 
 use std::collections::BTreeMap;
 
 use keyplane_destination::operations;
 use keyplane_model::{Quota, Span};
 
-use crate::config::VaultKind;
+use crate::vault::VaultKind;
 
 operations! {
     CreateKey true,
@@ -21,29 +21,32 @@ operations! {
     GetKeyAttestation false,
 }
 
-/// How many objects one page of a list has: the most that Azure gives (`contracts/azure.md`, "lists").
+/// How many keys or versions one page of a list is asked for: the most that Azure gives.
+// contract: azure.lists
 pub(crate) const PAGE: i32 = 25;
 
-/// How many requests one look at a key sends at most (rule 8): for its newest version, for the pages of its versions, and, as far
-/// as there are any left, for former versions. Six pages show the 100 versions that a key of a Managed HSM can have, even if
-/// pages come that are empty or not full; at a key vault, 150. And the four looks of an import still take less time
-/// of `Operations` (1.2 s) than its two new keys take of `CreateHsm` (2.2 s).
+/// How many requests one look at a key sends at most (rule 8): one for its newest version, one for each page of its versions; each that
+/// is left reads a former version. Six pages list 150 versions. A key of a Managed HSM has at most 100, so it is listed even if some
+/// pages are empty or not full. The four looks of an import still draw less time of `Operations` (1.2 s) than the two keys that it
+/// makes draw of `CreateHsm` (2.2 s).
+// contract: azure.limits.managed_hsm, azure.unstated.pages
 pub(crate) const LOOK_REQUESTS: usize = 7;
 
-/// How many requests one page of a sweep sends beside the list: enough for a dozen keys, which cost two each until they have more
-/// versions than fit on a page; more would take longer than any sensible time-out of a call.
+/// How many requests one page of a sweep sends at most beside the list: enough for a dozen keys, each of which costs two as long as its
+/// versions fit on a page. More could take longer than the time-out of a call.
 pub(crate) const SWEEP_REQUESTS: usize = 30;
 
-// INVARIANT: every page of a sweep can look at one key, whatever it has.
+// INVARIANT: a page of a sweep has requests enough for one key, whatever that key has. So every sweep gets on.
 const _: () = assert!(SWEEP_REQUESTS >= LOOK_REQUESTS);
 
 const CREATE: &str = "CreateHsm";
 const OPERATIONS: &str = "Operations";
 const DELETE: &str = "Delete";
 
-/// The published quotas (`contracts/azure.md`, "throttling"). A key vault weighs its operations: the published numbers are
-/// 2,000 for RSA-2048 and EC, 500 for RSA-3072 and 250 for RSA-4096, and what counts is the sum. So `Operations` counts
-/// operations of the lightest kind, and an operation on the heaviest counts as eight of them ([`weight`]).
+/// The quotas that Azure publishes. A key vault weighs its operations: it allows 2,000 on RSA-2048 and EC keys, 500 on RSA-3072 keys or
+/// 250 on RSA-4096 keys, and the weighted sum counts. So `Operations` counts operations of the lightest kind, and an operation on a key
+/// of the heaviest kind counts as eight ([`weight`]).
+// contract: azure.quota.vault, azure.quota.managed_hsm
 pub(crate) fn published_quotas(kind: VaultKind) -> BTreeMap<String, Quota> {
     let quotas = match kind {
         VaultKind::KeyVault => &[(CREATE, 10, 10), (OPERATIONS, 2_000, 10)][..],
@@ -52,7 +55,7 @@ pub(crate) fn published_quotas(kind: VaultKind) -> BTreeMap<String, Quota> {
     quotas.iter().copied().map(|(name, calls, seconds)| (name.to_owned(), Quota { calls, per: Span::seconds(seconds) })).collect()
 }
 
-/// What an operation on one key counts at most: of an RSA-4096 key, 2,000 / 250.
+/// How many operations of the lightest kind an operation on one key counts as, at most: for an RSA-4096 key 2,000 / 250.
 fn weight(kind: VaultKind) -> usize {
     match kind {
         VaultKind::KeyVault => 8,
@@ -60,14 +63,15 @@ fn weight(kind: VaultKind) -> usize {
     }
 }
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed; what sends no request is not in it. Whether an import counts as making a
-/// key is not known: it is assumed (`contracts/azure.md`, `[unstated]`).
+/// The quotas that each call of the port draws from, at most: a name that stands twice is drawn from twice. Calls that send no request
+/// are not in it. Whether an import counts as creating a key is not documented; it is counted so.
+// contract: azure.unstated.import_quota
 pub(crate) fn draws(kind: VaultKind) -> BTreeMap<String, Vec<String>> {
     let key = weight(kind);
     let object = LOOK_REQUESTS * key;
     let (kek, delete) = match kind {
         VaultKind::KeyVault => (key, (OPERATIONS, key)),
-        // An attestation besides.
+        // The key, and its attestation.
         VaultKind::ManagedHsm => (2 * key, (DELETE, 1)),
     };
     let drawn = |word: &str, names: &[(&str, usize)]| {
@@ -81,7 +85,7 @@ pub(crate) fn draws(kind: VaultKind) -> BTreeMap<String, Vec<String>> {
         drawn("wrapping-key", &[(OPERATIONS, kek)]),
         drawn("disable", &[(OPERATIONS, key)]),
         drawn("enable", &[(OPERATIONS, key)]),
-        // For how long the vault keeps what is deleted, and the deletion.
+        // A read of how long the vault keeps deleted keys, and the deletion.
         drawn("schedule-deletion", &[(OPERATIONS, key), delete]),
         drawn("restore", &[(OPERATIONS, key)]),
         drawn("purge", &[(OPERATIONS, key)]),

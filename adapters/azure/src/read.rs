@@ -1,11 +1,11 @@
-//! The reads: direct ones of a placement or a key, pages of a sweep, wrapping keys, evidence.
+//! The reads: of one placement or key, of a page of a sweep, of a wrapping key, of evidence.
 
 use azure_core::http::Url;
 use azure_core::http::pager::{PagerContinuation, PagerOptions};
 use azure_core::time::OffsetDateTime;
 use azure_security_keyvault_keys::models::{
-    DeletedKey, DeletionRecoveryLevel, JsonWebKey, Key, KeyAttributes, KeyClientGetKeyAttestationOptions, KeyClientGetKeyOptions,
-    KeyClientListKeyPropertiesOptions, KeyClientListKeyPropertiesVersionsOptions, KeyProperties, KeyType, ListKeyPropertiesResult,
+    DeletedKey, JsonWebKey, Key, KeyAttributes, KeyClientGetKeyAttestationOptions, KeyClientListKeyPropertiesOptions,
+    KeyClientListKeyPropertiesVersionsOptions, KeyProperties, KeyType, ListKeyPropertiesResult,
 };
 use futures::TryStreamExt as _;
 use futures::future::{join_all, try_join_all};
@@ -16,15 +16,16 @@ use keyplane_model::{
 use keyplane_port::{Cause, CloudError, Cursor, Page, Prepared, Swept, WrapFor, WrappingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::config::VaultKind;
-use crate::error::{contradiction, found, garbled, spoils_only_itself};
+use crate::error::{contradiction, failed, found, garbled, spoils_only_itself};
+use crate::key::recoverable_days;
 use crate::names::{self, Kid, KidError, Tags};
 use crate::operation::{LOOK_REQUESTS, Operation, PAGE, SWEEP_REQUESTS};
+use crate::vault::VaultKind;
 use crate::{AzureVault, attestation, jwk};
 
-/// The requests that one look at a key may still send.
+/// How many requests one look at a key may still send.
 ///
-/// INVARIANT: whatever is read of a key takes from here first, so that no call sends more than it declares (rule 8).
+/// INVARIANT: every request about a key is taken from here before it is sent, so that no call sends more than it declares (rule 8).
 struct Requests {
     left: usize,
 }
@@ -52,13 +53,13 @@ impl Requests {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
-    /// The address of the page of the vault's keys; `None`: the first.
+    /// The URL of a page of the vault's keys; `None`: the first page.
     link: Option<String>,
-    /// The last key of that page that was looked at already.
+    /// The name of the last key on that page that was read already; `None`: no key was.
     after: Option<String>,
 }
 
-/// A version as lists show it.
+/// A version, as the list of a key's versions shows it.
 struct Listed {
     id: String,
     tags: Tags,
@@ -71,16 +72,16 @@ impl AzureVault {
         Ok(placement(self.read_object(&target.name).await?))
     }
 
-    /// A key by its name; `None`: Azure says that there is none, and none that was deleted either.
+    /// Reads a key by its name; `None`: Azure says that there is none, and no deleted one either.
     ///
-    /// Of former versions, the newest show their public keys: as many as there are requests left for.
+    /// The public keys of former versions are read too, newest first, as many as there are requests left.
     pub(crate) async fn read_object(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
         self.read_whole(name, &mut Requests::of_a_look()).await
     }
 
     async fn read_whole(&self, name: &str, requests: &mut Requests) -> Result<Option<ObjectSeen>, CloudError> {
         let Some(mut object) = self.read_listed(name, requests).await? else { return Ok(None) };
-        // What has no public half in its newest version has none in any that could be a copy of ours.
+        // If the newest version has no public half, no version that could be a copy of ours has one.
         if object.current().is_some_and(|current| current.public_key.is_some()) {
             let former =
                 object.materials.iter_mut().filter(|material| material.state == MaterialState::Former && material.version.is_some());
@@ -91,10 +92,10 @@ impl AzureVault {
         Ok(Some(object))
     }
 
-    /// The same, with no more of former versions than their list shows.
+    /// As [`AzureVault::read_object`], but of former versions it shows only what the list of versions tells.
     ///
-    /// A key whose newest version is not marked as ours is not read any further: that version alone is shown. One with more
-    /// versions than can be listed is [`Class::Unsupported`], and not shown in part.
+    /// If the newest version does not carry marks, only that version is shown, and no others are read. A key with more versions than
+    /// can be listed is [`Class::Unsupported`], and not shown in part.
     async fn read_listed(&self, name: &str, requests: &mut Requests) -> Result<Option<ObjectSeen>, CloudError> {
         self.check_object(Operation::GetKey, &ObjectId(name.to_owned()))?;
         requests.take(Operation::GetKey)?;
@@ -120,7 +121,7 @@ impl AzureVault {
             maxresults: Some(PAGE),
             method_options: PagerOptions { continuation: from.map(PagerContinuation::Link), ..PagerOptions::default() },
         };
-        let pager = self.client.list_key_properties(Some(options)).map_err(|error| crate::error::failed(OPERATION, &error))?;
+        let pager = self.client.list_key_properties(Some(options)).map_err(|error| failed(OPERATION, &error))?;
         let mut pages = pager.into_pages();
         let listed = self.request(OPERATION, "", pages.try_next()).await?;
         let listed: ListKeyPropertiesResult = match listed {
@@ -133,18 +134,19 @@ impl AzureVault {
         for key in listed.value {
             match self.listed_name(OPERATION, &key)? {
                 None => page.broken += 1,
-                // A key to wrap under is no object of ours.
+                // A key exchange key is no object of ours.
                 Some(name) if names::is_kek(&name) => {}
                 Some(name) if names::marks(&tags(&key.tags)).is_some() => ours.push(name),
                 Some(_) => {}
             }
         }
-        // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
+        // If the key where the last page stopped is no longer listed, the page is read from its beginning. Reading keys twice does no
+        // harm.
         let seen = place.after.as_deref().and_then(|after| ours.iter().position(|key| key == after)).map_or(0, |at| at + 1);
         let mut rest = ours.split_off(seen).into_iter().peekable();
         let (mut left, mut last) = (SWEEP_REQUESTS, None);
         loop {
-            // As many side by side as there are requests for, whatever each of them has.
+            // As many keys side by side as there are requests for, if each needs the most that a key can.
             let round: Vec<String> = rest.by_ref().take(left / LOOK_REQUESTS).collect();
             if round.is_empty() {
                 break;
@@ -157,7 +159,7 @@ impl AzureVault {
             for (object, name, sent) in join_all(read).await {
                 match object {
                     Ok(Some(object)) => page.objects.push(object),
-                    // Listed, and not there: it may be so new that not every read shows it, and a sweep that missed it is not complete.
+                    // The key is listed and cannot be read. It may be so new that not every read shows it, so the sweep is not complete.
                     Ok(None) => page.broken += 1,
                     Err(error) if spoils_only_itself(&error) => {
                         tracing::debug!(destination = %self.destination.name, key = name, %error, "key cannot be read");
@@ -177,7 +179,7 @@ impl AzureVault {
         Ok(page)
     }
 
-    /// The key that a reply named, as long as it is what was asked for: nothing else is wrapped under, whatever it says of itself.
+    /// The key exchange key that the reply to [`keyplane_port::Mutation::Prepare`] named, if it is still there and fit to wrap under.
     pub(crate) async fn read_prepared(&self, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         let Some(made) = made else { return Ok(None) };
         match self.kek(&made.0).await {
@@ -205,12 +207,14 @@ impl AzureVault {
         }
         let key = self.kek(kid).await?;
         let spki = jwk::public_key(&key).ok().flatten().ok_or_else(|| garbled(OPERATION, "a key without a public half"))?;
-        // The id goes into the transfer blob; there is nothing secret about it. An expired key unwraps all the same.
+        // The id goes into the transfer blob and is no secret. There is no expiry, because an expired key still unwraps.
+        // contract: azure.validity
         Ok(WrappingKey { spki: spki.0, scheme, token: kid.clone().into_bytes(), valid_until: None })
     }
 
-    /// RSA and EC keys show their public half, which has to be the copy's; of AES keys Azure shows nothing
-    /// (`contracts/evidence.md`).
+    /// The evidence that Azure can give: the public half of an RSA or EC key, which has to be the copy's. Of an AES key's bytes it shows
+    /// nothing without using the key.
+    // contract: azure.evidence.public, azure.evidence.known_answer
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.read_listed(&target.name, &mut Requests::of_a_look()).await?;
         let shown = object.as_ref().map_or(Err("there is no such key"), |object| holds(object, target, copy));
@@ -235,38 +239,10 @@ impl AzureVault {
         })
     }
 
-    /// Refuses what answers for another vault than was approved (rule 11), and what answers about another key.
-    pub(crate) fn read_kid(&self, operation: Operation, kid: Option<&str>, name: &str) -> Result<Kid, CloudError> {
-        let text = kid.ok_or_else(|| garbled(operation, "an answer without a key"))?;
-        match Kid::read(text, &self.vault) {
-            Ok(kid) if kid.name.eq_ignore_ascii_case(name) => Ok(kid),
-            Ok(_) => Err(garbled(operation, "an answer about another key")),
-            Err(KidError::NotOne) => Err(garbled(operation, "an answer without a key's id")),
-            Err(KidError::Elsewhere) => {
-                // A key that was made at the wrong place is made all the same.
-                let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
-                Err(found(operation, class, Cause::WrongHome, &format!("`{text}` is not in `{}`", self.vault)))
-            }
-        }
-    }
-
-    /// One version of a key; without one, the newest.
-    pub(crate) async fn key(&self, name: &str, version: Option<&str>) -> Result<Key, CloudError> {
-        const OPERATION: Operation = Operation::GetKey;
-        let options = KeyClientGetKeyOptions { key_version: version.map(str::to_owned), ..KeyClientGetKeyOptions::default() };
-        let key = self.request(OPERATION, name, self.client.get_key(name, Some(options))).await?;
-        let key = key.into_model().map_err(|error| garbled(OPERATION, &error.to_string()))?;
-        let kid = self.read_kid(OPERATION, key.key.as_ref().and_then(|key| key.kid.as_deref()), name)?;
-        match (kid.version, version) {
-            (Some(_), None) => Ok(key),
-            (Some(is), Some(asked)) if is.eq_ignore_ascii_case(asked) => Ok(key),
-            _ => Err(garbled(OPERATION, "an answer about another version")),
-        }
-    }
-
-    /// A key to wrap under: made for that alone, in hardware, enabled, here. The whole id names it.
+    /// Reads the key exchange key with a key id, which has to name the version. It has to be in this vault, in an HSM, enabled, and for
+    /// nothing but imports.
     ///
-    /// INVARIANT: what could decrypt is never wrapped under (rule 11).
+    /// INVARIANT: nothing is wrapped under a key that could decrypt (rule 11): its users could read the material.
     async fn kek(&self, text: &str) -> Result<JsonWebKey, CloudError> {
         const OPERATION: Operation = Operation::GetKey;
         let kid = Kid::read(text, &self.vault).ok().filter(|kid| names::is_kek(&kid.name));
@@ -286,7 +262,8 @@ impl AzureVault {
         Ok(key)
     }
 
-    /// That the Managed HSM attests the very key; what it says is checked only if there are roots to check it against.
+    /// Checks that the Managed HSM gives an attestation of this key; if there are roots, also that it is genuine and what it says.
+    // contract: azure.attestation
     async fn check_attestation(&self, name: &str, version: &str, key: &JsonWebKey) -> Result<(), CloudError> {
         const OPERATION: Operation = Operation::GetKeyAttestation;
         let options =
@@ -321,12 +298,12 @@ impl AzureVault {
         let kid = self.read_kid(OPERATION, key.kid.as_deref(), name)?;
         let state = ObjectState::DeletionScheduled(scheduled_purge_date.map(timestamp));
         let seen = Shown { key: &key, attributes: attributes.as_ref(), tags: tags(&shown), managed };
-        // Of its versions only the last one is shown, and they cannot be listed.
+        // Azure shows only the last version of a deleted key, and lists none.
         let created = attributes.as_ref().and_then(|attributes| attributes.created).map(timestamp);
         Ok(Some(seen.object(kid.name, state, created, Vec::new())))
     }
 
-    /// A key with all its versions, the newest of which was read already.
+    /// Turns a key into an object, and lists its versions. The newest was read already.
     async fn read_versions(&self, newest: Key, requests: &mut Requests) -> Result<ObjectSeen, CloudError> {
         const OPERATION: Operation = Operation::GetKeyVersions;
         let Key { key, attributes, tags: shown, managed, .. } = newest;
@@ -347,10 +324,11 @@ impl AzureVault {
             Some(marks) => {
                 self.note_retention(attributes.as_ref());
                 let mut listed = self.versions(&name, requests).await?;
-                // Times are in whole seconds: which one of a second is the newest, the key itself says.
+                // Times are in whole seconds. The key itself tells which of the versions of one second is the newest.
+                // contract: azure.attributes, azure.unstated.versions_order
                 listed.sort_by(|a, b| (b.id == current, b.created, &b.id).cmp(&(a.id == current, a.created, &a.id)));
-                // Two reads of one moment's world: if they contradict each other, one of them is late. Nobody may ever take the
-                // newest version for one that is in nobody's way.
+                // The key and its list of versions: if they contradict each other, one of the two reads shows an earlier state. Then
+                // nothing may be concluded, or the version in use could be taken for a former one.
                 let late = match listed.split_first() {
                     Some((first, rest)) => {
                         first.id != current || first.enabled != enabled || rest.iter().any(|other| other.created > first.created)
@@ -367,7 +345,7 @@ impl AzureVault {
         Ok(seen.object(name, state, created.map(from_seconds), materials))
     }
 
-    /// What the versions are, in their order. The first one's key is given.
+    /// Turns versions into materials, newest first. `newest` is the key of the first.
     fn materials(&self, newest: &JsonWebKey, marks: &Marks, listed: Vec<Listed>) -> Result<Vec<MaterialSeen>, CloudError> {
         let seen = listed.into_iter().enumerate().map(|(place, one)| {
             let version = names::version(&one.tags, self.installation, marks.placement);
@@ -387,8 +365,8 @@ impl AzureVault {
         Ok(())
     }
 
-    /// Says, once, that the vault keeps deleted keys for another time than was configured. Nothing that is done here but deleting
-    /// depends on it, and that is refused ([`AzureVault::mutate`]).
+    /// Logs, once, that the vault keeps deleted keys for another number of days than configured. Only deleting depends on the number, and
+    /// is refused then ([`AzureVault::mutate`]).
     fn note_retention(&self, attributes: Option<&KeyAttributes>) {
         let (vault, configured) = (recoverable_days(attributes), self.destination.capabilities.deletion_days);
         if vault != Some(configured) {
@@ -403,8 +381,7 @@ impl AzureVault {
         const OPERATION: Operation = Operation::GetKeyVersions;
         let path = format!("/keys/{name}/versions");
         let options = KeyClientListKeyPropertiesVersionsOptions { maxresults: Some(PAGE), ..Default::default() };
-        let pager =
-            self.client.list_key_properties_versions(name, Some(options)).map_err(|error| crate::error::failed(OPERATION, &error))?;
+        let pager = self.client.list_key_properties_versions(name, Some(options)).map_err(|error| failed(OPERATION, &error))?;
         let mut pages = pager.into_pages();
         let (mut listed, mut link) = (Vec::new(), None);
         loop {
@@ -434,7 +411,7 @@ impl AzureVault {
         })
     }
 
-    /// The name of a key in a list; `None`: it cannot be read.
+    /// The name of a listed key; `None`: its key id cannot be read.
     fn listed_name(&self, operation: Operation, key: &KeyProperties) -> Result<Option<String>, CloudError> {
         match key.kid.as_deref().map(|kid| (Kid::read(kid, &self.vault), kid)) {
             Some((Ok(kid), _)) => Ok(Some(kid.name)),
@@ -443,7 +420,7 @@ impl AzureVault {
         }
     }
 
-    /// Where a list goes on: at this vault, with the same list, and not where it just was.
+    /// The URL of a list's next page; `None`: this was the last page. It has to be of the same list in this vault, and another page.
     fn next_link(
         &self,
         operation: Operation,
@@ -466,18 +443,19 @@ impl AzureVault {
     }
 }
 
-/// The name is all that leads to a key: a sweep tells everything about those that it finds. Deleted ones it does not.
+/// Answers [`keyplane_port::Cloud::find`] without a request. A key is reached by its name alone, so a sweep that found it tells
+/// everything; `None`: the sweep did not find it. Deleted keys are in no sweep.
 pub(crate) fn find_placement(target: &Target, swept: &Swept) -> Option<PlacementSeen> {
     swept.get(&ObjectId(target.name.clone())).map(|object| placement(Some(object.clone())))
 }
 
-/// An import is the activation: a version that is current is what the users' name leads to.
+/// A key has the placement's claim by its name, and an import is also the activation: users get the current version.
 fn placement(claimed: Option<ObjectSeen>) -> PlacementSeen {
     let published = claimed.clone().filter(|object| object.current().is_some());
     PlacementSeen { claimed, published }
 }
 
-/// What one answer shows of a key.
+/// The parts of an answer that describe a key.
 struct Shown<'a> {
     key: &'a JsonWebKey,
     attributes: Option<&'a KeyAttributes>,
@@ -493,8 +471,8 @@ impl Shown<'_> {
         ObjectSeen {
             object: ObjectId(name),
             marks: names::marks(&self.tags),
-            // In hardware, and nobody else's: the key of a certificate is renewed with it. Where its bytes came from Azure
-            // does not show: that, tag and public key say.
+            // An HSM key that no certificate manages, because that would be renewed with the certificate. Azure does not show where a
+            // key's bytes came from; tags and public key tell.
             external: algorithm.is_some() && self.managed != Some(true),
             algorithm,
             purpose,
@@ -511,18 +489,12 @@ fn material(listed: &Listed, state: MaterialState, version: Option<Version>, pub
     MaterialSeen { id: Some(listed.id.clone()), version, state, presence, public_key }
 }
 
-/// For how many days a deleted key can be recovered, by the vault's own word; `None`: it cannot, or the vault does not say.
-pub(crate) fn recoverable_days(attributes: Option<&KeyAttributes>) -> Option<u32> {
-    let attributes = attributes.filter(|attributes| attributes.recovery_level != Some(DeletionRecoveryLevel::Purgeable))?;
-    attributes.recoverable_days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0)
-}
-
 fn digest(key: &JsonWebKey) -> Result<Option<Digest>, CloudError> {
     let public_key = jwk::public_key(key).map_err(|_| garbled(Operation::GetKey, "a key that cannot be one"))?;
     Ok(public_key.map(|public_key| public_key.digest()))
 }
 
-/// Whether an object is a target's and holds a copy, and how strongly that is shown; if not, why.
+/// Checks that an object is the target's and holds the copy; returns how strongly Azure proves it.
 fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<EvidenceStrength, &'static str> {
     if !object.fits(target) {
         return Err("the key's kind, operations or tags are not ours");
@@ -549,7 +521,7 @@ fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<Evid
     }
 }
 
-/// In order: as Azure shows them, they have none.
+/// Sorts tags by name, because Azure shows them in no fixed order.
 fn tags<'a>(shown: impl IntoIterator<Item = impl IntoIterator<Item = (&'a String, &'a String)>>) -> Tags {
     shown.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
 }

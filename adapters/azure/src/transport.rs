@@ -1,7 +1,7 @@
-//! How requests of the SDK get onto the wire: hyper over rustls with aws-lc-rs, one client for the vault and one for wherever
-//! tokens come from.
+//! The SDK's transport: hyper over rustls with aws-lc-rs, one client for the vault and one for the source of tokens.
 //!
-//! Owns what may be reached, whom to trust, and what a failure below HTTP means. Must not know of keys.
+//! Owns which server a client may send to, which certificates are trusted, and how a request failed below HTTP. Must not know of
+//! keys.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -27,43 +27,42 @@ use tokio::net::TcpStream;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, service_fn};
 
-/// How long a connection may take to come about. Not a time-out of a call (those are the engine's): it tells "nobody is
-/// there", which certainly had no effect, from "no answer", which may have had one.
+/// How long making a connection may take, the TLS handshake included. This is no time-out of a call, which the engine sets. It tells "no
+/// connection", which certainly had no effect, from "no answer", which may have had one.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
-/// The longest answer that is read, in bytes. The longest that Key Vault gives is a page of 25 keys with 15 tags of 512
-/// characters each: some 200 KiB.
+/// The longest answer that is read, in bytes. Key Vault's longest is a page of 25 keys with 15 tags of 512 characters each, some 200 KiB.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// What became of a request below HTTP, or what we did not let it become.
+/// Why the transport gives no answer to the SDK.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
-    /// No connection: refused, no such host, no TLS session. Nothing was sent.
+    /// No connection was made: refused, no such host, no TLS session. Nothing was sent.
     #[error("no connection")]
     NoConnection(#[source] ClientError),
-    /// It may have been sent, and no whole answer came.
+    /// The request may have been sent, and no complete answer came.
     #[error("no answer")]
     NoAnswer(#[source] BoxError),
-    /// The answer does not end where answers end.
+    /// The answer is longer than [`MAX_ANSWER`].
     #[error("an answer of more than {MAX_ANSWER} bytes")]
     TooLong,
-    /// It was for another place than was approved. Nothing was sent.
+    /// The request was for another server than the approved one. Nothing was sent.
     #[error("`{0}` is not the place that was approved")]
     Elsewhere(String),
-    /// The vault wants tokens for something else than itself. Nothing was done, and no token was sent.
+    /// The vault's challenge asks for a token for another resource than its own. Nothing was done, and no token was sent.
     #[error("the vault asks for a token that is not its own")]
     Challenge,
-    /// The machine's metadata service gave no token.
+    /// The machine's metadata service gave no token, but this HTTP status.
     #[error("the metadata service answered with status {0}")]
     NoToken(u16),
-    /// The SDK wants something sent that it never does.
+    /// The SDK's request cannot be sent as HTTP. Nothing was sent.
     #[error("a request that cannot be sent")]
     Unsendable,
 }
 
 impl Failed {
-    /// As the SDK passes it on. It repeats only what is of the kinds `Io` and `Connection`, and not even that with us; the
-    /// credentials of managed identities, which repeat whatever they are told, are never given one of those.
+    /// The SDK's error. The SDK would repeat only errors of the kinds `Io` and `Connection`, and its retries are off. The credential of
+    /// managed identities has retries of its own, so it never gets an error of these kinds.
     fn into_error(self, place: &Place) -> Error {
         let kind = match (&self, place) {
             (_, Place::Metadata { .. }) => ErrorKind::Credential,
@@ -75,43 +74,45 @@ impl Failed {
     }
 }
 
-/// Where a client sends to, and to nowhere else.
+/// The only server that a client sends to.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// A vault.
+    /// A key vault or Managed HSM, over TLS.
     Vault {
-        /// Its name.
+        /// The vault's own host name, which TLS has to prove.
         host: String,
-        /// Where that answers; `None`: where the name service says.
+        /// The address at which it answers; `None`: what the name service says.
         address: Option<Authority>,
-        /// The host of the resource that it asks tokens for.
+        /// The host name of the resource that the vault's tokens are for.
         resource: &'static str,
     },
-    /// Where tokens are given for secrets and assertions.
+    /// The login service, which gives tokens for secrets and assertions, over TLS.
     Login {
-        /// Host and, perhaps, port.
+        /// Host and optional port, as in the URL.
         authority: String,
     },
-    /// The machine's metadata service, by plain HTTP.
+    /// The machine's metadata service, over plain HTTP.
     Metadata {
-        /// Where it answers; `None`: where Azure says.
+        /// The address at which it answers; `None`: the one that Azure sets.
         address: Option<Authority>,
     },
 }
 
 impl Place {
-    /// INVARIANT: a token or a secret goes to the one place that it is for.
+    /// Whether a request to a URL may be sent.
+    ///
+    /// INVARIANT: a token or a secret is sent only to the server that it is for.
     fn allows(&self, url: &Url) -> bool {
         match self {
             Self::Vault { host, .. } => url.scheme() == "https" && url.host_str() == Some(host.as_str()) && url.port().is_none(),
             Self::Login { authority } => url.scheme() == "https" && url.authority() == authority,
-            // Where the platform's own variables say that it is, which is never far.
+            // The platform's environment variables say where it is: always on this machine or in its network.
             Self::Metadata { .. } => url.scheme() == "http" && url.host_str().is_some_and(is_near),
         }
     }
 }
 
-/// This machine, or the network between it and its host.
+/// Whether a host is this machine, or has a link-local or private address.
 fn is_near(host: &str) -> bool {
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local() || address.is_private(),
@@ -129,7 +130,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// A client for a place; `None` if the TLS library cannot be set up.
+    /// Makes a client for one server; `None`: the TLS library cannot be set up.
     pub(crate) fn new(place: Place, roots: RootCertStore) -> Option<Self> {
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -140,7 +141,7 @@ impl Wire {
             Place::Vault { address, .. } => address.clone(),
             Place::Login { .. } | Place::Metadata { .. } => None,
         };
-        // The name is resolved to another place, and TLS still proves the name.
+        // A configured address replaces what the name service says. TLS still has to prove the name.
         let resolver = service_fn(move |name: Name| {
             let address = address.clone();
             async move {
@@ -157,15 +158,15 @@ impl Wire {
         let https: HttpsConnector<_> =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         let connector = BoxCloneSyncService::new(ServiceBuilder::new().timeout(CONNECT_TIMEOUT).service(https));
-        // It sends again only what it knows that it never began to send.
+        // The client repeats a request only if it certainly never began to send it.
         Some(Self { client: Client::builder(TokioExecutor::new()).build(connector), place })
     }
 
-    /// What the SDK's clients are made with.
+    /// The options for the SDK's clients.
     pub(crate) fn options(self) -> ClientOptions {
         ClientOptions {
             transport: Some(Transport::new(Arc::new(self))),
-            // INVARIANT: a call of ours is one request (rule 3); repeating is the engine's.
+            // INVARIANT: a call of the port is sent once (rule 3); only the engine repeats.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         }
@@ -235,8 +236,10 @@ impl HttpClient for Wire {
     }
 }
 
-/// INVARIANT: no token for anything else than vaults is ever asked for on a vault's word. The SDK checks as much, and tells
-/// of it by text alone.
+/// Checks the resource that a vault's challenge asks a token for.
+///
+/// INVARIANT: a vault cannot make us fetch a token for anything but vaults. The SDK checks this too, but reports it by text alone.
+// contract: azure.challenge
 fn check_challenge(headers: &Headers, resource: &str) -> Result<(), Failed> {
     let Some(challenge) = headers.get_optional_str(&WWW_AUTHENTICATE) else { return Ok(()) };
     let asked = ["resource=\"", "scope=\""].into_iter().find_map(|word| challenge.split_once(word)?.1.split_once('"'));

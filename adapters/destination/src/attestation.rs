@@ -1,7 +1,9 @@
-//! What an HSM says of a key that it holds, signed: as far as the clouds' HSMs, which are of one maker (Marvell), do it alike.
+//! Attestations: an HSM's signed statements about a key that it holds. Google Cloud's and Azure's HSMs are of one maker (Marvell),
+//! and this is what their statements have in common.
 //!
-//! Owns the certificates, the signature and the list of a key's attributes. What stands around that list, and what it has to say, is
-//! the adapter's. The certificates' dates are not looked at: a statement is of the past.
+//! Owns the certificates, the signature and the list of a key's attributes. The format around that list, and the values that it has
+//! to hold, belong to the adapters. The certificates' dates are not checked, because a statement may be older than they are valid;
+//! Google's and Microsoft's published checkers (ATT in `tests/emulators/contracts.md`) do not check them either.
 
 use std::ops::RangeInclusive;
 
@@ -12,20 +14,20 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::SettingsError;
 
-/// The largest file of roots, or of certificates that come with a statement, that is read, in bytes.
+/// The largest file of certificates that is read, in bytes: of the roots, or of those that come with a statement.
 const MAX_CERTIFICATES: usize = 1 << 16;
 
-/// How many attributes of a key are read; some forty are there.
+/// The largest number of attributes of one key that is read; real statements have some forty.
 const MAX_ATTRIBUTES: u32 = 256;
 
-/// Certificates that statements are checked against; at least one.
+/// The root certificates that statements are checked against; at least one.
 pub struct Roots(Vec<CertificateDer<'static>>);
 
 impl Roots {
-    /// Reads certificates in PEM.
+    /// Reads root certificates in PEM, at most 64 KiB.
     ///
     /// # Errors
-    /// Says what is wrong with them.
+    /// When there is none, or one cannot be read.
     pub fn read(pem: &[u8]) -> Result<Self, SettingsError> {
         let roots = certificates(pem).map_err(SettingsError::AttestationRoots)?;
         match roots.iter().all(|root| X509Certificate::from_der(root).is_ok_and(|(rest, _)| rest.is_empty())) {
@@ -34,7 +36,8 @@ impl Roots {
         }
     }
 
-    /// Of each root, whether it answers for a signature by so many of these certificates below it.
+    /// For each root: whether `signature` over `signed` was made by the key of one of `certificates` that stands below the root at a
+    /// depth within `depth` (1: the root itself issued it), with each certificate on the way signed by the one above it.
     pub fn vouch<'a>(
         &'a self,
         certificates: &'a [CertificateDer<'_>],
@@ -47,10 +50,10 @@ impl Roots {
     }
 }
 
-/// Certificates in PEM.
+/// Reads certificates in PEM, at most 64 KiB.
 ///
 /// # Errors
-/// Says what is wrong with them.
+/// When there is none, or it is no PEM.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     if pem.len() > MAX_CERTIFICATES {
         return Err("they are larger than 64 KiB");
@@ -59,7 +62,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static
     if found.is_empty() { Err("they hold no certificate") } else { Ok(found) }
 }
 
-/// What may stand below a root.
+/// The certificates and the signature that are tried below a root.
 struct Below<'a, 'c> {
     certificates: &'a [CertificateDer<'c>],
     depth: RangeInclusive<usize>,
@@ -68,7 +71,7 @@ struct Below<'a, 'c> {
 }
 
 impl Below<'_, '_> {
-    /// Whether a certificate at `depth` below a root, and issued by `issuer`, made the signature, or has one below it that did.
+    /// Whether the signature was made by a certificate that `issuer` issued, which then stands at `depth`, or by one further below.
     fn answers_to(&self, issuer: &[u8], depth: usize) -> bool {
         let Ok((_, issuer)) = X509Certificate::from_der(issuer) else { return false };
         self.certificates.iter().any(|other| {
@@ -81,14 +84,15 @@ impl Below<'_, '_> {
     }
 }
 
-/// Whether the key of a certificate made a signature. RSA with PKCS#1 and SHA-256, as all of these HSMs' certificates have it.
+/// Whether the key of a certificate made a signature: RSA with PKCS#1 v1.5 padding and SHA-256, as all of these HSMs use it.
 fn has_signed(certificate: &X509Certificate<'_>, signed: &[u8], signature: &[u8]) -> bool {
     let key = &certificate.public_key().subject_public_key.data;
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref()).verify(signed, signature).is_ok()
 }
 
-/// The attributes of a key in a statement, which has for each key: handle, number of attributes, size; and for each attribute: type,
-/// length, value. All of it in network byte order.
+/// Reads the attributes of a key in a statement, as type and value. For each key the statement has three words: handle, number of
+/// attributes, size; then for each attribute the words type and length, and the value. Words have 32 bits in network byte order.
+/// `None`: the list is cut off or too long.
 #[must_use]
 pub fn attributes(key: &[u8]) -> Option<Vec<(u32, &[u8])>> {
     let count = word(key, 4).filter(|count| *count <= MAX_ATTRIBUTES)?;
@@ -102,13 +106,13 @@ pub fn attributes(key: &[u8]) -> Option<Vec<(u32, &[u8])>> {
     Some(found)
 }
 
-/// A number of a statement.
+/// The word at an offset in bytes; `None`: the bytes end before it does.
 #[must_use]
 pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..)?.get(..4)?.try_into().ok()?))
 }
 
-/// A large number, as all write it.
+/// A large number, big-endian, without its leading zeros: so two of the same value are the same bytes.
 #[must_use]
 pub fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();

@@ -1,4 +1,4 @@
-//! Where a destination answers, and whether TLS proves it.
+//! Endpoints: how they are written, and whether they are reached over TLS.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::{SettingsError, cut};
 /// The longest endpoint that is taken, in bytes.
 const MAX_ENDPOINT: usize = 2_048;
 
-/// An endpoint, which is `scheme://host[:port]`; what is wrong with it otherwise.
+/// Reads an endpoint, which is written as `scheme://host[:port]`.
 ///
 /// # Errors
 /// Says how it has to be written.
@@ -27,27 +27,27 @@ pub fn check_endpoint(text: &str) -> Result<Uri, &'static str> {
     Ok(uri)
 }
 
-/// Whether an endpoint is reached over TLS.
+/// Whether an endpoint is reached over TLS. `false` is possible for this machine alone.
 ///
 /// # Errors
-/// When it is none, or cannot be reached safely.
+/// When it is no endpoint, or would be reached over a network without TLS.
 pub fn endpoint_has_tls(text: &str) -> Result<bool, SettingsError> {
     check_endpoint(text).map_err(|reason| SettingsError::Endpoint { endpoint: cut(text), reason })?;
     has_tls(text)
 }
 
-/// Whether any URL is reached over TLS.
+/// Whether a URL, which may have a path, is reached over TLS. `false` is possible for this machine alone.
 ///
 /// # Errors
-/// When it is none, or cannot be reached safely.
+/// When it is no URL, or would be reached over a network without TLS.
 pub fn has_tls(url: &str) -> Result<bool, SettingsError> {
     let refused = |reason| SettingsError::Endpoint { endpoint: cut(url), reason };
     let uri: Uri = url.parse().map_err(|_| refused("it is no URL"))?;
     let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(refused("it is no URL")) };
     match scheme {
         "https" => Ok(true),
-        // INVARIANT: a wrapping key that anybody on the way could have replaced is never used (rule 11), nor is a token shown
-        // to anybody on the way.
+        // INVARIANT: no wrapping key is used that somebody between us and the cloud could have replaced (rule 11), and no token is
+        // sent where somebody in between could read it.
         "http" if is_this_machine(host) => Ok(false),
         "http" => Err(refused("without TLS only this machine can be reached")),
         _ => Err(refused("it begins with neither `https://` nor `http://`")),

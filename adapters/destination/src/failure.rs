@@ -1,42 +1,42 @@
-//! What a failed call means. Two questions in a row: *how* did it fail ([`Failure`]), which the adapter tells by types and by its
-//! cloud's codes, never by the text of a message; and what does that mean for a call that does, or does not, change anything
-//! ([`Failure::class`]). The second is an exhaustive table, and the same for every cloud.
+//! What a failed call means. There are two questions. *How* did it fail ([`Failure`])? The adapter answers by types and by its cloud's
+//! error codes, never by the text of a message (rule 10). *Which class* has that failure, for a mutation or for a read
+//! ([`Failure::class`])? That table is exhaustive, and the same for every cloud.
 
 use keyplane_model::{Class, Span};
 use keyplane_port::{Cause, CloudError};
 
 use crate::one_line;
 
-/// The longest time that an answer can ask us to wait, in seconds: nobody asks for more than an hour in earnest.
+/// The longest time that we wait because an answer asks for it, in seconds. Clouds ask for seconds or minutes; an hour is generous.
 const MAX_WAIT: u32 = 3_600;
 
-/// An operation of a cloud that an adapter uses ([`operations!`](crate::operations)).
+/// An operation of a cloud's API that an adapter uses; [`operations!`](crate::operations) makes the enum of them.
 pub trait Operation: Copy + 'static {
-    /// All that the adapter uses.
+    /// All operations that the adapter uses.
     const ALL: &'static [Self];
 
-    /// The cloud's own name of it.
+    /// The cloud's own name of the operation.
     fn name(self) -> &'static str;
 
-    /// Whether it can change anything that another call could see.
+    /// Whether the operation can change anything that another call could see.
     fn mutates(self) -> bool;
 }
 
-/// The operations that an adapter uses: the cloud's own name of each, and whether it changes anything.
+/// Makes the enum of the operations that an adapter uses: for each the cloud's own name, and whether it mutates.
 #[macro_export]
 macro_rules! operations {
     ($($variant:ident $mutating:literal,)*) => {
-        /// An operation of the cloud that we use.
+        /// An operation of the cloud's API that this adapter uses.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Operation { $($variant,)* }
 
         impl Operation {
-            /// The cloud's own name of it.
+            /// The cloud's own name of the operation.
             pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
 
-            /// Whether it can change anything that another call could see.
+            /// Whether the operation can change anything that another call could see.
             pub(crate) const fn mutates(self) -> bool {
                 match self { $(Self::$variant => $mutating,)* }
             }
@@ -61,17 +61,17 @@ macro_rules! operations {
 pub enum Failure {
     /// No connection: refused, no such host, no TLS session. Nothing was sent.
     NoConnection,
-    /// There are no credentials, or whoever gives them says that there will be none. Nothing was done.
+    /// There are no credentials, or their source refuses to give any. Nothing was sent to the cloud.
     NoCredentials,
-    /// The source of the credentials does not answer, or answers nonsense. Nothing was done.
+    /// The source of the credentials does not answer, or its answer cannot be read. Nothing was sent to the cloud.
     CredentialsUnavailable,
     /// The SDK could not build the request. Nothing was sent.
     Unbuildable,
-    /// It may have been sent, and no answer came.
+    /// The request may have been sent, and no answer came.
     NoAnswer,
-    /// An answer came that is not the cloud's, or is cut or garbled.
+    /// The answer is not the cloud's, or is cut off or damaged.
     Garbled,
-    /// The cloud failed inside, or something in front of it did.
+    /// The cloud failed, or a proxy in front of it did.
     ServerFault,
     /// Refused: too many requests.
     Throttled,
@@ -79,24 +79,24 @@ pub enum Failure {
     CredentialsRefused,
     /// Refused: the caller may not do this.
     NotAllowed,
-    /// Refused: no such thing.
+    /// Refused: the object does not exist.
     NotFound,
-    /// Refused: there is one already.
+    /// Refused: an object of that name exists already.
     AlreadyExists,
-    /// Refused: the state of things does not allow it.
+    /// Refused: the object's state does not allow it.
     WrongState,
-    /// Refused: it was asked wrongly.
+    /// Refused: the request is invalid.
     BadRequest,
-    /// Refused: it does not do this.
+    /// Refused: the cloud does not support the operation.
     NotSupported,
-    /// Refused, and certain to have had no effect, for a reason that not every cloud has.
+    /// Refused for a reason that only some clouds have; certain to have had no effect.
     Refused(Class, Cause),
 }
 
 impl Failure {
-    /// What it means, for a call that `mutates` or does not.
+    /// The class and cause of the failure, for a mutation or for a read.
     ///
-    /// INVARIANT: for a mutation, whatever is not certain to have had no effect is [`Class::Ambiguous`].
+    /// INVARIANT: a mutation that is not certain to have had no effect is [`Class::Ambiguous`].
     #[must_use]
     pub fn class(self, mutates: bool) -> (Class, Cause) {
         let uncertain = if mutates { Class::Ambiguous } else { Class::Transient };
@@ -117,7 +117,7 @@ impl Failure {
         }
     }
 
-    /// The port's error for it; the message is for people.
+    /// The port's error for the failure; the message is for people.
     #[must_use]
     pub fn error(self, operation: impl Operation, message: &str, retry_after: Option<Span>) -> CloudError {
         let (class, cause) = self.class(operation.mutates());
@@ -125,19 +125,20 @@ impl Failure {
     }
 }
 
-/// The port's error for something that we found out ourselves.
+/// The port's error for something that the adapter itself found wrong.
 #[must_use]
 pub fn found(operation: impl Operation, class: Class, cause: Cause, message: &str) -> CloudError {
     CloudError { class, cause, operation: operation.name(), message: one_line(message), retry_after: None }
 }
 
-/// An answer that lacks what the cloud always gives, or gives what it cannot.
+/// The port's error for an answer that lacks what the cloud always gives, or holds what the cloud never gives.
 #[must_use]
 pub fn garbled(operation: impl Operation, message: &str) -> CloudError {
     Failure::Garbled.error(operation, message, None)
 }
 
-/// What an answer says, for people: the cloud's code and message, or that it has no code, so that it is not `whose`.
+/// An answer's code and message, for people. An answer without a code did not come from the service: `whose` names that, as in
+/// `KMS's`.
 #[must_use]
 pub fn answered(whose: &str, status: u16, code: Option<&str>, message: Option<&str>) -> String {
     match (code.filter(|code| !code.is_empty()), message) {
@@ -147,13 +148,14 @@ pub fn answered(whose: &str, status: u16, code: Option<&str>, message: Option<&s
     }
 }
 
-/// How long an answer asks us to wait; whoever asks for longer than can be is not believed.
+/// The time that an answer asks us to wait, which is cut to an hour.
 #[must_use]
 pub fn wait(seconds: u32) -> Span {
     Span::seconds(seconds.min(MAX_WAIT))
 }
 
-/// The failed read of something that was there a moment ago: reads that contradict each other show nothing.
+/// Turns "not found" into [`Class::Transient`], for a read of something that another read of the same call just showed. Two reads that
+/// contradict each other prove nothing (rule 9).
 #[must_use]
 pub fn contradiction(error: CloudError) -> CloudError {
     match error.class {
@@ -162,10 +164,10 @@ pub fn contradiction(error: CloudError) -> CloudError {
     }
 }
 
-/// Whether a failed read says something about one key only, so that the list can go on without it.
+/// Whether a failed read concerns one key only, so that a sweep counts the key as broken and goes on.
 ///
-/// A key that the list names and a direct read does not find counts too: it may be just gone, or so new that not every
-/// read shows it, and a sweep that missed it is not complete.
+/// "Not found" is one of these: a listed key that a direct read does not find may just have been deleted, or may be so new that not
+/// every read shows it. Either way the sweep is not complete.
 #[must_use]
 pub fn spoils_only_itself(error: &CloudError) -> bool {
     match (error.class, error.cause) {

@@ -1,8 +1,9 @@
-//! What every destination's adapter does alike, whatever its cloud.
+//! What the adapters of all destinations have in common, whatever their cloud
+//! ([ADR 9](../../../control-plane/docs/adr/0009-what-destinations-have-in-common.md)).
 //!
-//! Owns the settings that all destinations have and their checks, whom to trust, what a failed call means once it is known how it
-//! failed, and what an HSM's attestation is signed by. Must not know of any cloud: which code of an answer means what, how a key
-//! is named, and what an attestation has to say stay in the adapters ([ADR 9](../../control-plane/docs/adr/0009-what-destinations-have-in-common.md)).
+//! Owns the settings that every destination has and their checks, the trusted certificates, the class of a failed call once the
+//! adapter knows how it failed, and the check of an attestation's signature. Must not know of any cloud: the meaning of an answer's
+//! code, the names of keys, and what an attestation has to say belong to the adapters.
 
 mod attestation;
 mod endpoint;

@@ -1,4 +1,4 @@
-//! What is set for a destination at any cloud, checked before anything is sent.
+//! The settings that every destination has, whatever its cloud. They are checked before anything is sent.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,27 +12,27 @@ use zeroize::Zeroizing;
 
 use crate::cut;
 
-/// The largest file of certificates that is read, in bytes: some hundred of them.
+/// The largest file of certificates that is read, in bytes: enough for some hundred certificates.
 const MAX_CA: usize = 1 << 20;
 
-/// What is set for a destination at any cloud.
+/// The settings that every destination has. The configuration file sets all but the installation.
 pub struct Settings {
-    /// The destination's name.
+    /// The destination's name in the configuration and in policy files.
     pub name: DestinationName,
-    /// Whose materials are ours.
+    /// The installation of Keyplane; objects with its marks are ours.
     pub installation: InstallationId,
-    /// Certificates in PEM that alone are trusted, there and wherever tokens come from; `None`: those that the operating system
-    /// trusts. At most 1 MiB.
+    /// Certificates in PEM, at most 1 MiB. They alone are trusted, by the cloud's endpoint and by the source of tokens. `None`: those
+    /// that the operating system trusts.
     pub ca: Option<Vec<u8>>,
-    /// The time-out of one call; kept by the engine, declared here.
+    /// The time-out of one call of the port. The engine enforces it; the adapter only declares it.
     pub call_timeout: Span,
-    /// How long a read may show the state before a mutation.
+    /// How long after a mutation a read may still show the state before it.
     pub consistency: Span,
-    /// How many equal reads make a "no" conclusive; at least 1.
+    /// How many equal reads in a row prove that something is not there; at least 1.
     pub equal_reads: u32,
-    /// How many days what is deleted can be restored, within what the cloud allows.
+    /// For how many days a deleted object can be restored. The adapter's cloud sets the range.
     pub deletion_days: u32,
-    /// Quotas that are not the published ones, by the names that the adapter draws from.
+    /// Quotas that replace the published ones, by the name of the quota. A quota that is not in it stays as published.
     pub quotas: BTreeMap<String, Quota>,
 }
 
@@ -42,48 +42,48 @@ pub enum SettingsError {
     /// An endpoint cannot be used.
     #[error("`{endpoint}` is no endpoint: {reason}")]
     Endpoint {
-        /// What was given.
+        /// The beginning of the endpoint that was given.
         endpoint: String,
-        /// What is wrong with it.
+        /// Which rule it breaks.
         reason: &'static str,
     },
-    /// The certificates cannot be used.
+    /// The certificates of [`Settings::ca`] cannot be used.
     #[error("the private CA is not usable: {0}")]
     Ca(&'static str),
-    /// There is no private CA, and the operating system has none either.
+    /// No private CA is set, and the operating system trusts no certificate authority.
     #[error("the operating system trusts no certificate authority, and the destination names none of its own")]
     NoTrust,
-    /// The roots of attestations cannot be used.
+    /// The root certificates for attestations cannot be used.
     #[error("the attestation roots are not usable: {0}")]
     AttestationRoots(&'static str),
     /// A number is out of its range.
     #[error("`{field}` is {given}; it has to be {range}")]
     Range {
-        /// Which one.
+        /// The setting.
         field: &'static str,
-        /// What was given.
+        /// The value that was given.
         given: u32,
-        /// What it may be.
+        /// The values that are allowed, for people.
         range: String,
     },
-    /// A quota is named that the adapter draws nothing from.
+    /// A quota has a name that the adapter does not know.
     #[error("`{given}` is no quota; there are: {known}")]
     Quota {
-        /// What was given.
+        /// The name that was given.
         given: String,
-        /// The names.
+        /// The names that the adapter knows, for people.
         known: String,
     },
-    /// A quota allows nothing.
+    /// A quota allows no calls, or its time is zero.
     #[error("the quota `{0}` allows no call at all")]
     QuotaEmpty(String),
 }
 
 impl Settings {
-    /// Checks all but the quotas; the cloud says how long a deletion may wait.
+    /// Checks all settings but the quotas. `deletion_days` is the range that the cloud allows.
     ///
     /// # Errors
-    /// Says what cannot be used.
+    /// When a setting cannot be used.
     pub fn check(&self, deletion_days: RangeInclusive<u32>) -> Result<(), SettingsError> {
         if let Some(ca) = &self.ca {
             read_ca(ca).map_err(SettingsError::Ca)?;
@@ -98,10 +98,10 @@ impl Settings {
         Ok(())
     }
 
-    /// The published quotas, with what is set in their place.
+    /// The quotas in force: the published ones, with those that are set in their place.
     ///
     /// # Errors
-    /// When a quota is set that is not published, or allows nothing.
+    /// When a quota is set that is not published, or that allows no calls.
     pub fn quotas(&self, published: BTreeMap<String, Quota>) -> Result<BTreeMap<String, Quota>, SettingsError> {
         let mut quotas = published;
         for (name, quota) in &self.quotas {
@@ -117,39 +117,41 @@ impl Settings {
         Ok(quotas)
     }
 
-    /// Who is trusted: with a private CA, that one alone. `tls`: whether there is anything to prove.
+    /// The trusted root certificates: those of the private CA alone, or the operating system's. `tls`: whether anything is reached over
+    /// TLS; without, the store may be empty.
     ///
     /// # Errors
-    /// When the private CA cannot be used, or there is something to prove and nobody is trusted.
+    /// When the private CA cannot be used, or nothing is trusted and TLS is used.
     pub fn trusted(&self, tls: bool) -> Result<RootCertStore, SettingsError> {
         if let Some(ca) = &self.ca {
             return read_ca(ca).map_err(SettingsError::Ca);
         }
         let mut roots = RootCertStore::empty();
-        // One that cannot be read is one that is not trusted.
+        // A certificate of the operating system that cannot be read is left out, which means that it is not trusted.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if tls && roots.is_empty() { Err(SettingsError::NoTrust) } else { Ok(roots) }
     }
 }
 
-/// The digest of what is approved with a destination (rule 11).
+/// The digest of the part of a configuration that is approved with the destination (rule 11).
 #[must_use]
 pub fn fingerprint(approved: &impl Serialize) -> Digest {
-    // INVARIANT: strings and enums only, which is always JSON; were it not, nothing at all would be approved.
+    // INVARIANT: adapters put only strings, enums and digests in, which serialize without fail. If it failed all the same, the digest
+    // would be that of no text, which nobody approved.
     Digest::of(&canonical_bytes(approved).unwrap_or_default())
 }
 
-/// A secret of a configuration: boxed, wiped when dropped, never printed.
+/// A secret of a configuration. Its memory is wiped when it is dropped, and it has no `Debug`, `Display` or `Clone`.
 pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
-    /// Takes it over.
+    /// Takes ownership of a secret.
     #[must_use]
     pub fn new(secret: Box<str>) -> Self {
         Self(Zeroizing::new(secret))
     }
 
-    /// The secret itself.
+    /// The secret in plain text. It must not reach a log, an error or a `Debug`.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0

@@ -1,30 +1,31 @@
-//! Texts from outside, for people.
+//! Makes text from outside fit for logs and messages.
 
 use std::error::Error;
 
-/// The longest message that is kept, in characters.
+/// The longest message that is kept, in characters; the rest is cut off.
 const MAX_MESSAGE: usize = 500;
 
-/// The longest value that is shown in a message, in characters: no more than can be read.
+/// The longest value that is shown in a message, in characters; the rest is cut off.
 const MAX_VALUE: usize = 80;
 
-/// How deep a chain of causes is followed: deeper than any of an SDK's.
+/// How many errors of a chain of causes are followed; SDKs give fewer than ten.
 const MAX_CAUSES: usize = 16;
 
-/// What of a text from outside goes into logs and onto screens: one line without control characters, at most 500 characters.
+/// Turns text from outside into one line of at most 500 characters. Control characters, line separators and marks that change the
+/// direction of writing become spaces, so that a log line cannot be forged.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) { ' ' } else { c });
     plain.take(MAX_MESSAGE).collect::<String>().trim().to_owned()
 }
 
-/// What is shown of a value that was given.
+/// The first 80 characters of a value, to be shown in a message.
 #[must_use]
 pub fn cut(text: &str) -> String {
     text.chars().take(MAX_VALUE).collect()
 }
 
-/// An error and what it comes from.
+/// An error and its causes, the error itself first.
 pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source()).take(MAX_CAUSES)
 }
@@ -35,12 +36,12 @@ pub fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option
     causes(error).find_map(|error| error.downcast_ref())
 }
 
-/// A chain of causes, for people.
+/// The texts of an error and its causes, for people. A cause whose text the error before it repeats is left out.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for text in causes(error).map(|error| error.to_string().trim().to_owned()) {
-        // An error of an SDK often says what its cause says.
+        // The text of an SDK's error often contains that of its cause.
         if texts.last().is_none_or(|last| !last.contains(&text)) {
             texts.push(text);
         }

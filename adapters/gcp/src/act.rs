@@ -1,4 +1,4 @@
-//! The mutations: one request each.
+//! The mutations. Each sends one mutating request.
 
 use google_cloudkms1::FieldMask;
 use google_cloudkms1::api::{
@@ -9,6 +9,7 @@ use keyplane_model::{Class, Marks, ObjectId, Target, Version, WrapScheme};
 use keyplane_port::{Acted, Cause, CloudError, Mutation, WrappingKey};
 
 use crate::GoogleKms;
+use crate::checks::{check_id, check_version};
 use crate::error::{found, garbled};
 use crate::kinds;
 use crate::names;
@@ -50,7 +51,8 @@ impl GoogleKms {
         };
         let key = CryptoKey {
             purpose: Some(purpose.to_owned()),
-            // INVARIANT: nothing is ever generated in it; there is no rotation schedule either, which would do that.
+            // INVARIANT: Google Cloud never generates a version in it. A rotation schedule would, so there is none.
+            // contract: gcp.rotation.automatic
             import_only: Some(true),
             version_template: Some(CryptoKeyVersionTemplate {
                 algorithm: Some(algorithm.to_owned()),
@@ -76,7 +78,7 @@ impl GoogleKms {
         Ok(Acted::Created(ObjectId(target.name.clone())))
     }
 
-    /// The first id that is free: jobs are never deleted, so those before it are all there.
+    /// Makes an import job under the first free id. Import jobs cannot be deleted, so all ids before it are taken.
     async fn create_job(&self, target: &Target, version: Version, scheme: WrapScheme) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::CreateImportJob;
         let Some(method) = kinds::method(scheme, self.import_key_size) else {
@@ -96,7 +98,8 @@ impl GoogleKms {
         Ok(Acted::Created(job))
     }
 
-    /// Without a version it makes a new one, with the next number; into one (`again`) it restores the same bytes.
+    /// Imports a copy: into a new version, which gets the next number, or into the version `again`, which takes only the same bytes.
+    // contract: gcp.import.repeat, gcp.import.again
     async fn import(
         &self,
         target: &Target,
@@ -163,10 +166,10 @@ impl GoogleKms {
         Ok(Acted::Done)
     }
 
-    /// Has a version destroyed when its key's own delay is over.
+    /// Schedules the destruction of a version.
     ///
-    /// INVARIANT: what is destroyed can be restored for as long as was said. The key's word counts: its delay was fixed when it was
-    /// made.
+    /// INVARIANT: the version can be restored for exactly `days` days, or nothing is sent. The delay was fixed when the key was made, so
+    /// the key is read first.
     async fn destroy(&self, object: &ObjectId, material: &str, days: u32) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::DestroyCryptoKeyVersion;
         check_id(OPERATION, &object.0)?;
@@ -191,7 +194,8 @@ impl GoogleKms {
         self.expect_version(OPERATION, object, version.name.as_deref(), material)
     }
 
-    /// Calls a destruction off; the version is disabled then.
+    /// Cancels the destruction of a version. The version is disabled afterwards.
+    // contract: gcp.version.states
     async fn restore(&self, object: &ObjectId, material: &str) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::RestoreCryptoKeyVersion;
         check_id(OPERATION, &object.0)?;
@@ -226,15 +230,6 @@ impl GoogleKms {
         let (_, version) = request.judge(sent)?;
         self.expect_version(OPERATION, object, version.name.as_deref(), material)
     }
-}
-
-/// What is put into a path is an id: nothing else is sent.
-pub(crate) fn check_id(operation: Operation, id: &str) -> Result<(), CloudError> {
-    names::check_name(id).map_err(|error| invalid(operation, &format!("`{id}`: {error}")))
-}
-
-fn check_version(operation: Operation, number: &str) -> Result<(), CloudError> {
-    if names::is_version_number(number) { Ok(()) } else { Err(invalid(operation, &format!("`{number}` is no number of a version"))) }
 }
 
 fn invalid(operation: Operation, message: &str) -> CloudError {

@@ -1,9 +1,10 @@
-//! What an HSM says of a key that it holds, signed (`contracts/gcp.md`, "attestation").
+//! Attestations: an HSM's signed statement about a key that it holds.
 //!
-//! The format is the HSM manufacturer's (Marvell, formerly Cavium; version 2), and what is checked is what Google's public
-//! script `verify_attestation_chains.py` checks: the statement's signature, under a chain of certificates that ends at a root
-//! which was configured. Google Cloud's HSMs have two such chains, the manufacturer's and Google's own: with both roots
-//! configured, both have to hold. The certificates' dates are not looked at, here as there: a statement is of the past.
+//! The format is that of the HSMs' manufacturer (Marvell, formerly Cavium; version 2). The checks are those of Google's public script
+//! `verify_attestation_chains.py`: the statement's signature, and a chain of certificates up to a root that is configured. Google
+//! Cloud's HSMs have two chains, the manufacturer's and Google's; if both roots are configured, both chains have to hold. Neither the
+//! script nor this checks the certificates' dates, because a statement may be older than they are valid.
+// contract: gcp.attestation
 
 use std::io::Read as _;
 use std::ops::RangeInclusive;
@@ -18,49 +19,49 @@ use rustls::pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
 
-/// The format that is read.
+/// The only format that is read.
 const FORMAT: &str = "CAVIUM_V2_COMPRESSED";
 
-/// The longest statement that is read, unpacked, in bytes. One of a key pair has 2 KiB.
+/// The longest statement that is read, in bytes after decompression. That of a key pair has 2 KiB.
 const MAX_STATEMENT: u64 = 1 << 16;
 
-/// How many certificates may come with a statement; four do.
+/// The largest number of certificates that may come with a statement; real ones come with four.
 const MAX_CERTIFICATES: usize = 16;
 
-/// How many certificates stand between a root and a statement: the card's and, perhaps, the partition's.
+/// How many certificates stand between a root and a statement: the card's, and in one chain the partition's.
 const DEPTH: RangeInclusive<usize> = 1..=2;
 
-/// The length of the RSA signature behind a statement, in bytes.
+/// The length of the RSA signature that follows a statement, in bytes.
 const SIGNATURE: usize = 256;
 
-/// The key's id: SHA-512 of its resource name, in hexadecimal digits.
+/// The attribute of the key's id: SHA-512 of its resource name, in hexadecimal digits.
 const ATTRIBUTE_ID: u32 = 0x0102;
 
-/// The modulus of an RSA key.
+/// The attribute of an RSA key's modulus.
 const ATTRIBUTE_MODULUS: u32 = 0x0120;
 
-/// The key check value.
+/// The attribute of the key check value.
 const ATTRIBUTE_KCV: u32 = 0x0173;
 
-/// What an HSM says of a key.
+/// The part of an HSM's statement that is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Statement {
-    /// The digest of the key's resource name.
+    /// The digest of the key's resource name, in hexadecimal digits; `None`: the statement has no id.
     id: Option<String>,
-    /// Its check value.
+    /// The key check value; `None`: the statement has none.
     pub(crate) check_value: Option<CheckValue>,
-    /// The modulus, as each half of an RSA pair has it.
+    /// The moduli of an RSA pair, one of each half; empty for other keys.
     moduli: Vec<Vec<u8>>,
 }
 
 impl Statement {
-    /// Whether it is about the key of this name.
+    /// Whether the statement is about the key with this resource name.
     pub(crate) fn is_about(&self, name: &str) -> bool {
         let digest = hex::encode(digest(&SHA512, name.as_bytes()));
         self.id.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(&digest))
     }
 
-    /// Whether it is about this RSA key, DER of SubjectPublicKeyInfo: a key is told by its modulus.
+    /// Whether the statement is about this RSA key, a SubjectPublicKeyInfo in DER. The modulus identifies it.
     pub(crate) fn has_public_key(&self, spki: &[u8]) -> bool {
         let Ok(([], info)) = SubjectPublicKeyInfo::from_der(spki) else { return false };
         let Ok(PublicKey::RSA(key)) = info.parsed() else { return false };
@@ -68,7 +69,7 @@ impl Statement {
     }
 }
 
-/// What an attestation says, and whether that was checked.
+/// Reads an attestation. Its signature is checked if there are roots.
 ///
 /// # Errors
 /// What is wrong with it, for people.
@@ -91,7 +92,7 @@ pub(crate) fn read(attestation: &KeyOperationAttestation, roots: Option<&Roots>)
     statement(signed).ok_or("the attestation cannot be read")
 }
 
-/// The certificates that came with an attestation.
+/// Reads the certificates that came with an attestation.
 fn certificates(attestation: &KeyOperationAttestation) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     let chains = attestation.cert_chains.as_ref().ok_or("the attestation comes without certificates")?;
     let chains = [&chains.cavium_certs, &chains.google_card_certs, &chains.google_partition_certs];
@@ -107,9 +108,9 @@ fn certificates(attestation: &KeyOperationAttestation) -> Result<Vec<Certificate
     Ok(certificates)
 }
 
-/// The part of a statement that is signed: a response header of four words, whose last is the length of what follows the headers;
-/// an information header of four half words, whose last two say where the keys of a pair begin, counted from its own beginning
-/// (a single key has none for the second). All of it in network byte order.
+/// Reads the signed part of a statement. It begins with a response header of four words, the last of which is the length of the body
+/// at the end. The body begins with four half words, the last two of which are the offsets of a pair's keys in the body; for a single
+/// key the second offset is 0. All numbers are in network byte order.
 fn statement(signed: &[u8]) -> Option<Statement> {
     let length = usize::try_from(word(signed, 12)?).ok()?;
     let body = signed.get(signed.len().checked_sub(length)?..)?;
@@ -136,7 +137,7 @@ fn add_key(key: &[u8], statement: &mut Statement) -> Option<()> {
     Some(())
 }
 
-/// A text, which may be padded with zeros.
+/// Reads a text up to the first zero byte.
 fn text(value: &[u8]) -> Option<String> {
     String::from_utf8(value.split(|byte| *byte == 0).next()?.to_vec()).ok()
 }

@@ -1,4 +1,4 @@
-//! What a destination at Google Cloud is made of, checked before anything is sent.
+//! The configuration of a destination at Google Cloud, checked before anything is sent.
 
 use std::fmt;
 
@@ -12,55 +12,57 @@ use crate::kinds;
 use crate::names::{self, Ring};
 use crate::operation;
 
-/// Google's own endpoint.
+/// The endpoint of Cloud KMS, unless the configuration sets another one.
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
 
-/// Where Google's own machines ask for tokens. Plain HTTP, and reachable from such a machine alone.
+/// The metadata server, from which a machine at Google Cloud gets tokens. It speaks plain HTTP and is reachable from that machine alone.
 const METADATA: &str = "http://metadata.google.internal";
 
-/// The longest project id or location that we take; a project's id has at most 30 characters and, in old organisations, a domain.
+/// The longest project id or location that is taken, in bytes. A project id has at most 30 characters and, in old organisations, a
+/// domain before them.
 const MAX_WORD: usize = 63;
 
-/// The largest credential file that we read, in bytes.
+/// The largest credential file that is read, in bytes.
 const MAX_CREDENTIALS: usize = 1 << 16;
 
-/// Which key ring, how to reach it, and as whom.
+/// A key ring of Google Cloud, how to reach it, and with which credentials.
 pub struct GcpConfig {
-    /// What is set for a destination at any cloud. Disabling and moving the primary can take hours to have their full effect; what is
-    /// *read* follows sooner. A version that is to be destroyed waits 1 to 120 days, for keys made from now on.
+    /// The settings that every destination has. [`Settings::deletion_days`] is 1 to 120 and counts for keys that are made from now on.
+    /// [`Settings::consistency`] is about reads: using a disabled or former primary version can work for hours longer.
+    // contract: gcp.consistency
     pub settings: Settings,
     /// The project's id (not its number).
     pub project: String,
     /// The location, as in `europe-west3`.
     pub location: String,
-    /// The key ring's id. It has to exist: key rings cannot be deleted, so nobody makes one by the way.
+    /// The key ring's id. The key ring has to exist: it could never be deleted again, so Keyplane makes none.
     pub key_ring: String,
-    /// How keys are protected there: what we make and accept.
+    /// The protection level of the keys that we make; keys of another level are not accepted.
     pub protection: Protection,
-    /// How long the RSA keys of import jobs are, in bits: 4096, or 3072 where the HSM that wraps takes no longer ones. No part of
-    /// what is approved (rule 11): it says how strong a wrapping key is, both being strong enough, and not whose it is.
+    /// The length of import jobs' RSA keys, in bits: 4096, or 3072 for an HSM that cannot wrap under longer ones. It is no part of what
+    /// is approved (rule 11), because both are strong enough and neither changes whose key it is.
     pub import_key_size: u32,
-    /// Where KMS answers, as `https://host[:port]`; `http://` only on this machine. `None`: Google's own endpoint.
+    /// The endpoint of KMS, as `https://host[:port]`; `http://` only on this machine. `None`: Google's own.
     pub endpoint: Option<String>,
-    /// Where the access tokens come from.
+    /// The source of the access tokens.
     pub credentials: Credentials,
-    /// Certificates in PEM that the HSMs' attestations are checked against: every one of them has to vouch for an attestation. `None`:
-    /// attestations are not checked, and prove nothing.
+    /// Root certificates in PEM for the HSMs' attestations. A signature has to hold under each of them: the manufacturer's and
+    /// Google's, if both are given. `None`: attestations are not checked, and prove nothing.
     pub attestation_roots: Option<Vec<u8>>,
 }
 
-/// Where the access tokens come from.
+/// The source of the access tokens.
 pub enum Credentials {
-    /// The JSON key file of a service account.
+    /// The contents of a service account's JSON key file.
     ServiceAccount(Secret),
-    /// The metadata server of the machine, for its own service account.
+    /// The machine's metadata server, for the machine's own service account.
     Metadata {
-        /// Where it answers, as `http://host[:port]`; `None`: Google's own address, which is this machine's alone.
+        /// The metadata server's endpoint, as `http://host[:port]`; `None`: Google's own, which only the machine itself can reach.
         endpoint: Option<String>,
     },
-    /// The JSON file of an external account (workload identity federation), whose own token comes from a file or a URL.
+    /// The contents of an external account's JSON file (workload identity federation), whose own token comes from a file or a URL.
     ExternalAccount(Secret),
-    /// An access token that somebody else fetched. It is never renewed.
+    /// An access token that was fetched elsewhere. It is not renewed.
     Token(Secret),
 }
 
@@ -75,19 +77,19 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A configuration that cannot be used; nothing was sent.
+/// Why a configuration cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The project is not written as one.
+    /// The project id has characters that none has, or none, or too many, or is a number.
     #[error("`{0}` is no Google Cloud project: its id, not its number, as in `acme-prod`")]
     Project(String),
-    /// The location is not written as one.
+    /// The location has characters that none has, or none, or too many.
     #[error("`{0}` is no Google Cloud location: lower-case letters, digits and `-`, as in `europe-west3`")]
     Location(String),
-    /// The key ring is not written as one.
+    /// The key ring's id has characters that none has, or none, or too many.
     #[error("`{0}` is no key ring: 1 to 63 letters, digits, `_` and `-`")]
     KeyRing(String),
-    /// What is set for every destination cannot be used.
+    /// A setting that every destination has cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The credentials cannot be used.
@@ -100,26 +102,26 @@ pub(crate) struct Checked {
     pub(crate) settings: Settings,
     pub(crate) destination: Destination,
     pub(crate) ring: Ring,
-    /// Where KMS answers, with the `/` that the client library wants at the end.
+    /// The endpoint of KMS, with the `/` at the end that the client library needs.
     pub(crate) endpoint: String,
     pub(crate) source: Source,
-    /// Whether anything is reached without TLS.
+    /// Whether KMS or the source of tokens is reached without TLS.
     pub(crate) plain: bool,
     pub(crate) roots: Option<Roots>,
 }
 
-/// Where the access tokens come from, read and checked.
+/// The source of the access tokens, after [`Credentials`] was parsed and checked.
 pub(crate) enum Source {
     ServiceAccount(Box<ServiceAccountKey>),
-    /// The URL that gives tokens.
+    /// The metadata server's URL for tokens.
     Metadata(String),
     ExternalAccount(Box<ExternalAccountSecret>),
     Token(Secret),
 }
 
 impl Source {
-    /// What of it is approved with the destination: the kind of source, and as whom or through whom. A new key of the same
-    /// account is the same source.
+    /// The part that is approved with the destination (rule 11): the kind of source, and the account and servers that it goes by. A new
+    /// key of the same account is the same source.
     fn approved(&self) -> String {
         match self {
             Self::ServiceAccount(key) => format!("service-account {} {}", key.client_email, key.token_uri),
@@ -136,7 +138,7 @@ impl Source {
 }
 
 impl GcpConfig {
-    /// Checks it, and works out what the destination is.
+    /// Checks the configuration, and derives the destination and its capabilities from it.
     pub(crate) fn check(self) -> Result<Checked, ConfigError> {
         let word = |text: &str, more: &[u8]| {
             (1..=MAX_WORD).contains(&text.len())
@@ -181,7 +183,7 @@ impl GcpConfig {
         Ok(Destination {
             name: self.settings.name.clone(),
             cloud: CloudKind::Gcp,
-            // What Google Cloud counts requests by: all key rings of a location share it.
+            // The quota scope: all key rings of a project and location share their quotas.
             home: format!("{}/{}", self.project, self.location),
             fingerprint,
             capabilities: Capabilities {
@@ -201,7 +203,7 @@ impl GcpConfig {
     }
 }
 
-/// What was approved (rule 11): nothing of it changes without another fingerprint.
+/// What is approved (rule 11). Any change of it changes the destination's fingerprint.
 #[derive(Serialize)]
 struct Approved<'a> {
     cloud: CloudKind,
@@ -213,7 +215,7 @@ struct Approved<'a> {
     credentials: String,
 }
 
-/// Reads credentials; `plain` becomes true when a token comes from somewhere without TLS.
+/// Parses and checks credentials. Sets `plain` if tokens come from a source without TLS.
 fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigError> {
     let readable = |secret: &Secret| match secret.expose_secret().len() {
         0 => Err(ConfigError::Credentials("they are empty")),
@@ -234,7 +236,7 @@ fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigEr
         }
         Credentials::ServiceAccount(secret) => {
             readable(&secret)?;
-            // What is wrong with it is not said in more words: the text is secret.
+            // The parser's own message is dropped, because it could quote the secret.
             let key: ServiceAccountKey = serde_json::from_str(secret.expose_secret())
                 .map_err(|_| ConfigError::Credentials("they are not the JSON key file of a service account"))?;
             if key.key_type.as_deref().is_some_and(|kind| kind != "service_account") {
@@ -255,7 +257,7 @@ fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigEr
             if let Some(url) = &account.service_account_impersonation_url {
                 token_endpoint(url)?;
             }
-            // The machine's own token source may be what it is: a link-local address without TLS at most clouds.
+            // The source of the machine's own token may have no TLS: at most clouds it is a link-local address.
             if let CredentialSource::Url { url, headers, .. } = &account.credential_source {
                 *plain |= url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http"));
                 let is_header = |(name, value): (&String, &String)| {
@@ -277,7 +279,7 @@ fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigEr
                     endpoint.trim_end_matches('/').to_owned()
                 }
             };
-            // The client library would take a key file that this variable names, silently: that is another source than was approved.
+            // If this variable names a key file, the client library uses that without a word: another source than was approved.
             if std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").is_some() {
                 return Err(ConfigError::Credentials(
                     "the variable `GOOGLE_APPLICATION_CREDENTIALS` names another source than the metadata server",

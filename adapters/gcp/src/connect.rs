@@ -1,17 +1,12 @@
-//! The client, as the rules ask for it, and the port over it.
+//! The client: Google's API library, set up so that a call of ours is one request to the place that was approved.
 
 use std::fmt;
 
-use async_trait::async_trait;
 use google_cloudkms1::CloudKMS;
 use google_cloudkms1::common::Client;
 use hyper_util::rt::TokioExecutor;
 use keyplane_destination::{Roots, Settings};
-use keyplane_model::{
-    CopyRecord, Destination, Evidence, InstallationId, ObjectId, ObjectSeen, PlacementSeen, Protection, Target, Timestamp, Version,
-    WrapScheme,
-};
-use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
+use keyplane_model::{Destination, InstallationId, Protection};
 
 use crate::config::{Checked, ConfigError, GcpConfig};
 use crate::error::Request;
@@ -20,7 +15,7 @@ use crate::operation::Operation;
 use crate::reach::Reach;
 use crate::token::Tokens;
 
-/// What we call ourselves.
+/// The `User-Agent` of every request.
 const USER_AGENT: &str = concat!("keyplane/", env!("CARGO_PKG_VERSION"));
 
 /// Google Cloud KMS in one key ring.
@@ -31,14 +26,14 @@ pub struct GoogleKms {
     pub(crate) installation: InstallationId,
     pub(crate) protection: Protection,
     pub(crate) deletion_days: u32,
-    /// Of the keys that import jobs have, in bits.
+    /// The length of the RSA keys of import jobs, in bits.
     pub(crate) import_key_size: u32,
     pub(crate) roots: Option<Roots>,
     tokens: Tokens,
 }
 
 impl GoogleKms {
-    /// Checks the configuration and makes the client. Sends nothing; tokens are fetched with the first call.
+    /// Checks the configuration and makes the client. Sends nothing; the first call fetches a token.
     ///
     /// # Errors
     /// When the configuration cannot be used.
@@ -56,7 +51,7 @@ impl GoogleKms {
         Ok(Self { hub, destination, ring, installation, protection, deletion_days, import_key_size, roots, tokens })
     }
 
-    /// Every request of ours begins here: one line for each, never material.
+    /// Every request begins here: this writes one log line without material. `resource` is for that line.
     pub(crate) fn begin(&self, operation: Operation, resource: &str) -> Request<'_> {
         tracing::debug!(operation = operation.name(), destination = %self.destination.name, resource, "request");
         Request::new(operation, &self.tokens)
@@ -66,45 +61,5 @@ impl GoogleKms {
 impl fmt::Debug for GoogleKms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "GoogleKms({} at {})", self.destination.name, self.ring.name())
-    }
-}
-
-#[async_trait]
-impl Cloud for GoogleKms {
-    fn destination(&self) -> &Destination {
-        &self.destination
-    }
-
-    async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
-        self.read_placement(target).await
-    }
-
-    async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError> {
-        Ok(self.read_object(&object.0).await?.map(|key| key.object))
-    }
-
-    async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
-        self.read_page(cursor).await
-    }
-
-    async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
-        Ok(crate::read::find_placement(target, swept))
-    }
-
-    async fn prepared(&self, target: &Target, version: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
-        // The name of a job is ours: it is found by that, whoever made it and whatever became of the reply.
-        self.newest_job(target, version).await
-    }
-
-    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
-        self.read_wrapping_key(from, scheme).await
-    }
-
-    async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
-        self.mutate(mutation).await
-    }
-
-    async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
-        self.read_evidence(target, copy, now).await
     }
 }

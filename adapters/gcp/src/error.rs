@@ -1,4 +1,4 @@
-//! How a call failed ([`Failure`]). Decided by types and by Google's error codes, never by the text of a message.
+//! How a call failed ([`Failure`]): decided by types and by Google's error codes, never by the text of a message.
 
 use std::error::Error as StdError;
 
@@ -9,19 +9,21 @@ pub(crate) use keyplane_destination::{contradiction, found, garbled, spoils_only
 use keyplane_model::Span;
 use keyplane_port::CloudError;
 use serde_json::Value;
+use serde_with::DeserializeAs as _;
 
 use crate::operation::Operation;
 use crate::token::Tokens;
 
-/// One request: hears what the client library tells about its answer, and judges it.
+/// One request. It is the client library's delegate, so it sees the answer's status and headers, and decides how the call failed.
 ///
-/// INVARIANT: it never asks the library to repeat anything; the trait's own answers say "no", and are not replaced.
+/// INVARIANT: the library repeats nothing, because [`common::Retry::Abort`] is the answer to every question whether to repeat: the
+/// trait's default, and ours.
 pub(crate) struct Request<'a> {
     operation: Operation,
     tokens: &'a Tokens,
-    /// The status of an answer that was not a success.
+    /// The HTTP status of an answer that was no success; 0 before one came.
     status: u16,
-    /// How long that answer asks us to wait.
+    /// How long that answer asks us to wait; `None`: it does not say.
     retry_after: Option<Span>,
 }
 
@@ -30,7 +32,7 @@ impl<'a> Request<'a> {
         Self { operation, tokens, status: 0, retry_after: None }
     }
 
-    /// The answer, or the port's error.
+    /// Turns the library's result into the port's.
     pub(crate) fn judge<T>(self, answer: common::Result<T>) -> Result<T, CloudError> {
         answer.map_err(|error| self.failed(error))
     }
@@ -56,7 +58,7 @@ impl common::Delegate for Request<'_> {
 fn judge(error: common::Error, status: u16) -> (Failure, String) {
     use common::Error as E;
     match error {
-        // Whether anything was sent is told by the type alone: the connection comes before the request.
+        // The type alone tells whether anything was sent, because the connection is made before the request is sent.
         E::HttpError(error) if error.is_connect() => (Failure::NoConnection, chain(&error)),
         E::HttpError(error) => (Failure::NoAnswer, chain(&error)),
         E::MissingToken(error) => {
@@ -71,7 +73,7 @@ fn judge(error: common::Error, status: u16) -> (Failure, String) {
             let status = answer.status().as_u16();
             (refusal("", status), answered("KMS's", status, None, None))
         }
-        // The library hands out an answer that broke off as an empty one.
+        // The library gives an answer that broke off as an empty text.
         E::JsonDecodeError(text, _) if text.is_empty() => (Failure::NoAnswer, "the answer broke off".to_owned()),
         E::JsonDecodeError(_, error) => (Failure::Garbled, format!("an answer that is not KMS's: {error}")),
         E::FieldClash(_) | E::UploadSizeLimitExceeded(..) | E::MissingAPIKey | E::Cancelled => (Failure::Unbuildable, chain(&error)),
@@ -79,25 +81,25 @@ fn judge(error: common::Error, status: u16) -> (Failure, String) {
     }
 }
 
-/// Why there is no token.
+/// How fetching a token failed, and what is said of it.
 fn no_token(error: &(dyn StdError + 'static)) -> (Failure, String) {
     use yup_oauth2::Error as E;
     let unavailable = |text: String| (Failure::CredentialsUnavailable, text);
     match error.downcast_ref::<E>() {
-        // The server of tokens failed (RFC 6749, section 4.1.2.1; the last is Google's own).
+        // The token server failed (RFC 6749, section 4.1.2.1; the last code is Google's own).
         Some(E::AuthError(error)) if matches!(error.error.as_str(), "server_error" | "temporarily_unavailable" | "internal_failure") => {
             unavailable(chain(error))
         }
-        // It says "no" (RFC 6749, section 5.2), or what we have to show it cannot be shown.
+        // The token server refused (RFC 6749, section 5.2), or our own credentials cannot be read.
         Some(E::AuthError(_) | E::UserError(_) | E::CredentialSourceError(_)) => (Failure::NoCredentials, chain(error)),
         Some(E::LowLevelError(error)) if error.kind() == std::io::ErrorKind::NotFound => (Failure::NoCredentials, chain(error)),
-        // Its answer is not shown: it may hold a token.
+        // The answer is not shown, because it may hold a token.
         Some(E::JSONError(_) | E::MissingAccessToken) => unavailable("the source of tokens answers with something else".to_owned()),
         Some(E::HttpError(_) | E::HttpClientError(_) | E::LowLevelError(_) | E::StorageError(_)) | None => unavailable(chain(error)),
     }
 }
 
-/// What KMS said, by the name of the canonical code (google/rpc/code.proto): that is the type of an error on the wire.
+/// The failure that a canonical code (google/rpc/code.proto) stands for. On the wire the code is the error's type.
 fn refusal(code: &str, status: u16) -> Failure {
     match code {
         "NOT_FOUND" => Failure::NotFound,
@@ -105,23 +107,47 @@ fn refusal(code: &str, status: u16) -> Failure {
         "RESOURCE_EXHAUSTED" => Failure::Throttled,
         "UNAUTHENTICATED" => Failure::CredentialsRefused,
         "PERMISSION_DENIED" => Failure::NotAllowed,
-        // Somebody else changed the same thing at the same moment.
+        // `ABORTED`: another client changed the same object at the same moment.
         "FAILED_PRECONDITION" | "ABORTED" => Failure::WrongState,
         "INVALID_ARGUMENT" | "OUT_OF_RANGE" => Failure::BadRequest,
         "UNIMPLEMENTED" => Failure::NotSupported,
         "INTERNAL" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "UNKNOWN" | "DATA_LOSS" | "CANCELLED" => Failure::ServerFault,
         _ if status >= 500 => Failure::ServerFault,
-        // Not one of Google's codes, and no failure of the server: it says nothing.
+        // No code of Google's and a status below 500: it proves nothing.
         _ => Failure::Garbled,
     }
 }
 
-/// How long an error's details ask us to wait, in whole seconds (google/rpc/error_details.proto, `RetryInfo`).
+/// How long an error's details ask us to wait, in whole seconds, rounded up (google/rpc/error_details.proto, `RetryInfo`).
 fn retry_delay(body: &Value) -> Option<u32> {
     let details = body["error"]["details"].as_array()?;
     let info = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.RetryInfo")?;
-    let seconds = info["retryDelay"].as_str()?.strip_suffix('s')?;
-    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-    let begun = fraction.bytes().any(|digit| digit != b'0');
-    Some(whole.parse::<u32>().ok()?.saturating_add(u32::from(begun)))
+    let delay: chrono::Duration = common::serde::duration::Wrapper::deserialize_as(&info["retryDelay"]).ok()?;
+    u32::try_from(delay.num_seconds().checked_add(i64::from(delay.subsec_nanos() > 0))?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_rounded_up_to_whole_seconds_and_nonsense_is_none() {
+        for (delay, seconds) in [
+            ("0s", Some(0)),
+            ("30s", Some(30)),
+            ("30.000000000s", Some(30)),
+            ("0.000000001s", Some(1)),
+            ("16.5s", Some(17)),
+            ("-1s", None),
+            ("16", None),
+            ("16m", None),
+            ("s", None),
+            ("", None),
+        ] {
+            let info = serde_json::json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay });
+            let other = serde_json::json!({ "@type": "type.googleapis.com/google.rpc.Help", "retryDelay": "1s" });
+            assert_eq!(retry_delay(&serde_json::json!({ "error": { "details": [other, info] } })), seconds, "{delay:?}");
+        }
+        assert_eq!(retry_delay(&serde_json::json!({ "error": { "details": [] } })), None);
+    }
 }

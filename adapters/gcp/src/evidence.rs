@@ -1,4 +1,4 @@
-//! What shows that the right key is there (`contracts/evidence.md`).
+//! Evidence: what proves, without any effect, that a placement holds a copy.
 
 use google_cloudkms1::api::CryptoKeyVersion;
 use keyplane_model::{
@@ -12,12 +12,12 @@ use crate::error::{contradiction, garbled};
 use crate::kinds;
 use crate::operation::Operation;
 
-/// What was found: how strong it is, whether it is what the ledger knows, and what has to be said about it.
+/// A finding: the strength of the evidence, whether it agrees with the ledger, and the reason if it is no evidence or disagrees.
 type Shown = (EvidenceStrength, bool, Option<&'static str>);
 
 impl GoogleKms {
-    /// The version that the import was confirmed with is still there, of our job, and nothing else took its place; and beyond that
-    /// whatever the kind of key lets the cloud show of its bytes: by one request more, of which a look always has one left (rule 8).
+    /// Checks that the version with which the import was confirmed is still there, came through our import job, and was not replaced.
+    /// Then it compares what the cloud shows of the key's bytes, by one more request; a look always leaves one (rule 8).
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.read_listed(&target.name).await?.map(|key| key.object);
         let held = object.as_ref().ok_or("there is no such key").and_then(|object| holds(object, target, copy));
@@ -43,7 +43,7 @@ impl GoogleKms {
         })
     }
 
-    /// What the cloud shows of the bytes of a version that is the recorded one.
+    /// Compares what the cloud shows of a version's bytes with the ledger: the public key, or the HSM's attested check value.
     async fn shown(&self, target: &Target, copy: &CopyRecord, material: &MaterialSeen) -> Result<Shown, CloudError> {
         use EvidenceStrength as S;
         if let Some(public_key) = &copy.public_key {
@@ -60,7 +60,8 @@ impl GoogleKms {
         let name = self.ring.version(&target.name, number);
         let attestation = self.version(&name).await?.attestation;
         let Some(attestation) = attestation else { return Ok((S::None, true, Some("the version has no attestation"))) };
-        // What contradicts the ledger is said even where it was not checked; what agrees counts only when it was.
+        // A statement that contradicts the ledger is reported even if its signature cannot be checked. One that agrees counts only if it
+        // was.
         let statement = match attestation::read(&attestation, self.roots.as_ref()) {
             Ok(statement) => statement,
             Err(reason) => return Ok((S::None, self.roots.is_none(), Some(reason))),
@@ -71,7 +72,7 @@ impl GoogleKms {
         Ok(compared(copy.coordinates.algorithm, statement.check_value, copy.check_value, self.roots.is_some()))
     }
 
-    /// A version, with its attestation.
+    /// Reads a version with its attestation.
     async fn version(&self, name: &str) -> Result<CryptoKeyVersion, CloudError> {
         const OPERATION: Operation = Operation::GetCryptoKeyVersion;
         let mut request = self.begin(OPERATION, name);
@@ -85,11 +86,11 @@ impl GoogleKms {
     }
 }
 
-/// What the check value in an HSM's statement says of the one in the ledger; `checked`: the statement's signature was.
+/// Compares the check value in an HSM's statement with the one in the ledger. `checked`: the statement's signature was checked.
 ///
-/// `contracts/gcp.md`, "attestation": the statement carries a key check value. Of what, for a MAC key, no document of the cloud
-/// says; ours is PKCS#11's, of its SHA-1. So there equality is evidence, 24 bits of it, and a difference is nothing: it may be a
-/// value of another kind.
+/// For a MAC key, Google does not document what the HSM's check value is computed from; ours is PKCS#11's, computed from the key's
+/// SHA-1. So equal values are evidence, of 24 bits, and different values prove nothing: they may be of different kinds.
+// contract: gcp.attestation
 fn compared(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<CheckValue>, checked: bool) -> Shown {
     use EvidenceStrength as S;
     match (shown, known) {
@@ -106,7 +107,7 @@ fn compared(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<Check
     }
 }
 
-/// The version of an object that a copy was imported as, if it is still what it was; if not, why.
+/// The material that a copy was imported as, if it is still there and was not replaced; the reason otherwise.
 fn holds<'a>(object: &'a ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<&'a MaterialSeen, &'static str> {
     if !object.fits(target) {
         return Err("the key's kind, protection level, rotation or labels are not ours");
@@ -117,12 +118,12 @@ fn holds<'a>(object: &'a ObjectSeen, target: &Target, copy: &CopyRecord) -> Resu
         return Err("the version came through another import job");
     }
     match material.presence {
-        // Unusable is not gone.
+        // A disabled version still holds its bytes.
         Presence::Present | Presence::Disabled => {}
         Presence::Arriving | Presence::Missing | Presence::Failed(_) => return Err("the version holds no bytes"),
         Presence::Leaving => return Err("the version will be destroyed"),
     }
-    // Where there is no primary one, each version is used by its number, whatever others there are.
+    // Keys of a kind without a primary version are used by the version's number, so no other version can replace it.
     let primary = object.current().filter(|_| kinds::has_primary(target.algorithm, target.purpose));
     match primary {
         Some(primary) if primary.id != material.id && primary.version <= material.version => Err("another version is the primary one"),
@@ -153,7 +154,7 @@ mod tests {
         }
     }
 
-    /// An HSM that makes the check values of MAC keys in another way must not raise an alarm for each of them.
+    /// An HSM that computes MAC keys' check values in another way must not raise an alarm for every key.
     #[test]
     fn another_check_value_is_drift_where_it_is_known_what_it_is_of() {
         for checked in [true, false] {

@@ -1,30 +1,27 @@
-//! Import jobs: the keys that copies are wrapped under. Each of ours serves one copy.
+//! Import jobs, which are Google Cloud's wrapping keys. Each of ours serves one copy.
 
 use chrono::{DateTime, Utc};
 use google_cloudkms1::api::{ImportJob, KeyOperationAttestation};
-use google_cloudkms1::common::Response;
 use keyplane_model::{Class, ObjectId, Protection, Target, Version, WrapScheme};
 use keyplane_port::{Cause, CloudError, Prepared, WrapFor, WrappingKey};
-use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use crate::GoogleKms;
-use crate::act::check_id;
+use crate::answer::{date, spki, timestamp};
 use crate::attestation;
+use crate::checks::check_id;
 use crate::error::{found, garbled};
 use crate::kinds;
 use crate::names;
 use crate::operation::{JOB_READS, MAX_JOBS, Operation};
-use crate::read::timestamp;
 
-/// A job with less time left than this is not begun with: a copy may have to wait for its quota.
+/// A job that expires within this time is not used for a new import, because the import may first have to wait for its quota.
 const LEAST_TIME_LEFT: chrono::Duration = chrono::Duration::hours(1);
 
-/// A job, as it was seen.
+/// An import job, as one read showed it.
 pub(crate) struct JobSeen {
     job: ImportJob,
     state: JobState,
-    /// The time at Google Cloud when it was seen; `None`: the answer does not say.
+    /// The server's time at that read; `None`: the answer does not say.
     at: Option<DateTime<Utc>>,
 }
 
@@ -36,14 +33,14 @@ enum JobState {
 }
 
 impl GoogleKms {
-    /// The newest job for a copy, if it can still be used.
+    /// The newest job for a copy; `None`: there is none, or it can no longer be used.
     pub(crate) async fn newest_job(&self, target: &Target, version: Version) -> Result<Option<Prepared>, CloudError> {
         let (n, newest) = self.last_job(target, version).await?;
         let ready = newest.and_then(|seen| self.usable(&seen, target));
         Ok(ready.map(|ready| Prepared { wrapping: names::job_id(target.placement, version, n), ready }))
     }
 
-    /// The id of the next job for a copy.
+    /// The first id for a copy's jobs that is still free.
     pub(crate) async fn free_job(&self, target: &Target, version: Version) -> Result<ObjectId, CloudError> {
         match self.last_job(target, version).await? {
             (MAX_JOBS, _) => {
@@ -54,11 +51,11 @@ impl GoogleKms {
         }
     }
 
-    /// The last job that was made for a copy, and its number; 0: none was. Jobs are never deleted and are numbered from 1 on, so all
-    /// numbers up to it are taken and none after it.
+    /// The number of a copy's last job, and the job; 0: there is none. Jobs are numbered from 1 and cannot be deleted, so all numbers up
+    /// to the last are taken and none after it.
     ///
-    /// INVARIANT: no more reads than are declared (rule 8), however many jobs ran out. Each asks for the lowest number from which the
-    /// reads that are left still find the last one: nearly every copy has none or one, and takes one read or two.
+    /// INVARIANT: it sends no more reads than [`JOB_READS`] (rule 8), however many jobs expired. Each read asks for the lowest number
+    /// from which the remaining reads can still find the last job. So a copy with no job takes one read, and one with one job two.
     async fn last_job(&self, target: &Target, version: Version) -> Result<(u32, Option<JobSeen>), CloudError> {
         let (mut taken, mut last, mut free) = (0, None, MAX_JOBS + 1);
         for left in (0..JOB_READS).rev() {
@@ -74,7 +71,7 @@ impl GoogleKms {
         Ok((taken, last))
     }
 
-    /// The public key of a job, if it can be used now and wraps as the scheme says.
+    /// The public key of a job that is active and unwraps by the scheme.
     pub(crate) async fn read_wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         const OPERATION: Operation = Operation::GetImportJob;
         let id = match from {
@@ -106,7 +103,8 @@ impl GoogleKms {
         Ok(WrappingKey { spki, scheme, token: self.ring.job(&id.0).into_bytes(), valid_until: job.expire_time.map(timestamp) })
     }
 
-    /// Where roots for attestations are configured, material goes only under a key that an HSM says it holds (rule 11).
+    /// If roots for attestations are configured, refuses a wrapping key that no HSM attests to hold (rule 11).
+    // contract: gcp.attestation
     fn check_attested(&self, attestation: Option<&KeyOperationAttestation>, spki: &[u8]) -> Result<(), CloudError> {
         let (Protection::Hsm, Some(roots)) = (self.protection, &self.roots) else { return Ok(()) };
         let statement = match attestation {
@@ -121,18 +119,19 @@ impl GoogleKms {
         Err(found(Operation::GetImportJob, Class::Broken, Cause::Plain, reason))
     }
 
-    /// Why an import was refused. Google Cloud does not say which code an expired job has: its state tells.
+    /// The error for a refused import. Which code Google Cloud gives for an expired job is not documented, so the job's state is read.
+    // contract: gcp.unstated
     pub(crate) async fn why_refused(&self, error: CloudError, job: &ObjectId) -> CloudError {
         match self.job(job).await {
             Ok(Some(JobSeen { state: JobState::Expired, .. })) => {
                 CloudError { class: Class::Stale, cause: Cause::ImportTokenExpired, ..error }
             }
-            // What was refused was refused: that the second question has no answer changes nothing.
+            // The import was refused in any case. If the job cannot be read, its own error stays.
             Ok(_) | Err(_) => error,
         }
     }
 
-    /// A job by its id; `None`: a typed "not found".
+    /// Reads a job by its id; `None`: Google Cloud's typed "not found".
     async fn job(&self, id: &ObjectId) -> Result<Option<JobSeen>, CloudError> {
         const OPERATION: Operation = Operation::GetImportJob;
         let mut request = self.begin(OPERATION, &id.0);
@@ -151,15 +150,15 @@ impl GoogleKms {
         Ok(Some(JobSeen { job, state, at: date(&answer) }))
     }
 
-    /// Whether a job's method is what is asked for now.
+    /// Whether a job's import method is the one that the scheme and the configured length ask for.
     fn unwraps(&self, job: &ImportJob, scheme: WrapScheme) -> bool {
         kinds::method(scheme, self.import_key_size).is_some_and(|method| job.import_method.as_deref() == Some(method))
     }
 
-    /// Whether a job can be begun with, and is ready.
+    /// Whether a job is ready; `None`: it can no longer be used for a new import.
     fn usable(&self, seen: &JobSeen, target: &Target) -> Option<bool> {
         let JobSeen { job, state, at } = seen;
-        // Made by an earlier configuration or program: not what is asked for now.
+        // A job that another configuration or program made may not be what is asked for now.
         let fits = job.protection_level.as_deref() == Some(kinds::level(self.protection))
             && kinds::schemes(target.algorithm).into_iter().any(|scheme| self.unwraps(job, scheme));
         let runs_out = matches!((job.expire_time, at), (Some(end), Some(now)) if end - *now < LEAST_TIME_LEFT);
@@ -170,15 +169,4 @@ impl GoogleKms {
             JobState::Active => Some(true),
         }
     }
-}
-
-/// A public key in PEM as DER.
-pub(crate) fn spki(pem: &str) -> Option<Vec<u8>> {
-    SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok().map(|der| der.to_vec())
-}
-
-/// The time at the server (RFC 9110, section 6.6.1): what its own times are compared with.
-fn date(answer: &Response) -> Option<DateTime<Utc>> {
-    let text = answer.headers().get(http::header::DATE)?.to_str().ok()?;
-    DateTime::parse_from_rfc2822(text).ok().map(|time| time.to_utc())
 }

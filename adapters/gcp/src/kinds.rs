@@ -1,11 +1,10 @@
-//! Google Cloud's words for kinds of keys and ours.
+//! Algorithms, purposes, protection levels and wrapping schemes: Google Cloud's terms and ours.
 
 use google_cloudkms1::api::CryptoKey;
 use keyplane_model::{Algorithm, Protection, Purpose, WrapScheme};
 
-/// Purpose and algorithm, as Google Cloud writes them, of what we make for an algorithm that serves a purpose.
-///
-/// `None`: it does not serve it.
+/// Google Cloud's purpose and algorithm for the keys that we make of an algorithm, for a purpose; `None`: the algorithm does not serve
+/// the purpose.
 pub(crate) fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'static str, &'static str)> {
     Some(match (algorithm, purpose) {
         (Algorithm::Aes256, Purpose::Encrypt) => (ENCRYPT_DECRYPT, "GOOGLE_SYMMETRIC_ENCRYPTION"),
@@ -31,15 +30,16 @@ pub(crate) fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'stati
     })
 }
 
-/// The purpose of the keys that have a primary version; no others have.
+/// The only purpose whose keys have a primary version.
+// contract: gcp.primary
 pub(crate) const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
 
-/// Whether one version of such a key is the primary one.
+/// Whether keys of an algorithm and purpose have a primary version.
 pub(crate) fn has_primary(algorithm: Algorithm, purpose: Purpose) -> bool {
     written(algorithm, purpose).is_some_and(|(purpose, _)| purpose == ENCRYPT_DECRYPT)
 }
 
-/// What a key is, if it is something that we make at this protection level.
+/// The algorithm and purpose of a key; `None`: we make no such key at this protection level.
 pub(crate) fn read(key: &CryptoKey, protection: Protection) -> Option<(Algorithm, Purpose)> {
     let template = key.version_template.as_ref()?;
     if template.protection_level.as_deref() != Some(level(protection)) {
@@ -52,7 +52,7 @@ pub(crate) fn read(key: &CryptoKey, protection: Protection) -> Option<(Algorithm
 
 const PURPOSES: [Purpose; 3] = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac];
 
-/// A protection level.
+/// Google Cloud's term for a protection level.
 pub(crate) const fn level(protection: Protection) -> &'static str {
     match protection {
         Protection::Software => "SOFTWARE",
@@ -60,21 +60,22 @@ pub(crate) const fn level(protection: Protection) -> &'static str {
     }
 }
 
-/// How copies of an algorithm may be wrapped, best first: as few steps as possible in the HSM that wraps.
+/// The schemes by which copies of an algorithm can be wrapped. The first takes the fewest steps in the HSM that wraps.
 pub(crate) fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
     match algorithm {
         Algorithm::Aes256 | Algorithm::HmacSha256 => vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256],
-        // RSA keys do not fit into RSA (`contracts/gcp.md`, "methods"); EC keys would, but HSMs wrap private keys under AES.
+        // RSA keys are too long for OAEP alone. EC keys would fit, but HSMs wrap private keys under AES.
+        // contract: gcp.import.methods
         Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 | Algorithm::EcP256 | Algorithm::EcP384 => {
             vec![WrapScheme::RsaAesKeyWrapSha256]
         }
     }
 }
 
-/// The sizes of the RSA keys that Google Cloud makes for import jobs, in bits.
+/// The lengths of the RSA keys that Google Cloud makes for import jobs, in bits.
 pub(crate) const SIZES: [u32; 2] = [3_072, 4_096];
 
-/// The import method of a scheme, under an RSA key of so many bits; `None`: we do not ask for it. SHA-1 is never needed here.
+/// Google Cloud's import method for a scheme under an RSA key of so many bits; `None`: we use none. SHA-1 is never needed here.
 pub(crate) const fn method(scheme: WrapScheme, bits: u32) -> Option<&'static str> {
     match (scheme, bits) {
         (WrapScheme::RsaOaepSha256, 3_072) => Some("RSA_OAEP_3072_SHA256"),

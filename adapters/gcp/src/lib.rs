@@ -1,28 +1,35 @@
 //! Google Cloud KMS as a destination: [`GoogleKms`] is the [`keyplane_port::Cloud`] of one key ring.
 //!
-//! Owns the calls that we use, what of Google Cloud becomes which word of ours, and the classes of its errors. Must not know
-//! of quotas kept, time-outs or repeated calls (the engine's lane), of policy, ledger or HSM, or of any other cloud. The
-//! rules that it follows are `contracts/gcp.md`, `identity.md` and `evidence.md`.
+//! Owns the calls that we use, the translation between Google Cloud's terms and ours, and the classes of its errors. Must not know of
+//! keeping quotas, of time-outs or of repeated calls (the engine's lane does these), of policy, ledger or HSM, or of any other cloud.
+//! What Cloud KMS promises stands in the rows `gcp.…` of `tests/emulators/contracts.md`.
 //!
 //! # Words
-//! An object is a crypto key, named by its id in the key ring, which is the users' name of it. A material is a version of
-//! the key, named by its number. A wrapping key is an import job of ours, which serves one copy and no other.
+//! An object is a crypto key, named by its id in the key ring, which is also the users' name of it. A material is a version of the
+//! key, named by its number. A wrapping key is an import job of ours, which serves one copy and no other.
+//!
+//! # Files
+//! From below to above; each uses only files before it: `answer`, `attestation`, `kinds`, `names`, `operation`, `reach`; `config`;
+//! `token`; `error`; `connect` (the client); `checks`; `jobs`, `read`; `act`, `evidence`; `cloud` (the port).
 //!
 //! # Permissions
 //! On the key ring: `cloudkms.cryptoKeys.create`, `cloudkms.importJobs.create`, `cloudkms.importJobs.useToImport`,
-//! `cloudkms.cryptoKeyVersions.create`, `cloudkms.cryptoKeyVersions.update`, `cloudkms.cryptoKeys.update` (for the primary); to
-//! look: `cloudkms.cryptoKeys.get`, `cloudkms.cryptoKeys.list`, `cloudkms.cryptoKeyVersions.get`, `cloudkms.cryptoKeyVersions.list`,
-//! `cloudkms.cryptoKeyVersions.viewPublicKey`, `cloudkms.importJobs.get`. None of them encrypts, decrypts or signs.
+//! `cloudkms.cryptoKeyVersions.create`, `cloudkms.cryptoKeyVersions.update`, `cloudkms.cryptoKeys.update` (for the primary version).
+//! To read it: `cloudkms.cryptoKeys.get`, `cloudkms.cryptoKeys.list`, `cloudkms.cryptoKeyVersions.get`,
+//! `cloudkms.cryptoKeyVersions.list`, `cloudkms.cryptoKeyVersions.viewPublicKey`, `cloudkms.importJobs.get`. No permission encrypts,
+//! decrypts or signs.
 //!
 //! # Invariants
-//! - A call of the port sends at most one mutating request, once: nothing below repeats.
-//! - Material passes through wrapped, and is in no log line and no error. Access tokens are in none either: the token library
-//!   writes them at debug level through the `log` crate, and that level is compiled out.
-//! - Dropping a call's future at any point leaves nothing behind but, perhaps, its one request's effect.
+//! - A call of the port sends at most one mutating request, and sends it once: the client library repeats nothing.
+//! - Material is wrapped whenever it is here, and is in no log line and no error. Access tokens are in none either: the token library
+//!   logs them at debug level through the `log` crate, and that level is left out when compiling.
+//! - Dropping the future of a call has no effect but, perhaps, that of the one request that was sent.
 
 mod act;
+mod answer;
 mod attestation;
-mod checksum;
+mod checks;
+mod cloud;
 mod config;
 mod connect;
 mod error;

@@ -1,16 +1,18 @@
-//! What we write into Google Cloud to find it again: ids, labels, import jobs (`contracts/identity.md`, "Google Cloud KMS").
+//! The names and marks that we write into Google Cloud, so that our keys are found and recognised again (rule 3): ids, labels, import
+//! jobs.
 
 use std::collections::BTreeMap;
 
 use keyplane_model::{AttemptId, InstallationId, Marks, ObjectId, PlacementId, Version};
 
-/// The longest id of a key, a job or a key ring (`contracts/gcp.md`, "create a key for import").
+/// The longest id of a key, an import job or a key ring, in characters.
+// contract: gcp.key.create
 const MAX_ID: usize = 63;
 
-/// The longest number of a version that we take: that of the largest `u32`.
+/// The longest number of a version that is taken, in digits: that of the largest `u32`.
 const MAX_NUMBER: usize = 10;
 
-/// What the ids of our import jobs begin with.
+/// The prefix of our import jobs' ids.
 const JOB_PREFIX: &str = "kp-";
 
 const LABEL_INSTALLATION: &str = "keyplane-installation";
@@ -18,7 +20,7 @@ const LABEL_PLACEMENT: &str = "keyplane-placement";
 const LABEL_INCARNATION: &str = "keyplane-incarnation";
 const LABEL_ATTEMPT: &str = "keyplane-attempt";
 
-/// A name that cannot be a crypto key's id.
+/// Why a name cannot be the id of a crypto key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It is empty or too long.
@@ -29,10 +31,10 @@ pub enum NameError {
     Characters,
 }
 
-/// Whether users can address a key by this name: the id of a crypto key in its key ring.
+/// Whether users can address a key by this name, which is the id of a crypto key in its key ring.
 ///
 /// # Errors
-/// Says which rule it breaks.
+/// The rule that the name breaks.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() || name.len() > MAX_ID {
         return Err(NameError::Length);
@@ -43,7 +45,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// A key ring: the home that was approved, and the names of what is in it.
+/// The resource name of the key ring that was approved; it makes and reads the resource names of what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ring(String);
 
@@ -52,12 +54,12 @@ impl Ring {
         Self(format!("projects/{project}/locations/{location}/keyRings/{key_ring}"))
     }
 
-    /// Its own resource name.
+    /// The key ring's own resource name.
     pub(crate) fn name(&self) -> &str {
         &self.0
     }
 
-    /// The resource name of a key; the id was checked.
+    /// The resource name of a key. The caller has checked the id.
     pub(crate) fn key(&self, id: &str) -> String {
         format!("{}/cryptoKeys/{id}", self.0)
     }
@@ -72,31 +74,32 @@ impl Ring {
         format!("{}/importJobs/{id}", self.0)
     }
 
-    /// The id of a key of this ring; `None`: it is not in this ring.
+    /// The id in a key's resource name; `None`: it names no key of this key ring.
     pub(crate) fn key_id<'a>(&self, name: &'a str) -> Option<&'a str> {
         let id = name.strip_prefix(&self.0)?.strip_prefix("/cryptoKeys/")?;
         check_name(id).is_ok().then_some(id)
     }
 
-    /// The id of an import job of this ring.
+    /// The id in an import job's resource name; `None`: it names no import job of this key ring.
     pub(crate) fn job_id<'a>(&self, name: &'a str) -> Option<&'a str> {
         let id = name.strip_prefix(&self.0)?.strip_prefix("/importJobs/")?;
         check_name(id).is_ok().then_some(id)
     }
 
-    /// The number of a version of a key of this ring.
+    /// The number in a version's resource name; `None`: it names no version of this key of this key ring.
     pub(crate) fn version_number<'a>(&self, key: &str, name: &'a str) -> Option<&'a str> {
         let number = name.strip_prefix(&self.0)?.strip_prefix("/cryptoKeys/")?.strip_prefix(key)?.strip_prefix("/cryptoKeyVersions/")?;
         is_version_number(number).then_some(number)
     }
 }
 
-/// Whether a material's id is the number of a version: from 1, without leading zeros.
+/// Whether a text is a version's number, which is counted from 1 and written without leading zeros.
 pub(crate) fn is_version_number(number: &str) -> bool {
     (1..=MAX_NUMBER).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0')
 }
 
-/// The labels of a key.
+/// The labels of a key of ours, which are its marks.
+// contract: gcp.key.labels
 pub(crate) fn labels(marks: &Marks) -> BTreeMap<String, String> {
     [
         (LABEL_INSTALLATION, marks.installation.to_string()),
@@ -108,7 +111,7 @@ pub(crate) fn labels(marks: &Marks) -> BTreeMap<String, String> {
     .into()
 }
 
-/// The marks that labels spell; `None` unless all four are there and well formed.
+/// The marks in a key's labels; `None` unless all four are there and well formed.
 pub(crate) fn marks<'a>(label: impl Fn(&str) -> Option<&'a String>) -> Option<Marks> {
     Some(Marks {
         installation: label(LABEL_INSTALLATION)?.parse::<InstallationId>().ok()?,
@@ -118,13 +121,12 @@ pub(crate) fn marks<'a>(label: impl Fn(&str) -> Option<&'a String>) -> Option<Ma
     })
 }
 
-/// The id of the `n`th import job for a copy: a job serves one copy, so the job of a material names its version. At most 57
-/// characters long.
+/// The id of the `n`th import job for a copy, at most 57 characters long. A job serves one copy, so a material's job tells its version.
 pub(crate) fn job_id(placement: PlacementId, version: Version, n: u32) -> ObjectId {
     ObjectId(format!("{JOB_PREFIX}{}-v{version}-{n}", simple(placement)))
 }
 
-/// Which version of a placement an import job was made for; `None`: not one of ours for this placement.
+/// The version that an import job was made for; `None`: it is no job of ours for this placement.
 pub(crate) fn job_version(placement: PlacementId, id: &str) -> Option<Version> {
     let rest = id.strip_prefix(JOB_PREFIX)?.strip_prefix(simple(placement).as_str())?.strip_prefix("-v")?;
     let (version, n) = rest.split_once('-')?;
@@ -133,7 +135,7 @@ pub(crate) fn job_version(placement: PlacementId, id: &str) -> Option<Version> {
     (job_id(placement, Version(version), n).0 == id).then_some(Version(version))
 }
 
-/// A placement's id without dashes: the id of a job has no room for them.
+/// A placement's id without dashes, for which a job's id has no room.
 fn simple(placement: PlacementId) -> String {
     placement.to_string().replace('-', "")
 }

@@ -1,4 +1,4 @@
-//! The operations of Google Cloud KMS that we use, and what they draw on.
+//! The operations of Cloud KMS that we use, their published quotas, and how many requests each call of the port sends.
 
 use std::collections::BTreeMap;
 
@@ -21,54 +21,55 @@ operations! {
     GetImportJob false,
 }
 
-/// The quota of reads.
+/// The name of the quota of read requests.
 pub(crate) const READ: &str = "Read";
 
-/// The quota of writes.
+/// The name of the quota of write requests.
 pub(crate) const WRITE: &str = "Write";
 
-/// The published quotas, per project and location (`contracts/gcp.md`, "quotas").
+/// The quotas that Google publishes, in requests a minute, for each project and location.
+// contract: gcp.quota.requests
 pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
     [(READ, 600), (WRITE, 60)].map(|(name, calls)| (name.to_owned(), Quota { calls, per: Span::seconds(60) })).into()
 }
 
-/// How many keys one page of a sweep lists: one read for all of them, whoever they belong to.
+/// How many keys one page of a sweep lists. They cost one read together, whether they are ours or not.
 pub(crate) const SWEEP_KEYS: i32 = 100;
 
-/// How many versions one page lists. The largest page is not documented: a smaller one comes where this is too many. A version has
-/// about a kilobyte, so that a full page is half of the longest answer that is read.
+/// How many versions of a key one page is asked to list. The largest page is not documented; Google gives a smaller one where this is
+/// too large. A version has about a kilobyte, so a full page is half of the longest answer that is read.
 pub(crate) const PAGE: i32 = 1_000;
 
-/// How many pages of one key's versions are read: a key with more of them is not shown in part. They have 2,000 versions, as long
-/// as a page is as large as asked for.
+/// How many pages of one key's versions are read: 2,000 versions, if pages are as large as asked for. A key with more pages is
+/// [`keyplane_model::Class::Unsupported`], and not shown in part.
 pub(crate) const VERSION_PAGES: usize = 2;
 
-/// How many requests are sent about one key at most, beside the one that shows the key itself (rule 8): for its versions and, as far as
-/// there are any left, for public keys. One of those can always be had; two, as long as there is one page of versions.
+/// How many requests are sent about one key at most, beside the one that shows the key itself (rule 8). First its versions are listed;
+/// each request that is left reads a public key. At least one is left, and two if the versions fit on a page.
 pub(crate) const KEY_REQUESTS: usize = VERSION_PAGES + 1;
 
 /// How many requests one look at a key sends at most.
 const LOOK_REQUESTS: usize = 1 + KEY_REQUESTS;
 
-/// How many requests one page of a sweep sends beside the list: enough for ten keys whose versions fit on a page each. With
-/// these, a page draws about a second's share of the quota of reads, so that pages can be drawn evenly.
+/// How many requests one page of a sweep sends at most beside the list: enough for ten symmetric keys whose versions fit on a page
+/// each. So a page takes about a second's share of the quota of reads, little enough for pages to be sent evenly.
 pub(crate) const SWEEP_REQUESTS: usize = 12;
 
-// INVARIANT: every page of a sweep can look at one key, whatever it has.
+// INVARIANT: a page of a sweep has requests enough for one key, whatever that key has. So every sweep gets on.
 const _: () = assert!(SWEEP_REQUESTS >= KEY_REQUESTS);
 
-/// How many reads at most find the newest import job of a copy.
+/// How many reads find the newest import job of a copy, at most.
 pub(crate) const JOB_READS: u32 = 6;
 
-/// How many import jobs are made for one copy at most. Another one is needed only when one ran out, after three days: this
-/// is seven weeks of an import that never works. The first two are found by one read more than there are of them.
+/// How many import jobs are made for one copy, at most. A new one is needed only when the last has expired, after three days. So this is
+/// enough for seven weeks in which no import works.
 pub(crate) const MAX_JOBS: u32 = 17;
 
-// INVARIANT: so many reads tell every number of jobs from every other.
+// INVARIANT: [`JOB_READS`] reads, each with two outcomes, tell every number of jobs from 0 to [`MAX_JOBS`] from every other.
 const _: () = assert!(MAX_JOBS < 1 << JOB_READS);
 
-/// Which quotas a call of the port draws from, once for each time that a name is listed; what sends no request is not in it. Public
-/// keys are drawn for as reads, which are scarcer than uses of keys, should they count as those.
+/// The quotas that each call of the port draws from, at most: a name that stands twice is drawn from twice. Calls that send no request
+/// are not in it. Reads of public keys are counted as reads; should Google count them as uses of keys, of those more are allowed.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     let drawn = |word: &str, reads: usize, writes: usize| {
         let names = std::iter::repeat_n(READ, reads).chain(std::iter::repeat_n(WRITE, writes));
@@ -76,14 +77,14 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     };
     BTreeMap::from([
         drawn("create", 0, 1),
-        // Looks for the first id that is free.
+        // The reads look for the first free id.
         drawn("prepare", JOB_READS as usize, 1),
-        // Why an import was refused is seen by looking at its job.
+        // The read looks at the import job, to tell why an import was refused.
         drawn("import", 1, 1),
         drawn("publish", 0, 1),
         drawn("disable", 0, 1),
         drawn("enable", 0, 1),
-        // For how long the key keeps what is to be destroyed.
+        // The read tells for how long the version could be restored.
         drawn("schedule-deletion", 1, 1),
         drawn("restore", 0, 1),
         drawn("prepared", JOB_READS as usize, 0),

@@ -1,4 +1,4 @@
-//! The way to Google Cloud: connections with TLS as configured, a time-out for making them, and a limit for what comes back.
+//! Connections to Google Cloud: their TLS, the time-out for making them, and a limit for the length of an answer.
 
 use std::future::Future;
 use std::io;
@@ -16,26 +16,27 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// How long a connection may take, TLS included. Not a time-out of a call (those are the engine's): it tells "nobody is
-/// there", which certainly had no effect, from "no answer", which may have had one.
+/// How long making a connection may take, the TLS handshake included. This is no time-out of a call, which the engine sets. It tells "no
+/// connection", which certainly had no effect, from "no answer", which may have had one.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
-/// The longest answer that is read, in bytes: a page of 100 keys with 64 labels of 126 characters each has less than 1.5 MiB.
+/// The longest answer that is read, in bytes. A page of 100 keys with 64 labels of 126 characters each has less than 1.5 MiB.
 const MAX_ANSWER: usize = 2 << 20;
 
-/// How much is read at a time, in bytes.
+/// How many bytes are read at a time.
 const CHUNK: usize = 8_192;
 
-/// Makes connections.
+/// The connector of the HTTP client.
 ///
-/// They speak HTTP/1.1 alone: on them, whatever is read after a write answers that write, and can be limited.
+/// Its connections speak HTTP/1.1 alone. There, whatever is read after a write is the answer to that write, so its length can be
+/// limited.
 #[derive(Clone)]
 pub(crate) struct Reach {
     inner: HttpsConnector<HttpConnector>,
 }
 
 impl Reach {
-    /// rustls over aws-lc-rs, no proxy. With a private CA, that one alone is trusted, here and wherever tokens come from.
+    /// Makes a connector over rustls and aws-lc-rs, without a proxy. It trusts `roots` alone; `plain` allows URLs without TLS too.
     pub(crate) fn new(roots: RootCertStore, plain: bool) -> Result<Self, SettingsError> {
         let tls = ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
@@ -72,12 +73,12 @@ impl Service<Uri> for Reach {
     }
 }
 
-/// Nobody answered in time.
+/// No connection came about within [`CONNECT_TIMEOUT`].
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
 struct NoConnection;
 
-/// A connection that reads only so much between two writes.
+/// A connection that reads at most [`MAX_ANSWER`] bytes between two writes.
 pub(crate) struct Limited<T> {
     stream: T,
     left: usize,

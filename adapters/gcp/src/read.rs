@@ -1,21 +1,19 @@
-//! The reads of keys: direct ones, and pages of a sweep.
+//! The reads of keys: of one placement or key, and of a page of a sweep.
 
 use std::cmp::{Ordering, Reverse};
 
-use chrono::{DateTime, Utc};
 use futures::future::{join_all, try_join_all};
 use google_cloudkms1::api::{CryptoKey, CryptoKeyVersion};
 use keyplane_model::{
-    Class, Digest, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen, Presence, Target, Timestamp,
+    Class, Digest, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementSeen, Presence, Target,
 };
 use keyplane_port::{Cause, CloudError, Cursor, Page, Swept};
 use serde::{Deserialize, Serialize};
 
 use crate::GoogleKms;
-use crate::act::check_id;
-use crate::checksum::crc32c;
+use crate::answer::{is_intact, spki, timestamp};
+use crate::checks::check_id;
 use crate::error::{contradiction, found, garbled, spoils_only_itself};
-use crate::jobs::spki;
 use crate::kinds;
 use crate::names;
 use crate::operation::{KEY_REQUESTS, Operation, PAGE, SWEEP_KEYS, SWEEP_REQUESTS, VERSION_PAGES};
@@ -26,9 +24,9 @@ const MAX_TOKEN: usize = 4_096;
 /// A key that was read.
 pub(crate) struct KeySeen {
     pub(crate) object: ObjectSeen,
-    /// Whether users reach it by its name alone: it has a primary version or, where there is none, any that can be used.
+    /// Whether users can use it by its name: it has a primary version, or is of a kind without one and has any enabled version.
     pub(crate) published: bool,
-    /// How many requests it took beside the one that showed the key itself.
+    /// How many requests were sent for it, beside the one that showed the key itself.
     requests: usize,
 }
 
@@ -36,24 +34,25 @@ pub(crate) struct KeySeen {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
-    /// The token of the page of `ListCryptoKeys`; `None`: the first.
+    /// The token of a page of `ListCryptoKeys`; `None`: the first page.
     token: Option<String>,
-    /// The last key of that page that was looked at already.
+    /// The id of the last key on that page that was read already; `None`: no key was.
     after: Option<String>,
 }
 
 impl GoogleKms {
-    /// A key and its name are one: what has the name is the placement's object, and is published once it can be used.
+    /// Reads a placement. A key has one name for good, so the key of that name has the placement's claim, and is activated once it can be
+    /// used.
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let Some(KeySeen { object, published, .. }) = self.read_object(&target.name).await? else { return Ok(PlacementSeen::default()) };
         Ok(PlacementSeen { published: published.then(|| object.clone()), claimed: Some(object) })
     }
 
-    /// A key by its id; `None`: Google Cloud says that there is none.
+    /// Reads a key by its id; `None`: Google Cloud says that there is none.
     ///
-    /// Public keys are shown as far as there are requests left for them: of the version in use, then of the newest ones, for which
-    /// an import may be looking. Whose a version is its import job says (`contracts/identity.md`); its public key can only
-    /// contradict that.
+    /// As many public keys are shown as there are requests left: first that of the current version, then those of the newest, which an
+    /// import may be about to confirm. A version's import job tells whose it is; its public key can only contradict that.
+    // contract: gcp.import.repeat
     pub(crate) async fn read_object(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
         let Some(mut seen) = self.read_listed(id).await? else { return Ok(None) };
         self.add_public_keys(&mut seen).await?;
@@ -69,9 +68,9 @@ impl GoogleKms {
         let id = &object.object.0;
         let ours = |material: &&mut MaterialSeen| material.version.is_some() && material.is_present();
         let mut wanted: Vec<_> = object.materials.iter_mut().filter(ours).collect();
-        // Of two imports of one version, the lower number stays first: that one is kept.
+        // Of two imports of one version, the one with the lower number stays first, because that one is kept.
         wanted.sort_by_key(|material| (material.state != MaterialState::Current, Reverse(material.version)));
-        // INVARIANT: one request for each page; the rest for these (rule 8).
+        // INVARIANT: no more requests than [`KEY_REQUESTS`] (rule 8), of which the pages of versions took some.
         wanted.truncate(KEY_REQUESTS - *requests);
         *requests += wanted.len();
         try_join_all(wanted.into_iter().map(|material| async move {
@@ -82,7 +81,7 @@ impl GoogleKms {
         Ok(())
     }
 
-    /// The same without public keys.
+    /// As [`GoogleKms::read_object`], without public keys.
     pub(crate) async fn read_listed(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
         const OPERATION: Operation = Operation::GetCryptoKey;
         check_id(OPERATION, id)?;
@@ -121,7 +120,8 @@ impl GoogleKms {
             let id = self.ring.key_id(name).ok_or_else(|| self.wrong_home(OPERATION, name))?.to_owned();
             keys.push((id, key));
         }
-        // If the key where the last page stopped has left the list, its whole page is read again: twice does no harm.
+        // If the key where the last page stopped is no longer listed, the page is read from its beginning. Reading keys twice does no
+        // harm.
         let seen = place.after.as_deref().and_then(|after| keys.iter().position(|(id, _)| id == after)).map_or(0, |at| at + 1);
         if seen > 0 {
             page.broken = 0;
@@ -129,7 +129,7 @@ impl GoogleKms {
         let mut marked = keys.split_off(seen).into_iter().filter(|(_, key)| marks(key).is_some()).peekable();
         let (mut left, mut last) = (SWEEP_REQUESTS, None);
         loop {
-            // As many side by side as there are requests for, whatever each of them has.
+            // As many keys side by side as there are requests for, if each needs the most that a key can.
             let round: Vec<_> = marked.by_ref().take(left / KEY_REQUESTS).collect();
             if round.is_empty() {
                 break;
@@ -165,7 +165,8 @@ impl GoogleKms {
         Ok(seen)
     }
 
-    /// What a key is and holds. One that is not marked as ours is not read any further: nothing may be done with it.
+    /// Turns a key into an object, and reads its versions. Of a key without our marks no version is read, because nothing may be done with
+    /// it.
     async fn read_details(&self, id: &str, key: &CryptoKey) -> Result<KeySeen, CloudError> {
         let kind = kinds::read(key, self.protection);
         let mut object = ObjectSeen {
@@ -174,7 +175,7 @@ impl GoogleKms {
             external: key.import_only == Some(true) && key.rotation_period.is_none() && key.next_rotation_time.is_none(),
             algorithm: kind.map(|(algorithm, _)| algorithm),
             purpose: kind.map(|(_, purpose)| purpose),
-            // Who may use a key is the project's IAM, which we neither read nor write.
+            // The project's IAM says who may use a key. We neither read nor write it.
             policy_fits: true,
             state: ObjectState::Other,
             created: key.create_time.map(timestamp),
@@ -195,7 +196,7 @@ impl GoogleKms {
         Ok(KeySeen { object, published, requests: pages })
     }
 
-    /// The versions of a key, lowest number first: of two imports of one copy, that one is kept.
+    /// Turns the versions of a key into materials, lowest number first. Of two imports of one copy, the lower number is kept.
     fn materials(
         &self,
         id: &str,
@@ -214,14 +215,14 @@ impl GoogleKms {
         if let Some(primary) = primary
             && !materials.iter().any(|(_, material)| material.id.as_deref() == Some(primary))
         {
-            // One of the two reads is late.
+            // The key and its list of versions: one of the two reads shows an earlier state.
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
         }
         let ours = |material: &MaterialSeen| material.version.is_some();
         let current = match primary {
             Some(primary) => materials.iter().position(|(_, material)| material.id.as_deref() == Some(primary)),
             None if by_primary => None,
-            // Such keys have no primary version: every version is used by its number.
+            // Keys of this kind have no primary version; each version is used by its number.
             None => materials
                 .iter()
                 .position(|(_, material)| ours(material) && material.is_present())
@@ -235,7 +236,7 @@ impl GoogleKms {
         Ok(materials.into_iter().enumerate().map(|(at, (_, material))| MaterialSeen { state: place(at), ..material }).collect())
     }
 
-    /// The versions of a key, and how many pages they took. A key with more than can be listed is [`Class::Unsupported`].
+    /// Lists the versions of a key, and counts the pages. A key with more than [`VERSION_PAGES`] pages is [`Class::Unsupported`].
     async fn versions(&self, id: &str) -> Result<(Vec<CryptoKeyVersion>, usize), CloudError> {
         const OPERATION: Operation = Operation::ListCryptoKeyVersions;
         let (mut versions, mut token) = (Vec::new(), None::<String>);
@@ -270,7 +271,7 @@ impl GoogleKms {
             Some("DESTROYED") => Presence::Missing,
             _ => return Err(garbled(Operation::ListCryptoKeyVersions, "a version in a state that is not known")),
         };
-        // A version has no labels: the import job that it came through, which served no other copy, says what it is.
+        // A version has no labels. Its import job, which served no other copy, tells which copy it is.
         let placement = object.marks.as_ref().filter(|marks| marks.installation == self.installation).map(|marks| marks.placement);
         let job = version.import_job.as_deref().and_then(|name| self.ring.job_id(name));
         Ok(MaterialSeen {
@@ -282,7 +283,8 @@ impl GoogleKms {
         })
     }
 
-    /// The digest of a version's public key. Only a version that can be used shows it.
+    /// The digest of a version's public key; `None`: the version is not enabled, and then Google Cloud does not show it.
+    // contract: gcp.evidence.public
     pub(crate) async fn public_key(&self, id: &str, material: &MaterialSeen) -> Result<Option<Digest>, CloudError> {
         const OPERATION: Operation = Operation::GetPublicKey;
         let Some(number) = material.id.as_ref().filter(|_| material.is_present()) else { return Ok(None) };
@@ -295,60 +297,23 @@ impl GoogleKms {
             return Err(garbled(OPERATION, "an answer about another version"));
         }
         let pem = key.pem.ok_or_else(|| garbled(OPERATION, "an answer without a public key"))?;
-        if key.pem_crc32c != Some(i64::from(crc32c(pem.as_bytes()))) {
+        if !is_intact(pem.as_bytes(), key.pem_crc32c) {
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "the answer was damaged on the way: its checksum is another one"));
         }
         let spki = spki(&pem).ok_or_else(|| garbled(OPERATION, "a public key that is not PEM"))?;
         Ok(Some(Digest::of(&spki)))
     }
-
-    /// Refuses an answer about another key, or from another home than was approved (rule 11).
-    pub(crate) fn check_key(&self, operation: Operation, name: Option<&str>, id: &str) -> Result<(), CloudError> {
-        let name = name.ok_or_else(|| garbled(operation, "an answer without a name"))?;
-        match self.ring.key_id(name) {
-            Some(found) if found == id => Ok(()),
-            Some(_) => Err(garbled(operation, "an answer about another key")),
-            None => Err(self.wrong_home(operation, name)),
-        }
-    }
-
-    /// As [`GoogleKms::check_key`], for an import job.
-    pub(crate) fn check_job(&self, operation: Operation, name: Option<&str>, id: &ObjectId) -> Result<(), CloudError> {
-        let name = name.ok_or_else(|| garbled(operation, "an answer without a name"))?;
-        match self.ring.job_id(name) {
-            Some(found) if found == id.0 => Ok(()),
-            Some(_) => Err(garbled(operation, "an answer about another import job")),
-            None => Err(self.wrong_home(operation, name)),
-        }
-    }
-
-    /// As [`GoogleKms::check_key`], for a version; gives its number.
-    pub(crate) fn check_version_name<'a>(&self, operation: Operation, id: &str, name: Option<&'a str>) -> Result<&'a str, CloudError> {
-        let name = name.ok_or_else(|| garbled(operation, "an answer without a name"))?;
-        if let Some(number) = self.ring.version_number(id, name) {
-            return Ok(number);
-        }
-        if name.starts_with(&format!("{}/", self.ring.name())) {
-            return Err(garbled(operation, "an answer about another version"));
-        }
-        Err(self.wrong_home(operation, name))
-    }
-
-    fn wrong_home(&self, operation: Operation, name: &str) -> CloudError {
-        // A key that was made at the wrong place is made all the same.
-        let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
-        found(operation, class, Cause::WrongHome, &format!("`{name}` is not in `{}`", self.ring.name()))
-    }
 }
 
-/// The name is all that leads to a key: a sweep tells everything about those that it finds.
+/// Answers [`keyplane_port::Cloud::find`] without a request. A key is reached by its name alone, so a sweep that found it tells
+/// everything; `None`: the sweep did not find it.
 pub(crate) fn find_placement(target: &Target, swept: &Swept) -> Option<PlacementSeen> {
     let object = swept.get(&ObjectId(target.name.clone()))?;
     let published = is_published(object, kinds::has_primary(object.algorithm?, object.purpose?));
     Some(PlacementSeen { claimed: Some(object.clone()), published: published.then(|| object.clone()) })
 }
 
-/// Whether users reach a key of ours by its name alone. A primary version is always the current one.
+/// Whether users can use a key of ours by its name. If it has a primary version, that is the current material.
 fn is_published(object: &ObjectSeen, has_primary: bool) -> bool {
     if has_primary { object.current().is_some() } else { object.materials.iter().any(MaterialSeen::is_present) }
 }
@@ -358,7 +323,7 @@ fn marks(key: &CryptoKey) -> Option<Marks> {
     names::marks(|label| labels.get(label))
 }
 
-/// The state of a key, from that of its versions. A key that takes imported material has none of its own.
+/// The state of a key, derived from the states of its versions, because a crypto key has none of its own.
 fn state(materials: &[MaterialSeen]) -> ObjectState {
     if materials.iter().any(MaterialSeen::is_present) {
         ObjectState::Usable
@@ -369,7 +334,7 @@ fn state(materials: &[MaterialSeen]) -> ObjectState {
     }
 }
 
-/// Where a list goes on.
+/// The token of a list's next page; `None`: this was the last page. A list that gives the same page again would never end.
 fn next_token(operation: Operation, next: Option<String>, this: Option<&str>) -> Result<Option<String>, CloudError> {
     match next.filter(|token| !token.is_empty()) {
         Some(token) if Some(token.as_str()) == this || token.len() > MAX_TOKEN => Err(garbled(operation, "a list that goes on nowhere")),
@@ -379,9 +344,4 @@ fn next_token(operation: Operation, next: Option<String>, this: Option<&str>) ->
 
 fn cursor_at(place: &Place) -> Result<Cursor, CloudError> {
     serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::ListCryptoKeys, &error.to_string()))
-}
-
-/// To the microsecond.
-pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp(time.timestamp_micros())
 }

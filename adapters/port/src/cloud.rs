@@ -1,4 +1,4 @@
-//! A cloud's key API, as far as we use it.
+//! A cloud's key API, as far as Keyplane uses it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,140 +12,140 @@ use keyplane_model::{
 /// One destination, through its cloud's API.
 ///
 /// # Guarantees
-/// - [`Cloud::act`] sends at most one mutating request, once: no retries below it, in no SDK.
-/// - A failure that may have had its effect is [`Class::Ambiguous`]; every other class is certain to have had none.
-/// - [`Class::NotFound`] and [`Class::AlreadyExists`] come from typed answers of the cloud, never from silence or text.
-/// - Reads have no effects at all. Quotas, time-outs and repeated reads are the engine's: an adapter has none of them.
+/// - [`Cloud::act`] sends at most one mutating request, and sends it once: neither adapter nor SDK repeats it.
+/// - A failed call that may have had its effect is [`Class::Ambiguous`]; every other class is certain to have had none.
+/// - [`Class::NotFound`] and [`Class::AlreadyExists`] come from the cloud's typed answers, never from silence or from an error's text.
+/// - Reads have no effect. An adapter keeps no quotas, sets no time-outs for calls and repeats no reads: the engine does.
 ///
 /// # Caveats
-/// A read may show the state of [`keyplane_model::Capabilities::consistency`] ago.
+/// A read may show a state that is as old as [`keyplane_model::Capabilities::consistency`].
 #[async_trait]
 pub trait Cloud: Send + Sync {
-    /// Which destination this is and what it can take.
+    /// The destination, and its capabilities.
     fn destination(&self) -> &Destination;
 
-    /// Direct reads of one placement.
+    /// Reads one placement directly: what has its claim, and where the users' name leads.
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError>;
 
-    /// A direct read of one object; `None`: a typed "not found".
+    /// Reads one object directly; `None`: the cloud's typed "not found".
     async fn inspect(&self, object: &ObjectId) -> Result<Option<ObjectSeen>, CloudError>;
 
-    /// One page of everything at the destination that carries marks of any installation of Keyplane. An object that
-    /// cannot be read does not spoil the page: it is counted in [`Page::broken`].
+    /// Reads one page of all objects at the destination that carry marks of any installation of Keyplane. An object that cannot be
+    /// read is counted in [`Page::broken`]; the others are shown all the same.
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError>;
 
-    /// What a look at a placement would show, as far as a sweep tells that has just ended: what that read of an object is not read again.
-    /// `None`: it does not tell, and the placement has to be looked at.
+    /// Answers [`Cloud::look`] from a sweep that just ended, without reading the objects in it again. `None`: the sweep does not tell;
+    /// call [`Cloud::look`].
     async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError>;
 
-    /// The wrapping key that was made for a copy ([`Mutation::Prepare`]), in a destination that has to be asked for one
-    /// ([`keyplane_model::Capabilities::prepares`]): the newest that can still be used. Where its name is ours, it is found by that;
-    /// elsewhere only `made`, what the reply of the mutation named, tells. `None`: there is none.
+    /// Finds the newest wrapping key that [`Mutation::Prepare`] made for a copy and that can still be used, at a destination that has to
+    /// be asked for one ([`keyplane_model::Capabilities::prepares`]). `made` is the id in the reply to that mutation: where the cloud
+    /// chooses ids, a wrapping key is found by it alone; where the adapter chooses them, it is found without. `None`: there is none.
     async fn prepared(&self, target: &Target, version: Version, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError>;
 
-    /// The public key that a copy has to be wrapped under now, and the token that goes with it: the one that `from` names.
+    /// Reads the public key that a copy is to be wrapped under, and the token that has to accompany the import.
     async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError>;
 
-    /// One mutating request.
+    /// Sends one mutating request.
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError>;
 
-    /// What shows, without any effect, that the placement holds the copy.
+    /// Reads what proves that the placement holds the copy, and how strongly. `now` is recorded as the time of the evidence.
     async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError>;
 }
 
-/// A mutating request, in words that fit every cloud.
+/// A mutating request, in terms that fit every cloud. An adapter refuses what its cloud does not have as [`Class::Unsupported`].
 #[derive(Clone, Debug)]
 pub enum Mutation {
-    /// Make an object that takes material from outside, with these marks from its first moment.
+    /// Make an object that takes imported material. It carries the marks from its first moment (rule 3).
     Create {
-        /// For which placement.
+        /// The placement that it is for.
         target: Target,
-        /// Its marks.
+        /// The marks by which it is recognised as ours.
         marks: Marks,
     },
-    /// Give an object the placement's claim. [`Class::AlreadyExists`]: another one has it.
+    /// Give an object the placement's claim, which only one object can have. [`Class::AlreadyExists`]: another object has it.
     Claim {
-        /// Of which placement.
+        /// The placement whose claim it is.
         target: Target,
-        /// Which object.
+        /// The object that gets the claim.
         object: ObjectId,
     },
-    /// Make the key that a copy will be wrapped under.
+    /// Make the wrapping key for one copy.
     Prepare {
-        /// Of which placement.
+        /// The copy's placement.
         target: Target,
-        /// Of which version.
+        /// The copy's version.
         version: Version,
-        /// How the copy will be wrapped.
+        /// The scheme that the copy will be wrapped by.
         scheme: WrapScheme,
     },
-    /// Import wrapped material. Into an object that takes one material, repeating it with the same bytes changes nothing.
+    /// Import wrapped material. Repeating an import with the same bytes changes nothing, if the object takes only one material.
     Import {
-        /// Of which placement.
+        /// The placement that the material is for.
         target: Target,
-        /// Into which object; `None` where the import makes it.
+        /// The object that takes the material; `None`: the import makes it.
         object: Option<ObjectId>,
-        /// Our marks, where the import makes the object.
+        /// The marks of the object, for a cloud where the import makes it.
         marks: Marks,
-        /// Into which material of ours, of which the cloud lost or never took the bytes; `None`: it is the first time.
+        /// The id of a material of ours whose bytes the cloud lost or never took, to be imported into again; `None`: a first import.
         again: Option<String>,
-        /// Which version of ours it is: written beside the material where the cloud can.
+        /// The version of the key that the material is of. It is recorded beside the material where the cloud can.
         version: Version,
-        /// The public half of a key pair.
+        /// The public half of a key pair; `None` for a symmetric key.
         public_key: Option<PublicKey>,
-        /// What it was wrapped under.
+        /// The key that the material was wrapped under, with its token.
         wrapping_key: WrappingKey,
         /// The wrapped material.
         wrapped: Vec<u8>,
     },
-    /// Point the users' name at an object. [`Class::AlreadyExists`]: the name is taken.
+    /// Activate an object: point the users' name at it. [`Class::AlreadyExists`]: the name is taken.
     Publish {
-        /// Of which placement.
+        /// The placement, which has the users' name.
         target: Target,
-        /// Which object.
+        /// The object that users get by that name.
         object: ObjectId,
-        /// Which material of it, where an object can hold several.
+        /// The material that users get, where an object can hold several; `None` elsewhere.
         material: Option<String>,
     },
-    /// Make an object unusable, for now.
+    /// Disable an object or one material of it; [`Mutation::Enable`] is the way back.
     Disable {
-        /// Which object.
+        /// The object to disable, or the one whose material is to be disabled.
         object: ObjectId,
-        /// Which material of it, where each is switched by itself ([`keyplane_model::Capabilities::generations`]).
+        /// The material, where each is disabled by itself ([`keyplane_model::Capabilities::generations`]); `None` elsewhere.
         material: Option<String>,
     },
-    /// Make a disabled object usable again.
+    /// Enable a disabled object or one material of it.
     Enable {
-        /// Which object.
+        /// The object to enable, or the one whose material is to be enabled.
         object: ObjectId,
-        /// Which material of it, where each is switched by itself.
+        /// The material, where each is enabled by itself; `None` elsewhere.
         material: Option<String>,
     },
     /// Schedule the deletion of an object, or the destruction of one material of it.
     ScheduleDeletion {
-        /// Which object.
+        /// The object to delete, or the one whose material is to be destroyed.
         object: ObjectId,
-        /// Which material of it, where each is destroyed by itself, and an object never.
+        /// The material, where materials are destroyed one by one and objects never; `None` elsewhere.
         material: Option<String>,
-        /// After so many days.
+        /// The number of days for which it can be restored. Refused if the cloud would keep it for another time.
         days: u32,
     },
-    /// Call a deletion off before its time. What comes back is usable, or disabled, as the cloud has it.
+    /// Cancel a scheduled deletion. Whether the object is enabled or disabled afterwards depends on the cloud.
     Restore {
-        /// Which object.
+        /// The object to bring back, or the one whose material is to be brought back.
         object: ObjectId,
-        /// Which material of it, where each is destroyed by itself.
+        /// The material, where materials are destroyed one by one; `None` elsewhere.
         material: Option<String>,
     },
-    /// Destroy at once what was deleted and could still be restored, where a cloud keeps its name for so long.
+    /// Destroy a deleted object that could still be restored, at once and for good. Where a cloud has this, it frees the object's name.
     Purge {
-        /// Which object.
+        /// The object, which was deleted before.
         object: ObjectId,
     },
 }
 
 impl Mutation {
-    /// The word for it, for logs and quotas.
+    /// The mutation's name in logs and in [`keyplane_model::Capabilities::draws`].
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -163,99 +163,99 @@ impl Mutation {
     }
 }
 
-/// What a cloud said that it did. Never enough for a receipt: a read confirms it.
+/// The cloud's reply to a mutation. It is never enough for a receipt: a read has to confirm it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acted {
-    /// It made this object (or wrapping key).
+    /// The cloud says that it made the object or wrapping key with this id.
     Created(ObjectId),
-    /// It did what was asked.
+    /// The cloud says that it did what was asked.
     Done,
 }
 
 /// A wrapping key that was made for a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
-    /// What the cloud calls it.
+    /// The cloud's id of the wrapping key.
     pub wrapping: ObjectId,
-    /// Whether it can be used already.
+    /// Whether it can be used already; `false`: the cloud is still making it.
     pub ready: bool,
 }
 
-/// What a wrapping key is asked for.
+/// How a wrapping key is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WrapFor {
-    /// For an object: the cloud gives a key at each asking.
+    /// By the object that takes the import: the cloud gives a new wrapping key at each request.
     Object(ObjectId),
-    /// The wrapping key that was made for the copy.
+    /// By its own id: it was made for the copy ([`Mutation::Prepare`]).
     Prepared(ObjectId),
 }
 
-/// A public key to wrap under, and what goes with it.
+/// A public key to wrap under, and what the import has to be sent with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappingKey {
-    /// The public key, DER of SubjectPublicKeyInfo.
+    /// The public key: a SubjectPublicKeyInfo in DER.
     pub spki: Vec<u8>,
-    /// How it wants to be used.
+    /// The scheme that it has to be used by.
     pub scheme: WrapScheme,
-    /// The cloud's token that has to come back with the material; empty where there is none.
+    /// The cloud's token or key id that has to be sent with the material; empty where there is none.
     pub token: Vec<u8>,
-    /// Until when both are good; `None`: the cloud does not say.
+    /// The time at which key and token expire, by the cloud's clock; `None`: the cloud does not say.
     pub valid_until: Option<Timestamp>,
 }
 
 impl fmt::Debug for WrappingKey {
-    /// The token stays out: whoever has it could import in our place.
+    /// Leaves the token out: whoever has it could import in our place.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "WrappingKey({}, {} bytes)", self.scheme, self.spki.len())
     }
 }
 
-/// Where the next page of a sweep begins; the adapter's own.
+/// Where the next page of a sweep begins, in a format of the adapter's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub String);
 
 /// One page of a sweep.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The marked objects of this page.
+    /// The objects on this page that carry marks.
     pub objects: Vec<ObjectSeen>,
-    /// How many objects of this page could not be read: the sweep is not complete if there is one.
+    /// How many objects on this page could not be read. If there is one, the sweep is not complete.
     pub broken: u32,
-    /// Where the next page begins; `None`: this was the last.
+    /// Where the next page begins; `None`: this is the last page.
     pub next: Option<Cursor>,
 }
 
-/// What a sweep found, by name.
+/// All objects that a sweep found, by the cloud's id.
 pub type Swept = BTreeMap<ObjectId, ObjectSeen>;
 
-/// A call that failed.
+/// A call to a cloud that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} failed ({class}): {message}")]
 pub struct CloudError {
-    /// What kind of failure it is.
+    /// The class, which decides what the engine does about it.
     pub class: Class,
-    /// A finer cause, where somebody has to do something about it.
+    /// The cause, where it decides what people have to do about it.
     pub cause: Cause,
     /// The cloud's own name of the operation.
     pub operation: &'static str,
-    /// The cloud's own code and message, cut to 500 characters; for people only.
+    /// The cloud's code and message, cut to 500 characters; for people only, nothing is decided by it.
     pub message: String,
-    /// How long the cloud asks us to wait; `None`: it does not say.
+    /// How long the cloud asks us to wait before the next call; `None`: it does not say.
     pub retry_after: Option<Span>,
 }
 
-/// Causes that people have to tell apart.
+/// Causes that people have to act on in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// No more than the class.
+    /// Nothing is known beyond the class.
     Plain,
-    /// Nobody answers at the endpoint.
+    /// No connection to the endpoint can be made.
     Unreachable,
     /// The credentials are missing, wrong or expired.
     Credentials,
-    /// The import token or job ran out.
+    /// The import token, job or wrapping key has expired, or can no longer be used.
     ImportTokenExpired,
-    /// The destination holds other bytes than these.
+    /// The object holds other key bytes than those of the import.
     OtherMaterial,
     /// The endpoint answers for another account, region or vault than was approved.
     WrongHome,

@@ -1,4 +1,4 @@
-//! The custodian: what holds the HSM's PIN, and nothing else does.
+//! The custodian: the only component that holds the HSM's PIN.
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::WrappingKey;
 
-/// Makes versions, wraps, and refuses what was not approved.
+/// Generates or derives the bytes of copies, wraps them, and refuses what was not approved.
 ///
 /// # Guarantees
-/// - No method returns key bytes in any form but wrapped under the root wrapping key or under the public key of a request.
-/// - [`Custodian::mint`] and [`Custodian::wrap`] first judge the warrant, by themselves: the change set's own soundness, that the
-///   step is in it and is what is asked for, that the sealed charter is the one adopted last, and that its approvals suffice.
-///   They trust nothing that the server says about approvals.
-/// - Minting a derived copy twice gives the same bytes. Minting a generated copy twice gives two blobs: the ledger keeps the first
-///   (its receipt is written before anything is imported), and a blob without a receipt is nowhere used.
+/// - Every method returns key bytes only in wrapped form: under the root wrapping key, or under the public key of a request (rule 1).
+/// - [`Custodian::mint`] and [`Custodian::wrap`] first judge the warrant by themselves: the change set keeps the rules, the step is
+///   in it and is what the request asks for, the sealed charter is the one that was adopted last, and the approvals suffice under
+///   it (rule 4). They trust nothing that the server says about approvals.
+/// - Minting a derived copy twice gives the same bytes. Minting a generated copy twice gives two blobs, of which the ledger keeps
+///   the first: its receipt is written before anything is imported, and a blob without a receipt is never used.
 #[async_trait]
 pub trait Custodian: Send + Sync {
-    /// What the custodian knows of its token, without changing anything.
+    /// Reads the token's state; changes nothing.
     async fn status(&self) -> Result<CustodianStatus, CustodianError>;
 
-    /// Chooses and proves the wrapping routes, makes the root epoch where it is missing, and adopts the first charter. Enrolling
-    /// again finds what is there, finishes what is half made, doubles nothing, and leaves an adopted charter alone.
+    /// Chooses and proves the wrapping routes, makes the root epoch if the token has none, and adopts the first charter. Enrolling
+    /// again finishes what an interrupted enrolment left, makes nothing twice, and keeps a charter that was adopted.
     async fn enroll(&self, installation: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError>;
 
-    /// Proves the routes again with throwaway keys; changes nothing.
+    /// Proves the wrapping routes again, with keys that are destroyed afterwards; changes nothing else.
     async fn test(&self) -> Result<EnrolmentReport, CustodianError>;
 
-    /// Adopts another charter, under the approvals that the current one asks for ([`Charter::strictest`], over [`Charter::digest`] of
-    /// the next one; `proposer`'s own do not count).
+    /// Adopts another charter under the rules of the current one (rule 12): the approvals are signatures over [`Charter::digest`] of
+    /// the next charter, have to satisfy [`Charter::strictest`] of the current one, and do not count if `proposer` gave them.
     async fn adopt(
         &self,
         current: &SealedCharter,
@@ -42,60 +42,60 @@ pub trait Custodian: Send + Sync {
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError>;
 
-    /// Makes a copy's bytes.
+    /// Generates or derives a copy's bytes inside the HSM.
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
 
-    /// Wraps a copy for a destination.
+    /// Wraps a copy under a destination's public key.
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
 }
 
-/// What entitles to a step: everything that is needed to judge it anew.
+/// Everything that the custodian needs to judge by itself whether a step is approved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Warrant {
-    /// What was approved.
+    /// The change set that the step belongs to.
     pub change_set: ChangeSet,
-    /// By whom.
+    /// The signatures over the change set's digest.
     pub approvals: Vec<Approval>,
-    /// Under which charter.
+    /// The charter that says which approvals count; refused unless it is the one that was adopted last.
     pub charter: SealedCharter,
 }
 
-/// Which copy to make.
+/// A request to generate or derive a copy's bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MintRequest {
-    /// The step of the warrant's change set that says so.
+    /// The step of the warrant's change set that asks for it.
     pub step: StepNo,
-    /// Which copy.
+    /// The coordinates of the copy: derived bytes are a function of them, and a generated copy's blob is bound to them.
     pub coordinates: CopyCoordinates,
 }
 
-/// What minting gave.
+/// The public results of [`Custodian::mint`], and the wrapped bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Minted {
-    /// The check value, where the token gives one for the algorithm.
+    /// The key check value; `None`: the token gives none for this algorithm.
     pub check_value: Option<CheckValue>,
-    /// A generated copy's blob; `None` for a derived one.
+    /// A generated copy's bytes, wrapped under the root wrapping key; `None` for a derived copy.
     pub blob: Option<SealedBlob>,
-    /// A key pair's public key.
+    /// The public half of a key pair; `None` for a symmetric key.
     pub public_key: Option<PublicKey>,
 }
 
-/// Which copy to wrap, for whom.
+/// A request to wrap a copy for a destination.
 #[derive(Clone, Debug)]
 pub struct WrapRequest {
-    /// The step of the warrant's change set that says so.
+    /// The step of the warrant's change set that asks for it.
     pub step: StepNo,
-    /// Which copy, and its blob if it was generated.
+    /// The ledger's record of the copy, with the blob of a generated one.
     pub copy: CopyRecord,
-    /// The destination's public key and how it wants to be used.
+    /// The destination's public key, and the scheme to wrap by.
     pub wrapping_key: WrappingKey,
 }
 
-/// A wrapped copy.
+/// A copy, wrapped for a destination.
 pub struct Wrapped {
-    /// What the destination takes.
+    /// The wrapped bytes, in the form that the destination imports.
     pub bytes: Vec<u8>,
-    /// SHA-256 of the SubjectPublicKeyInfo that it was wrapped under: goes into the receipt.
+    /// SHA-256 of the SubjectPublicKeyInfo that it was wrapped under; the receipt records it.
     pub wrapped_under: Digest,
 }
 
@@ -105,119 +105,119 @@ impl fmt::Debug for Wrapped {
     }
 }
 
-/// What the custodian knows of its token.
+/// The state of the custodian's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustodianStatus {
     /// The token's label, model and manufacturer, for people.
     pub token: String,
-    /// Whether the token is for development only.
+    /// Whether the token is for development only: it is software, or allows what an HSM must refuse ([`Expected::Refused`]).
     pub development: bool,
-    /// The newest root epoch; `None`: not enrolled.
+    /// The newest root epoch; `None`: the token is not enrolled.
     pub epoch: Option<EpochId>,
-    /// The charter that was adopted last (serial and digest); `None`: none.
+    /// Serial and digest of the charter that was adopted last; `None`: none was.
     pub charter: Option<(u32, Digest)>,
-    /// Whether the token can derive.
+    /// Whether the token can derive keys; otherwise every copy is generated.
     pub derives: bool,
-    /// The routes that enrolment would choose, by scheme.
+    /// The wrapping routes that enrolment would choose, one for each scheme.
     pub routes: Vec<Route>,
 }
 
-/// How a wrapping scheme is served by the token.
+/// How the token wraps by one scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The scheme.
+    /// The wrapping scheme that a destination asks for.
     pub scheme: WrapScheme,
-    /// The way, in words (`direct`, `token's own CKM_RSA_AES_KEY_WRAP`, `composed`); `None`: the token cannot.
+    /// The route's name, for people (`direct`, `token's own CKM_RSA_AES_KEY_WRAP`, `composed`); `None`: the token has no route.
     pub way: Option<String>,
-    /// The algorithms of copies that can be wrapped so.
+    /// The algorithms of the copies that can be wrapped by this route.
     pub algorithms: Vec<Algorithm>,
-    /// Why there is no way; or, where there is one, which algorithms are left out of it, and why.
+    /// Why there is no route; or, if there is one, why it does not serve some algorithms. `None`: it serves all of them.
     pub reason: Option<String>,
 }
 
-/// What enrolment found out and did.
+/// The result of an enrolment or of a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolmentReport {
-    /// The state afterwards.
+    /// The token's state afterwards.
     pub status: CustodianStatus,
-    /// The sealed charter afterwards, when the token is enrolled and this enrolment adopted one; the ledger keeps it.
+    /// The charter that this enrolment adopted, sealed; the ledger keeps it. `None`: it adopted none.
     pub charter: Option<SealedCharter>,
-    /// What was tried.
+    /// Everything that was tried on the token, in this order.
     pub checks: Vec<EnrolmentCheck>,
 }
 
-/// One thing that was tried on the token.
+/// One check of the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolmentCheck {
-    /// What, in words.
+    /// What was tried, for people.
     pub name: String,
-    /// What has to happen.
+    /// The outcome that the check asks for.
     pub expected: Expected,
-    /// Whether it did.
+    /// Whether the outcome was the expected one.
     pub passed: bool,
-    /// What was seen.
+    /// What the token did, for people.
     pub detail: String,
 }
 
-/// What has to happen in a check.
+/// The outcome that a check asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expected {
-    /// It has to work.
+    /// The token has to do it.
     Works,
-    /// It has to be refused: a token that allows it is for development only.
+    /// The token has to refuse it; a token that allows it is for development only.
     Refused,
 }
 
-/// The custodian cannot or will not.
+/// Why the custodian did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CustodianError {
     /// The PKCS#11 module cannot be loaded.
     #[error("the PKCS#11 module `{path}` cannot be loaded: {reason}")]
     ModuleMissing {
-        /// Where it should be.
+        /// The path in the configuration.
         path: String,
-        /// What the loader said.
+        /// The loader's message.
         reason: String,
     },
-    /// There is no token with that label.
+    /// No token has the label of the configuration.
     #[error("no token is labelled `{label}`; there are: {found}")]
     TokenMissing {
-        /// What was looked for.
+        /// The label in the configuration.
         label: String,
-        /// What is there.
+        /// The labels of the tokens that are there, for people.
         found: String,
     },
-    /// The PIN is wrong.
+    /// The PIN is wrong. It is tried once, so that a wrong PIN cannot lock the token.
     #[error("the token refuses the PIN; it was tried once")]
     PinWrong,
-    /// The token would lock at the next wrong PIN, or is locked.
+    /// The token is locked, or would be after one more wrong PIN: no login was tried.
     #[error("the token is locked, or would be after one more wrong PIN; nothing was tried")]
     PinLocked,
-    /// The token holds no root epoch, or no charter was adopted.
+    /// The token has no root epoch, or adopted no charter.
     #[error("the token is not enrolled: {0}")]
     NotEnrolled(String),
-    /// The token cannot do what is needed.
+    /// The token lacks a mechanism that this needs.
     #[error("the token cannot {0}")]
     Unsupported(String),
-    /// The warrant does not entitle to this.
+    /// The warrant's change set breaks a rule, or does not ask for this.
     #[error("refused: {0}")]
     Refused(String),
-    /// Fewer approvals than the charter asks for.
+    /// Fewer approvals count than the charter asks for.
     #[error("{have} of {need} approvals")]
     ApprovalsMissing {
-        /// How many counted.
+        /// How many approvals count.
         have: u32,
-        /// How many are needed.
+        /// How many the charter asks for.
         need: u32,
     },
-    /// The charter of the warrant is not the one that was adopted last.
+    /// The warrant's charter is not the one that the custodian adopted last.
     #[error("the charter in use is not the one that the custodian adopted last")]
     CharterChanged,
-    /// What the token or the ledger holds is not what it says: somebody changed it.
+    /// The MAC or the digest of something in the token or in the ledger is wrong: somebody changed it.
     #[error("{0}")]
     Broken(String),
-    /// The token failed; may work when tried again.
+    /// The token failed; the same request may work when it is tried again.
     #[error("the token failed: {0}")]
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! The ledger: some fifteen transactions, each all or nothing, each durable when it returns.
+//! The ledger: what Keyplane remembers, behind transactions that are each all or nothing, and durable when they return.
 
 use std::collections::BTreeMap;
 
@@ -8,71 +8,73 @@ use keyplane_model::{
     InstallationId, Intent, Inventory, KeyName, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
 
-/// What Keyplane knows.
+/// Intents, keys, change sets, leases, inventories and charters of one installation.
 ///
 /// # Guarantees
-/// - Each method is one transaction: a crash leaves it done or not begun, and what returned is durable.
-/// - Each method can be repeated with the same arguments after a crash, and then changes nothing more.
-/// - How commits and receipts change a key is [`keyplane_model::KeyRecord`]'s, the same in every ledger.
+/// - Each method is one transaction: a crash leaves it done or not begun, and it is durable once the method returned `Ok`.
+/// - Each method can be repeated with the same arguments after a crash; the second call changes nothing.
+/// - Commits and receipts change a key as [`keyplane_model::KeyRecord`] says, in the same way in every ledger.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Whose ledger it is.
+    /// The installation that the ledger was made for; it never changes.
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
 
-    /// Takes in an intent: a new revision, unless it is the newest one's digest.
+    /// Adds an intent as the newest revision, unless the newest revision has the same digest. `source` says where it came from
+    /// ([`IntentRevision::source`]).
     async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
 
-    /// The newest intent; `None`: there was none yet.
+    /// The newest intent; `None`: there is none yet.
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
 
-    /// Keys and open change sets, at one moment.
+    /// All keys and all open change sets, as they were at one moment. Open is: proposed or committed.
     async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
 
-    /// Opens a change set. A key has one open change set: the same one again changes nothing; another one that is only
-    /// proposed is dropped in its favour; a committed one refuses it.
+    /// Opens a change set, in the state *proposed*. A key has at most one open change set: proposing the same one again changes
+    /// nothing, another one that is only proposed is dropped, and another one that is committed makes this call fail.
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
 
-    /// A change set, whatever its state.
+    /// The change set with a digest, in whatever state; `None`: there is none.
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
 
-    /// Adds an approval to a proposed change set; a second one by the same approver replaces the first. The caller has
-    /// verified it.
+    /// Adds an approval to a proposed change set; a second approval by the same approver replaces the first. The caller has verified
+    /// the signature.
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
 
-    /// Compares the key's generation with the one that the change set was planned at, and swaps. Committing what is
-    /// committed changes nothing.
+    /// Commits a proposed change set: compares the key's generation with the one that the change set was planned at, and increments
+    /// it. Committing a committed change set changes nothing.
     async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
 
-    /// Records that a step is about to act, by the right of the lane's holder; `None`: no lane has anything to do with it.
+    /// Records that a step is about to act. `fence` names the lease of the lane that the step acts at, and has to be current;
+    /// `None`: the step acts at no lane.
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
 
     /// Records that an attempt is certain to have had no effect.
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
 
-    /// Records what a step did, and changes the key accordingly, at once. The same receipt again changes nothing;
-    /// another one for the same step is refused. By the right of the lane's holder, as an attempt.
+    /// Records what a step did, and changes the key's record accordingly in the same transaction. The same receipt again changes
+    /// nothing; another receipt for the same step is refused. `fence` as for [`Ledger::attempt`].
     async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
 
-    /// Ends a committed change set of which every step has its receipt.
+    /// Ends a committed change set, every step of which has its receipt, in the state *done*.
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
 
-    /// Ends a change set that is only proposed and does not fit any more. One that was committed meanwhile is refused: whoever runs it
-    /// finds out whether it fits.
+    /// Drops a proposed change set that does not fit the world any more. One that was committed meanwhile is refused: the engine that
+    /// runs it finds out whether it still fits.
     async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
 
-    /// Ends a change set that does not fit any more; what its receipts say stays.
+    /// Drops a proposed or committed change set that does not fit the world any more. The effects of its receipts stay recorded.
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
 
-    /// Who holds a lane. A ledger that is certain that the holder is gone says that nobody does.
+    /// The lease on a lane. If the ledger is certain that the holder is dead, [`Lease::holder`] is `None`.
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
 
-    /// Puts a lease in the place of the one that was seen. `false`: another one is there by now, and stays.
+    /// Replaces the lease `seen` by `next`. `false`: the lane has another lease by now, which stays.
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
 
-    /// Keeps what a look at a destination showed, in place of the one before.
+    /// Keeps the inventory of a destination, in place of the one before.
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
 
-    /// What the last looks showed.
+    /// The last inventory of every destination that was ever surveyed.
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
 
     /// Keeps a sealed charter; one with a serial that is there already must be equal.
@@ -85,62 +87,62 @@ pub trait Ledger: Send + Sync {
 /// A revision of the intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntentRevision {
-    /// Its number.
+    /// The revision's number: 1 for the first, one more for each that follows.
     pub revision: Revision,
-    /// The digest of its intent.
+    /// The digest of the intent.
     pub digest: Digest,
-    /// Who brought it.
+    /// The user or program that brought the intent.
     pub author: Actor,
-    /// From where (`files`, `terraform`, `api`).
+    /// The way that the intent came by: `files`, `terraform` or `api`.
     pub source: String,
-    /// When.
+    /// The wall-clock time at which the ledger took it in.
     pub at: Timestamp,
 }
 
-/// What committing did.
+/// The result of [`Ledger::commit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commitment {
-    /// It is committed now; the key has this generation.
+    /// This call committed it, and gave the key this generation.
     Committed(Generation),
-    /// It was committed already.
+    /// An earlier call committed it; nothing was changed.
     Already,
 }
 
-/// Why the ledger refused something; nothing was changed.
+/// Why the ledger refused a transaction. It changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such change set.
+    /// No change set has this digest.
     #[error("the ledger knows no change set {0}")]
     NoChangeSet(Digest),
-    /// The change set is not in the state that this asks for.
+    /// The change set is not in the state that the method asks for.
     #[error("the change set is {0}")]
     State(&'static str),
     /// Another change set of the key is committed and not done.
     #[error("change set {open} of key `{key}` is committed and not done")]
     KeyBusy {
-        /// Whose.
+        /// The name of the key that both change sets are for.
         key: KeyName,
-        /// Which.
+        /// The digest of the change set that is committed.
         open: Digest,
     },
-    /// The same approver approved with the same signature already: nothing to do.
+    /// The same approver gave the same signature already; nothing is left to do.
     #[error("`{0}` approved it already")]
     AlreadyApproved(ApproverName),
-    /// Somebody else holds the lane by now.
+    /// The fencing number is not that of the lane's lease: another server has taken the lane, or nobody holds it.
     #[error("the lease on lane `{0}` is another server's by now")]
     LeaseLost(String),
-    /// A receipt or attempt that contradicts one that is there.
+    /// What is to be written contradicts what the ledger holds: another attempt, receipt, lease, charter, name or installation.
     #[error("the ledger holds something else there already")]
     Contradiction,
-    /// A commit or receipt that does not fit the key.
+    /// The commit or receipt does not fit the key's record.
     #[error("{0}")]
     Settle(#[from] SettleError),
 }
 
-/// The ledger cannot or will not.
+/// Why a method of the ledger failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// It refuses; nothing was changed.
+    /// The ledger refused the transaction, and changed nothing.
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// There is no database, or it was never initialised.
@@ -149,23 +151,23 @@ pub enum LedgerError {
     /// The schema is newer than this program.
     #[error("the database has schema {found}, this program knows up to {known}")]
     Newer {
-        /// What it has.
+        /// The version that the database has.
         found: i64,
-        /// What we know.
+        /// The newest version that this program knows.
         known: i64,
     },
     /// The schema is older than this program.
     #[error("the database has schema {found}, this program needs {known}")]
     Older {
-        /// What it has.
+        /// The version that the database has.
         found: i64,
-        /// What we need.
+        /// The version that this program needs.
         known: i64,
     },
-    /// It does not answer, or is busy; may work when tried again.
+    /// The database does not answer or is busy; the same call may work when it is tried again.
     #[error("the database failed: {0}")]
     Failed(String),
-    /// It holds something that cannot be.
+    /// The database is damaged: it holds something that no program of ours wrote so.
     #[error("the database holds something that cannot be: {0}")]
     Broken(String),
 }

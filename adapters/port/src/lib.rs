@@ -1,9 +1,9 @@
 //! The traits between the engine and the world: [`Cloud`], [`Custodian`], [`Ledger`], [`Clock`], [`Entropy`].
 //!
 //! Owns what an adapter has to promise. Knows the model alone; must not know of any vendor, database or token. What
-//! crosses [`Custodian`] is data, so that it can cross a process.
+//! crosses [`Custodian`] is data, so that the custodian can run in a process of its own.
 //!
-//! Whoever holds one of these traits holds it as `Arc<dyn …>`: they are object safe and their futures are `Send`.
+//! All of them are object safe and their futures are `Send`: they are held as `Arc<dyn …>`.
 
 mod cloud;
 mod custodian;
@@ -21,23 +21,24 @@ pub use memory::MemoryLedger;
 
 use keyplane_model::Timestamp;
 
-/// What tells the time. The only source of "now" for everything behind it.
+/// The clock: the only source of "now" for the engine and everything above it.
 #[async_trait::async_trait]
 pub trait Clock: Send + Sync {
-    /// Wall-clock time.
+    /// Wall-clock time in UTC. It is recorded and shown; whoever can set the machine's clock can change it.
     fn now(&self) -> Timestamp;
-    /// Time since the machine started, sleep included. Nobody can set it: leases, quotas and repeats are judged by it alone.
+    /// Time since the machine started, including the time that it slept. Nobody can set it; leases, quotas and repeats are judged by it
+    /// alone.
     fn uptime(&self) -> keyplane_model::Span;
-    /// Waits at least so long.
+    /// Waits for at least this long.
     async fn sleep(&self, span: keyplane_model::Span);
 }
 
-/// What gives randomness for anything that is no key: key bytes come from the HSM alone.
+/// A source of randomness for everything but keys. Key bytes come from the HSM alone.
 pub trait Entropy: Send + Sync {
-    /// 32 bytes that nobody can foresee.
+    /// 32 bytes that nobody can predict.
     ///
     /// # Errors
-    /// When the operating system's generator fails: nothing may go on.
+    /// When the operating system's generator fails. The caller must stop then.
     fn draw(&self) -> Result<[u8; 32], EntropyError>;
 }
 

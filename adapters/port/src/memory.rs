@@ -1,7 +1,8 @@
-//! A ledger in memory: for simulation and tests, and the plainest statement of what a ledger does.
+//! A ledger in memory, for the simulation and for tests. It is also the reference of what a ledger does: every other ledger passes the
+//! same suite ([ADR 4](../../../control-plane/docs/adr/0004-the-memory-ledger-lives-beside-its-trait.md)).
 //!
-//! Owns the order in which a ledger looks at things: first whether it is done already (then nothing changes), then
-//! whether the change set's state allows it, then whether it fits the key. Every other ledger passes the same suite.
+//! Each method asks in this order: is it done already (then nothing changes), does the change set's state allow it, does it fit the
+//! key.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,20 +15,20 @@ use keyplane_model::{
 
 use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
 
-/// A ledger in memory. Durable as long as it lives: whoever simulates a crash keeps it and drops the engine.
+/// A ledger in memory. It is durable as long as this value lives: a simulated crash drops the engine and keeps the ledger.
 ///
 /// # Caveats
-/// When a change set was committed, and why and when it was dropped, is not kept: nothing in [`Ledger`] reads it.
+/// It does not keep when a change set was committed, nor when and why it was dropped: no method of [`Ledger`] reads these.
 #[derive(Debug)]
 pub struct MemoryLedger {
     installation: InstallationId,
     state: Mutex<State>,
 }
 
-/// Everything that it knows.
+/// The contents of the ledger.
 #[derive(Debug, Default)]
 struct State {
-    /// Oldest first; the revision is the place, from 1.
+    /// Oldest first; a revision's number is its place here, counted from 1.
     intents: Vec<(IntentRevision, Intent)>,
     keys: BTreeMap<KeyId, KeyRecord>,
     change_sets: BTreeMap<Digest, ChangeSetRecord>,
@@ -39,14 +40,14 @@ struct State {
 }
 
 impl MemoryLedger {
-    /// An empty ledger of this installation.
+    /// Makes an empty ledger for an installation.
     #[must_use]
     pub fn new(installation: InstallationId) -> Self {
         Self { installation, state: Mutex::default() }
     }
 
-    /// One transaction at a time. No method changes anything before its last check, so a panic of another holder (in a
-    /// test's own assertion, say) leaves nothing half done.
+    /// Locks the contents for one transaction. A poisoned lock does no harm: no method changes anything before its last check, so a
+    /// panic of another holder leaves no transaction half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,8 +109,8 @@ impl Ledger for MemoryLedger {
         if let Some(superseded) = open.and_then(|open| state.change_sets.get_mut(&open)) {
             superseded.state = ChangeSetState::Dropped;
         }
-        // One that was dropped before it was committed, and is planned again, byte for byte, opens again: its approvals
-        // are for the same digest and stay good.
+        // A change set that was dropped as a proposal, and is planned again byte for byte, opens again. Its approvals are for the
+        // same digest and stay valid.
         let record = state.change_sets.entry(digest).or_insert_with(|| ChangeSetRecord {
             digest,
             change_set: change_set.clone(),
@@ -164,7 +165,7 @@ impl Ledger for MemoryLedger {
         let held = state.check_fence(fence);
         let record = state.record(digest)?;
         if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
-            // What became of it since does not make it another one.
+            // A refusal that was recorded since does not make it another attempt.
             let same = Attempt { refused: attempt.refused, ..there.clone() } == *attempt;
             return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
         }
@@ -195,7 +196,7 @@ impl Ledger for MemoryLedger {
         }
         must_be(record, ChangeSetState::Committed)?;
         let Some(place) = found else { return Err(Refusal::Contradiction.into()) };
-        // What did something according to a receipt cannot have had no effect.
+        // An attempt that a receipt names had an effect, so it cannot be recorded as one without.
         let acted = record.receipts.values().any(|receipt| receipt.attempt == Some(attempt));
         if acted || record.attempts[place].refused.is_some() {
             return Err(Refusal::Contradiction.into());
@@ -214,7 +215,7 @@ impl Ledger for MemoryLedger {
         state.check_fence(fence)?;
         let mut key = state.committed_key(&record)?;
         key.settle(&record.change_set, receipt).map_err(Refusal::Settle)?;
-        // A receipt names an attempt of its own step that may have had an effect, or none.
+        // A receipt either names no attempt, or one of its own step that may have had an effect.
         if let Some(by) = receipt.attempt
             && !record.attempts_of(receipt.step).any(|attempt| attempt.id == by && attempt.refused.is_none())
         {
@@ -302,13 +303,13 @@ impl State {
         Ok(self.change_sets.get_mut(digest).ok_or(Refusal::NoChangeSet(*digest))?)
     }
 
-    /// The key of a change set that was committed, for changing.
+    /// A copy of the record of a committed change set's key, for changing.
     fn committed_key(&self, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
         let key = self.keys.get(&record.change_set.key_id).cloned();
         key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
     }
 
-    // INVARIANT: what belongs to a lane is written by its holder alone, however long ago that began to write.
+    // INVARIANT: what belongs to a lane is written by its holder alone, also when the writer was the holder as it began.
     fn check_fence(&self, fence: Option<&Fence>) -> Result<(), Refusal> {
         let Some(fence) = fence else { return Ok(()) };
         let held = self.leases.get(&fence.lane).is_some_and(|lease| lease.is_held_under(fence));

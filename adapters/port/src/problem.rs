@@ -1,11 +1,11 @@
-//! How the errors of the ports become problems: the one place that says what to do next about each.
+//! Turns the errors of the ports into problems. No other place says what people should do about each.
 
 use keyplane_model::{Class, Destination, Problem, ProblemCode};
 
 use crate::{Cause, CloudError, CustodianError, LedgerError, Refusal};
 
 impl CloudError {
-    /// What happened at this destination, and what to do now.
+    /// The problem for people: what failed at this destination, and the command that helps.
     #[must_use]
     pub fn problem(&self, destination: &Destination) -> Problem {
         let name = &destination.name;
@@ -35,7 +35,7 @@ impl CloudError {
 }
 
 impl CustodianError {
-    /// What happened at the token, and what to do now.
+    /// The problem for people: what failed at the token, and the command that helps.
     #[must_use]
     pub fn problem(&self) -> Problem {
         let (code, next) = match self {
@@ -56,7 +56,7 @@ impl CustodianError {
 }
 
 impl LedgerError {
-    /// What happened at the database, and what to do now.
+    /// The problem for people: what failed at the database, and the command that helps.
     #[must_use]
     pub fn problem(&self) -> Problem {
         let (code, next) = match self {

@@ -1,7 +1,8 @@
 //! The one place that knows which databases there are: URLs, pools, transactions, the classes of their errors.
 //!
-//! Everything above speaks to [`Transaction`] in shared SQL text. A further database is one more variant here.
+//! The files above send shared SQL text through a [`Transaction`]. A further database is one more variant of each enum here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use keyplane_model::ServerId;
@@ -9,8 +10,8 @@ use keyplane_port::LedgerError;
 use sqlx::error::ErrorKind;
 use sqlx::{Column as _, Row as _, SqlitePool};
 
+use crate::liveness::Liveness;
 use crate::row::{Cell, Row, Table};
-use crate::seats::Seats;
 use crate::sqlite;
 
 /// Where a database is. Never holds a secret.
@@ -31,14 +32,14 @@ impl Location {
         }
     }
 
-    /// How an error names it.
+    /// The text that error messages name it by: the path as it was given.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
         }
     }
 
-    /// Makes room for a new database, unless there is one.
+    /// Makes an empty database, unless one is there.
     pub(crate) fn create(&self) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite(path) => sqlite::create(path),
@@ -46,36 +47,37 @@ impl Location {
     }
 }
 
-/// What a transaction is for.
+/// What a transaction may do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
-    /// Sees one moment.
+    /// It reads a snapshot: the state of one moment.
     Read,
-    /// Sees one moment and no other writer until its end.
+    /// It reads and writes, and is the only writer until its end.
     Write,
 }
 
-/// A database that answers.
+/// A database with open connections.
 #[derive(Clone, Debug)]
 pub(crate) enum Db {
     Sqlite {
-        /// One connection: writers of this process stand in a fair queue instead of waking each other up.
+        /// One connection: the writers of this process wait in a fair queue instead of competing for SQLite's lock.
         writer: SqlitePool,
         readers: SqlitePool,
-        seats: Seats,
+        liveness: Liveness,
     },
 }
 
 impl Db {
-    /// Connects to what is there; a location without a database is [`LedgerError::Missing`].
+    /// Connects to the database at a location; [`LedgerError::Missing`] if there is none.
     pub(crate) async fn connect(location: &Location) -> Result<Self, LedgerError> {
         match location {
             Location::Sqlite(path) => {
-                sqlite::check_file(path)?;
+                // INVARIANT: connections and liveness locks belong to one file, however it was named and wherever a link leads later.
+                let file = sqlite::existing(path)?;
                 Ok(Self::Sqlite {
-                    writer: sqlite::pool(path, 1).await?,
-                    readers: sqlite::pool(path, sqlite::READERS).await?,
-                    seats: Seats::beside(path),
+                    writer: sqlite::pool(&file, 1).await.map_err(failed)?,
+                    readers: sqlite::pool(&file, sqlite::READERS).await.map_err(failed)?,
+                    liveness: Liveness::beside(&file),
                 })
             }
         }
@@ -84,28 +86,40 @@ impl Db {
     pub(crate) async fn begin(&self, mode: Mode) -> Result<Transaction, LedgerError> {
         match (self, mode) {
             (Self::Sqlite { readers, .. }, Mode::Read) => readers.begin().await,
-            // A transaction that reads first and writes later would lose to another writer in between; this one waits at its beginning.
+            // It waits for other writers at its beginning. One that began by reading would fail if somebody wrote in between.
             (Self::Sqlite { writer, .. }, Mode::Write) => writer.begin_with("BEGIN IMMEDIATE").await,
         }
         .map(Transaction::Sqlite)
         .map_err(failed)
     }
 
-    /// From now on this server lives, as long as this value does.
-    pub(crate) fn seat(&self, server: ServerId) -> Result<(), LedgerError> {
+    /// Takes the liveness lock of a server that is about to hold a lease; it is held until the last clone of this value is dropped.
+    pub(crate) fn hold_liveness_lock(&self, server: ServerId) -> Result<(), LedgerError> {
         match self {
-            Self::Sqlite { seats, .. } => seats.take(server),
+            Self::Sqlite { liveness, .. } => liveness.hold(server),
         }
     }
 
-    /// Whether a server is certain to be gone.
-    pub(crate) fn is_gone(&self, server: ServerId) -> bool {
+    /// Notes which servers leases name from now on, after `before` gave one back or lost it.
+    pub(crate) fn leases_name(&self, named: &BTreeSet<ServerId>, before: ServerId) {
         match self {
-            Self::Sqlite { seats, .. } => seats.is_empty(server),
+            Self::Sqlite { liveness, .. } => {
+                if !named.contains(&before) {
+                    liveness.released(before);
+                }
+                liveness.clear(named);
+            }
         }
     }
 
-    /// Ends every connection; open transactions come to their end first.
+    /// Whether a server is certain to be dead. `false` is no proof that it lives.
+    pub(crate) fn is_dead(&self, server: ServerId) -> bool {
+        match self {
+            Self::Sqlite { liveness, .. } => liveness.is_dead(server),
+        }
+    }
+
+    /// Closes every connection, after the transactions that are open.
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { writer, readers, .. } => {
@@ -116,13 +130,13 @@ impl Db {
     }
 }
 
-/// A transaction: committed, or rolled back when it is dropped.
+/// An open transaction. Dropping it without [`Transaction::commit`] rolls it back.
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
 }
 
 impl Transaction {
-    /// The rows that a query gives.
+    /// Runs a query and reads its rows, in the query's order.
     pub(crate) async fn rows(&mut self, table: Table, sql: &'static str, arguments: &[Cell]) -> Result<Vec<Row>, LedgerError> {
         match self {
             Self::Sqlite(transaction) => {
@@ -132,7 +146,7 @@ impl Transaction {
         }
     }
 
-    /// Changes rows; says how many.
+    /// Runs a statement; returns how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: &'static str, arguments: &[Cell]) -> Result<u64, LedgerError> {
         match self {
             Self::Sqlite(transaction) => {
@@ -149,7 +163,7 @@ impl Transaction {
         }
     }
 
-    /// The names of the tables that there are, ours and others'.
+    /// The names of all tables in the database, another program's included; SQLite's internal ones are left out.
     pub(crate) async fn tables(&mut self) -> Result<Vec<String>, LedgerError> {
         let (table, sql) = match self {
             Self::Sqlite(_) => (sqlite::CATALOGUE, sqlite::TABLES),
@@ -157,7 +171,7 @@ impl Transaction {
         self.rows(table, sql, &[]).await?.iter().map(|row| Ok(row.text("name")?.to_owned())).collect()
     }
 
-    /// Makes it durable.
+    /// Ends the transaction. When this returns `Ok`, its changes are on the disk.
     pub(crate) async fn commit(self) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await.map_err(failed),
@@ -182,9 +196,9 @@ fn cells(row: &sqlx::sqlite::SqliteRow) -> Result<Vec<(String, Cell)>, LedgerErr
     row.columns().iter().map(|column| Ok((column.name().to_owned(), cell(column.ordinal())?))).collect()
 }
 
-/// What an error of a database means: what a constraint or a decoder refuses is damage (the program checked it before),
-/// everything else may pass.
-pub(crate) fn failed(error: sqlx::Error) -> LedgerError {
+/// The class of a database's error. What a constraint or a decoder refuses is [`LedgerError::Broken`], because the program checked
+/// it before it wrote it; everything else is [`LedgerError::Failed`] and may work when tried again.
+fn failed(error: sqlx::Error) -> LedgerError {
     let broken = match &error {
         sqlx::Error::Database(database) => match database.kind() {
             ErrorKind::UniqueViolation

@@ -1,4 +1,4 @@
-//! Key records, from and to rows.
+//! Key records, with placements, versions and copies: from and to rows.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +15,26 @@ const PLACEMENTS: Table = Table { name: "placements", id_columns: 2 };
 const VERSIONS: Table = Table { name: "versions", id_columns: 2 };
 const COPIES: Table = Table { name: "copies", id_columns: 3 };
 
-/// Every key.
+/// All keys of the ledger, by id.
 pub(crate) async fn all(transaction: &mut Transaction) -> Result<BTreeMap<KeyId, KeyRecord>, LedgerError> {
     read(transaction, &ALL, &[]).await
 }
 
-/// One key.
+/// The key with an id; `None`: no change set for it was committed yet.
 pub(crate) async fn one(transaction: &mut Transaction, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
     Ok(read(transaction, &ONE, &[Cell::word(&id)?]).await?.remove(&id))
 }
 
-/// Whether a name is another key's.
+/// Whether another key than `by_other_than` has a name.
 pub(crate) async fn is_name_taken(transaction: &mut Transaction, name: &KeyName, by_other_than: KeyId) -> Result<bool, LedgerError> {
     let sql = "SELECT id FROM keys WHERE name = $1 AND id <> $2";
     Ok(!transaction.rows(KEYS, sql, &[Cell::word(name)?, Cell::word(&by_other_than)?]).await?.is_empty())
 }
 
-/// Writes what changed in a key.
+/// Writes the differences between two records of a key; `before` is `None` for a new one.
 ///
 /// # Assumptions
-/// Records only grow: no function of [`KeyRecord`] takes a placement, a version or a copy away.
+/// Records only grow: no function of [`KeyRecord`] removes a placement, a version or a copy.
 pub(crate) async fn write(transaction: &mut Transaction, before: Option<&KeyRecord>, after: &KeyRecord) -> Result<(), LedgerError> {
     write_key(transaction, before.map_or(Generation(0), |key| key.generation), after).await?;
     for (id, placement) in &after.placements {
@@ -55,7 +55,7 @@ pub(crate) async fn write(transaction: &mut Transaction, before: Option<&KeyReco
     Ok(())
 }
 
-/// The queries that read keys with all that belongs to them.
+/// The queries that read some keys, with the placements, versions and copies of the same keys.
 struct Selection {
     keys: &'static str,
     placements: &'static str,
@@ -163,7 +163,7 @@ fn copy(row: &Row) -> Result<CopyRecord, LedgerError> {
 }
 
 async fn write_key(transaction: &mut Transaction, before: Generation, key: &KeyRecord) -> Result<(), LedgerError> {
-    // INVARIANT: the generation is compared and swapped, whatever isolation the database gives.
+    // INVARIANT: the generation is compared and swapped in one statement, so this holds at any isolation level.
     let sql = "INSERT INTO keys (id, name, profile, generation) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (id) DO UPDATE SET name = excluded.name, profile = excluded.profile, generation = excluded.generation \
                WHERE keys.generation = $5";
@@ -212,7 +212,7 @@ async fn write_version(transaction: &mut Transaction, key: KeyId, number: Versio
 }
 
 async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<(), LedgerError> {
-    // INVARIANT: which bytes a copy has is written once and never updated (rule 2).
+    // INVARIANT: the columns that say which bytes a copy has are written once and never updated (rule 2).
     let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, \
                public_key, bytes_of, material, wrapped_under, imported_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \

@@ -1,6 +1,8 @@
 //! Leases from and to rows.
 
-use keyplane_model::{Fence, Lease, Span};
+use std::collections::BTreeSet;
+
+use keyplane_model::{Fence, Lease, ServerId, Span};
 use keyplane_port::{LedgerError, Refusal};
 
 use crate::db::Transaction;
@@ -8,7 +10,7 @@ use crate::row::{Cell, Table};
 
 const LEASES: Table = Table { name: "leases", id_columns: 1 };
 
-/// The lease on a lane; one that nobody ever held has no row.
+/// The lease on a lane. A lane that nobody ever held has no row, and the default lease.
 pub(crate) async fn one(transaction: &mut Transaction, lane: &str) -> Result<Lease, LedgerError> {
     let sql = "SELECT lane, holder, fence, beat, span FROM leases WHERE lane = $1";
     let rows = transaction.rows(LEASES, sql, &[lane.into()]).await?;
@@ -17,10 +19,17 @@ pub(crate) async fn one(transaction: &mut Transaction, lane: &str) -> Result<Lea
         holder: row.maybe_word("holder")?,
         fence: row.number("fence")?,
         beat: row.number("beat")?,
-        span: Span::from_micros(row.number("span")?).ok_or_else(|| row.broken("its span is none"))?,
+        span: Span::from_micros(row.number("span")?).ok_or_else(|| row.broken("its span is negative"))?,
     })
 }
 
+/// Every server that holds a lane.
+pub(crate) async fn holders(transaction: &mut Transaction) -> Result<BTreeSet<ServerId>, LedgerError> {
+    let sql = "SELECT lane, holder FROM leases WHERE holder IS NOT NULL";
+    transaction.rows(LEASES, sql, &[]).await?.iter().map(|row| row.word("holder")).collect()
+}
+
+/// Writes the lease on a lane, in place of the one before.
 pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease) -> Result<(), LedgerError> {
     let span = Cell::Number(Some(lease.span.micros()));
     let row = [lane.into(), Cell::word(&lease.holder)?, Cell::number(lease.fence)?, Cell::number(lease.beat)?, span];
@@ -29,7 +38,9 @@ pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// INVARIANT: what belongs to a lane is written by its holder alone, however long ago that began to write.
+/// Refuses a write that belongs to a lane when its fencing number is not the holder's; without a fence it belongs to no lane.
+///
+/// INVARIANT: what belongs to a lane is written by its holder alone, also when the writer was the holder as it began.
 pub(crate) async fn check(transaction: &mut Transaction, fence: Option<&Fence>) -> Result<(), LedgerError> {
     let Some(fence) = fence else { return Ok(()) };
     let held = one(transaction, &fence.lane).await?.is_held_under(fence);

@@ -1,7 +1,7 @@
 //! The transactions of [`Ledger`], in SQL.
 //!
-//! Each looks in the same order as [`keyplane_port::MemoryLedger`]: whether it is done already, whether the change set's
-//! state allows it, whether it fits the key. One suite holds both to it.
+//! Each asks in the same order as [`keyplane_port::MemoryLedger`]: is it done already, does the change set's state allow it, does it
+//! fit the key. `tests/ledger/suite.rs` runs against both.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ const CHARTERS: Table = Table { name: "charters", id_columns: 1 };
 /// The ledger in a database.
 ///
 /// # Guarantees
-/// - What returned is on the disk; several processes may hold the same database.
-/// - A schema other than this program's is refused, at each transaction.
+/// - What a method wrote is on the disk when the method returns. Several processes may have the same database open.
+/// - Every transaction refuses a schema that is not this program's.
 #[derive(Clone, Debug)]
 pub struct SqlLedger {
     db: Db,
@@ -34,8 +34,8 @@ pub struct SqlLedger {
 }
 
 impl SqlLedger {
-    /// Makes the database at `sqlite:PATH` (its folder must be there; the file will be its owner's alone) and the ledger in
-    /// it. Repeating it changes nothing.
+    /// Makes the database at `sqlite:PATH` and an empty ledger in it. The folder has to exist; only the file's owner can read the
+    /// file. Repeating it changes nothing.
     ///
     /// # Errors
     /// [`Refusal::Contradiction`] when the database is another installation's, [`LedgerError::Older`] and
@@ -62,7 +62,7 @@ impl SqlLedger {
         Ok(Self { db, installation })
     }
 
-    /// Brings the database at `sqlite:PATH` to the schema of this program. One that has it stays as it is.
+    /// Upgrades the database at `sqlite:PATH` to the schema of this program. A database that has it stays as it is.
     ///
     /// # Errors
     /// [`LedgerError::Missing`] when it was never initialised, [`LedgerError::Newer`] when it has a schema that this
@@ -87,13 +87,13 @@ impl SqlLedger {
         Ok(Self { db, installation })
     }
 
-    /// The schema that this program reads and writes.
+    /// The number of the schema that this program reads and writes.
     #[must_use]
     pub fn schema_version() -> i64 {
         schema::KNOWN
     }
 
-    /// Waits for open transactions and ends every connection. Not needed for anything to be durable.
+    /// Waits for open transactions and closes every connection. Nothing needs this to be durable.
     pub async fn close(&self) {
         self.db.close().await;
     }
@@ -309,14 +309,11 @@ impl Ledger for SqlLedger {
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
         let mut transaction = self.begin(Mode::Read).await?;
         let lease = leases::one(&mut transaction, lane).await?;
-        let gone = lease.holder.is_some_and(|holder| self.db.is_gone(holder));
-        Ok(if gone { Lease { holder: None, ..lease } } else { lease })
+        let dead = lease.holder.is_some_and(|holder| self.db.is_dead(holder));
+        Ok(if dead { Lease { holder: None, ..lease } } else { lease })
     }
 
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
-        if let Some(holder) = next.holder {
-            self.db.seat(holder)?;
-        }
         let mut transaction = self.begin(Mode::Write).await?;
         let there = leases::one(&mut transaction, lane).await?;
         if (there.fence, there.beat) != (seen.fence, seen.beat) {
@@ -325,7 +322,17 @@ impl Ledger for SqlLedger {
         if !next.follows(seen) {
             return Err(Refusal::Contradiction.into());
         }
+        // INVARIANT: a server that a lease names holds its liveness lock, or is dead.
+        if let Some(holder) = next.holder {
+            self.db.hold_liveness_lock(holder)?;
+        }
         leases::put(&mut transaction, lane, next).await?;
+        if let Some(before) = there.holder
+            && next.holder != Some(before)
+        {
+            // No other server takes a lease before this transaction ends, so none is missing here.
+            self.db.leases_name(&leases::holders(&mut transaction).await?, before);
+        }
         transaction.commit().await?;
         Ok(true)
     }
@@ -393,7 +400,7 @@ async fn record(transaction: &mut Transaction, digest: &Digest) -> Result<Change
     Ok(change_sets::one(transaction, digest).await?.ok_or(Refusal::NoChangeSet(*digest))?)
 }
 
-/// The key of a change set that was committed.
+/// The record of a committed change set's key, which the commit made.
 async fn committed_key(transaction: &mut Transaction, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
     let key = keys::one(transaction, record.change_set.key_id).await?;
     key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))

@@ -1,82 +1,128 @@
-//! Which servers of a database in a file live: each holds a lock on a file of its own beside the database, which the operating system
-//! takes away when the process ends, however it does. What is on one machine needs no waiting to be certain that a server is gone.
+//! Detects dead servers of a database in a file: each living one holds a lock on a file of its own, which the kernel releases when
+//! the process ends, however it ends. So a server that was killed is known to be dead without waiting for its lease to run out.
+//!
+//! The locks lie in the folder `PATH.servers` beside the database, one file for each server, named by its id. What proves death is
+//! one observation alone: *the very file that the server locked can be locked by somebody else.* A file that is not there proves
+//! nothing, for one database can be reached by several names (a symbolic link, a bind mount, another container), and the folder
+//! beside one of those names need not be the folder that the server uses. Nor does a copy of the file prove anything, for nobody
+//! holds a lock on a copy. Therefore each server writes into its file, once it holds the lock, which file that is: its device and
+//! inode. As long as the server lives it keeps the file open, so no other file on this machine can have both.
+//!
+//! Without a proof, a server counts as living: whoever wants its lane waits until the lease has run out
+//! ([ADR 10](../../docs/adr/0010-leases-are-watched.md)).
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyplane_model::ServerId;
 use keyplane_port::LedgerError;
 
-/// The seats beside a database.
+/// How much of a lock file is read, in bytes: two numbers of 64 bits have at most 41 characters with the space between them.
+const MAX_IDENTITY: u64 = 64;
+
+/// The liveness locks beside a database.
 #[derive(Clone, Debug)]
-pub(crate) struct Seats {
+pub(crate) struct Liveness {
     folder: PathBuf,
-    /// Those that this ledger holds. A seat ends with its last clone.
-    taken: Arc<Mutex<BTreeMap<ServerId, Seat>>>,
+    /// The locks that this ledger holds. They end with the ledger's last clone.
+    held: Arc<Mutex<BTreeMap<ServerId, LivenessLock>>>,
 }
 
-/// A locked file, removed at the end.
+/// A lock that is held as long as this value lives.
 #[derive(Debug)]
-struct Seat {
+struct LivenessLock {
     path: PathBuf,
     _locked: File,
+    /// Whether a lease may name the server: then the file stays when the lock ends, as the proof that the server is dead.
+    leases: bool,
 }
 
-impl Seats {
-    /// Those of the database at a path: in `PATH.servers`.
+impl Liveness {
+    /// The locks beside a database: in `PATH.servers`. The path has to be canonical, so that all who reach the database by symbolic
+    /// links have the same folder.
     pub(crate) fn beside(database: &Path) -> Self {
         let mut folder = database.as_os_str().to_owned();
         folder.push(".servers");
-        Self { folder: folder.into(), taken: Arc::default() }
+        Self { folder: folder.into(), held: Arc::default() }
     }
 
-    /// Takes a server's seat, unless this ledger holds it.
-    pub(crate) fn take(&self, server: ServerId) -> Result<(), LedgerError> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.contains_key(&server) {
+    /// Takes the lock of a server that is about to hold a lease, unless this ledger has it already.
+    pub(crate) fn hold(&self, server: ServerId) -> Result<(), LedgerError> {
+        let mut held = self.held();
+        if let Some(lock) = held.get_mut(&server) {
+            lock.leases = true;
             return Ok(());
         }
-        let path = self.path(server);
+        let path = self.folder.join(server.to_string());
         let locked = self.lock(&path).map_err(|error| LedgerError::Failed(format!("`{}` cannot be locked: {error}", path.display())))?;
-        taken.insert(server, Seat { path, _locked: locked });
+        held.insert(server, LivenessLock { path, _locked: locked, leases: true });
         Ok(())
     }
 
-    /// Whether nobody sits there: a server takes its seat before its first lease.
-    pub(crate) fn is_empty(&self, server: ServerId) -> bool {
-        let path = self.path(server);
-        match File::open(&path).map(|file| file.try_lock()) {
-            Ok(Ok(())) => {
-                // Nobody comes back to it.
-                let _ = fs::remove_file(&path);
-                true
-            }
-            Err(error) => error.kind() == ErrorKind::NotFound,
-            Ok(Err(_)) => false,
+    /// Notes that no lease names a server any more: nobody will need a proof of its death.
+    pub(crate) fn released(&self, server: ServerId) {
+        if let Some(lock) = self.held().get_mut(&server) {
+            lock.leases = false;
         }
     }
 
-    fn path(&self, server: ServerId) -> PathBuf {
-        self.folder.join(server.to_string())
+    /// Whether a server that once held its lock is certain to be dead. `false` is no proof that it lives.
+    pub(crate) fn is_dead(&self, server: ServerId) -> bool {
+        is_free_original(&self.folder.join(server.to_string()))
+    }
+
+    /// Removes the files of dead servers that no lease names. What cannot be removed does no harm.
+    pub(crate) fn clear(&self, named: &BTreeSet<ServerId>) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let server = entry.file_name().to_str().and_then(|name| name.parse::<ServerId>().ok());
+            if server.is_some_and(|server| !named.contains(&server)) && is_free_original(&entry.path()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<ServerId, LivenessLock>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self, path: &Path) -> Result<File, Error> {
-        match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
+        match DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         file.try_lock()?;
+        // INVARIANT: a file says which one it is only after its server locked it. So whoever reads it there, and can lock that file,
+        // knows that the server had the lock and lost it.
+        file.write_all(identity(&file)?.as_bytes())?;
         Ok(file)
     }
 }
 
-impl Drop for Seat {
+impl Drop for LivenessLock {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.leases {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Whether a path leads to a file that a server locked, and not to a copy of it, and whether nobody has it locked now.
+///
+/// A shared lock, so that two who look at the same moment do not take each other for the server.
+fn is_free_original(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut said = String::new();
+    let read = (&file).take(MAX_IDENTITY).read_to_string(&mut said).is_ok();
+    read && identity(&file).is_ok_and(|is| is == said) && file.try_lock_shared().is_ok()
+}
+
+/// Which file it is: device and inode, in decimal digits.
+fn identity(file: &File) -> Result<String, Error> {
+    let metadata = file.metadata()?;
+    Ok(format!("{} {}", metadata.dev(), metadata.ino()))
 }

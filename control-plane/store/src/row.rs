@@ -1,18 +1,19 @@
-//! Cells and rows, typed and checked: what comes out of a database is believed only so far as it can be.
+//! Cells and rows, typed and checked: whatever is read from a database is checked before it is used.
 
 use keyplane_model::{Digest, Timestamp};
 use keyplane_port::LedgerError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A table, and how many of the columns that are selected first say which row it is.
+/// A table, for error messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
+    /// How many columns, counted from the first that a query selects, identify a row.
     pub(crate) id_columns: usize,
 }
 
-/// What a cell holds. Both kinds can be NULL.
+/// A cell: text or a number. `None` is NULL.
 #[derive(Clone, Debug)]
 pub(crate) enum Cell {
     Text(Option<String>),
@@ -20,7 +21,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// A type of the model that is a string in JSON: a name, an id, a digest, a word.
+    /// A value that the model writes as a JSON string: a name, an id, a digest, a word.
     pub(crate) fn word<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
         match serde_json::to_value(value) {
             Ok(serde_json::Value::String(text)) => Ok(Self::Text(Some(text))),
@@ -29,13 +30,13 @@ impl Cell {
         }
     }
 
-    /// A document, as canonical bytes.
+    /// A document, as canonical JSON (RFC 8785).
     pub(crate) fn document<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
         let bytes = keyplane_model::canonical_bytes(value).map_err(no_json)?;
         Ok(Self::Text(Some(String::from_utf8(bytes).map_err(no_json)?)))
     }
 
-    /// A number that may be too large for a database.
+    /// A number, which is refused if a database's signed 64 bits cannot hold it.
     pub(crate) fn number(value: u64) -> Result<Self, LedgerError> {
         let number = i64::try_from(value).map_err(|_| LedgerError::Failed(format!("`{value}` is too large a number to be kept")))?;
         Ok(Self::Number(Some(number)))
@@ -78,7 +79,7 @@ impl From<Option<Timestamp>> for Cell {
     }
 }
 
-/// A row that was read.
+/// A row as it was read, with what error messages say of it.
 #[derive(Debug)]
 pub(crate) struct Row {
     table: &'static str,
@@ -104,7 +105,7 @@ impl Row {
         }
     }
 
-    /// A type of the model that is a string in JSON, written exactly as the model writes it.
+    /// A value that the model writes as a JSON string. Another spelling of the same value is refused.
     pub(crate) fn word<T: DeserializeOwned + Serialize>(&self, column: &str) -> Result<T, LedgerError> {
         self.maybe_word(column)?.ok_or_else(|| self.wrong(column))
     }
@@ -113,7 +114,7 @@ impl Row {
         let Some(text) = self.maybe_text(column)? else { return Ok(None) };
         let json = serde_json::Value::String(text.to_owned());
         let word: T = serde_json::from_value(json.clone()).map_err(|_| self.wrong(column))?;
-        // INVARIANT: one value has one spelling, or comparing ids as text would lie.
+        // INVARIANT: one value has one spelling, because SQL compares ids as text.
         if serde_json::to_value(&word).ok() == Some(json) { Ok(Some(word)) } else { Err(self.wrong(column)) }
     }
 
@@ -147,10 +148,10 @@ impl Row {
         serde_json::from_str(text).map(Some).map_err(|error| self.broken(&format!("column `{column}` cannot be read: {error}")))
     }
 
-    /// The document in column `body`, which is what the digest in column `digest` says.
+    /// The document in column `body`, checked against column `digest`.
     ///
-    /// The digest is taken over what was understood, not over the text alone: a field that this program does not know and
-    /// would pass over is noticed too.
+    /// The digest is checked twice: of the text, and of the document as this program understood it. So a field that this program
+    /// does not know, and would ignore, is noticed too.
     pub(crate) fn sealed_document<T: DeserializeOwned + Serialize>(&self) -> Result<(Digest, T), LedgerError> {
         let digest: Digest = self.word("digest")?;
         let document: T = self.document("body")?;
@@ -162,7 +163,7 @@ impl Row {
         }
     }
 
-    /// Something about this row cannot be.
+    /// The error for a row that no program of ours wrote so.
     pub(crate) fn broken(&self, what: &str) -> LedgerError {
         LedgerError::Broken(format!("table `{}`, row `{}`: {what}", self.table, self.id))
     }
@@ -186,7 +187,7 @@ impl Row {
     }
 }
 
-/// A cell for an error: no more of it than can be read.
+/// A cell for an error message: the first 80 characters.
 fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Text(Some(text)) => text.chars().take(80).collect(),

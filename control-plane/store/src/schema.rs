@@ -1,4 +1,4 @@
-//! Migrations, forward only, and the guard against every schema but the one that this program knows.
+//! Migrations, which go forward only, and the guard that refuses every schema but this program's.
 
 use keyplane_port::LedgerError;
 
@@ -7,28 +7,27 @@ use crate::row::{Cell, Table};
 
 const SCHEMA: Table = Table { name: "keyplane_schema", id_columns: 1 };
 
-/// Every schema that ever landed, oldest first; the version is the place, from 1. A migration that landed is never changed:
-/// a database that has it would be another one than its number says.
+/// Every migration, oldest first; a schema's version is its place here, counted from 1. A migration that was released is never
+/// changed, or databases of the same version would differ.
 const SQLITE: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_key_kinds.sql"),
     include_str!("../../../migrations/sqlite/0003_leases.sql"),
 ];
 
-/// The schema that this program reads and writes.
+/// The version of the schema that this program reads and writes.
 pub(crate) const KNOWN: i64 = SQLITE.len() as i64;
 
-/// What migrating did.
+/// What a migration did: nothing, if both versions are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// The schema that there was.
+    /// The version of the schema before.
     pub from: i64,
-    /// The schema that there is.
+    /// The version of the schema now.
     pub to: i64,
 }
 
-/// Brings an initialised database to the schema of this program. All of it is one transaction: a crash leaves the old
-/// schema or the new one.
+/// Upgrades an initialised database to the schema of this program, in one transaction: a crash leaves the old schema or the new one.
 pub(crate) async fn migrate(location: &Location) -> Result<Migrated, LedgerError> {
     let db = Db::connect(location).await?;
     let mut transaction = db.begin(Mode::Write).await?;
@@ -42,7 +41,7 @@ pub(crate) async fn migrate(location: &Location) -> Result<Migrated, LedgerError
     Ok(Migrated { from, to: KNOWN })
 }
 
-/// Runs what comes after schema `from`; 0 is an empty database.
+/// Runs the migrations after version `from`; 0 is an empty database.
 pub(crate) async fn apply(transaction: &mut Transaction, from: i64) -> Result<(), LedgerError> {
     for (version, sql) in (1_i64..).zip(SQLITE).filter(|(version, _)| *version > from) {
         transaction.script(sql).await?;
@@ -51,7 +50,7 @@ pub(crate) async fn apply(transaction: &mut Transaction, from: i64) -> Result<()
     Ok(())
 }
 
-/// The schema of a database; `None`: it is empty. One with another program's tables is nobody's to write into.
+/// The version of a database's schema; `None`: the database is empty. A database with another program's tables is refused.
 pub(crate) async fn found(transaction: &mut Transaction) -> Result<Option<i64>, LedgerError> {
     let tables = transaction.tables().await?;
     if tables.iter().any(|table| table == SCHEMA.name) {
@@ -63,12 +62,12 @@ pub(crate) async fn found(transaction: &mut Transaction) -> Result<Option<i64>, 
     }
 }
 
-/// Refuses every schema but ours. At the beginning of each transaction: another process may have migrated since the last one.
+/// Refuses every schema but ours. Called at the beginning of each transaction, for another process may have migrated since the last.
 pub(crate) async fn guard(transaction: &mut Transaction) -> Result<(), LedgerError> {
     check(current(transaction).await?)
 }
 
-/// Whether a schema is ours.
+/// Refuses a version that is older or newer than ours.
 pub(crate) fn check(found: i64) -> Result<(), LedgerError> {
     match found.cmp(&KNOWN) {
         std::cmp::Ordering::Less => Err(LedgerError::Older { found, known: KNOWN }),

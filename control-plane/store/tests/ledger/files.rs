@@ -1,4 +1,4 @@
-//! Where a database is, who can read it, and what is refused there.
+//! The files of a database: where they are, who can read them, which ones are refused, and the liveness locks beside them.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -109,7 +109,7 @@ async fn a_database_that_somebody_else_holds_has_failed_and_works_again_afterwar
     let mut raw = database.raw().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
     assert!(matches!(ledger.propose(&change_set(1, 0, 0), AT).await, Err(LedgerError::Failed(_))));
-    // Readers see what was there.
+    // Readers do not wait, and see the state before.
     assert!(snapshot(&ledger).await.open.is_empty());
     sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
     ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
@@ -136,16 +136,94 @@ async fn why_and_when_change_sets_ended_is_kept() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_holds_nothing() {
+async fn a_dead_server_holds_nothing_at_once() {
     let database = Database::new();
     let (one, other) = (database.init().await, database.open().await);
     let held = take(&one, "lane", server(1)).await;
     assert_eq!(other.lease("lane").await, Ok(held), "it lives");
-    one.close().await;
     drop(one);
-    assert_eq!(other.lease("lane").await, Ok(keyplane_model::Lease { holder: None, ..held }));
+    let nobodys = keyplane_model::Lease { holder: None, ..held };
+    assert_eq!(other.lease("lane").await, Ok(nobodys));
+    assert_eq!(other.lease("lane").await, Ok(nobodys), "the first look removed the proof");
     assert_eq!(take(&other, "lane", server(2)).await.fence, held.fence + 1);
-    let seats = std::fs::read_dir(database.folder.path().join("ledger.db.servers")).unwrap();
-    let left: Vec<_> = seats.map(|seat| seat.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(left, [server(2).to_string()], "nothing of it is left");
+    assert_eq!(locks(&database), [server(2).to_string()], "nothing of it is left");
+}
+
+#[tokio::test]
+async fn a_server_that_gave_back_its_leases_leaves_no_lock_behind() {
+    let database = Database::new();
+    let (one, other) = (database.init().await, database.open().await);
+    let held = [take(&one, "lane", server(1)).await, take(&one, "another", server(1)).await];
+    assert_eq!(one.put_lease("lane", &held[0], &held[0].released()).await, Ok(true));
+    assert_eq!(other.lease("another").await, Ok(held[1]), "it has another lane");
+    assert_eq!(one.put_lease("another", &held[1], &held[1].released()).await, Ok(true));
+    assert_eq!(locks(&database), [server(1).to_string()]);
+    drop(one);
+    assert_eq!(locks(&database), <[String; 0]>::default());
+}
+
+/// A database, and two more names of it: one leads there by a link to its folder, one by a link to its file.
+fn names(database: &Database, links: &tempfile::TempDir) -> [String; 3] {
+    use std::os::unix::fs::symlink;
+    symlink(database.folder.path(), links.path().join("folder")).unwrap();
+    symlink(database.file(), links.path().join("another-name.db")).unwrap();
+    let linked = ["folder/ledger.db", "another-name.db"].map(|name| format!("sqlite:{}", links.path().join(name).display()));
+    let [folder, file] = linked;
+    [database.url.clone(), folder, file]
+}
+
+#[tokio::test]
+async fn a_living_server_is_not_taken_for_dead_by_any_name_of_the_database() {
+    let (database, links) = (Database::new(), tempfile::tempdir().unwrap());
+    database.init().await;
+    let names = names(&database, &links);
+    for (number, holders) in (1..).zip(&names) {
+        let holder = SqlLedger::open(holders).await.unwrap();
+        let held = take(&holder, "lane", server(number)).await;
+        for others in &names {
+            let other = SqlLedger::open(others).await.unwrap();
+            assert_eq!(other.lease("lane").await, Ok(held), "opened as {holders}, looked at as {others}");
+        }
+        drop(holder);
+        for others in &names {
+            let other = SqlLedger::open(others).await.unwrap();
+            assert_eq!(other.lease("lane").await.unwrap().holder, None, "opened as {holders}, looked at as {others}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(links.path()).unwrap().count(), 2, "locks lie beside the database, not beside its links");
+}
+
+/// As if the database were reached by a mount of its file alone, or its folder had been restored from a backup.
+#[tokio::test]
+async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
+    let database = Database::new();
+    let (one, other) = (database.init().await, database.open().await);
+    let folder = database.folder.path().join("ledger.db.servers");
+    let (lock, elsewhere) = (folder.join(server(1).to_string()), database.folder.path().join("elsewhere"));
+    let held = take(&one, "lane", server(1)).await;
+    std::fs::rename(&folder, &elsewhere).unwrap();
+    assert_eq!(other.lease("lane").await, Ok(held), "there is no folder");
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(other.lease("lane").await, Ok(held), "there is no file");
+    std::fs::write(&lock, "").unwrap();
+    assert_eq!(other.lease("lane").await, Ok(held), "the file says nothing");
+    std::fs::copy(elsewhere.join(server(1).to_string()), &lock).unwrap();
+    assert_eq!(other.lease("lane").await, Ok(held), "the file is a copy");
+    // Nor is the copy removed as a dead server's.
+    take(&other, "another", server(2)).await;
+    other.put_lease("another", &other.lease("another").await.unwrap(), &other.lease("another").await.unwrap().released()).await.unwrap();
+    assert!(lock.exists());
+    drop(one);
+    assert_eq!(other.lease("lane").await, Ok(held), "a copy proves nothing, whether the server lives or not");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&elsewhere, &folder).unwrap();
+    assert_eq!(other.lease("lane").await.unwrap().holder, None, "the file that it locked is back");
+}
+
+/// The liveness locks beside a database, in order.
+fn locks(database: &Database) -> Vec<String> {
+    let folder = std::fs::read_dir(database.folder.path().join("ledger.db.servers")).unwrap();
+    let mut names: Vec<_> = folder.map(|lock| lock.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }

@@ -1,6 +1,5 @@
-//! What every ledger has to do, and what only one in a database has to.
-//!
-//! `suite` and `property` hold both ledgers to the same; `schema`, `damage`, `files` and `processes` are about databases.
+//! Tests of ledgers. `suite` and `property` run against the ledger in memory and the one in a database; `schema`, `damage`, `files` and
+//! `processes` are about databases alone.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Several processes on one database, and one that is killed in the middle.
+//! Several processes on one database, and processes that are killed.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::world::*;
 
-/// How many keys the process that is killed works on; far more than it gets to.
+/// How many keys the process that is killed works on: far more than it can finish before.
 const KEYS: u32 = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn of_competing_change_sets_in_several_ledgers_exactly_one_is_committed() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_that_initialise_at_once_all_have_the_same_ledger() {
     let database = Database::new();
-    // One makes the file and its log; the others find it in whatever state.
+    // One of them makes the file and its log; the others find these in any state.
     let mut tasks = JoinSet::new();
     for _ in 0..4 {
         let url = database.url.clone();
@@ -54,7 +54,7 @@ async fn of_several_that_initialise_at_once_all_have_the_same_ledger() {
     database.open().await;
 }
 
-/// What a refusal leaves: nothing. Anything but a refusal is a failure of the test.
+/// The value, or `None` if the ledger refused. Any other error fails the test.
 fn refused_or<T>(result: Result<T, LedgerError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -63,8 +63,8 @@ fn refused_or<T>(result: Result<T, LedgerError>) -> Option<T> {
     }
 }
 
-/// Kills a process after so many transactions and whatever it began since; what it said was done is there, what it had not
-/// begun is not, and what it was in the middle of is one or the other. Then goes on with the same database.
+/// Kills a process again and again, each time after one transaction more, and goes on with the same database. Every transaction that
+/// the process reported as done has to be there, and at most one more.
 #[tokio::test]
 async fn a_transaction_of_a_killed_process_is_wholly_there_or_not_at_all() {
     let database = Database::new();
@@ -81,16 +81,16 @@ async fn a_transaction_of_a_killed_process_is_wholly_there_or_not_at_all() {
     }
 }
 
-/// Runs [`killed_process`] until it told of at least so many transactions, kills it, and says of how many it told in all.
+/// Runs [`killed_process`] until it reported at least so many transactions, and kills it. Returns how many it reported in all.
 fn told_until_killed(database: &Database, kill_after: usize) -> usize {
     let mut child = Process::start("killed_process", database, 0);
     let mut lines = child.lines();
     let first = lines.by_ref().take(kill_after).count();
-    // Not to wait for anything: so that kills are spread over the length of a transaction (a millisecond or a few) and do
-    // not all hit its beginning.
+    // Nothing is waited for. This spreads the kills over the length of a transaction, which is a few milliseconds, so that they do not
+    // all hit its beginning.
     std::thread::sleep(std::time::Duration::from_micros(100 * kill_after as u64));
     drop(child);
-    // What it told between our decision and its end.
+    // Then what it reported until it was dead.
     first + lines.count()
 }
 
@@ -99,16 +99,20 @@ struct Process(Child);
 
 impl Process {
     fn start(test: &str, database: &Database, variant: u32) -> Self {
+        Self::start_at(test, &database.url, variant)
+    }
+
+    fn start_at(test: &str, url: &str, variant: u32) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("processes::{test}"), "--ignored", "--nocapture"])
-            .env("KEYPLANE_TEST_DATABASE", &database.url)
+            .env("KEYPLANE_TEST_DATABASE", url)
             .env("KEYPLANE_TEST_VARIANT", variant.to_string())
             .stdout(Stdio::piped())
             .spawn();
         Self(child.unwrap())
     }
 
-    /// What it tells: the harness around it prints too.
+    /// The lines that it reports, without those that the test harness prints.
     fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
         let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
         lines.filter_map(|line| line.unwrap().split_once("told ").map(|(_, what)| what.to_owned()))
@@ -117,10 +121,40 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SIGKILL. Failing means that it has ended by itself.
+        // SIGKILL. It fails only if the process ended by itself.
         self.0.kill().ok();
         self.0.wait().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_killed_process_holds_its_lane_until_it_is_killed_and_not_a_moment_longer() {
+    let (database, links) = (Database::new(), tempfile::tempdir().unwrap());
+    let ledger = database.init().await;
+    std::os::unix::fs::symlink(database.folder.path(), links.path().join("link")).unwrap();
+    let linked = format!("sqlite:{}", links.path().join("link/ledger.db").display());
+    for (variant, url) in (1..).zip([&database.url, &linked]) {
+        let mut child = Process::start_at("holding_process", url, variant);
+        assert_eq!(child.lines().next().as_deref(), Some("so"));
+        let other = SqlLedger::open(&linked).await.unwrap();
+        for ledger in [&ledger, &other] {
+            assert_eq!(ledger.lease("lane").await.unwrap().holder, Some(server(variant)), "it lives");
+        }
+        drop(child);
+        for ledger in [&ledger, &other] {
+            assert_eq!(ledger.lease("lane").await.unwrap().holder, None, "it was killed");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by a test that kills it"]
+async fn holding_process() {
+    let (Ok(url), Ok(variant)) = (std::env::var("KEYPLANE_TEST_DATABASE"), std::env::var("KEYPLANE_TEST_VARIANT")) else { return };
+    let ledger = SqlLedger::open(&url).await.unwrap();
+    take(&ledger, "lane", server(parse(&variant))).await;
+    println!("told so");
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test]
@@ -161,7 +195,7 @@ async fn killed_process() {
     }
 }
 
-/// Brings a key on from wherever it is, and tells of each transaction that changed something.
+/// Continues the change set of a key from any state to its end, and reports each transaction that changed something.
 async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
     let planned = change_set(key, 0, 0);
     let digest = planned.digest().unwrap();
@@ -185,7 +219,7 @@ async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
     }
 }
 
-/// How many transactions of [`work`] are in a ledger.
+/// Counts the transactions of [`work`] that are in a ledger.
 async fn transactions(ledger: &dyn Ledger) -> usize {
     let mut count = 0;
     for key in 0..KEYS {
@@ -201,7 +235,7 @@ async fn transactions(ledger: &dyn Ledger) -> usize {
     count
 }
 
-/// Every key is exactly what its change set's state and receipts make of it.
+/// Checks that every key's record is what the state and the receipts of its change set make of it.
 async fn check_every_change_set(ledger: &dyn Ledger) {
     let keys = snapshot(ledger).await.keys;
     for key in 0..KEYS {

@@ -1,4 +1,4 @@
-//! Whatever is asked, in whatever order: both ledgers answer the same and know the same.
+//! Both ledgers give the same answers and hold the same contents, for random calls in random order.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use crate::world::*;
 
-/// Something to ask of a ledger. What it is about is chosen among what is there by then, so that long lives of change
-/// sets are as likely as refusals.
+/// A random call of a ledger. Its subject is chosen among the change sets that are there by then, so that change sets which live long
+/// are as likely as refusals.
 #[derive(Clone, Debug)]
 enum Ask {
     PutIntent {
         login: u8,
     },
-    /// `generation`: of ten, nine times the key's own.
+    /// In nine of ten cases the generation is the key's own.
     Propose {
         key: u32,
         variant: u32,
@@ -46,7 +46,7 @@ enum Ask {
         by: u32,
         late: bool,
     },
-    /// The next receipts that a change set lacks.
+    /// Records the next receipts of a change set.
     Advance {
         set: usize,
         steps: usize,
@@ -88,8 +88,8 @@ fn ask() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// Asks a ledger, and says in words what it answered. `known` are the change sets that were proposed so far; the last
-/// place of a choice is one that nobody knows.
+/// Makes a call, and returns the answer as text. `known` are the change sets that were proposed so far; the last possible choice is an
+/// unknown one.
 async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> String {
     let pick = |set: usize| known.get(set % (known.len() + 1)).cloned().unwrap_or_else(|| change_set(9, 0, 9));
     match ask {
@@ -155,7 +155,7 @@ fn digest(change_set: &ChangeSet) -> Digest {
     change_set.digest().unwrap()
 }
 
-/// Everything that a ledger tells.
+/// The contents of a ledger, as text.
 async fn everything(ledger: &dyn Ledger, known: &[ChangeSet]) -> impl PartialEq + std::fmt::Debug + use<> {
     let mut change_sets = Vec::new();
     for planned in known {

@@ -1,6 +1,7 @@
-//! Migrations: equal to a baseline, harmless when repeated, forward only, and every schema that ever landed upgraded.
+//! Migrations: the result is equal to a baseline, repeating them changes nothing, they go forward only, and a database of every older
+//! version is upgraded.
 //!
-//! `UPDATE=1` writes the baseline anew, and the fixture of the newest schema: never those of schemas that have landed.
+//! `UPDATE=1` rewrites the baseline and the fixture of the newest version. Fixtures of released versions never change.
 
 use std::path::PathBuf;
 
@@ -35,7 +36,7 @@ async fn migrating_again_changes_nothing() {
 #[tokio::test]
 async fn every_schema_that_landed_is_upgraded() {
     let known = SqlLedger::schema_version();
-    // The newest one's fixture, from a ledger with a row in every table.
+    // The fixture of the newest version is made from a ledger with a row in every table.
     let database = Database::new();
     let ledger = database.init().await;
     crate::damage::fill(&ledger).await;
@@ -92,7 +93,7 @@ async fn an_older_schema_is_refused() {
 async fn a_migration_that_fails_changes_nothing() {
     let database = Database::new();
     database.init().await.close().await;
-    // The first migration will find its tables there.
+    // The first migration fails, because its tables are there.
     database.tamper("DELETE FROM keyplane_schema WHERE version > 1; UPDATE keyplane_schema SET version = 0; DROP TABLE charters").await;
     let before = schema(&mut database.raw().await).await;
     assert!(matches!(SqlLedger::migrate(&database.url).await, Err(LedgerError::Broken(_))));

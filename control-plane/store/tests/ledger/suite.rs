@@ -1,4 +1,4 @@
-//! What every ledger has to do: each case runs on each ledger.
+//! The suite that every ledger has to pass. Each case runs on each ledger.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

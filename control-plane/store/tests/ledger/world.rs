@@ -1,4 +1,4 @@
-//! A small world: keys, change sets and what comes of them.
+//! Keys, change sets, attempts and receipts for the tests, and ledgers in temporary folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -17,7 +17,7 @@ pub(crate) const AT: Timestamp = Timestamp(1_790_000_000_000_001);
 
 pub(crate) type SharedLedger = Arc<dyn Ledger>;
 
-/// A ledger in a file that goes with it.
+/// A database in a temporary folder, which is removed with this value.
 pub(crate) struct Database {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
@@ -42,7 +42,7 @@ impl Database {
         self.folder.path().join("ledger.db")
     }
 
-    /// Past the ledger, as somebody who tampers would.
+    /// A connection that bypasses the ledger, as somebody who tampers would have one.
     pub(crate) async fn raw(&self) -> sqlx::SqliteConnection {
         use sqlx::ConnectOptions as _;
         sqlx::sqlite::SqliteConnectOptions::new().filename(self.file()).foreign_keys(false).connect().await.unwrap()
@@ -79,10 +79,10 @@ pub(crate) fn server(number: u32) -> ServerId {
     parse(&uuid(900, number))
 }
 
-/// How long leases last here.
+/// The span of the leases in the tests.
 pub(crate) const SPAN: Span = Span::seconds(60);
 
-/// Takes a lane over from whoever has it.
+/// Takes a lane over from its holder.
 pub(crate) async fn take(ledger: &dyn Ledger, lane: &str, by: ServerId) -> Lease {
     let seen = ledger.lease(lane).await.unwrap();
     let taken = seen.taken(by, SPAN);
@@ -149,7 +149,7 @@ pub(crate) fn named_change_set(name: &str, key: u32, generation: u64, variant: u
     }
 }
 
-/// The receipt of a step that did what it should.
+/// The receipt of a step that succeeded.
 pub(crate) fn receipt(change_set: &ChangeSet, step: u32, attempt: Option<AttemptId>) -> Receipt {
     let number = StepNo(step);
     let step = change_set.step(number).unwrap();
@@ -207,27 +207,27 @@ pub(crate) fn sealed_charter(serial: u32, mac: u8) -> SealedCharter {
     SealedCharter { charter, serial, epoch: EpochId(1), mac: vec![mac; 32] }
 }
 
-/// An intent that differs from others by the login of an approver.
+/// An intent; two with different logins have different digests.
 pub(crate) fn intent(login: &str) -> Intent {
     let approver = keyplane_model::Approver { groups: BTreeSet::new(), logins: BTreeSet::from([login.to_owned()]), keys: BTreeSet::new() };
     Intent { approvers: BTreeMap::from([(parse("alice"), approver)]), ..Intent::default() }
 }
 
-/// Proposes and commits.
+/// Proposes and commits a change set.
 pub(crate) async fn commit(ledger: &dyn Ledger, change_set: &ChangeSet) -> Digest {
     let digest = ledger.propose(change_set, AT).await.unwrap();
     assert_eq!(ledger.commit(&digest, AT).await, Ok(Commitment::Committed(change_set.generation.next())));
     digest
 }
 
-/// All receipts from a step on.
+/// Records the receipts of a step and of all that follow.
 pub(crate) async fn receive_from(ledger: &dyn Ledger, change_set: &ChangeSet, digest: &Digest, from: usize) {
     for step in (0..).take(change_set.steps.len()).skip(from) {
         ledger.receive(digest, &receipt(change_set, step, None), None).await.unwrap();
     }
 }
 
-/// From proposal to completion.
+/// Takes a change set from proposal to completion.
 pub(crate) async fn carry_out(ledger: &dyn Ledger, change_set: &ChangeSet) -> Digest {
     let digest = commit(ledger, change_set).await;
     receive_from(ledger, change_set, &digest, 0).await;
