@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use keyplane_engine::{Lane, lane::Quotas};
+use keyplane_engine::Lane;
+use keyplane_engine::lane::{Anybody, Failure, Quotas};
 use keyplane_model::{Class, ObjectId, Quota, Span};
 use keyplane_port::{Clock, Cloud, Mutation};
 
@@ -41,7 +42,7 @@ async fn a_read_that_fails_for_a_moment_is_repeated_and_one_that_is_denied_is_no
         let world = World::new(0).await;
         world.cloud.state.lock().unwrap().blind = (failures, Some(class));
         let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
-        assert_eq!(lane.look(&target()).await.is_ok(), works, "{class}, {failures} times");
+        assert_eq!(lane.look(&target(), &Anybody).await.is_ok(), works, "{class}, {failures} times");
         assert_eq!(world.cloud.state.lock().unwrap().looks, looks, "{class}, {failures} times");
     }
 }
@@ -51,10 +52,11 @@ async fn a_call_without_an_answer_ends_at_its_time_out_and_a_mutation_is_ambiguo
     let world = World::new(0).await;
     world.cloud.state.lock().unwrap().silent = true;
     let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
-    let error = lane.act(Mutation::Disable { object: ObjectId("object-0".to_owned()), material: None }).await.unwrap_err();
+    let error = lane.act(&Mutation::Disable { object: ObjectId("object-0".to_owned()), material: None }).await.unwrap_err();
     assert_eq!(error.class, Class::Ambiguous);
     assert_eq!(world.cloud.clock.now(), START + Span::seconds(10));
-    assert_eq!(lane.look(&target()).await.unwrap_err().class, Class::Transient);
+    let Err(Failure::Call(error)) = lane.look(&target(), &Anybody).await else { panic!("it was answered, or guarded") };
+    assert_eq!(error.class, Class::Transient);
 }
 
 #[tokio::test]
