@@ -1,7 +1,7 @@
 //! What a step does about what was seen: a pure function, and the heart of resuming after a crash.
 //!
-//! The rules are those of the clouds' identity contracts: what is found is conclusive at once; that something is *not*
-//! there is conclusive only when no earlier attempt can still take effect and several equal reads in a row say so.
+//! What is found is conclusive at once. That something is *not* there is conclusive only when no earlier attempt can still take effect
+//! and several equal reads in a row say so.
 
 use std::sync::Arc;
 
@@ -14,59 +14,59 @@ use keyplane_port::{Prepared, Swept};
 /// What was seen for a step, in reads just made.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Direct reads of the placement.
+    /// What direct reads of the placement showed.
     pub placement: PlacementSeen,
-    /// A direct read of the object that the step is about, where it names one by itself.
+    /// The object that the step names by itself, as a direct read showed it. `None`: the step names none, or it is not there.
     pub object: Option<ObjectSeen>,
-    /// Objects of ours for the placement that a sweep found; `None`: there was no complete sweep.
+    /// Every object with our marks that a sweep found; `None`: there was no complete sweep.
     pub swept: Option<Arc<Swept>>,
-    /// The wrapping key that was made for the copy.
+    /// The wrapping key that was made for the copy; `None`: none was found, or the step is about something else.
     pub prepared: Option<Prepared>,
 }
 
-/// What is known of a step, beside what was seen. Moments are the server's own uptime: no clock that somebody can set decides whether
-/// something may be repeated, and no other machine's.
+/// What is known of a step, beside what was seen. Moments are the server's own uptime: neither a clock that somebody can set nor another
+/// machine's decides whether something may be repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// How objects come to be at the destination.
     pub creation: Creation,
-    /// The digest of the copy's public key, if it is a key pair.
+    /// The digest of the copy's public key; `None`: it is no key pair.
     pub public_key: Option<Digest>,
-    /// The cloud's id of the material that users are pointed at; `None`: nothing was imported, or it has no id.
+    /// The cloud's id of the material to activate; `None`: nothing was imported, or it has no id.
     pub material: Option<&'a str>,
-    /// When the last attempt that may have had its effect can no longer take it; `None`: there was no such attempt.
+    /// From when on no attempt can still take effect; `None`: no attempt may have had one.
     pub settles: Option<Span>,
-    /// Whether a reply named what the last attempt made.
+    /// Whether a reply named what an attempt made.
     pub made: bool,
-    /// When the effect of the step before has to be visible at the latest.
+    /// From when on every read shows the effect of the step before.
     pub visible: Span,
-    /// Whether the copy's bytes were drawn by this change set and no attempt was made to import them: then whatever is
-    /// there is something else, whatever it says of itself (a ledger brought back from an older backup shows so).
+    /// Whether this change set generated the copy's bytes and nobody tried to import them yet. Then whatever is there is something else,
+    /// whatever it says of itself: the ledger may have been restored from an older backup.
     pub unheard_of: bool,
-    /// When the look began: what it did not show may have come since.
+    /// When the look began. What it did not show may have come since.
     pub looked: Span,
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is done: this is what to write into the receipt.
+    /// It is done: write this into the receipt.
     Done(Outcome),
-    /// It is not done, and may be.
+    /// It is not done: send the request.
     Act,
-    /// Look again, at the latest at this uptime.
+    /// Look again. A look that begins at this uptime or later is conclusive.
     Wait(Span),
-    /// The destination is still at work on what was done: look again.
+    /// The destination accepted the request and is still at work on it: look again.
     AtWork,
     /// Sweep the destination before anything can be concluded.
     Sweep,
-    /// The change set does not fit the world.
-    Misfit(Misfit),
+    /// The change set conflicts with what is there.
+    Conflict(Conflict),
 }
 
-/// Why a change set does not fit.
+/// What of a destination conflicts with a change set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum Conflict {
     /// Something that is not ours holds the placement's claim.
     ForeignClaim(ObjectId),
     /// Something else has the users' name.
@@ -75,7 +75,7 @@ pub enum Misfit {
     ClaimGone,
     /// The created object is gone, or cannot be used for this any more.
     ObjectUnfit(ObjectId),
-    /// The object holds material that is not this version of ours.
+    /// The object holds material that is not the version to import.
     OtherMaterial(ObjectId),
     /// The object is disabled or being deleted.
     NotUsable(ObjectId),
@@ -87,8 +87,8 @@ pub enum Misfit {
     WrappingKeyGone(ObjectId),
 }
 
-impl Misfit {
-    /// What happened, for people.
+impl Conflict {
+    /// The conflict in words, for people.
     #[must_use]
     pub fn detail(&self, target: &Target) -> String {
         let name = &target.name;
@@ -107,7 +107,7 @@ impl Misfit {
         }
     }
 
-    /// Whether somebody else's object is in the way, rather than one of ours having changed.
+    /// Whether somebody else's object is in the way. Otherwise one of ours has changed.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         matches!(self, Self::ForeignClaim(_) | Self::ForeignName(_))
@@ -118,7 +118,7 @@ impl Misfit {
 #[must_use]
 pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     match act {
-        // The custodian's and the ledger's, not a cloud's: nothing to see.
+        // The custodian and the ledger carry these out: no cloud shows anything of them.
         Act::Mint { .. } | Act::Share { .. } => Decision::Act,
         Act::Create => create(target, seen, known),
         Act::Claim => claim(target, seen, known),
@@ -133,20 +133,20 @@ pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known<'_>) -> Deci
 
 fn create(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     if let Some(claimed) = &seen.placement.claimed {
-        return if claimed.fits(target) { created(claimed) } else { Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())) };
+        return if claimed.fits(target) { created(claimed) } else { Decision::Conflict(Conflict::ForeignClaim(claimed.object.clone())) };
     }
     if let Some(published) = &seen.placement.published {
-        return Decision::Misfit(Misfit::ForeignName(published.object.clone()));
+        return Decision::Conflict(Conflict::ForeignName(published.object.clone()));
     }
     if known.settles.is_none() {
         // INVARIANT: an attempt is durable before it acts, so without one there is nothing of ours to be found.
         return Decision::Act;
     }
     if known.creation != Creation::Claimed {
-        // Its name tells: nothing has to be searched for, and a second one there cannot be.
+        // Its name is unique and was just looked at, so a sweep would show nothing more.
         return act_when_settled(known);
     }
-    // The object that the last attempt said it made, without a sweep.
+    // The reply named what it made, so no sweep is needed.
     if let Some(object) = seen.object.as_ref().filter(|object| usable_shell(object, target)) {
         return created(object);
     }
@@ -163,18 +163,18 @@ fn create(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
 fn claim(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Decision::Done(Outcome::Claimed { object: claimed.object.clone() }),
-        Some(claimed) => Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone())),
+        Some(claimed) => Decision::Conflict(Conflict::ForeignClaim(claimed.object.clone())),
         None => match &seen.object {
             Some(object) if usable_shell(object, target) => act_when_settled(known),
-            Some(object) => Decision::Misfit(Misfit::ObjectUnfit(object.object.clone())),
+            Some(object) => Decision::Conflict(Conflict::ObjectUnfit(object.object.clone())),
             None if known.looked < known.visible => Decision::Wait(known.visible),
-            None => Decision::Misfit(Misfit::ClaimGone),
+            None => Decision::Conflict(Conflict::ClaimGone),
         },
     }
 }
 
-/// Wrapping keys are of no use to anybody else: one that is made in vain does no harm, so a repeat has to wait for nothing
-/// but for what the reply said that it made.
+/// A wrapping key that is made in vain does no harm. So a repeat waits for nothing, unless a reply named a wrapping key that no read shows
+/// yet.
 fn prepare(seen: &Seen, known: Known<'_>) -> Decision {
     match (&seen.prepared, known.settles) {
         (Some(prepared), _) if prepared.ready => Decision::Done(Outcome::Prepared { wrapping: prepared.wrapping.clone() }),
@@ -194,15 +194,15 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known<'_>) -> D
     };
     match claimed.state {
         ObjectState::Disabled | ObjectState::DeletionScheduled(_) | ObjectState::Other => {
-            return Decision::Misfit(Misfit::NotUsable(claimed.object.clone()));
+            return Decision::Conflict(Conflict::NotUsable(claimed.object.clone()));
         }
         ObjectState::AwaitingMaterial | ObjectState::Usable => {}
     }
     if claimed.materials.iter().any(|material| !material.is_of(version, known.public_key)) {
-        return Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone()));
+        return Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone()));
     }
     match (claimed.of_version(version, known.public_key), claimed.state) {
-        (Some(_), _) if known.unheard_of => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
+        (Some(_), _) if known.unheard_of => Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone())),
         (Some(material), ObjectState::Usable) if material.is_present() => Decision::Done(Outcome::Imported {
             version,
             object: (known.creation == Creation::Imported).then(|| claimed.object.clone()),
@@ -211,14 +211,14 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known<'_>) -> D
         }),
         (Some(material), _) if material.presence == Presence::Arriving => Decision::AtWork,
         (Some(material), _) if matches!(material.presence, Presence::Disabled | Presence::Leaving) => {
-            Decision::Misfit(Misfit::NotUsable(claimed.object.clone()))
+            Decision::Conflict(Conflict::NotUsable(claimed.object.clone()))
         }
-        // Usable, but the description of what makes it so is not visible yet, or is nobody's.
+        // It is usable, and no material is shown: the description of ours may not be visible yet.
         (None, ObjectState::Usable) if known.looked < known.visible || known.settles.is_some_and(|settles| known.looked < settles) => {
             Decision::Wait(known.visible.max(known.settles.unwrap_or_default()))
         }
-        (None, ObjectState::Usable) => Decision::Misfit(Misfit::OtherMaterial(claimed.object.clone())),
-        // Empty, or our material expired or was deleted: the same bytes restore it.
+        (None, ObjectState::Usable) => Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone())),
+        // It is empty, or our material expired or was deleted: the same bytes restore it.
         (_, _) => act_when_settled(known),
     }
 }
@@ -228,15 +228,15 @@ fn publish(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
         Ok(claimed) => claimed,
         Err(decision) => return decision,
     };
-    // Another material may make the object usable where the one that was imported was switched off meanwhile.
+    // The object can be usable because of another material, though ours was disabled meanwhile.
     let is_off = |material: &MaterialSeen| material.id.as_deref() == known.material && !material.is_present();
     let is_usable = claimed.state == ObjectState::Usable && (known.material.is_none() || !claimed.materials.iter().any(is_off));
     match &seen.placement.published {
         Some(published) if published.object == claimed.object => Decision::Done(Outcome::Published),
-        Some(published) => Decision::Misfit(Misfit::ForeignName(published.object.clone())),
+        Some(published) => Decision::Conflict(Conflict::ForeignName(published.object.clone())),
         None if is_usable => act_when_settled(known),
         None if known.looked < known.visible => Decision::Wait(known.visible),
-        None => Decision::Misfit(Misfit::NotUsable(claimed.object.clone())),
+        None => Decision::Conflict(Conflict::NotUsable(claimed.object.clone())),
     }
 }
 
@@ -249,16 +249,16 @@ fn remove_surplus(object: &ObjectId, target: &Target, seen: &Seen, known: Known<
     let ours = found.marks.as_ref().is_some_and(|marks| marks.installation == target.installation && marks.placement == target.placement);
     let claims = seen.placement.claimed.as_ref().is_some_and(|claimed| claimed.object == *object);
     if !ours || claims || !found.is_empty() {
-        return Decision::Misfit(Misfit::NotSurplus(object.clone()));
+        return Decision::Conflict(Conflict::NotSurplus(object.clone()));
     }
     act_when_settled(known)
 }
 
 fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     let disabled = Decision::Done(Outcome::SurplusDisabled { object: object.clone(), material: material.to_owned() });
-    let misfit = || Decision::Misfit(Misfit::NotDouble(object.clone()));
+    let conflict = || Decision::Conflict(Conflict::NotDouble(object.clone()));
     let Some(found) = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target)) else {
-        return misfit();
+        return conflict();
     };
     let Some(double) = found.materials.iter().find(|seen| seen.id.as_deref() == Some(material)) else { return disabled };
     if !double.is_present() {
@@ -266,13 +266,13 @@ fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Se
     }
     let other = |seen: &MaterialSeen| seen.id != double.id && seen.version == double.version && seen.is_present();
     if double.state == MaterialState::Current || double.version.is_none() || !found.materials.iter().any(other) {
-        return misfit();
+        return conflict();
     }
     act_when_settled(known)
 }
 
-/// Nothing is to be done at the cloud: both imports are there, of one version, and the second one is current. Where the cloud shows
-/// public keys, they have to be one.
+/// Sends nothing. It is done when both imports of the version are there and the second one is current. Where the cloud shows public keys,
+/// both have to have the same.
 fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target, seen: &Seen) -> Decision {
     let found = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target));
     let import = |id: &str| found?.materials.iter().find(|seen| seen.id.as_deref() == Some(id));
@@ -285,17 +285,17 @@ fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target
         {
             Decision::Done(Outcome::SecondFollowed { object: object.clone(), material: keeps.to_owned() })
         }
-        _ => Decision::Misfit(Misfit::NotDouble(object.clone())),
+        _ => Decision::Conflict(Conflict::NotDouble(object.clone())),
     }
 }
 
-/// The claimed object of a step after the claim: it has to be there, and ours.
+/// The claimed object, for a step after the claim: it has to be there, and ours.
 fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known<'_>) -> Result<&'a ObjectSeen, Decision> {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Ok(claimed),
-        Some(claimed) => Err(Decision::Misfit(Misfit::ForeignClaim(claimed.object.clone()))),
+        Some(claimed) => Err(Decision::Conflict(Conflict::ForeignClaim(claimed.object.clone()))),
         None if known.looked < known.visible => Err(Decision::Wait(known.visible)),
-        None => Err(Decision::Misfit(Misfit::ClaimGone)),
+        None => Err(Decision::Conflict(Conflict::ClaimGone)),
     }
 }
 

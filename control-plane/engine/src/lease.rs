@@ -1,47 +1,50 @@
 //! The leases of one server: which lanes it works at, and how long it may.
 //!
-//! A lane belongs to one server at a time. The fencing number protects the ledger; since no cloud checks one, the holder itself looks at
-//! its lease before each send and starts no call that could outlast it. Whoever wants the lane watches the lease for as long as it and a
-//! call take, by a clock of its own; if nothing changed, it takes it, and begins with empty buckets. A crash therefore costs that
-//! time and nothing else; where the ledger is certain that the holder is gone, not even that.
+//! A lane belongs to one server at a time. The fencing number protects the ledger. No cloud checks one, so the holder itself looks at
+//! its lease before each call and starts no mutation that could outlast it. A server that wants the lane watches the lease for as long
+//! as it and a call take, by a clock of its own. If nothing changed, it takes the lane, and begins with empty buckets. A crash
+//! therefore costs that time and nothing else; where the ledger is certain that the holder is gone, not even that.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use keyplane_model::{Class, Fence, Lease, Problem, ProblemCode, ServerId, Span};
-use keyplane_port::{Cause, CloudError};
+use keyplane_port::{Cause, CloudError, Ledger};
 
+use crate::lane::{Guard, Lane};
 use crate::progress::{Event, Progress};
-use crate::{Engine, Lane};
 
-/// A lease lasts for so many of the longest calls of its lane: it is renewed when half of it is gone, and then a call still fits in.
+/// A lease lasts for so many of the longest calls of its lane. It is renewed when half of it is gone, so a call always fits into the
+/// rest.
 const CALLS: u32 = 4;
 
-/// The pause between two looks at a lease that somebody else holds, at most.
+/// The longest pause between two looks at a lease that another server holds.
 const WATCH: Span = Span::seconds(1);
 
 /// The leases of one server.
 pub struct Leases {
     server: ServerId,
-    /// By lane. Who waits for one lane is in nobody's way at another.
+    /// By lane ([`keyplane_model::Destination::home`]). Each has a lock of its own, so that waiting for one lane blocks no other.
     lanes: Mutex<BTreeMap<String, Slot>>,
-    /// How many runs work side by side: the last one gives back what they held.
+    /// How many runs are going on. The last one to end gives back every lane.
     runs: AtomicU32,
 }
 
+/// `None`: this server does not hold the lane.
 type Slot = Arc<futures::lock::Mutex<Option<Held>>>;
 
 /// A lease that this server holds.
 #[derive(Clone, Copy)]
 struct Held {
     lease: Lease,
-    /// The server's uptime when it asked for it last: it counts from there.
+    /// The server's uptime when it last asked for the lease, which lasts from then on.
     since: Span,
 }
 
 impl Leases {
-    /// Those of this server; it holds none.
+    /// The leases of a server that holds none yet.
     #[must_use]
     pub fn new(server: ServerId) -> Self {
         Self { server, lanes: Mutex::default(), runs: AtomicU32::new(0) }
@@ -52,14 +55,99 @@ impl Leases {
         Arc::clone(lanes.entry(lane.to_owned()).or_default())
     }
 
-    /// One run more works; ends with the value.
+    /// Counts a run in, until the value is dropped.
     pub(crate) fn begin(&self) -> Working<'_> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         Working(self)
     }
+
+    /// Makes sure that this server holds a lane, and will for as long as a call takes. Waits for a holder that may be gone.
+    ///
+    /// # Errors
+    /// When another server works there, or the ledger fails.
+    async fn keep(&self, lane: &Lane, ledger: &dyn Ledger, progress: &dyn Progress) -> Result<Fence, Problem> {
+        let home = &lane.destination().home;
+        let clock = lane.clock();
+        let slot = self.slot(home);
+        let mut slot = slot.lock().await;
+        let term = term(lane);
+        let fence = |lease: &Lease| Fence { lane: home.clone(), number: lease.fence };
+        if let Some(Held { lease, since }) = &*slot
+            && clock.uptime() < *since + term.divided_by(2)
+        {
+            return Ok(fence(lease));
+        }
+        let mut watched: Option<(Lease, Span)> = None;
+        loop {
+            let since = clock.uptime();
+            // What this server wrote last need not be read again: if another one has written since, `put_lease` refuses.
+            let seen = match slot.take() {
+                Some(held) => held.lease,
+                None => ledger.lease(home).await.map_err(|error| error.problem())?,
+            };
+            let next = match (seen.holder, watched) {
+                (Some(holder), _) if holder == self.server => seen.renewed(),
+                (None, _) => seen.taken(self.server, term + lane.destination().capabilities.call_timeout),
+                (Some(_), Some((before, at))) if before == seen && since >= at + seen.span => seen.taken(self.server, seen.span),
+                (Some(holder), Some((before, _))) if before != seen => {
+                    let detail = format!("server {holder} works at `{home}`");
+                    return Err(Problem::new(ProblemCode::LaneBusy, detail, "keyplane apply").destination(&lane.destination().name));
+                }
+                (Some(holder), _) => {
+                    if watched.is_none() {
+                        watched = Some((seen, since));
+                        progress.event(&Event::Watching { destination: &lane.destination().name, holder, longest: seen.span });
+                    }
+                    clock.sleep(seen.span.min(WATCH)).await;
+                    continue;
+                }
+            };
+            if ledger.put_lease(home, &seen, &next).await.map_err(|error| error.problem())? {
+                if next.fence != seen.fence {
+                    lane.begin_with_empty_buckets();
+                    tracing::info!(lane = home, fence = next.fence, "takes the lane");
+                }
+                *slot = Some(Held { lease: next, since });
+                return Ok(fence(&next));
+            }
+        }
+    }
+
+    /// Refuses a call that, started now, could end after the lease does.
+    ///
+    /// # Errors
+    /// [`Class::Stale`]: it must not be sent.
+    async fn outlasts(&self, lane: &Lane, operation: &'static str) -> Result<(), CloudError> {
+        let slot = self.slot(&lane.destination().home);
+        let slot = slot.lock().await;
+        let ends = lane.clock().uptime() + lane.destination().capabilities.call_timeout;
+        if slot.as_ref().is_some_and(|held| ends <= held.since + term(lane)) {
+            return Ok(());
+        }
+        let message = "the lease on its lane could run out before it ends: it was not sent".to_owned();
+        Err(CloudError { class: Class::Stale, cause: Cause::Plain, operation, message, retry_after: None })
+    }
+
+    /// Gives back every lane, unless another run is going on. A lease that cannot be given back runs out by itself.
+    pub(crate) async fn release(&self, ledger: &dyn Ledger) {
+        if self.runs.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        let lanes: Vec<(String, Slot)> = {
+            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.iter().map(|(lane, slot)| (lane.clone(), Arc::clone(slot))).collect()
+        };
+        for (lane, slot) in lanes {
+            if let Some(Held { lease, .. }) = slot.lock().await.take()
+                && let Err(error) = ledger.put_lease(&lane, &lease, &lease.released()).await
+            {
+                tracing::debug!(lane, %error, "the lease was not given back");
+            }
+        }
+    }
 }
 
-/// A run that works.
+/// A run that is going on.
 pub(crate) struct Working<'a>(&'a Leases);
 
 impl Drop for Working<'_> {
@@ -74,85 +162,75 @@ fn term(lane: &Lane) -> Span {
     (0..CALLS).fold(Span::ZERO, |term, _| term + call)
 }
 
-impl Engine {
-    /// Sees to it that this server holds a lane, and will for as long as a call takes. Waits for a holder that may be gone.
+/// The right to work at a lane, from the moment it was taken under one fencing number.
+pub(crate) struct Hold<'a> {
+    leases: &'a Leases,
+    lane: &'a Lane,
+    ledger: &'a dyn Ledger,
+    progress: &'a dyn Progress,
+    fence: Fence,
+}
+
+impl<'a> Hold<'a> {
+    /// Takes the lane, or goes on with it where this server holds it already.
     ///
     /// # Errors
     /// When another server works there, or the ledger fails.
-    pub(crate) async fn keep(&self, lane: &Lane, progress: &dyn Progress) -> Result<Fence, Problem> {
-        let home = &lane.destination().home;
-        let slot = self.leases.slot(home);
-        let mut slot = slot.lock().await;
-        let term = term(lane);
-        let fence = |lease: &Lease| Fence { lane: home.clone(), number: lease.fence };
-        if let Some(Held { lease, since }) = &*slot
-            && self.clock.uptime() < *since + term.divided_by(2)
-        {
-            return Ok(fence(lease));
-        }
-        let mut watched: Option<(Lease, Span)> = None;
-        loop {
-            let since = self.clock.uptime();
-            // Nobody else has written it, or this is refused.
-            let seen = match slot.take() {
-                Some(held) => held.lease,
-                None => self.ledger.lease(home).await.map_err(|error| error.problem())?,
-            };
-            let next = match (seen.holder, watched) {
-                (Some(holder), _) if holder == self.leases.server => seen.renewed(),
-                (None, _) => seen.taken(self.leases.server, term + lane.destination().capabilities.call_timeout),
-                (Some(_), Some((before, at))) if before == seen && since >= at + seen.span => seen.taken(self.leases.server, seen.span),
-                (Some(holder), Some((before, _))) if before != seen => {
-                    let detail = format!("server {holder} works at `{home}`");
-                    return Err(Problem::new(ProblemCode::LaneBusy, detail, "keyplane apply").destination(&lane.destination().name));
-                }
-                (Some(holder), _) => {
-                    if watched.is_none() {
-                        watched = Some((seen, since));
-                        progress.event(&Event::Watching { destination: &lane.destination().name, holder, longest: seen.span });
-                    }
-                    self.clock.sleep(seen.span.min(WATCH)).await;
-                    continue;
-                }
-            };
-            if self.ledger.put_lease(home, &seen, &next).await.map_err(|error| error.problem())? {
-                if next.fence != seen.fence {
-                    lane.begin_with_empty_buckets();
-                    tracing::info!(lane = home, fence = next.fence, "takes the lane");
-                }
-                *slot = Some(Held { lease: next, since });
-                return Ok(fence(&next));
-            }
-        }
+    pub(crate) async fn take(
+        leases: &'a Leases,
+        lane: &'a Lane,
+        ledger: &'a dyn Ledger,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Problem> {
+        let fence = leases.keep(lane, ledger, progress).await?;
+        Ok(Self { leases, lane, ledger, progress, fence })
     }
 
-    /// Whether a call that is started now ends before the lease does; the error of one that would not, and is not started.
-    pub(crate) async fn outlasted(&self, lane: &Lane, operation: &'static str) -> Result<(), CloudError> {
-        let slot = self.leases.slot(&lane.destination().home);
-        let slot = slot.lock().await;
-        let ends = self.clock.uptime() + lane.destination().capabilities.call_timeout;
-        if slot.as_ref().is_some_and(|held| ends <= held.since + term(lane)) {
-            return Ok(());
-        }
-        let message = "the lease on its lane could run out before it ends: it was not sent".to_owned();
-        Err(CloudError { class: Class::Stale, cause: Cause::Plain, operation, message, retry_after: None })
+    /// The lane.
+    pub(crate) fn lane(&self) -> &'a Lane {
+        self.lane
     }
 
-    /// Gives back every lane, unless another run works. What cannot be given back runs out.
-    pub(crate) async fn release(&self) {
-        if self.leases.runs.load(Ordering::SeqCst) > 0 {
-            return;
+    /// Holds on to the lane for at least as long as a call takes. Returns the fence to write to the ledger under.
+    ///
+    /// # Errors
+    /// When another server has the lane, or had it for a while: then what this one knows of the placement is old.
+    pub(crate) async fn keep(&self) -> Result<&Fence, Problem> {
+        let fence = self.leases.keep(self.lane, self.ledger, self.progress).await?;
+        if fence == self.fence {
+            return Ok(&self.fence);
         }
-        let lanes: Vec<(String, Slot)> = {
-            let lanes = self.leases.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes.iter().map(|(lane, slot)| (lane.clone(), Arc::clone(slot))).collect()
-        };
-        for (lane, slot) in lanes {
-            if let Some(Held { lease, .. }) = slot.lock().await.take()
-                && let Err(error) = self.ledger.put_lease(&lane, &lease, &lease.released()).await
-            {
-                tracing::debug!(lane, %error, "the lease was not given back");
-            }
+        let detail = "another server had the lane for a while";
+        Err(Problem::new(ProblemCode::LaneBusy, detail, "keyplane apply").destination(&self.lane.destination().name))
+    }
+
+    /// Refuses a call that could outlast the lease.
+    ///
+    /// # Errors
+    /// [`Class::Stale`]: it must not be sent.
+    pub(crate) async fn outlasts(&self, operation: &'static str) -> Result<(), CloudError> {
+        self.leases.outlasts(self.lane, operation).await
+    }
+}
+
+/// A read that could outlast the lease is not started before the lease is renewed: it draws from the same quotas as the calls of a server
+/// that took the lane over.
+#[async_trait]
+impl Guard for Hold<'_> {
+    async fn admits(&self, operation: &'static str) -> Result<(), Problem> {
+        match self.outlasts(operation).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.keep().await.map(|_| ()),
         }
+    }
+}
+
+/// Guards the read that a wrap and a mutation follow at once: it renews the lease when half of it is gone, so that they fit into it.
+pub(crate) struct Renewing<'a>(pub(crate) &'a Hold<'a>);
+
+#[async_trait]
+impl Guard for Renewing<'_> {
+    async fn admits(&self, _: &'static str) -> Result<(), Problem> {
+        self.0.keep().await.map(|_| ())
     }
 }

@@ -2,78 +2,78 @@
 
 use keyplane_model::{DestinationName, Digest, KeyName, Problem, ServerId, Span, Timestamp};
 
-/// Something that happened in a run.
+/// Something that happened in a run. `act` is the step's word ([`keyplane_model::Act::word`]).
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A step is about to act.
+    /// A step is about to send a mutating request.
     Acting {
-        /// For which key.
+        /// The key that the step is for.
         key: &'a KeyName,
-        /// Where.
+        /// The destination that it acts at.
         destination: &'a DestinationName,
-        /// What.
+        /// The step's word.
         act: &'a str,
-        /// Which attempt, from 1.
+        /// The number of the step's attempt, from 1; attempts of earlier runs count.
         attempt: u32,
     },
     /// A step waits until an earlier attempt can no longer take effect, or for the cloud.
     Waiting {
-        /// For which key.
+        /// The key that the step is for.
         key: &'a KeyName,
-        /// Where.
+        /// The destination that it waits for.
         destination: &'a DestinationName,
-        /// What.
+        /// The step's word.
         act: &'a str,
-        /// Until when.
+        /// When the wait ends at the latest, by this server's clock.
         until: Timestamp,
-        /// Why.
+        /// The reason, for people.
         why: &'a str,
     },
     /// Another server holds the lane, and may be gone.
     Watching {
-        /// Where.
+        /// The destination whose lane it is.
         destination: &'a DestinationName,
-        /// Who.
+        /// The other server.
         holder: ServerId,
-        /// How long it takes at most to be certain of that.
+        /// How long it takes at most to be certain that it is gone.
         longest: Span,
     },
-    /// A call was refused and will be tried again.
+    /// A call failed and the step will try again.
     Again {
-        /// For which key.
+        /// The key that the step is for.
         key: &'a KeyName,
-        /// Where.
+        /// The destination that refused, or gave no answer.
         destination: &'a DestinationName,
         /// What happened.
         problem: &'a Problem,
     },
     /// A step has its receipt.
     Received {
-        /// For which key.
+        /// The key that the step is for.
         key: &'a KeyName,
-        /// Where.
+        /// The destination that it is for.
         destination: &'a DestinationName,
-        /// What.
+        /// The step's word.
         act: &'a str,
-        /// Whether it was found done.
+        /// Whether its effect was there already, so that no attempt of ours made it.
         found: bool,
     },
     /// Every step of a change set has its receipt.
     Completed {
-        /// For which key.
+        /// The key that the change set is for.
         key: &'a KeyName,
-        /// Which.
+        /// The change set.
         digest: &'a Digest,
     },
 }
 
-/// Who is told.
+/// Takes the events of a run.
 pub trait Progress: Send + Sync {
     /// Takes an event; must not block.
     fn event(&self, event: &Event<'_>);
 }
 
-/// Nobody.
+/// Takes no notice.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent;
 

@@ -7,11 +7,11 @@ use keyplane_model::{ChangeSetState, Digest, Problem, ProblemCode};
 use crate::Service;
 
 impl Service {
-    /// Commits what is approved and runs it, and resumes what was committed before; `only` empty: every open change set.
+    /// Commits the change sets that are approved and runs them, and resumes those that were committed before. An empty `only` means every
+    /// open change set.
     ///
     /// # Errors
-    /// When the ledger cannot be read. What stands in the way of a single change set is in [`Applied::problems`]; the
-    /// others run.
+    /// When the ledger cannot be read. What stands in the way of a single change set is in [`Applied::problems`], and the others run.
     pub async fn apply(&self, only: &[Digest], progress: &dyn Progress) -> Result<Applied, Problem> {
         let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let mut applied = Applied::default();
@@ -43,7 +43,7 @@ impl Service {
         Ok(applied)
     }
 
-    /// A problem of a whole change set is told with the destination that it would have gone to, if there is one.
+    /// A problem of a whole change set names no destination: it gets the first one of the change set.
     fn placed(&self, problem: Problem, record: &keyplane_model::ChangeSetRecord) -> Problem {
         match record.change_set.placements.values().next() {
             Some(plan) if problem.destination.is_none() => problem.destination(&plan.destination),

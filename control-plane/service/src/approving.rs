@@ -8,10 +8,10 @@ use keyplane_verifier as verifier;
 use crate::Service;
 
 impl Service {
-    /// Takes an approval of a proposed change set.
+    /// Records an approval of a proposed change set, if it counts.
     ///
     /// # Errors
-    /// When nothing with that digest waits for approval, or the approval would not count: then it is not kept.
+    /// When no change set with that digest waits for approval, or the approval would not count. Nothing is recorded then.
     pub async fn approve(&self, request: &ApprovalRequest) -> Result<Approved, Problem> {
         let ledger = &self.engine.ledger;
         let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?;
@@ -26,7 +26,7 @@ impl Service {
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(&change_set.key)
         })?;
         let approval = Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: self.engine.clock.now() };
-        // By itself, against a rule of one: whatever would not count there counts nowhere.
+        // Judged alone, under the rule that one approval is enough: a signature that does not count there counts nowhere.
         let alone = keyplane_model::ApprovalRule { need: 1, from: rule.from.clone() };
         verifier::approved(&request.digest, &change_set.proposer, &alone, &charter, std::slice::from_ref(&approval)).map_err(
             |shortfall| {
@@ -37,7 +37,7 @@ impl Service {
             },
         )?;
         match ledger.approve(&request.digest, &approval).await {
-            // The same signature again: it counts already.
+            // The same signature was recorded before and counts.
             Ok(()) | Err(LedgerError::Refused(Refusal::AlreadyApproved(_))) => {}
             Err(error) => return Err(error.problem().key(&change_set.key)),
         }

@@ -7,10 +7,11 @@ use keyplane_port::{EnrolmentReport, Expected};
 use crate::{Service, uncanonical};
 
 impl Service {
-    /// Enrols the token: routes, root epoch, first charter. Repeating it finds what is there.
+    /// Enrols the token: chooses and proves wrapping routes, makes the root epoch, adopts the first charter. Repeated, it finds what is
+    /// there and finishes what is missing.
     ///
     /// # Errors
-    /// Problems of the policy files, or of the token.
+    /// Problems of the policy files, of the token, or of the ledger.
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<HsmReport, Vec<Problem>> {
         let charter = self.load(&request.sources)?.intent.charter(self.installation);
         let report = self.engine.custodian.enroll(self.installation, &charter).await.map_err(|error| vec![error.problem()])?;
@@ -35,10 +36,11 @@ impl Service {
         self.engine.custodian.test().await.map(shown).map_err(|error| error.problem())
     }
 
-    /// Compares the policy's charter with the one in force; with approvals, adopts it (a rule is changed only under the old rule).
+    /// Compares the policy's charter with the one in force. If the request carries approvals and the two differ, the policy's is adopted
+    /// under the rules in force.
     ///
     /// # Errors
-    /// When the approvals do not suffice under the charter in force.
+    /// When the approvals do not suffice under the charter in force; problems of the policy files, of the token, or of the ledger.
     pub async fn adopt_charter(&self, request: &CharterRequest, proposer: &Actor) -> Result<CharterState, Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
         let next = self.load(&request.sources)?.intent.charter(self.installation);
@@ -53,7 +55,7 @@ impl Service {
                 .map(|(approver, signature)| Approval { approver: approver.clone(), signature: signature.clone(), at })
                 .collect();
             sealed = self.engine.custodian.adopt(&sealed, &next, proposer, &approvals).await.map_err(|error| {
-                // Whatever is missing is said there: who has to sign, and what.
+                // That command says who has to sign, and what.
                 one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
             })?;
             self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;

@@ -1,8 +1,8 @@
 //! The use cases: what the API can be asked, one function each.
 //!
-//! Owns the way of the data: policy files to intent, intent and inventory to change sets, approvals,
-//! commit, run, evidence. Knows policy, planner, verifier, engine, the ports and the wire types; must not know HTTP, the
-//! command line, configuration, nor which adapters are behind the ports.
+//! Owns the way of the data: from policy files to intent, from intent and inventory to change sets, then approvals, commit, run and
+//! evidence. Knows policy, planner, verifier, engine, the ports and the wire types. Must not know HTTP, the command line,
+//! configuration, nor which adapters are behind the ports.
 //!
 //! | module | owns |
 //! |---|---|
@@ -33,7 +33,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// The use cases over this engine; asks its ledger whose it is.
+    /// The use cases over this engine. The engine's ledger says which installation they are for.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -43,7 +43,7 @@ impl Service {
         Ok(Self { engine, installation, destinations })
     }
 
-    /// Where ids come from: the installation is drawn once at random, which is all the seed that names need.
+    /// Where ids come from. Their only seed is the installation's id, which was drawn at random once.
     fn ids(&self) -> IdTree {
         let mut seed = [0; 32];
         let (front, _) = seed.split_at_mut(16);
@@ -51,11 +51,13 @@ impl Service {
         IdTree::new(seed)
     }
 
+    /// Reads policy files.
     fn load(&self, sources: &[Source]) -> Result<Policy, Vec<Problem>> {
         let sources: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
         keyplane_policy::load(&sources, Some(&self.destinations))
     }
 
+    /// The charter in force.
     async fn charter(&self) -> Result<SealedCharter, Problem> {
         let charter = self.engine.ledger.charter().await.map_err(|error| error.problem())?;
         charter.ok_or_else(|| {
@@ -65,7 +67,7 @@ impl Service {
     }
 }
 
-/// What serialising to canonical JSON can fail with: nothing that a value of the model can cause.
+/// A value that has no canonical JSON: a bug, since every value of the model has one.
 fn uncanonical(error: &serde_json::Error) -> Problem {
     Problem::new(ProblemCode::Internal, format!("a value has no canonical form: {error}"), "keyplane status")
 }

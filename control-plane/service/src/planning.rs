@@ -38,7 +38,7 @@ impl Service {
         Ok(serde_json::json!({ "text": explanation.to_string(), "explanation": structured }))
     }
 
-    /// Looks at the world, works out what has to change, and proposes it.
+    /// Surveys every destination, works out what has to change, and proposes it.
     ///
     /// # Errors
     /// Problems of the policy files, of the ledger, or of the token. What stands in the way of a single key is in the plan.
@@ -56,6 +56,7 @@ impl Service {
         ledger.put_intent(&policy.intent, proposer, "files", now).await.map_err(|error| one(error.problem()))?;
         let before = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
         let looked = self.look(&policy.intent, &before).await.map_err(one)?;
+        // Read after the looks: what a look shows of another server's work is recorded here already, and not mistaken for drift.
         let snapshot = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
 
         let plan = keyplane_planner::plan(&PlanInput {
@@ -75,7 +76,7 @@ impl Service {
         }
         for digest in &plan.outdated {
             match ledger.withdraw(digest, "it does not fit any more", now).await {
-                // Somebody committed it meanwhile, and runs it: what was seen may be what that did.
+                // Somebody committed it meanwhile and runs it. The look may have shown a part of that, so the next plan tells.
                 Ok(()) | Err(LedgerError::Refused(Refusal::State(_))) => {}
                 Err(error) => return Err(one(error.problem())),
             }
@@ -83,6 +84,7 @@ impl Service {
         self.told(&plan, &looked, policy.warnings).await.map_err(one)
     }
 
+    /// What the token can do, as the planner needs to know it.
     async fn custody(&self) -> Result<Custody, Problem> {
         let status = self.engine.custodian.status().await.map_err(|error| error.problem())?;
         let epoch = status
@@ -93,7 +95,7 @@ impl Service {
         Ok(Custody { epoch, derives: status.derives, schemes })
     }
 
-    /// Looks at every destination, side by side. One that does not answer spoils no other.
+    /// Surveys every destination, side by side. One that does not answer does not keep the others from being planned for.
     async fn look(&self, intent: &Intent, snapshot: &LedgerSnapshot) -> Result<World, Problem> {
         let targets = keyplane_planner::targets(intent, &self.destinations, snapshot, self.ids(), self.installation);
         let none: &[Target] = &[];
@@ -139,7 +141,7 @@ impl Service {
         })
     }
 
-    /// The plan, with the change sets that are open after it.
+    /// The plan as it is answered, with every change set that is open after it.
     async fn told(&self, plan: &Plan, world: &World, warnings: Vec<Problem>) -> Result<Planned, Problem> {
         let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let seconds = plan.report.lanes.values().copied().max().unwrap_or(Span::ZERO).to_std().as_secs_f64().ceil();
@@ -169,11 +171,14 @@ impl Service {
     }
 }
 
-/// What was seen, and what could not be.
+/// What the surveys showed, and what they could not read.
 #[derive(Default)]
 struct World {
+    /// Of each destination that could be read.
     inventories: BTreeMap<DestinationName, Inventory>,
+    /// Why a destination could not be read at all.
     destinations: BTreeMap<DestinationName, Problem>,
+    /// Why a key's placement at a destination could not be read, though others there could.
     keys: BTreeMap<(KeyName, DestinationName), Problem>,
 }
 
@@ -190,7 +195,7 @@ fn planned_key(key: &KeyName, report: &KeyReport, open: Option<keyplane_model::D
     PlannedKey { key: key.clone(), verdict, reason, digest: open, problem }
 }
 
-/// A finding as a problem; where nothing could be seen, why.
+/// A finding as a problem. Where the placement could not be read, the problem says why.
 fn cause(key: &KeyName, finding: &Finding, world: &World) -> Problem {
     let unseen = || {
         let place = (key.clone(), finding.destination.clone());

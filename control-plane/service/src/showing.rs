@@ -1,4 +1,4 @@
-//! What is where, and how it is shown.
+//! Which copies are where, what shows that they are, and how change sets are shown.
 
 use futures::future::join_all;
 use keyplane_api::{ChangeSetView, CopyLine, EvidenceLine, EvidenceTable, KeyStatus, StatusReport, StepView};
@@ -7,10 +7,10 @@ use keyplane_model::{Act, ChangeSetRecord, CopyRecord, KeyRecord, PlacementRecor
 use crate::Service;
 
 impl Service {
-    /// What the ledger knows.
+    /// Every key with its copies, and every open change set, as the ledger has them. Asks no cloud.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the ledger cannot be read.
     pub async fn status(&self) -> Result<StatusReport, Problem> {
         let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let mut open: Vec<ChangeSetView> = snapshot.open.values().map(|record| self.show(record)).collect();
@@ -42,10 +42,10 @@ impl Service {
         Ok(StatusReport { keys: keys.collect(), open })
     }
 
-    /// What shows, without any effect, that the destinations hold the right keys.
+    /// Asks every destination what shows, without any effect, that it holds the right copies.
     ///
     /// # Errors
-    /// When the ledger cannot be read; what could not be looked at is in the table.
+    /// When the ledger cannot be read. Copies that could not be asked about are in [`EvidenceTable::problems`].
     pub async fn evidence(&self) -> Result<EvidenceTable, Problem> {
         let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let now = self.engine.clock.now();
@@ -93,7 +93,7 @@ impl Service {
         Ok(table)
     }
 
-    /// A change set, as people look at it.
+    /// A change set for people to read. The time that it takes is left at zero, since only a plan knows it.
     pub(crate) fn show(&self, record: &ChangeSetRecord) -> ChangeSetView {
         let change_set = &record.change_set;
         let steps = (0..).map(StepNo).zip(&change_set.steps).filter_map(|(number, step)| {
@@ -123,10 +123,12 @@ impl Service {
     }
 }
 
+/// The copies of a key, each with its placement.
 fn copies(record: &KeyRecord) -> impl Iterator<Item = (&PlacementRecord, &CopyRecord)> {
     record.copies.iter().filter_map(|copy| Some((record.placements.get(&copy.coordinates.placement)?, copy)))
 }
 
+/// What a step does, in words.
 fn detail(act: &Act, name: &str) -> String {
     match act {
         Act::Mint { version, source, epoch } => format!("version {version}, {source} in the HSM under root epoch {epoch}"),

@@ -1,9 +1,12 @@
 //! The lane: quotas are kept, reads repeated, calls end in time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use keyplane_engine::{Lane, lane::Quotas};
-use keyplane_model::{Class, ObjectId, Quota, Span};
+use async_trait::async_trait;
+use keyplane_engine::Lane;
+use keyplane_engine::lane::{Anybody, Failure, Guard, Quotas};
+use keyplane_model::{Class, ObjectId, Problem, ProblemCode, Quota, Span};
 use keyplane_port::{Clock, Cloud, Mutation};
 
 use crate::world::{START, TestClock, TestCloud, World, destination, target};
@@ -41,9 +44,31 @@ async fn a_read_that_fails_for_a_moment_is_repeated_and_one_that_is_denied_is_no
         let world = World::new(0).await;
         world.cloud.state.lock().unwrap().blind = (failures, Some(class));
         let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
-        assert_eq!(lane.look(&target()).await.is_ok(), works, "{class}, {failures} times");
+        assert_eq!(lane.look(&target(), &Anybody).await.is_ok(), works, "{class}, {failures} times");
         assert_eq!(world.cloud.state.lock().unwrap().looks, looks, "{class}, {failures} times");
     }
+}
+
+/// Lets so many reads go.
+struct Lets(AtomicU32);
+
+#[async_trait]
+impl Guard for Lets {
+    async fn admits(&self, operation: &'static str) -> Result<(), Problem> {
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(|_| ()).map_err(|_| Problem::new(ProblemCode::LaneBusy, operation, "a test"))
+    }
+}
+
+/// The pause between two tries can be as long as a wait for a quota.
+#[tokio::test]
+async fn a_guard_is_asked_before_each_try_and_what_it_refuses_is_not_sent() {
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().blind = (4, Some(Class::Transient));
+    let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
+    let Err(Failure::Guard(problem)) = lane.look(&target(), &Lets(AtomicU32::new(2))).await else { panic!("it was sent") };
+    assert_eq!((problem.code, problem.detail.as_str()), (ProblemCode::LaneBusy, "look"));
+    assert_eq!(world.cloud.state.lock().unwrap().looks, 2);
 }
 
 #[tokio::test]
@@ -51,10 +76,11 @@ async fn a_call_without_an_answer_ends_at_its_time_out_and_a_mutation_is_ambiguo
     let world = World::new(0).await;
     world.cloud.state.lock().unwrap().silent = true;
     let lane = lane(&world.cloud, &world.cloud.clock, &Quotas::default());
-    let error = lane.act(Mutation::Disable { object: ObjectId("object-0".to_owned()), material: None }).await.unwrap_err();
+    let error = lane.act(&Mutation::Disable { object: ObjectId("object-0".to_owned()), material: None }).await.unwrap_err();
     assert_eq!(error.class, Class::Ambiguous);
     assert_eq!(world.cloud.clock.now(), START + Span::seconds(10));
-    assert_eq!(lane.look(&target()).await.unwrap_err().class, Class::Transient);
+    let Err(Failure::Call(error)) = lane.look(&target(), &Anybody).await else { panic!("it was answered, or guarded") };
+    assert_eq!(error.class, Class::Transient);
 }
 
 #[tokio::test]

@@ -108,25 +108,28 @@ async fn a_call_that_could_outlast_its_lease_is_not_started() {
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "what was not sent is sent once");
 }
 
-/// A wrapping key may be as rare as a mutation: whoever takes the lane over draws from the same quota.
+/// The server that took the lane over draws from the same quotas, and a wrapping key may be as rare as a mutation.
 #[tokio::test]
-async fn who_lost_the_lane_while_it_waited_asks_for_no_wrapping_key() {
-    let mut destination = destination(Creation::Claimed);
-    destination.capabilities.quotas = [("rare".to_owned(), Quota { calls: 1, per: Span::seconds(100) })].into();
-    destination.capabilities.draws = [("wrapping-key".to_owned(), vec!["rare".to_owned()])].into();
-    let world = World::of(destination, 0).await;
-    let (clock, ledger) = (Arc::clone(&world.cloud.clock), Arc::clone(&world.engine.ledger));
-    world.cloud.clock.meanwhile(move || {
-        let held = ledger.lease(&lane()).now_or_never().unwrap().unwrap();
-        if clock.uptime() >= Span::seconds(100) && held.holder == Some(server(1)) {
-            let taken = held.taken(server(9), Span::seconds(50));
-            assert_eq!(ledger.put_lease(&lane(), &held, &taken).now_or_never(), Some(Ok(true)));
-        }
-    });
-    let problems = world.run().await.unwrap().unwrap_err();
-    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [ProblemCode::LaneBusy]);
-    let state = world.cloud.state.lock().unwrap();
-    assert_eq!((state.mutations, state.asked), (2, 0));
+async fn who_lost_the_lane_while_it_waited_for_a_quota_reads_nothing() {
+    for (read, mutations) in [("look", 0), ("wrapping-key", 2)] {
+        let mut destination = destination(Creation::Claimed);
+        destination.capabilities.quotas = [("rare".to_owned(), Quota { calls: 1, per: Span::seconds(100) })].into();
+        destination.capabilities.draws = [(read.to_owned(), vec!["rare".to_owned()])].into();
+        let world = World::of(destination, 0).await;
+        let (clock, ledger) = (Arc::clone(&world.cloud.clock), Arc::clone(&world.engine.ledger));
+        world.cloud.clock.meanwhile(move || {
+            let held = ledger.lease(&lane()).now_or_never().unwrap().unwrap();
+            if clock.uptime() >= Span::seconds(100) && held.holder == Some(server(1)) {
+                let taken = held.taken(server(9), Span::seconds(50));
+                assert_eq!(ledger.put_lease(&lane(), &held, &taken).now_or_never(), Some(Ok(true)));
+            }
+        });
+        let problems = world.run().await.unwrap().unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [ProblemCode::LaneBusy], "{read}");
+        let state = world.cloud.state.lock().unwrap();
+        let reads = if read == "look" { state.looks } else { state.asked };
+        assert_eq!((state.mutations, reads), (mutations, 0), "{read}");
+    }
 }
 
 /// A clock that somebody set would otherwise say that an attempt took no effect before it did.

@@ -8,7 +8,7 @@ mod world;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use keyplane_engine::Silent;
+use keyplane_engine::{Silent, lane::Anybody};
 use keyplane_model::{ChangeSetState, Class, Creation, MaterialSeen, Presence, ProblemCode, Quota, SealedCharter, Span};
 use keyplane_port::Clock as _;
 use world::{Fault, World};
@@ -50,7 +50,7 @@ async fn what_a_later_sweep_of_the_lane_shows_is_not_made_again() {
     let (clock, lane) = (Arc::clone(&world.cloud.clock), world.engine.lanes.values().next().unwrap().clone());
     world.cloud.clock.meanwhile(move || {
         if clock.uptime() >= Span::seconds(500) {
-            assert!(lane.sweep().now_or_never().is_some_and(|swept| swept.is_ok()));
+            assert!(lane.sweep(&Anybody).now_or_never().is_some_and(|swept| swept.is_ok()));
         }
     });
     assert_eq!(world.run().await, Some(Ok(())));

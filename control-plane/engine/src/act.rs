@@ -1,0 +1,242 @@
+//! Acts: prepares the one mutating request of an attempt, writes the attempt down, sends the request, and takes a refusal in.
+
+use keyplane_model::{
+    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, Presence, ProblemCode, Span, Step, StepNo, Version,
+    WrapScheme,
+};
+use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, WrapFor, WrapRequest, WrappingKey};
+
+use crate::attempts::Attempts;
+use crate::job::Stop;
+use crate::judgement::{Conflict, Seen};
+use crate::lane::{Failure, pause};
+use crate::lease::Renewing;
+use crate::observe::{FRESH, Look, PACE};
+use crate::progress::Event;
+use crate::site::Site;
+use crate::track::Track;
+
+/// A mutation that can be sent: its quotas are drawn, and what it imports is wrapped.
+pub(crate) struct Ready {
+    mutation: Mutation,
+    /// The digest of the public key that an import is wrapped under; `None`: it is no import.
+    wrapped_under: Option<Digest>,
+}
+
+/// A mutation that was not sent, because what it rests on was seen too long ago.
+fn outdated(operation: &'static str) -> CloudError {
+    let message = format!("the last look was more than {FRESH} ago: it was not sent");
+    CloudError { class: Class::Stale, cause: Cause::Plain, operation, message, retry_after: None }
+}
+
+/// What carries a step out.
+pub(crate) struct Actor<'a> {
+    site: &'a Site<'a>,
+    number: StepNo,
+    step: &'a Step,
+}
+
+impl<'a> Actor<'a> {
+    pub(crate) fn new(site: &'a Site<'a>, number: StepNo, step: &'a Step) -> Self {
+        Self { site, number, step }
+    }
+
+    /// Does everything that comes before the mutating request, the wait for its quotas included. `ordinal`: the number of the attempt.
+    pub(crate) async fn prepare(&self, ordinal: u32, track: &Track, seen: &Seen) -> Result<Ready, Stop> {
+        let target = self.site.target.clone();
+        let object = || track.object().cloned().ok_or_else(|| self.internal("a step without the object of the steps before"));
+        let mut wrapped_under = None;
+        let mutation = match &self.step.act {
+            Act::Create => Mutation::Create { target, marks: self.marks(ordinal) },
+            Act::Claim => Mutation::Claim { target, object: object()? },
+            Act::Publish => Mutation::Publish { target, object: object()?, material: track.newest_material().map(str::to_owned) },
+            Act::Prepare { version, scheme } => Mutation::Prepare { target, version: *version, scheme: *scheme },
+            Act::DisableSurplus { object, material, .. } => Mutation::Disable { object: object.clone(), material: Some(material.clone()) },
+            Act::RemoveSurplus { object } => {
+                Mutation::ScheduleDeletion { object: object.clone(), material: None, days: self.site.capabilities().deletion_days }
+            }
+            Act::Import { version, scheme, .. } => {
+                let object = if self.site.capabilities().creation == Creation::Imported { None } else { Some(object()?) };
+                let copy = self.copy(track, *version)?;
+                let wrapping_key = self.wrapping_key(track, object.as_ref(), *scheme).await?;
+                let found = seen.placement.claimed.as_ref().and_then(|object| object.of_version(*version, track.public_key(self.step)));
+                let again = found.and_then(|material| material.id.clone());
+                let public_key = copy.public_key.clone();
+                let copy = CopyRecord { coordinates: copy.bound(), ..copy.clone() };
+                let request = WrapRequest { step: self.number, copy, wrapping_key: wrapping_key.clone() };
+                let job = &self.site.job;
+                let wrapped = job.ports.custodian.wrap(job.warrant, &request).await;
+                let wrapped = wrapped.map_err(|error| job.custodian(&error, self.site.destination()))?;
+                wrapped_under = Some(wrapped.wrapped_under);
+                let (marks, version) = (self.marks(ordinal), *version);
+                Mutation::Import { target, object, marks, again, version, public_key, wrapping_key, wrapped: wrapped.bytes }
+            }
+            Act::Mint { .. } | Act::Share { .. } | Act::FollowSecond { .. } => {
+                return Err(self.internal("a step that sends no request to a cloud"));
+            }
+        };
+        self.site.lane().admit(mutation.word()).await;
+        Ok(Ready { mutation, wrapped_under })
+    }
+
+    /// Waits until the mutation is not too close to those that were sent before it. Returns whether the look that it rests on is still
+    /// fresh then, for preparing may have waited for quotas.
+    pub(crate) async fn waits_its_turn(&self, ready: &Ready, look: &Look) -> bool {
+        while look.is_fresh(self.site.uptime()) {
+            match self.site.lane().gap(ready.mutation.word()) {
+                Span::ZERO => return true,
+                gap => self.site.sleep(gap).await,
+            }
+        }
+        false
+    }
+
+    /// Makes one attempt: writes it down, sends the mutation if the lease and the look still allow it, and takes the reply in. A refusal
+    /// and a reply that is lost are no errors here: the next look tells.
+    pub(crate) async fn attempt(&self, ready: Ready, look: &Look, track: &Track, attempts: &mut Attempts) -> Result<(), Stop> {
+        let (job, ordinal) = (&self.site.job, attempts.next());
+        let id = self.attempt_id(ordinal);
+        let at = job.ports.clock.now();
+        let attempt = Attempt { id, step: self.number, ordinal, at, wrapped_under: ready.wrapped_under, refused: None };
+        self.write_down(&attempt).await?;
+        attempts.wrote(attempt);
+        let key = &self.site.target.key;
+        tracing::info!(%key, attempt = ordinal, "acts");
+        job.progress.event(&Event::Acting { key, destination: self.site.destination(), act: self.step.act.word(), attempt: ordinal });
+        match self.send(&ready.mutation, look, attempts).await {
+            Ok(Acted::Created(object)) => attempts.name(object),
+            Ok(Acted::Done) => {}
+            Err(error) => self.failed(&error, track, attempts).await?,
+        }
+        Ok(())
+    }
+
+    /// Makes an attempt durable.
+    async fn write_down(&self, attempt: &Attempt) -> Result<(), Stop> {
+        let job = &self.site.job;
+        // Preparing may have taken its time.
+        let fence = self.site.keep().await?;
+        match job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence)).await {
+            Ok(()) => Ok(()),
+            // INVARIANT: whoever writes the attempt down first is the only one who makes it.
+            Err(LedgerError::Refused(Refusal::Contradiction)) => {
+                let detail = format!("another server is at work on the same step ({})", self.step.act.word());
+                Err(self.site.stop(ProblemCode::ChangeSetStale, detail, "keyplane apply"))
+            }
+            Err(error) => Err(job.ledger(&error)),
+        }
+    }
+
+    /// The one mutating call.
+    ///
+    /// INVARIANT: it is not sent when it could outlast the lease, nor when what it rests on was seen too long ago. Both are asked after
+    /// everything that may take time, since the machine may have stood still meanwhile.
+    async fn send(&self, mutation: &Mutation, look: &Look, attempts: &mut Attempts) -> Result<Acted, CloudError> {
+        self.site.hold.outlasts(mutation.word()).await?;
+        if !look.is_fresh(self.site.uptime()) {
+            return Err(outdated(mutation.word()));
+        }
+        attempts.send(self.site.uptime());
+        self.site.lane().act(mutation).await
+    }
+
+    /// Takes in a mutation that failed: the next look decides, after a pause where the cloud needs one.
+    async fn failed(&self, error: &CloudError, track: &Track, attempts: &mut Attempts) -> Result<(), Stop> {
+        let job = &self.site.job;
+        let problem = self.site.problem(error);
+        // Whether the class of the failure lets another attempt help, now.
+        let again = match error.class {
+            Class::Transient | Class::Throttled | Class::Ambiguous | Class::Stale | Class::AlreadyExists => true,
+            // What the step before made may not be there for every part of the cloud yet.
+            Class::NotFound => {
+                let visible = track.visible(self.site.capabilities().settling_time());
+                visible.is_some_and(|visible| self.site.uptime() < visible)
+            }
+            Class::Denied | Class::Unsupported | Class::Invalid | Class::Broken => false,
+        };
+        if error.class != Class::Ambiguous
+            && let Some(id) = attempts.last()
+        {
+            match job.ports.ledger.refused(&job.record.digest, id, error.class).await {
+                Ok(()) => attempts.refuse(error.class),
+                // Another server confirmed this attempt's effect as its own: the next look tells.
+                Err(LedgerError::Refused(Refusal::Contradiction)) => {}
+                Err(error) => return Err(job.ledger(&error)),
+            }
+        }
+        if !again || attempts.are_spent() {
+            return Err(Stop::Held(problem));
+        }
+        let key = &self.site.target.key;
+        tracing::info!(%key, class = %error.class, "refused or ambiguous: looks again");
+        job.progress.event(&Event::Again { key, destination: self.site.destination(), problem: &problem });
+        // Refused because of what another read did not show yet: that needs time as well.
+        if error.class != Class::Ambiguous {
+            self.site.sleep(pause(attempts.tried(), error)).await;
+        }
+        Ok(())
+    }
+
+    /// Why the destination could not use what was imported last; `None`: it is no import, or not so.
+    pub(crate) fn useless(&self, track: &Track, seen: &Seen) -> Option<String> {
+        let Act::Import { version, .. } = &self.step.act else { return None };
+        match &seen.placement.claimed.as_ref()?.of_version(*version, track.public_key(self.step))?.presence {
+            Presence::Failed(reason) => Some(reason.clone()),
+            Presence::Present | Presence::Arriving | Presence::Missing | Presence::Disabled | Presence::Leaving => None,
+        }
+    }
+
+    /// The public key to wrap under: the one that was made for the copy, or one that the destination gives for the object.
+    async fn wrapping_key(&self, track: &Track, object: Option<&ObjectId>, scheme: WrapScheme) -> Result<WrappingKey, Stop> {
+        let (from, made) = match (track.wrapping(), object) {
+            (Some((wrapping, at)), _) => (WrapFor::Prepared(wrapping.clone()), Some(at)),
+            (None, Some(object)) => (WrapFor::Object(object.clone()), None),
+            (None, None) => return Err(self.internal("an import without a key to wrap under")),
+        };
+        let visible = made.map(|at| at + self.site.capabilities().settling_time());
+        loop {
+            let failure = match self.site.lane().wrapping_key(&from, scheme, &Renewing(&self.site.hold)).await {
+                Ok(found) => return Ok(found),
+                Err(failure) => failure,
+            };
+            match (&failure, &from) {
+                // What was seen a moment ago is not gone because one read does not show it yet.
+                (Failure::Call(error), _) if error.class == Class::NotFound && visible.is_some_and(|at| self.site.uptime() < at) => {
+                    self.site.sleep(PACE.1).await;
+                }
+                // The wrapping key is part of what was approved: another one takes another change set.
+                (Failure::Call(error), WrapFor::Prepared(wrapping))
+                    if error.cause == Cause::ImportTokenExpired || error.class == Class::NotFound =>
+                {
+                    return Err(self.site.conflict(&Conflict::WrappingKeyGone(wrapping.clone())));
+                }
+                _ => return Err(self.site.unread(&failure)),
+            }
+        }
+    }
+
+    fn copy<'t>(&self, track: &'t Track, version: Version) -> Result<&'t CopyRecord, Stop> {
+        track.copy(version).ok_or_else(|| {
+            let detail = format!("the ledger has no copy of version {version} for placement {}", self.site.target.placement);
+            self.site.stop(ProblemCode::DatabaseBroken, detail, "keyplane status")
+        })
+    }
+
+    fn attempt_id(&self, ordinal: u32) -> AttemptId {
+        AttemptId::of(&self.site.job.record.digest, self.number.0, ordinal)
+    }
+
+    fn marks(&self, ordinal: u32) -> Marks {
+        let target = &self.site.target;
+        Marks {
+            installation: target.installation,
+            placement: target.placement,
+            incarnation: target.incarnation,
+            attempt: self.attempt_id(ordinal),
+        }
+    }
+
+    fn internal(&self, detail: &str) -> Stop {
+        self.site.stop(ProblemCode::Internal, detail, "keyplane status")
+    }
+}

@@ -1,0 +1,266 @@
+//! The order of a run: commit, the prologue of a change set, then each placement's steps, side by side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use keyplane_model::{
+    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, KeyRecord, PlacementId, PlacementPlan, Problem, ProblemCode,
+    SealedCharter, StepNo, Target,
+};
+use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
+use keyplane_verifier::{self as verifier, Violation};
+use tracing::Instrument as _;
+
+use crate::job::{Job, Ports, Stop};
+use crate::lane::Lane;
+use crate::lease::{Hold, Leases};
+use crate::progress::{Event, Progress};
+use crate::prologue;
+use crate::site::Site;
+use crate::step::Way;
+use crate::track::Track;
+
+/// Executes change sets. Everything that it needs is a port.
+pub struct Engine {
+    /// Where attempts and receipts are written before anything follows from them.
+    pub ledger: Arc<dyn Ledger>,
+    /// What generates, derives and wraps key bytes.
+    pub custodian: Arc<dyn Custodian>,
+    /// The lane of each configured destination. A change set for any other is held.
+    pub lanes: BTreeMap<DestinationName, Lane>,
+    /// The clock of this server; its lanes have the same.
+    pub clock: Arc<dyn Clock>,
+    /// Which of the lanes this server holds.
+    pub leases: Leases,
+}
+
+/// How a change set's run ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// The change set's.
+    pub digest: Digest,
+    /// `Ok`: every step has its receipt. `Err`: what stands in the way, by destination; at least one problem.
+    pub result: Result<(), Vec<Problem>>,
+}
+
+/// How many change sets run side by side: enough to keep the narrowest quotas busy, few enough to read the progress.
+const SIDE_BY_SIDE: usize = 16;
+
+impl Engine {
+    /// Commits a proposed change set.
+    ///
+    /// # Errors
+    /// When it breaks a rule, lacks approvals, or does not fit the ledger any more; nothing was changed then.
+    pub async fn commit(&self, digest: &Digest) -> Result<Commitment, Problem> {
+        let record = self.record(digest).await?;
+        self.entitled(&record).await?;
+        self.ledger.commit(digest, self.clock.now()).await.map_err(|error| error.problem().key(&record.change_set.key))
+    }
+
+    /// Runs committed change sets to their end, or as far as they come; what is left is resumed by the next run.
+    ///
+    /// # Guarantees
+    /// A crash anywhere loses nothing and doubles nothing: running again goes on from the ledger alone.
+    pub async fn run(&self, digests: &[Digest], progress: &dyn Progress) -> Vec<Ran> {
+        let working = self.leases.begin();
+        let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
+            .map(|digest| {
+                let span = tracing::info_span!("change_set", digest = %digest.short());
+                async move { Ran { digest, result: self.run_one(&digest, progress).await } }.instrument(span)
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .collect()
+            .await;
+        drop(working);
+        self.leases.release(self.ledger.as_ref()).await;
+        runs.sort_by_key(|run| digests.iter().position(|digest| *digest == run.digest));
+        runs
+    }
+
+    async fn run_one(&self, digest: &Digest, progress: &dyn Progress) -> Result<(), Vec<Problem>> {
+        let one = |problem: Problem| vec![problem];
+        let record = self.record(digest).await.map_err(one)?;
+        let key = &record.change_set.key;
+        match record.state {
+            ChangeSetState::Committed => {}
+            ChangeSetState::Done => return Ok(()),
+            ChangeSetState::Proposed | ChangeSetState::Dropped => {
+                let detail = format!("change set {digest} is not committed");
+                return Err(one(Problem::new(ProblemCode::ChangeSetStale, detail, "keyplane plan").key(key)));
+            }
+        }
+        let charter = match self.entitled(&record).await {
+            Ok(charter) => charter,
+            // It was committed under a charter that asked for less. Nobody approves what is committed: it is dropped, and the next plan
+            // takes up what it left and asks anew.
+            Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
+                let why = format!("the charter in force does not carry it: {}", problem.detail);
+                self.ledger.abandon(digest, &why, self.clock.now()).await.map_err(|error| one(error.problem().key(key)))?;
+                return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
+            }
+            Err(problem) => return Err(one(problem)),
+        };
+        let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
+        let mut problems = Vec::new();
+        let mut conflicts = Vec::new();
+        let mut take = |result: Result<(), Stop>| match result {
+            Ok(()) => {}
+            Err(Stop::Conflict(problem)) => {
+                conflicts.push(problem.detail.clone());
+                problems.push(problem);
+            }
+            Err(Stop::Held(problem)) => problems.push(problem),
+        };
+        // A ledger that cannot be read stops the run before any bytes are made.
+        self.known(key).await.map_err(one)?;
+        let ports = Ports { ledger: self.ledger.as_ref(), custodian: self.custodian.as_ref(), clock: self.clock.as_ref() };
+        let job = Job { ports, record: &record, warrant: &warrant, progress };
+        match self.run_prologue(&job).await {
+            Err(stop) => take(Err(stop)),
+            Ok(()) => {
+                let mut placements: FuturesUnordered<_> =
+                    record.change_set.placements.keys().map(|placement| self.run_placement(&job, *placement)).collect();
+                while let Some(result) = placements.next().await {
+                    take(result);
+                }
+            }
+        }
+        problems.sort_by(|a, b| a.destination.cmp(&b.destination));
+        let now = self.clock.now();
+        if !conflicts.is_empty() {
+            // It is not bent: it is dropped, and a new plan takes up what it left.
+            self.ledger.abandon(digest, &conflicts.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
+        } else if problems.is_empty() {
+            self.ledger.complete(digest, now).await.map_err(|error| one(error.problem().key(key)))?;
+            progress.event(&Event::Completed { key, digest });
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Makes the bytes of every placement, then shares them. A placement that cannot be brought anywhere is left out: its own run says why.
+    async fn run_prologue(&self, job: &Job<'_>) -> Result<(), Stop> {
+        for shares in [false, true] {
+            for (number, step) in (0..).map(StepNo).zip(&job.record.change_set.steps) {
+                if !prologue::has(&step.act) || matches!(step.act, Act::Share { .. }) != shares || job.record.receipts.contains_key(&number)
+                {
+                    continue;
+                }
+                if let Ok((_, plan)) = self.approved(job, step.placement) {
+                    let span = Job::span(number, step, &plan.destination);
+                    prologue::run(job, number, step, plan).instrument(span).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the steps that remain at one placement.
+    async fn run_placement(&self, job: &Job<'_>, placement: PlacementId) -> Result<(), Stop> {
+        let key = &job.record.change_set.key;
+        let mut left = job.record.change_set.steps_of(placement).filter(|(number, _)| !job.record.receipts.contains_key(number));
+        if left.all(|(_, step)| prologue::has(&step.act)) {
+            return Ok(());
+        }
+        let held = |problem| job.held(problem);
+        let (lane, _) = self.configured(job, placement)?;
+        let hold = Hold::take(&self.leases, lane, job.ports.ledger, job.progress).await.map_err(held)?;
+        // INVARIANT: what a server knows of a placement it read while it held the lane. Before, another one may have been at work there.
+        let record = self.record(&job.record.digest).await.map_err(held)?;
+        let job = Job { record: &record, ..*job };
+        let known = self.known(key).await.map_err(held)?;
+        let (_, plan) = self.approved(&job, placement)?;
+        let track = Track::begin(placement, known.as_ref(), self.clock.uptime());
+        let mut way = Way::begin(Site { job, target: target(&record, placement, plan), hold }, track);
+        for (number, step) in record.change_set.steps_of(placement).filter(|(_, step)| !prologue::has(&step.act)) {
+            match record.receipts.get(&number) {
+                Some(receipt) => way.remember(receipt),
+                None => way.run(number, step).instrument(Job::span(number, step, &plan.destination)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A placement's plan, and the lane of its destination.
+    fn configured<'a>(&self, job: &Job<'a>, placement: PlacementId) -> Result<(&Lane, &'a PlacementPlan), Stop> {
+        let plan = job.record.change_set.placements.get(&placement).ok_or_else(|| {
+            let detail = "a step without its placement";
+            Stop::Held(job.problem(ProblemCode::Internal, detail, "keyplane status"))
+        })?;
+        let lane = self.lanes.get(&plan.destination).ok_or_else(|| {
+            let detail = format!("destination `{}` is not configured", plan.destination);
+            Stop::Held(job.problem(ProblemCode::NameUnknown, detail, "keyplane config check").destination(&plan.destination))
+        })?;
+        Ok((lane, plan))
+    }
+
+    /// The same, if the destination is the one that was approved: what was approved for one is not done at another that took over its
+    /// name (rule 11).
+    fn approved<'a>(&self, job: &Job<'a>, placement: PlacementId) -> Result<(&Lane, &'a PlacementPlan), Stop> {
+        let (lane, plan) = self.configured(job, placement)?;
+        if lane.destination().fingerprint == plan.fingerprint {
+            return Ok((lane, plan));
+        }
+        let detail = format!("destination `{}` is not configured as it was when the change was approved", plan.destination);
+        Err(Stop::Conflict(job.problem(ProblemCode::DestinationChanged, detail, "keyplane plan").destination(&plan.destination)))
+    }
+
+    /// What the ledger knows of a key.
+    async fn known(&self, key: &KeyName) -> Result<Option<KeyRecord>, Problem> {
+        let mut snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
+        Ok(snapshot.keys.remove(key))
+    }
+
+    async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
+        let found = self.ledger.change_set(digest).await.map_err(|error| error.problem())?;
+        found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
+    }
+
+    /// The engine's own judgement, before anything is committed or run: the verifier's rules, and the approvals that the
+    /// charter asks for. The custodian judges again, by itself.
+    async fn entitled(&self, record: &ChangeSetRecord) -> Result<SealedCharter, Problem> {
+        let change_set = &record.change_set;
+        let key = &change_set.key;
+        let sealed = self.ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| {
+            let detail = "no charter was adopted: the token is not enrolled";
+            Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll")
+        })?;
+        let facts = verifier::Facts {
+            charter: &sealed.charter,
+            installation: sealed.charter.installation,
+            record: None,
+            key: None,
+            destinations: None,
+        };
+        verifier::judge(change_set, &facts).map_err(|violations| {
+            let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            // Planned under another charter it is old, and nothing is broken.
+            let old = violations.iter().all(|violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_)));
+            let code = if old { ProblemCode::CharterChanged } else { ProblemCode::ChangeSetRefused };
+            Problem::new(code, detail, "keyplane plan").key(key)
+        })?;
+        let rule = verifier::required(change_set, &sealed.charter).ok_or_else(|| {
+            let detail = format!("the charter in force does not know profile `{}`", change_set.profile);
+            Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(key)
+        })?;
+        verifier::approved(&record.digest, &change_set.proposer, &rule, &sealed.charter, &record.approvals).map_err(|shortfall| {
+            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {} --message", record.digest))
+                .key(key)
+        })?;
+        Ok(sealed)
+    }
+}
+
+/// What a placement's steps aim at.
+fn target(record: &ChangeSetRecord, placement: PlacementId, plan: &PlacementPlan) -> Target {
+    Target {
+        installation: record.change_set.installation,
+        placement,
+        incarnation: plan.incarnation,
+        name: plan.name.clone(),
+        algorithm: plan.algorithm,
+        purpose: plan.purpose,
+        key: record.change_set.key.clone(),
+    }
+}

@@ -1,0 +1,84 @@
+//! One change set's run: what all of its steps share, how each gets its receipt, and why it stops.
+
+use keyplane_model::{ChangeSetRecord, DestinationName, Fence, Problem, ProblemCode, Receipt, Step, StepNo};
+use keyplane_port::{Clock, Custodian, CustodianError, Ledger, LedgerError, Refusal, Warrant};
+
+use crate::progress::{Event, Progress};
+
+/// The ports that a step works with, beside its lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports<'a> {
+    pub(crate) ledger: &'a dyn Ledger,
+    pub(crate) custodian: &'a dyn Custodian,
+    pub(crate) clock: &'a dyn Clock,
+}
+
+/// A change set that runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) ports: Ports<'a>,
+    /// As the ledger had it when the run, or this placement's part of it, began.
+    pub(crate) record: &'a ChangeSetRecord,
+    pub(crate) warrant: &'a Warrant,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+/// Why a change set's steps do not go on.
+pub(crate) enum Stop {
+    /// The change set conflicts with what is there: it is dropped.
+    Conflict(Problem),
+    /// Something stands in the way: the change set stays committed, and the next run goes on.
+    Held(Problem),
+}
+
+impl Job<'_> {
+    /// What log lines about a step carry.
+    pub(crate) fn span(number: StepNo, step: &Step, destination: &DestinationName) -> tracing::Span {
+        tracing::info_span!("step", number = number.0, act = step.act.word(), lane = %destination)
+    }
+
+    /// Writes a step's receipt. Returns the one that counts: another server that works on the same change set may have been faster.
+    pub(crate) async fn receive(&self, receipt: Receipt, fence: Option<&Fence>) -> Result<Receipt, Stop> {
+        let receipt = match self.ports.ledger.receive(&self.record.digest, &receipt, fence).await {
+            Ok(()) => receipt,
+            Err(LedgerError::Refused(Refusal::Contradiction)) => self.theirs(receipt, fence).await?,
+            Err(error) => return Err(self.ledger(&error)),
+        };
+        tracing::info!(key = %self.record.change_set.key, found = receipt.attempt.is_none(), "confirmed");
+        Ok(receipt)
+    }
+
+    /// The other server's receipt, if there is one. If there is none, it wrote that our attempt had no effect: then what we saw done was
+    /// found, whoever did it.
+    async fn theirs(&self, ours: Receipt, fence: Option<&Fence>) -> Result<Receipt, Stop> {
+        let record = self.ports.ledger.change_set(&self.record.digest).await.map_err(|error| self.ledger(&error))?;
+        if let Some(theirs) = record.and_then(|record| record.receipts.get(&ours.step).cloned()) {
+            return Ok(theirs);
+        }
+        let found = Receipt { attempt: None, ..ours };
+        self.ports.ledger.receive(&self.record.digest, &found, fence).await.map_err(|error| self.ledger(&error))?;
+        Ok(found)
+    }
+
+    /// Tells that a step has its receipt.
+    pub(crate) fn received(&self, step: &Step, destination: &DestinationName, found: bool) {
+        self.progress.event(&Event::Received { key: &self.record.change_set.key, destination, act: step.act.word(), found });
+    }
+
+    /// A problem of the change set's key.
+    pub(crate) fn problem(&self, code: ProblemCode, detail: impl Into<String>, next: &str) -> Problem {
+        Problem::new(code, detail, next).key(&self.record.change_set.key)
+    }
+
+    pub(crate) fn held(&self, problem: Problem) -> Stop {
+        Stop::Held(problem.key(&self.record.change_set.key))
+    }
+
+    pub(crate) fn ledger(&self, error: &LedgerError) -> Stop {
+        self.held(error.problem())
+    }
+
+    pub(crate) fn custodian(&self, error: &CustodianError, destination: &DestinationName) -> Stop {
+        self.held(error.problem().destination(destination))
+    }
+}
