@@ -10,8 +10,8 @@ use std::{
 use super::{
     attestation::Statement,
     operation::parent,
-    refusal::{Refusal, missing, wrong_state},
-    word::{Algorithm, ImportMethod, JobState, Level, Purpose, VersionState, Word as _},
+    refusal::{Code, Refusal, invalid_field, missing, wrong_state},
+    word::{Algorithm, ImportMethod, JobState, Kind, Level, Purpose, VersionState, Word as _},
 };
 use crate::{
     Timestamp,
@@ -296,6 +296,15 @@ impl Store {
     pub(super) fn settle(&mut self, name: &str, now: Timestamp) {
         self.change(name, |key| key.versions.values_mut().for_each(|version| version.settle(now)));
     }
+}
+
+/// What an algorithm needs to know, if this emulator has it and it serves this purpose.
+pub(super) fn kind_for(algorithm: Algorithm, purpose: Purpose) -> Result<Kind, Refusal> {
+    let kind = algorithm.kind().ok_or_else(|| Code::Unimplemented.because(format!("this emulator does not have {}", algorithm.name())))?;
+    if kind.purpose() != purpose {
+        return Err(invalid_field("algorithm", format!("{} does not serve the purpose {}", algorithm.name(), purpose.name())));
+    }
+    Ok(kind)
 }
 
 /// The entries of a map with names behind `after` that begin with a prefix.
