@@ -239,7 +239,7 @@ impl Hsm {
         content.extend(signature);
         Ok(json!({
             "format": style.word(format),
-            "content": encode(&gzip(&content)),
+            "content": encode(&gzip(&content)?),
             "certChains": {
                 "caviumCerts": self.by_manufacturer,
                 "googleCardCerts": [self.card_by_owner],
