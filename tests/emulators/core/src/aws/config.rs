@@ -16,7 +16,7 @@ const PUBLISHED_MOST_GRANTS: usize = 50_000;
 pub struct Config {
     /// The home region, for instance `us-east-1`: that of a request that names none.
     pub region: String,
-    /// Twelve digits.
+    /// The account's id: twelve digits.
     pub account: String,
     /// How to read what AWS's documents leave open.
     pub readings: Readings,

@@ -157,7 +157,7 @@ pub(super) struct Key {
     /// Full names of the aliases that mean it.
     /// INVARIANT: exactly those whose target it is in the store of its region.
     pub(super) aliases: BTreeSet<String>,
-    /// By id.
+    /// The grants by their ids.
     pub(super) grants: BTreeMap<String, Arc<Grant>>,
     /// Only multi-Region keys have it.
     pub(super) related: Option<Related>,
@@ -280,7 +280,7 @@ impl Key {
         expiries.chain(deletion).chain(self.rotation.map(|rotation| rotation.due)).min()
     }
 
-    /// Lets happen what is due.
+    /// Makes the changes that are due: a rotation completes, material expires.
     pub(super) fn settle(&mut self, now: Timestamp) {
         if let Some(rotation) = self.rotation.filter(|rotation| rotation.due <= now) {
             self.rotate(rotation.due);
@@ -308,14 +308,16 @@ pub(super) struct Terms {
     pub(super) constraints: Constraints,
 }
 
+/// Whom a grant is for, or who may retire it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Principal {
-    /// An ARN.
+    /// The ARN of an account, user or role.
     Identity(String),
     /// A service's name, such as `rds.amazonaws.com`.
     Service(String),
 }
 
+/// What a request must fulfil for a grant to permit it; kept, and never enforced.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Constraints {
     pub(super) equals: Option<BTreeMap<String, String>>,

@@ -47,7 +47,7 @@ impl Account {
         self.regions.entry(name.to_owned()).or_default()
     }
 
-    /// Lets happen what is due, in the order in which it is due, for what happens to one key can matter to its relatives.
+    /// Makes the changes that are due, in the order of their times: a change of one key can change its related keys.
     pub(super) fn settle(&mut self, now: Timestamp) {
         while let Some(at) = self.regions.values().filter_map(Store::next_event).min().filter(|at| *at <= now) {
             for store in self.regions.values_mut() {
@@ -107,7 +107,7 @@ impl Account {
 #[derive(Clone)]
 struct Shared {
     related: Related,
-    /// Without bytes.
+    /// The primary key's materials without their bytes: the owner imports those in every region.
     materials: Vec<Material>,
     rotation: Option<Rotation>,
     rotations: u32,

@@ -94,7 +94,7 @@ impl Store {
         Some(changed)
     }
 
-    /// Lets happen what is due: material expires, rotations complete, keys are deleted with their aliases.
+    /// Makes the changes that are due: material expires, rotations complete, keys are deleted with their aliases.
     pub(super) fn settle(&mut self, now: Timestamp) {
         while self.events.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = self.events.pop_first() else {

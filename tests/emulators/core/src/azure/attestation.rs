@@ -83,7 +83,7 @@ pub(super) fn attest(scope: &Scope<'_>, store: &Store, target: &Target) -> Resul
     Ok(bundle)
 }
 
-/// What is signed.
+/// The attestation of one half of a key, without its signature.
 fn blob(key: &Key, version: &Version, class: u8, forgery: Option<Forgery>) -> Vec<u8> {
     let secret = class != PUBLIC_CLASS;
     let flag = |set: bool| vec![u8::from(set)];

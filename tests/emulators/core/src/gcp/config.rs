@@ -7,7 +7,7 @@ use super::readings::Readings;
 /// What the emulated project is like.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its id.
+    /// The project's id, as resource names have it. Requests for another project are refused.
     pub project: String,
     /// How to read what Google's documents leave open.
     pub readings: Readings,

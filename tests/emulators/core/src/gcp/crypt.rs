@@ -29,7 +29,7 @@ const MOST_HSM: usize = 8 * 1024;
 
 /// A version that is used: as it is, or within the consistency window as it was.
 pub(super) struct Used<'s> {
-    /// Its full name.
+    /// The version's full name.
     pub(super) name: String,
     pub(super) version: &'s Version,
     pub(super) material: Arc<Secret>,

@@ -144,7 +144,7 @@ pub enum GrantRefused {
     /// The assertion or the subject's token is not good.
     #[error("invalid_grant")]
     InvalidGrant,
-    /// Something is missing.
+    /// The request lacks a parameter, or has one that is not served here.
     #[error("invalid_request")]
     InvalidRequest,
     /// Another kind of grant.

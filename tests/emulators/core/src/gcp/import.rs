@@ -23,7 +23,7 @@ const MEMBERS: [&str; 6] = ["cryptoKeyVersion", "algorithm", "importJob", "wrapp
 struct Order<'a> {
     algorithm: Algorithm,
     kind: Kind,
-    /// Full name.
+    /// The import job's full name.
     job: &'a str,
     wrapped: Vec<u8>,
     /// The full name of the version that it goes into, if that is there already.

@@ -201,7 +201,7 @@ pub(super) fn delete(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>
     }))
 }
 
-/// Lets automatic rotation happen: a new version, generated, becomes the primary one.
+/// Rotates a key whose rotation is due: a new generated version becomes the primary one.
 // contract: gcp.rotation.automatic
 pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, name: &str) {
     let Some((key, due)) = store.find_key(name).and_then(|key| Some((key, key.schedule.filter(|schedule| schedule.next <= scope.now)?)))

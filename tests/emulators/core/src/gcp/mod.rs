@@ -77,7 +77,7 @@ const HSM: &str = "HSM";
 /// One request, already authenticated.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its method.
+    /// The HTTP method.
     pub method: Method,
     /// The path behind the host, decoded.
     pub path: String,
