@@ -1,6 +1,7 @@
 //! The walls between the rooms: invariants of absence, each with a test.
 #![cfg(test)]
 
+mod circles;
 mod contracts;
 mod features;
 mod files;

@@ -20,7 +20,7 @@ pub struct Rule {
     /// How often the rule acts: once, when left out; for ever, when null.
     #[serde(default = "once")]
     pub times: Option<u64>,
-    /// What happens.
+    /// What happens to a request that the rule hits.
     pub effect: Effect,
 }
 

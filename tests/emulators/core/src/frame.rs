@@ -41,7 +41,7 @@ pub trait Service: Send + 'static {
     /// Whether it can change what others see.
     fn is_mutating(&self, request: &Self::Request) -> bool;
 
-    /// Whether a state of the recent past may shine through, within the consistency window.
+    /// Whether the answer may come from a state of the recent past, within the consistency window.
     fn may_lag(&self, request: &Self::Request) -> bool {
         !self.is_mutating(request)
     }
@@ -52,10 +52,10 @@ pub trait Service: Send + 'static {
     /// What the journal says about it.
     fn noted(&self, request: &Self::Request) -> Noted;
 
-    /// Lets happen what is due by time.
+    /// Makes the changes that are due by now without a request: expiry, rotation, deletion.
     fn settle(&mut self, store: &mut Self::Store, now: Timestamp, rng: &mut dyn RngCore);
 
-    /// Serves a request on the present store. `past` is a state before recent changes that may shine through as well.
+    /// Serves a request on the present store. `past` is a state before recent changes, from which the answer may come instead.
     ///
     /// # Errors
     /// Whatever the cloud refuses. INVARIANT: a refused request has changed nothing.
@@ -91,9 +91,9 @@ pub trait Service: Send + 'static {
 
 /// What serving one request needs besides the store.
 pub struct Call<'a> {
-    /// When it is.
+    /// The emulator's time when the request is served.
     pub now: Timestamp,
-    /// Everything random.
+    /// The only source of randomness, RSA and EC pairs aside.
     pub rng: &'a mut dyn RngCore,
     /// The request's own id, a UUID.
     pub id: &'a str,

@@ -10,7 +10,7 @@ use crate::{Timestamp, fault::Effect};
 /// How many requests are kept; the oldest go first. Enough for a kill matrix, and bounded at 100,000 keys.
 const KEPT: usize = 20_000;
 
-/// One request.
+/// One request that the emulator received, and what became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
     /// Counted from 1 since the emulator began.

@@ -1,16 +1,20 @@
 //! Each cloud as a state machine without I/O.
 //!
-//! A cloud here is a value with one method, `handle(now, rng, request) -> answer`: no socket, no clock, no thread, no
-//! ambient randomness, so that the same seed and the same requests give the same story. Cryptography stands behind
+//! A cloud here is a value with one method, `handle(now, rng, request) -> answer`. It has no socket, clock or thread, and draws
+//! randomness only from its argument, so the same seed and the same requests give the same answers. Cryptography is behind
 //! [`crypto::Crypto`].
 //!
-//! The emulators judge Keyplane's adapters. Therefore this crate knows no other Keyplane crate, not even the model: a
-//! mistake that adapter and emulator shared would be seen by nobody. Its law is the contracts in the documentation and
-//! the clouds' published service models.
+//! The emulators judge Keyplane's adapters. Therefore this crate knows no other Keyplane crate, not even the model: nobody would
+//! see a mistake that adapter and emulator shared. What it implements is written in `tests/emulators/contracts.md` and in the
+//! clouds' published service models.
 //!
-//! [`aws`] is AWS KMS, [`azure`] is Azure Key Vault and Managed HSM; [`frame`] with [`fault`], [`journal`] and [`quota`] are the same for every cloud.
+//! [`aws`] is AWS KMS, [`gcp`] is Google Cloud KMS, [`azure`] is Azure Key Vault and Managed HSM. [`frame`] with [`fault`], [`journal`]
+//! and [`quota`] are the same for every cloud.
 //!
-//! This is a development tool. It holds key material in the clear in its own memory and shows digests of it.
+//! Each cloud's files know each other in one direction: `mod.rs` dispatches to the operations, the operations use `scope.rs` (what
+//! serving one request needs), and that uses the state of keys, the configuration and the refusals.
+//!
+//! This is a development tool: it holds key material in the clear in its own memory and shows digests of it.
 
 pub mod aws;
 pub mod azure;

@@ -11,7 +11,7 @@ pub struct Buckets {
     /// What one request costs: as many parts as the period has microseconds, so that a bucket gains its limit in parts
     /// each microsecond.
     cost: i64,
-    /// Requests per period.
+    /// Requests per period, by the quota's name. A name that is missing has no limit.
     limits: BTreeMap<String, u32>,
     /// By place and name: level in parts, and when it was right.
     levels: BTreeMap<(String, String), (i64, Timestamp)>,

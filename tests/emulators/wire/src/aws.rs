@@ -48,11 +48,11 @@ pub struct Options {
     pub clock: Clock,
 }
 
-/// An access key.
+/// The access key that requests must be signed with.
 pub struct AccessKey {
-    /// Its id, the public part.
+    /// The access key id: the public part, which every signature names.
     pub id: String,
-    /// Its secret part.
+    /// The secret access key.
     pub secret: String,
 }
 

@@ -40,7 +40,7 @@ const SERVICE_VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-servi
 pub struct Options {
     /// What the vault is like; a Managed HSM gets something to attest with.
     pub config: Config,
-    /// Who gets tokens.
+    /// The directory that gives tokens for the vault.
     pub directory: Directory,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
@@ -69,7 +69,7 @@ struct Vault {
     host: String,
 }
 
-/// Makes the emulator.
+/// Makes an emulated vault; nothing listens yet.
 ///
 /// # Errors
 /// When the vault's host is no host name, or there is no randomness for certificates.

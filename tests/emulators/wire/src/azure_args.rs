@@ -12,6 +12,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
+use crate::announce::announce;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Service {
     /// Key Vault
@@ -167,7 +169,7 @@ pub(crate) async fn run(args: AzureArgs) -> Result<(), Box<dyn Error + Send + Sy
     if let Some(plain) = &plain {
         first["metadata"] = plain.local_addr()?.to_string().into();
     }
-    crate::announce(&first)?;
+    announce(&first)?;
     // Nobody waits for it, and it ends with the process.
     if kind != Kind::Standard {
         std::thread::spawn(preparation);

@@ -37,9 +37,9 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 /// For how long a token is good, in seconds, unless told otherwise.
 pub const USUAL_TOKEN_SECONDS: u32 = 3_599;
 
-/// Who gets tokens.
+/// The directory (tenant) of an emulated Entra ID: who gets tokens, and for how long they are valid.
 pub struct Directory {
-    /// The tenant's id.
+    /// The tenant's id, a UUID; part of every issuer and of the token endpoint's path.
     pub tenant: String,
     /// The application that may ask for tokens; without one, anybody gets one, and none is checked.
     pub application: Option<Application>,
@@ -53,7 +53,7 @@ pub struct Directory {
 
 /// An application's credentials.
 pub struct Application {
-    /// Its client id.
+    /// The client id that requests for tokens must name.
     pub id: String,
     /// Its secret; without one, only federation gets a token.
     pub secret: Option<String>,

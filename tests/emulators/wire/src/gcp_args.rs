@@ -16,6 +16,8 @@ use rand_core::SeedableRng as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::announce::announce;
+
 #[derive(Args)]
 pub(crate) struct GcpArgs {
     /// Address to listen on; port 0 takes a free one, and the first line on standard output tells which
@@ -88,6 +90,6 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
         seed: args.seed,
         clock: system_clock(),
     });
-    crate::announce(&json!({ "listening": address.to_string() }))?;
+    announce(&json!({ "listening": address.to_string() }))?;
     Ok(axum::serve(listener, router).await?)
 }

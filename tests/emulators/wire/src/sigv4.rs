@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use http::{HeaderMap, Method, Uri, header};
+use jiff::civil::{DateTime, date};
 use keyplane_emulator_core::{
     Timestamp,
     aws::{Code, Refusal},
@@ -16,6 +17,9 @@ const SERVICE: &str = "kms";
 
 /// How far a request's time may be off, in either direction. AWS allows 15 minutes at most.
 const SKEW_SECONDS: i64 = 15 * 60;
+
+/// What moments are counted from.
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
 /// What the `Authorization` header claims.
 pub(crate) struct Signed<'a> {
@@ -141,24 +145,12 @@ fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
 
-/// Reads `20260102T030405Z`.
+/// Reads `20260102T030405Z`, as seconds since the epoch.
 fn epoch_seconds(time: &str) -> Option<i64> {
-    let bytes: &[u8; 16] = time.as_bytes().try_into().ok()?;
-    if bytes[8] != b'T' || bytes[15] != b'Z' {
-        return None;
-    }
-    let number = |from: usize, to: usize| {
-        bytes[from..to].iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
-    };
-    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
-    let (hour, minute, second) = (number(9, 11)?, number(11, 13)?, number(13, 15)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Days since the epoch in the proleptic Gregorian calendar, years beginning in March.
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+    // jiff also reads numbers with a sign or with fewer digits, which AWS does not.
+    let is_full = time.len() == 16 && time.bytes().filter(u8::is_ascii_digit).count() == 14;
+    let read = is_full.then(|| DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok())?;
+    read.map(|time| time.duration_since(EPOCH).as_secs())
 }
 
 #[cfg(test)]
@@ -171,7 +163,17 @@ mod tests {
     fn a_signing_time_is_read_to_the_second() {
         assert_eq!(epoch_seconds("19700101T000000Z"), Some(0));
         assert_eq!(epoch_seconds("20240229T235959Z"), Some(1_709_251_199));
-        for wrong in ["", "20240229", "2024-02-29T23:59Z", "20241301T000000Z", "20240229T240000Z", "2024022éT35959Z"] {
+        for wrong in [
+            "",
+            "20240229",
+            "2024-02-29T23:59Z",
+            "20241301T000000Z",
+            "20230229T000000Z",
+            "20240229T240000Z",
+            "2024022éT35959Z",
+            "+2024229T235959Z",
+            "20240229t235959z",
+        ] {
             assert_eq!(epoch_seconds(wrong), None, "{wrong}");
         }
     }

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     fields::{Fields, constraint},
-    key::{Alias, Key, LIVING, Naming, Store},
+    key::{Key, LIVING},
     page::Page,
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Alias, Naming, Store},
 };
 
 /// Aliases on a key (KMS Developer Guide, "Resource quotas").

@@ -9,12 +9,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     fields::{Fields, constraint, not_dry},
     grant,
-    key::{Key, Naming, Store, USABLE},
-    multi_region::ID_PREFIX,
+    key::{ID_PREFIX, Key, USABLE},
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Naming, Store},
 };
 use crate::{crypto::Secret, frame::dashed};
 

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     fields::{Fields, constraint, missing, not_dry},
-    key::{Key, Naming, Store, USABLE},
+    key::{Constraints, Grant, Key, Principal, Terms, USABLE},
     page::Page,
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Naming, Store},
 };
-use crate::Timestamp;
 
 /// What a grant on a symmetric key can permit.
 const PERMITTED: [&str; 11] = [
@@ -51,38 +51,6 @@ const MOST_TOKENS: usize = 10;
 
 /// What tokens of this kind are sealed with, so that no other kind passes for one.
 const TOKEN_CONTEXT: &[u8] = b"grant token";
-
-/// A grant on a key. Its id is the name under which [`Key::grants`] holds it.
-#[derive(Clone)]
-pub(super) struct Grant {
-    pub(super) created: Timestamp,
-    pub(super) terms: Terms,
-}
-
-/// What `CreateGrant` was asked for: a repeat with a name and the same terms means the same grant.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Terms {
-    name: Option<String>,
-    grantee: Principal,
-    retiring: Option<Principal>,
-    operations: BTreeSet<String>,
-    constraints: Constraints,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum Principal {
-    /// An ARN.
-    Identity(String),
-    /// A service's name, such as `rds.amazonaws.com`.
-    Service(String),
-}
-
-#[derive(Clone, Default, PartialEq, Eq)]
-struct Constraints {
-    equals: Option<BTreeMap<String, String>>,
-    subset: Option<BTreeMap<String, String>>,
-    source: Option<String>,
-}
 
 /// What a grant token says; a client sees it sealed.
 #[derive(Serialize, Deserialize)]

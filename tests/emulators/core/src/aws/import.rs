@@ -1,23 +1,22 @@
 //! Importing key material: parameters, import, deletion.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     fields::{Fields, constraint},
-    key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, Store},
+    key::{Key, KeyState, LIVING, Material, Origin, Role},
     readings::{ImportTokenUse, ImportWhileDisabled, MultiRegionRotation, RepeatedPendingImport, RestoredDisabledKey},
     refusal::{Code, Refusal},
-    rotation,
+    scope::Scope,
+    store::{Naming, Store},
 };
 use crate::{
     Timestamp,
-    crypto::{Crypto, OaepHash, Pair, RsaSize, Secret},
+    crypto::{OaepHash, RsaSize, Secret},
 };
 
 /// How long public key and token are good for.
@@ -25,10 +24,6 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How far in the future material may expire.
 const LONGEST_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// RSA pairs of each size. AWS makes a new pair for every token; making one takes up to seconds, so here the tokens take
-/// turns. Two are enough to refuse a client that wraps under another token's key.
-const PAIRS: usize = 2;
 
 /// What tokens of this kind are sealed with, so that no other kind passes for one.
 const TOKEN_CONTEXT: &[u8] = b"import token";
@@ -45,21 +40,6 @@ enum Wrapping {
     RsaAesSha256,
 }
 
-/// What the emulator itself knows about wrapping: pairs, and the secret that seals tokens.
-pub(super) struct Wrappers {
-    token_key: Secret,
-    pairs: BTreeMap<RsaSize, Turns>,
-    /// How many tokens were given out.
-    tokens: u64,
-}
-
-/// Pairs of one size that take turns.
-#[derive(Default)]
-struct Turns {
-    pairs: Vec<Pair>,
-    next: usize,
-}
-
 /// What an import token says; a client sees it sealed.
 #[derive(Serialize, Deserialize)]
 struct Token {
@@ -69,30 +49,6 @@ struct Token {
     bits: u32,
     pair: usize,
     expires: i64,
-}
-
-impl Wrappers {
-    pub(super) fn new(rng: &mut dyn RngCore) -> Self {
-        let mut bytes = [0; 32];
-        rng.fill_bytes(&mut bytes);
-        Self { token_key: Secret::new(bytes), pairs: BTreeMap::new(), tokens: 0 }
-    }
-
-    /// What seals every kind of token.
-    pub(super) fn token_key(&self) -> &Secret {
-        &self.token_key
-    }
-
-    /// The pair for the next token.
-    fn next_pair(&mut self, crypto: &dyn Crypto, size: RsaSize) -> Result<(usize, &Pair), Refusal> {
-        let Turns { pairs, next } = self.pairs.entry(size).or_default();
-        let turn = *next;
-        if turn == pairs.len() {
-            pairs.push(crypto.make_pair(size)?);
-        }
-        *next = (turn + 1) % PAIRS;
-        Ok((turn, &pairs[turn]))
-    }
 }
 
 // contract: aws.import.parameters
@@ -124,8 +80,7 @@ pub(super) fn parameters(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'
     key.allow(LIVING)?;
 
     let expires = scope.now + TOKEN_LIFETIME;
-    scope.wrappers.tokens += 1;
-    let number = scope.wrappers.tokens;
+    let number = scope.wrappers.next_number();
     let (pair, made) = scope.wrappers.next_pair(scope.crypto, size)?;
     let public = STANDARD.encode(&made.public);
     let token = Token { number, key: scope.config.key_arn(&key.id), wrapping, bits, pair, expires: expires.micros() };
@@ -158,7 +113,7 @@ pub(super) fn import(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
         let message = format!("key material of a symmetric key has {SYMMETRIC} bytes, not {}", bytes.expose().len());
         return Err(Code::IncorrectKeyMaterial.because(message));
     }
-    let material = material_id(scope, &key.id, &bytes);
+    let material = scope.material_id(&key.id, &bytes);
     order.fits(scope, key, &material)?;
 
     let id = key.id.clone();
@@ -206,16 +161,6 @@ pub(super) fn delete(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) 
         key.materials.iter_mut().filter(|known| known.id == material).for_each(Material::lose);
     });
     Ok(answer)
-}
-
-/// The identifier of a material: "based on the KMS key ID and the imported key material".
-pub(super) fn material_id(scope: &Scope<'_>, key: &str, bytes: &Secret) -> String {
-    hex::encode(scope.crypto.hash(&[b"key material", key.as_bytes(), bytes.expose()]))
-}
-
-/// The name of an expiration model.
-pub(super) fn expiration_model(expires: Option<Timestamp>) -> &'static str {
-    if expires.is_some() { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" }
 }
 
 /// What an import asks for.
@@ -267,7 +212,7 @@ impl Order {
         }
         let second = key.related.is_some() && !key.materials.is_empty();
         if second && scope.config.readings.multi_region_rotation == MultiRegionRotation::Refused {
-            return Err(rotation::not_in_many_regions(key));
+            return Err(key.not_in_many_regions());
         }
         match (known.map(|known| known.role), key.pending()) {
             (Some(Role::PendingRotation), _) => match scope.config.readings.repeated_pending_import {
@@ -368,7 +313,7 @@ fn unwrap(scope: &Scope<'_>, token: &Token, wrapped: &[u8]) -> Result<Secret, Re
         3072 => RsaSize::Rsa3072,
         _ => RsaSize::Rsa4096,
     };
-    let pair = scope.wrappers.pairs.get(&size).and_then(|turns| turns.pairs.get(token.pair));
+    let pair = scope.wrappers.pair(size, token.pair);
     let private = &pair.ok_or_else(|| Code::Internal.because("the wrapping key is gone"))?.private;
     let (hash, with_aes) = match token.wrapping {
         Wrapping::OaepSha1 => (OaepHash::Sha1, false),

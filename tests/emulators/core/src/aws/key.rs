@@ -1,19 +1,23 @@
-//! KMS keys, their material, and the account and region that holds them.
+//! The state of one KMS key, with its material, its grants and what it knows of related keys, and the pure functions on it.
+//!
+//! Every operation works on keys, so this file knows none of the operations' files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Bound,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
-    Config,
-    grant::Grant,
-    multi_region::Related,
     operation::Operation,
     refusal::{Code, Refusal},
 };
 use crate::{Timestamp, crypto::Secret};
+
+/// How the ids of multi-Region keys begin, and no others. They sort behind those, which begin with hexadecimal digits.
+pub(super) const ID_PREFIX: &str = "mrk-";
+
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where material comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +90,7 @@ pub(super) struct Material {
     /// 64 hexadecimal digits, a function of the key's id and the bytes.
     pub(super) id: String,
     pub(super) description: Option<String>,
-    /// Absent while it waits to be imported again: after it was deleted, and once [`Store::settle`] saw it expire.
+    /// Absent while it waits to be imported again: after it was deleted, and once [`Key::settle`] saw it expire.
     pub(super) bytes: Option<Arc<Secret>>,
     pub(super) expires: Option<Timestamp>,
     pub(super) role: Role,
@@ -151,9 +155,9 @@ pub(super) struct Key {
     pub(super) rotations: u32,
     pub(super) last_use: Option<LastUse>,
     /// Full names of the aliases that mean it.
-    /// INVARIANT: exactly those whose target in [`Store`] it is.
+    /// INVARIANT: exactly those whose target it is in the store of its region.
     pub(super) aliases: BTreeSet<String>,
-    /// By id.
+    /// The grants by their ids.
     pub(super) grants: BTreeMap<String, Arc<Grant>>,
     /// Only multi-Region keys have it.
     pub(super) related: Option<Related>,
@@ -260,19 +264,24 @@ impl Key {
         material.role.name()
     }
 
+    /// Refuses new material for a multi-Region key, under the reading that its imported material does not rotate.
+    pub(super) fn not_in_many_regions(&self) -> Refusal {
+        Code::UnsupportedOperation.because(format!("`{}` is a multi-Region key of imported material, which does not rotate", self.id))
+    }
+
     pub(super) fn in_wrong_state(&self, state: &str) -> Refusal {
         Code::InvalidState.because(format!("`{}` is {state}", self.id))
     }
 
     /// When something will happen to it without a request.
-    fn next_event(&self) -> Option<Timestamp> {
+    pub(super) fn next_event(&self) -> Option<Timestamp> {
         let expiries = self.materials.iter().filter(|material| material.bytes.is_some()).filter_map(|m| m.expires);
         let deletion = self.deletion.and_then(|deletion| deletion.at);
         expiries.chain(deletion).chain(self.rotation.map(|rotation| rotation.due)).min()
     }
 
-    /// Lets happen what is due.
-    fn settle(&mut self, now: Timestamp) {
+    /// Makes the changes that are due: a rotation completes, material expires.
+    pub(super) fn settle(&mut self, now: Timestamp) {
         if let Some(rotation) = self.rotation.filter(|rotation| rotation.due <= now) {
             self.rotate(rotation.due);
         }
@@ -282,142 +291,59 @@ impl Key {
     }
 }
 
-/// A name for a key.
+/// A grant on a key. Its id is the name under which [`Key::grants`] holds it.
 #[derive(Clone)]
-pub(super) struct Alias {
-    pub(super) target: String,
+pub(super) struct Grant {
     pub(super) created: Timestamp,
-    pub(super) updated: Timestamp,
+    pub(super) terms: Terms,
 }
 
-/// What an identifier in a request may be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Naming {
-    /// A key id or a key ARN.
-    Key,
-    /// Those, or an alias name or alias ARN.
-    KeyOrAlias,
+/// What `CreateGrant` was asked for: a repeat with a name and the same terms means the same grant.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) name: Option<String>,
+    pub(super) grantee: Principal,
+    pub(super) retiring: Option<Principal>,
+    pub(super) operations: BTreeSet<String>,
+    pub(super) constraints: Constraints,
 }
 
-/// The keys and aliases of one region of an account. Cloning it is cheap enough to look back in time.
-#[derive(Clone, Default)]
-pub(super) struct Store {
-    keys: BTreeMap<String, Arc<Key>>,
-    /// By full name, `alias/…`.
-    aliases: BTreeMap<String, Alias>,
-    /// Numbers of the import tokens that served; only kept where a token serves once.
-    pub(super) used_tokens: BTreeSet<u64>,
-    /// When to look at which key again. A key may be in it at moments that have lost their meaning.
-    events: BTreeSet<(Timestamp, String)>,
+/// Whom a grant is for, or who may retire it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Principal {
+    /// The ARN of an account, user or role.
+    Identity(String),
+    /// A service's name, such as `rds.amazonaws.com`.
+    Service(String),
 }
 
-impl Store {
-    pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = &Key> {
-        self.keys.values().map(Arc::as_ref)
-    }
+/// What a request must fulfil for a grant to permit it; kept, and never enforced.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Constraints {
+    pub(super) equals: Option<BTreeMap<String, String>>,
+    pub(super) subset: Option<BTreeMap<String, String>>,
+    pub(super) source: Option<String>,
+}
 
-    pub(super) fn keys_after(&self, after: Option<&str>) -> impl Iterator<Item = &Key> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.keys.range::<str, _>((from, Bound::Unbounded)).map(|(_, key)| key.as_ref())
-    }
+/// What a key knows of its related keys.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Related {
+    /// The region of the primary key.
+    pub(super) primary: String,
+    /// The regions of the replicas.
+    pub(super) replicas: BTreeSet<String>,
+    /// Whether some replica lacks the material that is pending.
+    pub(super) awaiting: bool,
+}
 
-    pub(super) fn get(&self, id: &str) -> Option<&Key> {
-        self.keys.get(id).map(Arc::as_ref)
-    }
-
-    /// When something will happen in it without a request, or may.
-    pub(super) fn next_event(&self) -> Option<Timestamp> {
-        self.events.first().map(|(at, _)| *at)
-    }
-
-    pub(super) fn insert(&mut self, key: Key) {
-        self.keys.insert(key.id.clone(), Arc::new(key));
-    }
-
-    pub(super) fn alias(&self, name: &str) -> Option<&Alias> {
-        self.aliases.get(name)
-    }
-
-    pub(super) fn aliases_after(&self, after: Option<&str>) -> impl Iterator<Item = (&String, &Alias)> {
-        self.aliases.range::<str, _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
-    }
-
-    /// Gives a name to a key; another key that had it loses it.
-    pub(super) fn bind(&mut self, name: &str, alias: Alias) {
-        self.unbind(name);
-        self.change(&alias.target, |key| key.aliases.insert(name.to_owned()));
-        self.aliases.insert(name.to_owned(), alias);
-    }
-
-    pub(super) fn unbind(&mut self, name: &str) -> Option<Alias> {
-        let alias = self.aliases.remove(name)?;
-        self.change(&alias.target, |key| key.aliases.remove(name));
-        Some(alias)
-    }
-
-    /// Changes a key, and remembers when to look at it again.
-    pub(super) fn change<T>(&mut self, id: &str, change: impl FnOnce(&mut Key) -> T) -> Option<T> {
-        let key = Arc::make_mut(self.keys.get_mut(id)?);
-        let changed = change(key);
-        self.events.extend(key.next_event().map(|at| (at, id.to_owned())));
-        Some(changed)
-    }
-
-    /// Lets happen what is due: material expires, rotations complete, keys are deleted with their aliases.
-    pub(super) fn settle(&mut self, now: Timestamp) {
-        while self.events.first().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, id)) = self.events.pop_first() else {
-                return;
-            };
-            if self.get(&id).and_then(|key| key.deletion?.at).is_some_and(|at| at <= now) {
-                for name in self.keys.remove(&id).iter().flat_map(|key| &key.aliases) {
-                    self.aliases.remove(name);
-                }
-            } else {
-                self.change(&id, |key| key.settle(now));
-            }
-        }
-    }
-
-    /// Finds the key that an identifier means.
-    pub(super) fn find(&self, config: &Config, identifier: &str, naming: Naming) -> Result<&Key, Refusal> {
-        let name = match identifier.strip_prefix("arn:") {
-            None => identifier,
-            Some(rest) => local_name(config, identifier, rest)?,
-        };
-        let id = if name.starts_with("alias/") {
-            if naming == Naming::Key {
-                let code = if name == identifier { Code::NotFound } else { Code::InvalidArn };
-                return Err(code.because(format!("`{identifier}` is an alias, and this operation takes only keys")));
-            }
-            let alias = self.aliases.get(name);
-            let missing = || Code::NotFound.because(format!("alias `{}` is not found", config.arn(name)));
-            alias.map(|alias| alias.target.as_str()).ok_or_else(missing)?
-        } else {
-            // `key/…` stands in ARNs only.
-            if identifier.starts_with("arn:") { name.strip_prefix("key/").unwrap_or(name) } else { name }
-        };
-        self.get(id).ok_or_else(|| Code::NotFound.because(format!("key `{}` does not exist", config.key_arn(id))))
+impl Related {
+    /// A primary key without replicas.
+    pub(super) fn primary(region: &str) -> Self {
+        Self { primary: region.to_owned(), replicas: BTreeSet::new(), awaiting: false }
     }
 }
 
-/// The last part of an ARN of this account and region.
-fn local_name<'a>(config: &Config, arn: &str, rest: &'a str) -> Result<&'a str, Refusal> {
-    let malformed = || Code::InvalidArn.because(format!("`{arn}` is not the ARN of a key or an alias"));
-    let mut parts = rest.splitn(5, ':');
-    let (Some("aws"), Some("kms"), Some(region), Some(account), Some(name)) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(malformed());
-    };
-    if !name.starts_with("key/") && !name.starts_with("alias/") {
-        return Err(malformed());
-    }
-    if region != config.region {
-        return Err(Code::NotFound.because(format!("`{arn}` is in another region than `{}`", config.region)));
-    }
-    if account != config.account {
-        return Err(Code::AccessDenied.because(format!("no policy allows access to `{arn}`")));
-    }
-    Ok(name)
+/// The name of an expiration model.
+pub(super) fn expiration_model(expires: Option<Timestamp>) -> &'static str {
+    if expires.is_some() { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" }
 }

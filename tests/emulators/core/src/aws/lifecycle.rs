@@ -1,21 +1,17 @@
 //! Keys come, are described, are switched off and on, and go.
 
-use std::{sync::Arc, time::Duration};
-
 use serde_json::{Value, json};
 
 use super::{
-    Config, Scope,
-    fields::Fields,
-    import,
-    key::{Deletion, Key, KeyState, LIVING, Material, Naming, Origin, Role, SWITCHABLE, Store},
+    fields::{Fields, constraint},
+    key::{DAY, Deletion, ID_PREFIX, Key, KeyState, LIVING, Origin, Related, Role, SWITCHABLE},
     marks,
-    multi_region::{ID_PREFIX, Related},
+    metadata::metadata,
     page::Page,
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Naming, Store},
 };
-
-pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What `CreateKey` accepts and this emulator does not make yet.
 const OTHER_SPECS: [&str; 19] = [
@@ -49,7 +45,7 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
             return Err(Code::UnsupportedOperation.because("this emulator has no custom key stores"));
         }
         other => {
-            return Err(super::fields::constraint("Origin", other, "Member must satisfy enum value set"));
+            return Err(constraint("Origin", other, "Member must satisfy enum value set"));
         }
     };
     let multi_region = fields.flag("MultiRegion")?;
@@ -73,7 +69,7 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
     (key.description, key.policy, key.tags) = (description, policy, tags);
     key.related = multi_region.then(|| Related::primary(&scope.config.region));
     if origin == Origin::AwsKms {
-        key.materials.push(own_material(scope, &id, Role::Current));
+        key.materials.push(scope.own_material(&id, Role::Current));
     }
     let answer = json!({ "KeyMetadata": metadata(scope.config, &key) });
     store.insert(key);
@@ -154,59 +150,6 @@ pub(super) fn last_usage(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) 
     }))
 }
 
-/// Material that KMS makes itself.
-pub(super) fn own_material(scope: &mut Scope<'_>, key: &str, role: Role) -> Material {
-    let bytes = scope.secret();
-    Material {
-        id: import::material_id(scope, key, &bytes),
-        description: None,
-        bytes: Some(Arc::new(bytes)),
-        expires: None,
-        role,
-        rotated: None,
-    }
-}
-
-pub(super) fn metadata(config: &Config, key: &Key) -> Value {
-    let state = key.state();
-    let mut metadata = json!({
-        "AWSAccountId": config.account,
-        "KeyId": key.id,
-        "Arn": config.key_arn(&key.id),
-        "CreationDate": key.created.seconds(),
-        "Enabled": state == KeyState::Enabled,
-        "Description": key.description,
-        "KeyUsage": "ENCRYPT_DECRYPT",
-        "KeyState": state.name(),
-        "Origin": key.origin.name(),
-        "KeyManager": "CUSTOMER",
-        "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
-        "KeySpec": "SYMMETRIC_DEFAULT",
-        "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
-        "MultiRegion": key.related.is_some(),
-    });
-    if let Some(related) = &key.related {
-        metadata["MultiRegionConfiguration"] = related.configuration(config, &key.id);
-    }
-    match key.deletion {
-        None => {}
-        Some(Deletion { at: Some(at), .. }) => metadata["DeletionDate"] = at.seconds().into(),
-        Some(Deletion { at: None, days }) => metadata["PendingDeletionWindowInDays"] = days.into(),
-    }
-    if let Some(current) = key.current() {
-        metadata["CurrentKeyMaterialId"] = current.id.clone().into();
-        // Expiry belongs to material that is there.
-        if key.origin == Origin::External && key.permanent().any(|material| material.bytes().is_some()) {
-            let earliest = key.permanent().filter(|m| m.bytes().is_some()).filter_map(|m| m.expires).min();
-            metadata["ExpirationModel"] = import::expiration_model(earliest).into();
-            if let Some(valid_to) = earliest {
-                metadata["ValidTo"] = valid_to.seconds().into();
-            }
-        }
-    }
-    metadata
-}
-
 fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
     let spec = fields.text("KeySpec", 1..=64)?;
     let old_spec = fields.text("CustomerMasterKeySpec", 1..=64)?;
@@ -220,7 +163,7 @@ fn symmetric_only(fields: &Fields<'_>) -> Result<(), Refusal> {
             return Err(Code::UnsupportedOperation.because(message));
         }
         other => {
-            return Err(super::fields::constraint("KeySpec", other, "Member must satisfy enum value set"));
+            return Err(constraint("KeySpec", other, "Member must satisfy enum value set"));
         }
     }
     match fields.text("KeyUsage", 1..=64)?.unwrap_or("ENCRYPT_DECRYPT") {

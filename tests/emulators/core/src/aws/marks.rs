@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Config, Scope,
-    fields::{Fields, missing, text_within},
-    key::{LIVING, Naming, Store},
+    config::Config,
+    fields::{Fields, constraint, missing, text_within},
+    key::LIVING,
     page::Page,
     readings::PolicyText,
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Naming, Store},
 };
 
 /// Bytes of a key policy (KMS Developer Guide, "Resource quotas": 32 KB; the service model allows more).
@@ -113,7 +115,7 @@ pub(super) fn policy<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal
     let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}');
     if !text.chars().all(allowed) {
         let rule = "Member must satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+";
-        return Err(super::fields::constraint("Policy", "<policy>", rule));
+        return Err(constraint("Policy", "<policy>", rule));
     }
     if text.len() > LONGEST_POLICY {
         return Err(Code::LimitExceeded.because(format!("a key policy has at most {LONGEST_POLICY} bytes")));

@@ -12,6 +12,7 @@
 
 mod alias;
 mod answer;
+mod config;
 mod crypt;
 mod dump;
 mod fields;
@@ -20,22 +21,25 @@ mod import;
 mod key;
 mod lifecycle;
 mod marks;
+mod metadata;
 mod multi_region;
 mod operation;
 mod page;
 mod readings;
 mod refusal;
 mod rotation;
-
-use std::time::Duration;
+mod scope;
+mod store;
+mod wrappers;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand_core::RngCore;
 use serde_json::{Map, Value};
 
-pub use self::multi_region::Account;
 pub use self::{
     answer::{Answer, Reply, Request},
+    config::Config,
+    multi_region::Account,
     operation::Operation,
     readings::{
         ImportTokenUse, ImportWhileDisabled, LeavingRotations, MultiRegionRotation, MutationsSee, PolicyText, Readings,
@@ -45,75 +49,17 @@ pub use self::{
 };
 use self::{
     fields::Fields,
-    import::Wrappers,
-    key::{LastUse, Material, Origin, Store},
+    key::{LastUse, Material, Origin},
+    scope::Scope,
+    store::Store,
+    wrappers::Wrappers,
 };
 use crate::{
     Timestamp,
-    crypto::{Crypto, Secret},
+    crypto::Crypto,
     frame::{Blame, Call, Frame, Noted, Service, uuid},
     quota::Buckets,
 };
-
-/// Customer keys in a region (KMS Developer Guide, "Resource quotas").
-// contract: aws.quota.resources
-const PUBLISHED_MOST_KEYS: usize = 100_000;
-
-/// Grants on a key, of all grantees (the same).
-const PUBLISHED_MOST_GRANTS: usize = 50_000;
-
-/// What the emulated account is like.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The home region, for instance `us-east-1`: that of a request that names none.
-    pub region: String,
-    /// Twelve digits.
-    pub account: String,
-    /// How to read what AWS's documents leave open.
-    pub readings: Readings,
-    /// How long after a change a read may still show what was before it. Zero: never.
-    pub consistency: Duration,
-    /// How many keys fit into each region.
-    pub most_keys: usize,
-    /// How many grants a key can have.
-    pub most_grants: usize,
-    /// Whether the dump shows key material.
-    pub reveal_material: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            region: "us-east-1".into(),
-            account: "111122223333".into(),
-            readings: Readings::default(),
-            consistency: Duration::ZERO,
-            most_keys: PUBLISHED_MOST_KEYS,
-            most_grants: PUBLISHED_MOST_GRANTS,
-            reveal_material: false,
-        }
-    }
-}
-
-impl Config {
-    /// The same account, as another region sees it.
-    fn in_region(&self, region: &str) -> Self {
-        Self { region: region.to_owned(), ..self.clone() }
-    }
-
-    /// The region that a request is addressed to.
-    fn region_of<'a>(&'a self, request: &'a Request) -> &'a str {
-        request.region.as_deref().filter(|name| multi_region::is_region(name)).unwrap_or(&self.region)
-    }
-
-    fn arn(&self, name: &str) -> String {
-        format!("arn:aws:kms:{}:{}:{name}", self.region, self.account)
-    }
-
-    fn key_arn(&self, id: &str) -> String {
-        self.arn(&format!("key/{id}"))
-    }
-}
 
 /// AWS KMS in one account.
 pub type Aws = Frame<Kms>;
@@ -125,23 +71,19 @@ pub struct Kms {
     wrappers: Wrappers,
 }
 
-/// What serving one request needs besides the store.
-struct Scope<'a> {
-    now: Timestamp,
-    config: &'a Config,
-    crypto: &'a dyn Crypto,
-    rng: &'a mut dyn RngCore,
-    wrappers: &'a mut Wrappers,
-    /// The keys that a cryptographic operation used.
-    used: Vec<String>,
-}
-
 impl Aws {
     /// An account without keys, with the published quotas, by operation; `Cryptographic` for those that encrypt and decrypt.
     pub fn new(config: Config, crypto: Box<dyn Crypto>, rng: &mut dyn RngCore) -> Self {
         let buckets = Buckets::new(Operation::ALL.iter().map(|op| (op.quota(), op.published_quota())));
         let consistency = config.consistency;
         Self::around(Kms { config, crypto, wrappers: Wrappers::new(rng) }, buckets, consistency)
+    }
+}
+
+impl Kms {
+    /// The region that a request is addressed to.
+    fn region_of<'a>(&'a self, request: &'a Request) -> &'a str {
+        request.region.as_deref().filter(|name| multi_region::is_region(name)).unwrap_or(&self.config.region)
     }
 }
 
@@ -170,7 +112,7 @@ impl Service for Kms {
             return Vec::new();
         };
         let elsewhere = multi_region::counts_elsewhere(operation, &request.body);
-        let here = (self.config.region_of(request).to_owned(), operation);
+        let here = (self.region_of(request).to_owned(), operation);
         std::iter::once(here).chain(elsewhere).map(|(region, counted)| (region, counted.quota())).collect()
     }
 
@@ -178,7 +120,7 @@ impl Service for Kms {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         let text = |name: &str| body[name].as_str().map(str::to_owned);
         Noted {
-            region: Some(self.config.region_of(request).to_owned()),
+            region: Some(self.region_of(request).to_owned()),
             key_id: text("KeyId").or_else(|| text("TargetKeyId")),
             size: request.body.len(),
             wrapped_material: text("EncryptedKeyMaterial").and_then(|wrapped| STANDARD.decode(wrapped).ok()),
@@ -197,7 +139,7 @@ impl Service for Kms {
             serde_json::from_slice(&request.body).map_err(|_| Code::Serialization.because("the body is not a JSON object"))?;
         let fields = Fields::new(&members);
 
-        let config = self.config.in_region(self.config.region_of(request));
+        let config = self.config.in_region(self.region_of(request));
         let Call { now, rng, id } = call;
         let mut scope = Scope { now, config: &config, crypto: self.crypto.as_ref(), rng, wrappers: &mut self.wrappers, used: Vec::new() };
         let region = config.region.as_str();
@@ -249,7 +191,7 @@ impl Service for Kms {
     }
 
     fn dump(&self, now: Timestamp, account: &Account) -> Value {
-        self.dump_account(now, account)
+        dump::everything(&self.config, self.crypto.as_ref(), now, account)
     }
 
     /// KMS Developer Guide, "Importing key material": the owner keeps a copy.
@@ -324,37 +266,5 @@ fn read(scope: &mut Scope<'_>, store: &Store, operation: Operation, fields: &Fie
         Operation::ListRetirableGrants => grant::list_retirable(scope, store, fields),
         Operation::ReEncrypt => crypt::re_encrypt(scope, store, fields),
         mutating => Err(Code::Internal.because(format!("`{}` is not a read", mutating.name()))),
-    }
-}
-
-impl Scope<'_> {
-    fn uuid(&mut self) -> String {
-        uuid(self.rng)
-    }
-
-    /// Seals what a client keeps for us; a token of one kind does not open as another.
-    fn seal_token(&mut self, kind: &[u8], payload: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let nonce = self.nonce();
-        let mut sealed = nonce.to_vec();
-        sealed.extend(self.crypto.seal(self.wrappers.token_key(), nonce, kind, payload)?);
-        Ok(sealed)
-    }
-
-    /// What a token says, if it is one of this kind.
-    fn open_token(&self, kind: &[u8], sealed: &[u8]) -> Option<Secret> {
-        let (nonce, sealed) = sealed.split_first_chunk::<12>()?;
-        self.crypto.open(self.wrappers.token_key(), *nonce, kind, sealed).ok()
-    }
-
-    fn nonce(&mut self) -> [u8; 12] {
-        let mut nonce = [0; 12];
-        self.rng.fill_bytes(&mut nonce);
-        nonce
-    }
-
-    fn secret(&mut self) -> Secret {
-        let mut bytes = [0; 32];
-        self.rng.fill_bytes(&mut bytes);
-        Secret::new(bytes)
     }
 }

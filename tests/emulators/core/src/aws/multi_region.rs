@@ -15,45 +15,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{
-    Config, Scope,
     fields::{Fields, constraint},
-    key::{Key, LIVING, Material, Naming, Rotation, Store, USABLE},
-    lifecycle, marks,
+    key::{DAY, ID_PREFIX, Key, LIVING, Material, Related, Rotation, USABLE},
+    marks,
+    metadata::metadata,
     operation::Operation,
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Naming, Store},
 };
 use crate::Timestamp;
-
-/// How the ids of multi-Region keys begin, and no others. They sort behind those, which begin with hexadecimal digits.
-pub(super) const ID_PREFIX: &str = "mrk-";
-
-/// What a key knows of its related keys.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Related {
-    /// The region of the primary key.
-    pub(super) primary: String,
-    /// The regions of the replicas.
-    pub(super) replicas: BTreeSet<String>,
-    /// Whether some replica lacks the material that is pending.
-    pub(super) awaiting: bool,
-}
-
-impl Related {
-    /// A primary key without replicas.
-    pub(super) fn primary(region: &str) -> Self {
-        Self { primary: region.to_owned(), replicas: BTreeSet::new(), awaiting: false }
-    }
-
-    /// `MultiRegionConfiguration`.
-    pub(super) fn configuration(&self, config: &Config, id: &str) -> Value {
-        let key = |region: &String| json!({ "Arn": config.in_region(region).key_arn(id), "Region": region });
-        json!({
-            "MultiRegionKeyType": if self.primary == config.region { "PRIMARY" } else { "REPLICA" },
-            "PrimaryKey": key(&self.primary),
-            "ReplicaKeys": self.replicas.iter().map(key).collect::<Vec<_>>(),
-        })
-    }
-}
 
 /// The regions of an account. Cloning it is cheap enough to look back in time.
 #[derive(Clone, Default)]
@@ -76,7 +47,7 @@ impl Account {
         self.regions.entry(name.to_owned()).or_default()
     }
 
-    /// Lets happen what is due, in the order in which it is due, for what happens to one key can matter to its relatives.
+    /// Makes the changes that are due, in the order of their times: a change of one key can change its related keys.
     pub(super) fn settle(&mut self, now: Timestamp) {
         while let Some(at) = self.regions.values().filter_map(Store::next_event).min().filter(|at| *at <= now) {
             for store in self.regions.values_mut() {
@@ -119,7 +90,7 @@ impl Account {
                 if let Some(deletion) = &mut key.deletion
                     && shared.related.replicas.is_empty()
                 {
-                    deletion.at = deletion.at.or(Some(now + lifecycle::DAY * deletion.days));
+                    deletion.at = deletion.at.or(Some(now + DAY * deletion.days));
                 }
             });
         }
@@ -136,7 +107,7 @@ impl Account {
 #[derive(Clone)]
 struct Shared {
     related: Related,
-    /// Without bytes.
+    /// The primary key's materials without their bytes: the owner imports those in every region.
     materials: Vec<Material>,
     rotation: Option<Rotation>,
     rotations: u32,
@@ -200,7 +171,7 @@ pub(super) fn replicate(scope: &Scope<'_>, account: &mut Account, fields: &Field
     let id = replica.id.clone();
     account.region_mut(&scope.config.region).change(&id, |key| key.related = Some(related));
     let answer = json!({
-        "ReplicaKeyMetadata": lifecycle::metadata(&scope.config.in_region(region), &replica),
+        "ReplicaKeyMetadata": metadata(&scope.config.in_region(region), &replica),
         "ReplicaPolicy": replica.policy,
         "ReplicaTags": replica.tags.iter().map(|(name, value)| json!({ "TagKey": name, "TagValue": value })).collect::<Vec<_>>(),
     });

@@ -93,7 +93,7 @@ impl Code {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Which error.
+    /// AWS's error code: decides the name on the wire and the HTTP status.
     pub code: Code,
     /// What the client reads.
     pub message: String,

@@ -5,14 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     fields::Fields,
-    import,
-    key::{Key, KeyState, LIVING, Material, Naming, Origin, Role, Rotation, Store, USABLE},
-    lifecycle,
+    key::{Key, KeyState, LIVING, Material, Origin, Role, Rotation, USABLE, expiration_model},
     page::Page,
     readings::{LeavingRotations, MultiRegionRotation, RotationsOrder},
     refusal::{Code, Refusal},
+    scope::Scope,
+    store::{Naming, Store},
 };
 
 /// Rotations on demand that a key can have in its life.
@@ -26,7 +25,7 @@ pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
         return Err(Code::UnsupportedOperation.because(format!("`{}` is a replica: its primary key rotates", key.id)));
     }
     if key.related.is_some() && scope.config.readings.multi_region_rotation == MultiRegionRotation::Refused {
-        return Err(not_in_many_regions(key));
+        return Err(key.not_in_many_regions());
     }
     if key.rotation.is_some() {
         return Err(Code::Conflict.because(format!("a rotation of `{}` is in progress", key.id)));
@@ -42,7 +41,7 @@ pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
     }
 
     let (id, origin) = (key.id.clone(), key.origin);
-    let fresh = (origin == Origin::AwsKms).then(|| lifecycle::own_material(scope, &id, Role::PendingRotation));
+    let fresh = (origin == Origin::AwsKms).then(|| scope.own_material(&id, Role::PendingRotation));
     let (now, delay) = (scope.now, scope.config.readings.rotation_seconds);
     store.change(&id, |key| {
         key.materials.extend(fresh);
@@ -93,11 +92,6 @@ pub(super) fn status(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> R
     Ok(status)
 }
 
-/// Under the reading that imported material of a multi-Region key does not rotate.
-pub(super) fn not_in_many_regions(key: &Key) -> Refusal {
-    Code::UnsupportedOperation.because(format!("`{}` is a multi-Region key of imported material, which does not rotate", key.id))
-}
-
 // contract: aws.rotation.material_states
 fn entry(key: &Key, material: &Material) -> Value {
     let mut entry = json!({
@@ -112,7 +106,7 @@ fn entry(key: &Key, material: &Material) -> Value {
             entry["KeyMaterialDescription"] = description.clone().into();
         }
         if imported {
-            entry["ExpirationModel"] = import::expiration_model(material.expires).into();
+            entry["ExpirationModel"] = expiration_model(material.expires).into();
         }
         if let Some(expires) = material.expires.filter(|_| imported) {
             entry["ValidTo"] = expires.seconds().into();

@@ -8,39 +8,14 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{
-    Kind, Scope,
+    config::{Forgery, Kind},
     fields::BASE64URL,
     key::{Key, Origin, Public, Store, Use, Version},
     operation::Target,
     refusal::{Code, Refusal},
+    scope::Scope,
 };
-use crate::crypto::{
-    Secret,
-    keys::{Curve, Hash, RsaSignature},
-};
-
-/// What an emulated HSM signs with, made by whoever starts it.
-pub struct Attester {
-    /// The certificates, as PEM, without the maker's root.
-    pub certificates: String,
-    /// The signing key: RSA of 2048 bits, as PKCS#8.
-    pub private: Secret,
-}
-
-/// What can be wrong with an attestation, for tests of those who check it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forgery {
-    /// The signature is one of something else.
-    Signature,
-    /// It is about another key: the modulus is not this one's.
-    Key,
-    /// The key can leave the HSM.
-    Extractable,
-    /// The key was not made in the HSM.
-    Origin,
-    /// The key can decrypt.
-    Uses,
-}
+use crate::crypto::keys::{Curve, Hash, RsaSignature};
 
 /// Before the attributes.
 const HEADER: usize = 20;
@@ -108,7 +83,7 @@ pub(super) fn attest(scope: &Scope<'_>, store: &Store, target: &Target) -> Resul
     Ok(bundle)
 }
 
-/// What is signed.
+/// The attestation of one half of a key, without its signature.
 fn blob(key: &Key, version: &Version, class: u8, forgery: Option<Forgery>) -> Vec<u8> {
     let secret = class != PUBLIC_CLASS;
     let flag = |set: bool| vec![u8::from(set)];

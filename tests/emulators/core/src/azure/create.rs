@@ -5,47 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Kind, Scope,
+    config::Kind,
     fields::{Fields, invalid},
     key::{Attributes, Family, Key, Material, Origin, Public, Store, Use, Version},
     readings::Full,
     refusal::{Code, Refusal},
+    scope::Scope,
 };
-use crate::crypto::{
-    Crypto, Pair, Refused, RsaSize, Secret,
-    keys::{Curve, KeyCrypto},
-};
+use crate::crypto::{RsaSize, Secret, keys::Curve};
 
 /// Characters of a name ("Vault-name and Object-name").
 const LONGEST_NAME: usize = 127;
-
-/// RSA pairs of each size for key exchange keys. A vault makes a new pair each time; making one takes up to seconds, so
-/// here the keys take turns. Three are enough to refuse what was wrapped under another one.
-pub const PAIRS: usize = 3;
-
-/// Pairs for key exchange keys.
-#[derive(Default)]
-pub(super) struct Pairs(BTreeMap<RsaSize, (Vec<Pair>, usize)>);
-
-impl Pairs {
-    /// Takes a pair that was made beforehand, if there is room for it.
-    pub(super) fn provide(&mut self, size: RsaSize, pair: Pair) {
-        let (pairs, _) = self.0.entry(size).or_default();
-        if pairs.len() < PAIRS {
-            pairs.push(pair);
-        }
-    }
-
-    fn next(&mut self, crypto: &dyn KeyCrypto, size: RsaSize) -> Result<&Pair, Refused> {
-        let (pairs, next) = self.0.entry(size).or_default();
-        let turn = *next;
-        if turn == pairs.len() {
-            pairs.push(Crypto::make_pair(crypto, size)?);
-        }
-        *next = (turn + 1) % PAIRS;
-        Ok(&pairs[turn])
-    }
-}
 
 /// `CreateKey`.
 pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, name: &str, fields: Fields<'_>) -> Result<Value, Refusal> {

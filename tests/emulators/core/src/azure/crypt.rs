@@ -4,12 +4,13 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{
-    Kind, Scope,
+    config::Kind,
     fields::{BASE64URL, Fields, invalid, missing},
-    key::{Family, Key, Material, Public, Store, Use, Version},
+    key::{Family, Key, Material, Public, Store, Use, Version, whole_seconds},
     operation::{Operation, Target},
     readings::DisabledKey,
     refusal::{Code, Inner, Refusal},
+    scope::Scope,
 };
 use crate::{
     Timestamp,
@@ -130,7 +131,7 @@ pub(super) fn random(scope: &mut Scope<'_>, fields: Fields<'_>) -> Result<Value,
 
 /// Refuses a version outside of its time.
 pub(super) fn in_time(now: Timestamp, version: &Version, word: &str) -> Result<(), Refusal> {
-    let seconds = super::key::whole_seconds(now);
+    let seconds = whole_seconds(now);
     let early = version.attributes.not_before.is_some_and(|begin| seconds < begin);
     let late = version.attributes.expires.is_some_and(|end| seconds >= end);
     if early {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Config,
+    config::Config,
     key::{Deleted, Key, Origin, Store, Version},
 };
 use crate::{Timestamp, crypto::keys::KeyCrypto};

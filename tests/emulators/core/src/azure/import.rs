@@ -5,12 +5,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Kind, Scope,
+    config::Kind,
     create::{self, Draft, curve},
+    crypt::in_time,
     fields::{BASE64URL, Fields, missing},
     key::{Family, Material, Origin, Public, Store, Use, Version},
     readings::PlainKeyIntoHsm,
     refusal::{Code, Inner, Refusal},
+    scope::Scope,
 };
 use crate::crypto::{
     OaepHash, Secret,
@@ -126,7 +128,7 @@ fn exchange_key<'s>(scope: &Scope<'_>, store: &'s Store, kid: &str) -> Result<&'
     if !version.attributes.enabled {
         return Err(Code::Forbidden.because("Operation import is not allowed on a disabled key.").with(Inner::KeyDisabled));
     }
-    super::crypt::in_time(scope.now, version, "import")?;
+    in_time(scope.now, version, "import")?;
     Ok(version)
 }
 

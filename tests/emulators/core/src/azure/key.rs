@@ -6,7 +6,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{
-    Config,
+    config::Config,
     fields::BASE64URL,
     refusal::{Code, Inner, Refusal},
 };

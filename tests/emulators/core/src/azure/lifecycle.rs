@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     create::{self, refuse_imported},
     fields::Fields,
     key::{Key, RotationPolicy, Store, Use, days_after, whole_seconds},
@@ -13,6 +12,7 @@ use super::{
     page::Page,
     readings::VersionsOrder,
     refusal::{Code, Inner, Refusal},
+    scope::Scope,
 };
 
 /// Versions of a key that fit into a backup (Key Vault service limits).

@@ -7,6 +7,7 @@
 
 mod answer;
 mod attestation;
+mod config;
 mod create;
 mod crypt;
 mod dump;
@@ -16,29 +17,29 @@ mod key;
 mod lifecycle;
 mod operation;
 mod page;
+mod pairs;
 mod query;
 mod quota;
 mod readings;
 mod refusal;
-
-use std::{sync::Arc, time::Duration};
+mod scope;
 
 use rand_core::RngCore;
 use serde_json::{Map, Value};
 
 pub use self::{
     answer::{Reply, Request},
-    attestation::{Attester, Forgery},
-    create::PAIRS,
+    config::{Attester, Config, Forgery, Kind, Limits, SHORTEST_RETENTION_DAYS, USUAL_RETENTION_DAYS},
     key::Store,
     operation::Operation,
+    pairs::PAIRS,
     readings::{DisabledKey, Full, ImportQuota, Pages, PlainKeyIntoHsm, Readings, VersionsOrder},
     refusal::{Code, Inner, Refusal},
 };
-use self::{create::Pairs, fields::Fields, key::Writer, operation::Target, query::Query};
+use self::{fields::Fields, key::Writer, operation::Target, pairs::Pairs, query::Query, scope::Scope};
 use crate::{
     Timestamp,
-    crypto::{Pair, RsaSize, Secret, keys::KeyCrypto},
+    crypto::{Pair, RsaSize, keys::KeyCrypto},
     frame::{Blame, Call, Frame, Noted, Service},
     quota::Buckets,
 };
@@ -47,134 +48,8 @@ use crate::{
 // contract: azure.api_version
 pub const API_VERSIONS: [&str; 4] = ["7.4", "7.5", "7.6", "2025-07-01"];
 
-/// Days for which a deleted key can be recovered, unless the vault was made with another number.
-pub const USUAL_RETENTION_DAYS: u32 = 90;
-
 /// What a client reads that asked too often.
 const THROTTLED: &str = "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached";
-
-/// The fewest days.
-pub const SHORTEST_RETENTION_DAYS: u32 = 7;
-
-/// Which service it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A Key Vault for keys in software.
-    Standard,
-    /// A Key Vault for keys in software and in HSMs.
-    Premium,
-    /// A Managed HSM.
-    ManagedHsm,
-}
-
-impl Kind {
-    /// What the service is called among resources: the audience of its tokens.
-    pub const fn resource(self) -> &'static str {
-        match self {
-            Self::Standard | Self::Premium => "https://vault.azure.net",
-            Self::ManagedHsm => "https://managedhsm.azure.net",
-        }
-    }
-
-    /// How long a quota counts.
-    const fn period(self) -> Duration {
-        match self {
-            Self::Standard | Self::Premium => Duration::from_secs(10),
-            Self::ManagedHsm => Duration::from_secs(1),
-        }
-    }
-}
-
-/// How much fits in.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Keys; no limit if none.
-    pub keys: Option<usize>,
-    /// Versions of a key; no limit if none.
-    pub versions: Option<usize>,
-}
-
-/// What the emulated vault is like.
-#[derive(Clone)]
-pub struct Config {
-    /// Which service it is.
-    pub kind: Kind,
-    /// Its host name, for instance `corp-vault.vault.azure.net`.
-    pub host: String,
-    /// How to read what Azure's documents leave open.
-    pub readings: Readings,
-    /// How long after a change a read may still show what was before it. Zero: never.
-    pub consistency: Duration,
-    /// Days for which a deleted key can be recovered.
-    pub retention_days: u32,
-    /// Whether only time can purge a deleted key.
-    pub purge_protection: bool,
-    /// How much fits in.
-    pub limits: Limits,
-    /// What a Managed HSM attests with; without it, it attests nothing.
-    pub attester: Option<Arc<Attester>>,
-    /// What is wrong with its attestations, on purpose.
-    pub forgery: Option<Forgery>,
-    /// Whether the dump shows key material.
-    pub reveal_material: bool,
-}
-
-impl Config {
-    /// A vault as the service makes it.
-    pub fn new(kind: Kind, host: impl Into<String>) -> Self {
-        let limits = match kind {
-            Kind::Standard | Kind::Premium => Limits { keys: None, versions: None },
-            Kind::ManagedHsm => Limits { keys: Some(5_000), versions: Some(100) },
-        };
-        Self {
-            kind,
-            host: host.into(),
-            readings: Readings::default(),
-            consistency: Duration::ZERO,
-            retention_days: USUAL_RETENTION_DAYS,
-            purge_protection: false,
-            limits,
-            attester: None,
-            forgery: None,
-            reveal_material: false,
-        }
-    }
-
-    // contract: azure.delete.soft
-    const fn recovery_level(&self) -> &'static str {
-        match (self.retention_days == USUAL_RETENTION_DAYS, self.purge_protection) {
-            (true, false) => "Recoverable+Purgeable",
-            (true, true) => "Recoverable",
-            (false, false) => "CustomizedRecoverable+Purgeable",
-            (false, true) => "CustomizedRecoverable",
-        }
-    }
-
-    /// What stands in addresses: what the client wrote, if that is this vault.
-    fn authority<'a>(&'a self, request: &'a Request) -> &'a str {
-        let ours = |authority: &&str| authority.split(':').next().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
-        request.authority.as_deref().filter(ours).unwrap_or(&self.host)
-    }
-}
-
-/// What serving one request needs besides the store.
-struct Scope<'a> {
-    now: Timestamp,
-    config: &'a Config,
-    crypto: &'a dyn KeyCrypto,
-    rng: &'a mut dyn RngCore,
-    pairs: &'a mut Pairs,
-    query: &'a Query,
-    writer: Writer<'a>,
-}
-
-impl Scope<'_> {
-    fn random(&mut self, length: usize) -> Secret {
-        let mut bytes = vec![0; length];
-        self.rng.fill_bytes(&mut bytes);
-        Secret::new(bytes)
-    }
-}
 
 /// A vault.
 pub struct Azure {
@@ -239,7 +114,7 @@ impl Service for Azure {
         let body = members(&request.body)?;
         let fields = Fields::new(&body);
         let Self { config, crypto, pairs } = self;
-        let writer = Writer { config, authority: config.authority(request), api_version };
+        let writer = Writer { config, authority: config.authority(request.authority.as_deref()), api_version };
         let mut scope = Scope { now: call.now, config, crypto: crypto.as_ref(), rng: call.rng, pairs, query: &query, writer };
         if target.operation.is_mutating() {
             mutate(&mut scope, store, target, fields)

@@ -4,9 +4,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{
-    Scope,
     readings::Pages,
     refusal::{Code, Refusal},
+    scope::Scope,
 };
 
 /// Objects of a page, at most and unless asked for fewer.

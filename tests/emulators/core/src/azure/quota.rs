@@ -4,7 +4,7 @@
 //! limits). A subscription gets five vaults' worth, which one vault cannot use up.
 
 use super::{
-    Config, Kind,
+    config::{Config, Kind},
     fields::Fields,
     key::{Public, Store},
     operation::{Operation, Target},

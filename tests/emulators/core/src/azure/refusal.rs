@@ -91,13 +91,13 @@ impl Inner {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Which error.
+    /// Azure's error code: decides the name on the wire and the HTTP status.
     pub code: Code,
-    /// What it says more exactly.
+    /// The more exact code in `innererror`; most errors have none.
     pub inner: Option<Inner>,
     /// What the client reads.
     pub message: String,
-    /// After how many seconds to try again.
+    /// Seconds until the client should try again, for `Retry-After`; only throttled requests have it.
     pub retry_after: Option<u32>,
 }
 

@@ -161,21 +161,21 @@ pub enum AesMode {
 /// An RSA public key: big-endian numbers without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsaPublic {
-    /// The modulus.
+    /// The modulus n.
     pub modulus: Vec<u8>,
-    /// The public exponent.
+    /// The public exponent e.
     pub exponent: Vec<u8>,
 }
 
 /// The secret numbers of an RSA key, big-endian.
 pub struct RsaNumbers {
-    /// The private exponent.
+    /// The private exponent d.
     pub exponent: Secret,
-    /// The primes.
+    /// The primes p and q.
     pub primes: [Secret; 2],
-    /// The private exponent modulo each prime less one.
+    /// d mod (p - 1) and d mod (q - 1).
     pub exponents: [Secret; 2],
-    /// The inverse of the second prime modulo the first.
+    /// The inverse of q modulo p.
     pub coefficient: Secret,
 }
 

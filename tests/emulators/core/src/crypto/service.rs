@@ -73,10 +73,10 @@ pub enum PairKind {
 /// Using keys for clients. Every function that can fail refuses what does not belong together, without detail.
 #[expect(clippy::missing_errors_doc, reason = "all of them fail in the one way that the trait's documentation tells")]
 pub trait ServiceCrypto: KeyCrypto {
-    /// HMAC.
+    /// The HMAC (RFC 2104) of some data.
     fn mac(&self, hash: MacHash, key: &Secret, data: &[u8]) -> Vec<u8>;
 
-    /// A digest.
+    /// The digest of some data.
     fn digest(&self, hash: Hash, data: &[u8]) -> Vec<u8>;
 
     /// SHA-1, for check values and nothing else.

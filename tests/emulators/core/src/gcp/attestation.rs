@@ -16,6 +16,7 @@ use super::{
     checksum::gzip,
     readings::{Attestation, ExtendedCheck, Readings},
     word::{AttestationFormat, Kind, Style},
+    written::encode,
 };
 use crate::{
     Timestamp,
@@ -238,7 +239,7 @@ impl Hsm {
         content.extend(signature);
         Ok(json!({
             "format": style.word(format),
-            "content": super::encode(&gzip(&content)),
+            "content": encode(&gzip(&content)?),
             "certChains": {
                 "caviumCerts": self.by_manufacturer,
                 "googleCardCerts": [self.card_by_owner],

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::moment::civil;
+use super::moment::utc;
 use crate::{
     Timestamp,
     crypto::{
@@ -113,12 +113,11 @@ fn extension(id: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// Two digits for the year until 2049, four afterwards (RFC 5280, section 4.1.2.5).
 fn time(moment: Timestamp) -> Vec<u8> {
-    let (year, month, day, hour, minute, second) = civil(moment);
-    let rest = format!("{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
-    if (1950..2050).contains(&year) {
-        tlv(0x17, format!("{:02}{rest}", year % 100).as_bytes())
-    } else {
-        tlv(0x18, format!("{year:04}{rest}").as_bytes())
+    let moment = utc(moment);
+    let rest = moment.strftime("%m%d%H%M%SZ");
+    match moment.year() {
+        year @ 1950..2050 => tlv(0x17, format!("{:02}{rest}", year % 100).as_bytes()),
+        year => tlv(0x18, format!("{year:04}{rest}").as_bytes()),
     }
 }
 
@@ -131,5 +130,11 @@ mod tests {
         assert_eq!(tlv(4, &[7; 3])[..2], [4, 3]);
         assert_eq!(tlv(4, &[7; 128])[..3], [4, 0x81, 128]);
         assert_eq!(tlv(4, &[7; 256])[..4], [4, 0x82, 1, 0]);
+    }
+
+    #[test]
+    fn a_year_has_two_digits_until_2049_and_four_from_2050() {
+        assert_eq!(time(Timestamp::from_micros(1_795_473_000_000_001)), [&[0x17, 13], b"261123223000Z".as_slice()].concat());
+        assert_eq!(time(Timestamp::from_micros(4_107_542_400_000_000)), [&[0x18, 15], b"21000301000000Z".as_slice()].concat());
     }
 }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    Input, Scope, encode,
     fields::required,
+    input::Input,
     operation::parent,
-    put,
     refusal::{Code, Refusal, invalid_field, wrong_state},
+    scope::Scope,
     store::{Key, Store, Version, not_in_state, number_of, version_name},
     word::{Kind, Level, Purpose, RawMode, VersionState, Word as _},
+    written::{encode, put},
 };
 use crate::crypto::{Secret, keys::AesMode};
 
@@ -28,7 +29,7 @@ const MOST_HSM: usize = 8 * 1024;
 
 /// A version that is used: as it is, or within the consistency window as it was.
 pub(super) struct Used<'s> {
-    /// Its full name.
+    /// The version's full name.
     pub(super) name: String,
     pub(super) version: &'s Version,
     pub(super) material: Arc<Secret>,

@@ -175,7 +175,7 @@ impl<'a> Message<'a> {
         Ok((bytes, true))
     }
 
-    /// A moment.
+    /// A moment as RFC 3339 has it, if it is there.
     pub(super) fn moment(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         let Some(text) = self.text(name)? else {
             return Ok(None);

@@ -17,7 +17,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Project,
     certificate::pem,
     refusal::{Refusal, unauthenticated},
 };
@@ -108,6 +107,26 @@ impl ServiceAccount {
         });
         Ok((account, format!("{file:#}\n")))
     }
+
+    /// What a token of this account says, if it is one and of now (RFC 7515, RFC 7519).
+    fn claims(&self, crypto: &dyn ServiceCrypto, token: &str, now: Timestamp) -> Option<Value> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        // Some of Google's own clients pad, which RFC 7515 does not; Google takes both.
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
+        let part = |text: &str| serde_json::from_slice::<Value>(&decode(text)?).ok();
+        let (header, claims) = (part(header)?, part(claims)?);
+        if header["alg"] != "RS256" || header.get("kid").is_some_and(|kid| *kid != self.key_id.as_str()) {
+            return None;
+        }
+        let digest = crypto.digest(Hash::Sha256, signed.as_bytes());
+        let signature = decode(signature)?;
+        let good = crypto.rsa_verify(&self.private, RsaSignature::Pkcs1, Hash::Sha256, &digest, &signature).ok()?;
+        let (issued, expires) = (claims["iat"].as_i64()?, claims["exp"].as_i64()?);
+        let seconds = now.micros() / 1_000_000;
+        let of_now = issued <= seconds + SKEW && seconds < expires + SKEW && expires - issued <= LONGEST_ASSERTION + SKEW;
+        (good && of_now && claims["iss"] == self.email.as_str()).then_some(claims)
+    }
 }
 
 /// An access token.
@@ -125,7 +144,7 @@ pub enum GrantRefused {
     /// The assertion or the subject's token is not good.
     #[error("invalid_grant")]
     InvalidGrant,
-    /// Something is missing.
+    /// The request lacks a parameter, or has one that is not served here.
     #[error("invalid_request")]
     InvalidRequest,
     /// Another kind of grant.
@@ -183,61 +202,39 @@ impl Identity {
         }
         Ok(self.issue(now, rng))
     }
-}
 
-impl Project {
     /// Whether a request with this `Authorization` header may call.
-    ///
-    /// # Errors
-    /// `UNAUTHENTICATED` for a token that is unknown, expired or missing.
-    pub fn authorize(&self, now: Timestamp, header: Option<&str>) -> Result<(), Refusal> {
-        let Some(account) = &self.identity.account else {
+    pub(super) fn authorize(&self, crypto: &dyn ServiceCrypto, now: Timestamp, header: Option<&str>) -> Result<(), Refusal> {
+        let Some(account) = &self.account else {
             return Ok(());
         };
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| unauthenticated("CREDENTIALS_MISSING"))?;
-        if self.identity.tokens.get(token).is_some_and(|expires| *expires > now) {
+        if self.tokens.get(token).is_some_and(|expires| *expires > now) {
             return Ok(());
         }
-        let claims = self.claims(account, token, now).ok_or_else(|| unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED"))?;
+        let claims = account.claims(crypto, token, now).ok_or_else(|| unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED"))?;
         let for_us = claims["aud"] == AUDIENCE || has_scope(&claims["scope"]);
         if claims["sub"] == account.email.as_str() && for_us { Ok(()) } else { Err(unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")) }
     }
 
     /// A token for a service account, which shows a signed assertion.
-    ///
-    /// # Errors
-    /// When the assertion is not one of the account, for this server, of now.
-    pub fn grant(&mut self, now: Timestamp, rng: &mut dyn RngCore, assertion: &str) -> Result<Token, GrantRefused> {
-        let account = self.identity.account.as_ref().ok_or(GrantRefused::InvalidGrant)?;
-        let claims = self.claims(account, assertion, now).ok_or(GrantRefused::InvalidGrant)?;
+    pub(super) fn grant(
+        &mut self,
+        crypto: &dyn ServiceCrypto,
+        now: Timestamp,
+        rng: &mut dyn RngCore,
+        assertion: &str,
+    ) -> Result<Token, GrantRefused> {
+        let account = self.account.as_ref().ok_or(GrantRefused::InvalidGrant)?;
+        let claims = account.claims(crypto, assertion, now).ok_or(GrantRefused::InvalidGrant)?;
         if claims["aud"] != account.token_uri.as_str() && claims["aud"] != TOKEN_ENDPOINT {
             return Err(GrantRefused::InvalidGrant);
         }
         if !has_scope(&claims["scope"]) {
             return Err(GrantRefused::InvalidScope);
         }
-        Ok(self.identity.issue(now, rng))
-    }
-
-    /// What a token of the account says, if it is one and of now (RFC 7515, RFC 7519).
-    fn claims(&self, account: &ServiceAccount, token: &str, now: Timestamp) -> Option<Value> {
-        let (signed, signature) = token.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
-        // Some of Google's own clients pad, which RFC 7515 does not; Google takes both.
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
-        let part = |text: &str| serde_json::from_slice::<Value>(&decode(text)?).ok();
-        let (header, claims) = (part(header)?, part(claims)?);
-        if header["alg"] != "RS256" || header.get("kid").is_some_and(|kid| *kid != account.key_id.as_str()) {
-            return None;
-        }
-        let digest = self.crypto.digest(Hash::Sha256, signed.as_bytes());
-        let signature = decode(signature)?;
-        let good = self.crypto.rsa_verify(&account.private, RsaSignature::Pkcs1, Hash::Sha256, &digest, &signature).ok()?;
-        let (issued, expires) = (claims["iat"].as_i64()?, claims["exp"].as_i64()?);
-        let seconds = now.micros() / 1_000_000;
-        let of_now = issued <= seconds + SKEW && seconds < expires + SKEW && expires - issued <= LONGEST_ASSERTION + SKEW;
-        (good && of_now && claims["iss"] == account.email.as_str()).then_some(claims)
+        Ok(self.issue(now, rng))
     }
 }
 

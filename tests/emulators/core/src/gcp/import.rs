@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Input, Scope,
     fields::Message,
-    keys::kind_for,
+    input::Input,
     operation::{child, parent},
     readings::{BadMaterial, ExpiredJob, PendingJob},
-    refusal::{Code, Refusal, invalid_field, wrong_state},
-    store::{Import, Job, Key, Pending, Store, Template, Version, not_in_state, version_name},
+    refusal::{Code, Refusal, invalid_field, missing, wrong_state},
+    scope::Scope,
+    store::{Import, Job, Key, Pending, Store, Template, Version, kind_for, not_in_state, version_name},
     versions,
     word::{Algorithm, ImportMethod, JobState, Kind, Level, VersionState, Word as _},
 };
@@ -23,7 +23,7 @@ const MEMBERS: [&str; 6] = ["cryptoKeyVersion", "algorithm", "importJob", "wrapp
 struct Order<'a> {
     algorithm: Algorithm,
     kind: Kind,
-    /// Full name.
+    /// The import job's full name.
     job: &'a str,
     wrapped: Vec<u8>,
     /// The full name of the version that it goes into, if that is there already.
@@ -118,7 +118,7 @@ fn is_usable(scope: &Scope<'_>, name: &str, job: &Job) -> Result<bool, Refusal> 
         JobState::Expired => match readings.expired_job {
             ExpiredJob::FailedPrecondition => Err(precondition()),
             ExpiredJob::InvalidArgument => Err(argument()),
-            ExpiredJob::NotFound => Err(super::refusal::missing("ImportJob", name)),
+            ExpiredJob::NotFound => Err(missing("ImportJob", name)),
             ExpiredJob::ImportFailed => Ok(true),
         },
     }

@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Input, Scope,
     attestation::Statement,
     certificate::pem,
-    encode,
     fields::{Message, caller_id},
+    input::Input,
     moment::rfc3339,
     page::{PARAMETERS, Page},
-    put,
     refusal::{Code, Refusal, invalid_field},
+    scope::Scope,
     store::{Job, Store, within},
     word::{ImportMethod, JobState, KeyFormat, Kind, Level, Word as _},
+    written::{encode, put},
 };
 
 const MEMBERS: [&str; 12] = [

@@ -5,15 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Input, Scope,
     fields::{Message, caller_id, required},
+    input::Input,
     moment::{rfc3339, span},
     page::{PARAMETERS, Page},
-    put,
+    readings::PrimaryOfUnusable,
     refusal::{Code, Refusal, invalid_field, wrong_state},
-    store::{Key, Retired, Schedule, Store, Template, not_in_state, version_name},
+    scope::Scope,
+    store::{Key, Retired, Schedule, Store, Template, kind_for, not_in_state, version_name},
     versions,
-    word::{Algorithm, Kind, Level, Purpose, VersionState, View, Word as _},
+    word::{Algorithm, Level, Purpose, VersionState, View, Word as _},
+    written::put,
 };
 
 const MEMBERS: [&str; 12] = [
@@ -159,8 +161,6 @@ pub(super) fn update(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>
 
 // contract: gcp.primary
 pub(super) fn update_primary(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>) -> Result<Value, Refusal> {
-    use super::readings::PrimaryOfUnusable;
-
     let body = input.members(&["cryptoKeyVersionId"])?;
     let id = body.required_text("cryptoKeyVersionId")?;
     let mut key = store.key(input.name())?.clone();
@@ -201,7 +201,7 @@ pub(super) fn delete(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>
     }))
 }
 
-/// Lets automatic rotation happen: a new version, generated, becomes the primary one.
+/// Rotates a key whose rotation is due: a new generated version becomes the primary one.
 // contract: gcp.rotation.automatic
 pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, name: &str) {
     let Some((key, due)) = store.find_key(name).and_then(|key| Some((key, key.schedule.filter(|schedule| schedule.next <= scope.now)?)))
@@ -243,15 +243,6 @@ pub(super) fn show(scope: &mut Scope<'_>, name: &str, key: &Key, full: bool) -> 
         put(&mut shown, "rotationPeriod", schedule.period.map(span));
     }
     Ok(shown)
-}
-
-/// What an algorithm needs to know, if this emulator has it and it serves this purpose.
-pub(super) fn kind_for(algorithm: Algorithm, purpose: Purpose) -> Result<Kind, Refusal> {
-    let kind = algorithm.kind().ok_or_else(|| Code::Unimplemented.because(format!("this emulator does not have {}", algorithm.name())))?;
-    if kind.purpose() != purpose {
-        return Err(invalid_field("algorithm", format!("{} does not serve the purpose {}", algorithm.name(), purpose.name())));
-    }
-    Ok(kind)
 }
 
 fn template(body: &Message<'_>, purpose: Purpose) -> Result<Template, Refusal> {

@@ -13,11 +13,13 @@
 mod attestation;
 mod certificate;
 mod checksum;
+mod config;
 mod crypt;
 mod dump;
 mod fields;
 mod identity;
 mod import;
+mod input;
 mod jobs;
 mod keys;
 mod moment;
@@ -27,25 +29,28 @@ mod pool;
 mod readings;
 mod refusal;
 mod rings;
+mod scope;
 mod sign;
 mod store;
 mod versions;
 mod word;
+mod written;
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand_core::RngCore;
 use serde_json::{Map, Value};
 
 use self::{
-    attestation::{Hsm, Statement},
-    checksum::crc32c,
+    attestation::Hsm,
+    input::Input,
     operation::{Kind, Route},
     pool::Pool,
+    scope::Scope,
     word::{Level, Style},
 };
 pub use self::{
+    config::Config,
     identity::{GrantRefused, Identity, ServiceAccount, Token},
     operation::{Method, Operation},
     readings::{Attestation, BadMaterial, ExpiredJob, ExtendedCheck, PendingJob, PrimaryOfUnusable, Readings, Spoiled},
@@ -54,8 +59,8 @@ pub use self::{
 };
 use crate::{
     Timestamp,
-    crypto::{Secret, service::ServiceCrypto},
-    frame::{self, Blame, Call, Frame, Noted, Service},
+    crypto::service::ServiceCrypto,
+    frame::{Blame, Call, Frame, Noted, Service},
     quota::Buckets,
 };
 
@@ -69,29 +74,10 @@ const WRITE: &str = "Write";
 const SOFTWARE: &str = "Software";
 const HSM: &str = "HSM";
 
-/// What the emulated project is like.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Its id.
-    pub project: String,
-    /// How to read what Google's documents leave open.
-    pub readings: Readings,
-    /// How long after a change a key may still be used as before it. Zero: not at all.
-    pub consistency: Duration,
-    /// Whether the dump shows key material.
-    pub reveal_material: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { project: "emulated-project".into(), readings: Readings::default(), consistency: Duration::ZERO, reveal_material: false }
-    }
-}
-
 /// One request, already authenticated.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its method.
+    /// The HTTP method.
     pub method: Method,
     /// The path behind the host, decoded.
     pub path: String,
@@ -113,17 +99,6 @@ pub struct Project {
     identity: Identity,
 }
 
-/// What serving one request needs besides the store.
-struct Scope<'a> {
-    now: Timestamp,
-    config: &'a Config,
-    crypto: &'a dyn ServiceCrypto,
-    rng: &'a mut dyn RngCore,
-    pool: &'a mut Pool,
-    hsm: &'a mut Option<Hsm>,
-    style: Style,
-}
-
 impl Gcp {
     /// An empty project, with the published quotas.
     pub fn new(config: Config, crypto: Box<dyn ServiceCrypto>) -> Self {
@@ -138,6 +113,22 @@ impl Project {
     /// Who may call, and with which tokens.
     pub fn identity(&mut self) -> &mut Identity {
         &mut self.identity
+    }
+
+    /// Whether a request with this `Authorization` header may call.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` for a token that is unknown, expired or missing.
+    pub fn authorize(&self, now: Timestamp, header: Option<&str>) -> Result<(), Refusal> {
+        self.identity.authorize(self.crypto.as_ref(), now, header)
+    }
+
+    /// A token for a service account, which shows a signed assertion.
+    ///
+    /// # Errors
+    /// When the assertion is not one of the account, for this server, of now.
+    pub fn grant(&mut self, now: Timestamp, rng: &mut dyn RngCore, assertion: &str) -> Result<Token, GrantRefused> {
+        self.identity.grant(self.crypto.as_ref(), now, rng, assertion)
     }
 
     /// The roots of the emulated HSM's certificates, as PEM: the manufacturer's, then the owner's.
@@ -265,39 +256,11 @@ impl Service for Project {
     }
 
     fn dump(&self, now: Timestamp, store: &Store) -> Value {
-        self.dump_project(now, store)
+        dump::everything(&self.config, self.crypto.as_ref(), now, store)
     }
 
     /// The contract knows no such failure: nothing is lost.
     fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {}
-}
-
-/// A request as its operation sees it.
-struct Input<'a> {
-    route: Route<'a>,
-    query: &'a [(String, Value)],
-    body: &'a Map<String, Value>,
-    /// How many entries a page has at most.
-    largest_page: usize,
-}
-
-impl<'a> Input<'a> {
-    /// The name in the path: the object itself, or the parent of what is made or listed.
-    fn name(&self) -> &'a str {
-        self.route.name
-    }
-
-    /// The members of the query; the body must be empty.
-    fn parameters(&self, known: &[&str]) -> Result<fields::Message<'a>, Refusal> {
-        fields::Message::of_body(self.body, &[])?;
-        fields::Message::of_query(self.query, known)
-    }
-
-    /// The members of the body; the query must be empty.
-    fn members(&self, known: &[&str]) -> Result<fields::Message<'a>, Refusal> {
-        fields::Message::of_query(self.query, &[])?;
-        fields::Message::of_body(self.body, known)
-    }
 }
 
 fn dispatch(scope: &mut Scope<'_>, store: &mut Store, past: Option<&Store>, input: &Input<'_>) -> Result<Value, Refusal> {
@@ -333,72 +296,6 @@ fn dispatch(scope: &mut Scope<'_>, store: &mut Store, past: Option<&Store>, inpu
         Operation::AsymmetricDecrypt => sign::asymmetric_decrypt(scope, store, past, input),
         Operation::MacSign => sign::mac_sign(scope, store, past, input),
         Operation::MacVerify => sign::mac_verify(scope, store, past, input),
-    }
-}
-
-impl Scope<'_> {
-    /// The HSM, made when it is first needed.
-    fn hsm(&mut self) -> Result<(&Hsm, &dyn ServiceCrypto), Refusal> {
-        if self.hsm.is_none() {
-            *self.hsm = Some(Hsm::new(self.crypto, self.now, self.rng)?);
-        }
-        let hsm = self.hsm.as_ref().ok_or_else(|| Code::Internal.because("there is no HSM"))?;
-        Ok((hsm, self.crypto))
-    }
-
-    /// What the HSM signs about a key.
-    fn attest(&mut self, statement: &Statement) -> Result<Value, Refusal> {
-        let (style, config) = (self.style, self.config);
-        let (hsm, crypto) = self.hsm()?;
-        Ok(hsm.attest(crypto, &config.readings, style, statement)?)
-    }
-
-    /// The CRC32C of what an answer carries, as JSON has long integers.
-    // contract: gcp.crc32c
-    fn crc(&self, data: &[u8]) -> Value {
-        let wrong = u32::from(self.config.readings.spoiled.checksum);
-        crc32c(data).wrapping_add(wrong).to_string().into()
-    }
-
-    /// Whether an answer confirms that it verified a client's checksum.
-    fn confirms(&self, verified: bool) -> bool {
-        verified && !self.config.readings.spoiled.verification
-    }
-
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.rng.fill_bytes(&mut bytes);
-        bytes
-    }
-
-    fn secret(&mut self, length: usize) -> Secret {
-        let mut bytes = vec![0; length];
-        self.rng.fill_bytes(&mut bytes);
-        Secret::new(bytes)
-    }
-
-    fn uuid(&mut self) -> String {
-        frame::uuid(self.rng)
-    }
-}
-
-/// Bytes as JSON has them.
-fn encode(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
-}
-
-/// Sets a member unless it says nothing, as protobuf leaves out what has its default value.
-fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
-    let value = value.into();
-    let nothing = match &value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::Bool(true) | Value::Number(_) => false,
-    };
-    if !nothing {
-        object[name] = value;
     }
 }
 

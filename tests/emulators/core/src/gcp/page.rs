@@ -4,10 +4,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{
-    Input, encode,
     fields::Message,
-    put,
+    input::Input,
     refusal::{Code, Refusal, invalid_field},
+    written::{encode, put},
 };
 
 /// Entries of a page unless the request says something else.

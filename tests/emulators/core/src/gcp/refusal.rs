@@ -63,7 +63,7 @@ impl Code {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Which error.
+    /// Google's canonical code: decides the name on the wire and the HTTP status.
     pub code: Code,
     /// What the client reads.
     pub message: String,
@@ -153,7 +153,7 @@ pub(super) fn exhausted(class: &str, project: &str, location: &str, wait: Option
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// JSON.
+    /// The JSON body, of an answer or an error.
     pub body: Value,
 }
 

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
-    Input, Scope,
     fields::{Message, caller_id},
+    input::Input,
     moment::rfc3339,
     page::{PARAMETERS, Page},
     refusal::{Code, Refusal, missing},
+    scope::Scope,
     store::{Retired, Ring, Store, within},
 };
 

@@ -3,15 +3,16 @@
 use serde_json::{Value, json};
 
 use super::{
-    Input, Scope,
     certificate::pem,
+    checksum::crc32c,
     crypt::{Used, usable},
-    encode,
     fields::{Message, required},
-    put,
+    input::Input,
     refusal::{Code, Refusal, invalid_field},
+    scope::Scope,
     store::Store,
     word::{KeyFormat, Kind, Level, Purpose, Word as _},
+    written::{encode, put},
 };
 use crate::crypto::{
     keys::{Hash, RsaEncryption},
@@ -174,7 +175,7 @@ fn limited(level: Level, data: &[u8]) -> Result<(), Refusal> {
 fn is_checked(body: &Message<'_>, field: &str, of: &str, bytes: &[u8]) -> Result<bool, Refusal> {
     match body.integer(field)? {
         None => Ok(false),
-        Some(claimed) if claimed == i64::from(super::crc32c(bytes)) => Ok(true),
+        Some(claimed) if claimed == i64::from(crc32c(bytes)) => Ok(true),
         Some(_) => Err(invalid_field(field, format!("the checksum did not match the data in `{of}`"))),
     }
 }

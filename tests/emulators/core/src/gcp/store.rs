@@ -10,8 +10,8 @@ use std::{
 use super::{
     attestation::Statement,
     operation::parent,
-    refusal::{Refusal, missing, wrong_state},
-    word::{Algorithm, ImportMethod, JobState, Level, Purpose, VersionState, Word as _},
+    refusal::{Code, Refusal, invalid_field, missing, wrong_state},
+    word::{Algorithm, ImportMethod, JobState, Kind, Level, Purpose, VersionState, Word as _},
 };
 use crate::{
     Timestamp,
@@ -63,7 +63,7 @@ pub(super) struct Template {
     pub(super) algorithm: Algorithm,
 }
 
-/// Automatic rotation.
+/// When a key rotates by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub(super) next: Timestamp,
@@ -158,7 +158,7 @@ impl Version {
         self.pending.as_ref().map(|pending| pending.due).into_iter().chain(destruction).min()
     }
 
-    /// Lets happen what is due.
+    /// Makes the changes that are due: pending material arrives or fails, scheduled destruction happens.
     fn settle(&mut self, now: Timestamp) {
         if let Some(Pending { due, outcome, statement }) = self.pending.take_if(|pending| pending.due <= now) {
             match (outcome, &mut self.import) {
@@ -197,7 +197,7 @@ pub(super) struct Key {
     /// How long its versions wait for their destruction.
     pub(super) destroy_delay: Duration,
     pub(super) schedule: Option<Schedule>,
-    /// By number.
+    /// The versions by their numbers.
     pub(super) versions: BTreeMap<u32, Version>,
     /// The number of the latest version that there ever was.
     pub(super) last_number: u32,
@@ -292,10 +292,19 @@ impl Store {
         if due { self.events.pop_first() } else { None }
     }
 
-    /// Lets happen to a key what is due, its rotation aside.
+    /// Makes the changes of a key that are due, except its rotation.
     pub(super) fn settle(&mut self, name: &str, now: Timestamp) {
         self.change(name, |key| key.versions.values_mut().for_each(|version| version.settle(now)));
     }
+}
+
+/// What an algorithm needs to know, if this emulator has it and it serves this purpose.
+pub(super) fn kind_for(algorithm: Algorithm, purpose: Purpose) -> Result<Kind, Refusal> {
+    let kind = algorithm.kind().ok_or_else(|| Code::Unimplemented.because(format!("this emulator does not have {}", algorithm.name())))?;
+    if kind.purpose() != purpose {
+        return Err(invalid_field("algorithm", format!("{} does not serve the purpose {}", algorithm.name(), purpose.name())));
+    }
+    Ok(kind)
 }
 
 /// The entries of a map with names behind `after` that begin with a prefix.

@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Input, Scope,
     attestation::Statement,
     fields::{Message, required},
-    keys::kind_for,
+    input::Input,
     moment::rfc3339,
     page::{PARAMETERS, Page},
-    put,
     refusal::{Refusal, invalid_field, wrong_state},
-    store::{Key, Pending, Store, Version, not_in_state, version_name},
+    scope::Scope,
+    store::{Key, Pending, Store, Version, kind_for, not_in_state, version_name},
     word::{Kind, Level, VersionState, View, Word as _},
+    written::put,
 };
 use crate::crypto::{Refused, Secret};
 
