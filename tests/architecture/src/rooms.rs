@@ -34,8 +34,9 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["keyplane-model", "keyplane-port", "keyplane-verifier"],
         "an adapter knows ports and model; the custodian judges by itself, with the verifier",
     ),
-    ("keyplane-conformance", &["keyplane-model", "keyplane-port"], "the suite knows adapters by their ports only"),
-    ("keyplane-emulator-core", &[], "a cloud knows nothing of us"),
+    ("keyplane-pairs", &[], "files know nobody"),
+    ("keyplane-conformance", &["keyplane-model", "keyplane-pairs", "keyplane-port"], "the suite knows adapters by their ports only"),
+    ("keyplane-emulator-core", &["keyplane-pairs"], "a cloud knows nothing of us"),
     ("keyplane-emulator-wire", &["keyplane-emulator-core"], "a cloud knows nothing of us"),
     ("keyplane-token", &[], "a token knows nothing of us"),
     (

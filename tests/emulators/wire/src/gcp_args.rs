@@ -3,10 +3,7 @@
 use std::{error::Error, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use keyplane_emulator_core::{
-    crypto::RealCrypto,
-    gcp::{Config, ServiceAccount},
-};
+use keyplane_emulator_core::gcp::{Config, ServiceAccount};
 use keyplane_emulator_wire::{
     gcp::{self, Options},
     system_clock,
@@ -45,6 +42,9 @@ pub(crate) struct GcpArgs {
     /// Milliseconds for which import jobs, imported versions and generated pairs are pending
     #[arg(long, default_value_t = 200)]
     pending_millis: u32,
+    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
+    #[arg(long)]
+    fixed_pairs: bool,
     /// Seed for everything random but pairs
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -68,11 +68,12 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
     let readings = &mut config.readings;
     (readings.job_millis, readings.import_millis, readings.generation_millis) =
         (args.pending_millis, args.pending_millis, args.pending_millis);
+    let pairs = crate::pairs(args.fixed_pairs);
     let account = match (args.service_account, args.make_service_account) {
-        (Some(file), _) => Some(ServiceAccount::read(&RealCrypto, &fs::read(file)?)?),
+        (Some(file), _) => Some(ServiceAccount::read(&pairs, &fs::read(file)?)?),
         (None, Some(file)) => {
             let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
-            let (account, key_file) = ServiceAccount::make(&RealCrypto, &mut rng, &config.project, &format!("http://{address}"))?;
+            let (account, key_file) = ServiceAccount::make(&pairs, &mut rng, &config.project, &format!("http://{address}"))?;
             fs::write(file, key_file)?;
             Some(account)
         }
@@ -85,6 +86,7 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
         subject_token,
         quotas: !args.no_quotas,
         key_rings: args.key_ring,
+        pairs,
         seed: args.seed,
         clock: system_clock(),
     });

@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use keyplane_emulator_core::aws::Config;
+use keyplane_emulator_core::{aws::Config, crypto::RsaPairs};
 use keyplane_emulator_wire::{
     aws::{self, AccessKey, Options},
     system_clock,
@@ -74,6 +74,9 @@ struct AwsArgs {
     /// Seconds for which a read may lag behind a change
     #[arg(long, default_value_t = 0)]
     consistency: u32,
+    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
+    #[arg(long)]
+    fixed_pairs: bool,
     /// Seed for identifiers and everything else that is random, RSA pairs aside
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -126,12 +129,18 @@ async fn run(args: AwsArgs) -> io::Result<()> {
         },
         credential: args.access_key.zip(args.secret_key).map(|(id, secret)| AccessKey { id, secret }),
         quotas: !args.no_quotas,
+        pairs: pairs(args.fixed_pairs),
         seed: args.seed,
         clock: system_clock(),
     });
     let listener = TcpListener::bind(args.listen).await?;
     announce(&json!({ "listening": listener.local_addr()?.to_string() }))?;
     axum::serve(listener, router).await
+}
+
+/// Where RSA pairs come from.
+fn pairs(fixed: bool) -> RsaPairs {
+    if fixed { RsaPairs::fixed() } else { RsaPairs::default() }
 }
 
 /// Says on standard output where the emulator listens.
