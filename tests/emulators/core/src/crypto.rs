@@ -1,10 +1,11 @@
 //! The cryptography that a cloud does, as values in and values out.
 //!
-//! [`RealCrypto`] is the real thing, on aws-lc-rs. A simulation can bring a symbolic one, in which a ciphertext is a
-//! record of what went in.
+//! [`RealCrypto`] is the real thing, on aws-lc-rs. [`RsaPairs`] is the same, and can take its RSA pairs from files. A simulation can
+//! bring a symbolic one, in which a ciphertext is a record of what went in.
 
 mod der;
 pub mod keys;
+mod pairs;
 pub mod service;
 
 use aws_lc_rs::{
@@ -18,6 +19,8 @@ use aws_lc_rs::{
     },
 };
 use zeroize::{Zeroize, Zeroizing};
+
+pub use pairs::RsaPairs;
 
 /// Secret bytes: wiped when dropped, never printed, never copied by accident.
 pub struct Secret(Box<[u8]>);
@@ -91,6 +94,14 @@ pub struct Pair {
     pub private: Secret,
 }
 
+impl Pair {
+    fn of(key: &PrivateDecryptingKey) -> Result<Self, Refused> {
+        let private: Pkcs8V1Der<'static> = key.as_der().map_err(|_| Refused)?;
+        let public: PublicKeyX509Der<'static> = key.public_key().as_der().map_err(|_| Refused)?;
+        Ok(Self { public: public.as_ref().to_vec(), private: Secret::new(private.as_ref()) })
+    }
+}
+
 /// The inputs do not belong together: a wrong key, hash, context or length, or bytes that were changed. Deliberately
 /// without detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,17 +148,30 @@ pub trait Crypto: Send {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealCrypto;
 
-impl Crypto for RealCrypto {
-    fn make_pair(&self, size: RsaSize) -> Result<Pair, Refused> {
+/// Where real cryptography has its RSA pairs from. A source of pairs is a [`Crypto`]: everything else it does with aws-lc-rs.
+pub trait PairSource: Send {
+    /// The next RSA pair: nobody else gets it from this source.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    fn next_pair(&self, size: RsaSize) -> Result<Pair, Refused>;
+}
+
+/// Each pair is generated when it is asked for.
+impl PairSource for RealCrypto {
+    fn next_pair(&self, size: RsaSize) -> Result<Pair, Refused> {
         let size = match size {
             RsaSize::Rsa2048 => KeySize::Rsa2048,
             RsaSize::Rsa3072 => KeySize::Rsa3072,
             RsaSize::Rsa4096 => KeySize::Rsa4096,
         };
-        let key = PrivateDecryptingKey::generate(size).map_err(|_| Refused)?;
-        let private: Pkcs8V1Der<'static> = key.as_der().map_err(|_| Refused)?;
-        let public: PublicKeyX509Der<'static> = key.public_key().as_der().map_err(|_| Refused)?;
-        Ok(Pair { public: public.as_ref().to_vec(), private: Secret::new(private.as_ref()) })
+        Pair::of(&PrivateDecryptingKey::generate(size).map_err(|_| Refused)?)
+    }
+}
+
+impl<P: PairSource> Crypto for P {
+    fn make_pair(&self, size: RsaSize) -> Result<Pair, Refused> {
+        self.next_pair(size)
     }
 
     fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused> {

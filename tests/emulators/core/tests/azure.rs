@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use keyplane_emulator_core::{
     Timestamp,
     azure::{Azure, Config, Kind, Operation, Request},
-    crypto::RealCrypto,
+    crypto::RsaPairs,
     fault::{Effect, HaltPoint, Rule},
     frame::{Answer, Frame},
 };
@@ -31,7 +31,7 @@ impl World {
     }
 
     fn with(config: Config) -> Self {
-        let mut vault = Azure::vault(config, Box::new(RealCrypto));
+        let mut vault = Azure::vault(config, Box::new(RsaPairs::fixed()));
         vault.quotas().turn(false);
         Self { vault, rng: ChaCha20Rng::seed_from_u64(7), now: Timestamp::from_micros(1_800_000_000_000_000) }
     }

@@ -12,7 +12,7 @@ use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncr
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use keyplane_emulator_core::{
     Timestamp,
-    crypto::RealCrypto,
+    crypto::RsaPairs,
     fault::{Effect, HaltPoint, Rule},
     frame::Answer,
     gcp::{BadMaterial, Config, Gcp, Method, Request},
@@ -39,7 +39,7 @@ impl World {
     }
 
     fn with(config: Config) -> Self {
-        let mut gcp = Gcp::new(config, Box::new(RealCrypto));
+        let mut gcp = Gcp::new(config, Box::new(RsaPairs::fixed()));
         gcp.quotas().turn(false);
         let mut world = Self { gcp, rng: ChaCha20Rng::seed_from_u64(7), now: Timestamp::from_micros(1_800_000_000_000_000) };
         world.call(&format!("POST {RINGS}?keyRingId=r"), json!({})).unwrap();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use keyplane_emulator_core::{
     aws::{Aws, Code, Config, Refusal, Reply, Request as Call},
-    crypto::RealCrypto,
+    crypto::RsaPairs,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -42,6 +42,8 @@ pub struct Options {
     pub credential: Option<AccessKey>,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
+    /// Where RSA pairs come from; generated, by default.
+    pub pairs: RsaPairs,
     /// For everything random but RSA pairs.
     pub seed: u64,
     /// The time, before `/_emulator/clock` moves it.
@@ -65,10 +67,10 @@ struct Account {
 
 /// The emulator as a router: the protocol at `/`, the control interface under `/_emulator/`.
 pub fn router(options: Options) -> Router {
-    let Options { config, credential, quotas, seed, clock } = options;
+    let Options { config, credential, quotas, pairs, seed, clock } = options;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let region = config.region.clone();
-    let mut aws = Aws::new(config, Box::new(RealCrypto), &mut rng);
+    let mut aws = Aws::new(config, Box::new(pairs), &mut rng);
     aws.quotas().turn(quotas);
     let shared = Shared::new(aws, rng, Arc::clone(&clock));
     let account =

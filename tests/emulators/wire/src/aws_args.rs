@@ -11,7 +11,7 @@ use keyplane_emulator_wire::{
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::announce::announce;
+use crate::{announce::announce, pairs::pairs};
 
 #[derive(Args)]
 pub(crate) struct AwsArgs {
@@ -36,6 +36,9 @@ pub(crate) struct AwsArgs {
     /// Seconds for which a read may lag behind a change
     #[arg(long, default_value_t = 0)]
     consistency: u32,
+    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
+    #[arg(long)]
+    fixed_pairs: bool,
     /// Seed for identifiers and everything else that is random, RSA pairs aside
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -58,6 +61,7 @@ pub(crate) async fn run(args: AwsArgs) -> Result<(), Box<dyn Error + Send + Sync
         },
         credential: args.access_key.zip(args.secret_key).map(|(id, secret)| AccessKey { id, secret }),
         quotas: !args.no_quotas,
+        pairs: pairs(args.fixed_pairs),
         seed: args.seed,
         clock: system_clock(),
     });

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use keyplane_emulator_core::{
     azure::{Attester, Azure, Config, Kind, PAIRS, Reply, Request as Call},
-    crypto::{Crypto as _, RealCrypto, RsaSize, Secret},
+    crypto::{Crypto as _, RsaPairs, RsaSize, Secret},
     frame::Frame,
 };
 use rand_chacha::ChaCha20Rng;
@@ -44,6 +44,8 @@ pub struct Options {
     pub directory: Directory,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
+    /// Where RSA pairs come from; generated, by default.
+    pub pairs: RsaPairs,
     /// For everything random but keys.
     pub seed: u64,
     /// The time, before `/_emulator/clock` moves it.
@@ -58,7 +60,7 @@ pub struct Emulator {
     pub metadata: Router,
     /// Who the server is.
     pub identity: Identity,
-    /// Makes RSA pairs of 4096 bits for key exchange keys, which takes seconds: run it where it may block.
+    /// Makes RSA pairs of 4096 bits for key exchange keys, which takes seconds unless they come from files: run it where it may block.
     pub preparation: Box<dyn FnOnce() + Send>,
 }
 
@@ -74,12 +76,12 @@ struct Vault {
 /// # Errors
 /// When the vault's host is no host name, or there is no randomness for certificates.
 pub fn emulator(options: Options) -> Result<Emulator, TlsError> {
-    let Options { mut config, directory, quotas, seed, clock } = options;
+    let Options { mut config, directory, quotas, pairs, seed, clock } = options;
     let (kind, host) = (config.kind, config.host.clone());
     let identity = Identity::new(&[host.as_str(), LOGIN_HOST, "localhost", "127.0.0.1"])?;
     let mut root = None;
     if kind == Kind::ManagedHsm && config.attester.is_none() {
-        let chain = Chain::new()?;
+        let chain = Chain::new(&pairs)?;
         config.attester = Some(Arc::new(Attester { certificates: chain.certificates, private: Secret::new(chain.private) }));
         root = Some(chain.root);
     }
@@ -88,7 +90,7 @@ pub fn emulator(options: Options) -> Result<Emulator, TlsError> {
     rng.fill_bytes(&mut secret);
     let entra = Entra::new(directory, &secret, Arc::clone(&clock));
 
-    let mut azure = Azure::vault(config, Box::new(RealCrypto));
+    let mut azure = Azure::vault(config, Box::new(pairs.clone()));
     azure.quotas().turn(quotas);
     let shared = Shared::new(azure, rng, clock);
     let preparation = {
@@ -97,7 +99,7 @@ pub fn emulator(options: Options) -> Result<Emulator, TlsError> {
             // The others are made fast enough when they are asked for; and a pair that cannot be made now is made, or refused,
             // then.
             for _ in 0..PAIRS {
-                if let Ok(pair) = RealCrypto.make_pair(RsaSize::Rsa4096) {
+                if let Ok(pair) = pairs.make_pair(RsaSize::Rsa4096) {
                     inner.blocking_lock().cloud.service().provide(RsaSize::Rsa4096, pair);
                 }
             }

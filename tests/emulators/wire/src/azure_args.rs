@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
-use crate::announce::announce;
+use crate::{announce::announce, pairs::pairs};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Service {
@@ -101,6 +101,9 @@ pub(crate) struct AzureArgs {
     /// Seconds for which a read may lag behind a change
     #[arg(long, default_value_t = 0)]
     consistency: u32,
+    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
+    #[arg(long)]
+    fixed_pairs: bool,
     /// Seed for identifiers and everything else that is random, key pairs aside
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -155,6 +158,7 @@ pub(crate) async fn run(args: AzureArgs) -> Result<(), Box<dyn Error + Send + Sy
             token_seconds: args.token_seconds,
         },
         quotas: !args.no_quotas,
+        pairs: pairs(args.fixed_pairs),
         seed: args.seed,
         clock: system_clock(),
     })?;

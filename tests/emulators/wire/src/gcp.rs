@@ -19,7 +19,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use keyplane_emulator_core::{
-    crypto::RealCrypto,
+    crypto::RsaPairs,
     gcp::{self, Code, Config, Gcp, GrantRefused, Refusal, Reply, Request as Call, ServiceAccount, Token},
 };
 use rand_chacha::ChaCha20Rng;
@@ -50,6 +50,8 @@ pub struct Options {
     pub quotas: bool,
     /// Key rings that are there from the start, by their whole names.
     pub key_rings: Vec<String>,
+    /// Where RSA pairs come from; generated, by default.
+    pub pairs: RsaPairs,
     /// For everything random but private keys of pairs.
     pub seed: u64,
     /// The time, before `/_emulator/clock` moves it. Tokens are good and bad by this one: the clocks of clients are not moved.
@@ -66,9 +68,9 @@ type Handle = State<Arc<Project>>;
 
 /// The emulator as a router.
 pub fn router(options: Options) -> Router {
-    let Options { config, account, subject_token, quotas, key_rings, seed, clock } = options;
+    let Options { config, account, subject_token, quotas, key_rings, pairs, seed, clock } = options;
     let name = config.project.clone();
-    let mut cloud = Gcp::new(config, Box::new(RealCrypto));
+    let mut cloud = Gcp::new(config, Box::new(pairs));
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     for key_ring in key_rings {
         if let Some((location, id)) = key_ring.rsplit_once("/keyRings/") {

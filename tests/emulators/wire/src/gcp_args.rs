@@ -3,10 +3,7 @@
 use std::{error::Error, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use keyplane_emulator_core::{
-    crypto::RealCrypto,
-    gcp::{Config, ServiceAccount},
-};
+use keyplane_emulator_core::gcp::{Config, ServiceAccount};
 use keyplane_emulator_wire::{
     gcp::{self, Options},
     system_clock,
@@ -16,7 +13,7 @@ use rand_core::SeedableRng as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::announce::announce;
+use crate::{announce::announce, pairs::pairs};
 
 #[derive(Args)]
 pub(crate) struct GcpArgs {
@@ -47,6 +44,9 @@ pub(crate) struct GcpArgs {
     /// Milliseconds for which import jobs, imported versions and generated pairs are pending
     #[arg(long, default_value_t = 200)]
     pending_millis: u32,
+    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
+    #[arg(long)]
+    fixed_pairs: bool,
     /// Seed for everything random but pairs
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -70,11 +70,12 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
     let readings = &mut config.readings;
     (readings.job_millis, readings.import_millis, readings.generation_millis) =
         (args.pending_millis, args.pending_millis, args.pending_millis);
+    let rsa = pairs(args.fixed_pairs);
     let account = match (args.service_account, args.make_service_account) {
-        (Some(file), _) => Some(ServiceAccount::read(&RealCrypto, &fs::read(file)?)?),
+        (Some(file), _) => Some(ServiceAccount::read(&rsa, &fs::read(file)?)?),
         (None, Some(file)) => {
             let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
-            let (account, key_file) = ServiceAccount::make(&RealCrypto, &mut rng, &config.project, &format!("http://{address}"))?;
+            let (account, key_file) = ServiceAccount::make(&rsa, &mut rng, &config.project, &format!("http://{address}"))?;
             fs::write(file, key_file)?;
             Some(account)
         }
@@ -87,6 +88,7 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
         subject_token,
         quotas: !args.no_quotas,
         key_rings: args.key_ring,
+        pairs: rsa,
         seed: args.seed,
         clock: system_clock(),
     });

@@ -5,6 +5,7 @@ mod announce;
 mod aws_args;
 mod azure_args;
 mod gcp_args;
+mod pairs;
 
 use std::{
     error::Error,

@@ -9,9 +9,10 @@ use std::{
 };
 
 use axum::serve::Listener;
+use keyplane_emulator_core::crypto::{Crypto as _, Refused, RsaPairs, RsaSize};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
-    RsaKeySize, date_time_ymd,
+    date_time_ymd,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -37,6 +38,9 @@ pub enum TlsError {
     /// A certificate cannot be made, for instance because a name is no host name.
     #[error("a certificate cannot be made")]
     Certificate(#[from] rcgen::Error),
+    /// There is no key for the attestations of a Managed HSM.
+    #[error("a key for attestations cannot be made")]
+    Attestation(#[from] Refused),
     /// The server does not take its certificate.
     #[error("the server does not take its certificate")]
     Server(#[from] rustls::Error),
@@ -95,8 +99,12 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Makes a maker, a device, an owner and a key, with RSA of 2048 bits as such HSMs have it.
-    pub(crate) fn new() -> Result<Self, TlsError> {
-        let pair = || KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
+    pub(crate) fn new(pairs: &RsaPairs) -> Result<Self, TlsError> {
+        let pair = || -> Result<KeyPair, TlsError> {
+            let made = pairs.make_pair(RsaSize::Rsa2048)?;
+            let private = PrivatePkcs8KeyDer::from(made.private.expose());
+            Ok(KeyPair::from_pkcs8_der_and_sign_algo(&private, &PKCS_RSA_SHA256)?)
+        };
         let (maker_key, device_key, owner_key, key) = (pair()?, pair()?, pair()?, pair()?);
         let (maker, owner) = (authority_params("keyplane-emulator HSM maker")?, authority_params("keyplane-emulator HSM owner")?);
         let device = authority_params("keyplane-emulator HSM device")?;

@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body};
 use http::{Method, Request};
-use keyplane_emulator_core::{Timestamp, aws, azure, crypto::RealCrypto, frame::Answer, gcp};
+use keyplane_emulator_core::{
+    Timestamp, aws, azure,
+    crypto::{RealCrypto, RsaPairs},
+    frame::Answer,
+    gcp,
+};
 use keyplane_emulator_wire::{self as wire, Clock};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
@@ -58,7 +63,14 @@ fn same(step: &Step, (status, body): (u16, &Value), wire: (u16, &[u8])) {
 #[tokio::test]
 async fn aws_answers_alike() {
     let config = || aws::Config { region: "us-east-1".into(), ..aws::Config::default() };
-    let router = wire::aws::router(wire::aws::Options { config: config(), credential: None, quotas: true, seed: SEED, clock: clock() });
+    let router = wire::aws::router(wire::aws::Options {
+        config: config(),
+        credential: None,
+        quotas: true,
+        pairs: RsaPairs::default(),
+        seed: SEED,
+        clock: clock(),
+    });
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
     let mut core = aws::Aws::new(config(), Box::new(RealCrypto), &mut rng);
     let conversation: Vec<Step> = vec![
@@ -113,6 +125,7 @@ async fn google_cloud_answers_alike() {
         subject_token: None,
         quotas: true,
         key_rings: Vec::new(),
+        pairs: RsaPairs::default(),
         seed: SEED,
         clock: clock(),
     });
@@ -155,7 +168,8 @@ async fn azure_answers_alike() {
     let config = || azure::Config::new(azure::Kind::Standard, "emulator.vault.azure.net");
     let directory =
         wire::azure::Directory { tenant: "t".into(), application: None, federation: None, identity_header: None, token_seconds: 3_600 };
-    let options = wire::azure::Options { config: config(), directory, quotas: true, seed: SEED, clock: clock() };
+    let options =
+        wire::azure::Options { config: config(), directory, quotas: true, pairs: RsaPairs::default(), seed: SEED, clock: clock() };
     let router = wire::azure::emulator(options).unwrap().vault;
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
     // The wire's own: what it signs tokens with.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use keyplane_emulator_core::{Timestamp, aws::Config};
+use keyplane_emulator_core::{Timestamp, aws::Config, crypto::RsaPairs};
 use keyplane_emulator_wire::aws::{Options, router};
 use serde_json::{Value, json};
 use tokio::{
@@ -37,6 +37,7 @@ impl Emulator {
             config: Config::default(),
             credential: None,
             quotas: false,
+            pairs: RsaPairs::default(),
             seed: 1,
             clock: Arc::new(move || Timestamp::from_micros(micros.fetch_add(1, Ordering::Relaxed))),
         });

@@ -24,7 +24,7 @@ use aws_lc_rs::{
 use zeroize::Zeroizing;
 
 use super::{
-    Crypto, OaepHash, RealCrypto, Refused, Secret,
+    Crypto, OaepHash, PairSource, Refused, Secret,
     der::{self, Algorithm},
 };
 
@@ -231,7 +231,7 @@ pub trait KeyCrypto: Crypto {
     fn aes_decrypt(&self, key: &Secret, mode: AesMode, iv: &[u8], context: &[u8], ciphertext: &[u8]) -> Result<Secret, Refused>;
 }
 
-impl KeyCrypto for RealCrypto {
+impl<P: PairSource> KeyCrypto for P {
     fn make_ec(&self, curve: Curve) -> Result<Secret, Refused> {
         let pair = EcdsaKeyPair::generate(curve.signing()).map_err(|_| Refused)?;
         Ok(Secret::new(pair.to_pkcs8v1().map_err(|_| Refused)?.as_ref()))
@@ -433,7 +433,7 @@ fn kek(key: &Secret) -> Result<AesKek, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::RsaSize;
+    use crate::crypto::{RealCrypto, RsaPairs, RsaSize};
 
     const CURVES: [Curve; 4] = [Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1];
 
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn rsa_signs_and_decrypts_only_as_it_was_asked_to() {
-        let pair = RealCrypto.make_pair(RsaSize::Rsa2048).unwrap().private;
+        let pair = RsaPairs::fixed().make_pair(RsaSize::Rsa2048).unwrap().private;
         assert_eq!(RealCrypto.read_rsa(&pair).map(|public| (public.modulus.len(), public.exponent)), Ok((256, vec![1, 0, 1])));
         for padding in [RsaSignature::Pkcs1, RsaSignature::Pss] {
             let signature = RealCrypto.rsa_sign(&pair, padding, Hash::Sha384, &[1; 48]).unwrap();

@@ -16,7 +16,7 @@ use aws_lc_rs::{
 use zeroize::Zeroizing;
 
 use super::{
-    RealCrypto, Refused, Secret,
+    PairSource, Refused, Secret,
     der::{self, Algorithm},
     keys::{Curve, Hash, KeyCrypto},
 };
@@ -95,7 +95,7 @@ pub trait ServiceCrypto: KeyCrypto {
     fn public_of(&self, kind: PairKind, pkcs8: &Secret) -> Result<Vec<u8>, Refused>;
 }
 
-impl ServiceCrypto for RealCrypto {
+impl<P: PairSource> ServiceCrypto for P {
     fn mac(&self, hash: MacHash, key: &Secret, data: &[u8]) -> Vec<u8> {
         hmac::sign(&hmac::Key::new(hash.algorithm(), key.expose()), data).as_ref().to_vec()
     }
@@ -167,7 +167,7 @@ fn ed25519(pkcs8: &Secret) -> Result<Ed25519KeyPair, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{Crypto as _, RsaSize};
+    use crate::crypto::{Crypto as _, RealCrypto, RsaPairs, RsaSize};
 
     /// RFC 4231, test case 2, and RFC 2202's for SHA-1.
     #[test]
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_public_half_is_read_only_from_its_own_kind_of_pair() {
-        let rsa = RealCrypto.make_pair(RsaSize::Rsa2048).unwrap();
+        let rsa = RsaPairs::fixed().make_pair(RsaSize::Rsa2048).unwrap();
         assert_eq!(RealCrypto.public_of(PairKind::Rsa, &rsa.private), Ok(rsa.public));
         let (curve, edwards) = (RealCrypto.make_ec(Curve::P256).unwrap(), RealCrypto.make_ed25519().unwrap());
         assert!(RealCrypto.public_of(PairKind::Ec(Curve::P256), &curve).is_ok());
