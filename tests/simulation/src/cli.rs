@@ -131,20 +131,31 @@ fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Looks for each planted bug; a failure if one is not found.
+/// Looks for each planted bug, several side by side; a failure if one is not found.
 fn hunt(cli: &Cli) -> ExitCode {
+    let next = Mutex::new(Planted::ALL.into_iter());
+    let found = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..cli.jobs {
+            scope.spawn(|| {
+                loop {
+                    let Some(planted) = locked(&next).next() else { break };
+                    let result = find(cli.seed, cli.schedules, planted);
+                    locked(&found).insert(planted.name(), result);
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap_or_default();
     let mut missed = 0;
     for planted in Planted::ALL {
-        match find(cli.seed, cli.schedules, planted) {
-            Some((tried, schedule, ended)) => {
-                let Some(broken) = ended.broken.iter().find(|broken| broken.rule == planted.breaks()) else { continue };
-                println!("{:<28} found by schedule {tried} (seed {}): {}: {}", planted.name(), schedule.seed, broken.rule, broken.what);
-            }
-            None => {
-                missed += 1;
-                println!("{:<28} NOT found in {} schedules", planted.name(), cli.schedules);
-            }
-        }
+        let result = found.get(planted.name()).and_then(Option::as_ref);
+        let shown = result.and_then(|(tried, schedule, ended)| {
+            let broken = ended.broken.iter().find(|broken| broken.rule == planted.breaks())?;
+            Some(format!("found by schedule {tried} (seed {}): {}: {}", schedule.seed, broken.rule, broken.what))
+        });
+        missed += usize::from(shown.is_none());
+        println!("{:<28} {}", planted.name(), shown.unwrap_or_else(|| format!("NOT found in {} schedules", cli.schedules)));
     }
     println!("{} planted bugs, {missed} not found", Planted::ALL.len());
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

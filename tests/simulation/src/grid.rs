@@ -214,7 +214,8 @@ impl Grid {
         }
     }
 
-    /// Every mishap at every request from the `first` on (from 0), with a crash around it and without.
+    /// Every mishap at every request from the `first` on (from 0), with a crash around it and without. `before` is what goes wrong
+    /// earlier: requests that get no answer.
     fn at_every_request(&mut self, setting: Setting, requests: &[String], first: usize, before: &[Fault]) {
         for (number, operation) in (1..).zip(requests).skip(first) {
             for mishap in MISHAPS {
@@ -224,7 +225,11 @@ impl Grid {
                     }
                     let mut faults = before.to_vec();
                     faults.extend(mishap.map(|what| Fault::Request { place: self.cloud.place, mutation: number, what }));
-                    faults.extend(crash.map(|Crash { moment, lands }| Fault::CrashAt { moment, nth: number, lands }));
+                    faults.extend(crash.map(|Crash { moment, lands }| {
+                        // What never came back is not among the answers.
+                        let unanswered = if moment == Moment::Answered { before.len() as u64 } else { 0 };
+                        Fault::CrashAt { moment, nth: number - unanswered, lands }
+                    }));
                     self.case(&format!("request {number}, {operation}"), &name_of(mishap), setting, faults);
                 }
             }

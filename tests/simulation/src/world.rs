@@ -77,7 +77,7 @@ pub(crate) struct Remains {
     pub(crate) dumps: Vec<(Place, Value)>,
     /// What a last look showed of each placement.
     pub(crate) seen: BTreeMap<PlacementId, PlacementSeen>,
-    /// The operations of the mutating requests that each cloud got, in order.
+    /// The operations of the mutating requests that each cloud got from servers and people, in order.
     pub(crate) mutating: BTreeMap<Place, Vec<String>>,
     /// How often each moment came.
     pub(crate) moments: BTreeMap<Moment, u64>,
@@ -105,6 +105,8 @@ struct World {
     tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
     meddled: Arc<Mutex<BTreeSet<(Place, String)>>>,
     clocks: BTreeMap<Party, Arc<PartyClock>>,
+    /// How many mutating requests each cloud was made with.
+    made_with: BTreeMap<Place, usize>,
     moments: Arc<Moments>,
     /// The life of each server that works.
     lives: BTreeMap<Party, Life>,
@@ -129,6 +131,7 @@ impl World {
             (place, sites::emulated(place, schedule.key_vault, symbols.clone(), lag, schedule.seed))
         });
         let sites: BTreeMap<Place, Arc<dyn Emulated>> = sites.collect();
+        let made_with = sites.iter().map(|(place, site)| (*place, site.mutating().len())).collect();
         for (place, question, answer) in &schedule.readings {
             if !sites[place].read(question, answer) {
                 sim.note("schedule", &format!("{} has no such reading: {question} {answer}", place.name()));
@@ -162,6 +165,7 @@ impl World {
             meddled: Arc::default(),
             begun: 0,
             clocks: BTreeMap::new(),
+            made_with,
             moments: Arc::default(),
             lives: BTreeMap::new(),
             sim,
@@ -461,7 +465,8 @@ impl World {
         }
         let (transcript, lines) = self.sim.transcript();
         let counts = locked(&self.counts).clone();
-        let mutating = self.sites.iter().map(|(place, site)| (*place, site.mutating())).collect();
+        let mutating = self.sites.iter().zip(self.made_with.values());
+        let mutating = mutating.map(|((place, site), made_with)| (*place, site.mutating().split_off(*made_with))).collect();
         let remains = Remains { ledger, change_sets, dumps, seen, mutating, moments: self.moments.counts() };
         Ended { transcript, lines, broken, counts, seconds: (now - self.began).to_std().as_secs(), remains }
     }
