@@ -21,7 +21,7 @@ pub(crate) struct Answers {
 /// A server's looks at one placement.
 #[derive(Default)]
 struct Looks {
-    /// When it asked last.
+    /// When it asked last; `None`: never.
     asked: Option<Timestamp>,
     /// What it was told; `None`: it got no answer, or an error.
     seen: Option<PlacementSeen>,
@@ -74,7 +74,7 @@ impl Answers {
         }
     }
 
-    /// It was answered.
+    /// A page of a sweep was answered.
     pub(crate) fn turned(&mut self, answer: &Result<Page, CloudError>) {
         match (answer, &mut self.sweeping) {
             (Ok(page), Some(found)) if page.broken == 0 => {

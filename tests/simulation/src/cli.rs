@@ -31,6 +31,9 @@ struct Cli {
     /// A bug to plant, by its name; `all`: each in turn, which has to be found
     #[arg(long)]
     plant: Option<String>,
+    /// In place of schedules from seeds: every mishap at every request of a key's way to every cloud, one by one
+    #[arg(long)]
+    grid: bool,
     /// Do not look for a smaller schedule that fails as well
     #[arg(long)]
     no_shrink: bool,
@@ -39,9 +42,12 @@ struct Cli {
 /// How many failing schedules are told in full; of the others the seed and the rules.
 const TOLD: usize = 3;
 
-/// Runs the program.
+/// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.grid {
+        return if crate::grid::walk() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     match cli.plant.as_deref() {
         Some("all") => hunt(&cli),
         Some(name) => match Planted::ALL.into_iter().find(|planted| planted.name() == name) {
@@ -58,7 +64,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// One schedule, step by step.
+/// Runs one schedule and prints its transcript.
 fn read(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     let schedule = Schedule::draw(cli.seed);
     let ended = run(&schedule, planted, true);
@@ -125,20 +131,31 @@ fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Each planted bug has to be found.
+/// Looks for each planted bug, several side by side; a failure if one is not found.
 fn hunt(cli: &Cli) -> ExitCode {
+    let next = Mutex::new(Planted::ALL.into_iter());
+    let found = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..cli.jobs {
+            scope.spawn(|| {
+                loop {
+                    let Some(planted) = locked(&next).next() else { break };
+                    let result = find(cli.seed, cli.schedules, planted);
+                    locked(&found).insert(planted.name(), result);
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap_or_default();
     let mut missed = 0;
     for planted in Planted::ALL {
-        match find(cli.seed, cli.schedules, planted) {
-            Some((tried, schedule, ended)) => {
-                let Some(broken) = ended.broken.iter().find(|broken| broken.rule == planted.breaks()) else { continue };
-                println!("{:<28} found by schedule {tried} (seed {}): {}: {}", planted.name(), schedule.seed, broken.rule, broken.what);
-            }
-            None => {
-                missed += 1;
-                println!("{:<28} NOT found in {} schedules", planted.name(), cli.schedules);
-            }
-        }
+        let result = found.get(planted.name()).and_then(Option::as_ref);
+        let shown = result.and_then(|(tried, schedule, ended)| {
+            let broken = ended.broken.iter().find(|broken| broken.rule == planted.breaks())?;
+            Some(format!("found by schedule {tried} (seed {}): {}: {}", schedule.seed, broken.rule, broken.what))
+        });
+        missed += usize::from(shown.is_none());
+        println!("{:<28} {}", planted.name(), shown.unwrap_or_else(|| format!("NOT found in {} schedules", cli.schedules)));
     }
     println!("{} planted bugs, {missed} not found", Planted::ALL.len());
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -171,7 +188,7 @@ fn pretty(schedule: &Schedule) -> String {
 
 /// What a schedule has, for the distribution.
 fn shapes_of(schedule: &Schedule) -> Vec<String> {
-    let keys: Vec<_> = schedule.keys.iter().chain([&schedule.change.1]).collect();
+    let keys: Vec<_> = schedule.wanted().collect();
     let placements: usize = schedule.keys.iter().map(|key| key.places.len()).sum();
     let places = keys.iter().flat_map(|key| {
         key.places.iter().map(|(place, algorithm)| format!("placement to {} by {algorithm} at {}", key.purpose, place.name()))

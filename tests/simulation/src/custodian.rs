@@ -63,7 +63,7 @@ impl SymbolCustodian {
         Ok(sealed)
     }
 
-    /// Has a charter in force.
+    /// Puts a charter in force.
     fn enforce(&self, sealed: &SealedCharter, approvals: &[Approval]) {
         *locked(&self.digest) = sealed.charter.digest().ok().map(|digest| (sealed.serial, digest));
         locked(&self.adopted).push((sealed.clone(), approvals.to_vec()));

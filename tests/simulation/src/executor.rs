@@ -1,4 +1,4 @@
-//! Virtual time: one thread, one seed.
+//! Virtual time: all tasks of a run take turns in one thread, and time goes on only when all of them wait.
 //!
 //! Owns the order in which things happen: which task is polled next, when a timer fires, what is under way. Everything random is
 //! drawn from the seed in that order, so the same seed is the same run. Must not know what the tasks do.
@@ -21,7 +21,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-/// Who a task belongs to.
+/// The number of a party: whoever can crash by itself, with one task each.
 pub(crate) type Party = u32;
 
 /// Something that happens by itself at its time.
@@ -33,12 +33,16 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Sim {
     inner: Mutex<Inner>,
     ready: Arc<Ready>,
+    /// The parties that crash at the end of the poll or event that is under way.
+    doomed: Mutex<BTreeSet<Party>>,
+    /// Whether messages never take seconds on their way.
+    quick: AtomicBool,
 }
 
 struct Inner {
     now: Timestamp,
     rng: ChaCha20Rng,
-    /// By when, then by chance, then by number.
+    /// What happens later, in the order of its time; at the same time by chance, then by number.
     events: BTreeMap<(Timestamp, u32, u64), Event>,
     numbers: u64,
     transcript: Transcript,
@@ -53,7 +57,7 @@ struct Transcript {
 #[derive(Default)]
 struct Ready(Mutex<BTreeSet<Party>>);
 
-/// What wakes a task.
+/// The waker of a party's task.
 struct Waking {
     ready: Arc<Ready>,
     party: Party,
@@ -70,7 +74,7 @@ pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When every run begins.
+/// The true time at which every run begins.
 const BEGINNING: Timestamp = Timestamp(1_800_000_000_000_000);
 
 impl Sim {
@@ -83,12 +87,27 @@ impl Sim {
             numbers: 0,
             transcript: Transcript { hash: Sha256::new(), lines: readable.then(Vec::new) },
         };
-        Arc::new(Self { inner: Mutex::new(inner), ready: Arc::default() })
+        Arc::new(Self { inner: Mutex::new(inner), ready: Arc::default(), doomed: Mutex::default(), quick: AtomicBool::new(false) })
     }
 
-    /// The true time.
+    /// The true time, which no party's clock need agree with.
     pub(crate) fn now(&self) -> Timestamp {
         locked(&self.inner).now
+    }
+
+    /// Has no message take seconds on its way.
+    pub(crate) fn hurry(&self) {
+        self.quick.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether messages never take seconds on their way.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    /// Has a party crash at the end of the poll or event that is under way.
+    pub(crate) fn doom(&self, party: Party) {
+        locked(&self.doomed).insert(party);
     }
 
     /// A number below `end`, which is not 0.
@@ -102,7 +121,7 @@ impl Sim {
         Span::millis(self.below(millis + 1))
     }
 
-    /// Has something happen after a while.
+    /// Schedules an event.
     pub(crate) fn after(&self, span: Span, event: impl FnOnce() + Send + 'static) {
         let mut inner = locked(&self.inner);
         let at = inner.now + span;
@@ -112,7 +131,7 @@ impl Sim {
         inner.events.insert((at, chance, number), Box::new(event));
     }
 
-    /// Waits in true time.
+    /// Waits for a span of true time.
     pub(crate) async fn sleep(&self, span: Span) {
         let (wake, woken) = oneshot::channel();
         // Nobody waits any more: then nobody has to be woken.
@@ -142,12 +161,12 @@ impl Sim {
         (hex::encode(inner.transcript.hash.clone().finalize()), inner.transcript.lines.clone().unwrap_or_default())
     }
 
-    /// The next event's time.
+    /// The time of the next event; `None`: nothing is scheduled.
     fn next(&self) -> Option<Timestamp> {
         locked(&self.inner).events.first_key_value().map(|((at, ..), _)| *at)
     }
 
-    /// Lets the next event happen.
+    /// Moves the time to the next event and runs it; whether there was one.
     fn step(&self) -> bool {
         let event = {
             let mut inner = locked(&self.inner);
@@ -183,7 +202,7 @@ impl Clock for PartyClock {
         Timestamp(self.sim.now().0.saturating_add(*locked(&self.wrong)))
     }
 
-    /// Nobody can set it.
+    /// True time: nobody can set it.
     fn uptime(&self) -> Span {
         self.sim.now() - Timestamp(0)
     }
@@ -193,46 +212,28 @@ impl Clock for PartyClock {
     }
 }
 
-/// Whether what a party sent and nobody has received yet still arrives: false once it crashed and its machine took it along.
-#[derive(Clone)]
-pub(crate) struct Wire(Arc<AtomicBool>);
-
-impl Wire {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    pub(crate) fn carries(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn cut(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-}
-
 /// The tasks of a run, and what happens to them.
 pub(crate) struct Parties {
     sim: Arc<Sim>,
     tasks: BTreeMap<Party, Task>,
     /// How often each was polled, in all its lives.
     polls: BTreeMap<Party, u64>,
-    /// At which polls it falls over.
+    /// The polls at which each crashes.
     crashes: BTreeMap<Party, BTreeSet<u64>>,
-    /// At which polls it begins to stand still, and for how long.
+    /// The polls at which each is suspended, and for how long.
     stalls: BTreeMap<(Party, u64), Span>,
-    /// From when and until when each stands still.
+    /// From when until when each is suspended.
     paused: BTreeMap<Party, Vec<(Timestamp, Timestamp)>>,
 }
 
-/// Why [`Parties::run`] stopped.
+/// Why [`Parties::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// A party fell over, and is gone: its task was dropped where it stood.
+    /// A party crashed: its task was dropped where it stood.
     Crashed(Party),
-    /// Nothing is left to happen.
+    /// Every task waits, and no event is scheduled.
     Quiet,
-    /// The time is up.
+    /// The next event is later than the caller's limit.
     Late,
 }
 
@@ -254,7 +255,7 @@ impl Parties {
         locked(&self.sim.ready.0).insert(party);
     }
 
-    /// Has a party fall over at its nth poll, from 1, counted over all its lives.
+    /// Has a party crash at its nth poll, from 1, counted over all its lives.
     pub(crate) fn crash_at(&mut self, party: Party, poll: u64) {
         self.crashes.entry(party).or_default().insert(poll);
     }
@@ -274,7 +275,7 @@ impl Parties {
         self.paused.get(&party)?.iter().filter(|(from, until)| *from <= now && now < *until).map(|(_, until)| *until).max()
     }
 
-    /// Lets things happen until a party falls over, nothing is left to happen, or the time is up.
+    /// Runs until a party crashes, every task waits for ever, or the next event is later than `until`.
     pub(crate) fn run(&mut self, until: Timestamp) -> Stopped {
         loop {
             if let Some(party) = self.choose() {
@@ -288,10 +289,13 @@ impl Parties {
                 Some(at) if at > until => return Stopped::Late,
                 Some(_) => drop(self.sim.step()),
             }
+            if let Some(party) = self.doomed() {
+                return Stopped::Crashed(party);
+            }
         }
     }
 
-    /// One of those that can go on, by chance.
+    /// Draws one of the parties that can go on; `None`: all of them wait.
     fn choose(&self) -> Option<Party> {
         let now = self.sim.now();
         let ready: Vec<Party> = {
@@ -320,7 +324,13 @@ impl Parties {
         }
     }
 
-    /// Whether the party fell over.
+    /// Somebody who has a task and is doomed; the task is dropped.
+    fn doomed(&mut self) -> Option<Party> {
+        let party = locked(&self.sim.doomed).pop_first()?;
+        self.tasks.remove(&party).map(|_| party)
+    }
+
+    /// Polls a party's task; whether the party crashed.
     fn poll(&mut self, party: Party) -> bool {
         locked(&self.sim.ready.0).remove(&party);
         let Some(task) = self.tasks.get_mut(&party) else { return false };
@@ -335,10 +345,14 @@ impl Parties {
             let now = self.sim.now();
             self.paused.entry(party).or_default().push((now, now + *span));
         }
-        if self.crashes.get(&party).is_some_and(|crashes| crashes.contains(polls)) {
-            self.tasks.remove(&party);
+        let crashes = self.crashes.get(&party).is_some_and(|crashes| crashes.contains(polls));
+        // Nobody but who was polled can be doomed by it.
+        if self.doomed().is_some() {
             return true;
         }
-        false
+        if crashes {
+            self.tasks.remove(&party);
+        }
+        crashes
     }
 }

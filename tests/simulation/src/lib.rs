@@ -15,6 +15,8 @@
 //! | `shrink` | a failing schedule made smaller |
 //! | `server`, `people` | who works, who wants, who approves |
 //! | `executor` | virtual time, and who goes on next |
+//! | `life` | a server from its start to its crash, and the exact moments at which it can crash |
+//! | `grid` | schedules made by hand: every mishap at every request of a key's way, and crashes at every moment |
 //! | `net`, `ports` | the way between a server and a cloud; between a server, the ledger and the custodian |
 //! | `clouds`, `sites` | the port `Cloud` over each emulator's core; the emulators of a run |
 //! | `custodian`, `symbols` | the HSM, with cryptography as a table |
@@ -25,6 +27,8 @@ mod cli;
 mod clouds;
 mod custodian;
 mod executor;
+mod grid;
+mod life;
 mod net;
 mod people;
 mod planted;

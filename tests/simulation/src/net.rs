@@ -12,15 +12,16 @@ use keyplane_model::{Span, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use crate::executor::{Sim, Wire, locked};
+use crate::executor::{Sim, locked};
+use crate::life::{Life, Moment};
 
-/// How long one way takes at most, as a rule.
+/// The longest time that a message takes on its way, as a rule.
 const QUICK: Span = Span::millis(40);
 
-/// One way in so many takes long.
+/// One message in so many takes longer: up to [`SLOW`].
 const RARELY: u32 = 40;
 
-/// How long it takes then, at most: about as long as a call may take.
+/// The longest time that such a message takes: about a call's time-out.
 const SLOW: Span = Span::seconds(9);
 
 /// An emulated cloud, the same for everybody.
@@ -35,7 +36,7 @@ struct Inner<S: Service> {
     paced: Buckets,
     /// The requests that were sent when the quota was used up, and when.
     overdrawn: Vec<(Timestamp, String)>,
-    /// Whom the cloud will never answer: they wait.
+    /// The callers that the cloud will never answer: they wait until their time-out.
     unanswered: Vec<oneshot::Sender<Result<S::Reply, Lost>>>,
 }
 
@@ -51,8 +52,8 @@ impl<S: Service> Site<S> {
         locked(&self.0).twice.insert(mutation);
     }
 
-    /// A request leaves.
-    fn leaves(&self, now: Timestamp, request: &S::Request) {
+    /// A request leaves; whether it is a mutating one.
+    fn leaves(&self, now: Timestamp, request: &S::Request) -> bool {
         let mut inner = locked(&self.0);
         let Inner { frame, paced, overdrawn, .. } = &mut *inner;
         for (place, name) in frame.draws(request) {
@@ -60,6 +61,7 @@ impl<S: Service> Site<S> {
                 overdrawn.push((now, frame.service().operation(request).to_owned()));
             }
         }
+        frame.service().is_mutating(request)
     }
 
     /// The requests that were sent when the quota was used up, and when.
@@ -92,41 +94,47 @@ impl<S: Service> Site<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost;
 
-/// How one party reaches one cloud.
+/// The connection of one party to one cloud.
 pub(crate) struct Line<S: Service> {
-    sim: Arc<Sim>,
+    life: Life,
     site: Arc<Site<S>>,
-    wire: Wire,
-    /// Who is calling whom, in the transcript.
+    /// What the transcript calls it: caller and cloud.
     name: String,
 }
 
 impl<S: Service> Clone for Line<S> {
     fn clone(&self) -> Self {
-        Self { sim: Arc::clone(&self.sim), site: Arc::clone(&self.site), wire: self.wire.clone(), name: self.name.clone() }
+        Self { life: self.life.clone(), site: Arc::clone(&self.site), name: self.name.clone() }
     }
 }
 
 impl<S: Service> Line<S> {
-    pub(crate) fn new(sim: Arc<Sim>, site: Arc<Site<S>>, wire: Wire, name: impl Into<String>) -> Self {
-        Self { sim, site, wire, name: name.into() }
+    pub(crate) fn new(life: Life, site: Arc<Site<S>>, name: impl Into<String>) -> Self {
+        Self { life, site, name: name.into() }
     }
 
     /// Sends one request and waits for its answer, for ever if there is none: time-outs are the lane's. Dropping the future does not
     /// call the request back.
     pub(crate) async fn send(&self, request: S::Request) -> Result<S::Reply, Lost> {
         let (answer, answered) = oneshot::channel();
-        let Self { sim, site, wire, name } = self.clone();
-        site.leaves(sim.now(), &request);
-        let there = self.way();
-        self.sim.after(there, move || {
-            // It was still on the machine that fell over.
-            if !wire.carries() {
+        let Self { life, site, name } = self.clone();
+        let mutates = site.leaves(life.sim.now(), &request);
+        if mutates {
+            life.passes(Moment::Sent);
+        }
+        let there = way(&life.sim);
+        self.life.sim.after(there, move || {
+            // It was still on the machine that crashed.
+            if !life.carries() {
                 return;
             }
             let operation = locked(&site.0).frame.service().operation(&request).to_owned();
+            let sim = Arc::clone(&life.sim);
             sim.note(&name, &operation);
             let served = site.serve(sim.now(), &request);
+            if mutates {
+                life.passes(Moment::Served);
+            }
             let back = match served {
                 Answer::Reply(reply) => Ok(reply),
                 Answer::Close => Err(Lost),
@@ -141,25 +149,26 @@ impl<S: Service> Line<S> {
                 let _ = answer.send(back);
             });
         });
-        answered.await.unwrap_or(Err(Lost))
-    }
-
-    fn way(&self) -> Span {
-        way(&self.sim)
+        let answer = answered.await.unwrap_or(Err(Lost));
+        if mutates {
+            self.life.passes(Moment::Answered);
+        }
+        answer
     }
 }
 
 fn way(sim: &Sim) -> Span {
-    let most = if sim.below(RARELY) == 0 { SLOW } else { QUICK };
+    let rare = sim.below(RARELY) == 0;
+    let most = if rare && !sim.is_quick() { SLOW } else { QUICK };
     sim.span(most)
 }
 
-/// The emulators' time.
+/// A moment as the emulators write it.
 pub(crate) fn core_time(at: Timestamp) -> CoreTime {
     CoreTime::from_micros(at.0)
 }
 
-/// A span as the standard library has it.
+/// A span as the standard library writes it.
 pub(crate) fn duration(span: Span) -> Duration {
     span.to_std()
 }

@@ -18,10 +18,10 @@ use crate::schedule::{CharterChange, KeyPlan, Schedule};
 /// The approvers, in the order of [`Schedule::approvers`]. The last one is in the charter in place of [`LEAVES`], once that is replaced.
 pub(crate) const APPROVERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
-/// Who goes when an approver is replaced.
+/// The approver who leaves when one is replaced.
 const LEAVES: &str = APPROVERS[1];
 
-/// Who comes.
+/// The approver who comes instead.
 const COMES: &str = APPROVERS[3];
 
 /// Who signs another charter that is given up: one is too few.
@@ -35,7 +35,7 @@ const GROUP: &str = "security";
 /// The pause between two looks of an approver, at least.
 const LOOKS: Span = Span::seconds(25);
 
-/// What the run's constants cannot fail at.
+/// Parses a constant of the run.
 pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     #[expect(clippy::unwrap_used, reason = "names of a run are constants or numbered, and fit")]
     text.parse().unwrap()
@@ -63,7 +63,7 @@ fn approver(name: &str) -> (ApproverName, Approver) {
 
 /// What is wanted from the beginning; with `changed`, after the change; with `charter`, with other approvers or rules too.
 pub(crate) fn intent(schedule: &Schedule, changed: bool, charter: Option<CharterChange>) -> Intent {
-    let later = changed.then_some(&schedule.change.1);
+    let later = schedule.change.as_ref().map(|(_, key)| key).filter(|_| changed);
     let keys: Vec<&KeyPlan> = schedule.keys.iter().chain(later).collect();
     let rules = |need: u32| {
         let need = match charter {
@@ -141,7 +141,7 @@ fn sign(name: &str, digest: &Digest, sim: &Sim) -> Option<Approval> {
     Some(Approval { approver: parsed(name), signature: signature.to_pem(LineEnding::LF).ok()?, at: sim.now() })
 }
 
-/// An approver.
+/// An approver of a run, and what it works with.
 pub(crate) struct Person {
     pub(crate) name: &'static str,
     /// How long it takes to see what there is to be signed, at most.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, ChangeSet, Charter, Class, CopyRecord, Creation, Destination, Digest, Evidence, Fence, InstallationId,
-    ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
+    Actor, Approval, Attempt, ChangeSet, ChangeSetRecord, Charter, Class, CopyRecord, Creation, Destination, Digest, Evidence, Fence,
+    InstallationId, ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Clock, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
@@ -18,7 +18,7 @@ use crate::executor::locked;
 use crate::ports::{Behind, Between};
 use crate::rules::Rule;
 
-/// A bug.
+/// A bug that can be planted into a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Planted {
     /// Whatever is wrapped again is made again: an import is repeated with new bytes.
@@ -59,11 +59,15 @@ pub(crate) enum Planted {
     OtherPublicKey,
     /// A clean-up takes what is in use for the surplus beside it.
     WrongOneRemoved,
+    /// A request without a reply is sent again at once, with no look between.
+    RepeatedBlindly,
+    /// The attempts of earlier runs are read as refused ones: whoever goes on after a crash acts as if nothing could have come of them.
+    AttemptsUnread,
 }
 
 impl Planted {
     /// Every one of them.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -83,6 +87,8 @@ impl Planted {
         Self::CharterReadOnce,
         Self::OtherPublicKey,
         Self::WrongOneRemoved,
+        Self::RepeatedBlindly,
+        Self::AttemptsUnread,
     ];
 
     /// The rule that it breaks, whatever else it does.
@@ -90,7 +96,9 @@ impl Planted {
         match self {
             Self::BytesInBlob => Rule::Plaintext,
             Self::NewBytes | Self::OtherPublicKey => Rule::Lost,
-            Self::SecondLookSkipped | Self::SurplusShellFilled | Self::ClockBelieved => Rule::Doubles,
+            Self::SecondLookSkipped | Self::SurplusShellFilled | Self::ClockBelieved | Self::RepeatedBlindly | Self::AttemptsUnread => {
+                Rule::Doubles
+            }
             Self::ProposerCounts | Self::UnapprovedDisable => Rule::Approved,
             Self::AttemptForgotten => Rule::Attempted,
             Self::WrongOneRemoved => Rule::Retiring,
@@ -104,7 +112,7 @@ impl Planted {
         }
     }
 
-    /// What the command line calls it.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NewBytes => "new-bytes",
@@ -126,6 +134,8 @@ impl Planted {
             Self::CharterReadOnce => "charter-read-once",
             Self::OtherPublicKey => "other-public-key",
             Self::WrongOneRemoved => "wrong-one-removed",
+            Self::RepeatedBlindly => "repeated-blindly",
+            Self::AttemptsUnread => "attempts-unread",
         }
     }
 
@@ -157,7 +167,7 @@ impl Planted {
     /// A ledger with the bug in it, if it is one of ledgers.
     pub(crate) fn ledger(planted: Option<Self>, inner: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         match planted {
-            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts | Self::CharterReadOnce)) => {
+            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts | Self::CharterReadOnce | Self::AttemptsUnread)) => {
                 Arc::new(Behind(CrookedLedger { planted, inner, first: Mutex::default() }))
             }
             _ => inner,
@@ -215,7 +225,7 @@ struct Crooked {
     planted: Planted,
     inner: Arc<dyn Cloud>,
     destination: Destination,
-    /// What was seen first of each placement.
+    /// The first look at each placement, by its id.
     first: Mutex<BTreeMap<String, PlacementSeen>>,
 }
 
@@ -304,7 +314,10 @@ impl Cloud for Crooked {
         if self.planted == Planted::WrongOneRemoved {
             self.mistake(&mut mutation).await?;
         }
-        let done = self.inner.act(&mutation).await;
+        let mut done = self.inner.act(&mutation).await;
+        if self.planted == Planted::RepeatedBlindly && done.as_ref().is_err_and(|error| error.class == Class::Ambiguous) {
+            done = self.inner.act(&mutation).await;
+        }
         if self.planted == Planted::UnapprovedDisable
             && let Mutation::Publish { object, material, .. } = &mutation
         {
@@ -389,7 +402,7 @@ const STAND_IN: &str = "somebody-else";
 struct CrookedLedger {
     planted: Planted,
     inner: Arc<dyn Ledger>,
-    /// The charter that was read first.
+    /// The first charter that was read; `None`: none was read yet.
     first: Mutex<Option<SealedCharter>>,
 }
 
@@ -415,6 +428,18 @@ impl Between for CrookedLedger {
         let charter = self.inner.charter().await?;
         locked(&self.first).clone_from(&charter);
         Ok(charter)
+    }
+
+    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
+        let mut record = self.inner.change_set(digest).await?;
+        if self.planted == Planted::AttemptsUnread
+            && let Some(record) = &mut record
+        {
+            // Each run counts its attempts on, so that the ledger does not take the next one for the last.
+            let open = |attempt: &mut Attempt| attempt.refused = Some(Class::Transient);
+            record.attempts.iter_mut().for_each(open);
+        }
+        Ok(record)
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {

@@ -87,7 +87,7 @@ slow! { Custodian {
 /// Somebody between a server and the ledger, who hands on whatever is not said otherwise.
 #[async_trait]
 pub(crate) trait Between: Send + Sync {
-    /// The ledger behind.
+    /// The ledger that calls are handed on to.
     fn behind(&self) -> &dyn Ledger;
 
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
@@ -102,12 +102,20 @@ pub(crate) trait Between: Send + Sync {
         self.behind().attempt(digest, attempt, fence).await
     }
 
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
+        self.behind().receive(digest, receipt, fence).await
+    }
+
+    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
+        self.behind().change_set(digest).await
+    }
+
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
         self.behind().charter().await
     }
 }
 
-/// A ledger behind somebody.
+/// A ledger as it is reached through a [`Between`].
 pub(crate) struct Behind<B>(pub(crate) B);
 
 macro_rules! behind {
@@ -129,15 +137,15 @@ behind! {
     own async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
     own async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
     own async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    own async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    own async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     own async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
     async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
-    async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;

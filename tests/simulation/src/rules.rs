@@ -39,7 +39,7 @@ pub(crate) enum Rule {
     WrappedUnder,
     /// Rule 12: a charter is adopted under the one before, and what is committed is approved under the one in force.
     Charter,
-    /// In the end the next plan is empty.
+    /// The run ends: within its time limit the next plan is empty, and nothing blocks a key that nobody changed by hand.
     Settles,
 }
 
@@ -83,16 +83,16 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule was broken.
+/// One violation of a rule in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
-    /// Which.
+    /// The rule whose checker noticed it.
     pub(crate) rule: Rule,
-    /// How it shows.
+    /// What the checker saw, for whoever reads the report.
     pub(crate) what: String,
 }
 
-/// What a run left.
+/// What a run left, as the checkers see it.
 pub(crate) struct Left<'a> {
     pub(crate) ledger: &'a LedgerSnapshot,
     /// Every change set that was ever run or is open, as JSON.
@@ -113,7 +113,7 @@ pub(crate) struct Left<'a> {
     pub(crate) meddled: &'a BTreeSet<(Place, String)>,
 }
 
-/// Judges what a run left, rule by rule.
+/// Runs every checker that judges by what a run left, and gives all violations.
 pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     plaintext(left, &mut broken);
@@ -136,8 +136,8 @@ fn plaintext(left: &Left<'_>, broken: &mut Vec<Broken>) {
 }
 
 /// The objects of a key's placement in a cloud, with their materials.
-fn objects<'a>(left: &'a Left<'_>, place: Place, placement: &str) -> Vec<&'a Value> {
-    let dump = left.dumps.iter().find(|(there, _)| *there == place).map(|(_, dump)| dump);
+pub(crate) fn objects<'a>(dumps: &'a [(Place, Value)], place: Place, placement: &str) -> Vec<&'a Value> {
+    let dump = dumps.iter().find(|(there, _)| *there == place).map(|(_, dump)| dump);
     let all = dump.and_then(|dump| dump["keys"].as_array()).into_iter().flatten();
     // What copies are wrapped under is marked as ours, and is no copy.
     let all = all.filter(|object| !object["id"].as_str().is_some_and(|id| id.starts_with("keyplane-kek-")));
@@ -149,11 +149,13 @@ fn objects<'a>(left: &'a Left<'_>, place: Place, placement: &str) -> Vec<&'a Val
     .collect()
 }
 
-fn is_live(object: &Value) -> bool {
+/// Whether an object still counts: it is not on its way out.
+pub(crate) fn is_live(object: &Value) -> bool {
     !["PendingDeletion", "deleted"].iter().any(|state| object["state"] == *state)
 }
 
-fn materials(object: &Value) -> impl Iterator<Item = &Value> {
+/// What was imported into an object.
+pub(crate) fn materials(object: &Value) -> impl Iterator<Item = &Value> {
     object["materials"].as_array().into_iter().flatten().filter(|material| material["imported"] == true)
 }
 
@@ -180,7 +182,7 @@ fn nothing_is_lost(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>
             lost("the ledger has another public key than the copy");
         }
         let ours = hex::encode(Sha256::digest(bytes));
-        for material in objects(left, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials) {
+        for material in objects(left.dumps, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials) {
             if material["sha256"].as_str().is_some_and(|there| there != ours) {
                 lost(&format!("the cloud holds other bytes than the ledger's copy: {material}"));
             }
@@ -205,7 +207,7 @@ fn shared_are_equal(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken
     for copy in record.copies.iter().filter(|copy| copy.imported.is_some()) {
         let Some(placement) = record.placements.get(&copy.coordinates.placement) else { continue };
         let Some(place) = place_of(placement.destination.as_str()) else { continue };
-        let hashes = objects(left, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials);
+        let hashes = objects(left.dumps, place, &copy.coordinates.placement.to_string()).into_iter().flat_map(materials);
         let hashes = hashes.filter_map(|material| material["sha256"].as_str().map(str::to_owned));
         held.entry(copy.coordinates.version).or_default().extend(hashes);
     }
@@ -234,7 +236,7 @@ fn no_doubles(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
     for (id, placement) in &record.placements {
         let Some(place) = place_of(placement.destination.as_str()) else { continue };
         let name = || format!("{} at {}", record.name, placement.destination);
-        let all = objects(left, place, &id.to_string());
+        let all = objects(left.dumps, place, &id.to_string());
         let filled: Vec<&Value> = all.iter().copied().filter(|object| materials(object).next().is_some()).collect();
         // But for AWS, the name is the claim.
         let claimed = if place == Place::Aws { placement.object.as_ref().map(ToString::to_string) } else { Some(placement.name.clone()) };

@@ -1,5 +1,5 @@
-//! What happens in a run: who is there, what is wanted, and what goes wrong, all drawn from the seed beforehand, so that a schedule
-//! can be made smaller and tried again.
+//! A schedule: the servers and people of a run, the keys that are wanted, and the faults, all fixed before the run begins, so that a
+//! failing schedule can be made smaller and run again. Most are drawn from a seed; the grid makes its own by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,30 +9,31 @@ use rand_core::{RngCore as _, SeedableRng as _};
 use serde::Serialize;
 
 use crate::clouds::Place;
+use crate::life::Moment;
 
-/// The fewest faults of a schedule.
+/// The fewest faults of a schedule that is drawn.
 const FEWEST_FAULTS: u32 = 5;
 
-/// The most faults of a schedule.
+/// The most faults of a schedule that is drawn.
 const MOST_FAULTS: u32 = 12;
 
-/// Within so many seconds from the beginning everything goes wrong that will.
-pub(crate) const TROUBLE_SECONDS: u32 = 600;
+/// Within so many seconds from its beginning everything goes wrong in a schedule that is drawn.
+const TROUBLE_SECONDS: u32 = 600;
 
-/// A run before it happens.
+/// Everything that determines a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Schedule {
-    /// Of everything that is not said here: delays, and who goes on next.
+    /// Decides everything that the other fields leave open: delays, and whose turn it is.
     pub(crate) seed: u64,
-    /// How many servers work side by side.
+    /// How many servers work on the same ledger.
     pub(crate) servers: u32,
     /// Whether the Azure vault is a Key Vault, rather than a Managed HSM.
     pub(crate) key_vault: bool,
     /// The keys that are wanted from the beginning.
     pub(crate) keys: Vec<KeyPlan>,
-    /// What is wanted later, after so many seconds.
-    pub(crate) change: (u32, KeyPlan),
-    /// How approvers and approval rules change with it, if they do.
+    /// What is wanted later, after so many seconds; `None`: nothing more.
+    pub(crate) change: Option<(u32, KeyPlan)>,
+    /// How approvers and approval rules change with it, if they do. Without a change of what is wanted, they do not.
     pub(crate) charter: Option<CharterPlan>,
     /// How long each approver thinks, in seconds, at most; `None`: one that never answers. The last one comes with a new charter.
     pub(crate) approvers: Vec<Option<u32>>,
@@ -40,7 +41,11 @@ pub(crate) struct Schedule {
     pub(crate) lags: BTreeMap<Place, u32>,
     /// How open questions of the contracts are read, where not as usual: cloud, question, answer.
     pub(crate) readings: Vec<(Place, &'static str, &'static str)>,
-    /// What goes wrong.
+    /// Whether one message in so many takes seconds on its way. Where none does, what is late is late by what the faults say alone.
+    pub(crate) slow: bool,
+    /// Seconds from the beginning within which everything goes wrong that will: what was to go wrong later does not.
+    pub(crate) trouble: u32,
+    /// The faults that are injected.
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -61,85 +66,89 @@ const READINGS: [(Place, &str, &[&str]); 12] = [
     (Place::Azure, "transition_seconds", &["3"]),
 ];
 
-/// A key that is wanted.
+/// A key that the policy asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct KeyPlan {
-    /// Its name.
+    /// Its name in the policy.
     pub(crate) name: String,
-    /// How many approvals it needs.
+    /// How many people have to approve its change sets.
     pub(crate) need: u32,
-    /// Whether it is drawn in the HSM, rather than derived.
+    /// Whether the HSM generates it, rather than derives it.
     pub(crate) generated: bool,
-    /// What it is for.
+    /// What applications do with it.
     pub(crate) purpose: Purpose,
     /// Whether its placements hold the same bytes.
     pub(crate) shared: bool,
-    /// Where it goes, and what it is there.
+    /// Its placements: a destination each, and the algorithm there.
     pub(crate) places: BTreeMap<Place, Algorithm>,
 }
 
-/// Other approvers or approval rules.
+/// A change of approvers or approval rules in the middle of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct CharterPlan {
-    /// What is other.
+    /// Which change it is.
     pub(crate) what: CharterChange,
     /// After how many seconds it is given up, because too few sign it; `None`: they do.
     pub(crate) given_up: Option<u32>,
 }
 
-/// What changes of who may approve what.
+/// A change of who may approve what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum CharterChange {
-    /// One approval is enough for everything.
+    /// From now on one approval suffices for every key.
     Loosened,
-    /// Everything needs two.
+    /// From now on every key needs two approvals.
     Tightened,
-    /// One approver goes, and somebody else comes.
+    /// One approver is replaced by another person.
     Replaced,
 }
 
-/// Something that goes wrong.
+/// A fault that is injected into a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Fault {
-    /// Of the nth mutating request at a cloud.
+    /// Something happens to the nth mutating request that a cloud gets.
     Request { place: Place, mutation: u64, what: Mishap },
     /// So many reads in a row at a cloud, after so many, are refused.
     Reads { place: Place, skip: u64, times: u64, throttled: bool },
-    /// A server falls over at its nth poll; what it sent and nobody received yet arrives or not.
+    /// A server crashes at its nth poll; with `lands`, what it sent and nobody received yet arrives after the crash.
     Crash { server: u32, poll: u64, lands: bool },
-    /// A server stands still for a while.
+    /// Whichever server comes to the nth such moment of the run crashes there; `lands` as for `Crash`. Never drawn.
+    CrashAt { moment: Moment, nth: u64, lands: bool },
+    /// A server is suspended for a while, as a virtual machine is.
     Pause { server: u32, after: u32, seconds: u32 },
-    /// A server stands still for a while, from its nth poll on: in the middle of whatever it does.
+    /// The same from its nth poll on: in the middle of whatever it does.
     Stall { server: u32, poll: u64, seconds: u32 },
-    /// A server's clock jumps.
+    /// A server's wall clock is set forward or back.
     Jump { server: u32, after: u32, seconds: i32 },
     /// Somebody changes a key by hand at a cloud.
     Meddling { place: Place, after: u32, key: usize, what: Meddling },
 }
 
-/// What becomes of a request.
+/// What happens to a request that does not go as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Mishap {
-    /// It has its effect, and no reply comes.
+    /// It takes effect, and the connection is closed without a reply.
     LostReply,
-    /// The effect comes so many seconds later, and no reply.
+    /// It takes effect so many seconds after it arrived, and no reply ever comes.
     Late(u32),
-    /// Nothing happens, and nobody says so.
+    /// The connection is closed at once, and it takes effect when the cloud has answered so many more requests. Never drawn.
+    Closed(u64),
+    /// It never takes effect, and no reply ever comes.
     Swallowed,
-    /// The cloud fails, after the effect or without it.
+    /// The cloud answers with its internal error; it took effect all the same, or not.
     Failed { applied: bool },
-    /// Too many requests.
+    /// It is refused because of too many requests.
     Throttled,
-    /// It arrives twice.
+    /// The network delivers it twice; the reply is the first one's.
     Twice,
 }
 
-/// What people do to a key at a cloud.
+/// What people do to a key by hand, at the cloud and past Keyplane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Meddling {
-    /// It is switched off.
+    /// They disable it.
     Disable,
-    /// It is deleted, or on its way to be.
+    /// They delete it, or schedule its deletion.
     Delete,
 }
 
@@ -150,7 +159,7 @@ impl Draw {
         self.0.next_u32() % end
     }
 
-    /// From 1 to `most`, small ones more often.
+    /// A number from 1 to `most`; small ones are drawn more often.
     fn small(&mut self, most: u32) -> u32 {
         let most = 1 + self.below(most);
         1 + self.below(most)
@@ -254,7 +263,7 @@ impl Schedule {
         let key_vault = draw.one_in(3);
         // Every cloud is in it.
         let keys: Vec<KeyPlan> = (0..3 + draw.below(2)).map(|number| draw.key(number, key_vault, number == 0)).collect();
-        let change = (60 + draw.below(400), draw.key(9, key_vault, false));
+        let change = Some((60 + draw.below(400), draw.key(9, key_vault, false)));
         let charter = draw.one_in(2).then(|| draw.charter());
         let mut approvers: Vec<Option<u32>> = (0..4).map(|_| Some(draw.small(400))).collect();
         if draw.one_in(3) {
@@ -268,12 +277,17 @@ impl Schedule {
             Some((place, question, *answers.get(chosen)?))
         });
         let readings = readings.collect();
-        Self { seed, servers, key_vault, keys, change, charter, approvers, lags, readings, faults }
+        let (slow, trouble) = (true, TROUBLE_SECONDS);
+        Self { seed, servers, key_vault, keys, change, charter, approvers, lags, readings, slow, trouble, faults }
     }
 
-    /// The clouds that are in it.
+    /// Every key that is ever wanted.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &KeyPlan> {
+        self.keys.iter().chain(self.change.as_ref().map(|(_, key)| key))
+    }
+
+    /// The clouds that are in it: those where a key is wanted.
     pub(crate) fn places(&self) -> BTreeSet<Place> {
-        let wanted = self.keys.iter().chain([&self.change.1]).flat_map(|key| key.places.keys().copied());
-        wanted.chain(Place::ALWAYS).collect()
+        self.wanted().flat_map(|key| key.places.keys().copied()).collect()
     }
 }

@@ -16,41 +16,44 @@ use keyplane_port::{Clock, Cloud, Custodian, CustodianError, Ledger};
 use keyplane_verifier::{Facts, judge};
 
 use crate::executor::{Sim, locked};
+use crate::life::{Life, Moment};
 use crate::people::{Desk, PROPOSER};
 use crate::rules::{Broken, Rule};
 
-/// The pause between two rounds, at most.
+/// The longest pause between two rounds.
 const PAUSE: Span = Span::seconds(240);
 
 /// By the key's name, what stands in the way of it.
 pub(crate) type Blocked = BTreeMap<String, String>;
 
-/// What a server is made of.
+/// A server of a run: the engine, and what it works with.
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) id: ServerId,
+    /// This life of the server, which a crash ends.
+    pub(crate) life: Life,
     pub(crate) sim: Arc<Sim>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) custodian: Arc<dyn Custodian>,
     pub(crate) clouds: BTreeMap<DestinationName, Arc<dyn Cloud>>,
     pub(crate) installation: InstallationId,
-    /// Where another charter is signed.
+    /// Where people sign another charter.
     pub(crate) desk: Desk,
-    /// What is wanted now.
+    /// The policy's intent at this moment.
     pub(crate) intent: Arc<dyn Fn() -> Intent + Send + Sync>,
-    /// Whether anything can still go wrong, or be wanted.
+    /// Whether a fault, a late effect or another intent can still come.
     pub(crate) trouble: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Set when a round found nothing to do, and nothing could go wrong any more.
     pub(crate) settled: Arc<AtomicBool>,
-    /// Where broken rules are told.
+    /// Collects the violations of a run.
     pub(crate) broken: Arc<std::sync::Mutex<Vec<Broken>>>,
     /// What stood in the way in the round that found nothing to do.
     pub(crate) blocked: Arc<std::sync::Mutex<Blocked>>,
 }
 
 impl Server {
-    /// Works until there is nothing left to do.
+    /// Plans and applies, round by round, until a round finds nothing to do when nothing can go wrong any more.
     pub(crate) async fn serve(self, first: Span) {
         self.sim.sleep(first).await;
         let destinations: BTreeMap<DestinationName, Destination> =
@@ -203,7 +206,7 @@ impl Server {
                 committed.push(record.digest);
             }
         }
-        let told = Told { sim: Arc::clone(&self.sim), name: self.name.clone() };
+        let told = Told { life: self.life.clone(), name: self.name.clone() };
         for ran in engine.run(&committed, &told).await {
             if let Err(problems) = &ran.result {
                 problems.iter().for_each(|problem| self.expect_class(problem));
@@ -230,7 +233,7 @@ fn internal(what: &str) -> Problem {
 
 /// Writes progress into the transcript.
 struct Told {
-    sim: Arc<Sim>,
+    life: Life,
     name: String,
 }
 
@@ -246,6 +249,7 @@ impl Progress for Told {
             }
             Event::Completed { key, digest } => format!("completes {} of {key}", digest.short()),
         };
-        self.sim.note(&self.name, &line);
+        self.life.sim.note(&self.name, &line);
+        self.life.passes(Moment::Told);
     }
 }

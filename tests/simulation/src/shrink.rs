@@ -59,6 +59,9 @@ fn candidates(schedule: &Schedule) -> Vec<Schedule> {
         less.readings.remove(reading);
         candidates.push(less);
     }
+    if schedule.change.is_some() {
+        candidates.push(Schedule { change: None, charter: None, ..schedule.clone() });
+    }
     if schedule.charter.is_some() {
         candidates.push(Schedule { charter: None, ..schedule.clone() });
     }

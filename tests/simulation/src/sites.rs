@@ -9,7 +9,7 @@ use keyplane_port::Cloud;
 use serde_json::Value;
 
 use crate::clouds::{Place, aws, azure, by_hand, gcp};
-use crate::executor::{Sim, Wire};
+use crate::life::Life;
 use crate::net::{Line, Site, core_time};
 use crate::people::parsed;
 use crate::schedule::{Meddling, Mishap};
@@ -18,7 +18,7 @@ use crate::symbols::Symbols;
 /// An emulated cloud, whichever it is.
 pub(crate) trait Emulated: Send + Sync {
     /// How a server reaches it.
-    fn cloud(&self, sim: &Arc<Sim>, wire: &Wire, who: &str, installation: InstallationId) -> Arc<dyn Cloud>;
+    fn cloud(&self, life: &Life, who: &str, installation: InstallationId) -> Arc<dyn Cloud>;
     /// Reads an open question in this way, as JSON; whether it could.
     fn read(&self, question: &str, answer: &str) -> bool;
     /// Has something go wrong there.
@@ -31,6 +31,8 @@ pub(crate) trait Emulated: Send + Sync {
     fn calm(&self);
     /// Everything that it holds.
     fn dump(&self, now: Timestamp) -> Value;
+    /// The operations of the mutating requests that it got, in order.
+    fn mutating(&self) -> Vec<String>;
     /// Every request that it got, as JSON; and of those that something went wrong with, when, what, and which.
     fn requests(&self) -> (String, Vec<(Timestamp, String, String)>);
     /// The requests that were sent when the quota was used up, and when.
@@ -47,8 +49,8 @@ struct Whole<S: Service> {
 }
 
 impl<S: Service> Emulated for Whole<S> {
-    fn cloud(&self, sim: &Arc<Sim>, wire: &Wire, who: &str, installation: InstallationId) -> Arc<dyn Cloud> {
-        let line = Line::new(Arc::clone(sim), Arc::clone(&self.site), wire.clone(), format!("{who}>{}", self.destination.name));
+    fn cloud(&self, life: &Life, who: &str, installation: InstallationId) -> Arc<dyn Cloud> {
+        let line = Line::new(life.clone(), Arc::clone(&self.site), format!("{who}>{}", self.destination.name));
         (self.connect)(line, self.destination.clone(), installation)
     }
 
@@ -89,6 +91,13 @@ impl<S: Service> Emulated for Whole<S> {
                 Some((Timestamp(entry.at.micros()), fault["kind"].as_str()?.to_owned(), entry.operation.clone()))
             });
             (serde_json::to_string(&entries).unwrap_or_default(), mishaps.collect())
+        })
+    }
+
+    fn mutating(&self) -> Vec<String> {
+        self.site.inside(|frame, _| {
+            let entries = frame.journal().entries().filter(|entry| entry.mutation.is_some());
+            entries.map(|entry| entry.operation.clone()).collect()
         })
     }
 
@@ -139,6 +148,7 @@ pub(crate) fn befall(site: &dyn Emulated, nth: u64, what: Mishap) {
         Mishap::Twice => return site.double(mutation),
         Mishap::LostReply => Effect::LostReply,
         Mishap::Late(seconds) => Effect::Late { after_seconds: Some(seconds), after_requests: None, close: false },
+        Mishap::Closed(requests) => Effect::Late { after_seconds: None, after_requests: Some(requests), close: true },
         Mishap::Swallowed => Effect::Hang { applied: false },
         Mishap::Failed { applied } => Effect::ServerError { applied },
         Mishap::Throttled => Effect::Throttle,

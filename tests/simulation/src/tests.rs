@@ -97,7 +97,8 @@ fn every_kind_of_key_comes_to_every_cloud_that_takes_it() {
         let places: BTreeMap<Place, Algorithm> = taken.map(|place| (place, algorithm)).collect();
         let wanted = places.len();
         let key = |name: &str| KeyPlan { name: name.to_owned(), need: 1, generated: true, purpose, shared: true, places: places.clone() };
-        let schedule = Schedule { key_vault, keys: vec![key("one")], change: (60, key("two")), faults: Vec::new(), ..Schedule::draw(3) };
+        let schedule =
+            Schedule { key_vault, keys: vec![key("one")], change: Some((60, key("two"))), faults: Vec::new(), ..Schedule::draw(3) };
         let ended = run(&schedule, None, false);
         assert_eq!(ended.broken, [], "{algorithm}");
         let imports: u64 = ended.counts.iter().filter(|(what, _)| what.starts_with("import at ")).map(|(_, count)| count).sum();
@@ -121,7 +122,7 @@ fn many_keys_come_to_every_cloud_side_by_side() {
     let schedule = Schedule {
         key_vault: false,
         keys: (0..60).map(key).collect(),
-        change: (60, key(99)),
+        change: Some((60, key(99))),
         faults: (1..16).map(|nth| Fault::Request { place: Place::Aws, mutation: 8 * nth, what: Mishap::Swallowed }).collect(),
         ..Schedule::draw(3)
     };

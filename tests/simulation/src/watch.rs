@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, Charter, Class, CopyRecord, Destination, Digest, Evidence, ObjectId, ObjectSeen, PlacementId,
-    PlacementSeen, SealedCharter, ServerId, Span, StepNo, Target, Timestamp, Version, WrapScheme,
+    Act, Attempt, ChangeSetRecord, ChangeSetState, Charter, Class, CopyRecord, Destination, Digest, Evidence, Fence, ObjectId, ObjectSeen,
+    PlacementId, PlacementSeen, Receipt, SealedCharter, ServerId, Span, StepNo, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cloud, CloudError, Commitment, Cursor, Ledger, LedgerError, MemoryLedger, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey,
@@ -18,6 +18,7 @@ use keyplane_port::{
 
 use crate::absence::Answers;
 use crate::executor::{Sim, locked};
+use crate::life::{Life, Moment};
 use crate::people::{APPROVERS, approvers_of};
 use crate::ports::Between;
 use crate::rules::{Broken, Rule};
@@ -138,7 +139,8 @@ fn is_approved(record: &ChangeSetRecord) -> bool {
 /// The ledger, watched from outside of the server that commits to it.
 pub(crate) struct WatchedLedger {
     pub(crate) inner: Arc<MemoryLedger>,
-    pub(crate) sim: Arc<Sim>,
+    /// The server's.
+    pub(crate) life: Life,
     pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
     /// The charter that the server read last, and when: what it counts by is as old as that.
     pub(crate) read: Mutex<Option<(SealedCharter, Timestamp)>>,
@@ -155,8 +157,20 @@ impl Between for WatchedLedger {
 
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
         let charter = self.inner.charter().await;
-        *locked(&self.read) = charter.as_ref().ok().cloned().flatten().map(|charter| (charter, self.sim.now()));
+        *locked(&self.read) = charter.as_ref().ok().cloned().flatten().map(|charter| (charter, self.life.sim.now()));
         charter
+    }
+
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
+        self.inner.attempt(digest, attempt, fence).await?;
+        self.life.passes(Moment::Written);
+        Ok(())
+    }
+
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
+        self.inner.receive(digest, receipt, fence).await?;
+        self.life.passes(Moment::Recorded);
+        Ok(())
     }
 
     async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
@@ -164,7 +178,7 @@ impl Between for WatchedLedger {
         let committed = self.inner.commit(digest, at).await;
         if let (Ok(Commitment::Committed(_)), Some(record)) = (&committed, record) {
             let why = match &*locked(&self.read) {
-                Some((sealed, read)) if self.sim.now() - *read <= STALE => {
+                Some((sealed, read)) if self.life.sim.now() - *read <= STALE => {
                     let (have, need) = (approvers_of(&sealed.charter, &record.approvals), need(&sealed.charter, &record));
                     (have < need).then(|| format!("charter {} asks for {need} approvals of it, and it had {have}", sealed.serial))
                 }

@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use keyplane_model::{
-    DestinationName, Digest, IdTree, InstallationId, Intent, PlacementId, PlacementSeen, ServerId, Span, StepNo, Timestamp,
+    ChangeSetRecord, DestinationName, Digest, IdTree, InstallationId, Intent, LedgerSnapshot, PlacementId, PlacementSeen, ServerId, Span,
+    StepNo, Timestamp,
 };
 use keyplane_port::{Cloud, Custodian, Ledger, MemoryLedger};
 use serde_json::Value;
 
 use crate::clouds::Place;
 use crate::custodian::SymbolCustodian;
-use crate::executor::{Parties, Party, PartyClock, Sim, Stopped, Wire, locked};
+use crate::executor::{Parties, Party, PartyClock, Sim, Stopped, locked};
+use crate::life::{Life, Moment, Moments};
 use crate::people::{self, APPROVERS, Desk, PROPOSER, Person, parsed};
 use crate::planted::Planted;
 use crate::ports::{Behind, Slow};
 use crate::rules::{self, Broken, Left, Rule};
-use crate::schedule::{Fault, Schedule, TROUBLE_SECONDS};
+use crate::schedule::{Fault, Schedule};
 use crate::server::{Blocked, Server};
 use crate::sites::{self, Emulated};
 use crate::symbols::Symbols;
@@ -61,6 +63,24 @@ pub(crate) struct Ended {
     pub(crate) counts: BTreeMap<String, u64>,
     /// How long it took, in virtual seconds.
     pub(crate) seconds: u64,
+    /// What is there in the end.
+    pub(crate) remains: Remains,
+}
+
+/// What is there when a run has ended, for whoever demands more of it than the rules do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remains {
+    pub(crate) ledger: Option<LedgerSnapshot>,
+    /// Every change set that was ever committed, or is open.
+    pub(crate) change_sets: Vec<ChangeSetRecord>,
+    /// Each cloud's whole state, as its emulator dumps it.
+    pub(crate) dumps: Vec<(Place, Value)>,
+    /// What a last look showed of each placement.
+    pub(crate) seen: BTreeMap<PlacementId, PlacementSeen>,
+    /// The operations of the mutating requests that each cloud got from servers and people, in order.
+    pub(crate) mutating: BTreeMap<Place, Vec<String>>,
+    /// How often each moment came.
+    pub(crate) moments: BTreeMap<Moment, u64>,
 }
 
 /// Everything that the servers share.
@@ -74,7 +94,7 @@ struct World {
     custodian: Arc<SymbolCustodian>,
     desk: Desk,
     /// How often a server began.
-    lives: u64,
+    begun: u64,
     installation: InstallationId,
     began: Timestamp,
     settled: Arc<AtomicBool>,
@@ -85,8 +105,11 @@ struct World {
     tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
     meddled: Arc<Mutex<BTreeSet<(Place, String)>>>,
     clocks: BTreeMap<Party, Arc<PartyClock>>,
-    /// The way out of each server that works.
-    wires: BTreeMap<Party, Wire>,
+    /// How many mutating requests each cloud was made with.
+    made_with: BTreeMap<Place, usize>,
+    moments: Arc<Moments>,
+    /// The life of each server that works.
+    lives: BTreeMap<Party, Life>,
 }
 
 /// Runs a schedule; with a planted bug, with that one in it. With `readable`, the transcript is kept.
@@ -99,12 +122,16 @@ pub(crate) fn run(schedule: &Schedule, planted: Option<Planted>, readable: bool)
 impl World {
     fn new(schedule: Schedule, planted: Option<Planted>, readable: bool) -> Self {
         let sim = Sim::new(schedule.seed, readable);
+        if !schedule.slow {
+            sim.hurry();
+        }
         let symbols = Symbols::default();
         let sites = schedule.places().into_iter().map(|place| {
             let lag = Span::seconds(schedule.lags.get(&place).copied().unwrap_or(0));
             (place, sites::emulated(place, schedule.key_vault, symbols.clone(), lag, schedule.seed))
         });
         let sites: BTreeMap<Place, Arc<dyn Emulated>> = sites.collect();
+        let made_with = sites.iter().map(|(place, site)| (*place, site.mutating().len())).collect();
         for (place, question, answer) in &schedule.readings {
             if !sites[place].read(question, answer) {
                 sim.note("schedule", &format!("{} has no such reading: {question} {answer}", place.name()));
@@ -136,9 +163,11 @@ impl World {
             committed: Arc::default(),
             tried: Arc::default(),
             meddled: Arc::default(),
-            lives: 0,
+            begun: 0,
             clocks: BTreeMap::new(),
-            wires: BTreeMap::new(),
+            made_with,
+            moments: Arc::default(),
+            lives: BTreeMap::new(),
             sim,
         }
     }
@@ -163,11 +192,13 @@ impl World {
             match parties.run(end) {
                 Stopped::Crashed(party) => {
                     self.count("crash");
-                    let arrives = lands.get(&party).copied().unwrap_or(true);
-                    self.sim.note(&name_of(party), if arrives { "falls over" } else { "falls over, with what it was sending" });
-                    if let Some(wire) = self.wires.get(&party).filter(|_| !arrives) {
-                        wire.cut();
+                    let Some(life) = self.lives.get(&party) else { continue };
+                    life.end();
+                    if !lands.get(&party).copied().unwrap_or(true) {
+                        life.cut();
                     }
+                    let arrives = life.carries();
+                    self.sim.note(&name_of(party), if arrives { "falls over" } else { "falls over, with what it was sending" });
                     let gone = Span::seconds(1) + self.sim.span(RESTART);
                     self.start(&mut parties, party, gone);
                 }
@@ -182,19 +213,19 @@ impl World {
 
     /// A server begins, or begins again, after a while.
     fn start(&mut self, parties: &mut Parties, party: Party, first: Span) {
-        let wire = Wire::new();
-        self.wires.insert(party, wire.clone());
+        let life = Life::new(party, Arc::clone(&self.sim), Arc::clone(&self.moments));
+        self.lives.insert(party, life.clone());
         let name = name_of(party);
         let Some(clock) = self.clocks.get(&party).cloned() else { return };
-        self.lives += 1;
+        self.begun += 1;
         // One that comes back after a crash is another one.
-        let id = ServerId(IdTree::new([4; 32]).child(&self.lives.to_string()).uuid());
+        let id = ServerId(IdTree::new([4; 32]).child(&self.begun.to_string()).uuid());
         let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = self
             .sites
             .iter()
             .map(|(place, site)| {
                 let watched: Arc<dyn Cloud> = Arc::new(Watched {
-                    inner: site.cloud(&self.sim, &wire, &name, self.installation),
+                    inner: site.cloud(&life, &name, self.installation),
                     ledger: Arc::clone(&self.ledger),
                     server: id,
                     broken: Arc::clone(&self.broken),
@@ -209,17 +240,18 @@ impl World {
             .collect();
         let watched = Behind(WatchedLedger {
             inner: Arc::clone(&self.ledger),
-            sim: Arc::clone(&self.sim),
+            life: life.clone(),
             broken: Arc::clone(&self.broken),
             read: Mutex::default(),
         });
         let ledger: Arc<dyn Ledger> = Slow::new(Arc::clone(&self.sim), Arc::new(watched));
         let custodian: Arc<dyn Custodian> = Slow::new(Arc::clone(&self.sim), Arc::clone(&self.custodian));
-        let calm = self.began + Span::seconds(TROUBLE_SECONDS + AFTERMATH_SECONDS);
+        let calm = self.began + Span::seconds(self.schedule.trouble + AFTERMATH_SECONDS);
         let (later, tried) = (Arc::clone(&self.sim), Arc::clone(&self.tried));
         let server = Server {
             name,
             id,
+            life,
             sim: Arc::clone(&self.sim),
             clock: Planted::clock(self.planted, clock),
             ledger: Planted::ledger(self.planted, ledger),
@@ -241,16 +273,17 @@ impl World {
 
     /// What is wanted, as time goes on.
     fn wanted(&self) -> Arc<dyn Fn() -> Intent + Send + Sync> {
-        let Schedule { change: (after, _), charter, .. } = &self.schedule;
-        let changed = self.began + Span::seconds(*after);
-        let given_up = charter.as_ref().and_then(|charter| charter.given_up).map(|seconds| changed + Span::seconds(seconds));
+        let Schedule { change, charter, .. } = &self.schedule;
+        let changed = change.as_ref().map(|(after, _)| self.began + Span::seconds(*after));
+        let patience = charter.as_ref().and_then(|charter| charter.given_up);
+        let given_up = changed.zip(patience).map(|(changed, seconds)| changed + Span::seconds(seconds));
         let first = people::intent(&self.schedule, false, None);
         let then = people::intent(&self.schedule, true, charter.as_ref().map(|charter| charter.what));
         let last = people::intent(&self.schedule, true, None);
         let sim = Arc::clone(&self.sim);
         Arc::new(move || {
             let now = sim.now();
-            if now < changed {
+            if changed.is_none_or(|changed| now < changed) {
                 first.clone()
             } else if given_up.is_some_and(|given_up| now >= given_up) {
                 last.clone()
@@ -283,8 +316,17 @@ impl World {
     /// Has a fault happen in its time.
     fn arrange(&self, parties: &mut Parties, fault: &Fault, lands: &mut BTreeMap<Party, bool>) {
         match fault {
-            Fault::Request { place, mutation, what } => sites::befall(self.sites[place].as_ref(), *mutation, *what),
-            Fault::Reads { place, skip, times, throttled } => self.sites[place].add(sites::refusals(*skip, *times, *throttled)),
+            Fault::Request { place, mutation, what } => {
+                if let Some(site) = self.sites.get(place) {
+                    sites::befall(site.as_ref(), *mutation, *what);
+                }
+            }
+            Fault::Reads { place, skip, times, throttled } => {
+                if let Some(site) = self.sites.get(place) {
+                    site.add(sites::refusals(*skip, *times, *throttled));
+                }
+            }
+            Fault::CrashAt { moment, nth, lands } => self.moments.crash_at(*moment, *nth, *lands),
             Fault::Crash { server, poll, lands: arrives } => {
                 parties.crash_at(*server, *poll);
                 lands.insert(*server, *arrives);
@@ -321,28 +363,29 @@ impl World {
         todo.sort_by_key(|(after, place, ..)| (*after, *place));
         let (sim, sites, meddled, counts) =
             (Arc::clone(&self.sim), self.sites.clone(), Arc::clone(&self.meddled), Arc::clone(&self.counts));
+        let trouble = self.schedule.trouble;
         async move {
             let mut since = 0;
             for (after, place, key, what) in todo {
                 sim.sleep(Span::seconds(after - since)).await;
                 since = after;
-                if sites[&place].meddle(sim.now(), &key, what) {
+                if sites.get(&place).is_some_and(|site| site.meddle(sim.now(), &key, what)) {
                     sim.note("somebody", &format!("does by hand: {what:?} {key} at {}", place.name()));
                     *locked(&counts).entry(format!("by hand: {what:?}")).or_default() += 1;
                     locked(&meddled).insert((place, key));
                 }
             }
-            sim.sleep(Span::seconds(TROUBLE_SECONDS.saturating_sub(since))).await;
+            sim.sleep(Span::seconds(trouble.saturating_sub(since))).await;
             sites.values().for_each(|site| site.calm());
         }
     }
 
     /// Looks at every placement that the ledger knows, when all is over.
     fn last_look(&self) -> BTreeMap<PlacementId, PlacementSeen> {
-        let wire = Wire::new();
+        let life = Life::new(HANDS, Arc::clone(&self.sim), Arc::default());
         let clouds = self.sites.iter().map(|(place, site)| {
             let name = parsed::<DestinationName>(place.name());
-            (name, site.cloud(&self.sim, &wire, "last-look", self.installation))
+            (name, site.cloud(&life, "last-look", self.installation))
         });
         let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = clouds.collect();
         let destinations = clouds.iter().map(|(name, cloud)| (name.clone(), cloud.destination().clone())).collect();
@@ -390,16 +433,16 @@ impl World {
         }
         let meddled = locked(&self.meddled).clone();
         let seen = self.last_look();
-        let keys = self.schedule.keys.iter().chain([&self.schedule.change.1]);
-        let shared = keys.filter(|key| key.shared).map(|key| key.name.clone()).collect();
-        if let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() {
+        let shared = self.schedule.wanted().filter(|key| key.shared).map(|key| key.name.clone()).collect();
+        let ledger = self.ledger.snapshot().now_or_never().and_then(Result::ok);
+        let mut change_sets = Vec::new();
+        if let Some(snapshot) = &ledger {
             let digests: BTreeSet<Digest> =
                 locked(&self.committed).iter().chain(snapshot.open.values().map(|record| &record.digest)).copied().collect();
-            let change_sets = digests.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?);
-            let change_sets = serde_json::to_string(&change_sets.collect::<Vec<_>>()).unwrap_or_default();
+            change_sets = digests.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?).collect();
             broken.extend(rules::judge(&Left {
-                ledger: &snapshot,
-                change_sets: &change_sets,
+                ledger: snapshot,
+                change_sets: &serde_json::to_string(&change_sets).unwrap_or_default(),
                 dumps: &dumps,
                 requests: &requests.concat(),
                 symbols: &self.symbols,
@@ -422,7 +465,10 @@ impl World {
         }
         let (transcript, lines) = self.sim.transcript();
         let counts = locked(&self.counts).clone();
-        Ended { transcript, lines, broken, counts, seconds: (now - self.began).to_std().as_secs() }
+        let mutating = self.sites.iter().zip(self.made_with.values());
+        let mutating = mutating.map(|((place, site), made_with)| (*place, site.mutating().split_off(*made_with))).collect();
+        let remains = Remains { ledger, change_sets, dumps, seen, mutating, moments: self.moments.counts() };
+        Ended { transcript, lines, broken, counts, seconds: (now - self.began).to_std().as_secs(), remains }
     }
 }
 

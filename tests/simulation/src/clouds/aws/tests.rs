@@ -8,7 +8,8 @@ use keyplane_emulator_core::fault::{Effect, Rule};
 use keyplane_model::{CopyCoordinates, EpochId, Source};
 
 use super::*;
-use crate::executor::{Parties, Sim, Stopped, Wire};
+use crate::executor::{Parties, Sim, Stopped};
+use crate::life::Life;
 use crate::net::Site;
 
 struct Rig {
@@ -21,7 +22,7 @@ struct Rig {
 fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Rig) -> F) {
     let (sim, symbols) = (Sim::new(7, false), Symbols::default());
     let site = Site::new(frame(symbols.clone(), Span::ZERO, 7), 7);
-    let line = Line::new(Arc::clone(&sim), Arc::clone(&site), Wire::new(), "server aws");
+    let line = Line::new(Life::new(0, Arc::clone(&sim), Arc::default()), Arc::clone(&site), "server aws");
     let cloud = Aws::new(line, destination("aws".parse().unwrap()), id('1'));
     let mut parties = Parties::new(Arc::clone(&sim));
     let (end, mut ended) = oneshot::channel();

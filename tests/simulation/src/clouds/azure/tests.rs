@@ -8,7 +8,8 @@ use keyplane_emulator_core::fault::{Effect, Rule};
 use keyplane_model::{CopyCoordinates, EpochId, Source};
 
 use super::*;
-use crate::executor::{Parties, Sim, Stopped, Wire};
+use crate::executor::{Parties, Sim, Stopped};
+use crate::life::Life;
 use crate::net::Site;
 
 const SHA1: WrapScheme = WrapScheme::RsaAesKeyWrapSha1;
@@ -29,7 +30,7 @@ fn run_at<F: Future<Output = ()> + Send + 'static>(key_vault: bool, consistency:
     let (sim, symbols) = (Sim::new(7, false), Symbols::default());
     let destination = destination("corp".parse().unwrap(), key_vault);
     let site = Site::new(frame(symbols.clone(), &destination, consistency), 7);
-    let line = Line::new(Arc::clone(&sim), Arc::clone(&site), Wire::new(), "test");
+    let line = Line::new(Life::new(0, Arc::clone(&sim), Arc::default()), Arc::clone(&site), "test");
     let hsm = Azure::new(line, destination, target().installation);
     let mut parties = Parties::new(Arc::clone(&sim));
     let task = task(World { sim: Arc::clone(&sim), site, symbols, hsm });

@@ -9,7 +9,8 @@ use keyplane_emulator_core::gcp::{BadMaterial, ExpiredJob};
 use keyplane_model::{CopyCoordinates, EpochId, PublicKey, Source};
 
 use super::*;
-use crate::executor::{Parties, Sim, Stopped, Wire};
+use crate::executor::{Parties, Sim, Stopped};
+use crate::life::Life;
 use crate::net::Site;
 
 struct Rig {
@@ -23,7 +24,7 @@ struct Rig {
 fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Rig) -> F) {
     let (sim, symbols, name) = (Sim::new(7, false), Symbols::default(), "gcp".parse().unwrap());
     let site = Site::new(frame(symbols.clone(), &name, Span::seconds(10)), 7);
-    let line = Line::new(Arc::clone(&sim), Arc::clone(&site), Wire::new(), "server>gcp");
+    let line = Line::new(Life::new(0, Arc::clone(&sim), Arc::default()), Arc::clone(&site), "server>gcp");
     let cloud = Gcp::new(line, destination(name), id('1'));
     let mut parties = Parties::new(Arc::clone(&sim));
     let test = test(Rig { cloud, site, sim: Arc::clone(&sim), symbols });
