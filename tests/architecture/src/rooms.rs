@@ -89,6 +89,11 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["keyplane-api", "keyplane-hsm", "keyplane-model"],
         "the lab starts binaries; of the custodian it uses the provisioning of development tokens",
     ),
+    (
+        "keyplane-bench",
+        &["keyplane-lab", "keyplane-model", "keyplane-port", "keyplane-store"],
+        "the bench measures the binaries from outside; it fills a ledger through its port",
+    ),
     ("keyplane-terraform", &["keyplane-api"], "the provider is a client of the API"),
     ("keyplane-end-to-end", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
     ("keyplane-architecture", &[], "the tests of the whole are nobody's dependency, and have none but for tests"),
