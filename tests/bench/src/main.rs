@@ -9,7 +9,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `ratio` | a ratio, its verdict, the arithmetic |
-//! | `keys` | the time that commands take with many keys |
+//! | `keys` | the CPU time that commands take with many keys |
 //! | `revision` | the time that `make` takes here and at an earlier revision |
 #![expect(clippy::print_stdout, reason = "the report")]
 

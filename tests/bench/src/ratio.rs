@@ -78,7 +78,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
 }
 
-/// A number of keys, and how long a command took with that many in each of its runs, in seconds.
+/// A number of keys, and the CPU time that a command took with that many in each of its runs, in seconds.
 pub(crate) type Runs = (u32, Vec<f64>);
 
 /// How the time per key grows from `small` to `large`.
