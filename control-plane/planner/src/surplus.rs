@@ -1,6 +1,6 @@
 //! The pass for surplus objects: ours by their marks, no placement's own, and empty. They come from attempts whose reply was lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
     Act, Creation, DestinationName, KeyRecord, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan,
@@ -14,12 +14,36 @@ use crate::{Drift, PlanInput};
 /// The most objects that one change set removes; the rest follows in the next.
 const MAX_REMOVALS: usize = 100;
 
+/// The objects that carry this installation's marks, by destination and placement: sorted once a plan, so that no placement has to look
+/// through all of them.
+pub(crate) struct Marked<'a>(BTreeMap<(&'a DestinationName, PlacementId), Vec<&'a ObjectSeen>>);
+
+impl<'a> Marked<'a> {
+    /// Sorts what the sweeps found.
+    pub(crate) fn of(input: &PlanInput<'a>) -> Self {
+        let mut marked: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (destination, inventory) in input.inventories {
+            for object in inventory.ours.values() {
+                if let Some(marks) = object.marks.as_ref().filter(|marks| marks.installation == input.ledger.installation) {
+                    marked.entry((destination, marks.placement)).or_default().push(object);
+                }
+            }
+        }
+        Self(marked)
+    }
+
+    /// A placement's objects at a destination, in the order of their ids.
+    fn at<'b>(&'b self, destination: &'b DestinationName, placement: PlacementId) -> &'b [&'b ObjectSeen] {
+        self.0.get(&(destination, placement)).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The surplus objects of a key, and the steps that remove those that are certainly empty.
 ///
 /// Nothing is concluded without a complete sweep and a direct look at the placement: what the look shows as claimed or
 /// published, and what the ledger knows as the placement's object, is in use. Objects that hold material, or do not show that
 /// they hold none, are drift and never removed by themselves. Whether a change set runs for the key is the caller's to know.
-pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
+pub(crate) fn work(input: &PlanInput<'_>, marked: &Marked<'_>, record: &KeyRecord) -> Work {
     let mut work = Work::default();
     let mut removals = 0;
     for (placement, known) in &record.placements {
@@ -54,7 +78,7 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
                 work.reasons.push(reason);
             }
         }
-        for object in inventory.ours.values().filter(|object| is_of(input, object, *placement) && !in_use.contains(&object.object)) {
+        for object in marked.at(&known.destination, *placement).iter().filter(|object| !in_use.contains(&object.object)) {
             match &object.state {
                 ObjectState::DeletionScheduled(_) => {}
                 ObjectState::AwaitingMaterial if object.is_empty() => {
@@ -131,10 +155,6 @@ pub(crate) fn unknown(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
             })
             .map(|object| Warning::UnknownObject { destination: destination.clone(), object: object.object.clone() })
     })
-}
-
-fn is_of(input: &PlanInput<'_>, object: &ObjectSeen, placement: PlacementId) -> bool {
-    object.marks.as_ref().is_some_and(|marks| marks.installation == input.ledger.installation && marks.placement == placement)
 }
 
 fn plan(known: &PlacementRecord) -> PlacementPlan {
