@@ -1,13 +1,14 @@
 # Thin: what a target does is in .ci/ and in tests/lab.
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test check simulate
+.PHONY: help demo test check simulate bench
 
 help:
 	@echo "make demo    the tour: from policy files to keys that applications use, on this machine alone"
 	@echo "make test    everything: lints, tests, the clouds' own clients against the emulators"
 	@echo "make check   formatting, lints and documentation"
 	@echo "make simulate   the engine under virtual time: SCHEDULES=100000 of them, or one to be read: SEED=…"
+	@echo "make bench   ratios of times, each with a bound; DEMO=1 and LOOP=1 add demo and test from nothing, against an earlier revision"
 
 demo:
 	@.ci/prerequisites
@@ -30,3 +31,10 @@ simulate:
 	@.ci/prerequisites
 	cargo build --release -p keyplane-simulation
 	@$(target)/release/keyplane-simulate --seed $(or $(SEED),1) --schedules $(SCHEDULES) $(if $(PLANT),--plant $(PLANT))
+
+# Speed is judged here and nowhere else. What is added takes long: DEMO=1 two clean builds a turn, LOOP=1 two whole test runs a turn.
+TURNS ?= 1
+bench:
+	@.ci/prerequisites
+	cargo build --workspace
+	@$(target)/debug/keyplane-bench keys $(if $(DEMO),demo) $(if $(LOOP),loop) --turns $(TURNS)

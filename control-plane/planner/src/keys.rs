@@ -8,6 +8,7 @@ use crate::estimate::Estimate;
 use crate::open::Open;
 use crate::placements::Work;
 use crate::report::{Finding, KeyReport, NothingReason, Obstacle, Outcome, PlanReport, Warning};
+use crate::surplus::Marked;
 use crate::{Plan, PlanInput, open, placements, surplus, targets};
 
 /// A look that is older than 15 minutes gets a warning. No decision depends on it, since each step looks again before it acts.
@@ -19,8 +20,9 @@ pub(crate) fn plan(input: &PlanInput<'_>) -> Plan {
     let mut estimate = Estimate::default();
     let proposed = input.ledger.open.values().map(|open| &open.change_set.key);
     let names: BTreeSet<&KeyName> = input.intent.keys.keys().chain(input.ledger.keys.keys()).chain(proposed).collect();
+    let marked = Marked::of(input);
     for name in names {
-        let subject = Subject::new(input, name);
+        let subject = Subject::new(input, &marked, name);
         let report = subject.plan(&mut plan, &mut estimate);
         plan.report.keys.insert(name.clone(), report);
     }
@@ -43,6 +45,7 @@ fn looks(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
 /// A key that is wanted, is known, or has an open change set.
 struct Subject<'a> {
     input: &'a PlanInput<'a>,
+    marked: &'a Marked<'a>,
     name: &'a KeyName,
     /// The key in the intent. `None`: not wanted.
     key: Option<&'a Key>,
@@ -53,10 +56,10 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(input: &'a PlanInput<'a>, name: &'a KeyName) -> Self {
+    fn new(input: &'a PlanInput<'a>, marked: &'a Marked<'a>, name: &'a KeyName) -> Self {
         let record = input.ledger.keys.get(name);
         let id = targets::key_id(name, record, input.ids);
-        Self { input, name, key: input.intent.keys.get(name), record, id, open: Open::of(input.ledger.open.get(&id)) }
+        Self { input, marked, name, key: input.intent.keys.get(name), record, id, open: Open::of(input.ledger.open.get(&id)) }
     }
 
     /// Adds the key's change set to the plan, and reports on the key.
@@ -69,7 +72,7 @@ impl<'a> Subject<'a> {
         }
 
         let imports = self.key.map(|key| placements::work(self.input, self.name, key, self.id)).unwrap_or_default();
-        let removals = self.record.map(|record| surplus::work(self.input, record)).unwrap_or_default();
+        let removals = self.record.map(|record| surplus::work(self.input, self.marked, record)).unwrap_or_default();
         let is_blocked = !imports.findings.is_empty();
         let mut findings = imports.findings.clone();
         findings.extend(removals.findings.clone());

@@ -1,7 +1,7 @@
 //! The pass for surplus objects: they have our marks, are no placement's object and are empty. Attempts whose reply was lost leave
 //! them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
     Act, Creation, DestinationName, KeyRecord, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan,
@@ -15,12 +15,36 @@ use crate::{Drift, PlanInput};
 /// The most objects that one change set removes. The next change set takes the rest.
 const MAX_REMOVALS: usize = 100;
 
+/// The objects that carry this installation's marks, by destination and placement: sorted once a plan, so that no placement has to look
+/// through all of them.
+pub(crate) struct Marked<'a>(BTreeMap<(&'a DestinationName, PlacementId), Vec<&'a ObjectSeen>>);
+
+impl<'a> Marked<'a> {
+    /// Sorts what the sweeps found.
+    pub(crate) fn of(input: &PlanInput<'a>) -> Self {
+        let mut marked: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (destination, inventory) in input.inventories {
+            for object in inventory.ours.values() {
+                if let Some(marks) = object.marks.as_ref().filter(|marks| marks.installation == input.ledger.installation) {
+                    marked.entry((destination, marks.placement)).or_default().push(object);
+                }
+            }
+        }
+        Self(marked)
+    }
+
+    /// A placement's objects at a destination, in the order of their ids.
+    fn at<'b>(&'b self, destination: &'b DestinationName, placement: PlacementId) -> &'b [&'b ObjectSeen] {
+        self.0.get(&(destination, placement)).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The surplus objects of a key, and the steps that remove those that are certainly empty.
 ///
 /// Nothing is concluded without a complete sweep and a direct look at the placement. An object is in use if the look shows it as
 /// claimed or published, or if the ledger records it. An object that holds material, or does not show that it is empty, is drift
 /// and is never removed. The caller makes sure that no change set runs for the key.
-pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
+pub(crate) fn work(input: &PlanInput<'_>, marked: &Marked<'_>, record: &KeyRecord) -> Work {
     let mut work = Work::default();
     let mut removals = 0;
     for (placement, known) in &record.placements {
@@ -55,7 +79,7 @@ pub(crate) fn work(input: &PlanInput<'_>, record: &KeyRecord) -> Work {
                 work.reasons.push(reason);
             }
         }
-        for object in inventory.ours.values().filter(|object| is_of(input, object, *placement) && !in_use.contains(&object.object)) {
+        for object in marked.at(&known.destination, *placement).iter().filter(|object| !in_use.contains(&object.object)) {
             match &object.state {
                 ObjectState::DeletionScheduled(_) => {}
                 ObjectState::AwaitingMaterial if object.is_empty() => {
@@ -132,10 +156,6 @@ pub(crate) fn unknown(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
             })
             .map(|object| Warning::UnknownObject { destination: destination.clone(), object: object.object.clone() })
     })
-}
-
-fn is_of(input: &PlanInput<'_>, object: &ObjectSeen, placement: PlacementId) -> bool {
-    object.marks.as_ref().is_some_and(|marks| marks.installation == input.ledger.installation && marks.placement == placement)
 }
 
 fn plan(known: &PlacementRecord) -> PlacementPlan {

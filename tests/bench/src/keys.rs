@@ -1,0 +1,275 @@
+//! What commands cost with many keys.
+//!
+//! One lab with AWS's emulator, without quotas. For each number of keys there is a folder of policy files and a database; the real
+//! `keyplane` is run with both, as a process, from its start to its end. What it costs to start is found by running it without any key,
+//! in the same turns.
+//!
+//! The time is the CPU time of that process, user and system. On a busy machine the clock's time would say more of the other processes:
+//! the longer a run, the more of them get in between. Waiting is not in it: for the emulator, whose speed is not judged, and for the disk.
+//! The binaries are the unoptimised ones that the demo runs. How a time grows with the number of keys does not depend on that, nothing
+//! has to be built for the bench alone, and what a key costs stands out from what the start costs.
+//!
+//! The lab is kept in memory where the system can, for speed alone: a plan syncs the disk once for each change set.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use keyplane_lab::{Lab, Options, Policy};
+use keyplane_model::{Act, ChangeSetRecord, CopyCoordinates, Outcome, Receipt, StepNo, Timestamp};
+use keyplane_port::Ledger as _;
+use keyplane_store::SqlLedger;
+use tempfile::TempDir;
+
+use crate::ratio::{Runs, growth};
+use crate::{BenchError, system};
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Checks the policy files.
+    Validate,
+    /// The first plan: none of the keys exists, and a change set is proposed for each.
+    Plan,
+    /// Of keys that are in the ledger, each with an open change set.
+    Status,
+}
+
+/// What all keys have in common: the folder without keys holds it alone.
+const PROFILE: &str = "
+profile: plain
+algorithms: [aes-256]
+protection: software
+approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [security] } }
+";
+
+/// Keys in one policy file.
+const KEYS_A_FILE: u32 = 100;
+
+/// How often the three numbers of keys of a ratio take turns.
+const TURNS: u32 = 5;
+
+/// How often a number of keys is run in one turn. What is over soon is run more often: its times scatter more, beside what they tell.
+fn repeats(keys: u32) -> u32 {
+    match keys {
+        0..1_000 => 8,
+        1_000..10_000 => 3,
+        _ => 1,
+    }
+}
+
+/// An installation whose keys can be any number. Dropping it ends its processes and removes its folder.
+pub(crate) struct Installation {
+    lab: Lab,
+    folder: TempDir,
+    /// Databases with so many keys and open change sets.
+    filled: BTreeMap<u32, PathBuf>,
+}
+
+impl Installation {
+    /// Makes the lab, its database and its enrolled token.
+    ///
+    /// # Errors
+    /// When the lab does not work.
+    pub(crate) fn start() -> Result<Self, BenchError> {
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix("keyplane-bench-");
+        let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).map_err(system("a temporary folder"))?;
+        let lab =
+            Lab::start(&folder.path().join("lab"), Options::fast(Policy::Files(vec![("plain.yaml".to_owned(), PROFILE.to_owned())])))?;
+        // The lab raises the quotas of requests that change something. The first plan only reads.
+        lab.edit_config(|config| config.replace("quotas = { ", "quotas = { DescribeKey = 1000000, "))?;
+        lab.must(&["init"])?;
+        lab.must(&["hsm", "enroll"])?;
+        Ok(Self { lab, folder, filled: BTreeMap::new() })
+    }
+
+    /// How the time per key grows.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub(crate) fn growth(&mut self, command: Command, from: u32, to: u32) -> Result<f64, BenchError> {
+        let mut runs: [Runs; 3] = [0, from, to].map(|keys| (keys, Vec::new()));
+        for _ in 0..TURNS {
+            for (keys, times) in &mut runs {
+                for _ in 0..repeats(*keys) {
+                    times.push(self.time(command, *keys)?);
+                }
+            }
+        }
+        if std::env::var_os("BENCH_TEMP").is_some() {
+            eprintln!("TEMP {command:?} {runs:.3?}");
+        }
+        let [empty, small, large] = &runs;
+        Ok(growth(empty, small, large))
+    }
+
+    /// The CPU time that the command takes with so many keys, in seconds.
+    fn time(&mut self, command: Command, keys: u32) -> Result<f64, BenchError> {
+        let policy = self.policy(keys)?;
+        match command {
+            Command::Validate => self.run("validate", &policy, &self.lab.database()),
+            Command::Plan => self.run("plan", &policy, &self.fresh("plan")?),
+            Command::Status => {
+                let database = self.filled(keys, &policy)?;
+                self.run("status", &policy, &database)
+            }
+        }
+    }
+
+    fn run(&self, word: &str, policy: &[PathBuf], database: &Path) -> Result<f64, BenchError> {
+        let mut command = self.lab.command(&[word]);
+        for path in policy {
+            command.arg("--policy").arg(path);
+        }
+        command.env("KEYPLANE_DATABASE", url(database)).stdout(Stdio::null()).stderr(Stdio::piped());
+        let before = cpu_time()?;
+        let output = command.output().map_err(system("`keyplane` cannot be run"))?;
+        if output.status.success() {
+            return Ok(cpu_time()? - before);
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(BenchError::Failed(format!("`keyplane {word}` failed: {said}")))
+    }
+
+    /// The policy with so many keys, written when it is first asked for: the lab's own folder, and one with the keys.
+    fn policy(&self, keys: u32) -> Result<Vec<PathBuf>, BenchError> {
+        let own = self.lab.policy_folder();
+        if keys == 0 {
+            return Ok(vec![own]);
+        }
+        let folder = self.folder.path().join(format!("policy-{keys}"));
+        if !folder.exists() {
+            fs::create_dir(&folder).map_err(system("a policy folder"))?;
+            for first in (0..keys).step_by(KEYS_A_FILE as usize) {
+                let text = key_documents(first..(first + KEYS_A_FILE).min(keys));
+                fs::write(folder.join(format!("keys-{first:05}.yaml")), text).map_err(system("a policy file"))?;
+            }
+        }
+        Ok(vec![own, folder])
+    }
+
+    /// A copy of the enrolled database, in which no key is known, in place of the copy of this name before.
+    fn fresh(&self, name: &str) -> Result<PathBuf, BenchError> {
+        let folder = self.folder.path().join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(system("a database"))?;
+        }
+        fs::create_dir(&folder).map_err(system("a database"))?;
+        let (from, to) = (self.lab.database(), folder.join("keyplane.db"));
+        // SQLite's log holds what is not in the file yet.
+        for end in ["", "-wal"] {
+            let file = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
+            if file(&from).exists() {
+                fs::copy(file(&from), file(&to)).map_err(system("a database"))?;
+            }
+        }
+        Ok(to)
+    }
+
+    /// A database with so many keys, each with an open change set, made when it is first asked for.
+    fn filled(&mut self, keys: u32, policy: &[PathBuf]) -> Result<PathBuf, BenchError> {
+        if let Some(database) = self.filled.get(&keys) {
+            return Ok(database.clone());
+        }
+        let database = self.fresh(&format!("status-{keys}"))?;
+        self.run("plan", policy, &database)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("no threads"))?;
+        let begun = runtime.block_on(begin(&url(&database)))?;
+        if begun != keys as usize {
+            return Err(BenchError::Failed(format!("{begun} of {keys} keys were planned")));
+        }
+        self.filled.insert(keys, database.clone());
+        Ok(database)
+    }
+}
+
+/// The CPU time, in seconds, of all processes that this one started and that have ended: Linux counts it in hundredths.
+fn cpu_time() -> Result<f64, BenchError> {
+    let text = fs::read_to_string("/proc/self/stat").map_err(system("the CPU time"))?;
+    ticks_of_children(&text).map(|ticks| ticks / 100.0).ok_or_else(|| BenchError::Failed(format!("no CPU time in `{text}`")))
+}
+
+/// The fields `cutime` and `cstime` of a process's line in `/proc` (`proc_pid_stat(5)`), added.
+fn ticks_of_children(stat: &str) -> Option<f64> {
+    // What goes before is the program's name in parentheses, which may have spaces; the first field after it is the third.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+    Some(field(16)? + field(17)?)
+}
+
+/// A database's URL.
+fn url(database: &Path) -> String {
+    format!("sqlite:{}", database.display())
+}
+
+/// Policy documents for keys with these numbers.
+fn key_documents(numbers: std::ops::Range<u32>) -> String {
+    numbers.fold(String::new(), |mut text, number| {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "---\nkey: orders-{number:05}\nprofile: plain\npurpose: encrypt\n\
+             placements: [aws: {{ destination: prod-us-east-1, alias: orders/{number:05}, algorithm: aes-256 }}]\n"
+        );
+        text
+    })
+}
+
+/// Commits every proposed change set and records that its key was derived, as a run does that is interrupted then. Says how many.
+///
+/// By the ledger's own transactions, without approvals: the engine and the custodian ask for those, and neither has a part in `status`.
+async fn begin(url: &str) -> Result<usize, BenchError> {
+    let ledger = SqlLedger::open(url).await?;
+    let open = ledger.snapshot().await?.open;
+    for record in open.values() {
+        ledger.commit(&record.digest, record.proposed).await?;
+        for receipt in minted(record) {
+            ledger.receive(&record.digest, &receipt, None).await?;
+        }
+    }
+    let begun = ledger.snapshot().await?;
+    ledger.close().await;
+    Ok(begun.keys.values().filter(|key| !key.copies.is_empty() && begun.open.contains_key(&key.id)).count())
+}
+
+/// The receipts of the steps that derive a change set's copies.
+fn minted(record: &ChangeSetRecord) -> impl Iterator<Item = Receipt> {
+    let change_set = &record.change_set;
+    (0..).map(StepNo).zip(&change_set.steps).filter_map(|(number, step)| {
+        let Act::Mint { version, source, epoch } = step.act else { return None };
+        let coordinates = CopyCoordinates {
+            installation: change_set.installation,
+            key: change_set.key_id,
+            version,
+            placement: step.placement,
+            algorithm: change_set.placements.get(&step.placement)?.algorithm,
+            source,
+            epoch,
+        };
+        let outcome = Outcome::Minted { coordinates, check_value: None, blob: None, public_key: None };
+        Some(Receipt { step: number, attempt: None, outcome, at: Timestamp(record.proposed.0 + 1) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_file_has_a_document_for_each_of_its_keys() {
+        let text = key_documents(100..200);
+        let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("key: ")).collect();
+        assert_eq!((names.len(), names[0], names[99]), (100, "orders-00100", "orders-00199"));
+        assert_eq!(text.matches("---\n").count(), 100);
+    }
+
+    #[test]
+    fn the_time_of_children_is_found_behind_a_name_with_spaces() {
+        let stat = "1 (a (b) c) S 4 5 6 7 8 9 10 11 12 13 14 15 1600 17 18 19 20";
+        assert_eq!(ticks_of_children(stat), Some(1_617.0));
+        assert_eq!(ticks_of_children("1 (a) S 4"), None);
+    }
+}
