@@ -475,7 +475,7 @@ pub(crate) async fn given_up<T>(call: impl Future<Output = T>, count: impl Async
     let before = count().await;
     let received = async {
         while count().await == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     match select(pin!(call), pin!(received)).await {

@@ -1,15 +1,31 @@
-//! Known material: only here, where it is no secret.
+//! Known material. It is no secret: RSA pairs come from files that everybody can read.
 
 use std::sync::OnceLock;
 
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _,
 };
 use keyplane_model::{Algorithm, CheckValue, Digest, PublicKey};
+use keyplane_pairs::Stock;
+
+/// An RSA pair of this size, as PKCS#8, from a file while there is one that nobody in this process took. No emulated cloud has it.
+///
+/// # Panics
+/// When the system has no randomness for a new one.
+#[must_use]
+pub fn rsa_pair(size: KeySize) -> Vec<u8> {
+    static STOCK: Stock = Stock::of_clients();
+    if let Some(pair) = STOCK.take(size.len() * 8) {
+        return pair.to_vec();
+    }
+    let pair = rsa::KeyPair::generate(size).expect("the system has randomness");
+    let private: Pkcs8V1Der<'_> = pair.as_der().expect("a key pair is written");
+    private.as_ref().to_vec()
+}
 
 /// What belongs into an object.
 #[derive(Clone)]
@@ -26,7 +42,7 @@ impl Material {
         Self { bytes, public_key: None }
     }
 
-    /// Plain bytes that follow from a name, or a key pair that all names share: making one takes a while.
+    /// Plain bytes that follow from a name, or a key pair that all names share.
     pub(crate) fn named(algorithm: Algorithm, name: &str) -> Self {
         static PAIR: OnceLock<Material> = OnceLock::new();
         match algorithm.is_symmetric() {
@@ -48,10 +64,10 @@ impl Material {
     }
 
     fn rsa(size: KeySize) -> Self {
-        let pair = rsa::KeyPair::generate(size).expect("the system has randomness");
-        let private = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).expect("a key pair is written");
+        let private = rsa_pair(size);
+        let pair = rsa::KeyPair::from_pkcs8(&private).expect("a key pair is read as it was written");
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("a public key is written");
-        Self { bytes: private.as_ref().to_vec(), public_key: Some(PublicKey(public.as_ref().to_vec())) }
+        Self { bytes: private, public_key: Some(PublicKey(public.as_ref().to_vec())) }
     }
 
     fn ec(algorithm: &'static EcdsaSigningAlgorithm) -> Self {

@@ -13,6 +13,7 @@ use axum::Router;
 use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret, Settings};
 use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::aws::Readings;
+use keyplane_emulator_core::crypto::RsaPairs;
 use keyplane_emulator_wire::aws::{AccessKey, Options, router};
 use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Span, Target, WrapScheme};
 use keyplane_port::{Cloud, WrappingKey};
@@ -72,6 +73,7 @@ pub(crate) async fn begin_with(readings: Readings) -> Emulated {
         config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), readings, ..Default::default() },
         credential: Some(AccessKey { id: KEY_ID.into(), secret: SECRET.into() }),
         quotas: false,
+        pairs: RsaPairs::fixed(),
         seed: 1,
         clock: keyplane_emulator_wire::system_clock(),
     });

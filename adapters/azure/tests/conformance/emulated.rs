@@ -13,8 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, Request as HttpRequest, StatusCode};
 use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, Settings, VaultKind};
-use keyplane_conformance::{Control, Request, Subject, Tampering};
+use keyplane_conformance::{Control, Request, Subject, Tampering, rsa_pair};
 use keyplane_emulator_core::azure::{Config, Kind};
+use keyplane_emulator_core::crypto::RsaPairs;
 use keyplane_emulator_wire::azure::{Application, Directory, Emulator, Federation, Options, emulator};
 use keyplane_emulator_wire::system_clock;
 use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Span, Target};
@@ -111,6 +112,7 @@ pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)
             token_seconds: keyplane_emulator_wire::azure::USUAL_TOKEN_SECONDS,
         },
         quotas: false,
+        pairs: RsaPairs::fixed(),
         seed: 1,
         clock: system_clock(),
     })
@@ -147,7 +149,7 @@ pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)
 /// The key pair of another issuer, and its public half.
 fn federation() -> (&'static RsaKeyPair, Vec<u8>) {
     static PAIR: OnceLock<RsaKeyPair> = OnceLock::new();
-    let pair = PAIR.get_or_init(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+    let pair = PAIR.get_or_init(|| RsaKeyPair::from_pkcs8(&rsa_pair(KeySize::Rsa2048)).unwrap());
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
     (pair, public.as_ref().to_vec())
 }

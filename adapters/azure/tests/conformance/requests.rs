@@ -41,13 +41,13 @@ pub(crate) fn aes() -> Target {
 
 /// Material of a kind, as it is wrapped, and its public half.
 pub(crate) fn material(algorithm: Algorithm) -> (Vec<u8>, Option<PublicKey>) {
-    use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
     let rsa = |size| {
-        let pair = aws_lc_rs::rsa::KeyPair::generate(size).unwrap();
-        let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-        (private.as_ref().to_vec(), Some(PublicKey(public.as_ref().to_vec())))
+        let private = keyplane_conformance::rsa_pair(size);
+        let public: PublicKeyX509Der<'_> = aws_lc_rs::rsa::KeyPair::from_pkcs8(&private).unwrap().public_key().as_der().unwrap();
+        (private, Some(PublicKey(public.as_ref().to_vec())))
     };
     let ec = |kind| {
         let pair = EcdsaKeyPair::generate(kind).unwrap();
@@ -57,9 +57,9 @@ pub(crate) fn material(algorithm: Algorithm) -> (Vec<u8>, Option<PublicKey>) {
     };
     match algorithm {
         Algorithm::Aes256 | Algorithm::HmacSha256 => (vec![7; 32], None),
-        Algorithm::Rsa2048 => rsa(aws_lc_rs::rsa::KeySize::Rsa2048),
-        Algorithm::Rsa3072 => rsa(aws_lc_rs::rsa::KeySize::Rsa3072),
-        Algorithm::Rsa4096 => rsa(aws_lc_rs::rsa::KeySize::Rsa4096),
+        Algorithm::Rsa2048 => rsa(KeySize::Rsa2048),
+        Algorithm::Rsa3072 => rsa(KeySize::Rsa3072),
+        Algorithm::Rsa4096 => rsa(KeySize::Rsa4096),
         Algorithm::EcP256 => ec(&ECDSA_P256_SHA256_ASN1_SIGNING),
         Algorithm::EcP384 => ec(&ECDSA_P384_SHA384_ASN1_SIGNING),
     }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Request as HttpRequest;
 use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
-use keyplane_emulator_core::crypto::RealCrypto;
+use keyplane_emulator_core::crypto::RsaPairs;
 use keyplane_emulator_core::gcp::{Attestation, Readings, ServiceAccount};
 use keyplane_emulator_wire::gcp::{Options, router};
 use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret, Settings};
@@ -95,13 +95,15 @@ pub(crate) async fn begin_with(protection: Protection, readings: Readings) -> Em
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let (account, _) = ServiceAccount::make(&RealCrypto, &mut rng, PROJECT, &endpoint).unwrap();
+    let pairs = RsaPairs::fixed();
+    let (account, _) = ServiceAccount::make(&pairs, &mut rng, PROJECT, &endpoint).unwrap();
     let router = router(Options {
         config: keyplane_emulator_core::gcp::Config { project: PROJECT.into(), readings, ..Default::default() },
         account: Some(account),
         subject_token: Some(b"a token of the workload".to_vec()),
         quotas: false,
         key_rings: Vec::new(),
+        pairs,
         seed: 1,
         clock: keyplane_emulator_wire::system_clock(),
     });

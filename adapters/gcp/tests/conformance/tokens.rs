@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use http::{HeaderMap, StatusCode};
-use keyplane_emulator_core::crypto::RealCrypto;
+use keyplane_emulator_core::crypto::RsaPairs;
 use keyplane_emulator_core::gcp::ServiceAccount;
 use keyplane_gcp::{ConfigError, Credentials, GoogleKms, Secret};
 use keyplane_model::Class;
@@ -119,7 +119,7 @@ async fn account(server: &mut JoinSet<()>, router: impl FnOnce(&str) -> Router) 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(2);
-    let (_, key_file) = ServiceAccount::make(&RealCrypto, &mut rng, PROJECT, &endpoint).unwrap();
+    let (_, key_file) = ServiceAccount::make(&RsaPairs::fixed(), &mut rng, PROJECT, &endpoint).unwrap();
     let router = router(&key_file);
     server.spawn(async move { axum::serve(listener, router).await.unwrap() });
     Credentials::ServiceAccount(Secret::new(key_file.into()))
