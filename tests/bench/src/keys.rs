@@ -24,7 +24,7 @@ use keyplane_store::SqlLedger;
 use tempfile::TempDir;
 
 use crate::ratio::{Runs, growth};
-use crate::{BenchError, system};
+use crate::{BenchError, system, temporary};
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [se
 const KEYS_A_FILE: u32 = 100;
 
 /// How often the three numbers of keys of a ratio take turns.
-const TURNS: u32 = 5;
+const TURNS: u32 = 3;
 
 /// How often a number of keys is run in one turn. What is over soon is run more often: its times scatter more, beside what they tell.
 fn repeats(keys: u32) -> u32 {
     match keys {
-        0..1_000 => 8,
+        0..1_000 => 7,
         1_000..10_000 => 3,
         _ => 1,
     }
@@ -74,9 +74,7 @@ impl Installation {
     /// # Errors
     /// When the lab does not work.
     pub(crate) fn start() -> Result<Self, BenchError> {
-        let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix("keyplane-bench-");
-        let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).map_err(system("a temporary folder"))?;
+        let folder = temporary(Path::new("/dev/shm"))?;
         let lab =
             Lab::start(&folder.path().join("lab"), Options::fast(Policy::Files(vec![("plain.yaml".to_owned(), PROFILE.to_owned())])))?;
         // The lab raises the quotas of requests that change something. The first plan only reads.
@@ -98,9 +96,6 @@ impl Installation {
                     times.push(self.time(command, *keys)?);
                 }
             }
-        }
-        if std::env::var_os("BENCH_TEMP").is_some() {
-            eprintln!("TEMP {command:?} {runs:.3?}");
         }
         let [empty, small, large] = &runs;
         Ok(growth(empty, small, large))
