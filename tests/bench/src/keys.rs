@@ -11,7 +11,7 @@
 //!
 //! The lab is kept in memory where the system can, for speed alone: a plan syncs the disk once for each change set.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use keyplane_store::SqlLedger;
 use tempfile::TempDir;
 
 use crate::ratio::{Runs, growth};
-use crate::{BenchError, system};
+use crate::{BenchError, system, temporary};
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [se
 const KEYS_A_FILE: u32 = 100;
 
 /// How often the three numbers of keys of a ratio take turns.
-const TURNS: u32 = 5;
+const TURNS: u32 = 3;
 
 /// How often a number of keys is run in one turn. What is over soon is run more often: its times scatter more, beside what they tell.
 fn repeats(keys: u32) -> u32 {
     match keys {
-        0..1_000 => 8,
+        0..1_000 => 7,
         1_000..10_000 => 3,
         _ => 1,
     }
@@ -64,8 +64,8 @@ fn repeats(keys: u32) -> u32 {
 pub(crate) struct Installation {
     lab: Lab,
     folder: TempDir,
-    /// Databases with so many keys and open change sets.
-    filled: BTreeMap<u32, PathBuf>,
+    /// The numbers of keys whose database holds that many, each with an open change set that has begun.
+    begun: BTreeSet<u32>,
 }
 
 impl Installation {
@@ -74,16 +74,14 @@ impl Installation {
     /// # Errors
     /// When the lab does not work.
     pub(crate) fn start() -> Result<Self, BenchError> {
-        let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix("keyplane-bench-");
-        let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).map_err(system("a temporary folder"))?;
+        let folder = temporary(Path::new("/dev/shm"))?;
         let lab =
             Lab::start(&folder.path().join("lab"), Options::fast(Policy::Files(vec![("plain.yaml".to_owned(), PROFILE.to_owned())])))?;
         // The lab raises the quotas of requests that change something. The first plan only reads.
         lab.edit_config(|config| config.replace("quotas = { ", "quotas = { DescribeKey = 1000000, "))?;
         lab.must(&["init"])?;
         lab.must(&["hsm", "enroll"])?;
-        Ok(Self { lab, folder, filled: BTreeMap::new() })
+        Ok(Self { lab, folder, begun: BTreeSet::new() })
     }
 
     /// How the time per key grows.
@@ -99,29 +97,28 @@ impl Installation {
                 }
             }
         }
-        if std::env::var_os("BENCH_TEMP").is_some() {
-            eprintln!("TEMP {command:?} {runs:.3?}");
-        }
         let [empty, small, large] = &runs;
         Ok(growth(empty, small, large))
     }
 
     /// The CPU time that the command takes with so many keys, in seconds.
     fn time(&mut self, command: Command, keys: u32) -> Result<f64, BenchError> {
-        let policy = self.policy(keys)?;
         match command {
-            Command::Validate => self.run("validate", &policy, &self.lab.database()),
-            Command::Plan => self.run("plan", &policy, &self.fresh("plan")?),
+            Command::Validate => self.run("validate", keys, &self.lab.database()),
+            Command::Plan => {
+                self.begun.remove(&keys);
+                self.run("plan", keys, &self.fresh(keys)?)
+            }
             Command::Status => {
-                let database = self.filled(keys, &policy)?;
-                self.run("status", &policy, &database)
+                self.begin(keys)?;
+                self.run("status", keys, &self.planned(keys))
             }
         }
     }
 
-    fn run(&self, word: &str, policy: &[PathBuf], database: &Path) -> Result<f64, BenchError> {
+    fn run(&self, word: &str, keys: u32, database: &Path) -> Result<f64, BenchError> {
         let mut command = self.lab.command(&[word]);
-        for path in policy {
+        for path in self.policy(keys)? {
             command.arg("--policy").arg(path);
         }
         command.env("KEYPLANE_DATABASE", url(database)).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -151,14 +148,19 @@ impl Installation {
         Ok(vec![own, folder])
     }
 
-    /// A copy of the enrolled database, in which no key is known, in place of the copy of this name before.
-    fn fresh(&self, name: &str) -> Result<PathBuf, BenchError> {
-        let folder = self.folder.path().join(name);
+    /// The database that so many keys are planned in.
+    fn planned(&self, keys: u32) -> PathBuf {
+        self.folder.path().join(format!("planned-{keys}/keyplane.db"))
+    }
+
+    /// Makes that database anew: a copy of the enrolled one, in which no key is known.
+    fn fresh(&self, keys: u32) -> Result<PathBuf, BenchError> {
+        let (from, to) = (self.lab.database(), self.planned(keys));
+        let folder = to.with_file_name("");
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(system("a database"))?;
         }
         fs::create_dir(&folder).map_err(system("a database"))?;
-        let (from, to) = (self.lab.database(), folder.join("keyplane.db"));
         // SQLite's log holds what is not in the file yet.
         for end in ["", "-wal"] {
             let file = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
@@ -169,20 +171,21 @@ impl Installation {
         Ok(to)
     }
 
-    /// A database with so many keys, each with an open change set, made when it is first asked for.
-    fn filled(&mut self, keys: u32, policy: &[PathBuf]) -> Result<PathBuf, BenchError> {
-        if let Some(database) = self.filled.get(&keys) {
-            return Ok(database.clone());
+    /// Sees to it that in that database each key has an open change set that has begun.
+    fn begin(&mut self, keys: u32) -> Result<(), BenchError> {
+        if self.begun.contains(&keys) {
+            return Ok(());
         }
-        let database = self.fresh(&format!("status-{keys}"))?;
-        self.run("plan", policy, &database)?;
+        if !self.planned(keys).exists() {
+            self.time(Command::Plan, keys)?;
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("no threads"))?;
-        let begun = runtime.block_on(begin(&url(&database)))?;
+        let begun = runtime.block_on(begin(&url(&self.planned(keys))))?;
         if begun != keys as usize {
             return Err(BenchError::Failed(format!("{begun} of {keys} keys were planned")));
         }
-        self.filled.insert(keys, database.clone());
-        Ok(database)
+        self.begun.insert(keys);
+        Ok(())
     }
 }
 

@@ -17,15 +17,16 @@ mod keys;
 mod ratio;
 mod revision;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use tempfile::TempDir;
 
 use crate::keys::{Command, Installation};
 use crate::ratio::{Ratio, Verdict};
-use crate::revision::Goal;
+use crate::revision::{Goal, Repository};
 
 /// Ratios of times, each with a bound. The exit code is 0 when all are in bounds.
 #[derive(Debug, Parser)]
@@ -115,14 +116,14 @@ fn main() -> ExitCode {
     for ratio in RATIOS.iter().filter(|ratio| cli.groups.contains(&ratio.measure.group())) {
         let value = match ratio.measure {
             Measure::PerKey { command, from, to } => per_key_growth(&mut installation, command, from, to),
-            Measure::Clean(goal) => revision::compare(goal, cli.turns),
+            Measure::Clean(goal) => Repository::here().compare(goal, cli.turns),
         };
         let judged = ratio.judged(value.map_err(|error| error.to_string()));
         println!("{judged}");
         verdict.0.push(judged);
     }
     for ratio in RATIOS.iter().filter(|ratio| !cli.groups.contains(&ratio.measure.group())) {
-        println!("{:<48} left out: it takes long; see `make help`", ratio.name);
+        println!("{:<48} left out: `make help` says how it is measured", ratio.name);
     }
     // Everything that was started has ended, and is cleaned up, before the last line is printed.
     drop(installation);
@@ -145,6 +146,23 @@ fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
     let done = run();
     (done, begin.elapsed())
+}
+
+/// A temporary folder, below `parent` if that can be written. It goes with the value, and with Ctrl-C, which drops no value.
+fn temporary(parent: &Path) -> Result<TempDir, BenchError> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("keyplane-bench-");
+    let folder = builder.tempdir_in(parent).or_else(|_| builder.tempdir()).map_err(system("a temporary folder"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("no threads"))?;
+    let path = folder.path().to_owned();
+    std::thread::spawn(move || {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            let _ = std::fs::remove_dir_all(path);
+            // As a shell counts it: 128 and the signal's number.
+            std::process::exit(130);
+        }
+    });
+    Ok(folder)
 }
 
 /// The workspace's folder.

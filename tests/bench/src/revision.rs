@@ -4,11 +4,11 @@
 //! or installed is, before the time is taken. What `make` prints is kept in `target/bench`, and stays there.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::ratio::median;
-use crate::{BenchError, root, system, timed};
+use crate::{BenchError, root, system, temporary, timed};
 
 /// The revision that the new one is measured against: the last one before building and testing were made faster.
 pub(crate) const BASE: &str = "64edeab7dfbeacb12cb24ada9cfa83d3573d993b";
@@ -40,49 +40,73 @@ struct Turn {
     summary: String,
 }
 
-/// The new revision's time, divided by the old one's: medians of so many turns each. Says of each turn how it ended.
-///
-/// # Errors
-/// When a `make` fails: the other turns are run all the same, and told, but what failed is compared with nothing.
-pub(crate) fn compare(goal: Goal, turns: usize) -> Result<f64, BenchError> {
-    let head = git(&["rev-parse", "HEAD"])?;
-    let (mut old, mut new, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 1..=turns {
-        for (side, revision, times) in [("old", BASE, &mut old), ("new", head.as_str(), &mut new)] {
-            let name = format!("{}-{side}-{number}", goal.word());
-            println!("  {name} ({revision:.7}) begins; its output goes to target/bench/{name}.log");
-            match turn(goal, revision, &name) {
-                Ok(Turn { seconds, code, summary }) => {
-                    println!("  {name}: {:.1} min, exit code {code} {summary}", seconds / 60.0);
-                    times.push(seconds);
-                    failed.extend((code != 0).then(|| name.clone()));
-                }
-                Err(error) => {
-                    println!("  {name}: {error}");
-                    failed.push(name);
+/// Where two revisions come from, and where what they print is kept.
+pub(crate) struct Repository {
+    folder: PathBuf,
+    base: String,
+    logs: PathBuf,
+}
+
+impl Repository {
+    /// This one, against [`BASE`].
+    pub(crate) fn here() -> Self {
+        Self { folder: root(), base: BASE.to_owned(), logs: root().join("target/bench") }
+    }
+
+    /// The time of what is checked out, divided by the base's: medians of so many turns each. Says of each turn how it ended.
+    ///
+    /// # Errors
+    /// When a `make` fails: the other turns are run all the same, and told, but what failed is compared with nothing.
+    pub(crate) fn compare(&self, goal: Goal, turns: usize) -> Result<f64, BenchError> {
+        let head = self.git(&["rev-parse", "HEAD"])?;
+        fs::create_dir_all(&self.logs).map_err(system("the folder for logs"))?;
+        let (mut old, mut new, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 1..=turns {
+            for (side, revision, times) in [("old", &self.base, &mut old), ("new", &head, &mut new)] {
+                let name = format!("{}-{side}-{number}", goal.word());
+                println!("  {name} ({revision:.7}) begins; its output goes to target/bench/{name}.log");
+                match self.turn(goal, revision, &name) {
+                    Ok(Turn { seconds, code, summary }) => {
+                        println!("  {name}: {:.1} min, exit code {code} {summary}", seconds / 60.0);
+                        times.push(seconds);
+                        failed.extend((code != 0).then(|| name.clone()));
+                    }
+                    Err(error) => {
+                        println!("  {name}: {error}");
+                        failed.push(name);
+                    }
                 }
             }
         }
+        if failed.is_empty() { Ok(median(&new) / median(&old)) } else { Err(BenchError::Failed(format!("failed: {}", failed.join(", ")))) }
     }
-    if failed.is_empty() { Ok(median(&new) / median(&old)) } else { Err(BenchError::Failed(format!("failed: {}", failed.join(", ")))) }
-}
 
-fn turn(goal: Goal, revision: &str, name: &str) -> Result<Turn, BenchError> {
-    let logs = root().join("target/bench");
-    fs::create_dir_all(&logs).map_err(system("the folder for logs"))?;
-    let folder = tempfile::tempdir().map_err(system("a temporary folder"))?;
-    let clone = folder.path().join("keyplane");
-    git(&["clone", "--quiet", "--no-checkout", ".", &clone.display().to_string()])?;
-    git(&["-C", &clone.display().to_string(), "checkout", "--quiet", "--detach", revision])?;
-    let prepared = run(&clone, &logs.join(format!("{name}-prepare.log")), PREPARE)?;
-    if prepared != 0 {
-        return Err(BenchError::Failed(format!("preparing ended with {prepared}; see {name}-prepare.log")));
+    fn turn(&self, goal: Goal, revision: &str, name: &str) -> Result<Turn, BenchError> {
+        let folder = temporary(&std::env::temp_dir())?;
+        let clone = folder.path().join("keyplane");
+        let path = clone.display().to_string();
+        self.git(&["clone", "--quiet", "--no-checkout", ".", &path])?;
+        self.git(&["-C", &path, "checkout", "--quiet", "--detach", revision])?;
+        let prepared = run(&clone, &self.logs.join(format!("{name}-prepare.log")), PREPARE)?;
+        if prepared != 0 {
+            return Err(BenchError::Failed(format!("preparing ended with {prepared}; see {name}-prepare.log")));
+        }
+        let log = self.logs.join(format!("{name}.log"));
+        let (code, time) = timed(|| run(&clone, &log, &format!("make {}", goal.word())));
+        let text = fs::read(&log).map_err(system("the log"))?;
+        let summary = String::from_utf8_lossy(&text).lines().rev().find(|line| is_summary(line)).unwrap_or_default().to_owned();
+        Ok(Turn { seconds: time.as_secs_f64(), code: code?, summary })
     }
-    let log = logs.join(format!("{name}.log"));
-    let (code, time) = timed(|| run(&clone, &log, &format!("make {}", goal.word())));
-    let text = fs::read(&log).map_err(system("the log"))?;
-    let summary = String::from_utf8_lossy(&text).lines().rev().find(|line| is_summary(line)).unwrap_or_default().to_owned();
-    Ok(Turn { seconds: time.as_secs_f64(), code: code?, summary })
+
+    /// Runs git here.
+    fn git(&self, args: &[&str]) -> Result<String, BenchError> {
+        let output = Command::new("git").args(args).current_dir(&self.folder).output().map_err(system("git cannot be run"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(BenchError::Failed(format!("git {}: {said}", args.join(" "))))
+    }
 }
 
 /// Downloads and installs: what the system lacks, the crates, the clouds' Python clients (which a system without Python goes without).
@@ -111,16 +135,6 @@ fn is_summary(line: &str) -> bool {
     matches!(words.as_slice(), [passed, "passed", failed, "failed", ..] if [passed, failed].iter().all(|word| word.parse::<u32>().is_ok()))
 }
 
-/// Asks git about this repository.
-fn git(args: &[&str]) -> Result<String, BenchError> {
-    let output = Command::new("git").args(args).current_dir(root()).output().map_err(system("git cannot be run"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(BenchError::Failed(format!("git {}: {said}", args.join(" "))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +155,48 @@ mod tests {
         let text = fs::read_to_string(&log).unwrap();
         assert!(text.starts_with(&folder.path().canonicalize().unwrap().display().to_string()), "{text}");
         assert_eq!(text.lines().rev().find(|line| is_summary(line)), Some("1 passed, 1 failed"));
+    }
+
+    /// A repository whose `make test` prints one line, with another exit code at each revision.
+    fn repository(folder: &Path, codes: [u8; 2]) -> Repository {
+        let script = |text: &str| {
+            let ran = Command::new("bash").args(["-ec", text]).current_dir(folder).status().unwrap();
+            assert!(ran.success());
+        };
+        script(
+            "git init --quiet; git config user.name x; git config user.email x; mkdir -p .ci src tests/clients; touch src/lib.rs
+            printf '[package]\nname = \"x\"\nedition = \"2024\"\n' >Cargo.toml; cargo generate-lockfile --offline
+            printf '#!/bin/sh\nexit 77\n' >tests/clients/run; printf '#!/bin/sh\n' >.ci/prerequisites; chmod +x tests/clients/run .ci/prerequisites",
+        );
+        for (number, code) in (1..).zip(codes) {
+            script(&format!(
+                "printf 'test:\\n\\t@echo \"{number} passed, {code} failed, 0 skipped\"; exit {code}\\n' >Makefile
+                git add .; git commit --quiet -m x"
+            ));
+        }
+        let mut repository = Repository { folder: folder.to_owned(), base: String::new(), logs: folder.join("logs") };
+        repository.base = repository.git(&["rev-parse", "HEAD^"]).unwrap();
+        repository
+    }
+
+    #[test]
+    fn two_revisions_are_made_each_from_its_own_clone_and_their_output_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = repository(folder.path(), [0, 0]);
+        assert!(repository.compare(Goal::Test, 2).unwrap() > 0.0);
+        for (name, line) in [("old-1", "1 passed"), ("new-1", "2 passed"), ("old-2", "1 passed"), ("new-2", "2 passed")] {
+            let text = fs::read_to_string(repository.logs.join(format!("test-{name}.log"))).unwrap();
+            assert!(text.contains(line), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_revision_that_fails_is_named_and_the_other_is_run_all_the_same() {
+        for (codes, name) in [([1, 0], "failed: test-old-1"), ([0, 1], "failed: test-new-1")] {
+            let folder = tempfile::tempdir().unwrap();
+            let repository = repository(folder.path(), codes);
+            assert_eq!(repository.compare(Goal::Test, 1).unwrap_err().to_string(), name);
+            assert!(fs::read_to_string(repository.logs.join("test-new-1.log")).unwrap().contains("2 passed"));
+        }
     }
 }
