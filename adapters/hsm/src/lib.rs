@@ -8,7 +8,8 @@
 //!
 //! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind` (what
 //! an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
-//! proves and tries), `charter`, `vault` (copies), `worker` (the thread that holds all of it), `custodian` (judges, then asks the thread).
+//! proves and tries), `record` (what was proven, for the processes to come), `charter`, `vault` (copies), `worker` (the thread that holds all
+//! of it), `custodian` (judges, then asks the thread).
 
 mod charter;
 mod config;
@@ -21,6 +22,7 @@ mod pair;
 mod pkcs11;
 mod proof;
 pub mod provision;
+mod record;
 mod root;
 mod routes;
 mod seal;
