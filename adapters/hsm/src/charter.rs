@@ -50,7 +50,8 @@ impl Adopted {
 }
 
 fn records(token: &Token) -> Result<Vec<(ObjectHandle, Adopted)>, HsmError> {
-    let search = [Attribute::Class(ObjectClass::DATA), Attribute::Label(LABEL.to_vec())];
+    // Only a user who is logged in makes private objects: a public one under this label is somebody else's.
+    let search = [Attribute::Class(ObjectClass::DATA), Attribute::Token(true), Attribute::Private(true), Attribute::Label(LABEL.to_vec())];
     let found = token.session().find_objects(&search).map_err(HsmError::token("looking for the adopted charter"))?;
     let read = |handle| match &token.attributes(handle, &[AttributeType::Value])?[..] {
         [Attribute::Value(value)] => serde_json::from_slice(value).map(|record| (handle, record)).map_err(|_| HsmError::CharterRecord),

@@ -3,6 +3,8 @@
 //! Owns the order of things: the change set is judged, its step matched and its approvals counted before the token is
 //! touched; that the charter is the one adopted last is looked up in the token, by the same job that then makes or wraps.
 
+use std::rc::Rc;
+
 use async_trait::async_trait;
 use keyplane_model::{Actor, Approval, Charter, Digest, InstallationId, SealedCharter};
 use keyplane_port::{Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped};
@@ -67,6 +69,11 @@ impl HsmCustodian {
         Self { effort: crate::proof::QUICK, ..self }
     }
 
+    /// How many proofs this process has made.
+    pub(crate) async fn proofs_for_test(&self) -> usize {
+        self.worker.run(|vault| Ok(vault.proofs.get())).await.unwrap()
+    }
+
     /// How many session objects the token holds: none but while a call runs.
     pub(crate) async fn session_objects_for_test(&self) -> Result<usize, HsmError> {
         use cryptoki::object::Attribute;
@@ -78,7 +85,7 @@ impl HsmCustodian {
 #[async_trait]
 impl Custodian for HsmCustodian {
     async fn status(&self) -> Result<CustodianStatus, CustodianError> {
-        Ok(self.worker.run(Vault::quick_status).await?)
+        Ok(self.worker.run(Vault::status).await?)
     }
 
     async fn enroll(&self, installation: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError> {
@@ -93,10 +100,12 @@ impl Custodian for HsmCustodian {
         let effort = self.effort;
         let report = self.worker.run(move |vault| {
             let (routes, mut checks) = vault.prove(effort)?;
+            let mut routes = Rc::new(routes);
             if let Some(epoch) = Root::newest(vault.token())? {
                 checks.push(vault.test_audit_key(&Root::open(vault.token(), epoch)?)?);
+                routes = vault.record(epoch, &routes, &mut checks)?;
             }
-            Ok(EnrolmentReport { status: vault.status(&routes, &checks)?, charter: None, checks })
+            Ok(EnrolmentReport { status: vault.status_after(&routes, &checks)?, charter: None, checks })
         });
         Ok(report.await?)
     }
@@ -180,7 +189,8 @@ fn enrol(vault: &Vault, effort: &Effort, charter: &Charter) -> Result<EnrolmentR
         None
     };
     checks.push(vault.test_audit_key(&root)?);
-    Ok(EnrolmentReport { status: vault.status(&routes, &checks)?, charter: sealed, checks })
+    let routes = vault.record(epoch, &routes, &mut checks)?;
+    Ok(EnrolmentReport { status: vault.status_after(&routes, &checks)?, charter: sealed, checks })
 }
 
 fn adopt(vault: &Vault, current: &SealedCharter, next: &Charter, digest: Digest) -> Result<SealedCharter, HsmError> {

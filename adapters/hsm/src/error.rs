@@ -178,8 +178,9 @@ pub enum Unsupported {
     },
 }
 
-/// Why a wrapping scheme has no route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+/// Why there is no route to a wrapping scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum NoRoute {
     /// The token does not make such keys.
     #[error("the token does not make such keys")]

@@ -6,10 +6,10 @@
 //! Key bytes are never in this process's memory. They leave the token as output of `C_WrapKey` only: under the root wrapping key,
 //! under a destination's public key, or under an ephemeral key that itself leaves only under that public key.
 //!
-//! The modules from the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair`
-//! and `kind` (what an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and
-//! `controls` (what enrolment proves and tries), `charter`, `vault` (copies), `worker` (the thread that holds all of it),
-//! `custodian` (judges, then asks the thread).
+//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind` (what
+//! an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
+//! proves and tries), `record` (what was proven, for the processes to come), `charter`, `vault` (copies), `worker` (the thread that holds all
+//! of it), `custodian` (judges, then asks the thread).
 
 mod charter;
 mod config;
@@ -22,6 +22,7 @@ mod pair;
 mod pkcs11;
 mod proof;
 pub mod provision;
+mod record;
 mod root;
 mod routes;
 mod seal;

@@ -26,6 +26,10 @@ use crate::template::{self, Fences, Life, Use};
 use crate::throwaway::Throwaway;
 use crate::token::{Ephemeral, Token};
 
+/// The version of this proof. It has to be raised whenever the self-tests, the negative controls or the meaning of a way change: records
+/// of another version are not believed.
+pub(crate) const VERSION: u32 = 1;
+
 /// How much is tried.
 #[derive(Debug)]
 pub(crate) struct Effort {
@@ -49,13 +53,18 @@ pub(crate) fn prove(token: &Token, wrapping: Option<ObjectHandle>, effort: &Effo
     let mut checks = Vec::new();
     let kwp = prove_kwp(token, &mut checks)?;
     let derives = prove_derivation(token, &mut checks)?;
-    let keys = prove_keeping(token, wrapping, kwp, effort, &mut checks)?;
-    let cloud = |size: &KeySize| {
-        let cloud = SoftwareKey::make(*size)?;
+    // Making RSA keys takes most of the time: software makes its own while the token makes those of the token.
+    let (keys, clouds) = std::thread::scope(|scope| {
+        let clouds = scope.spawn(|| effort.moduli.iter().map(|size| SoftwareKey::make(*size)).collect::<Result<Vec<_>, HsmError>>());
+        let keys = prove_keeping(token, wrapping, kwp, effort, &mut checks);
+        (keys, clouds.join().unwrap_or(Err(HsmError::Software("making RSA keys"))))
+    });
+    let (keys, clouds) = (keys?, clouds?);
+    let import = |cloud: SoftwareKey| {
         let public = routes::import(token, &RsaPublicKey::parse(cloud.spki())?)?;
         Ok((cloud, public))
     };
-    let clouds = effort.moduli.iter().map(cloud).collect::<Result<Vec<_>, HsmError>>()?;
+    let clouds = clouds.into_iter().map(import).collect::<Result<Vec<_>, HsmError>>()?;
     let mut ways = BTreeMap::new();
     for scheme in WrapScheme::ALL {
         let proven = prove_scheme(token, scheme, kwp, &clouds, &keys)?;
@@ -64,6 +73,21 @@ pub(crate) fn prove(token: &Token, wrapping: Option<ObjectHandle>, effort: &Effo
         ways.extend(stand_ins.chain(proven.clone()).map(|(algorithm, way)| ((scheme, algorithm), way)));
     }
     Ok((Routes { kwp, derives, ways }, checks))
+}
+
+/// Takes away the routes of keys that this root wrapping key does not keep. A proof that was made before this key had a throwaway key in its
+/// place, and the key may have been made by an older release.
+pub(crate) fn narrow(token: &Token, wrapping: ObjectHandle, routes: &Routes) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
+    let (mut routes, mut checks) = (routes.clone(), Vec::new());
+    let keys = prove_keeping(token, Some(wrapping), routes.kwp, QUICK, &mut checks)?;
+    for ((_, algorithm), way) in &mut routes.ways {
+        let tried = if matches!(Kind::of(*algorithm), Kind::Pair(Pair::Rsa(_))) { Algorithm::Rsa2048 } else { *algorithm };
+        if let (Ok(_), Some(Err(why))) = (&way, keys.get(&tried)) {
+            *way = Err(*why);
+        }
+    }
+    checks.retain(|check| !check.passed);
+    Ok((routes, checks))
 }
 
 /// A refusal is an answer, and so is a key that does not show what it has to; anything else that goes wrong is an error.

@@ -10,6 +10,7 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use keyplane_model::{Algorithm, WrapScheme};
 use keyplane_port::Route;
+use serde::{Deserialize, Serialize};
 
 use crate::HsmError;
 use crate::error::{NoRoute, Unsupported};
@@ -19,7 +20,8 @@ use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 
 /// Which mechanism of the token is AES-KWP (RFC 5649).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Kwp {
     /// `CKM_AES_KEY_WRAP_KWP`, 0x210B.
     Kwp,
@@ -37,7 +39,8 @@ impl Kwp {
 }
 
 /// A way to serve a scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Way {
     /// RSA-OAEP straight over the copy.
     Direct,
@@ -58,7 +61,7 @@ impl std::fmt::Display for Way {
 }
 
 /// What a token was proven to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Routes {
     /// How it wraps under AES, for blobs.
     pub(crate) kwp: Option<Kwp>,

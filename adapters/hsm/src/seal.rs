@@ -42,6 +42,13 @@ pub(crate) fn charter_message(charter: &Charter, serial: u32, epoch: EpochId) ->
     Ok(message)
 }
 
+/// What the seal of the record of a proof covers: the record, as canonical JSON.
+pub(crate) fn proof_message(record: &impl Serialize) -> Result<Vec<u8>, HsmError> {
+    let mut message = b"keyplane/v1/proof\0".to_vec();
+    message.extend(keyplane_model::canonical_bytes(record)?);
+    Ok(message)
+}
+
 /// Seals a message.
 pub(crate) fn seal(token: &Token, root: &Root, message: &[u8]) -> Result<Vec<u8>, HsmError> {
     let key = root.mac_key(token)?;

@@ -4,25 +4,34 @@
 //! are for.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest;
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
+use keyplane_model::Digest;
 
 use crate::pkcs11::{self, RawModule};
 use crate::{HsmConfig, HsmError, Unsupported};
 
 /// What a token says about itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) label: String,
     pub(crate) manufacturer: String,
     pub(crate) model: String,
     pub(crate) serial: String,
-    /// Whether the slot claims to be a hardware device (`CKF_HW_SLOT`).
+    /// Version of its hardware, as `major.minor`.
+    pub(crate) hardware_version: String,
+    /// Version of its firmware, as `major.minor`.
+    pub(crate) firmware_version: String,
+    /// Whether the slot says that it is a device (`CKF_HW_SLOT`).
     pub(crate) hardware: bool,
 }
 
@@ -32,6 +41,18 @@ pub(crate) struct Identity {
 pub(crate) struct Module {
     pkcs11: Pkcs11,
     raw: RawModule,
+    /// The file that it was loaded from, as the configuration names it.
+    path: PathBuf,
+}
+
+/// What a module says about itself, and which file it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Library {
+    /// SHA-256 of the module's file. `None`: its path is relative, so the loader may have found another file than we would read.
+    pub(crate) digest: Option<Digest>,
+    pub(crate) manufacturer: String,
+    /// `major.minor`.
+    pub(crate) version: String,
 }
 
 impl Module {
@@ -41,7 +62,7 @@ impl Module {
         let raw = RawModule::load(&config.module).map_err(missing)?;
         let init = config.init.as_deref().map(CString::new).transpose().map_err(|_| HsmError::InitString)?;
         pkcs11::initialize(&pkcs11, init.as_deref()).map_err(HsmError::token("initialising the module"))?;
-        Ok(Self { pkcs11, raw })
+        Ok(Self { pkcs11, raw, path: config.module.clone() })
     }
 
     pub(crate) fn pkcs11(&self) -> &Pkcs11 {
@@ -70,6 +91,13 @@ impl Module {
         }
     }
 
+    fn library(&self) -> Result<Library, HsmError> {
+        let info = self.pkcs11.get_library_info().map_err(HsmError::token("reading the module's description"))?;
+        // A file that cannot be read is not digested: whoever asks then takes the module for an unknown one.
+        let digest = self.path.is_absolute().then(|| digest_of(&self.path).ok()).flatten();
+        Ok(Library { digest, manufacturer: info.manufacturer_id().to_owned(), version: info.library_version().to_string() })
+    }
+
     fn identify(&self, slot: Slot) -> Result<Identity, HsmError> {
         let info = self.pkcs11.get_token_info(slot).map_err(HsmError::token("reading the token's description"))?;
         let hardware = self.pkcs11.get_slot_info(slot).map_err(HsmError::token("reading the slot's description"))?.hardware_slot();
@@ -78,6 +106,8 @@ impl Module {
             manufacturer: info.manufacturer_id().to_owned(),
             model: info.model().to_owned(),
             serial: info.serial_number().to_owned(),
+            hardware_version: info.hardware_version().to_string(),
+            firmware_version: info.firmware_version().to_string(),
             hardware,
         })
     }
@@ -114,6 +144,20 @@ impl Module {
     }
 }
 
+/// SHA-256 of a file, which may be large.
+fn digest_of(path: &Path) -> std::io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            length => context.update(&buffer[..length]),
+        }
+    }
+    <[u8; 32]>::try_from(context.finish().as_ref()).map(Digest).map_err(std::io::Error::other)
+}
+
 impl Drop for Module {
     fn drop(&mut self) {
         if let Err(error) = self.pkcs11.clone().finalize() {
@@ -129,6 +173,9 @@ pub(crate) struct Token {
     slot: Slot,
     identity: Identity,
     module: Module,
+    /// How many keys and key pairs the token was asked to make.
+    #[cfg(test)]
+    made: std::cell::Cell<usize>,
 }
 
 impl Token {
@@ -138,12 +185,21 @@ impl Token {
         let slot = module.find(&config.token_label)?;
         let identity = module.identify(slot)?;
         let session = module.session(slot, config)?;
-        Ok(Self { session, slot, identity, module })
+        Ok(Self {
+            session,
+            slot,
+            identity,
+            module,
+            #[cfg(test)]
+            made: std::cell::Cell::default(),
+        })
     }
 
-    /// Replaces a lost session by a new one.
+    /// Puts a new session in the place of one that was lost. It may be with another token of that label, say another member of a
+    /// cluster: [`Token::identity`] is read again.
     pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
         self.slot = self.module.find(&config.token_label)?;
+        self.identity = self.module.identify(self.slot)?;
         self.session = self.module.session(self.slot, config)?;
         Ok(())
     }
@@ -157,6 +213,25 @@ impl Token {
         &self.identity
     }
 
+    /// What the module says about itself, and which file it is. Reads that file.
+    pub(crate) fn library(&self) -> Result<Library, HsmError> {
+        self.module.library()
+    }
+
+    /// The mechanisms that the token offers and `cryptoki` knows, in ascending order.
+    pub(crate) fn mechanisms(&self) -> Result<Vec<u64>, HsmError> {
+        let list = self.module.pkcs11.get_mechanism_list(self.slot).map_err(HsmError::token("listing mechanisms"))?;
+        let mut numbers: Vec<u64> = list.into_iter().map(|mechanism| *mechanism).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// How many keys and key pairs the token was asked to make through this session.
+    #[cfg(test)]
+    pub(crate) fn made(&self) -> usize {
+        self.made.get()
+    }
+
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
@@ -168,6 +243,8 @@ impl Token {
 
     /// Generates a random key. It is destroyed when the guard is dropped.
     pub(crate) fn generate(&self, mechanism: &Mechanism<'_>, template: &[Attribute]) -> Result<Ephemeral<'_>, Pkcs11Error> {
+        #[cfg(test)]
+        self.made.set(self.made.get() + 1);
         self.session.generate_key(mechanism, template).map(|handle| self.ephemeral(handle))
     }
 
@@ -178,6 +255,8 @@ impl Token {
         public: &[Attribute],
         private: &[Attribute],
     ) -> Result<(Ephemeral<'_>, Ephemeral<'_>), Pkcs11Error> {
+        #[cfg(test)]
+        self.made.set(self.made.get() + 1);
         self.session
             .generate_key_pair(mechanism, public, private)
             .map(|(public, private)| (self.ephemeral(public), self.ephemeral(private)))

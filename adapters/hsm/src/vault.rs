@@ -2,7 +2,8 @@
 //!
 //! Must not know of approvals: whoever calls has judged them.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
@@ -14,6 +15,7 @@ use crate::derive::{self, Label};
 use crate::error::{Unsupported, is_refusal};
 use crate::kind::Kind;
 use crate::proof::Effort;
+use crate::record::{self, Proven, Subject, Unrecorded};
 use crate::root::{self, Root};
 use crate::routes::{self, Routes};
 use crate::spki::RsaPublicKey;
@@ -25,39 +27,113 @@ use crate::{HsmConfig, HsmError, controls, proof, seal};
 /// list only keeps a lenient slot description from hiding what is known.
 const SOFTWARE: [&str; 3] = ["Kryoptic", "SoftHSM", "Mozilla"];
 
-/// The token, and what it was proven to do in this process.
+/// The token, and what it was proven to do.
 pub(crate) struct Vault {
     token: Token,
-    routes: OnceCell<Routes>,
+    /// From the token's record, or else proven in this process; `None` until somebody asks.
+    routes: RefCell<Option<Rc<Routes>>>,
+    /// Whether the token allows what has to be refused: from the same place. `None` until somebody asks.
+    lenient: Cell<Option<bool>>,
+    /// How many proofs were made in this process.
+    #[cfg(test)]
+    pub(crate) proofs: Cell<usize>,
+}
+
+/// Whether something was allowed that has to be refused.
+fn is_lenient(checks: &[EnrolmentCheck]) -> bool {
+    checks.iter().any(|check| check.expected == Expected::Refused && !check.passed)
 }
 
 impl Vault {
     pub(crate) fn open(config: &HsmConfig) -> Result<Self, HsmError> {
-        Ok(Self { token: Token::open(config)?, routes: OnceCell::new() })
+        Ok(Self {
+            token: Token::open(config)?,
+            routes: RefCell::default(),
+            lenient: Cell::default(),
+            #[cfg(test)]
+            proofs: Cell::default(),
+        })
     }
 
+    /// Puts a new session in the place of one that was lost. What was proven is kept for the same token alone.
     pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
-        self.token.replace_session(config)
+        let before = self.token.identity().clone();
+        self.token.replace_session(config)?;
+        if *self.token.identity() != before {
+            self.routes.take();
+            self.lenient.take();
+        }
+        Ok(())
     }
 
     pub(crate) fn token(&self) -> &Token {
         &self.token
     }
 
-    /// What the token can do, proven once a process with throwaway keys.
-    fn routes(&self) -> Result<&Routes, HsmError> {
-        if let Some(routes) = self.routes.get() {
-            return Ok(routes);
+    /// What the token can do: as its record says, or proven with throwaway keys; once a process.
+    fn routes(&self) -> Result<Rc<Routes>, HsmError> {
+        if let Some(routes) = &*self.routes.borrow() {
+            return Ok(Rc::clone(routes));
         }
-        let (routes, _) = proof::prove(&self.token, self.wrapping_key()?, proof::QUICK)?;
-        Ok(self.routes.get_or_init(|| routes))
+        match self.recorded()? {
+            Ok(proven) => Ok(self.remember(proven)),
+            Err(why) => {
+                tracing::info!(because = %why, "this process proves by itself what the token can do");
+                let (routes, _) = self.prove_routes(proof::QUICK)?;
+                Ok(Rc::clone(self.routes.borrow_mut().insert(Rc::new(routes))))
+            }
+        }
+    }
+
+    /// Whether the token allows what has to be refused: as its record says, or tried on throwaway keys; once a process.
+    fn lenient(&self) -> Result<bool, HsmError> {
+        let routes = self.routes()?;
+        if let Some(lenient) = self.lenient.get() {
+            return Ok(lenient);
+        }
+        let lenient = is_lenient(&controls::run(&self.token, &routes)?);
+        self.lenient.set(Some(lenient));
+        Ok(lenient)
+    }
+
+    fn remember(&self, proven: Proven) -> Rc<Routes> {
+        self.lenient.set(Some(proven.lenient));
+        Rc::clone(self.routes.borrow_mut().insert(Rc::new(proven.routes)))
+    }
+
+    /// What the record in the token says, if it can be believed.
+    fn recorded(&self) -> Result<Result<Proven, Unrecorded>, HsmError> {
+        let Some(epoch) = Root::newest(&self.token)? else { return Ok(Err(Unrecorded::NotEnrolled)) };
+        let Some(now) = Subject::of(&self.token, epoch)? else { return Ok(Err(Unrecorded::Module)) };
+        record::read(&self.token, &Root::open(&self.token, epoch)?, &now)
+    }
+
+    /// Records what was just proven, for the processes to come, and goes by it from now on. Gives the routes that the epoch's own wrapping
+    /// key serves; what it does not is added to the checks.
+    pub(crate) fn record(&self, epoch: EpochId, routes: &Routes, checks: &mut Vec<EnrolmentCheck>) -> Result<Rc<Routes>, HsmError> {
+        let root = Root::open(&self.token, epoch)?;
+        let (routes, missing) = proof::narrow(&self.token, root.wrapping, routes)?;
+        let told = |missing: &EnrolmentCheck| checks.iter().any(|check| check.name == missing.name && !check.passed);
+        let untold: Vec<EnrolmentCheck> = missing.into_iter().filter(|missing| !told(missing)).collect();
+        checks.extend(untold);
+        let proven = Proven { routes, lenient: is_lenient(checks) };
+        if let Some(on) = Subject::of(&self.token, epoch)? {
+            record::write(&self.token, &root, on, &proven)?;
+        }
+        Ok(self.remember(proven))
     }
 
     /// Proves every route, and tries what must be refused; with throwaway keys alone.
     pub(crate) fn prove(&self, effort: &Effort) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
-        let (routes, mut checks) = proof::prove(&self.token, self.wrapping_key()?, effort)?;
+        let (routes, mut checks) = self.prove_routes(effort)?;
         checks.extend(controls::run(&self.token, &routes)?);
         Ok((routes, checks))
+    }
+
+    fn prove_routes(&self, effort: &Effort) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
+        #[cfg(test)]
+        self.proofs.set(self.proofs.get() + 1);
+        proof::prove(&self.token, self.wrapping_key()?, effort)
     }
 
     /// The root wrapping key of the newest epoch, if there is one.
@@ -88,9 +164,12 @@ impl Vault {
     }
 
     /// What is known of the token. Checks that failed where something had to be refused make it a development token.
-    pub(crate) fn status(&self, routes: &Routes, checks: &[EnrolmentCheck]) -> Result<CustodianStatus, HsmError> {
+    pub(crate) fn status_after(&self, routes: &Routes, checks: &[EnrolmentCheck]) -> Result<CustodianStatus, HsmError> {
+        self.status_of(routes, is_lenient(checks))
+    }
+
+    fn status_of(&self, routes: &Routes, lenient: bool) -> Result<CustodianStatus, HsmError> {
         let identity = self.token.identity();
-        let lenient = checks.iter().any(|check| check.expected == Expected::Refused && !check.passed);
         let software = SOFTWARE.iter().any(|name| identity.manufacturer.contains(name) || identity.model.contains(name));
         let adopted = Adopted::read(&self.token)?;
         Ok(CustodianStatus {
@@ -103,10 +182,9 @@ impl Vault {
         })
     }
 
-    /// The status by a quick proof and all negative controls.
-    pub(crate) fn quick_status(&self) -> Result<CustodianStatus, HsmError> {
-        let routes = self.routes()?;
-        self.status(routes, &controls::run(&self.token, routes)?)
+    /// The status by the token's record; without one, by a quick proof and all negative controls.
+    pub(crate) fn status(&self) -> Result<CustodianStatus, HsmError> {
+        self.status_of(&*self.routes()?, self.lenient()?)
     }
 
     /// Makes a copy's bytes; see [`keyplane_port::Custodian::mint`].

@@ -124,8 +124,7 @@ fn every_mistake_in_a_policy_is_told_with_its_place_and_its_key() {
             spoil: |good| good.replace("derived", "derivd"),
         },
     ];
-    let world = World::raw(Options::fast);
-    world.must(&["init"]).unwrap();
+    let world = World::enrolled();
     world.write_policy("team.yaml", GOOD).unwrap();
     world.must(&["validate"]).unwrap();
     for Mistake { name, code, key, spoil } in mistakes {
@@ -161,8 +160,7 @@ fn what_is_wrong_with_the_configuration_is_told() {
         }),
         (Case::new("no policy", ProblemCode::PolicyInvalid, check, Then::SaysTheSame), &|text| text.replace("[\"policy\"]", "[\"token\"]")),
     ];
-    let world = World::raw(Options::fast);
-    world.enrol();
+    let world = World::enrolled();
     world.ask("db", "derived", &[HERE]);
     let good = world.config().unwrap();
     for (case, edit) in edits {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -170,14 +170,7 @@ fn token_bytes(world: &World) -> BTreeMap<String, Vec<u8>> {
         "pin_file": world.pin_file(),
         "copies": copies.iter().map(|(_, copy)| copy).collect::<Vec<_>>(),
     });
-    let cargo = std::env::var_os("CARGO").expect("tests run under cargo");
-    let mut reveal = Command::new(cargo)
-        .args(["run", "--quiet", "-p", "keyplane-hsm", "--example", "reveal", "--features", "reveal"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut reveal = Command::new(reveal()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     reveal.stdin.take().unwrap().write_all(&serde_json::to_vec(&request).unwrap()).unwrap();
     let output = reveal.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -185,6 +178,17 @@ fn token_bytes(world: &World) -> BTreeMap<String, Vec<u8>> {
     let bytes: Vec<Vec<u8>> = lines.lines().map(|line| hex::decode(line).unwrap()).collect();
     assert_eq!(bytes.len(), copies.len());
     copies.into_iter().map(|(key, _)| key).zip(bytes).collect()
+}
+
+/// Builds the program that shows what the token makes of copies. With the features of the whole workspace, so that cargo uses again what
+/// it has built for the tests; `reveal` is in this program alone.
+fn reveal() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").expect("tests run under cargo");
+    let args = ["build", "--quiet", "--workspace", "--example", "reveal", "--features", "keyplane-hsm/reveal"];
+    let output = Command::new(cargo).args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A test is in `deps`, an example beside that.
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/reveal")
 }
 
 /// Every copy in the ledger that has bytes of its own, as the token's reader takes it, with its key's name.

@@ -67,6 +67,11 @@ pub(crate) const WITHIN: u64 = 1;
 /// Seconds beyond it: the client has concluded that nothing happened, and done it again.
 pub(crate) const BEYOND: u64 = 5;
 
+/// Requests, for each object that is there and one more, after which an object is certain to have been made in the place of one whose
+/// request was lost: the looks that it takes to conclude that nothing happened take fewer. A look reads every object where it does not know
+/// its own.
+const LONG_AFTER: u64 = 40;
+
 /// Every mutating request that `keyplane apply` sends for one key, in order, by an undisturbed run.
 pub(crate) fn mutations(world: &World, site: &Site, work: Work, key: &str, source: &'static str) -> Vec<String> {
     work.approved(world, site, key, source);
@@ -141,10 +146,18 @@ impl Work {
             return;
         }
         let emulator = world.emulator(site.destination).unwrap();
-        let late = emulator.get("state").unwrap()["mutations"].as_u64().unwrap() + site.doubles;
-        emulator.post("faults", &json!({ "mutation": late, "effect": { "kind": "late", "after_seconds": BEYOND } })).unwrap();
-        world.must(&["apply"]).unwrap();
-        wait_for("the late effect", || answered(emulator, late));
+        let operation = site.requests[usize::try_from(site.doubles).unwrap() - 1];
+        let objects = emulator.get("dump").unwrap()["keys"].as_array().unwrap().len() as u64;
+        let effect = json!({ "kind": "late", "after_requests": LONG_AFTER * (objects + 1), "close": true });
+        emulator.post("faults", &json!({ "operation": operation, "effect": effect })).unwrap();
+        // Where the emulator has to make a pair of keys first, a time-out may come before its answer.
+        let ran: Vec<_> = (0..RUNS).map(|_| world.keyplane(&["apply"])).take_while(|ran| ran.code != 0).collect();
+        assert!(ran.len() < RUNS, "{ran:#?}");
+        wait_for("the late effect", || {
+            // It comes after so many requests: here are some more. What they say is not asked here.
+            world.keyplane(&["evidence"]);
+            all_answered(emulator)
+        });
         world.must(&["plan"]).unwrap();
         let open = world.status().unwrap().open;
         assert_eq!(open.iter().map(|view| view.action).collect::<Vec<_>>(), [Action::CleanUp], "{open:#?}");
@@ -311,6 +324,13 @@ fn claims(world: &World, key: &str) -> Vec<String> {
     let aliases = dump["aliases"].as_array().unwrap().iter();
     let ours = aliases.filter(|alias| ids.contains(&alias["target"])).map(|alias| alias["name"].as_str().unwrap().to_owned());
     ours.filter(|name| name.starts_with("alias/keyplane/")).collect()
+}
+
+/// Whether every mutating request took its effect, or was refused, by now.
+fn all_answered(emulator: &Emulator) -> Option<()> {
+    let requests = emulator.get("requests").unwrap();
+    let mut mutations = requests.as_array().unwrap().iter().filter(|request| request["mutation"].is_u64());
+    mutations.all(|request| request["outcome"].is_string()).then_some(())
 }
 
 /// Whether a mutating request took its effect, or was refused, by now.

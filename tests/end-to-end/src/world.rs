@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use keyplane_lab::{Emulator, Lab, Options, Policy, Ran};
@@ -22,9 +21,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pause between two looks at something that is waited for.
 const LOOK: Duration = Duration::from_millis(30);
-
-/// Labs are begun one after the other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A profile for each source, and one that asks for two approvals.
 const PROFILES: &str = "
@@ -66,28 +62,22 @@ impl World {
     pub(crate) fn raw(options: impl FnOnce(Policy) -> Options) -> Self {
         let folder = TempDir::new().unwrap();
         let policy = Policy::Files(vec![("profiles.yaml".to_owned(), PROFILES.to_owned())]);
-        // A token is made in this process, and its module is initialised once in a process at a time.
-        let one_at_a_time = ONE_AT_A_TIME.lock().unwrap();
         let lab = Lab::start(&folder.path().join("lab"), options(policy)).unwrap();
-        drop(one_at_a_time);
         Self { lab, _folder: folder }
     }
 
     /// The same, with the cloud of a destination, whatever else there is.
     pub(crate) fn enrolled_at(destination: &str) -> Self {
         let cloud = keyplane_lab::DESTINATIONS.iter().find(|there| there.name == destination).unwrap().cloud();
-        let world = Self::raw(|policy| Options { clouds: [cloud].into(), ..Options::fast(policy) });
-        world.enrol();
-        world
+        Self::raw(|policy| Options { clouds: [cloud].into(), ..Options::fast(policy).enrolled() })
     }
 
     /// A fast lab with database and enrolled token, and no keys yet.
     pub(crate) fn enrolled() -> Self {
-        let world = Self::raw(Options::fast);
-        world.enrol();
-        world
+        Self::raw(|policy| Options::fast(policy).enrolled())
     }
 
+    /// What [`Options::enrolled`] has done before, by the real commands.
     pub(crate) fn enrol(&self) {
         self.must(&["init"]).unwrap();
         self.must(&["hsm", "enroll"]).unwrap();

@@ -14,6 +14,10 @@ pub(crate) const CONFIG: &str = "keyplane.toml";
 pub(crate) const POLICY: &str = "policy";
 /// The database's file.
 pub(crate) const DATABASE: &str = "keyplane.db";
+/// The folder of the approvers' keys.
+pub(crate) const APPROVERS_FOLDER: &str = "approvers";
+/// The folder of the token's file and its PINs.
+pub(crate) const TOKEN_FOLDER: &str = "token";
 /// The file with the secret of the AWS access key.
 pub(crate) const AWS_SECRET: &str = "aws-secret-access-key";
 /// The file with the secret of the Azure application.
@@ -66,7 +70,7 @@ const LOCK: &str = "lab.lock";
 /// Makes the folder, which must be empty if it is there; gives its absolute path and the lock on it.
 pub(crate) fn make_folder(folder: &Path) -> Result<(PathBuf, File), LabError> {
     let failed = |doing| move |source| LabError::File { doing, path: folder.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("made"))?;
+    make_private(folder)?;
     if std::fs::read_dir(folder).map_err(failed("read"))?.next().is_some() {
         return Err(LabError::NotEmpty(folder.to_owned()));
     }
@@ -100,6 +104,12 @@ fn lock(folder: &Path) -> Result<File, LabError> {
     }
 }
 
+/// Makes a folder that only this user can look into, and those above it, if it is not there.
+pub(crate) fn make_private(folder: &Path) -> Result<(), LabError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| LabError::File { doing: "made", path: folder.to_owned(), source })
+}
+
 /// Makes a folder in the folder.
 pub(crate) fn make_inner(folder: &Path, name: &str) -> Result<PathBuf, LabError> {
     let path = folder.join(name);
@@ -126,10 +136,23 @@ pub(crate) fn read(path: &Path) -> Result<String, LabError> {
 /// Writes the policy files; approvers are the lab's people, unless the policy has its own.
 pub(crate) fn write_policy(folder: &Path, policy: &Policy) -> Result<(), LabError> {
     let target = make_inner(folder, POLICY)?;
-    write(&target.join(APPROVERS), &people::policy(&folder.join("approvers"))?)?;
-    match policy {
-        Policy::Example => EXAMPLE.iter().try_for_each(|(name, text)| write(&target.join(name), text)),
-        Policy::Files(files) => files.iter().try_for_each(|(name, text)| write(&target.join(name), text)),
+    write(&target.join(APPROVERS), &people::policy(&folder.join(APPROVERS_FOLDER))?)?;
+    policy.files().try_for_each(|(name, text)| write(&target.join(name), text))
+}
+
+impl Policy {
+    /// Name and text of each file but that of the approvers.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (example, files): (&[_], &[_]) = match self {
+            Self::Example => (&EXAMPLE, &[]),
+            Self::Files(files) => (&[], files),
+        };
+        example.iter().copied().chain(files.iter().map(|(name, text): &(String, String)| (name.as_str(), text.as_str())))
+    }
+
+    /// All of it as one text.
+    pub(crate) fn text(&self) -> String {
+        self.files().map(|(name, text)| format!("{name}\n{text}\n")).collect()
     }
 }
 

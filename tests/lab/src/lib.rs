@@ -13,6 +13,7 @@
 //! | `place` | the destinations |
 //! | `people` | approvers, their keys, who may approve what |
 //! | `layout` | the folder's files |
+//! | `template` | what labs for tests are copied from: an enrolled token, a database |
 //! | `user` | applications that use keys, at any cloud, through its own SDK |
 
 mod binaries;
@@ -22,6 +23,7 @@ mod http;
 mod layout;
 mod people;
 mod place;
+mod template;
 mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,19 +57,33 @@ pub struct Options {
     pub clouds: BTreeSet<CloudKind>,
     /// More arguments for every emulator, as in `--reveal-material`.
     pub emulator_args: Vec<String>,
+    /// Whether the lab begins with a database and an enrolled token, copied from a template that each build makes once. Otherwise
+    /// `keyplane init` and `keyplane hsm enroll` are the caller's to run.
+    pub enrolled: bool,
 }
+
+/// The argument by which emulators take their RSA pairs from files instead of making them, for fast labs alone. `None` until the emulators
+/// know one.
+const FIXED_PAIRS: Option<&str> = None;
 
 impl Options {
     /// A lab for tests, with AWS alone.
     #[must_use]
     pub fn fast(policy: Policy) -> Self {
-        Self { fast: true, policy, clouds: [CloudKind::Aws].into(), emulator_args: Vec::new() }
+        Self { fast: true, policy, clouds: [CloudKind::Aws].into(), emulator_args: Vec::new(), enrolled: false }
     }
 
     /// A lab that behaves as the clouds do: published quotas, `keyplane`'s default time-outs.
     #[must_use]
     pub fn published(policy: Policy) -> Self {
-        Self { fast: false, policy, clouds: [CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure].into(), emulator_args: Vec::new() }
+        let clouds = [CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure].into();
+        Self { fast: false, policy, clouds, emulator_args: Vec::new(), enrolled: false }
+    }
+
+    /// The same with a database and an enrolled token.
+    #[must_use]
+    pub fn enrolled(self) -> Self {
+        Self { enrolled: true, ..self }
     }
 }
 
@@ -116,7 +132,7 @@ impl Lab {
     }
 
     /// Makes a lab in a folder: starts the emulators, makes the token, the approvers' keys, policy and configuration.
-    /// What comes next (`keyplane init`, `keyplane hsm enroll`) is the caller's.
+    /// What comes next is the caller's: `keyplane init` and `keyplane hsm enroll`, unless [`Options::enrolled`].
     ///
     /// # Errors
     /// When the folder is not empty, a binary is missing, or anything does not work.
@@ -141,13 +157,15 @@ impl Lab {
                 emulators.insert(destination.emulator().to_owned(), emulator);
             }
         }
-        let Provisioned { init, pin_file, .. } = {
+        let Provisioned { init, pin_file, .. } = if options.enrolled {
+            template::copy(&folder, &options.policy, &keyplane, &module)?
+        } else {
+            people::make_keys(&layout::make_inner(&folder, layout::APPROVERS_FOLDER)?)?;
             // INVARIANT: a PKCS#11 module is initialised once in a process; several labs may start side by side.
             static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-            provision::provision(&module, &folder.join("token"), TOKEN)?
+            provision::provision(&module, &folder.join(layout::TOKEN_FOLDER), TOKEN)?
         };
-        people::make_keys(&layout::make_inner(&folder, "approvers")?)?;
         layout::write_policy(&folder, &options.policy)?;
         let mut config = layout::config(&module, &init);
         for destination in &destinations {
@@ -315,7 +333,7 @@ impl Lab {
     /// The private key of an approver; the public one is beside it, with `.pub`.
     #[must_use]
     pub fn approver_key(&self, name: &str) -> PathBuf {
-        self.folder.join("approvers").join(name)
+        self.folder.join(layout::APPROVERS_FOLDER).join(name)
     }
 
     /// The token's PKCS#11 module.
@@ -327,7 +345,7 @@ impl Lab {
     /// The token's own folder: its file and its PINs.
     #[must_use]
     pub fn token_folder(&self) -> PathBuf {
-        self.folder.join("token")
+        self.folder.join(layout::TOKEN_FOLDER)
     }
 
     /// The file with the token's user PIN.
@@ -363,6 +381,7 @@ fn start(destination: &Destination, options: &Options, folder: &Path, access: &l
     };
     if options.fast {
         args.push("--no-quotas".to_owned());
+        args.extend(FIXED_PAIRS.map(str::to_owned));
     }
     if !options.emulator_args.iter().any(|arg| arg == "--seed") {
         // Emulators do not give the same ids.

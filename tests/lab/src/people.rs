@@ -45,9 +45,14 @@ pub(crate) fn make_keys(folder: &Path) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Who runs this process, as the operating system says: the login of [`OPERATOR`].
+pub(crate) fn login() -> Result<String, LabError> {
+    whoami::username().map_err(|_| LabError::System("who runs this process"))
+}
+
 /// The policy file that enrols them.
 pub(crate) fn policy(folder: &Path) -> Result<String, LabError> {
-    let login = whoami::username().map_err(|_| LabError::System("who runs this process"))?;
+    let login = login()?;
     let mut documents = Vec::new();
     for (name, groups) in PEOPLE {
         let public = layout::read(&folder.join(format!("{name}.pub")))?;

@@ -23,9 +23,13 @@ purpose: encrypt
 placements: [aws: { destination: prod-us-east-1, alias: orders, algorithm: aes-256 }]
 ";
 
+fn options() -> Options {
+    Options::fast(Policy::Files(vec![("orders.yaml".to_owned(), KEY.to_owned())]))
+}
+
 #[expect(clippy::unwrap_used, reason = "the bounds of what clippy knows to be a test")]
 fn fast(folder: &Path) -> Lab {
-    Lab::start(folder, Options::fast(Policy::Files(vec![("orders.yaml".to_owned(), KEY.to_owned())]))).unwrap()
+    Lab::start(folder, options()).unwrap()
 }
 
 #[test]
@@ -50,10 +54,8 @@ fn a_key_goes_from_a_policy_file_to_its_users() {
 #[test]
 fn whoever_runs_keyplane_is_the_operator_and_approves_nothing_of_their_own() {
     let folder = tempfile::TempDir::new().unwrap();
-    let lab = fast(folder.path());
-    for args in [&["init"][..], &["hsm", "enroll"], &["plan"]] {
-        lab.must(args).unwrap();
-    }
+    let lab = Lab::start(folder.path(), options().enrolled()).unwrap();
+    lab.must(&["plan"]).unwrap();
     let key = lab.approver_key(OPERATOR);
     let ran = lab.keyplane(&["--json", "approve", "--all", "--as", OPERATOR, "--key", key.to_str().unwrap()]);
     assert_eq!(ran.code, 4);
@@ -86,6 +88,30 @@ fn labs_start_side_by_side_in_one_process() {
             scope.spawn(move || fast(folder).must(&["init"]).unwrap());
         }
     });
+}
+
+#[test]
+fn labs_that_begin_enrolled_work_side_by_side_and_know_nothing_of_each_other() {
+    let parent = tempfile::TempDir::new().unwrap();
+    let labs = ["one", "other"].map(|name| Lab::start(&parent.path().join(name), options().enrolled()).unwrap());
+    std::thread::scope(|scope| {
+        for lab in &labs {
+            scope.spawn(move || {
+                lab.must(&["plan"]).unwrap();
+                lab.approve_all().unwrap();
+            });
+        }
+    });
+    // One after the other: each emulator makes an RSA pair, within a time-out.
+    for lab in &labs {
+        lab.must(&["apply"]).unwrap();
+        lab.must(&["plan", "--detailed-exitcode"]).unwrap();
+    }
+    for (lab, name) in labs.iter().zip(["one", "other"]) {
+        assert!(lab.config().unwrap().contains(&format!("{name}/token/token.sql")), "the configuration names another lab's token");
+        let keys = lab.emulator("prod-us-east-1").unwrap().get("dump").unwrap()["keys"].as_array().unwrap().len();
+        assert_eq!(keys, 1, "a lab worked at another one's cloud");
+    }
 }
 
 #[test]

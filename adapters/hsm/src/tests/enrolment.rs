@@ -62,8 +62,8 @@ async fn enrolling_twice_finds_what_is_there() {
     assert_eq!((first.status, first.charter), (second.status, second.charter));
     assert_eq!(custodian.audit_public_key().await.unwrap(), audit);
     drop(custodian);
-    // Two root keys, the two audit keys, and the record of the charter.
-    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
+    // Two root keys, the audit key's halves, the records of the charter and of the proof.
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 6);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_epoch_that_a_crash_left_half_made_is_finished_and_nothing_is_doubled
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     assert_eq!(desk.mint().await.check_value, before, "the derivation key was made anew");
     drop(desk);
-    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 6);
 }
 
 #[tokio::test]
@@ -87,14 +87,14 @@ async fn a_root_key_that_was_lost_is_not_made_anew() {
     lose(&lab, |root| vec![root.derivation.unwrap()], false);
     let error = lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap_err();
     assert!(matches!(&error, CustodianError::Broken(text) if text.contains("gone")), "{error}");
-    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 4);
+    assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
 }
 
-/// Destroys objects of the root epoch and, if `charter` says so, the record of the charter.
-fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, charter: bool) {
+/// Destroys objects of the root epoch, and the records of charter and proof if they are to go too.
+fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, records: bool) {
     let token = lab.token();
     let mut handles = which(&Root::open(&token, EPOCH).unwrap());
-    if charter {
+    if records {
         handles.extend(token.session().find_objects(&[Attribute::Class(ObjectClass::DATA)]).unwrap());
     }
     for handle in handles {
@@ -200,6 +200,23 @@ fn of_two_charter_records_that_a_crash_left_the_later_counts_and_the_earlier_goe
     assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 2));
     adopted(2).write(&token).unwrap();
     assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 1));
+}
+
+#[test]
+fn a_public_object_under_the_charter_s_label_is_no_charter() {
+    let lab = Lab::new();
+    let token = lab.token();
+    let adopted = |serial| Adopted { serial, digest: keyplane_model::Digest::of(&[1]) };
+    adopted(1).write(&token).unwrap();
+    let public = [
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Label(b"keyplane/charter".to_vec()),
+        Attribute::Value(serde_json::to_vec(&adopted(2)).unwrap()),
+    ];
+    token.session().create_object(&public).unwrap();
+    assert_eq!(Adopted::read(&token).unwrap(), Some(adopted(1)));
 }
 
 #[test]

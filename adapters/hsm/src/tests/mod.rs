@@ -7,5 +7,6 @@ mod enrolment;
 mod fixture;
 mod kinds;
 mod login;
+mod record;
 mod softhsm;
 mod warrants;

@@ -92,6 +92,13 @@ async fn a_mac_key_arrives_from_softhsm_and_a_key_pair_is_not_made() {
 }
 
 #[tokio::test]
+async fn a_second_process_believes_the_record_of_the_proof_that_softhsm_keeps() {
+    let Some(config) = softhsm("a_second_process_believes_the_record_of_the_proof_that_softhsm_keeps") else { return };
+    super::record::a_second_process_makes_no_proof(&config).await;
+    super::record::a_tampered_record_is_not_believed(&config);
+}
+
+#[tokio::test]
 async fn a_private_key_in_softhsm_can_do_nothing_but_leave() {
     let Some(config) = softhsm("a_private_key_in_softhsm_can_do_nothing_but_leave") else { return };
     let vault = super::kinds::vault(&config);

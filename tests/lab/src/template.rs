@@ -1,0 +1,146 @@
+//! What every lab for tests begins with, made once for a build: approvers' keys, a database, and a token that is enrolled. Making it takes
+//! seconds of computing, copying it takes none.
+//!
+//! Owns the template's folder beside the programs (`lab-template` in cargo's target folder) and who may look into it when. A template is
+//! made by the real `keyplane init` and `keyplane hsm enroll`. Every copy has the same installation id, charter and root keys: nothing but
+//! its own emulators ever meets a lab.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use keyplane_hsm::provision::Provisioned;
+
+use crate::{Lab, LabError, Options, Policy, TOKEN, layout, people};
+
+/// The folder of all templates, beside the programs.
+const FOLDER: &str = "lab-template";
+
+/// Holds who reads (shared) and who makes a template (alone); in [`FOLDER`].
+const LOCK: &str = "lock";
+
+/// In a template's folder once it is complete.
+const COMPLETE: &str = "complete";
+
+/// Copies the template for a policy into a lab's folder, after making it if this build has none.
+pub(crate) fn copy(folder: &Path, policy: &Policy, keyplane: &Path, module: &Path) -> Result<Provisioned, LabError> {
+    let all = keyplane.parent().unwrap_or(Path::new(".")).join(FOLDER);
+    layout::make_private(&all)?;
+    let lock = open_lock(&all.join(LOCK))?;
+    let locked = |source| LabError::File { doing: "locked", path: all.join(LOCK), source };
+    let build = build(&[keyplane, module])?;
+    // The charter that the token adopts is made of the policy, and names who runs this.
+    let charter = digest_of(&[&policy.text(), &people::login()?]);
+    let template = all.join(format!("{build}-{charter}"));
+    // The lock is held until the copy is complete: nobody removes a template while it is read.
+    lock.lock_shared().map_err(locked)?;
+    if !template.join(COMPLETE).is_file() {
+        // Another test may make it between these two: then there is nothing left to do.
+        lock.unlock().map_err(locked)?;
+        lock.lock().map_err(locked)?;
+        if !template.join(COMPLETE).is_file() {
+            remove_outdated(&all, &build, &template)?;
+            make(&template, policy)?;
+        }
+    }
+    for name in [layout::APPROVERS_FOLDER, layout::TOKEN_FOLDER] {
+        copy_files(&template.join(name), &layout::make_inner(folder, name)?, |_| true)?;
+    }
+    // SQLite may keep more files beside the database's own.
+    copy_files(&template, folder, |name| name.starts_with(layout::DATABASE))?;
+    let token = folder.join(layout::TOKEN_FOLDER);
+    Ok(Provisioned { init: token.join("token.sql").display().to_string(), label: TOKEN.to_owned(), pin_file: token.join("user.pin") })
+}
+
+/// Makes a template by the real commands, in a lab without any cloud.
+fn make(template: &Path, policy: &Policy) -> Result<(), LabError> {
+    let options = Options { clouds: [].into(), enrolled: false, ..Options::fast(policy.clone()) };
+    let lab = Lab::start(template, options)?;
+    lab.must(&["init"])?;
+    lab.must(&["hsm", "enroll"])?;
+    layout::write(&template.join(COMPLETE), "")
+}
+
+/// Removes templates of other builds, and what a crash left of this one.
+fn remove_outdated(all: &Path, build: &str, template: &Path) -> Result<(), LabError> {
+    for path in entries(all)? {
+        let of_this_build = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(build));
+        if path.is_dir() && (path == template || !of_this_build) {
+            std::fs::remove_dir_all(&path).map_err(|source| LabError::File { doing: "removed", path, source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Names a build: cargo writes a program anew whenever it changes, so length and time of change tell one from another as it does itself.
+fn build(programs: &[&Path]) -> Result<String, LabError> {
+    let mut parts = Vec::new();
+    for path in programs {
+        let seen = path.metadata().map_err(|source| LabError::File { doing: "read", path: path.to_path_buf(), source })?;
+        parts.push(format!("{} {} {}.{}", path.display(), seen.len(), seen.mtime(), seen.mtime_nsec()));
+    }
+    Ok(digest_of(&parts.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+/// 16 hexadecimal digits of a SHA-256, each part behind its length.
+fn digest_of(parts: &[&str]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&part.len().to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    hex::encode(&context.finish().as_ref()[..8])
+}
+
+fn open_lock(path: &Path) -> Result<File, LabError> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.map_err(|source| LabError::File { doing: "made", path: path.to_owned(), source })
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let read = || -> std::io::Result<Vec<PathBuf>> { std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect() };
+    read().map_err(|source| LabError::File { doing: "read", path: folder.to_owned(), source })
+}
+
+/// Copies the files of a folder that are wanted, with their modes.
+fn copy_files(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), LabError> {
+    for path in entries(from)? {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted(name)) else { continue };
+        if path.is_file() {
+            let target = to.join(name);
+            std::fs::copy(&path, &target).map_err(|source| LabError::File { doing: "written", path: target, source })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_build_and_another_policy_have_templates_of_their_own() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let program = folder.path().join("program");
+        std::fs::write(&program, "one").unwrap();
+        let before = build(&[&program]).unwrap();
+        assert_eq!(build(&[&program]).unwrap(), before);
+        std::fs::write(&program, "other").unwrap();
+        assert_ne!(build(&[&program]).unwrap(), before);
+        assert_ne!(digest_of(&["ab", "c"]), digest_of(&["a", "bc"]));
+    }
+
+    #[test]
+    fn templates_of_other_builds_go_and_those_of_this_one_stay() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for name in ["aa-1", "aa-2", "bb-1"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join(LOCK), "").unwrap();
+        remove_outdated(folder.path(), "aa", &folder.path().join("aa-2")).unwrap();
+        let mut left: Vec<_> = entries(folder.path()).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        left.sort();
+        assert_eq!(left, ["aa-1", LOCK]);
+    }
+}
