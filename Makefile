@@ -1,11 +1,12 @@
 # Thin: what a target does is in .ci/ and in tests/lab.
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test check simulate bench
+.PHONY: help demo test soak check simulate bench
 
 help:
 	@echo "make demo    the tour: from policy files to keys that applications use, on this machine alone"
 	@echo "make test    everything: lints, tests, the clouds' own clients against the emulators"
+	@echo "make soak    what takes too long for every change: the rest of the matrices, a hundred thousand schedules"
 	@echo "make check   formatting, lints and documentation"
 	@echo "make simulate   the engine under virtual time: SCHEDULES=100000 of them, or one to be read: SEED=…"
 	@echo "make bench   ratios of times, each with a bound; DEMO=1 and LOOP=1 add demo and test from nothing, against an earlier revision"
@@ -18,6 +19,10 @@ demo:
 test:
 	@.ci/prerequisites test
 	@.ci/test
+
+soak:
+	@.ci/prerequisites test
+	@.ci/soak
 
 check:
 	@.ci/prerequisites test

@@ -13,7 +13,7 @@ use crate::{HsmConfig, HsmError};
 /// The most jobs that wait. Further callers wait for a place in the queue; a token does one thing at a time anyway.
 const QUEUE: usize = 64;
 
-type Job = Box<dyn FnOnce(&mut Seat) + Send>;
+type Job = Box<dyn FnOnce(&mut State) + Send>;
 
 /// Sends jobs to the thread. They run one at a time, in order.
 pub(crate) struct Worker {
@@ -28,9 +28,9 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name("keyplane-hsm".to_owned())
             .spawn(move || {
-                let mut seat = Seat { config, vault: None, pin_refused: false };
+                let mut state = State { config, vault: None, pin_refused: false };
                 while let Some(job) = queue.blocking_recv() {
-                    job(&mut seat);
+                    job(&mut state);
                 }
             })
             .map_err(|_| HsmError::Stopped)?;
@@ -45,10 +45,10 @@ impl Worker {
         F: Fn(&Vault) -> Result<T, HsmError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |seat| {
+        let job: Job = Box::new(move |state| {
             // The caller is gone, so the job is not run.
             if !reply.is_closed() {
-                let _ = reply.send(seat.run(&job));
+                let _ = reply.send(state.run(&job));
             }
         });
         self.jobs.as_ref().ok_or(HsmError::Stopped)?.send(job).await.map_err(|_| HsmError::Stopped)?;
@@ -67,14 +67,14 @@ impl Drop for Worker {
 }
 
 /// The state of the thread.
-struct Seat {
+struct State {
     config: HsmConfig,
     vault: Option<Vault>,
     // INVARIANT: once true, no login is tried again with this PIN.
     pin_refused: bool,
 }
 
-impl Seat {
+impl State {
     fn run<T>(&mut self, job: &dyn Fn(&Vault) -> Result<T, HsmError>) -> Result<T, HsmError> {
         let result = job(self.vault()?);
         match result {

@@ -26,7 +26,7 @@ pub enum Drift {
         found: ObjectId,
     },
     /// A conflict: the object is ours, but its algorithm, use, access policy or marks were changed.
-    Misfit {
+    Altered {
         /// The changed object.
         object: ObjectId,
     },
@@ -106,7 +106,7 @@ pub(crate) fn at_placement(
 fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     let which = object.object.clone();
     if !object.fits(target) {
-        return Some(Drift::Misfit { object: which });
+        return Some(Drift::Altered { object: which });
     }
     match object.state {
         ObjectState::AwaitingMaterial | ObjectState::Usable => None,
@@ -184,7 +184,7 @@ impl fmt::Display for Drift {
         match self {
             Self::ClaimGone { recorded } => write!(f, "`{recorded}` lost the placement's claim"),
             Self::OtherObject { recorded, found } => write!(f, "`{found}` has the placement's claim, which was `{recorded}`'s"),
-            Self::Misfit { object } => write!(f, "kind, access policy or marks of `{object}` are not what we gave it"),
+            Self::Altered { object } => write!(f, "kind, access policy or marks of `{object}` are not what we gave it"),
             Self::NameGone => f.write_str("the users' name is gone"),
             Self::Disabled { object } => write!(f, "`{object}` is disabled"),
             Self::BeingDeleted { object } => write!(f, "`{object}` is being deleted"),

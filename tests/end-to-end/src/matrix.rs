@@ -155,7 +155,7 @@ impl Work {
         assert!(ran.len() < RUNS, "{ran:#?}");
         wait_for("the late effect", || {
             // It comes after so many requests: here are some more. What they say is not asked here.
-            world.keyplane(&["evidence"]);
+            let _ = world.keyplane(&["evidence"]);
             all_answered(emulator)
         });
         world.must(&["plan"]).unwrap();
