@@ -332,13 +332,19 @@ impl<'a> Fixture<'a> {
 
     /// Waits until the cloud is no longer at work on an import.
     pub(crate) async fn settled(&self) {
-        if !self.generations() {
-            return;
+        // Elsewhere an import has arrived when it is answered.
+        if self.generations() {
+            self.at_rest().await;
         }
+    }
+
+    /// The placement as soon as the cloud is no longer at work on an import.
+    pub(crate) async fn at_rest(&self) -> PlacementSeen {
         for wait in PATIENCE {
-            let materials = self.look().await.claimed.map(|object| object.materials).unwrap_or_default();
-            if materials.iter().all(|material| material.presence != Presence::Arriving) {
-                return;
+            let seen = self.look().await;
+            let mut materials = seen.claimed.iter().flat_map(|object| &object.materials);
+            if materials.all(|material| material.presence != Presence::Arriving) {
+                return seen;
             }
             self.subject.advance(Span::seconds(wait)).await;
         }

@@ -218,8 +218,7 @@ async fn act(fixture: &Fixture<'_>, request: Request, object: &ObjectId) {
 }
 
 async fn sight(fixture: &Fixture<'_>, request: Request) -> Sight {
-    fixture.settled().await;
-    let seen = fixture.look().await;
+    let seen = fixture.at_rest().await;
     let marked = match request {
         Request::Create => {
             let of_us = |object: &ObjectSeen| object.marks.as_ref().is_some_and(|marks| *marks == fixture.marks);
