@@ -430,7 +430,6 @@ mod tests {
     use super::*;
 
     /// Every case holds, and every request has its cases.
-    #[expect(clippy::print_stdout, reason = "how many cases there are is a result")]
     fn holds(cloud: &'static Cloud) {
         let grid = Grid::walked(cloud, None);
         println!("{grid}");
