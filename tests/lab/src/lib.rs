@@ -62,10 +62,6 @@ pub struct Options {
     pub enrolled: bool,
 }
 
-/// The argument by which emulators take their RSA pairs from files instead of making them, for fast labs alone. `None` until the emulators
-/// know one.
-const FIXED_PAIRS: Option<&str> = None;
-
 impl Options {
     /// A lab for tests, with AWS alone.
     #[must_use]
@@ -381,7 +377,7 @@ fn start(destination: &Destination, options: &Options, folder: &Path, access: &l
     };
     if options.fast {
         args.push("--no-quotas".to_owned());
-        args.extend(FIXED_PAIRS.map(str::to_owned));
+        args.push("--fixed-pairs".to_owned());
     }
     if !options.emulator_args.iter().any(|arg| arg == "--seed") {
         // Emulators do not give the same ids.
