@@ -52,7 +52,6 @@ fn at_a_clean_up(site: &'static Site, faults: &[Fault]) -> Vec<Case> {
     if site.cleans.is_empty() { Vec::new() } else { faults.iter().map(case).collect() }
 }
 
-#[expect(clippy::print_stdout, reason = "how many cases there are is a result")]
 fn run(name: &str, cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) {
     println!("{name} at {}: {} cases", cases[0].site.destination, cases.len());
     matrix::run(cases, labs, prepare);
@@ -129,7 +128,6 @@ fn lagging_reads(site: &'static Site) {
     });
 }
 
-#[expect(clippy::print_stdout, reason = "how many cases there are is a result")]
 fn crashes_after_a_line_of_progress(site: &'static Site) {
     let world = matrix::world(site);
     let lines: Vec<(&'static str, usize)> = sources(site)

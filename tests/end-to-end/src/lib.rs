@@ -2,7 +2,6 @@
 //!
 //! The binaries have to be built first (`cargo build --workspace`; `make test` does).
 #![cfg(test)]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod bad_input;
 mod bytes;
