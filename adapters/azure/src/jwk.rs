@@ -135,6 +135,7 @@ fn bits(number: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    use keyplane_pairs::Stock;
     use spki::der::Decode as _;
 
     use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn public_keys_are_written_as_another_library_writes_them() {
         for size in [KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096] {
-            let pair = aws_lc_rs::rsa::KeyPair::generate(size).unwrap();
+            let pair = aws_lc_rs::rsa::KeyPair::from_pkcs8(Stock::of_clients().take(size.len() * 8).unwrap()).unwrap();
             let written = der(pair.public_key());
             let info = SubjectPublicKeyInfoRef::from_der(&written).unwrap();
             let public = RsaPublicKey::from_der(info.subject_public_key.raw_bytes()).unwrap();
