@@ -164,7 +164,7 @@ fn hunt(cli: &Cli) -> ExitCode {
 /// The first schedule that finds a bug, by the rule that it breaks, and which it was.
 pub(crate) fn find(seed: u64, schedules: u64, planted: Planted) -> Option<(u64, Schedule, Ended)> {
     (0..schedules).find_map(|number| {
-        let schedule = Schedule::draw(seed + number);
+        let schedule = Some(Schedule::draw(seed + number)).filter(|schedule| planted.may_show(schedule))?;
         let ended = run(&schedule, Some(planted), false);
         ended.broken.iter().any(|broken| broken.rule == planted.breaks()).then_some((number + 1, schedule, ended))
     })

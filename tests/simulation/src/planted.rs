@@ -17,6 +17,7 @@ use crate::custodian::SymbolCustodian;
 use crate::executor::locked;
 use crate::ports::{Behind, Between};
 use crate::rules::Rule;
+use crate::schedule::{Fault, Schedule};
 
 /// A bug that can be planted into a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,17 @@ impl Planted {
             Self::LeaseOutlived => Rule::Lanes,
             Self::QuotasForgotten => Rule::Quotas,
             Self::StaleReadTrusted => Rule::Settles,
+        }
+    }
+
+    /// Whether a schedule has what the bug is about. Where no clock is set, a clock that can be set is right; where no server is
+    /// suspended, one that stops meanwhile does not stop. Such runs are not worth their time: the hunt leaves them out.
+    pub(crate) fn may_show(self, schedule: &Schedule) -> bool {
+        let any = |is: fn(&Fault) -> bool| schedule.faults.iter().any(is);
+        match self {
+            Self::ClockBelieved => any(|fault| matches!(fault, Fault::Jump { .. })),
+            Self::LeaseOutlived => any(|fault| matches!(fault, Fault::Pause { .. } | Fault::Stall { .. })),
+            _ => true,
         }
     }
 
