@@ -53,16 +53,16 @@ impl Repository {
         Self { folder: root(), base: BASE.to_owned(), logs: root().join("target/bench") }
     }
 
-    /// The time of what is checked out, divided by the base's: medians of so many turns each. Says of each turn how it ended.
+    /// The time of what is checked out when its turn begins, divided by the base's: medians of so many turns each. Says of each turn how it ended.
     ///
     /// # Errors
     /// When a `make` fails: the other turns are run all the same, and told, but what failed is compared with nothing.
     pub(crate) fn compare(&self, goal: Goal, turns: usize) -> Result<f64, BenchError> {
-        let head = self.git(&["rev-parse", "HEAD"])?;
         fs::create_dir_all(&self.logs).map_err(system("the folder for logs"))?;
         let (mut old, mut new, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=turns {
-            for (side, revision, times) in [("old", &self.base, &mut old), ("new", &head, &mut new)] {
+            for (side, revision, times) in [("old", self.base.as_str(), &mut old), ("new", "HEAD", &mut new)] {
+                let revision = &self.git(&["rev-parse", revision])?;
                 let name = format!("{}-{side}-{number}", goal.word());
                 println!("  {name} ({revision:.7}) begins; its output goes to target/bench/{name}.log");
                 match self.turn(goal, revision, &name) {
@@ -92,7 +92,8 @@ impl Repository {
             return Err(BenchError::Failed(format!("preparing ended with {prepared}; see {name}-prepare.log")));
         }
         let log = self.logs.join(format!("{name}.log"));
-        let (code, time) = timed(|| run(&clone, &log, &format!("make {}", goal.word())));
+        // What is built once keeps nothing for the next time.
+        let (code, time) = timed(|| run(&clone, &log, &format!("export CARGO_INCREMENTAL=0; make {}", goal.word())));
         let text = fs::read(&log).map_err(system("the log"))?;
         let summary = String::from_utf8_lossy(&text).lines().rev().find(|line| is_summary(line)).unwrap_or_default().to_owned();
         Ok(Turn { seconds: time.as_secs_f64(), code: code?, summary })

@@ -429,33 +429,6 @@ impl fmt::Display for Grid {
 mod tests {
     use super::*;
 
-    /// Every case holds, and every request has its cases.
-    fn holds(cloud: &'static Cloud) {
-        let grid = Grid::walked(cloud, None);
-        println!("{grid}");
-        assert!(grid.failures.is_empty(), "{} cases failed", grid.failures.len());
-    }
-
-    #[test]
-    fn every_mishap_and_crash_at_every_request_ends_with_one_key_at_aws() {
-        holds(&AWS);
-    }
-
-    #[test]
-    fn every_mishap_and_crash_at_every_request_ends_with_one_key_at_google_cloud() {
-        holds(&GOOGLE_CLOUD);
-    }
-
-    #[test]
-    fn every_mishap_and_crash_at_every_request_ends_with_one_key_at_a_key_vault() {
-        holds(&KEY_VAULT);
-    }
-
-    #[test]
-    fn every_mishap_and_crash_at_every_request_ends_with_one_key_at_a_managed_hsm() {
-        holds(&MANAGED_HSM);
-    }
-
     /// What the grid is there for: an engine that sends again with no look, or believes a first look, or forgets what it sent before a
     /// crash.
     #[test]
