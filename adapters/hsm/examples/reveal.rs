@@ -6,9 +6,11 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use keyplane_hsm::{HsmConfig, HsmCustodian, Pin};
-use keyplane_model::{CopyCoordinates, SealedBlob};
+use keyplane_model::{CopyCoordinates, SealedBlob, Span, Timestamp};
+use keyplane_port::Clock;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -29,11 +31,28 @@ struct Copy {
     blob: Option<SealedBlob>,
 }
 
+/// Nothing here is judged by the time: always the beginning of 1970, when no approval is good.
+struct Never;
+
+#[async_trait::async_trait]
+impl Clock for Never {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn uptime(&self) -> Span {
+        Span::ZERO
+    }
+
+    async fn sleep(&self, _: Span) {}
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let request: Request = serde_json::from_reader(std::io::stdin())?;
     let pin = Some(Pin::new(std::fs::read_to_string(request.pin_file)?)?);
-    let custodian = HsmCustodian::start(HsmConfig { module: request.module, token_label: request.token, init: request.init, pin })?;
+    let config = HsmConfig { module: request.module, token_label: request.token, init: request.init, pin };
+    let custodian = HsmCustodian::start(config, Arc::new(Never))?;
     for copy in request.copies {
         let bytes = custodian.reveal_for_test(&copy.coordinates, copy.blob.as_ref()).await?;
         println!("{}", hex::encode(&*bytes));

@@ -4,11 +4,14 @@
 //! touched; that the charter is the one adopted last is looked up in the token, by the same job that then makes or wraps.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyplane_model::{Actor, Approval, Charter, Digest, InstallationId, SealedCharter};
-use keyplane_port::{Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped};
-use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap, required};
+use keyplane_model::{Approval, Charter, CharterChange, CopyCoordinates, Digest, InstallationId, SealedCharter, Statement, Timestamp};
+use keyplane_port::{
+    Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped,
+};
+use keyplane_verifier::{Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
 
 use crate::charter::{self, Adopted};
 use crate::proof::{Effort, THOROUGH};
@@ -20,6 +23,8 @@ use crate::{HsmConfig, HsmError};
 /// The custodian of one token. Dropping it waits for the running call, closes the session and finalises the module.
 pub struct HsmCustodian {
     worker: Worker,
+    /// Nobody else's says whether approvals have ended.
+    clock: Arc<dyn Clock>,
     /// How thoroughly routes are proven when it matters.
     effort: &'static Effort,
 }
@@ -29,8 +34,8 @@ impl HsmCustodian {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(config: HsmConfig) -> Result<Self, HsmError> {
-        Ok(Self { worker: Worker::start(config)?, effort: THOROUGH })
+    pub fn start(config: HsmConfig, clock: Arc<dyn Clock>) -> Result<Self, HsmError> {
+        Ok(Self { worker: Worker::start(config)?, clock, effort: THOROUGH })
     }
 
     /// The public audit key of the newest root epoch: an uncompressed point on P-256 (SEC 1, 65 bytes).
@@ -92,6 +97,7 @@ impl Custodian for HsmCustodian {
         if charter.installation != installation {
             return Err(CustodianError::Refused("the charter is another installation's".to_owned()));
         }
+        sound(charter)?;
         let (charter, effort) = (charter.clone(), self.effort);
         Ok(self.worker.run(move |vault| enrol(vault, effort, &charter)).await?)
     }
@@ -113,22 +119,29 @@ impl Custodian for HsmCustodian {
     async fn adopt(
         &self,
         current: &SealedCharter,
-        next: &Charter,
-        proposer: &Actor,
+        change: &CharterChange,
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError> {
+        let next = &change.next;
         if next.installation != current.charter.installation {
             return Err(CustodianError::Refused("the charter is another installation's".to_owned()));
         }
-        let digest = digest_of(next)?;
+        if change.before != current.id().map_err(HsmError::from)? {
+            return Err(CustodianError::CharterChanged);
+        }
+        sound(next)?;
+        in_time(change.until, self.clock.now()).map_err(refused)?;
         // A rule is changed only under the old rule.
-        approved(&digest, proposer, &current.charter.strictest(), &current.charter, approvals).map_err(missing)?;
+        let rules = required_for_charter(&current.charter, next);
+        let statement = Statement::of_charter(change).map_err(HsmError::from)?;
+        approved(&statement, &change.proposer, rules, &current.charter, approvals).map_err(missing)?;
+        let digest = next.digest().map_err(HsmError::from)?;
         let (current, next) = (current.clone(), next.clone());
         Ok(self.worker.run(move |vault| adopt(vault, &current, &next, digest)).await?)
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
-        entitled(warrant)?;
+        entitled(warrant, None, self.clock.now())?;
         may_mint(&warrant.change_set, request.step, &request.coordinates).map_err(refused)?;
         let (sealed, coordinates) = (warrant.charter.clone(), request.coordinates.clone());
         let minted = self.worker.run(move |vault| {
@@ -139,7 +152,8 @@ impl Custodian for HsmCustodian {
     }
 
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
-        entitled(warrant)?;
+        // The blob's MAC, or the derivation, holds these coordinates to be what the bytes were made under.
+        entitled(warrant, Some(&request.copy.coordinates), self.clock.now())?;
         let scheme = request.wrapping_key.scheme;
         may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme).map_err(refused)?;
         let (sealed, copy, spki) = (warrant.charter.clone(), request.copy.clone(), request.wrapping_key.spki.clone());
@@ -152,17 +166,24 @@ impl Custodian for HsmCustodian {
 }
 
 /// Whether a warrant's change set is sound, and approved as its charter asks. That the charter is the right one is [`in_force`]'s.
-fn entitled(warrant: &Warrant) -> Result<(), CustodianError> {
-    let change_set = &warrant.change_set;
-    let charter = &warrant.charter.charter;
-    let facts = Facts { charter, installation: charter.installation, record: None, key: None, destinations: None };
-    judge(change_set, &facts)
-        .map_err(|violations| CustodianError::Refused(violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-    let rule = required(change_set, charter)
-        .ok_or_else(|| CustodianError::Refused(format!("the charter does not know the profile `{}`", change_set.profile)))?;
+fn entitled(warrant: &Warrant, made: Option<&CopyCoordinates>, now: Timestamp) -> Result<(), CustodianError> {
+    let Warrant { change_set, approvals, charter: sealed } = warrant;
+    let charter = &sealed.charter;
+    let facts = Facts { charter, installation: charter.installation, now, record: None, key: None, destinations: None };
+    judge(change_set, &facts).map_err(|violations| refused(listed(&violations)))?;
     let digest = change_set.digest().map_err(HsmError::from)?;
-    approved(&digest, &change_set.proposer, &rule, charter, &warrant.approvals).map_err(missing)?;
+    let statement = Statement::of_change_set(change_set, &digest, &sealed.id().map_err(HsmError::from)?);
+    approved(&statement, &change_set.proposer, required(change_set, charter, made), charter, approvals).map_err(missing)?;
     Ok(())
+}
+
+/// Whether a charter can be in force at all.
+fn sound(charter: &Charter) -> Result<(), CustodianError> {
+    fit(charter).map_err(|faults| refused(format!("the charter cannot be in force: {}", listed(&faults))))
+}
+
+fn listed(all: &[impl ToString]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether a charter is sealed by this HSM and the one that was adopted last.
@@ -208,14 +229,10 @@ fn adopt(vault: &Vault, current: &SealedCharter, next: &Charter, digest: Digest)
     Ok(sealed)
 }
 
-fn digest_of(charter: &Charter) -> Result<Digest, CustodianError> {
-    Ok(charter.digest().map_err(HsmError::from)?)
-}
-
 fn refused(why: impl std::fmt::Display) -> CustodianError {
     CustodianError::Refused(why.to_string())
 }
 
 fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.need }
+    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need }
 }

@@ -56,7 +56,8 @@ pub(crate) fn fixed_input(label: Label, context: &[u8]) -> Vec<u8> {
     [label.bytes(), &[0], context, &LENGTH_IN_BITS.to_be_bytes()].concat()
 }
 
-/// The context of a derived copy: installation, key, version, placement and algorithm, each preceded by its length.
+/// The context of a derived copy: installation, key, version, placement, algorithm, and the profile and approvals under which it is made,
+/// each preceded by its length. Who gives it another profile gets other bytes.
 pub(crate) fn copy_context(of: &CopyCoordinates) -> Result<Vec<u8>, HsmError> {
     let mut context = Vec::new();
     put(&mut context, of.installation.0.as_bytes())?;
@@ -64,6 +65,8 @@ pub(crate) fn copy_context(of: &CopyCoordinates) -> Result<Vec<u8>, HsmError> {
     put(&mut context, &of.version.0.to_be_bytes())?;
     put(&mut context, of.placement.0.as_bytes())?;
     put(&mut context, of.algorithm.as_str().as_bytes())?;
+    put(&mut context, of.profile.as_str().as_bytes())?;
+    put(&mut context, &keyplane_model::canonical_bytes(&of.approvals)?)?;
     Ok(context)
 }
 

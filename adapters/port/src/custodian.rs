@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Algorithm, Approval, ChangeSet, Charter, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId, PublicKey,
-    SealedBlob, SealedCharter, StepNo, WrapScheme,
+    Algorithm, Approval, ChangeSet, Charter, CharterChange, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId,
+    PublicKey, SealedBlob, SealedCharter, StepNo, WrapScheme,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,15 +32,12 @@ pub trait Custodian: Send + Sync {
     /// Proves the wrapping routes again, with keys that are destroyed afterwards; changes nothing else.
     async fn test(&self) -> Result<EnrolmentReport, CustodianError>;
 
-    /// Adopts another charter under the rules of the current one (rule 12): the approvals are signatures over [`Charter::digest`] of
-    /// the next charter, have to satisfy [`Charter::strictest`] of the current one, and do not count if `proposer` gave them.
-    async fn adopt(
-        &self,
-        current: &SealedCharter,
-        next: &Charter,
-        proposer: &keyplane_model::Actor,
-        approvals: &[Approval],
-    ) -> Result<SealedCharter, CustodianError>;
+    /// Adopts another charter under the rules of the current one (rule 12): the approvals are signatures over the [`Statement`] of the
+    /// change, have to satisfy every rule of the current charter that the change touches, and do not count if its proposer gave them.
+    ///
+    /// [`Statement`]: keyplane_model::Statement
+    async fn adopt(&self, current: &SealedCharter, change: &CharterChange, approvals: &[Approval])
+    -> Result<SealedCharter, CustodianError>;
 
     /// Generates or derives a copy's bytes inside the HSM.
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
@@ -54,7 +51,7 @@ pub trait Custodian: Send + Sync {
 pub struct Warrant {
     /// The change set that the step belongs to.
     pub change_set: ChangeSet,
-    /// The signatures over the change set's digest.
+    /// The signatures over the change set's statement under this charter.
     pub approvals: Vec<Approval>,
     /// The charter that says which approvals count; refused unless it is the one that was adopted last.
     pub charter: SealedCharter,

@@ -10,7 +10,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, CharterRequest, CharterState, EnrollRequest, EvidenceTable,
-    ExplainRequest, Failure, HsmReport, PlanRequest, Planned, StatusReport, ValidateRequest, Validated, paths,
+    ExplainRequest, Failure, HsmReport, PlanRequest, Planned, Proposal, ShowRequest, StatusReport, ValidateRequest, Validated, paths,
 };
 
 /// The largest answer that is read, in bytes. A plan for ten thousand keys has about twenty million.
@@ -61,6 +61,14 @@ where
     /// When nothing could be planned. What could not be looked at is in [`Planned::warnings`].
     pub async fn plan(&self, request: &PlanRequest) -> Result<Planned, ClientError> {
         self.ask(Method::POST, paths::PLAN, Some(request)).await
+    }
+
+    /// A change set as it is, to be approved.
+    ///
+    /// # Errors
+    /// When there is no change set with that digest.
+    pub async fn show(&self, request: &ShowRequest) -> Result<Proposal, ClientError> {
+        self.ask(Method::POST, paths::SHOW, Some(request)).await
     }
 
     /// Sends an approval.

@@ -8,13 +8,15 @@
 
 mod client;
 mod types;
+mod words;
 
 pub use client::{Client, ClientError};
 pub use types::{
     Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, ChangeSetView, CharterRequest, CharterState, CopyLine, EnrollRequest,
     EvidenceLine, EvidenceTable, ExplainRequest, Failure, HsmCheck, HsmReport, HsmRoute, KeyStatus, PlanRequest, Planned, PlannedKey,
-    Source, StatusReport, StepView, ValidateRequest, Validated, Verdict,
+    Proposal, ShowRequest, Source, StatusReport, StepView, ValidateRequest, Validated, Verdict,
 };
+pub use words::{differences, rule};
 
 /// The paths of `/v1`.
 pub mod paths {
@@ -24,6 +26,8 @@ pub mod paths {
     pub const EXPLAIN: &str = "/v1/explain";
     /// POST [`crate::PlanRequest`], gives [`crate::Planned`].
     pub const PLAN: &str = "/v1/plans";
+    /// POST [`crate::ShowRequest`], gives [`crate::Proposal`].
+    pub const SHOW: &str = "/v1/change-sets/show";
     /// POST [`crate::ApprovalRequest`], gives [`crate::Approved`].
     pub const APPROVE: &str = "/v1/approvals";
     /// POST [`crate::ApplyRequest`], gives lines of [`crate::ApplyLine`].

@@ -1,8 +1,9 @@
 //! The wire types: model types where they fit, and a few shapes around them.
 
 use keyplane_model::{
-    Action, Algorithm, ApprovalRule, ApproverName, ChangeSetState, CheckValue, DestinationName, Digest, EpochId, Evidence, Generation,
-    KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose, ServerId, Source as KeySource, Span, Timestamp, Version, VersionState,
+    Action, Algorithm, Approval, ApprovalRule, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CharterId, CheckValue,
+    DestinationName, Digest, EpochId, Evidence, Generation, KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose, ServerId,
+    Source as KeySource, Span, Timestamp, Version, VersionState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +127,8 @@ pub struct ChangeSetView {
     pub approved_by: Vec<ApproverName>,
     /// Why it is needed, for people.
     pub reasons: Vec<String>,
+    /// When its approvals end.
+    pub until: Timestamp,
     /// Its steps, in order.
     pub steps: Vec<StepView>,
     /// The least time in seconds, by the clouds' quotas, together with the change sets before it in the list.
@@ -150,6 +153,31 @@ pub struct StepView {
     pub done: bool,
 }
 
+/// Asks for a change set as it is, to be approved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShowRequest {
+    /// The digest of the change set.
+    pub digest: Digest,
+}
+
+/// A change set as it is. Whoever approves it computes its digest, shows what it does and makes the statement to be signed from this
+/// alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    /// The change set.
+    pub change_set: ChangeSet,
+    /// How far it has come.
+    pub state: ChangeSetState,
+    /// The approvals that were received, whether they count or not.
+    pub approvals: Vec<Approval>,
+    /// The charter in force.
+    pub charter: CharterId,
+    /// The rules that approvals have to satisfy, all of them.
+    pub rules: Vec<ApprovalRule>,
+}
+
 /// Sends an approval of a change set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,7 +186,7 @@ pub struct ApprovalRequest {
     pub digest: Digest,
     /// The approver who signed.
     pub approver: ApproverName,
-    /// The armored OpenSSH signature over the digest.
+    /// The armored OpenSSH signature over the change set's statement under the charter in force.
     pub signature: String,
 }
 
@@ -396,22 +424,25 @@ pub struct HsmCheck {
 pub struct CharterRequest {
     /// The policy files.
     pub sources: Vec<Source>,
-    /// Approvers, each with an armored signature over the digest of the policy's charter.
+    /// When the approvals end. `None`: 30 days after the beginning of today (UTC), so that who asks again today gets the same text.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// Approvers, each with an armored signature over the statement of the change.
     pub approvals: Vec<(ApproverName, String)>,
 }
 
-/// The charter in force and the policy's.
+/// The charter in force, and the change to the policy's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterState {
-    /// The digest of the charter in force.
-    pub current: Digest,
-    /// The serial of the charter in force, from 1.
-    pub serial: u32,
-    /// The digest of the policy's charter. Equal to `current`: nothing to do.
-    pub wanted: Digest,
-    /// The approvals that a change of the charter needs.
-    pub approvals: ApprovalRule,
+    /// The charter in force.
+    pub current: Charter,
+    /// Its serial and digest.
+    pub id: CharterId,
+    /// The change to the policy's charter, as it is signed; `None`: the policy says the same.
+    pub change: Option<CharterChange>,
+    /// The rules that approvals of the change have to satisfy, all of them.
+    pub rules: Vec<ApprovalRule>,
 }
 
 /// Why a request failed: the members of a problem+json body.

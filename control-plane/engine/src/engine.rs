@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
     Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, KeyRecord, PlacementId, PlacementPlan, Problem, ProblemCode,
-    SealedCharter, StepNo, Target,
+    SealedCharter, Statement, StepNo, Target,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier::{self as verifier, Violation};
@@ -96,7 +96,7 @@ impl Engine {
             // It was committed under a charter that asked for less. Nobody approves what is committed: it is dropped, and the next plan
             // takes up what it left and asks anew.
             Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
-                let why = format!("the charter in force does not carry it: {}", problem.detail);
+                let why = format!("what is in force today does not carry it: {}", problem.detail);
                 self.ledger.abandon(digest, &why, self.clock.now()).await.map_err(|error| one(error.problem().key(key)))?;
                 return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
             }
@@ -229,23 +229,32 @@ impl Engine {
         let facts = verifier::Facts {
             charter: &sealed.charter,
             installation: sealed.charter.installation,
+            now: self.clock.now(),
             record: None,
             key: None,
             destinations: None,
         };
         verifier::judge(change_set, &facts).map_err(|violations| {
             let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            // Planned under another charter it is old, and nothing is broken.
-            let old = violations.iter().all(|violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_)));
-            let code = if old { ProblemCode::CharterChanged } else { ProblemCode::ChangeSetRefused };
+            // Planned under another charter, or long ago, it is old, and nothing is broken.
+            let code = if violations.iter().all(|violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_)))
+            {
+                ProblemCode::CharterChanged
+            } else if violations.iter().all(|violation| matches!(violation, Violation::Ended(_))) {
+                ProblemCode::ApprovalsMissing
+            } else {
+                ProblemCode::ChangeSetRefused
+            };
             Problem::new(code, detail, "keyplane plan").key(key)
         })?;
-        let rule = verifier::required(change_set, &sealed.charter).ok_or_else(|| {
-            let detail = format!("the charter in force does not know profile `{}`", change_set.profile);
-            Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(key)
-        })?;
-        verifier::approved(&record.digest, &change_set.proposer, &rule, &sealed.charter, &record.approvals).map_err(|shortfall| {
-            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane approve {} --message", record.digest))
+        let charter = sealed
+            .id()
+            .map_err(|error| Problem::new(ProblemCode::Internal, format!("the charter has no digest: {error}"), "keyplane status"))?;
+        let statement = Statement::of_change_set(change_set, &record.digest, &charter);
+        let known = self.known(key).await?;
+        let rules = verifier::required_in_all(change_set, &sealed.charter, known.as_ref());
+        verifier::approved(&statement, &change_set.proposer, rules, &sealed.charter, &record.approvals).map_err(|shortfall| {
+            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane show {} --message", record.digest))
                 .key(key)
         })?;
         Ok(sealed)

@@ -24,6 +24,8 @@ pub(crate) async fn run(job: &Job<'_>, number: StepNo, step: &Step, plan: &Place
                 algorithm: plan.algorithm,
                 source: *source,
                 epoch: *epoch,
+                profile: job.record.change_set.profile.clone(),
+                approvals: job.record.change_set.approvals.clone(),
             };
             mint(job, number, coordinates, &plan.destination).await?
         }

@@ -1,18 +1,106 @@
 //! Approvals, and the charter: who may approve what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, ApprovalRule, Approvals, ApproverName, Digest, EpochId, GroupName, InstallationId, ProfileName, Timestamp};
+use crate::{
+    Action, Actor, ApprovalRule, Approvals, ApproverName, ChangeSet, Digest, EpochId, GroupName, InstallationId, ProfileName, Span,
+    Timestamp,
+};
 
 /// The namespace of approval signatures (`ssh-keygen -Y sign -n …`). A signature in any other namespace is no approval.
 pub const APPROVAL_NAMESPACE: &str = "approval.keyplane.v1";
 
-/// The bytes that an approver signs: the digest as text and a line feed, so that `echo DIGEST | ssh-keygen -Y sign` does it.
-#[must_use]
-pub fn approval_message(digest: &Digest) -> Vec<u8> {
-    format!("{digest}\n").into_bytes()
+/// How long approvals are good for, at most: a change set or a proposed charter that asks for longer is refused.
+pub const APPROVALS_LAST: Span = Span::days(30);
+
+/// Names a charter: nothing that people sign under one is good under another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CharterId {
+    /// Counts the adoptions of the installation, from 1.
+    pub serial: u32,
+    /// [`Charter::digest`].
+    pub digest: Digest,
+}
+
+impl fmt::Display for CharterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.serial, self.digest)
+    }
+}
+
+/// A change of the charter, as people approve it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CharterChange {
+    /// The charter in force, under whose rules it is approved.
+    pub before: CharterId,
+    /// The charter that is wanted.
+    pub next: Charter,
+    /// Who proposes it; nobody's approval of an own proposal counts.
+    pub proposer: Actor,
+    /// When its approvals end.
+    pub until: Timestamp,
+}
+
+/// What an approver signs: a text that says for what, where, under which charter and until when.
+///
+/// INVARIANT: two different things to approve never have one text. Each line is a word of its own and one value; values that people
+/// choose freely stand in quotes, with line feeds and quotes escaped as in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement(String);
+
+impl Statement {
+    /// The text for a change set with this digest, under the charter in force.
+    #[must_use]
+    pub fn of_change_set(change_set: &ChangeSet, digest: &Digest, charter: &CharterId) -> Self {
+        let ChangeSet { installation, key, profile, action, proposer, generation, until, .. } = change_set;
+        Self(format!(
+            "Keyplane approval v1: change set\n\
+             installation: {installation}\n\
+             charter: {charter}\n\
+             change set: {digest}\n\
+             key: {key}\n\
+             action: {action}\n\
+             profile: {profile}\n\
+             generation: {generation}\n\
+             proposer: {proposer}\n\
+             until: {until}\n",
+            proposer = quoted(proposer),
+        ))
+    }
+
+    /// The text for a change of the charter.
+    ///
+    /// # Errors
+    /// See [`Charter::digest`].
+    pub fn of_charter(change: &CharterChange) -> Result<Self, serde_json::Error> {
+        let CharterChange { before, next, proposer, until } = change;
+        Ok(Self(format!(
+            "Keyplane approval v1: charter\n\
+             installation: {installation}\n\
+             charter: {before}\n\
+             next charter: {next}\n\
+             proposer: {proposer}\n\
+             until: {until}\n",
+            installation = next.installation,
+            next = next.digest()?,
+            proposer = quoted(proposer),
+        )))
+    }
+
+    /// The text; its bytes are what is signed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn quoted(actor: &Actor) -> serde_json::Value {
+    serde_json::Value::String(actor.0.clone())
 }
 
 /// A person who may approve.
@@ -33,7 +121,7 @@ pub struct Approver {
 pub struct Approval {
     /// The approver that whoever sent it names; only the signature proves it.
     pub approver: ApproverName,
-    /// An OpenSSH signature (PROTOCOL.sshsig), armored, over [`approval_message`] in [`APPROVAL_NAMESPACE`].
+    /// An OpenSSH signature (PROTOCOL.sshsig), armored, over a [`Statement`] in [`APPROVAL_NAMESPACE`].
     pub signature: String,
     /// When the server received it.
     pub at: Timestamp,
@@ -61,23 +149,42 @@ impl Charter {
         })
     }
 
-    /// The rule for changing the charter itself: of all its rules, the one that needs the most approvers (rule 12).
+    /// Every rule of every profile, each once.
     #[must_use]
-    pub fn strictest(&self) -> ApprovalRule {
-        self.profiles
-            .values()
-            .flat_map(|approvals| [&approvals.import, &approvals.retire])
-            .max_by_key(|rule| rule.need)
-            .cloned()
-            .unwrap_or(ApprovalRule { need: 0, from: BTreeSet::new() })
+    pub fn rules(&self) -> BTreeSet<&ApprovalRule> {
+        self.profiles.values().flat_map(|approvals| [&approvals.import, &approvals.retire]).collect()
     }
 
-    /// The digest that approvers of this charter sign.
+    /// The rules that need the most approvers: several, where other groups count for each.
+    #[must_use]
+    pub fn strictest(&self) -> BTreeSet<&ApprovalRule> {
+        let mut rules = self.rules();
+        let most = rules.iter().map(|rule| rule.need).max();
+        rules.retain(|rule| Some(rule.need) == most);
+        rules
+    }
+
+    /// The people who belong to one of these groups.
+    pub fn people<'a>(&'a self, from: &'a BTreeSet<GroupName>) -> impl Iterator<Item = &'a ApproverName> {
+        self.approvers.iter().filter(|(_, approver)| !approver.groups.is_disjoint(from)).map(|(name, _)| name)
+    }
+
+    /// The digest over its canonical bytes (RFC 8785).
     ///
     /// # Errors
     /// See [`crate::Intent::digest`].
     pub fn digest(&self) -> Result<Digest, serde_json::Error> {
         Ok(Digest::of(&crate::canonical_bytes(self)?))
+    }
+}
+
+impl SealedCharter {
+    /// Its name in what people sign.
+    ///
+    /// # Errors
+    /// See [`Charter::digest`].
+    pub fn id(&self) -> Result<CharterId, serde_json::Error> {
+        Ok(CharterId { serial: self.serial, digest: self.charter.digest()? })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, Algorithm, ApprovalRule, AttemptId, CloudKind, DestinationName, Digest, EpochId, Generation, InstallationId, KeyId, KeyName,
-    ObjectId, PlacementId, ProfileName, Purpose, Source, Version, WrapScheme,
+    ObjectId, PlacementId, ProfileName, Purpose, Source, Timestamp, Version, WrapScheme,
 };
 
 /// The steps for one key, each with the state that it expects to find. People approve its digest; execution has nothing left to
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSet {
-    /// The version of this format: 1.
+    /// The version of this format: 2.
     pub format: u32,
     /// The installation that it is for.
     pub installation: InstallationId,
@@ -42,11 +42,14 @@ pub struct ChangeSet {
     pub steps: Vec<Step>,
     /// Why the change is needed, for the people who approve it.
     pub reasons: Vec<Reason>,
+    /// When its approvals end: afterwards it is good for nothing, whether it was approved or begun. At most
+    /// [`crate::APPROVALS_LAST`] from when it is judged.
+    pub until: Timestamp,
 }
 
 impl ChangeSet {
     /// The format that this program writes and reads.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 
     /// The digest over its canonical bytes (RFC 8785).
     ///

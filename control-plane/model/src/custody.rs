@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, Digest, EpochId, InstallationId, KeyId, PlacementId, Source, Version};
+use crate::{Algorithm, ApprovalRule, Digest, EpochId, InstallationId, KeyId, PlacementId, ProfileName, Source, Version};
 
 /// Identifies a copy. A blob's MAC and a derivation are bound to all of these fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct CopyCoordinates {
     pub source: Source,
     /// The root epoch whose keys made or wrapped the bytes.
     pub epoch: EpochId,
+    /// The profile under which the bytes were made. Whoever wraps them needs the approvals of its rule, whatever profile the key is
+    /// said to have then.
+    pub profile: ProfileName,
+    /// The approvals under which the bytes were made: those of the profile, or of the key where it is stricter. Whoever wraps them needs
+    /// these too.
+    pub approvals: ApprovalRule,
 }
 
 /// A key check value (PKCS#11 `CKA_CHECK_VALUE`): for an AES key the first three bytes of an encrypted zero block, for a MAC key

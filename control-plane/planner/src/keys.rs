@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyplane_model::{Action, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Span, StepNo};
+use keyplane_model::{
+    APPROVALS_LAST, Action, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Span, StepNo,
+};
 
 use crate::estimate::Estimate;
 use crate::open::Open;
@@ -157,10 +159,15 @@ impl<'a> Subject<'a> {
     }
 
     fn still_fits(&self, open: &ChangeSetRecord, change: Option<&ChangeSet>, findings: &[Finding]) -> bool {
-        // Compared under the first proposer, whoever plans now.
-        let again = change.map(|change| ChangeSet { proposer: open.change_set.proposer.clone(), ..change.clone() });
+        // What ended, nobody can approve any more.
+        if open.change_set.until <= self.input.now {
+            return false;
+        }
+        // Compared under the first proposer and the first end, whoever plans now.
+        let first = |set: ChangeSet| ChangeSet { proposer: open.change_set.proposer.clone(), until: open.change_set.until, ..set };
+        let again = change.cloned().map(first);
         self.frame(open.change_set.action).is_some_and(|frame| {
-            let frame = ChangeSet { proposer: open.change_set.proposer.clone(), ..frame };
+            let frame = first(frame);
             open::still_fits(open, again.as_ref().map(|again| (again, digest(again))), &frame, findings)
         })
     }
@@ -191,6 +198,7 @@ impl<'a> Subject<'a> {
             placements: BTreeMap::new(),
             steps: Vec::new(),
             reasons: Vec::new(),
+            until: self.input.now + APPROVALS_LAST,
         })
     }
 

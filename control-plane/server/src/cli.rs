@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use keyplane_model::{ApproverName, Digest, KeyName};
+use keyplane_model::{ApproverName, Digest, KeyName, Timestamp};
 
 /// A control plane for encryption keys that live in several clouds and are owned by none of them.
 #[derive(Debug, Parser)]
@@ -53,7 +53,15 @@ pub(crate) enum Command {
         #[arg(long)]
         detailed_exitcode: bool,
     },
-    /// Approve a change set, by an OpenSSH signature over its digest.
+    /// Show what a change set does, and how to sign an approval of it elsewhere.
+    Show {
+        /// The change set's digest.
+        digest: Digest,
+        /// Print the text that an approval signs, and nothing else.
+        #[arg(long)]
+        message: bool,
+    },
+    /// Approve a change set: show what it does, then sign that by OpenSSH.
     Approve(Approve),
     /// Run what is approved, resume what was begun, and say what is left.
     Apply {
@@ -85,9 +93,15 @@ pub(crate) enum HsmCommand {
     Test,
     /// Compare the policy's approvers and approval rules with those in force; with signatures, adopt them.
     Charter {
-        /// An approval over the digest of the policy's charter, as NAME=SIGNATURE-FILE.
+        /// An approval of the change, as NAME=SIGNATURE-FILE.
         #[arg(long, value_name = "NAME=FILE", value_parser = approval)]
         approval: Vec<(ApproverName, PathBuf)>,
+        /// When the approvals end, as in the text that was signed; 30 days from today unless it is given.
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
+        /// Print the text that an approval signs, and nothing else.
+        #[arg(long, conflicts_with = "approval")]
+        message: bool,
     },
 }
 
@@ -102,20 +116,16 @@ pub(crate) struct Approve {
     pub(crate) all: bool,
 
     /// Who approves.
-    #[arg(long = "as", value_name = "NAME", required_unless_present = "message")]
-    pub(crate) approver: Option<ApproverName>,
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) approver: ApproverName,
 
     /// The private key (or the public one, if an agent or a hardware key holds the private one): `ssh-keygen` signs with it.
-    #[arg(long, value_name = "FILE", conflicts_with = "signature", required_unless_present_any = ["signature", "message"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "signature", required_unless_present = "signature")]
     pub(crate) key: Option<PathBuf>,
 
-    /// A signature made elsewhere, by the command that `--message` prints.
+    /// A signature made elsewhere, over what `keyplane show DIGEST --message` prints.
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub(crate) signature: Option<PathBuf>,
-
-    /// Print how to sign elsewhere, and do nothing.
-    #[arg(long, requires = "digest")]
-    pub(crate) message: bool,
 }
 
 fn approval(text: &str) -> Result<(ApproverName, PathBuf), String> {

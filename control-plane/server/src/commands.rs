@@ -10,9 +10,12 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keyplane_api::{
-    ApprovalRequest, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest, Source, ValidateRequest, Verdict,
+    ApprovalRequest, ChangeSetView, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest, Proposal, ShowRequest,
+    Source, ValidateRequest, Verdict,
 };
-use keyplane_model::{APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, approval_message};
+use keyplane_model::{
+    APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement, Timestamp,
+};
 use keyplane_port::{Clock as _, Entropy as _};
 use keyplane_store::SqlLedger;
 use tower::ServiceExt as _;
@@ -53,6 +56,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
             render::result(&explanation.get("explanation"), json, |_| render::line(text.trim_end()));
         }
         Command::Plan { detailed_exitcode } => return plan(&config, read()?, detailed_exitcode, json).await,
+        Command::Show { digest, message } => show(&config, digest, message, json).await?,
         Command::Approve(approve) => return approving(&config, approve, json).await,
         Command::Apply { digests } => return apply(&config, read()?, digests, json).await,
         Command::Status => render::result(&client(&config).await?.status().await.map_err(problems)?, json, render::status),
@@ -70,7 +74,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
         Command::Hsm { command: HsmCommand::Test } => {
             render::result(&client(&config).await?.hsm_test().await.map_err(problems)?, json, render::hsm);
         }
-        Command::Hsm { command: HsmCommand::Charter { approval } } => charter(&config, read()?, &approval, json).await?,
+        Command::Hsm { command: HsmCommand::Charter { approval, until, message } } => {
+            charter(&config, read()?, &approval, until, message, json).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -192,14 +198,50 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
     if blocked.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(blocked) }
 }
 
-async fn approving(config: &Config, approve: Approve, json: bool) -> Result<ExitCode, Vec<Problem>> {
-    if let (true, Some(digest)) = (approve.message, approve.digest) {
-        render::result(&serde_json::json!({ "message": digest.to_string(), "namespace": APPROVAL_NAMESPACE }), json, |_| {
-            render::line(&format!("echo {digest} | ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY > approval.sig"));
-        });
-        return Ok(ExitCode::SUCCESS);
+/// A change set that was asked for, with its statement. Digest and statement are computed here, from what is shown: whoever keeps the
+/// ledger cannot have one thing read and another one signed.
+async fn proposed(client: &Local, digest: Digest) -> Result<(Proposal, ChangeSetView, Statement), Vec<Problem>> {
+    let proposal = client.show(&ShowRequest { digest }).await.map_err(problems)?;
+    let change_set = &proposal.change_set;
+    let computed = change_set.digest().map_err(|error| vec![usage(&error.to_string())])?;
+    if computed != digest {
+        let detail = format!("the ledger gives another change set ({computed}) for {digest}: somebody changed it");
+        return Err(vec![Problem::new(ProblemCode::ChangeSetRefused, detail, "keyplane status").key(&change_set.key)]);
     }
-    let approver = approve.approver.ok_or_else(|| vec![usage("say who approves, by --as NAME")])?;
+    let by = proposal.approvals.iter().map(|approval| approval.approver.clone()).collect();
+    let view = ChangeSetView::of(change_set, digest, proposal.state, by, &std::collections::BTreeSet::new());
+    let statement = Statement::of_change_set(change_set, &digest, &proposal.charter);
+    Ok((proposal, view, statement))
+}
+
+/// What an approval signs, and in which namespace.
+fn told(statement: &Statement, json: bool) {
+    render::result(&serde_json::json!({ "message": statement.as_str(), "namespace": APPROVAL_NAMESPACE }), json, |_| {
+        render::text(statement.as_str());
+    });
+}
+
+async fn show(config: &Config, digest: Digest, message: bool, json: bool) -> Result<(), Vec<Problem>> {
+    let (proposal, view, statement) = proposed(&client(config).await?, digest).await?;
+    if message {
+        told(&statement, json);
+        return Ok(());
+    }
+    let shown = serde_json::json!({ "proposal": proposal, "statement": statement.as_str(), "namespace": APPROVAL_NAMESPACE });
+    render::result(&shown, json, |_| {
+        render::change_set_view(&view);
+        for rule in &proposal.rules {
+            render::line(&format!("  asks for approval by {}", keyplane_api::rule(rule)));
+        }
+        render::line("to approve it with a key that is elsewhere:");
+        render::line(&format!("  keyplane show {digest} --message > approval.txt"));
+        render::line(&format!("  ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY approval.txt"));
+        render::line(&format!("  keyplane approve {digest} --as NAME --signature approval.txt.sig"));
+    });
+    Ok(())
+}
+
+async fn approving(config: &Config, approve: Approve, json: bool) -> Result<ExitCode, Vec<Problem>> {
     let client = client(config).await?;
     let digests = match approve.digest {
         Some(digest) => vec![digest],
@@ -211,12 +253,22 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
     let mut failed = Vec::new();
     let mut taken = Vec::new();
     for digest in digests {
+        let (_, view, statement) = match proposed(&client, digest).await {
+            Ok(proposed) => proposed,
+            Err(problems) => {
+                failed.extend(problems);
+                continue;
+            }
+        };
+        if !json {
+            render::change_set_view(&view);
+        }
         let signature = match (&approve.signature, &approve.key) {
             (Some(file), _) => read_signature(file).map_err(one)?,
-            (None, Some(key)) => sign(&digest, key).await.map_err(one)?,
+            (None, Some(key)) => sign(&digest, &statement, key).await.map_err(one)?,
             (None, None) => return Err(vec![usage("give a key to sign with, or a signature")]),
         };
-        match client.approve(&ApprovalRequest { digest, approver: approver.clone(), signature }).await {
+        match client.approve(&ApprovalRequest { digest, approver: approve.approver.clone(), signature }).await {
             Ok(approved) => {
                 if !json {
                     render::approved(&approved);
@@ -234,24 +286,45 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failed) }
 }
 
-async fn charter(config: &Config, sources: Vec<Source>, files: &[(ApproverName, PathBuf)], json: bool) -> Result<(), Vec<Problem>> {
+async fn charter(
+    config: &Config,
+    sources: Vec<Source>,
+    files: &[(ApproverName, PathBuf)],
+    until: Option<Timestamp>,
+    message: bool,
+    json: bool,
+) -> Result<(), Vec<Problem>> {
     let mut approvals = Vec::new();
     for (name, file) in files {
         approvals.push((name.clone(), read_signature(file).map_err(one)?));
     }
-    let state = client(config).await?.charter(&CharterRequest { sources, approvals }).await.map_err(problems)?;
-    render::result(&state, json, |state| {
-        render::line(&format!("in force: charter {}, {}", state.serial, state.current));
-        if state.current == state.wanted {
+    let state = client(config).await?.charter(&CharterRequest { sources, until, approvals }).await.map_err(problems)?;
+    let Some(change) = &state.change else {
+        render::result(&state, json, |state| {
+            render::line(&format!("in force: charter {}", state.id));
             render::line("the policy says the same: nothing to do");
-        } else {
-            render::line(&format!("the policy says: {}", state.wanted));
-            let groups: Vec<&str> = state.approvals.from.iter().map(|group| group.as_str()).collect();
-            let need = state.approvals.need;
-            render::line(&format!("a change needs {need} approval(s) of {} by the charter in force; each signs by", groups.join(", ")));
-            render::line(&format!("  echo {} | ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY > approval.sig", state.wanted));
-            render::line("  keyplane hsm charter --approval NAME=approval.sig");
+        });
+        return Ok(());
+    };
+    let statement = Statement::of_charter(change).map_err(|error| vec![usage(&error.to_string())])?;
+    if message {
+        told(&statement, json);
+        return Ok(());
+    }
+    render::result(&serde_json::json!({ "state": state, "statement": statement.as_str() }), json, |_| {
+        render::line(&format!("in force: charter {}", state.id));
+        render::line("the policy changes it:");
+        for line in keyplane_api::differences(&state.current, &change.next) {
+            render::line(&format!("  {line}"));
         }
+        for rule in &state.rules {
+            render::line(&format!("needs approval by {}", keyplane_api::rule(rule)));
+        }
+        let until = change.until;
+        render::line(&format!("until {until}; each signs by"));
+        render::line(&format!("  keyplane hsm charter --until {until} --message > charter.txt"));
+        render::line(&format!("  ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY charter.txt"));
+        render::line(&format!("and then: keyplane hsm charter --until {until} --approval NAME=charter.txt.sig"));
     });
     Ok(())
 }
@@ -280,9 +353,9 @@ fn read_signature(path: &Path) -> Result<String, Problem> {
 }
 
 /// Signs by running `ssh-keygen`, which knows agents and hardware keys. The private key never enters this process.
-async fn sign(digest: &Digest, key: &Path) -> Result<String, Problem> {
+async fn sign(digest: &Digest, statement: &Statement, key: &Path) -> Result<String, Problem> {
     use tokio::io::AsyncWriteExt as _;
-    let failed = |detail: String| Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane approve {digest} --message"));
+    let failed = |detail: String| Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane show {digest} --message"));
     let mut child = tokio::process::Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f"])
         .arg(key)
@@ -293,7 +366,7 @@ async fn sign(digest: &Digest, key: &Path) -> Result<String, Problem> {
         .spawn()
         .map_err(|error| failed(format!("`ssh-keygen` cannot be run: {error}")))?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(&approval_message(digest)).await.map_err(|error| failed(format!("`ssh-keygen` ended early: {error}")))?;
+        input.write_all(statement.as_str().as_bytes()).await.map_err(|error| failed(format!("`ssh-keygen` ended early: {error}")))?;
     }
     let output = child.wait_with_output().await.map_err(|error| failed(format!("`ssh-keygen` ended early: {error}")))?;
     if !output.status.success() {

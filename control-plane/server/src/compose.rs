@@ -62,7 +62,10 @@ pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> 
         init: config.custodian.init.clone(),
         pin,
     };
-    Ok(Arc::new(HsmCustodian::start(hsm).map_err(|error| Problem::new(ProblemCode::TokenFailed, error.to_string(), "keyplane hsm test"))?))
+    Ok(Arc::new(
+        HsmCustodian::start(hsm, Arc::new(SystemClock))
+            .map_err(|error| Problem::new(ProblemCode::TokenFailed, error.to_string(), "keyplane hsm test"))?,
+    ))
 }
 
 /// The destinations that the configuration names.

@@ -22,6 +22,11 @@ pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T))
 }
 
 /// Prints one line for people.
+/// A text that ends with a line feed, as it is.
+pub(crate) fn text(text: &str) {
+    print!("{text}");
+}
+
 pub(crate) fn line(text: &str) {
     println!("{text}");
 }
@@ -95,7 +100,7 @@ pub(crate) fn planned(planned: &Planned) {
     }
 }
 
-fn change_set_view(view: &ChangeSetView) {
+pub(crate) fn change_set_view(view: &ChangeSetView) {
     println!("{} (profile {}): {}", view.key, view.profile, view.action);
     println!("  change set {}", view.digest);
     for reason in &view.reasons {
@@ -109,12 +114,11 @@ fn change_set_view(view: &ChangeSetView) {
         })
         .collect();
     table(&rows);
-    let groups: Vec<&str> = view.approvals.from.iter().map(|group| group.as_str()).collect();
     let approved: Vec<&str> = view.approved_by.iter().map(|name| name.as_str()).collect();
     println!(
-        "  needs {} approval(s) of {}; approved by {}; proposed by {}",
-        view.approvals.need,
-        if groups.is_empty() { "nobody".to_owned() } else { groups.join(", ") },
+        "  needs approval by {}, until {}; approved by {}; proposed by {}",
+        keyplane_api::rule(&view.approvals),
+        view.until,
         if approved.is_empty() { "nobody yet".to_owned() } else { approved.join(", ") },
         view.proposer
     );

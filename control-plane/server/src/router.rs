@@ -11,7 +11,8 @@ use futures::StreamExt as _;
 use futures::channel::mpsc;
 use http::{StatusCode, header};
 use keyplane_api::{
-    ApplyLine, ApplyRequest, ApprovalRequest, CharterRequest, EnrollRequest, ExplainRequest, Failure, PlanRequest, ValidateRequest, paths,
+    ApplyLine, ApplyRequest, ApprovalRequest, CharterRequest, EnrollRequest, ExplainRequest, Failure, PlanRequest, ShowRequest,
+    ValidateRequest, paths,
 };
 use keyplane_engine::{Event, Progress};
 use keyplane_model::{Actor, Class, Problem};
@@ -29,6 +30,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route(paths::VALIDATE, post(validate))
         .route(paths::EXPLAIN, post(explain))
         .route(paths::PLAN, post(plan))
+        .route(paths::SHOW, post(show))
         .route(paths::APPROVE, post(approve))
         .route(paths::APPLY, post(apply))
         .route(paths::STATUS, get(status))
@@ -50,6 +52,10 @@ async fn explain(State(service): Shared, Json(request): Json<ExplainRequest>) ->
 
 async fn plan(State(service): Shared, Extension(actor): Extension<Actor>, Json(request): Json<PlanRequest>) -> Response {
     answer(service.plan(&request, &actor).await)
+}
+
+async fn show(State(service): Shared, Json(request): Json<ShowRequest>) -> Response {
+    answer(service.proposal(&request.digest).await.map_err(one))
 }
 
 async fn approve(State(service): Shared, Json(request): Json<ApprovalRequest>) -> Response {

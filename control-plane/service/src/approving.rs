@@ -1,13 +1,30 @@
 //! Approvals.
 
-use keyplane_api::{ApprovalRequest, Approved};
-use keyplane_model::{Approval, ChangeSetState, Problem, ProblemCode};
+use keyplane_api::{ApprovalRequest, Approved, Proposal};
+use keyplane_model::{
+    Approval, ApprovalRule, ChangeSetRecord, ChangeSetState, Digest, KeyRecord, Problem, ProblemCode, SealedCharter, Statement,
+};
 use keyplane_port::{LedgerError, Refusal};
 use keyplane_verifier as verifier;
 
-use crate::Service;
+use crate::{Service, uncanonical};
 
 impl Service {
+    /// A change set as it is, with what an approval of it has to sign and to satisfy.
+    ///
+    /// # Errors
+    /// When there is no change set with that digest.
+    pub async fn proposal(&self, digest: &Digest) -> Result<Proposal, Problem> {
+        let record = self.engine.ledger.change_set(digest).await.map_err(|error| error.problem())?.ok_or_else(|| {
+            Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane status")
+        })?;
+        let sealed = self.charter().await?;
+        let known = self.known(&record).await?;
+        let rules = verifier::required_in_all(&record.change_set, &sealed.charter, known.as_ref()).into_iter().cloned().collect();
+        let charter = sealed.id().map_err(|error| uncanonical(&error))?;
+        Ok(Proposal { change_set: record.change_set, state: record.state, approvals: record.approvals, charter, rules })
+    }
+
     /// Records an approval of a proposed change set, if it counts.
     ///
     /// # Errors
@@ -20,34 +37,50 @@ impl Service {
             Problem::new(ProblemCode::ApprovalUnknownDigest, detail, "keyplane status")
         })?;
         let change_set = &record.change_set;
-        let charter = self.charter().await?.charter;
-        let rule = verifier::required(change_set, &charter).ok_or_else(|| {
-            let detail = format!("the charter in force does not know profile `{}`", change_set.profile);
-            Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter").key(&change_set.key)
+        let now = self.engine.clock.now();
+        verifier::in_time(change_set.until, now).map_err(|violation| {
+            let detail = format!("change set {} cannot be approved: {violation}", request.digest);
+            Problem::new(ProblemCode::ChangeSetStale, detail, "keyplane plan").key(&change_set.key)
         })?;
-        let approval = Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: self.engine.clock.now() };
-        // Judged alone, under the rule that one approval is enough: a signature that does not count there counts nowhere.
-        let alone = keyplane_model::ApprovalRule { need: 1, from: rule.from.clone() };
-        verifier::approved(&request.digest, &change_set.proposer, &alone, &charter, std::slice::from_ref(&approval)).map_err(
-            |shortfall| {
-                let fault = shortfall.not_counted.first().map(|ignored| &ignored.fault);
-                let detail = format!("the approval of {} by `{}` does not count: {shortfall}", request.digest, request.approver);
-                let code = fault.map_or(ProblemCode::ApprovalInvalid, verifier::ApprovalFault::code);
-                Problem::new(code, detail, "keyplane status").key(&change_set.key)
-            },
-        )?;
+        let sealed = self.charter().await?;
+        let charter = &sealed.charter;
+        let known = self.known(&record).await?;
+        let rules = verifier::required_in_all(change_set, charter, known.as_ref());
+        let statement = statement(&record, &sealed)?;
+        let approval = Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: now };
+        // Judged alone, under the rule that one approval of any of the groups is enough: a signature that does not count there counts
+        // nowhere.
+        let alone = ApprovalRule { need: 1, from: rules.iter().flat_map(|rule| rule.from.clone()).collect() };
+        verifier::approved(&statement, &change_set.proposer, [&alone], charter, std::slice::from_ref(&approval)).map_err(|shortfall| {
+            let fault = shortfall.not_counted.first().map(|ignored| &ignored.fault);
+            let detail = format!("the approval of {} by `{}` does not count: {shortfall}", request.digest, request.approver);
+            let code = fault.map_or(ProblemCode::ApprovalInvalid, verifier::ApprovalFault::code);
+            Problem::new(code, detail, format!("keyplane show {} --message", request.digest)).key(&change_set.key)
+        })?;
         match ledger.approve(&request.digest, &approval).await {
             // The same signature was recorded before and counts.
             Ok(()) | Err(LedgerError::Refused(Refusal::AlreadyApproved(_))) => {}
             Err(error) => return Err(error.problem().key(&change_set.key)),
         }
 
-        let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?.unwrap_or(record);
-        let counted = verifier::approved(&request.digest, &record.change_set.proposer, &rule, &charter, &record.approvals);
-        let have = match &counted {
-            Ok(approved) => approved.by.len(),
-            Err(shortfall) => shortfall.by.len(),
+        let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?.unwrap_or_else(|| record.clone());
+        let counted = verifier::approved(&statement, &record.change_set.proposer, rules.iter().copied(), charter, &record.approvals);
+        let (have, need) = match &counted {
+            // Of the rule that asks for the most.
+            Ok(approved) => (approved.by.len(), rules.iter().map(|rule| rule.need).max().unwrap_or(0)),
+            Err(shortfall) => (shortfall.by.len(), shortfall.rule.need),
         };
-        Ok(Approved { change_set: self.show(&record), have: u32::try_from(have).unwrap_or(u32::MAX), need: rule.need })
+        Ok(Approved { change_set: self.show(&record), have: u32::try_from(have).unwrap_or(u32::MAX), need })
     }
+
+    /// The key of a change set, as the ledger has it.
+    async fn known(&self, record: &ChangeSetRecord) -> Result<Option<KeyRecord>, Problem> {
+        let mut snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
+        Ok(snapshot.keys.remove(&record.change_set.key))
+    }
+}
+
+fn statement(record: &ChangeSetRecord, sealed: &SealedCharter) -> Result<Statement, Problem> {
+    let charter = sealed.id().map_err(|error| uncanonical(&error))?;
+    Ok(Statement::of_change_set(&record.change_set, &record.digest, &charter))
 }

@@ -1,8 +1,9 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{Actor, Approval, Problem, ProblemCode};
+use keyplane_model::{APPROVALS_LAST, Actor, Approval, ApproverName, CharterChange, Problem, ProblemCode, SealedCharter, Span, Timestamp};
 use keyplane_port::{EnrolmentReport, Expected};
+use keyplane_verifier as verifier;
 
 use crate::{Service, uncanonical};
 
@@ -43,25 +44,30 @@ impl Service {
     /// When the approvals do not suffice under the charter in force; problems of the policy files, of the token, or of the ledger.
     pub async fn adopt_charter(&self, request: &CharterRequest, proposer: &Actor) -> Result<CharterState, Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
+        let id = |sealed: &SealedCharter| sealed.id().map_err(|error| one(uncanonical(&error)));
         let next = self.load(&request.sources)?.intent.charter(self.installation);
-        let wanted = next.digest().map_err(|error| one(uncanonical(&error)))?;
-        let mut sealed = self.charter().await.map_err(one)?;
-        let mut current = sealed.charter.digest().map_err(|error| one(uncanonical(&error)))?;
-        if current != wanted && !request.approvals.is_empty() {
-            let at = self.engine.clock.now();
-            let approvals: Vec<Approval> = request
-                .approvals
-                .iter()
-                .map(|(approver, signature)| Approval { approver: approver.clone(), signature: signature.clone(), at })
-                .collect();
-            sealed = self.engine.custodian.adopt(&sealed, &next, proposer, &approvals).await.map_err(|error| {
-                // That command says who has to sign, and what.
-                one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
-            })?;
-            self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;
-            current = wanted;
+        let sealed = self.charter().await.map_err(one)?;
+        let before = id(&sealed)?;
+        if next == sealed.charter {
+            return Ok(CharterState { current: sealed.charter, id: before, change: None, rules: Vec::new() });
         }
-        Ok(CharterState { current, serial: sealed.serial, wanted, approvals: sealed.charter.strictest() })
+        let now = self.engine.clock.now();
+        let until = request.until.unwrap_or_else(|| Timestamp(now.0 - now.0.rem_euclid(Span::days(1).micros())) + APPROVALS_LAST);
+        let change = CharterChange { before, next, proposer: proposer.clone(), until };
+        if request.approvals.is_empty() {
+            let rules = verifier::required_for_charter(&sealed.charter, &change.next).into_iter().cloned().collect();
+            return Ok(CharterState { current: sealed.charter, id: before, change: Some(change), rules });
+        }
+        let approval =
+            |(approver, signature): &(ApproverName, String)| Approval { approver: approver.clone(), signature: signature.clone(), at: now };
+        let approvals: Vec<Approval> = request.approvals.iter().map(approval).collect();
+        let sealed = self.engine.custodian.adopt(&sealed, &change, &approvals).await.map_err(|error| {
+            // That command says who has to sign, and what.
+            one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
+        })?;
+        self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;
+        let id = id(&sealed)?;
+        Ok(CharterState { current: sealed.charter, id, change: None, rules: Vec::new() })
     }
 }
 

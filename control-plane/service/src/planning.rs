@@ -131,6 +131,7 @@ impl Service {
         let facts = verifier::Facts {
             charter,
             installation: self.installation,
+            now: self.engine.clock.now(),
             record: snapshot.keys.get(&change_set.key),
             key: intent.keys.get(&change_set.key),
             destinations: Some(&self.destinations),

@@ -1,8 +1,8 @@
 //! Which copies are where, what shows that they are, and how change sets are shown.
 
 use futures::future::join_all;
-use keyplane_api::{ChangeSetView, CopyLine, EvidenceLine, EvidenceTable, KeyStatus, StatusReport, StepView};
-use keyplane_model::{Act, ChangeSetRecord, CopyRecord, KeyRecord, PlacementRecord, Problem, StepNo, Target};
+use keyplane_api::{ChangeSetView, CopyLine, EvidenceLine, EvidenceTable, KeyStatus, StatusReport};
+use keyplane_model::{ChangeSetRecord, CopyRecord, KeyRecord, PlacementRecord, Problem, Target};
 
 use crate::Service;
 
@@ -95,53 +95,13 @@ impl Service {
 
     /// A change set for people to read. The time that it takes is left at zero, since only a plan knows it.
     pub(crate) fn show(&self, record: &ChangeSetRecord) -> ChangeSetView {
-        let change_set = &record.change_set;
-        let steps = (0..).map(StepNo).zip(&change_set.steps).filter_map(|(number, step)| {
-            let plan = change_set.placements.get(&step.placement)?;
-            Some(StepView {
-                act: step.act.word().to_owned(),
-                destination: plan.destination.clone(),
-                name: plan.name.clone(),
-                algorithm: plan.algorithm,
-                detail: detail(&step.act, &plan.name),
-                done: record.receipts.contains_key(&number),
-            })
-        });
-        ChangeSetView {
-            digest: record.digest,
-            key: change_set.key.clone(),
-            profile: change_set.profile.clone(),
-            action: change_set.action,
-            state: record.state,
-            proposer: change_set.proposer.to_string(),
-            approvals: change_set.approvals.clone(),
-            approved_by: record.approvals.iter().map(|approval| approval.approver.clone()).collect(),
-            reasons: change_set.reasons.iter().map(ToString::to_string).collect(),
-            steps: steps.collect(),
-            seconds: 0,
-        }
+        let by = record.approvals.iter().map(|approval| approval.approver.clone()).collect();
+        let done = record.receipts.keys().copied().collect();
+        ChangeSetView::of(&record.change_set, record.digest, record.state, by, &done)
     }
 }
 
 /// The copies of a key, each with its placement.
 fn copies(record: &KeyRecord) -> impl Iterator<Item = (&PlacementRecord, &CopyRecord)> {
     record.copies.iter().filter_map(|copy| Some((record.placements.get(&copy.coordinates.placement)?, copy)))
-}
-
-/// What a step does, in words.
-fn detail(act: &Act, name: &str) -> String {
-    match act {
-        Act::Mint { version, source, epoch } => format!("version {version}, {source} in the HSM under root epoch {epoch}"),
-        Act::Share { version, from } => format!("version {version} has the bytes of placement {from}"),
-        Act::Create => "an object that takes material from outside, marked as ours".to_owned(),
-        Act::Prepare { scheme, .. } => format!("a key of the destination's own, to wrap under by {scheme}"),
-        Act::Claim => "the name that only one object can have".to_owned(),
-        Act::Import { version, scheme, .. } => format!("version {version}, wrapped in the HSM by {scheme}"),
-        Act::Publish => format!("`{name}` points at it"),
-        Act::DisableSurplus { object, material, .. } => format!("`{material}` in `{object}`, imported late and unused, is disabled"),
-        Act::FollowSecond { object, material, keeps } => {
-            format!("the copy in `{object}` is `{keeps}` from now on, which came late; `{material}` stays for what it encrypted")
-        }
-        Act::RemoveSurplus { object } => format!("`{object}`, empty and unused, is scheduled for deletion"),
-    }
 }

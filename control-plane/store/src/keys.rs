@@ -75,7 +75,7 @@ macro_rules! selection {
             versions: concat!("SELECT key_id, version, state, created_at, activated_at FROM versions", $of_the_rest),
             copies: concat!(
                 "SELECT key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, public_key, bytes_of, \
-                 material, wrapped_under, imported_at FROM copies",
+                 material, wrapped_under, imported_at, profile, approvals FROM copies",
                 $of_the_rest
             ),
         }
@@ -151,6 +151,8 @@ fn copy(row: &Row) -> Result<CopyRecord, LedgerError> {
             algorithm: row.word("algorithm")?,
             source: row.word("source")?,
             epoch: keyplane_model::EpochId(row.number("epoch")?),
+            profile: row.word("profile")?,
+            approvals: row.document("approvals")?,
         },
         check_value: row.maybe_word("check_value")?,
         blob: row.maybe_document("blob")?,
@@ -214,8 +216,8 @@ async fn write_version(transaction: &mut Transaction, key: KeyId, number: Versio
 async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<(), LedgerError> {
     // INVARIANT: the columns that say which bytes a copy has are written once and never updated (rule 2).
     let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, \
-               public_key, bytes_of, material, wrapped_under, imported_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+               public_key, bytes_of, material, wrapped_under, imported_at, profile, approvals) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
                ON CONFLICT (key_id, version, placement_id) DO UPDATE SET material = excluded.material, \
                wrapped_under = excluded.wrapped_under, imported_at = excluded.imported_at";
     let coordinates = &copy.coordinates;
@@ -234,6 +236,8 @@ async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<
         copy.material.as_deref().into(),
         Cell::word(&copy.wrapped_under)?,
         copy.imported.into(),
+        Cell::word(&coordinates.profile)?,
+        Cell::document(&coordinates.approvals)?,
     ];
     transaction.execute(sql, &row).await.map(drop)
 }

@@ -13,10 +13,14 @@ const SQLITE: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_key_kinds.sql"),
     include_str!("../../../migrations/sqlite/0003_leases.sql"),
+    include_str!("../../../migrations/sqlite/0004_bound_copies.sql"),
 ];
 
 /// The version of the schema that this program reads and writes.
 pub(crate) const KNOWN: i64 = SQLITE.len() as i64;
+
+/// The first version whose copies are bound to whose approvals they had. What an earlier one holds cannot be taken over.
+const BOUND: i64 = 4;
 
 /// What a migration did: nothing, if both versions are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +39,31 @@ pub(crate) async fn migrate(location: &Location) -> Result<Migrated, LedgerError
     if from > KNOWN {
         return Err(LedgerError::Newer { found: from, known: KNOWN });
     }
+    if from < BOUND {
+        empty(&mut transaction, from).await?;
+    }
     apply(&mut transaction, from).await?;
     transaction.commit().await?;
     db.close().await;
     Ok(Migrated { from, to: KNOWN })
+}
+
+/// Refuses a database of before [`BOUND`] that holds anything.
+async fn empty(transaction: &mut Transaction, found: i64) -> Result<(), LedgerError> {
+    for (table, sql) in [
+        (Table { name: "charters", id_columns: 1 }, "SELECT serial FROM charters LIMIT 1"),
+        (Table { name: "change_sets", id_columns: 1 }, "SELECT digest FROM change_sets LIMIT 1"),
+        (Table { name: "copies", id_columns: 3 }, "SELECT key_id, version, placement_id FROM copies LIMIT 1"),
+    ] {
+        if !transaction.rows(table, sql, &[]).await?.is_empty() {
+            return Err(LedgerError::Broken(format!(
+                "it has schema {found} and rows in `{}`: before schema {BOUND}, copies were not bound to approvals, and approvals had no end. \
+                 They cannot be taken over: begin again with another database and another token (`keyplane init`, `keyplane hsm enroll`)",
+                table.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Runs the migrations after version `from`; 0 is an empty database.

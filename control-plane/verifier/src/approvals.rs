@@ -1,11 +1,14 @@
 //! Counts approvals, and says why others do not count.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use keyplane_model::{Actor, Approval, ApprovalRule, Approver, ApproverName, ChangeSet, Charter, Digest};
+use keyplane_model::{
+    Act, Action, Actor, Approval, ApprovalRule, Approver, ApproverName, ChangeSet, Charter, CopyCoordinates, KeyRecord, ProfileName,
+    Statement,
+};
 
-use crate::judge::is_at_least;
+use crate::charter::{NOBODY, people};
 use crate::signature::{ApprovalFault, signer};
 
 /// Enough approvals count.
@@ -17,12 +20,12 @@ pub struct Approved {
     pub not_counted: Vec<NotCounted>,
 }
 
-/// Fewer approvals count than are needed.
+/// Fewer approvals count than a rule needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Shortfall {
-    /// How many approvals the rule needs.
-    pub need: u32,
-    /// The approvers whose approvals count.
+    /// The first rule that is not met.
+    pub rule: ApprovalRule,
+    /// The approvers whose approvals count for it.
     pub by: BTreeSet<ApproverName>,
     /// The approvals that did not count, and why.
     pub not_counted: Vec<NotCounted>,
@@ -38,7 +41,10 @@ impl Shortfall {
 
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} approvals", self.have(), self.need)?;
+        write!(f, "{} of {} approvals", self.have(), self.rule.need)?;
+        for (index, group) in self.rule.from.iter().enumerate() {
+            write!(f, "{}{group}", if index == 0 { " of " } else { ", " })?;
+        }
         for (index, ignored) in self.not_counted.iter().enumerate() {
             write!(f, "{} {ignored}", if index == 0 { "; not counted:" } else { "," })?;
         }
@@ -61,68 +67,119 @@ impl fmt::Display for NotCounted {
     }
 }
 
-/// The approvals that a change set needs. `None`: the charter does not know its profile.
+/// The rules whose approvals a change set needs, all of them, by the charter in force.
 ///
-/// The charter's rule for profile and action applies, or the change set's own rule where that is stricter: a key's rules may be
-/// stricter than its profile's. INVARIANT: a change set never makes its own rule looser.
+/// These are the rule of its profile, and its own, which is the key's where the key is stricter. Where bytes that were made before leave
+/// the HSM (`made`), they are also the rule of the profile under which the bytes were made, and the one under which they were: whatever
+/// profile the key is said to have today. A profile that the charter does not know counts as its strictest ones, and so does a rule of
+/// before that nobody could meet any more.
 #[must_use]
-pub fn required(change_set: &ChangeSet, charter: &Charter) -> Option<ApprovalRule> {
-    let rule = charter.rule(&change_set.profile, change_set.action)?;
-    Some(if is_at_least(&change_set.approvals, rule) { change_set.approvals.clone() } else { rule.clone() })
+pub fn required<'a>(change_set: &'a ChangeSet, charter: &'a Charter, made: Option<&'a CopyCoordinates>) -> BTreeSet<&'a ApprovalRule> {
+    let mut rules = of_profile(charter, &change_set.profile, change_set.action);
+    rules.insert(&change_set.approvals);
+    if let Some(made) = made {
+        rules.extend(of_profile(charter, &made.profile, change_set.action));
+        if people(&made.approvals, charter) >= made.approvals.need {
+            rules.insert(&made.approvals);
+        } else {
+            rules.extend(strictest(charter));
+        }
+    }
+    rules
 }
 
-/// Whether the approvals of a digest satisfy a rule.
+/// The same, for a whole change set: each of its imports is asked about the copy that the ledger has of it. `record`: the key in the ledger.
+#[must_use]
+pub fn required_in_all<'a>(change_set: &'a ChangeSet, charter: &'a Charter, record: Option<&'a KeyRecord>) -> BTreeSet<&'a ApprovalRule> {
+    let mut rules = required(change_set, charter, None);
+    for step in &change_set.steps {
+        let made = match &step.act {
+            Act::Import { version, of, .. } => record.and_then(|record| record.copy(*version, of.unwrap_or(step.placement))),
+            Act::Mint { .. }
+            | Act::Share { .. }
+            | Act::Create
+            | Act::Claim
+            | Act::Prepare { .. }
+            | Act::Publish
+            | Act::RemoveSurplus { .. }
+            | Act::DisableSurplus { .. }
+            | Act::FollowSecond { .. } => None,
+        };
+        if let Some(made) = made {
+            rules.extend(required(change_set, charter, Some(&made.coordinates)));
+        }
+    }
+    rules
+}
+
+fn of_profile<'a>(charter: &'a Charter, profile: &ProfileName, action: Action) -> BTreeSet<&'a ApprovalRule> {
+    charter.rule(profile, action).map_or_else(|| strictest(charter), |rule| BTreeSet::from([rule]))
+}
+
+fn strictest(charter: &Charter) -> BTreeSet<&ApprovalRule> {
+    let rules = charter.strictest();
+    if rules.is_empty() { BTreeSet::from([&NOBODY]) } else { rules }
+}
+
+/// Whether the approvals of a statement satisfy rules, each of them.
 ///
-/// Counts different people. Each approver counts once, and each signing key counts once. The proposer does not count, by name or by
-/// login (compared without ASCII case), and neither does a signature by a key that is enrolled for the proposer. For a change set
-/// the rule comes from [`required`], for a new charter from [`Charter::strictest`].
+/// Counts different people. For each rule, each approver counts once, and each signing key counts once. The proposer does not count, by
+/// name or by login (compared without ASCII case), and neither does a signature by a key that is enrolled for the proposer. For a change
+/// set the rules come from [`required`], for a new charter from [`crate::required_for_charter`]. No rules at all are never satisfied.
 ///
 /// # Errors
-/// When fewer approvals count than the rule needs; says which did not count, and why.
-pub fn approved(
-    digest: &Digest,
+/// When fewer approvals count than a rule needs; says which did not count for any, and why.
+pub fn approved<'a>(
+    statement: &Statement,
     proposer: &Actor,
-    rule: &ApprovalRule,
+    rules: impl IntoIterator<Item = &'a ApprovalRule>,
     charter: &Charter,
     approvals: &[Approval],
 ) -> Result<Approved, Shortfall> {
+    let rules: BTreeSet<&ApprovalRule> = rules.into_iter().collect();
     let proposers: BTreeSet<&ApproverName> =
         charter.approvers.iter().filter(|(name, approver)| is_proposer(name, approver, proposer)).map(|(name, _)| name).collect();
 
-    let mut by = BTreeSet::new();
+    let mut by = BTreeMap::new();
     let mut not_counted = Vec::new();
     let mut keys = BTreeSet::new();
     // Sorted, so that the same approvals always give the same answer.
     let mut approvals: Vec<&Approval> = approvals.iter().collect();
     approvals.sort_by_key(|approval| (&approval.approver, approval.at, &approval.signature));
     for approval in approvals {
-        let fault = match signer(digest, approval, charter) {
+        let fault = match signer(statement, approval, charter) {
             Err(fault) => Some(fault),
             // The signing key is enrolled for its approver, so this finds the proposer's approvals under any name.
             Ok(signed) if proposers.iter().any(|name| signed.is_enrolled_for(name, charter)) => Some(ApprovalFault::Proposer),
-            Ok(signed) if signed.approver.groups.is_disjoint(&rule.from) => Some(ApprovalFault::NotInGroups),
-            Ok(_) if by.contains(&approval.approver) => Some(ApprovalFault::Repeated),
+            Ok(signed) if rules.iter().all(|rule| signed.approver.groups.is_disjoint(&rule.from)) => Some(ApprovalFault::NotInGroups),
+            Ok(_) if by.contains_key(&approval.approver) => Some(ApprovalFault::Repeated),
             Ok(signed) if !keys.insert(signed.key.clone()) => Some(ApprovalFault::SameKey),
-            Ok(_) => None,
-        };
-        match fault {
-            Some(fault) => not_counted.push(NotCounted { approver: approval.approver.clone(), fault }),
-            None => {
-                by.insert(approval.approver.clone());
+            Ok(signed) => {
+                by.insert(approval.approver.clone(), &signed.approver.groups);
+                None
             }
-        }
+        };
+        not_counted.extend(fault.map(|fault| NotCounted { approver: approval.approver.clone(), fault }));
     }
     not_counted.sort();
-    if count(&by) >= rule.need { Ok(Approved { by, not_counted }) } else { Err(Shortfall { need: rule.need, by, not_counted }) }
+    let unmet = |rule: &ApprovalRule| {
+        let by: BTreeSet<_> = by.iter().filter(|(_, groups)| !groups.is_disjoint(&rule.from)).map(|(name, _)| name.clone()).collect();
+        (count(&by) < rule.need).then_some(by)
+    };
+    let none = rules.is_empty().then_some(&NOBODY);
+    match none.into_iter().chain(rules.iter().copied()).find_map(|rule| Some((rule, unmet(rule)?))) {
+        Some((rule, by)) => Err(Shortfall { rule: rule.clone(), by, not_counted }),
+        None => Ok(Approved { by: by.into_keys().collect(), not_counted }),
+    }
 }
 
-/// Whether an approval is genuine: a signature over this digest, in our namespace, by a key that is enrolled for its approver. Does
+/// Whether an approval is genuine: a signature over this statement, in our namespace, by a key that is enrolled for its approver. Does
 /// not check groups or the proposer; [`approved`] does.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn verify_approval(digest: &Digest, approval: &Approval, charter: &Charter) -> Result<(), ApprovalFault> {
-    signer(digest, approval, charter).map(|_| ())
+pub fn verify_approval(statement: &Statement, approval: &Approval, charter: &Charter) -> Result<(), ApprovalFault> {
+    signer(statement, approval, charter).map(|_| ())
 }
 
 fn is_proposer(name: &ApproverName, approver: &Approver, proposer: &Actor) -> bool {

@@ -87,11 +87,18 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
     if copy.epoch != *epoch {
         return other("root epoch");
     }
+    // What is made now is bound to whose approvals it had.
+    if copy.profile != change_set.profile {
+        return other("profile");
+    }
+    if copy.approvals != change_set.approvals {
+        return other("rule of approval");
+    }
     Ok(())
 }
 
-/// Whether a step allows wrapping this copy by this scheme. Source and epoch are not compared: they were recorded when the copy was
-/// made.
+/// Whether a step allows wrapping this copy by this scheme. Source, epoch, profile and approvals are not compared: they
+/// were recorded when the copy was made, and [`crate::required`] asks for the approvals of both.
 ///
 /// # Errors
 /// When there is no such step, when it is no import, or when it is for another copy or scheme.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, Creation, Destination, DestinationName, Expectation, Generation,
-    InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Step, StepNo, Version, WrapScheme,
+    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, Creation, Destination, DestinationName, Expectation,
+    Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp, Version,
+    WrapScheme,
 };
 
 use crate::Violation;
@@ -23,6 +24,8 @@ pub struct Facts<'a> {
     pub charter: &'a Charter,
     /// The installation of the caller.
     pub installation: InstallationId,
+    /// The time, by the caller's own clock.
+    pub now: Timestamp,
     /// The key in the ledger; see above for `None`.
     pub record: Option<&'a KeyRecord>,
     /// The key in the intent; see above for `None`.
@@ -54,6 +57,23 @@ pub fn judge(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violat
     if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
 }
 
+/// The most by which the clocks of whoever plans and whoever judges may differ.
+const CLOCKS: Span = Span::seconds(3_600);
+
+/// Whether approvals that end then are good now.
+///
+/// # Errors
+/// When they have ended, or ask to be good for longer than [`APPROVALS_LAST`].
+pub fn in_time(until: Timestamp, now: Timestamp) -> Result<(), Violation> {
+    if until <= now {
+        Err(Violation::Ended(until))
+    } else if until > now + APPROVALS_LAST + CLOCKS {
+        Err(Violation::EndsTooLate(until))
+    } else {
+        Ok(())
+    }
+}
+
 struct Judge<'a> {
     set: &'a ChangeSet,
     facts: &'a Facts<'a>,
@@ -83,6 +103,9 @@ impl<'a> Judge<'a> {
         self.is(set.installation != facts.installation, || Violation::Installation(set.installation));
         self.is(set.proposer.0.trim().is_empty(), || Violation::NoProposer);
         self.is(set.steps.is_empty(), || Violation::Empty);
+        if let Err(violation) = in_time(set.until, facts.now) {
+            self.violations.push(violation);
+        }
         self.is(set.action == Action::Import && set.wanted.is_none(), || Violation::NothingWanted);
     }
 
@@ -316,9 +339,16 @@ impl<'a> Judge<'a> {
             Action::Import | Action::CleanUp => &key.rules.approvals.import,
         };
         self.is(set.approvals != *asked, || Violation::ApprovalsDiffer);
-        if set.action != Action::Import {
-            return;
+        match set.action {
+            Action::Import => self.imported(key),
+            // It brings nothing anywhere: which objects it may remove, disable or follow, the ledger says.
+            Action::CleanUp => {}
         }
+    }
+
+    /// Checks what comes to the placements against the key's rules.
+    fn imported(&mut self, key: &Key) {
+        let set = self.set;
         let rules = &key.rules;
         self.shared(key);
         for (id, plan) in &set.placements {
@@ -355,7 +385,15 @@ impl<'a> Judge<'a> {
                     self.is(origin != step.placement, || Violation::TwoOrigins { step: number, version: *version });
                 }
                 Act::Share { .. } => self.is(!key.shared, || Violation::Shares(number)),
-                _ => {}
+                Act::Mint { .. }
+                | Act::Create
+                | Act::Claim
+                | Act::Prepare { .. }
+                | Act::Import { .. }
+                | Act::Publish
+                | Act::RemoveSurplus { .. }
+                | Act::DisableSurplus { .. }
+                | Act::FollowSecond { .. } => {}
             }
         }
     }
@@ -375,7 +413,10 @@ impl<'a> Judge<'a> {
         let name = || plan.destination.clone();
         let same = destination.fingerprint == plan.fingerprint && destination.cloud == plan.cloud;
         self.is(!same, || Violation::OtherDestination(name()));
-        let imports = self.set.action == Action::Import;
+        let imports = match self.set.action {
+            Action::Import => true,
+            Action::CleanUp => false,
+        };
         let protects = self.facts.key.is_none_or(|key| destination.capabilities.protection >= key.rules.protection);
         self.is(imports && !protects, || Violation::Protection(name()));
 

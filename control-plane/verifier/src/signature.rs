@@ -1,15 +1,14 @@
-//! OpenSSH signatures: checks one over a digest, by an enrolled key.
+//! OpenSSH signatures: checks one over a statement, by an enrolled key.
 
-use keyplane_model::{APPROVAL_NAMESPACE, Approval, Approver, ApproverName, Charter, Digest, ProblemCode, approval_message};
+use keyplane_model::{APPROVAL_NAMESPACE, Approval, Approver, ApproverName, Charter, ProblemCode, Statement};
 use ssh_key::public::KeyData;
-use ssh_key::{Algorithm, EcdsaCurve, PublicKey, SshSig};
+use ssh_key::{Algorithm, PublicKey, SshSig};
+
+use crate::keys;
 
 /// In bytes. An armored signature by an RSA key of 4096 bits has about 1,700: the key (about 540) and the signature (about 540) in
 /// base64, with a header.
 pub const MAX_SIGNATURE: usize = 8 * 1024;
-
-/// In bits: the smallest RSA modulus (NIST SP 800-131A revision 2, section 3).
-const MIN_RSA_BITS: usize = 2048;
 
 /// The flag in a hardware key's signature for a touch by a person (WebAuthn, section 6.1, "UP").
 const USER_PRESENT: u8 = 0x01;
@@ -32,14 +31,14 @@ pub enum ApprovalFault {
     /// The key that signed is not enrolled for this approver.
     #[error("the key that signed is not enrolled for this approver")]
     NotEnrolled,
-    /// The key is of an algorithm or size that does not count.
-    #[error("the key is of a kind or size that does not count")]
+    /// The key does not count ([`crate::KeyFault`]), or the signature is of another algorithm.
+    #[error("the key, or the algorithm of its signature, does not count")]
     WeakKey,
     /// The hardware key signed without a touch.
     #[error("the hardware key signed without being touched")]
     Untouched,
     /// The signature does not verify: it is over something else, or was changed.
-    #[error("the signature does not verify for this digest")]
+    #[error("the signature is not over what has to be approved, or was changed")]
     BadSignature,
     /// The approval is the proposer's own.
     #[error("nobody approves a proposal of one's own")]
@@ -90,7 +89,7 @@ impl Signed<'_> {
 }
 
 /// Checks a signature. The cheap checks come first, the cryptography last.
-pub(crate) fn signer<'a>(digest: &Digest, approval: &Approval, charter: &'a Charter) -> Result<Signed<'a>, ApprovalFault> {
+pub(crate) fn signer<'a>(statement: &Statement, approval: &Approval, charter: &'a Charter) -> Result<Signed<'a>, ApprovalFault> {
     let approver = charter.approvers.get(&approval.approver).ok_or(ApprovalFault::UnknownApprover)?;
     if approval.signature.len() > MAX_SIGNATURE {
         return Err(ApprovalFault::TooLong);
@@ -100,10 +99,10 @@ pub(crate) fn signer<'a>(digest: &Digest, approval: &Approval, charter: &'a Char
         return Err(ApprovalFault::Namespace);
     }
     let key = enrolled(approver, signature.public_key()).ok_or(ApprovalFault::NotEnrolled)?;
-    if !is_strong(key.key_data()) || !signed_as(&signature.algorithm(), key.key_data()) {
+    if keys::check(key.key_data()).is_err() || !signed_as(&signature.algorithm(), key.key_data()) {
         return Err(ApprovalFault::WeakKey);
     }
-    key.verify(APPROVAL_NAMESPACE, &approval_message(digest), &signature).map_err(|_| ApprovalFault::BadSignature)?;
+    key.verify(APPROVAL_NAMESPACE, statement.as_str().as_bytes(), &signature).map_err(|_| ApprovalFault::BadSignature)?;
     if key.key_data().is_sk_ed25519() && !was_touched(signature.signature_bytes()) {
         return Err(ApprovalFault::Untouched);
     }
@@ -115,27 +114,12 @@ fn enrolled(approver: &Approver, data: &KeyData) -> Option<PublicKey> {
     approver.keys.iter().filter_map(|text| PublicKey::from_openssh(text).ok()).find(|key| key.key_data() == data)
 }
 
-/// Whether keys of this algorithm and size count.
-fn is_strong(key: &KeyData) -> bool {
-    match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 | EcdsaCurve::NistP384 } => true,
-        Algorithm::Rsa { .. } => key.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).is_some_and(|n| bits(n) >= MIN_RSA_BITS),
-        // `KeyData` may gain algorithms; one that is not named above does not count.
-        _ => false,
-    }
-}
-
 /// Whether the signature's algorithm is the key's. For RSA it has to use SHA-2: `ssh-rsa` alone means SHA-1.
 fn signed_as(signature: &Algorithm, key: &KeyData) -> bool {
     match signature {
         Algorithm::Rsa { hash } => hash.is_some() && key.is_rsa(),
         other => *other == key.algorithm(),
     }
-}
-
-fn bits(number: &[u8]) -> usize {
-    let leading = number.first().map_or(0, |byte| byte.leading_zeros() as usize);
-    (number.len() * 8).saturating_sub(leading)
 }
 
 /// The signature of a hardware key ends with one byte of flags and four bytes of a counter (OpenSSH, PROTOCOL.u2f).

@@ -1,8 +1,8 @@
 //! The rules for change sets, each named by what breaks it.
 
 use keyplane_model::{
-    Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, Purpose, StepNo,
-    Version, WrapScheme,
+    APPROVALS_LAST, Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName,
+    Purpose, StepNo, Timestamp, Version, WrapScheme,
 };
 
 use crate::MAX_STEPS;
@@ -23,6 +23,12 @@ pub enum Violation {
     /// There is no proposer, so nobody could be kept from approving an own proposal.
     #[error("nobody proposed it")]
     NoProposer,
+    /// Its approvals have ended.
+    #[error("its approvals ended at {0}")]
+    Ended(Timestamp),
+    /// It asks for approvals that last longer than [`APPROVALS_LAST`].
+    #[error("its approvals would last until {0}, longer than {APPROVALS_LAST}")]
+    EndsTooLate(Timestamp),
     /// It has no steps.
     #[error("it has no steps")]
     Empty,

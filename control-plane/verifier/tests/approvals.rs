@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use keyplane_model::{
-    APPROVAL_NAMESPACE, Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, Digest, IdTree, InstallationId, ProblemCode,
-    Timestamp, approval_message,
+    APPROVAL_NAMESPACE, Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, CharterChange, CharterId, Digest, IdTree,
+    InstallationId, ProblemCode, Statement, Timestamp,
 };
 use keyplane_verifier::{ApprovalFault, MAX_SIGNATURE, NotCounted, approved, verify_approval};
 use rand_chacha::ChaCha8Rng;
@@ -20,8 +20,19 @@ fn name(text: &str) -> ApproverName {
     text.parse().unwrap()
 }
 
-fn digest() -> Digest {
-    Digest::of(b"a change set")
+/// What is approved here: a change of the charter before this one.
+fn statement() -> Statement {
+    statement_after(1)
+}
+
+fn statement_after(serial: u32) -> Statement {
+    let before = CharterId { serial, digest: Digest::of(b"a charter") };
+    let next = charter([]);
+    Statement::of_charter(&CharterChange { before, next, proposer: Actor("pipeline".into()), until: Timestamp(0) }).unwrap()
+}
+
+fn message() -> Vec<u8> {
+    statement().as_str().as_bytes().to_vec()
 }
 
 /// A key pair that is the same in every run.
@@ -37,9 +48,9 @@ fn approval(approver: &str, signature: String) -> Approval {
     Approval { approver: name(approver), signature, at: Timestamp(0) }
 }
 
-/// A valid approval of [`digest`].
+/// A valid approval of [`statement`].
 fn signed(approver: &str, key: &PrivateKey) -> Approval {
-    approval(approver, armored(key, APPROVAL_NAMESPACE, &approval_message(&digest())))
+    approval(approver, armored(key, APPROVAL_NAMESPACE, &message()))
 }
 
 fn enrol(public: &PublicKey, groups: &[&str]) -> Approver {
@@ -72,7 +83,7 @@ fn rule(need: u32, from: &[&str]) -> ApprovalRule {
 }
 
 fn counted(charter: &Charter, proposer: &str, rule: &ApprovalRule, approvals: &[Approval]) -> (Vec<String>, Vec<NotCounted>) {
-    let (by, not_counted) = match approved(&digest(), &Actor(proposer.into()), rule, charter, approvals) {
+    let (by, not_counted) = match approved(&statement(), &Actor(proposer.into()), [rule], charter, approvals) {
         Ok(approved) => (approved.by, approved.not_counted),
         Err(shortfall) => (shortfall.by, shortfall.not_counted),
     };
@@ -87,7 +98,7 @@ fn faults(not_counted: Vec<NotCounted>) -> Vec<ApprovalFault> {
 fn fault_of(public: PublicKey, signature: Signature) -> Result<(), ApprovalFault> {
     let alice = charter([("alice", enrol(&public, &["security"]))]);
     let signature = SshSig::new(public.key_data().clone(), APPROVAL_NAMESPACE, HashAlg::Sha512, signature).unwrap();
-    verify_approval(&digest(), &approval("alice", signature.to_pem(LineEnding::LF).unwrap()), &alice)
+    verify_approval(&statement(), &approval("alice", signature.to_pem(LineEnding::LF).unwrap()), &alice)
 }
 
 #[test]
@@ -100,7 +111,7 @@ fn ed25519_and_ecdsa_keys_can_approve() {
     ];
     for key in keys {
         let alice = charter([("alice", enrol(key.public_key(), &["security"]))]);
-        assert_eq!(verify_approval(&digest(), &signed("alice", &key), &alice), Ok(()), "{}", key.algorithm());
+        assert_eq!(verify_approval(&statement(), &signed("alice", &key), &alice), Ok(()), "{}", key.algorithm());
     }
 }
 
@@ -108,7 +119,7 @@ fn ed25519_and_ecdsa_keys_can_approve() {
 fn by_hardware(flags: u8) -> Result<(), ApprovalFault> {
     let pair = Ed25519Keypair::from_seed(&[1; 32]);
     let public = PublicKey::from(SkEd25519::new(pair.public, "ssh:"));
-    let data = SshSig::signed_data(APPROVAL_NAMESPACE, HashAlg::Sha512, &approval_message(&digest())).unwrap();
+    let data = SshSig::signed_data(APPROVAL_NAMESPACE, HashAlg::Sha512, &message()).unwrap();
     let trailer = [flags, 0, 0, 0, 9];
     let message = [&Digest::of(b"ssh:").0[..], &trailer, &Digest::of(&data).0].concat();
     let mut signature = signature::Signer::<Signature>::try_sign(&PrivateKey::from(pair), &message).unwrap().as_bytes().to_vec();
@@ -138,39 +149,39 @@ fn weak_keys_cannot_approve() {
 }
 
 #[test]
-fn an_approval_of_another_digest_does_not_verify() {
-    let other = approval("alice", armored(&ed25519(1), APPROVAL_NAMESPACE, &approval_message(&Digest::of(b"another"))));
-    assert_eq!(verify_approval(&digest(), &other, &people()), Err(ApprovalFault::BadSignature));
+fn an_approval_of_the_same_under_another_charter_does_not_verify() {
+    let other = approval("alice", armored(&ed25519(1), APPROVAL_NAMESPACE, statement_after(2).as_str().as_bytes()));
+    assert_eq!(verify_approval(&statement(), &other, &people()), Err(ApprovalFault::BadSignature));
 }
 
 #[test]
 fn an_approval_without_the_line_feed_is_of_another_message() {
-    let message = digest().to_string();
+    let message = statement().as_str().trim_end().to_owned();
     let other = approval("alice", armored(&ed25519(1), APPROVAL_NAMESPACE, message.as_bytes()));
-    assert_eq!(verify_approval(&digest(), &other, &people()), Err(ApprovalFault::BadSignature));
+    assert_eq!(verify_approval(&statement(), &other, &people()), Err(ApprovalFault::BadSignature));
 }
 
 #[test]
 fn a_signature_for_another_purpose_is_no_approval() {
-    let other = approval("alice", armored(&ed25519(1), "git", &approval_message(&digest())));
-    assert_eq!(verify_approval(&digest(), &other, &people()), Err(ApprovalFault::Namespace));
+    let other = approval("alice", armored(&ed25519(1), "git", &message()));
+    assert_eq!(verify_approval(&statement(), &other, &people()), Err(ApprovalFault::Namespace));
 }
 
 #[test]
 fn a_key_that_is_not_enrolled_for_the_approver_is_refused() {
-    assert_eq!(verify_approval(&digest(), &signed("alice", &ed25519(2)), &people()), Err(ApprovalFault::NotEnrolled));
+    assert_eq!(verify_approval(&statement(), &signed("alice", &ed25519(2)), &people()), Err(ApprovalFault::NotEnrolled));
 }
 
 #[test]
 fn an_unknown_approver_is_refused() {
-    assert_eq!(verify_approval(&digest(), &signed("mallory", &ed25519(1)), &people()), Err(ApprovalFault::UnknownApprover));
+    assert_eq!(verify_approval(&statement(), &signed("mallory", &ed25519(1)), &people()), Err(ApprovalFault::UnknownApprover));
 }
 
 #[test]
 fn an_enrolled_key_that_cannot_be_read_is_none_and_spoils_no_other() {
     let mut people = people();
     people.approvers.get_mut(&name("alice")).unwrap().keys.insert("ssh-ed25519 AAAA".into());
-    assert_eq!(verify_approval(&digest(), &signed("alice", &ed25519(1)), &people), Ok(()));
+    assert_eq!(verify_approval(&statement(), &signed("alice", &ed25519(1)), &people), Ok(()));
 }
 
 #[test]
@@ -183,17 +194,17 @@ fn what_is_no_signature_is_refused_whatever_it_is() {
         &good[..good.len() / 2],
         &good.replace("SSH SIG", "PGP SIG"),
     ] {
-        assert_eq!(verify_approval(&digest(), &approval("alice", bad.into()), &people()), Err(ApprovalFault::Malformed), "{bad:?}");
+        assert_eq!(verify_approval(&statement(), &approval("alice", bad.into()), &people()), Err(ApprovalFault::Malformed), "{bad:?}");
     }
     let long = approval("alice", " ".repeat(MAX_SIGNATURE + 1));
-    assert_eq!(verify_approval(&digest(), &long, &people()), Err(ApprovalFault::TooLong));
+    assert_eq!(verify_approval(&statement(), &long, &people()), Err(ApprovalFault::TooLong));
 }
 
 #[test]
 fn space_around_a_signature_does_no_harm() {
     let good = signed("alice", &ed25519(1)).signature;
-    assert_eq!(verify_approval(&digest(), &approval("alice", format!("\n  {good}\n\n")), &people()), Ok(()));
-    assert_eq!(verify_approval(&digest(), &approval("alice", good.replace('\n', "\r\n")), &people()), Ok(()));
+    assert_eq!(verify_approval(&statement(), &approval("alice", format!("\n  {good}\n\n")), &people()), Ok(()));
+    assert_eq!(verify_approval(&statement(), &approval("alice", good.replace('\n', "\r\n")), &people()), Ok(()));
 }
 
 #[test]
@@ -202,13 +213,13 @@ fn different_approvers_of_the_groups_count() {
     let (by, not_counted) = counted(&people(), "pipeline", &rule(2, &["security"]), &approvals);
     assert_eq!(by, ["alice", "bob"]);
     assert_eq!(not_counted, [NotCounted { approver: name("carol"), fault: ApprovalFault::NotInGroups }]);
-    assert!(approved(&digest(), &Actor("pipeline".into()), &rule(2, &["security"]), &people(), &approvals).is_ok());
+    assert!(approved(&statement(), &Actor("pipeline".into()), [&rule(2, &["security"])], &people(), &approvals).is_ok());
 
-    let shortfall = approved(&digest(), &Actor("pipeline".into()), &rule(3, &["security"]), &people(), &approvals).unwrap_err();
-    assert_eq!((shortfall.have(), shortfall.need), (2, 3));
+    let shortfall = approved(&statement(), &Actor("pipeline".into()), [&rule(3, &["security"])], &people(), &approvals).unwrap_err();
+    assert_eq!((shortfall.have(), shortfall.rule.need), (2, 3));
     assert_eq!(
         shortfall.to_string(),
-        "2 of 3 approvals; not counted: `carol` (the approver is in none of the groups that the rule asks for)"
+        "2 of 3 approvals of security; not counted: `carol` (the approver is in none of the groups that the rule asks for)"
     );
 }
 
@@ -265,10 +276,13 @@ fn one_key_does_not_count_for_two_people() {
 #[test]
 fn a_rule_that_needs_nobody_is_met_by_nobody_and_one_without_groups_by_no_one() {
     let proposer = Actor("pipeline".into());
-    assert!(approved(&digest(), &proposer, &rule(0, &[]), &people(), &[]).is_ok());
-    let shortfall = approved(&digest(), &proposer, &rule(1, &[]), &people(), &[signed("alice", &ed25519(1))]).unwrap_err();
+    assert!(approved(&statement(), &proposer, [&rule(0, &[])], &people(), &[]).is_ok());
+    let shortfall = approved(&statement(), &proposer, [&rule(1, &[])], &people(), &[signed("alice", &ed25519(1))]).unwrap_err();
     assert_eq!(shortfall.have(), 0);
-    assert_eq!(approved(&digest(), &proposer, &rule(1, &["security"]), &people(), &[]).unwrap_err().to_string(), "0 of 1 approvals");
+    assert_eq!(
+        approved(&statement(), &proposer, [&rule(1, &["security"])], &people(), &[]).unwrap_err().to_string(),
+        "0 of 1 approvals of security"
+    );
 }
 
 /// Every kind of key that counts and needs no hardware. RSA is tested only here, since `ssh-key` 0.6 cannot sign with it.
@@ -283,16 +297,16 @@ fn what_the_real_ssh_keygen_signs_is_an_approval() {
             return;
         };
         assert!(made.success());
-        let message = folder.path().join("message");
-        std::fs::write(&message, approval_message(&digest())).unwrap();
-        let sign = Command::new("ssh-keygen").args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f"]).arg(&key).arg(&message).status();
+        let file = folder.path().join("message");
+        std::fs::write(&file, message()).unwrap();
+        let sign = Command::new("ssh-keygen").args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f"]).arg(&key).arg(&file).status();
         assert!(sign.unwrap().success());
 
         let public = PublicKey::from_openssh(&std::fs::read_to_string(key.with_extension("pub")).unwrap()).unwrap();
         // Enrolled without its comment, as policies store it.
         let alice = charter([("alice", enrol(&PublicKey::from(public.key_data().clone()), &["security"]))]);
         let given = approval("alice", std::fs::read_to_string(folder.path().join("message.sig")).unwrap());
-        assert_eq!(verify_approval(&digest(), &given, &alice), Ok(()), "{kind} {bits}");
-        assert_eq!(verify_approval(&Digest::of(b"another"), &given, &alice), Err(ApprovalFault::BadSignature), "{kind} {bits}");
+        assert_eq!(verify_approval(&statement(), &given, &alice), Ok(()), "{kind} {bits}");
+        assert_eq!(verify_approval(&statement_after(2), &given, &alice), Err(ApprovalFault::BadSignature), "{kind} {bits}");
     }
 }

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Capabilities, ChangeSet, Charter, CloudKind, CopyCoordinates, Creation,
-    Destination, DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key, KeyName, KeyRecord, ObjectId,
-    Outcome, PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, Source, Span,
-    Standing, Step, StepNo, Timestamp, Version, WrapScheme,
+    APPROVALS_LAST, Act, Action, Actor, Algorithm, ApprovalRule, Approvals, Approver, Capabilities, ChangeSet, Charter, CloudKind,
+    CopyCoordinates, Creation, Destination, DestinationName, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, Key,
+    KeyName, KeyRecord, ObjectId, Outcome, PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire,
+    Rotation, Rules, Source, Span, Standing, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap, required};
 
@@ -28,6 +28,7 @@ impl World {
         let facts = Facts {
             charter: &self.charter,
             installation: self.installation,
+            now: NOW,
             record: self.record.as_ref(),
             key: self.key.as_ref(),
             destinations: Some(&self.destinations),
@@ -37,7 +38,8 @@ impl World {
 
     /// The violations that the custodian finds.
     fn custodian(&self) -> Vec<Violation> {
-        let facts = Facts { charter: &self.charter, installation: self.installation, record: None, key: None, destinations: None };
+        let facts =
+            Facts { charter: &self.charter, installation: self.installation, now: NOW, record: None, key: None, destinations: None };
         judge(&self.set, &facts).err().unwrap_or_default()
     }
 
@@ -115,8 +117,13 @@ fn coordinates(set: &ChangeSet, version: Version, source: Source, epoch: EpochId
         algorithm: plan.algorithm,
         source,
         epoch,
+        profile: set.profile.clone(),
+        approvals: set.approvals.clone(),
     }
 }
+
+/// When everything here is judged.
+const NOW: Timestamp = Timestamp(1_000_000);
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
@@ -204,6 +211,7 @@ fn first_import() -> World {
             step(Expectation::Imported, Act::Publish),
         ],
         reasons: vec![Reason::NewKey],
+        until: NOW + APPROVALS_LAST,
     };
     World {
         set,
@@ -339,7 +347,7 @@ fn first() -> PlacementId {
 }
 
 broken! {
-    another_format_is_refused: first_import(), |w| w.set.format = 2 => [Violation::Format(2)], custodian: yes;
+    another_format_is_refused: first_import(), |w| w.set.format = 1 => [Violation::Format(1)], custodian: yes;
     another_installation_is_refused: first_import(), |w| w.set.installation = InstallationId(IdTree::new([9; 32]).uuid())
         => [Violation::Installation(InstallationId(IdTree::new([9; 32]).uuid()))], custodian: yes;
     the_charter_of_another_installation_is_refused: first_import(), |w| w.charter.installation = InstallationId(IdTree::new([9; 32]).uuid())
@@ -488,14 +496,54 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     world.want_again();
     world.set.approvals.need = 2;
     assert_eq!(world.verdict(), []);
-    assert_eq!(required(&world.set, &world.charter), Some(rule(2)));
+    assert_eq!(asked(&world, None), [rule(1), rule(2)]);
 
-    world.set.approvals = ApprovalRule { need: 2, from: BTreeSet::from([name("friends")]) };
-    assert_eq!(required(&world.set, &world.charter), Some(rule(1)));
+    // A rule of its own that counts other people comes in addition, and never instead.
+    let friends = ApprovalRule { need: 2, from: BTreeSet::from([name("friends")]) };
+    world.set.approvals = friends.clone();
+    assert_eq!(asked(&world, None), [rule(1), friends]);
     world.set.approvals = rule(0);
-    assert_eq!(required(&world.set, &world.charter), Some(rule(1)));
-    world.set.profile = name("other");
-    assert_eq!(required(&world.set, &world.charter), None);
+    assert_eq!(asked(&world, None), [rule(0), rule(1)]);
+}
+
+/// The rules that a change set has to satisfy, as they are sorted.
+fn asked(world: &World, made: Option<&CopyCoordinates>) -> Vec<ApprovalRule> {
+    required(&world.set, &world.charter, made).into_iter().cloned().collect()
+}
+
+#[test]
+fn bytes_leave_only_with_the_approvals_of_the_profile_and_the_rule_that_they_were_made_under() {
+    let mut world = first_import();
+    world.charter.approvers = (0..3).map(|number| (name(&format!("person-{number}")), person())).collect();
+    let copy = coordinates(&world.set, Version(1), Source::Derived, EpochId(1));
+    // A server that was taken over says that the key has a profile that needs nobody.
+    (world.set.profile, world.set.approvals) = (name("loose"), rule(0));
+    assert_eq!(asked(&world, None), [rule(0)]);
+    assert_eq!(asked(&world, Some(&copy)), [rule(0), rule(1)]);
+    // The key itself was stricter when they were made.
+    assert_eq!(asked(&world, Some(&CopyCoordinates { approvals: rule(3), ..copy.clone() })), [rule(0), rule(1), rule(3)]);
+    // Its profile is gone, or nobody could meet the rule of before: the strictest count.
+    world.charter.profiles.insert(name("vital"), Approvals { retire: rule(3), ..world.charter.profiles[&name("payments")].clone() });
+    assert_eq!(asked(&world, Some(&CopyCoordinates { profile: name("gone"), ..copy.clone() })), [rule(0), rule(1), rule(3)]);
+    let gone = ApprovalRule { need: 1, from: BTreeSet::from([name("gone")]) };
+    assert_eq!(asked(&world, Some(&CopyCoordinates { approvals: gone, ..copy.clone() })), [rule(0), rule(1), rule(3)]);
+    // A charter that says nothing lets nobody.
+    world.charter.profiles.clear();
+    assert!(asked(&world, Some(&copy)).iter().any(|rule| rule.need == u32::MAX));
+}
+
+fn person() -> Approver {
+    Approver { groups: rule(1).from, logins: BTreeSet::new(), keys: BTreeSet::new() }
+}
+
+#[test]
+fn approvals_end() {
+    let mut world = first_import();
+    world.set.until = NOW;
+    assert_eq!(world.verdict(), [Violation::Ended(NOW)]);
+    let late = NOW + APPROVALS_LAST + Span::days(1);
+    world.set.until = late;
+    assert_eq!(world.verdict(), [Violation::EndsTooLate(late)]);
 }
 
 #[test]
@@ -591,7 +639,7 @@ fn a_mint_step_entitles_to_its_own_copy_alone() {
     assert_eq!(may_mint(&set, StepNo(5), &copy), Err(Denial::NoStep(StepNo(5))));
 
     let other_id = IdTree::new([9; 32]);
-    let others: [(&str, CopyCoordinates); 7] = [
+    let others: [(&str, CopyCoordinates); 9] = [
         ("installation", CopyCoordinates { installation: InstallationId(other_id.uuid()), ..copy.clone() }),
         ("key", CopyCoordinates { key: other_id.key("x"), ..copy.clone() }),
         ("placement", CopyCoordinates { placement: PlacementId(other_id.uuid()), ..copy.clone() }),
@@ -599,6 +647,8 @@ fn a_mint_step_entitles_to_its_own_copy_alone() {
         ("version", CopyCoordinates { version: Version(2), ..copy.clone() }),
         ("source", CopyCoordinates { source: Source::Generated, ..copy.clone() }),
         ("root epoch", CopyCoordinates { epoch: EpochId(2), ..copy.clone() }),
+        ("profile", CopyCoordinates { profile: name("loose"), ..copy.clone() }),
+        ("rule of approval", CopyCoordinates { approvals: rule(0), ..copy.clone() }),
     ];
     for (field, other) in others {
         assert_eq!(may_mint(&set, StepNo(0), &other), Err(Denial::OtherCopy { step: StepNo(0), field }));

@@ -251,6 +251,8 @@ fn minted(record: &ChangeSetRecord) -> impl Iterator<Item = Receipt> {
             algorithm: change_set.placements.get(&step.placement)?.algorithm,
             source,
             epoch,
+            profile: change_set.profile.clone(),
+            approvals: change_set.approvals.clone(),
         };
         let outcome = Outcome::Minted { coordinates, check_value: None, blob: None, public_key: None };
         Some(Receipt { step: number, attempt: None, outcome, at: Timestamp(record.proposed.0 + 1) })

@@ -443,6 +443,8 @@ impl<'a> Fixture<'a> {
                 algorithm: self.target.algorithm,
                 source: Source::Derived,
                 epoch: EpochId(1),
+                profile: "standard".parse().expect("a name"),
+                approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
             },
             bytes_of: None,
             check_value: self.material.check_value(self.target.algorithm),

@@ -219,7 +219,9 @@ fn what_is_wrong_with_an_approval_is_told() {
     let digest = world.proposed("db", "guarded", &[HERE]);
     let other = world.proposed("logs", "derived", &[HERE]);
     let status = |name, code| Case::new(name, code, "keyplane status", Then::Works);
-    let invalid = |name| status(name, ProblemCode::ApprovalInvalid).of("db");
+    let show: &str = format!("keyplane show {digest} --message").leak();
+    let signed = |name, code| Case::new(name, code, show, Then::Works).of("db");
+    let invalid = |name| signed(name, ProblemCode::ApprovalInvalid);
 
     let nobody = format!("sha256:{}", "0".repeat(64));
     status("an unknown digest", ProblemCode::ApprovalUnknownDigest).check(&world, &world.approve(&nobody, "alice"));
@@ -230,18 +232,24 @@ fn what_is_wrong_with_an_approval_is_told() {
         std::fs::write(&file, signature).unwrap();
         again(&world, &["approve", &digest, "--as", name, "--signature", text(&file)])
     };
+    let message = |digest: &str| json(&again(&world, &["show", digest, "--message"]).stdout)["message"].as_str().unwrap().to_owned();
+    let (this, another) = (message(&digest), message(&other));
+    assert!(this.contains(&digest) && this.contains("key: db") && this.contains("until: "), "{this}");
     let alice = |message: &str, namespace: &str| sign(&world, "alice", message, namespace);
-    invalid("an approval of another digest").check(&world, &by_signature(&alice(&other, APPROVAL_NAMESPACE), "alice"));
-    invalid("a signature of another namespace").check(&world, &by_signature(&alice(&digest, "file"), "alice"));
-    invalid("somebody else's signature").check(&world, &by_signature(&alice(&digest, APPROVAL_NAMESPACE), "carol"));
-    invalid("a stranger").check(&world, &by_signature(&alice(&digest, APPROVAL_NAMESPACE), "mallory"));
+    invalid("an approval of another change set").check(&world, &by_signature(&alice(&another, APPROVAL_NAMESPACE), "alice"));
+    invalid("an approval of a digest alone").check(&world, &by_signature(&alice(&format!("{digest}\n"), APPROVAL_NAMESPACE), "alice"));
+    let other_charter = this.replace("charter: 1 ", "charter: 2 ");
+    invalid("an approval under another charter").check(&world, &by_signature(&alice(&other_charter, APPROVAL_NAMESPACE), "alice"));
+    invalid("a signature of another namespace").check(&world, &by_signature(&alice(&this, "file"), "alice"));
+    invalid("somebody else's signature").check(&world, &by_signature(&alice(&this, APPROVAL_NAMESPACE), "carol"));
+    invalid("a stranger").check(&world, &by_signature(&alice(&this, APPROVAL_NAMESPACE), "mallory"));
     invalid("no signature").check(&world, &by_signature("approved. alice", "alice"));
     invalid("the wrong group").check(&world, &world.approve(&digest, "bob"));
-    status("self-approval", ProblemCode::ApprovalBySelf).of("db").check(&world, &world.approve(&digest, keyplane_lab::OPERATOR));
+    signed("self-approval", ProblemCode::ApprovalBySelf).check(&world, &world.approve(&digest, keyplane_lab::OPERATOR));
     assert!(world.status().unwrap().open.iter().all(|view| view.approved_by.is_empty()), "something of that was taken");
 
     // What is good: the same signature, brought twice, counts once.
-    let good = alice(&digest, APPROVAL_NAMESPACE);
+    let good = alice(&this, APPROVAL_NAMESPACE);
     for _ in 0..2 {
         let ran = by_signature(&good, "alice");
         assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -378,7 +386,7 @@ fn sign(world: &World, name: &str, message: &str, namespace: &str) -> String {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(format!("{message}\n").as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(message.as_bytes()).unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 

@@ -209,6 +209,8 @@ fn copies(world: &World) -> Vec<(String, Value)> {
             "algorithm": row.get::<&str, _>("algorithm"),
             "source": row.get::<&str, _>("source"),
             "epoch": row.get::<i64, _>("epoch"),
+            "profile": row.get::<&str, _>("profile"),
+            "approvals": json_of(row.get("approvals")),
         });
         let blob = row.get::<Option<&str>, _>("blob").map(json_of);
         (row.get("name"), json!({ "coordinates": coordinates, "blob": blob }))

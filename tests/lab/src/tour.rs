@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use keyplane_lab::{Lab, LabError, OPERATOR, Options, Policy};
-use keyplane_model::ChangeSetState;
+use keyplane_model::{APPROVAL_NAMESPACE, ChangeSetState};
 
 /// The destination and alias whose key is used with an encryption context.
 const USED: (&str, &str) = ("prod-us-east-1", "payments-db");
@@ -39,7 +40,7 @@ pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
     title("What has to change, and why");
     tour.keyplane(&["plan"], 0)?;
 
-    title("Approvals are signatures over a change set's digest. One's own proposal cannot be approved");
+    title("Approvals are signatures over what is read: each change set in words. One's own proposal cannot be approved");
     tour.approve_own()?;
     for approver in ["alice", "carol"] {
         tour.approve_as(approver)?;
@@ -55,6 +56,9 @@ pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
     title("Applications use every copy by its own name, each through its cloud's SDK, and know nothing of Keyplane");
     tour.use_all()?;
     tour.use_context()?;
+
+    title("Who may approve is itself approved, by those whose rules it touches: bob joins the release group");
+    tour.change_charter()?;
 
     title("Applying again: nothing to do, and why");
     tour.keyplane(&["apply"], 0)?;
@@ -153,6 +157,40 @@ impl Tour<'_> {
             return self.keyplane(&["approve", "--all", "--as", approver, "--key", &key], 0);
         }
         missing.iter().try_for_each(|view| self.keyplane(&["approve", &view.digest.to_string(), "--as", approver, "--key", &key], 0))
+    }
+
+    /// Lets the policy say more of an approver, and has that signed elsewhere, by plain `ssh-keygen`.
+    fn change_charter(&self) -> Result<(), LabError> {
+        const APPROVERS: &str = "approvers.yaml";
+        let before = std::fs::read_to_string(self.lab.policy_folder().join(APPROVERS))
+            .map_err(|source| LabError::Run { program: "cat".to_owned(), source })?;
+        let after = before.replace("approver: bob\ngroups: [platform]", "approver: bob\ngroups: [platform, release]");
+        self.lab.write_policy(APPROVERS, &after)?;
+        self.keyplane(&["hsm", "charter"], 0)?;
+
+        let text = self.lab.must(&["hsm", "charter", "--message"])?.stdout;
+        let until = text.lines().find_map(|line| line.strip_prefix("until: ")).unwrap_or_default().to_owned();
+        let message = self.folder.join("charter.txt");
+        let wrong = |source| LabError::Run { program: "ssh-keygen".to_owned(), source };
+        std::fs::write(&message, &text).map_err(wrong)?;
+        println!("\n  $ keyplane hsm charter --message > {}", message.display());
+        print!("{text}");
+        let mut adopt = vec!["hsm".to_owned(), "charter".to_owned(), "--until".to_owned(), until];
+        for approver in ["alice", "bob", "carol"] {
+            let signature = self.folder.join(format!("charter.{approver}.sig"));
+            let shown = format!("ssh-keygen -q -Y sign -n {APPROVAL_NAMESPACE} -f {}", self.key(approver));
+            println!("  $ {shown} < {} > {}", message.display(), signature.display());
+            let input = std::fs::File::open(&message).map_err(wrong)?;
+            let mut sign = Command::new("ssh-keygen");
+            sign.args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f", &self.key(approver)]).stdin(input);
+            let output = sign.output().map_err(wrong)?;
+            if !output.status.success() {
+                return Err(LabError::Wrong(format!("`{shown}` ended with {}", output.status)));
+            }
+            std::fs::write(&signature, output.stdout).map_err(wrong)?;
+            adopt.extend(["--approval".to_owned(), format!("{approver}={}", signature.display())]);
+        }
+        self.keyplane(&adopt.iter().map(String::as_str).collect::<Vec<_>>(), 0)
     }
 
     /// Protects a message with every copy, and takes it back.

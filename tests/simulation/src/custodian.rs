@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyplane_emulator_core::crypto::OaepHash;
 use keyplane_model::{
-    Actor, Algorithm, Approval, ChangeSet, Charter, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId, PublicKey,
-    SealedBlob, SealedCharter, Source, WrapScheme, canonical_bytes,
+    Algorithm, Approval, ChangeSet, Charter, CharterChange, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId,
+    PublicKey, SealedBlob, SealedCharter, Source, Statement, WrapScheme, canonical_bytes,
 };
 use keyplane_port::{
     Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Warrant, WrapRequest, Wrapped,
 };
-use keyplane_verifier::{Facts, Shortfall, approved, judge, may_mint, may_wrap, required};
+use keyplane_verifier::{Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
 use sha2::{Digest as _, Sha256};
 
-use crate::executor::locked;
+use crate::executor::{Sim, locked};
 use crate::symbols::{SYMBOL, Symbols, public_half};
 
 /// The only root epoch of a run.
@@ -29,13 +29,17 @@ pub(crate) struct SymbolCustodian {
     /// The serial and digest of the one in force: each round asks for them.
     digest: Mutex<Option<(u32, Digest)>>,
     /// What was judged good under the charter in force: the same is shown again at each step, and signatures are dear.
-    good: Mutex<Vec<(ChangeSet, Vec<Approval>)>>,
+    good: Mutex<Vec<Good>>,
+    sim: Arc<Sim>,
 }
 
+/// A change set that was judged good, with its approvals and the copy that it may wrap.
+type Good = (ChangeSet, Vec<Approval>, Option<CopyCoordinates>);
+
 impl SymbolCustodian {
-    pub(crate) fn new(symbols: Symbols) -> Arc<Self> {
+    pub(crate) fn new(symbols: Symbols, sim: Arc<Sim>) -> Arc<Self> {
         let root = symbols.key("root");
-        Arc::new(Self { symbols, root, adopted: Mutex::default(), digest: Mutex::default(), good: Mutex::default() })
+        Arc::new(Self { symbols, root, adopted: Mutex::default(), digest: Mutex::default(), good: Mutex::default(), sim })
     }
 
     /// Every charter that was ever adopted, the first one first, with the approvals that were shown for it.
@@ -141,28 +145,30 @@ impl SymbolCustodian {
     }
 
     /// Whether a warrant's change set is sound, approved as its charter asks, and that charter the one in force.
-    fn entitled(&self, warrant: &Warrant) -> Result<(), CustodianError> {
+    fn entitled(&self, warrant: &Warrant, made: Option<&CopyCoordinates>) -> Result<(), CustodianError> {
         if self.in_force().as_ref() != Some(&warrant.charter) {
             return Err(CustodianError::CharterChanged);
         }
-        let Warrant { change_set, approvals, charter } = warrant;
-        if locked(&self.good).iter().any(|(good, by)| good == change_set && by == approvals) {
+        let Warrant { change_set, approvals, charter: sealed } = warrant;
+        let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
+        let now = self.sim.now();
+        in_time(change_set.until, now).map_err(|violation| refused(&violation))?;
+        if locked(&self.good).iter().any(|(good, by, of)| good == change_set && by == approvals && of.as_ref() == made) {
             return Ok(());
         }
-        let charter = &charter.charter;
-        let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
-        let facts = Facts { charter, installation: charter.installation, record: None, key: None, destinations: None };
+        let charter = &sealed.charter;
+        let facts = Facts { charter, installation: charter.installation, now, record: None, key: None, destinations: None };
         judge(change_set, &facts).map_err(|violations| refused(&format!("{violations:?}")))?;
-        let rule = required(change_set, charter).ok_or_else(|| refused(&"the charter does not know the profile"))?;
         let digest = change_set.digest().map_err(|error| refused(&error))?;
-        approved(&digest, &change_set.proposer, &rule, charter, approvals).map_err(missing)?;
-        locked(&self.good).push((change_set.clone(), approvals.clone()));
+        let statement = Statement::of_change_set(change_set, &digest, &sealed.id().map_err(|error| refused(&error))?);
+        approved(&statement, &change_set.proposer, required(change_set, charter, made), charter, approvals).map_err(missing)?;
+        locked(&self.good).push((change_set.clone(), approvals.clone(), made.cloned()));
         Ok(())
     }
 }
 
 fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.need }
+    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need }
 }
 
 /// The algorithms of copies that can be wrapped so.
@@ -203,13 +209,20 @@ impl Custodian for SymbolCustodian {
     async fn adopt(
         &self,
         current: &SealedCharter,
-        next: &Charter,
-        proposer: &Actor,
+        change: &CharterChange,
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError> {
-        let digest = next.digest().map_err(|error| CustodianError::Broken(error.to_string()))?;
+        let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
+        let CharterChange { before, next, proposer, until } = change;
+        if *before != current.id().map_err(|error| refused(&error))? {
+            return Err(CustodianError::CharterChanged);
+        }
+        fit(next).map_err(|faults| refused(&format!("{faults:?}")))?;
+        in_time(*until, self.sim.now()).map_err(|violation| refused(&violation))?;
+        let statement = Statement::of_charter(change).map_err(|error| refused(&error))?;
         // A rule is changed only under the old rule.
-        approved(&digest, proposer, &current.charter.strictest(), &current.charter, approvals).map_err(missing)?;
+        let rules = required_for_charter(&current.charter, next);
+        approved(&statement, proposer, rules, &current.charter, approvals).map_err(missing)?;
         if self.sealed(&current.charter, current.serial) != *current {
             return Err(CustodianError::Broken("the charter was not sealed here".to_owned()));
         }
@@ -217,13 +230,13 @@ impl Custodian for SymbolCustodian {
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
-        self.entitled(warrant)?;
+        self.entitled(warrant, None)?;
         may_mint(&warrant.change_set, request.step, &request.coordinates).map_err(|denial| CustodianError::Refused(denial.to_string()))?;
         Ok(self.make(&request.coordinates))
     }
 
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
-        self.entitled(warrant)?;
+        self.entitled(warrant, Some(&request.copy.coordinates))?;
         let scheme = request.wrapping_key.scheme;
         may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme)
             .map_err(|denial| CustodianError::Refused(denial.to_string()))?;

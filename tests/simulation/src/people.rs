@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use keyplane_model::{
-    APPROVAL_NAMESPACE, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, ChangeSetState, Charter, CloudKind, Digest,
-    GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing, approval_message,
+    APPROVAL_NAMESPACE, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, ChangeSetState, Charter, CloudKind,
+    GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing, Statement,
 };
 use keyplane_port::{Ledger, MemoryLedger};
 use ssh_key::private::Ed25519Keypair;
@@ -113,22 +113,31 @@ pub(crate) fn approvers_of(charter: &Charter, approvals: &[Approval]) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Where charters lie that somebody wants to be in force, with the approvals that they got.
+/// The same, of those in one of these groups.
+pub(crate) fn approvers_in(charter: &Charter, groups: &BTreeSet<GroupName>, approvals: &[Approval]) -> u32 {
+    let people: BTreeSet<_> = approvals.iter().map(|approval| &approval.approver).filter(|name| name.as_str() != PROPOSER).collect();
+    let counts = |name: &&ApproverName| {
+        charter.approvers.get(*name).is_some_and(|approver| approver.groups.iter().any(|group| groups.contains(group)))
+    };
+    u32::try_from(people.into_iter().filter(counts).count()).unwrap_or(u32::MAX)
+}
+
+/// Where charters lie that somebody wants to be in force: what is to be signed, with the approvals that it got.
 #[derive(Clone, Default)]
-pub(crate) struct Desk(Arc<Mutex<BTreeMap<Digest, Vec<Approval>>>>);
+pub(crate) struct Desk(Arc<Mutex<BTreeMap<String, Vec<Approval>>>>);
 
 impl Desk {
-    /// The approvals that a charter got so far; who asks for the first time lays it there.
-    pub(crate) fn approvals(&self, charter: &Digest) -> Vec<Approval> {
-        locked(&self.0).entry(*charter).or_default().clone()
+    /// The approvals that a change of the charter got so far; who asks for the first time lays it there.
+    pub(crate) fn approvals(&self, change: &Statement) -> Vec<Approval> {
+        locked(&self.0).entry(change.as_str().to_owned()).or_default().clone()
     }
 
     /// Signs whatever lies there and was not signed; how many those were.
     fn sign(&self, name: &str, sim: &Sim) -> usize {
         let mut signed = 0;
-        for (charter, approvals) in locked(&self.0).iter_mut() {
+        for (change, approvals) in locked(&self.0).iter_mut() {
             if approvals.iter().all(|approval| approval.approver.as_str() != name) {
-                approvals.extend(sign(name, charter, sim));
+                approvals.extend(sign(name, change, sim));
                 signed += 1;
             }
         }
@@ -136,8 +145,8 @@ impl Desk {
     }
 }
 
-fn sign(name: &str, digest: &Digest, sim: &Sim) -> Option<Approval> {
-    let signature = KEYS.get(name)?.0.sign(APPROVAL_NAMESPACE, HashAlg::Sha512, &approval_message(digest)).ok()?;
+fn sign(name: &str, statement: &str, sim: &Sim) -> Option<Approval> {
+    let signature = KEYS.get(name)?.0.sign(APPROVAL_NAMESPACE, HashAlg::Sha512, statement.as_bytes()).ok()?;
     Some(Approval { approver: parsed(name), signature: signature.to_pem(LineEnding::LF).ok()?, at: sim.now() })
 }
 
@@ -158,16 +167,19 @@ impl Person {
     pub(crate) async fn approve(self, over: Arc<dyn Fn() -> bool + Send + Sync>) {
         let Self { name, thinks, given_up, sim, ledger, desk } = self;
         let signs = !given_up || [SIGNS_ALONE, PROPOSER].contains(&name);
-        let mut signed: BTreeSet<Digest> = BTreeSet::new();
+        // By digest and charter: under another charter, it has to be signed again.
+        let mut signed = BTreeSet::new();
         while !over() {
             sim.sleep(LOOKS + sim.span(thinks)).await;
             if signs && desk.sign(name, &sim) > 0 {
                 sim.note(name, "signs another charter");
             }
-            let Ok(snapshot) = ledger.snapshot().await else { continue };
+            let (Ok(snapshot), Ok(Some(sealed))) = (ledger.snapshot().await, ledger.charter().await) else { continue };
+            let Ok(charter) = sealed.id() else { continue };
             for record in snapshot.open.values().filter(|record| record.state == ChangeSetState::Proposed) {
-                if signed.insert(record.digest)
-                    && let Some(approval) = sign(name, &record.digest, &sim)
+                let statement = Statement::of_change_set(&record.change_set, &record.digest, &charter);
+                if signed.insert((record.digest, charter.serial))
+                    && let Some(approval) = sign(name, statement.as_str(), &sim)
                     && ledger.approve(&record.digest, &approval).await.is_ok()
                 {
                     sim.note(name, &format!("approves {} of {}", record.digest.short(), record.change_set.key));

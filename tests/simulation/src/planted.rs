@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, ChangeSet, ChangeSetRecord, Charter, Class, CopyRecord, Creation, Destination, Digest, Evidence, Fence,
-    InstallationId, ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version, WrapScheme,
+    Actor, Approval, Attempt, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, CopyRecord, Creation, Destination, Digest,
+    Evidence, Fence, InstallationId, ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version,
+    WrapScheme,
 };
 use keyplane_port::{
     Acted, Clock, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
@@ -366,15 +367,14 @@ impl Custodian for CrookedCustodian {
     async fn adopt(
         &self,
         current: &SealedCharter,
-        next: &Charter,
-        proposer: &Actor,
+        change: &CharterChange,
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError> {
-        if self.planted == Planted::CharterJudgedByItself && u32::try_from(approvals.len()).is_ok_and(|given| given > next.strictest().need)
-        {
-            return self.own.replace(current, next, approvals);
+        let asks = change.next.strictest().first().map_or(0, |rule| rule.need);
+        if self.planted == Planted::CharterJudgedByItself && u32::try_from(approvals.len()).is_ok_and(|given| given > asks) {
+            return self.own.replace(current, &change.next, approvals);
         }
-        self.inner.adopt(current, next, proposer, approvals).await
+        self.inner.adopt(current, change, approvals).await
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, Class, DestinationName, Digest, Fence, InstallationId,
-    Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, DestinationName, Digest, Fence,
+    InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
 };
 use keyplane_port::{
     Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger, LedgerError, MintRequest, Minted,
@@ -79,7 +79,7 @@ slow! { Custodian {
     async fn status(&self) -> Result<CustodianStatus, CustodianError>;
     async fn enroll(&self, installation: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError>;
     async fn test(&self) -> Result<EnrolmentReport, CustodianError>;
-    async fn adopt(&self, current: &SealedCharter, next: &Charter, proposer: &Actor, approvals: &[Approval]) -> Result<SealedCharter, CustodianError>;
+    async fn adopt(&self, current: &SealedCharter, change: &CharterChange, approvals: &[Approval]) -> Result<SealedCharter, CustodianError>;
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
 } }

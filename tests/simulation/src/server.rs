@@ -8,8 +8,8 @@ use futures::future::join_all;
 use keyplane_engine::lane::Quotas;
 use keyplane_engine::{Engine, Event, Lane, Leases, Progress};
 use keyplane_model::{
-    Actor, ChangeSetState, Charter, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent, Problem, SealedCharter,
-    ServerId, Span,
+    APPROVALS_LAST, Actor, ChangeSetState, Charter, CharterChange, Class, Destination, DestinationName, Digest, IdTree, InstallationId,
+    Intent, Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
 };
 use keyplane_planner::{Custody, PlanInput};
 use keyplane_port::{Clock, Cloud, Custodian, CustodianError, Ledger};
@@ -146,6 +146,7 @@ impl Server {
             let facts = Facts {
                 charter: &sealed.charter,
                 installation: self.installation,
+                now: engine.clock.now(),
                 record: snapshot.keys.get(&change_set.key),
                 key: intent.keys.get(&change_set.key),
                 destinations: Some(destinations),
@@ -180,9 +181,17 @@ impl Server {
 
     /// Has another charter adopted, if enough people signed it.
     async fn adopt(&self, engine: &Engine, current: &SealedCharter, next: &Charter) -> Result<Option<SealedCharter>, Problem> {
-        let digest = next.digest().map_err(|error| internal(&error.to_string()))?;
-        let approvals = self.desk.approvals(&digest);
-        match engine.custodian.adopt(current, next, &Actor(PROPOSER.to_owned()), &approvals).await {
+        let uncanonical = |error: serde_json::Error| internal(&error.to_string());
+        let digest = next.digest().map_err(uncanonical)?;
+        let change = CharterChange {
+            before: current.id().map_err(uncanonical)?,
+            next: next.clone(),
+            proposer: Actor(PROPOSER.to_owned()),
+            // The same for every server.
+            until: Timestamp(engine.clock.now().0 / Span::days(1).micros() * Span::days(1).micros()) + APPROVALS_LAST,
+        };
+        let approvals = self.desk.approvals(&Statement::of_charter(&change).map_err(uncanonical)?);
+        match engine.custodian.adopt(current, &change, &approvals).await {
             Ok(sealed) => {
                 engine.ledger.put_charter(&sealed).await.map_err(|error| error.problem())?;
                 self.sim.note(&self.name, &format!("has charter {} adopted, number {}", digest.short(), sealed.serial));

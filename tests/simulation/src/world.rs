@@ -140,7 +140,7 @@ impl World {
         }
         let installation = InstallationId(IdTree::new([3; 32]).uuid());
         let ledger = Arc::new(MemoryLedger::new(installation));
-        let custodian = SymbolCustodian::new(symbols.clone());
+        let custodian = SymbolCustodian::new(symbols.clone(), Arc::clone(&sim));
         // Neither is ever busy.
         let charter = people::intent(&schedule, false, None).charter(installation);
         let enrolled = custodian.enroll(installation, &charter).now_or_never().and_then(Result::ok);

@@ -120,6 +120,8 @@ async fn evidence(emulated: &Emulated, material: &MaterialSeen) -> (EvidenceStre
             algorithm: target().algorithm,
             source: Source::Derived,
             epoch: EpochId(1),
+            profile: "standard".parse().unwrap(),
+            approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
         },
         bytes_of: None,
         check_value: None,

@@ -43,6 +43,8 @@ async fn copy(emulated: &Emulated, target: &Target, public_key: Option<PublicKey
             algorithm: target.algorithm,
             source: Source::Generated,
             epoch: EpochId(1),
+            profile: "standard".parse().unwrap(),
+            approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
         },
         bytes_of: None,
         check_value: None,

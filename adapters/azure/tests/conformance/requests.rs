@@ -291,6 +291,8 @@ fn copy_of(seen: &ObjectSeen, target: &Target) -> CopyRecord {
         algorithm: target.algorithm,
         source: Source::Generated,
         epoch: EpochId(1),
+        profile: "standard".parse().unwrap(),
+        approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
     };
     let (check_value, blob, public_key, material) = (None, None, None, None);
     CopyRecord { coordinates, bytes_of: None, check_value, blob, public_key, material, wrapped_under: None, imported: None }

@@ -48,6 +48,8 @@ pub(crate) fn copy(check_value: Option<CheckValue>) -> CopyRecord {
             algorithm: target().algorithm,
             source: Source::Derived,
             epoch: EpochId(1),
+            profile: "standard".parse().unwrap(),
+            approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
         },
         bytes_of: None,
         check_value,

@@ -61,7 +61,9 @@ fn the_context_of_a_copy_never_changes() {
         hex::encode(context),
         "00000010111111111111811181111111111111110000001022222222222282228222222222222222\
          0000000400000001000000103333333333338333833333333333333300000007\
-         6165732d323536"
+         6165732d323536\
+         000000087061796d656e7473\
+         0000001e7b2266726f6d223a5b227365637572697479225d2c226e656564223a307d"
             .replace(char::is_whitespace, "")
     );
 }
@@ -74,6 +76,8 @@ fn what_the_seal_of_a_blob_covers_never_changes_and_names_the_algorithm() {
         "6b6579706c616e652f76312f626c6f6200\
          00000010111111111111811181111111111111110000001022222222222282228222222222222222\
          0000000400000001000000103333333333338333833333333333333300000007ALGORITHM\
+         000000087061796d656e7473\
+         0000001e7b2266726f6d223a5b227365637572697479225d2c226e656564223a307d\
          0000000967656e657261746564\
          0000000400000001\
          00000028abababababababababababababababababababababababababababababababababababababababab"
@@ -94,6 +98,8 @@ fn each_coordinate_gives_another_context_but_source_and_epoch() {
         CopyCoordinates { version: Version(2), ..base() },
         CopyCoordinates { placement: PlacementId(other), ..base() },
         CopyCoordinates { algorithm: Algorithm::HmacSha256, ..base() },
+        CopyCoordinates { profile: "standard".parse().unwrap(), ..base() },
+        CopyCoordinates { approvals: rule(1), ..base() },
     ];
     let mut contexts: Vec<_> = different.iter().chain([&base()]).map(|copy| copy_context(copy).unwrap()).collect();
     contexts.sort();

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use keyplane_model::{Actor, Source, WrapScheme};
+use keyplane_model::{Source, Statement, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, Expected};
 
 use super::fixture::*;
@@ -16,7 +16,7 @@ use crate::{HsmCustodian, HsmError};
 #[tokio::test]
 async fn enrolling_proves_every_route_and_every_refusal_of_kryoptic() {
     let lab = Lab::new();
-    let custodian = HsmCustodian::start(lab.config.clone()).unwrap();
+    let custodian = HsmCustodian::start(lab.config.clone(), now()).unwrap();
     let report = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap();
     for check in &report.checks {
         assert!(check.passed, "{}: {}", check.name, check.detail);
@@ -157,19 +157,22 @@ async fn a_charter_is_adopted_under_the_one_before_and_never_goes_back() {
     let lab = Lab::new();
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     let custodian = &desk.custodian;
-    let (first, strict, loose) = (&desk.warrant.charter, charter(2), charter(0));
-    let carol = Actor("carol@example.com".to_owned());
-    let second = custodian.adopt(first, &strict, &carol, &[]).await.unwrap();
+    let first = &desk.warrant.charter;
+    let to_strict = change(first, charter(2));
+    let second = custodian.adopt(first, &to_strict, &[]).await.unwrap();
     assert_eq!(second.serial, 2);
     // The answer was lost, so the same is asked again, and the answer is the same.
-    assert_eq!(custodian.adopt(first, &strict, &carol, &[]).await.unwrap(), second);
+    assert_eq!(custodian.adopt(first, &to_strict, &[]).await.unwrap(), second);
     // The old charter needed no approvals. It cannot be used any more.
-    assert_eq!(custodian.adopt(first, &loose, &carol, &[]).await.unwrap_err(), CustodianError::CharterChanged);
-    let digest = loose.digest().unwrap();
-    let one = [approval("alice", 1, &digest)];
-    assert_eq!(custodian.adopt(&second, &loose, &carol, &one).await.unwrap_err(), CustodianError::ApprovalsMissing { have: 1, need: 2 });
-    let two = [approval("alice", 1, &digest), approval("bob", 2, &digest)];
-    assert_eq!(custodian.adopt(&second, &loose, &carol, &two).await.unwrap().serial, 3);
+    let to_loose = change(first, charter(0));
+    assert_eq!(custodian.adopt(first, &to_loose, &[]).await.unwrap_err(), CustodianError::CharterChanged);
+    assert_eq!(custodian.adopt(&second, &to_loose, &[]).await.unwrap_err(), CustodianError::CharterChanged);
+    let to_loose = change(&second, charter(0));
+    let signed = Statement::of_charter(&to_loose).unwrap();
+    let one = [approval("alice", 1, &signed)];
+    assert_eq!(custodian.adopt(&second, &to_loose, &one).await.unwrap_err(), CustodianError::ApprovalsMissing { have: 1, need: 2 });
+    let two = [approval("alice", 1, &signed), approval("bob", 2, &signed)];
+    assert_eq!(custodian.adopt(&second, &to_loose, &two).await.unwrap().serial, 3);
     // A warrant under the first charter does not count either, though its content equals that of the third.
     let request = keyplane_port::MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     assert_eq!(custodian.mint(&desk.warrant, &request).await.unwrap_err(), CustodianError::CharterChanged);

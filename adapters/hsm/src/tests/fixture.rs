@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CheckValue, CloudKind, CopyCoordinates,
-    CopyRecord, Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Purpose, Reason,
-    SealedCharter, Source, Standing, Step, StepNo, Timestamp, Version, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CharterChange, CheckValue, CloudKind,
+    CopyCoordinates, CopyRecord, Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Purpose,
+    Reason, SealedCharter, Source, Span, Standing, Statement, Step, StepNo, Timestamp, Version, WrapScheme,
 };
-use keyplane_port::{Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
+use keyplane_port::{Clock, Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use tempfile::TempDir;
@@ -49,7 +50,7 @@ impl Lab {
     }
 
     pub(super) fn custodian(&self) -> HsmCustodian {
-        HsmCustodian::start(self.config.clone()).unwrap().quick()
+        HsmCustodian::start(self.config.clone(), now()).unwrap().quick()
     }
 }
 
@@ -72,15 +73,65 @@ pub(super) fn signer(seed: u8) -> PrivateKey {
     PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(&[seed; 32])), "").unwrap()
 }
 
-pub(super) fn approval(name: &str, seed: u8, digest: &Digest) -> Approval {
-    let message = keyplane_model::approval_message(digest);
-    let signature = signer(seed).sign(keyplane_model::APPROVAL_NAMESPACE, HashAlg::Sha512, &message).unwrap();
+pub(super) fn approval(name: &str, seed: u8, statement: &Statement) -> Approval {
+    let message = statement.as_str().as_bytes();
+    let signature = signer(seed).sign(keyplane_model::APPROVAL_NAMESPACE, HashAlg::Sha512, message).unwrap();
     Approval { approver: name.parse().unwrap(), signature: signature.to_pem(LineEnding::LF).unwrap(), at: Timestamp(0) }
+}
+
+/// What approvers of a warrant's change set sign, under the warrant's charter.
+pub(super) fn statement(warrant: &Warrant) -> Statement {
+    let set = &warrant.change_set;
+    Statement::of_change_set(set, &set.digest().unwrap(), &warrant.charter.id().unwrap())
+}
+
+/// Approvals of a warrant's change set by `alice` and `bob`.
+pub(super) fn both(warrant: &Warrant) -> Vec<Approval> {
+    let statement = statement(warrant);
+    vec![approval("alice", 1, &statement), approval("bob", 2, &statement)]
+}
+
+/// The change from a charter to another, proposed by `carol`.
+pub(super) fn change(from: &SealedCharter, next: Charter) -> CharterChange {
+    CharterChange { before: from.id().unwrap(), next, proposer: Actor("carol@example.com".to_owned()), until: tomorrow() }
+}
+
+/// So many of `security`.
+pub(super) fn rule(need: u32) -> ApprovalRule {
+    ApprovalRule { need, from: BTreeSet::from(["security".parse().unwrap()]) }
+}
+
+/// What time it is in these tests.
+pub(super) const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+
+/// A day later.
+pub(super) fn tomorrow() -> Timestamp {
+    NOW + Span::days(1)
+}
+
+/// A clock that stands still.
+struct Still;
+
+#[async_trait::async_trait]
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn uptime(&self) -> Span {
+        Span::ZERO
+    }
+
+    async fn sleep(&self, _: Span) {}
+}
+
+pub(super) fn now() -> Arc<dyn Clock> {
+    Arc::new(Still)
 }
 
 /// `alice` (key 1) and `bob` (key 2) in `security`. Imports and retirement under `payments` need this many of them.
 pub(super) fn charter(need: u32) -> Charter {
-    let rule = ApprovalRule { need, from: BTreeSet::from(["security".parse().unwrap()]) };
+    let rule = rule(need);
     let approver = |login: &str, seed| Approver {
         groups: rule.from.clone(),
         logins: BTreeSet::from([login.to_owned()]),
@@ -104,7 +155,17 @@ pub(super) fn coordinates(source: Source) -> CopyCoordinates {
 }
 
 pub(super) fn coordinates_of(algorithm: Algorithm, source: Source) -> CopyCoordinates {
-    CopyCoordinates { installation: INSTALLATION, key: KEY, version: Version(1), placement: PLACEMENT, algorithm, source, epoch: EPOCH }
+    CopyCoordinates {
+        installation: INSTALLATION,
+        key: KEY,
+        version: Version(1),
+        placement: PLACEMENT,
+        algorithm,
+        source,
+        epoch: EPOCH,
+        profile: "payments".parse().unwrap(),
+        approvals: rule(0),
+    }
 }
 
 /// A change set that imports the copy by this scheme.
@@ -146,6 +207,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
             step(Expectation::Imported, Act::Publish),
         ],
         reasons: vec![Reason::NewKey],
+        until: tomorrow(),
     }
 }
 
@@ -166,7 +228,7 @@ impl Desk {
         let sealed: SealedCharter = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap().charter.unwrap();
         let mut desk = Self {
             custodian,
-            warrant: Warrant { change_set: change_set(source, scheme, sealed.charter.strictest()), approvals: vec![], charter: sealed },
+            warrant: Warrant { change_set: change_set(source, scheme, rule(0)), approvals: vec![], charter: sealed },
             coordinates: coordinates(source),
             scheme,
         };
@@ -176,7 +238,7 @@ impl Desk {
 
     /// Changes to another copy and scheme under the same charter.
     pub(super) fn turn_to(&mut self, algorithm: Algorithm, source: Source, scheme: WrapScheme) {
-        let mut set = change_set(source, scheme, self.warrant.charter.charter.strictest());
+        let mut set = change_set(source, scheme, rule(0));
         let purpose = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac].into_iter().find(|purpose| algorithm.serves(*purpose));
         for plan in set.placements.values_mut() {
             (plan.algorithm, plan.purpose) = (algorithm, purpose.unwrap());

@@ -300,10 +300,10 @@ fn verifier_and_token_refuse_the_same_schemes_for_the_same_keys() {
     let lab = Lab::new();
     let (routes, _) = Vault::open(&lab.config).unwrap().prove(proof::QUICK).unwrap();
     let charter = charter(0);
-    let facts = Facts { charter: &charter, installation: INSTALLATION, record: None, key: None, destinations: None };
+    let facts = Facts { charter: &charter, installation: INSTALLATION, now: NOW, record: None, key: None, destinations: None };
     for algorithm in Algorithm::ALL {
         for scheme in WrapScheme::ALL {
-            let mut set = change_set(Source::Generated, scheme, charter.strictest());
+            let mut set = change_set(Source::Generated, scheme, rule(0));
             set.placements.values_mut().for_each(|plan| plan.algorithm = algorithm);
             let violations = judge(&set, &facts).err().unwrap_or_default();
             let judged = violations.contains(&Violation::SchemeUnfit { step: IMPORT, scheme });
@@ -348,7 +348,7 @@ async fn an_older_epoch_goes_on_with_secret_keys_and_says_that_it_keeps_no_pairs
 #[tokio::test]
 async fn a_quick_status_tells_the_same_routes_as_a_thorough_enrolment() {
     let lab = Lab::new();
-    let custodian = crate::HsmCustodian::start(lab.config.clone()).unwrap();
+    let custodian = crate::HsmCustodian::start(lab.config.clone(), now()).unwrap();
     let thorough = custodian.enroll(INSTALLATION, &charter(0)).await.unwrap().status.routes;
     assert_eq!(custodian.status().await.unwrap().routes, thorough);
     for route in thorough {

@@ -21,7 +21,7 @@ fn with_wrong_pin(lab: &Lab) -> HsmConfig {
 #[tokio::test]
 async fn a_wrong_pin_is_tried_once_however_often_it_is_asked_for() {
     let lab = Lab::new();
-    let custodian = HsmCustodian::start(with_wrong_pin(&lab)).unwrap();
+    let custodian = HsmCustodian::start(with_wrong_pin(&lab), now()).unwrap();
     // kryoptic locks the token after ten wrong PINs.
     for _ in 0..30 {
         assert_eq!(custodian.status().await.unwrap_err(), CustodianError::PinWrong);
@@ -35,7 +35,7 @@ async fn the_last_try_is_left_to_a_person() {
     let lab = Lab::new();
     let mut wrong = 0;
     let last = loop {
-        match HsmCustodian::start(with_wrong_pin(&lab)).unwrap().status().await.unwrap_err() {
+        match HsmCustodian::start(with_wrong_pin(&lab), now()).unwrap().status().await.unwrap_err() {
             CustodianError::PinWrong => wrong += 1,
             other => break other,
         }
@@ -54,7 +54,7 @@ async fn the_last_try_is_left_to_a_person() {
 async fn a_missing_module_is_named() {
     let lab = Lab::new();
     let config = HsmConfig { module: "/nowhere/libhsm.so".into(), ..lab.config.clone() };
-    let error = HsmCustodian::start(config).unwrap().status().await.unwrap_err();
+    let error = HsmCustodian::start(config, now()).unwrap().status().await.unwrap_err();
     assert!(matches!(&error, CustodianError::ModuleMissing { path, .. } if path == "/nowhere/libhsm.so"), "{error}");
 }
 
@@ -62,7 +62,7 @@ async fn a_missing_module_is_named() {
 async fn a_missing_token_is_named_with_those_that_are_there() {
     let lab = Lab::new();
     let config = HsmConfig { token_label: "prod".to_owned(), ..lab.config.clone() };
-    let error = HsmCustodian::start(config).unwrap().status().await.unwrap_err();
+    let error = HsmCustodian::start(config, now()).unwrap().status().await.unwrap_err();
     assert_eq!(error, CustodianError::TokenMissing { label: "prod".to_owned(), found: "`lab`".to_owned() });
 }
 
@@ -70,7 +70,7 @@ async fn a_missing_token_is_named_with_those_that_are_there() {
 async fn without_a_pin_nothing_is_tried_where_the_token_cannot_ask_for_one() {
     let lab = Lab::new();
     let config = HsmConfig { pin: None, ..lab.config.clone() };
-    let error = HsmCustodian::start(config).unwrap().status().await.unwrap_err();
+    let error = HsmCustodian::start(config, now()).unwrap().status().await.unwrap_err();
     assert!(matches!(error, CustodianError::Unsupported(_)), "{error}");
 }
 

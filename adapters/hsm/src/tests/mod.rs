@@ -9,4 +9,5 @@ mod kinds;
 mod login;
 mod record;
 mod softhsm;
+mod taken_over;
 mod warrants;

@@ -15,7 +15,7 @@ const LABEL: &[u8] = b"keyplane/proof";
 
 /// Enrols, opens the token again, and looks that nothing is proven then.
 pub(super) async fn a_second_process_makes_no_proof(config: &HsmConfig) {
-    let enrolled = HsmCustodian::start(config.clone()).unwrap().quick().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let enrolled = HsmCustodian::start(config.clone(), now()).unwrap().quick().enroll(INSTALLATION, &charter(0)).await.unwrap();
     {
         let vault = Vault::open(config).unwrap();
         assert_eq!(vault.status().unwrap(), enrolled.status);
@@ -23,7 +23,7 @@ pub(super) async fn a_second_process_makes_no_proof(config: &HsmConfig) {
         vault.mint(&coordinates(Source::Generated)).unwrap();
         assert_eq!((vault.proofs.get(), vault.token().made()), (0, 1), "it asked the token for more than the copy");
     }
-    let custodian = HsmCustodian::start(config.clone()).unwrap().quick();
+    let custodian = HsmCustodian::start(config.clone(), now()).unwrap().quick();
     custodian.test().await.unwrap();
     assert_eq!(custodian.proofs_for_test().await, 1, "testing the token means proving anew");
     custodian.status().await.unwrap();

@@ -47,7 +47,7 @@ fn softhsm(test: &str) -> Option<HsmConfig> {
 #[tokio::test]
 async fn what_softhsm_cannot_do_is_said_with_reasons() {
     let Some(config) = softhsm("what_softhsm_cannot_do_is_said_with_reasons") else { return };
-    let report = HsmCustodian::start(config).unwrap().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let report = HsmCustodian::start(config, now()).unwrap().enroll(INSTALLATION, &charter(0)).await.unwrap();
     for check in &report.checks {
         println!("{} {:?} {}: {}", if check.passed { "ok  " } else { "FAIL" }, check.expected, check.name, check.detail);
     }
@@ -76,7 +76,7 @@ async fn a_mac_key_arrives_from_softhsm_and_a_key_pair_is_not_made() {
     let Some(config) = softhsm("a_mac_key_arrives_from_softhsm_and_a_key_pair_is_not_made") else { return };
     let cloud = SoftwareKey::make(KeySize::Rsa2048).unwrap();
     let scheme = WrapScheme::RsaAesKeyWrapSha1;
-    let custodian = HsmCustodian::start(config).unwrap().quick();
+    let custodian = HsmCustodian::start(config, now()).unwrap().quick();
     let mut desk = Desk::of(custodian, Algorithm::HmacSha256, Source::Generated, scheme).await;
     // SoftHSM leaves an empty object behind when unwrapping fails, and the self-tests expect some unwrapping to fail.
     desk.custodian.status().await.unwrap();
@@ -110,12 +110,12 @@ async fn a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused() {
     let Some(config) = softhsm("a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused") else { return };
     let cloud = SoftwareKey::make(KeySize::Rsa3072).unwrap();
     for scheme in [WrapScheme::RsaOaepSha1, WrapScheme::RsaAesKeyWrapSha1] {
-        let desk = Desk::open(HsmCustodian::start(config.clone()).unwrap().quick(), Source::Generated, scheme).await;
+        let desk = Desk::open(HsmCustodian::start(config.clone(), now()).unwrap().quick(), Source::Generated, scheme).await;
         let minted = desk.mint().await;
         let bytes = desk.deliver(&minted, &cloud).await;
         assert_eq!(minted.check_value, Some(check_value(&bytes)));
     }
-    let desk = Desk::open(HsmCustodian::start(config).unwrap().quick(), Source::Derived, WrapScheme::RsaOaepSha1).await;
+    let desk = Desk::open(HsmCustodian::start(config, now()).unwrap().quick(), Source::Derived, WrapScheme::RsaOaepSha1).await;
     let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     let error = desk.custodian.mint(&desk.warrant, &request).await.unwrap_err();
     assert!(matches!(error, CustodianError::Unsupported(_)), "{error}");

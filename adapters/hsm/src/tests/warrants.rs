@@ -1,7 +1,7 @@
 //! What a warrant allows, and what it does not.
 
 use aws_lc_rs::rsa::KeySize;
-use keyplane_model::{CopyCoordinates, KeyId, Source, StepNo, Version, WrapScheme};
+use keyplane_model::{CharterId, CopyCoordinates, KeyId, Source, Statement, StepNo, Version, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, MintRequest, Warrant};
 
 use super::fixture::*;
@@ -12,28 +12,32 @@ use crate::software::SoftwareKey;
 async fn strict(lab: &Lab) -> (HsmCustodian, Warrant) {
     let custodian = lab.custodian();
     let sealed = custodian.enroll(INSTALLATION, &charter(2)).await.unwrap().charter.unwrap();
-    let change_set = change_set(Source::Derived, WrapScheme::RsaOaepSha256, sealed.charter.strictest());
+    let change_set = change_set(Source::Derived, WrapScheme::RsaOaepSha256, rule(2));
     (custodian, Warrant { change_set, approvals: vec![], charter: sealed })
 }
 
 fn request() -> MintRequest {
-    MintRequest { step: MINT, coordinates: coordinates(Source::Derived) }
+    MintRequest { step: MINT, coordinates: CopyCoordinates { approvals: rule(2), ..coordinates(Source::Derived) } }
 }
 
 #[tokio::test]
 async fn below_the_charters_number_nothing_is_made() {
     let lab = Lab::new();
     let (custodian, mut warrant) = strict(&lab).await;
-    let digest = warrant.change_set.digest().unwrap();
+    let signed = statement(&warrant);
+    // Under another charter.
+    let set = &warrant.change_set;
+    let id = CharterId { serial: 2, ..warrant.charter.id().unwrap() };
+    let another = Statement::of_change_set(set, &set.digest().unwrap(), &id);
     let missing = |have| CustodianError::ApprovalsMissing { have, need: 2 };
     assert_eq!(custodian.mint(&warrant, &request()).await.unwrap_err(), missing(0));
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("alice", 1, &digest)];
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("alice", 1, &signed)];
     assert_eq!(custodian.mint(&warrant, &request()).await.unwrap_err(), missing(1));
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("bob", 3, &digest)];
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("bob", 3, &signed)];
     assert_eq!(custodian.mint(&warrant, &request()).await.unwrap_err(), missing(1));
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("bob", 2, &keyplane_model::Digest::of(b"another"))];
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("bob", 2, &another)];
     assert_eq!(custodian.mint(&warrant, &request()).await.unwrap_err(), missing(1));
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("bob", 2, &digest)];
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("bob", 2, &signed)];
     custodian.mint(&warrant, &request()).await.unwrap();
 }
 
@@ -41,8 +45,8 @@ async fn below_the_charters_number_nothing_is_made() {
 async fn a_change_set_that_was_changed_after_its_approval_is_worth_nothing() {
     let lab = Lab::new();
     let (custodian, mut warrant) = strict(&lab).await;
-    let digest = warrant.change_set.digest().unwrap();
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("bob", 2, &digest)];
+    let signed = statement(&warrant);
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("bob", 2, &signed)];
     warrant.change_set.proposer = keyplane_model::Actor("mallory@example.com".to_owned());
     let error = custodian.mint(&warrant, &request()).await.unwrap_err();
     assert_eq!(error, CustodianError::ApprovalsMissing { have: 0, need: 2 });
@@ -53,8 +57,8 @@ async fn the_proposers_own_approval_does_not_count() {
     let lab = Lab::new();
     let (custodian, mut warrant) = strict(&lab).await;
     warrant.change_set.proposer = keyplane_model::Actor("alice@example.com".to_owned());
-    let digest = warrant.change_set.digest().unwrap();
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("bob", 2, &digest)];
+    let signed = statement(&warrant);
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("bob", 2, &signed)];
     let error = custodian.mint(&warrant, &request()).await.unwrap_err();
     assert_eq!(error, CustodianError::ApprovalsMissing { have: 1, need: 2 });
 }
@@ -65,8 +69,9 @@ async fn a_charter_that_the_hsm_did_not_seal_is_worth_nothing() {
     let (custodian, mut warrant) = strict(&lab).await;
     // Somebody with the database lowers the number, in the charter and in the change set.
     warrant.charter.charter = charter(0);
-    warrant.change_set.approvals = warrant.charter.charter.strictest();
-    let error = custodian.mint(&warrant, &request()).await.unwrap_err();
+    warrant.change_set.approvals = rule(0);
+    let request = MintRequest { step: MINT, coordinates: coordinates(Source::Derived) };
+    let error = custodian.mint(&warrant, &request).await.unwrap_err();
     assert!(matches!(&error, CustodianError::Broken(text) if text.contains("the charter")), "{error}");
 }
 
@@ -108,8 +113,8 @@ async fn before_a_charter_was_adopted_nothing_is_made() {
     let other = Lab::new();
     let (custodian, mut warrant) = strict(&other).await;
     drop(custodian);
-    let digest = warrant.change_set.digest().unwrap();
-    warrant.approvals = vec![approval("alice", 1, &digest), approval("bob", 2, &digest)];
+    let signed = statement(&warrant);
+    warrant.approvals = vec![approval("alice", 1, &signed), approval("bob", 2, &signed)];
     let error = lab.custodian().mint(&warrant, &request()).await.unwrap_err();
     assert!(matches!(error, CustodianError::NotEnrolled(_)), "{error}");
 }
@@ -121,8 +126,8 @@ async fn another_tokens_seal_is_none() {
     let (custodian, warrant) = strict(&other).await;
     drop(custodian);
     let (custodian, mut own) = strict(&lab).await;
-    let digest = own.change_set.digest().unwrap();
-    own.approvals = vec![approval("alice", 1, &digest), approval("bob", 2, &digest)];
+    let signed = statement(&own);
+    own.approvals = vec![approval("alice", 1, &signed), approval("bob", 2, &signed)];
     own.charter.mac = warrant.charter.mac;
     let error = custodian.mint(&own, &request()).await.unwrap_err();
     assert!(matches!(error, CustodianError::Broken(_)), "{error}");

@@ -433,13 +433,7 @@ impl Custodian for TestCustodian {
         Err(CustodianError::Unsupported("test: a test".to_owned()))
     }
 
-    async fn adopt(
-        &self,
-        _: &SealedCharter,
-        _: &Charter,
-        _: &keyplane_model::Actor,
-        _: &[Approval],
-    ) -> Result<SealedCharter, CustodianError> {
+    async fn adopt(&self, _: &SealedCharter, _: &keyplane_model::CharterChange, _: &[Approval]) -> Result<SealedCharter, CustodianError> {
         Err(CustodianError::Unsupported("adopt: a test".to_owned()))
     }
 
@@ -605,6 +599,7 @@ pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: A
         ]
         .concat(),
         reasons: vec![Reason::NewKey],
+        until: START + Span::days(30),
     }
 }
 

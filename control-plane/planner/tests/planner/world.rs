@@ -171,6 +171,7 @@ impl World {
             &Facts {
                 charter: &charter,
                 installation: self.ledger.installation,
+                now: self.now,
                 record: self.ledger.keys.get(&change_set.key),
                 key: self.intent.keys.get(&change_set.key),
                 destinations: Some(&self.destinations),
@@ -238,6 +239,8 @@ impl World {
                     algorithm: plan.algorithm,
                     source: *source,
                     epoch: *epoch,
+                    profile: "standard".parse().unwrap(),
+                    approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
                 },
                 check_value: None,
                 blob: None,

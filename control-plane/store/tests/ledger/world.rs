@@ -146,6 +146,7 @@ pub(crate) fn named_change_set(name: &str, key: u32, generation: u64, variant: u
         placements,
         steps,
         reasons: vec![Reason::NewKey],
+        until: Timestamp(i64::from(u32::MAX)),
     }
 }
 
@@ -164,6 +165,8 @@ pub(crate) fn receipt(change_set: &ChangeSet, step: u32, attempt: Option<Attempt
                 algorithm: Algorithm::Aes256,
                 source: *source,
                 epoch: *epoch,
+                profile: change_set.profile.clone(),
+                approvals: change_set.approvals.clone(),
             },
             check_value: Some(CheckValue([1, 2, 3])),
             blob: (*source == Source::Generated).then(|| SealedBlob { wrapped: vec![7; 40], mac: vec![8; 32] }),

@@ -110,6 +110,8 @@ fn copy(material: Option<String>) -> CopyRecord {
         algorithm: Algorithm::Aes256,
         source: Source::Generated,
         epoch: EpochId(1),
+        profile: "standard".parse().unwrap(),
+        approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
     };
     let (bytes_of, check_value, blob, public_key) = (None, None, None, None);
     CopyRecord { coordinates, bytes_of, check_value, blob, public_key, material, wrapped_under: None, imported: None }

@@ -131,6 +131,8 @@ fn copy(version: u32, material: Option<&str>) -> CopyRecord {
         algorithm: Algorithm::Aes256,
         source: Source::Generated,
         epoch: EpochId(1),
+        profile: "standard".parse().unwrap(),
+        approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
     };
     let material = material.map(str::to_owned);
     let (bytes_of, check_value, blob, public_key) = (None, None, None, None);

@@ -1,0 +1,169 @@
+//! Whose approvals a change of the charter needs, case by case; and which charters cannot be in force.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyplane_model::{ApprovalRule, Approvals, Approver, Charter, IdTree, InstallationId, Span, Standing};
+use keyplane_verifier::{CharterFault, KeyFault, fit, required_for_charter};
+use ssh_key::PrivateKey;
+use ssh_key::private::Ed25519Keypair;
+
+fn rule(need: u32, from: &[&str]) -> ApprovalRule {
+    ApprovalRule { need, from: from.iter().map(|group| group.parse().unwrap()).collect() }
+}
+
+fn both(rule: ApprovalRule) -> Approvals {
+    Approvals { retire: rule.clone(), import: rule, standing: Standing { rotation: None } }
+}
+
+fn person(seed: u8, groups: &[&str]) -> Approver {
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]));
+    Approver {
+        groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
+        logins: BTreeSet::new(),
+        keys: BTreeSet::from([key.public_key().to_openssh().unwrap()]),
+    }
+}
+
+/// `payments` needs two of security, `sandbox` two of developers, `logs` one of developers or platform.
+fn charter() -> Charter {
+    let people = [
+        ("alice", person(1, &["security"])),
+        ("bob", person(2, &["security", "platform"])),
+        ("dan", person(3, &["developers"])),
+        ("dora", person(4, &["developers"])),
+        ("paul", person(5, &["platform"])),
+    ];
+    Charter {
+        installation: InstallationId(IdTree::new([7; 32]).uuid()),
+        approvers: people.into_iter().map(|(name, approver)| (name.parse().unwrap(), approver)).collect(),
+        profiles: BTreeMap::from([
+            ("payments".parse().unwrap(), both(rule(2, &["security"]))),
+            ("sandbox".parse().unwrap(), both(rule(2, &["developers"]))),
+            ("logs".parse().unwrap(), both(rule(1, &["developers", "platform"]))),
+        ]),
+    }
+}
+
+/// The rules that a change needs, by what they are called here.
+fn needed(change: impl FnOnce(&mut Charter)) -> String {
+    let (before, mut next) = (charter(), charter());
+    change(&mut next);
+    let named = |rule: &ApprovalRule| match (rule.need, rule.from.first().map(|group| group.as_str())) {
+        (2, Some("security")) => "payments",
+        (2, Some("developers")) => "sandbox",
+        (1, Some("developers")) => "logs",
+        _ => "?",
+    };
+    required_for_charter(&before, &next).into_iter().map(named).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
+}
+
+fn profile<'a>(charter: &'a mut Charter, name: &str) -> &'a mut Approvals {
+    charter.profiles.get_mut(&name.parse().unwrap()).unwrap()
+}
+
+fn approver<'a>(charter: &'a mut Charter, name: &str) -> &'a mut Approver {
+    charter.approvers.get_mut(&name.parse().unwrap()).unwrap()
+}
+
+/// Without a rule that the change touches, it needs the rules that need the most: both of `payments` and `sandbox`.
+#[test]
+fn a_change_needs_every_rule_that_it_touches_and_those_that_need_the_most() {
+    type Change = fn(&mut Charter);
+    let cases: [(&str, &str, Change); 12] = [
+        ("a profile more", "payments sandbox", |next| {
+            next.profiles.insert("more".parse().unwrap(), both(rule(0, &[])));
+        }),
+        ("equal numbers, other groups", "payments sandbox", |next| profile(next, "payments").import = rule(2, &["developers"])),
+        ("a looser rule of fewer people", "logs payments sandbox", |next| profile(next, "logs").import = rule(0, &[])),
+        ("a stricter rule", "logs payments sandbox", |next| profile(next, "logs").retire = rule(2, &["developers", "platform"])),
+        ("a profile less", "logs payments sandbox", |next| drop(next.profiles.remove(&"logs".parse().unwrap()))),
+        ("a standing approval", "logs payments sandbox", |next| profile(next, "logs").standing.rotation = Some(Span::days(1))),
+        ("a rule moved to another group", "logs payments sandbox", |next| profile(next, "logs").import = rule(1, &["security"])),
+        ("somebody comes", "logs payments sandbox", |next| drop(next.approvers.insert("eve".parse().unwrap(), person(9, &["platform"])))),
+        ("one person in two groups goes", "logs payments sandbox", |next| drop(next.approvers.remove(&"bob".parse().unwrap()))),
+        ("a group is emptied", "logs payments sandbox", |next| {
+            approver(next, "bob").groups = BTreeSet::from(["security".parse().unwrap()]);
+            approver(next, "paul").groups.clear();
+        }),
+        ("another key", "logs payments sandbox", |next| approver(next, "paul").keys = person(9, &[]).keys),
+        ("another login", "payments sandbox", |next| {
+            approver(next, "alice").logins.insert("alice@example.com".to_owned());
+        }),
+    ];
+    for (what, rules, change) in cases {
+        assert_eq!(needed(change), rules, "{what}");
+    }
+}
+
+/// With one rule that needs the most, it is told apart from those that a change touches.
+#[test]
+fn a_rule_that_a_change_does_not_touch_is_not_needed() {
+    let mut before = charter();
+    profile(&mut before, "sandbox").clone_from(&both(rule(1, &["developers"])));
+    let mut next = before.clone();
+    next.approvers.insert("eve".parse().unwrap(), person(9, &["platform"]));
+    let rules: Vec<_> = required_for_charter(&before, &next).into_iter().cloned().collect();
+    assert_eq!(rules, [rule(1, &["developers", "platform"]), rule(2, &["security"])]);
+}
+
+#[test]
+fn a_charter_without_rules_is_changed_by_nobody() {
+    let mut silent = charter();
+    silent.profiles.clear();
+    let rules: Vec<u32> = required_for_charter(&silent, &charter()).into_iter().map(|rule| rule.need).collect();
+    assert_eq!(rules, [u32::MAX]);
+    assert_eq!(fit(&silent), Err(vec![CharterFault::NoProfile]));
+}
+
+fn fault_of(key: &str) -> Option<KeyFault> {
+    let mut charter = charter();
+    approver(&mut charter, "paul").keys = BTreeSet::from([key.to_owned()]);
+    let faults = fit(&charter).err()?;
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    faults.into_iter().find_map(|fault| if let CharterFault::Key { fault, .. } = fault { Some(fault) } else { None })
+}
+
+/// Public keys that are none, made of bytes by hand: as OpenSSH writes them.
+#[test]
+fn a_key_that_is_none_or_weak_is_not_enrolled() {
+    let text = |data: ssh_key::public::KeyData| ssh_key::PublicKey::from(data).to_openssh().unwrap();
+    let number = |bytes: &[u8]| ssh_key::Mpint::from_positive_bytes(bytes).unwrap();
+    let modulus = [vec![0x80], vec![0; 254], vec![1]].concat();
+    let rsa = |n: &[u8], e: &[u8]| text(ssh_key::public::KeyData::Rsa(ssh_key::public::RsaPublicKey { e: number(e), n: number(n) }));
+    assert_eq!(fault_of(&rsa(&modulus, &[1, 0, 1])), None);
+    for (n, e, fault) in [
+        (&modulus[..], &[1][..], KeyFault::Exponent),
+        (&modulus, &[3], KeyFault::Exponent),
+        (&modulus, &[1, 0, 2], KeyFault::Exponent),
+        (&modulus[1..], &[1, 0, 1], KeyFault::Modulus),
+        (&[&modulus[..255], &[2]].concat(), &[1, 0, 1], KeyFault::Modulus),
+    ] {
+        let n = if n[0] == 0 { &[&[1], n].concat()[1 + n.iter().position(|byte| *byte != 0).unwrap()..] } else { n };
+        assert_eq!(fault_of(&rsa(n, e)), Some(fault), "e = {e:?}");
+    }
+    let ed25519 = |bytes| text(ssh_key::public::KeyData::Ed25519(ssh_key::public::Ed25519PublicKey(bytes)));
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    assert_eq!(fault_of(&ed25519(identity)), Some(KeyFault::SmallOrder));
+    let mut off = [0; 32];
+    off[0] = 2;
+    assert_eq!(fault_of(&ed25519(off)), Some(KeyFault::OffCurve));
+    let point = [&[4][..], &[1; 64]].concat();
+    let point = ssh_key::public::EcdsaPublicKey::from_sec1_bytes(&point).unwrap();
+    assert_eq!(fault_of(&text(ssh_key::public::KeyData::Ecdsa(point))), Some(KeyFault::OffCurve));
+    assert_eq!(fault_of("ssh-ed25519 AAAA"), Some(KeyFault::Malformed));
+}
+
+#[test]
+fn a_rule_that_nobody_can_meet_and_a_key_of_two_people_are_refused() {
+    let mut unmet = charter();
+    unmet.approvers.remove(&"dora".parse().unwrap());
+    let fault = CharterFault::CannotBeMet { profile: "sandbox".parse().unwrap(), need: 2, have: 1 };
+    assert_eq!(fit(&unmet), Err(vec![fault]));
+    let mut shared = charter();
+    approver(&mut shared, "paul").keys = person(1, &[]).keys;
+    let fault = CharterFault::SharedKey { one: "alice".parse().unwrap(), other: "paul".parse().unwrap() };
+    assert_eq!(fit(&shared), Err(vec![fault]));
+}
