@@ -6,6 +6,7 @@ use std::fmt;
 use keyplane_model::{Algorithm, CloudKind, DestinationName, KeyName, ProfileName, Purpose, Retire, SourceLocation};
 use serde::{Deserialize, Serialize};
 
+use crate::origin::Origin;
 use crate::rules::{Effective, Stated};
 
 /// The effective rules of a key, with their origins.
@@ -38,26 +39,6 @@ pub struct ExplainedRule {
     pub origin: Origin,
 }
 
-/// Where a rule comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// A profile: the key's own, or one that it extends.
-    Profile {
-        /// The name of that profile.
-        profile: ProfileName,
-        /// The place of the value in the policy files.
-        location: SourceLocation,
-    },
-    /// The key itself.
-    Key {
-        /// The place of the value in the policy files.
-        location: SourceLocation,
-    },
-    /// No document sets it, so the default holds.
-    Default,
-}
-
 /// One placement of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedPlacement {
@@ -74,16 +55,6 @@ pub struct ExplainedPlacement {
     /// Whether the destination is in the configuration; if not, the placement is left out of the intent. `None`: the caller gave no
     /// configuration.
     pub configured: Option<bool>,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Profile { profile, location } => write!(f, "profile {profile}, {location}"),
-            Self::Key { location } => write!(f, "this key, {location}"),
-            Self::Default => f.write_str("default"),
-        }
-    }
 }
 
 /// The text for people: two columns, ending with a line feed.

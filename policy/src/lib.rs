@@ -5,12 +5,15 @@
 //! or network: texts are arguments. What a destination accepts comes from the destination's declared capabilities, never from its
 //! vendor.
 //!
-//! How a file is read: `yaml` cuts it into documents and gives each as a tree with places. `read` turns the trees into the types of
-//! `wire`; the JSON Schema is generated from those. `people`, `rules` and `keys` check and resolve them. Each of these reports a
-//! problem to `report` and goes on, so that one run tells every problem.
+//! How a file is read: `yaml` cuts it into documents and gives each as a tree with places; `syntax` says what is wrong with one that
+//! is no YAML, and `limits` how large it may be. `read` turns the trees into the types of `wire`; the JSON Schema is generated from
+//! those. `people`, `rules` and `keys` check and resolve them; each rule keeps its `origin`, which `explain` shows. Each of these
+//! reports a problem to `report` and goes on, so that one run tells every problem.
 
 mod explain;
 mod keys;
+mod limits;
+mod origin;
 mod people;
 mod read;
 mod report;
@@ -26,15 +29,13 @@ use std::collections::BTreeMap;
 
 use keyplane_model::{Destination, DestinationName, Intent, KeyName, Problem, ProblemCode};
 
-pub use explain::{ExplainedPlacement, ExplainedRule, Explanation, Origin};
+pub use explain::{ExplainedPlacement, ExplainedRule, Explanation};
+pub use limits::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
+pub use origin::Origin;
 pub use schema::json_schema;
 pub use strict::{is_at_least_as_strict, looser_rules};
-pub use yaml::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
 
-use report::Report;
-
-/// The next command for every problem of this crate: it tells all of them again.
-const NEXT: &str = "keyplane validate";
+use report::{NEXT, Report};
 
 /// Policy files that were read without a problem.
 #[derive(Clone, Debug)]

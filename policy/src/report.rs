@@ -2,7 +2,8 @@
 
 use keyplane_model::{KeyName, Problem, ProblemCode, SourceLocation};
 
-use crate::NEXT;
+/// The next command for every problem of this crate: it tells all of them again.
+pub(crate) const NEXT: &str = "keyplane validate";
 
 /// A place in the sources. Ordered as the sources are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use keyplane_model::{
     Source, Span, Standing,
 };
 
-use crate::explain::Origin;
+use crate::origin::Origin;
 use crate::people::Groups;
 use crate::read::{At, Set};
 use crate::report::{Place, Report};

@@ -5,8 +5,8 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::{Error, ExternalMessageSource};
 
+use crate::limits::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
 use crate::suggest::shown;
-use crate::yaml::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
 
 const TABS: &str = "YAML is indented by spaces, and here is a tab: replace it by spaces";
 const ALIASES: &str = "the aliases (`*…`) of this document stand for too many values: write them out";

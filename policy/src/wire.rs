@@ -9,10 +9,11 @@ use keyplane_model::{
 };
 use schemars::JsonSchema;
 
+use crate::limits::MAX_FILES;
 use crate::read::{At, Set, Wire, wire, wrong_kind};
 use crate::report::{Place, Report};
 use crate::suggest::{did_you_mean, did_you_mean_or_known, shown};
-use crate::yaml::{self, Field, MAX_FILES, Node, Value};
+use crate::yaml::{self, Field, Node, Value};
 
 /// One document of a Keyplane policy file. Its first field says which kind it is: `profile`, `key` or `approver`.
 #[derive(JsonSchema)]

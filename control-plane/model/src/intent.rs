@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Algorithm, Approver, ApproverName, Charter, CloudKind, DestinationName, Digest, GroupName, InstallationId, KeyName, ProfileName,
+    Algorithm, Approvals, Approver, ApproverName, Charter, CloudKind, DestinationName, Digest, InstallationId, KeyName, ProfileName,
     Protection, Purpose, Source, Span,
 };
 
@@ -80,37 +80,6 @@ pub enum Retire {
     Never,
     /// They may be retired this long after they were deactivated.
     After(Span),
-}
-
-/// The approvals that each kind of change needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Approvals {
-    /// For making and importing keys, and for clean-ups.
-    pub import: ApprovalRule,
-    /// For disabling and destroying versions.
-    pub retire: ApprovalRule,
-    /// What an approval of the profile approves in advance.
-    pub standing: Standing,
-}
-
-/// Needs `need` different approvers, each from one of the groups in `from`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApprovalRule {
-    /// How many different approvers are needed, not counting the proposer. 0: none.
-    pub need: u32,
-    /// The groups that count. An approver needs to be in one of them.
-    pub from: BTreeSet<GroupName>,
-}
-
-/// What an approval of the profile approves in advance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Standing {
-    /// Approves scheduled rotations for this long. `None`: each rotation needs its own approvals.
-    #[serde(default)]
-    pub rotation: Option<Span>,
 }
 
 /// A key that is wanted, with its effective rules.

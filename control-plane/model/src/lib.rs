@@ -15,6 +15,7 @@ mod lease;
 mod names;
 mod problem;
 mod record;
+mod rule;
 mod seen;
 mod time;
 
@@ -26,7 +27,7 @@ pub use destination::{Capabilities, Creation, Destination, Quota};
 pub use ids::{
     Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, ServerId, Version,
 };
-pub use intent::{ApprovalRule, Approvals, Intent, Key, PlacementIntent, Retire, Rotation, Rules, Standing};
+pub use intent::{Intent, Key, PlacementIntent, Retire, Rotation, Rules};
 pub use lease::{Fence, Lease};
 pub use names::{ApproverName, DestinationName, GroupName, KeyName, NameError, ProfileName};
 pub use problem::{Class, Problem, ProblemCode, SourceLocation};
@@ -34,6 +35,7 @@ pub use record::{
     Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt, SettleError,
     VersionRecord, VersionState,
 };
+pub use rule::{ApprovalRule, Approvals, Standing};
 pub use seen::{
     Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Presence, Target,
 };

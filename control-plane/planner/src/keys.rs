@@ -7,17 +7,44 @@ use keyplane_model::{
 };
 
 use crate::estimate::Estimate;
+use crate::input::PlanInput;
 use crate::open::Open;
 use crate::placements::Work;
 use crate::report::{Finding, KeyReport, NothingReason, Obstacle, Outcome, PlanReport, Warning};
 use crate::surplus::Marked;
-use crate::{Plan, PlanInput, open, placements, surplus, targets};
+use crate::{open, placements, surplus, targets};
 
 /// A look that is older than 15 minutes gets a warning. No decision depends on it, since each step looks again before it acts.
 const OLD_LOOK: Span = Span::seconds(15 * 60);
 
-/// Plans all keys; see [`crate::plan`].
-pub(crate) fn plan(input: &PlanInput<'_>) -> Plan {
+/// The result of planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// New change sets to propose, sorted by key name, at most one for each key. It replaces an open proposed change set of the
+    /// same key.
+    pub change_sets: Vec<ChangeSet>,
+    /// Open proposed change sets that still fit: their approvals stay good.
+    pub kept: BTreeSet<Digest>,
+    /// Open proposed change sets that no longer fit and that nothing replaces. The caller drops them.
+    pub outdated: BTreeSet<Digest>,
+    /// What is told about each key, and why.
+    pub report: PlanReport,
+}
+
+/// Plans.
+///
+/// Flow, for each key that is wanted, is known or has an open change set: a committed change set is left alone. Otherwise the key's
+/// placements are planned. If none needs anything, its surplus objects are cleaned up. The result is compared with the open
+/// proposed change set.
+///
+/// Guarantees: the same input gives the same bytes. At most one change set for each key. Nothing is destroyed but empty surplus
+/// objects. Once the change sets are applied, planning again gives none. Every key of intent and ledger is in the report, with a
+/// typed reason.
+///
+/// Assumes that the inventories were taken from the [`targets()`](crate::targets()) of the same intent and of `before`. What was
+/// not looked at is an [`Obstacle`], never taken for absent.
+#[must_use]
+pub fn plan(input: &PlanInput<'_>) -> Plan {
     let mut plan = Plan { change_sets: Vec::new(), kept: BTreeSet::new(), outdated: BTreeSet::new(), report: PlanReport::default() };
     let mut estimate = Estimate::default();
     let proposed = input.ledger.open.values().map(|open| &open.change_set.key);

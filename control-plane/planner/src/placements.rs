@@ -9,8 +9,9 @@ use keyplane_model::{
     VersionState, WrapScheme,
 };
 
+use crate::input::PlanInput;
 use crate::report::{Finding, Obstacle};
-use crate::{PlanInput, drift, targets};
+use crate::{drift, targets};
 
 /// The most placements in one change set: with six steps each, people can still read it. The next change set takes the rest.
 const MAX_PLACEMENTS: usize = 100;

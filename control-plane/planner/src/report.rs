@@ -9,7 +9,7 @@ use keyplane_model::{
 };
 use serde::Serialize;
 
-use crate::Drift;
+use crate::drift::Drift;
 
 /// The report of a plan, for programs. Its [`fmt::Display`] is the text for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -8,9 +8,10 @@ use keyplane_model::{
     PlacementRecord, Reason, Step,
 };
 
+use crate::drift::Drift;
+use crate::input::PlanInput;
 use crate::placements::{Work, expectation, look};
 use crate::report::{Finding, Obstacle, Warning};
-use crate::{Drift, PlanInput};
 
 /// The most objects that one change set removes. The next change set takes the rest.
 const MAX_REMOVALS: usize = 100;

@@ -8,10 +8,7 @@ use keyplane_model::{
     WrapScheme,
 };
 
-use crate::Violation;
-
-/// The most steps in a change set: six for each of 166 placements, far more than any key has.
-pub const MAX_STEPS: usize = 1_000;
+use crate::violation::{MAX_STEPS, Violation};
 
 /// What a change set is judged against. A rule whose facts the caller does not have is not applied.
 ///

@@ -5,7 +5,8 @@ use keyplane_model::{
     Purpose, StepNo, Timestamp, Version, WrapScheme,
 };
 
-use crate::MAX_STEPS;
+/// The most steps in a change set: six for each of 166 placements, far more than any key has.
+pub const MAX_STEPS: usize = 1_000;
 
 /// A rule that a change set breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +33,7 @@ pub enum Violation {
     /// It has no steps.
     #[error("it has no steps")]
     Empty,
-    /// It has more steps than [`crate::MAX_STEPS`].
+    /// It has more steps than [`MAX_STEPS`].
     #[error("it has {0} steps, more than {MAX_STEPS}")]
     TooLong(usize),
     /// A step acts on a placement that is not described.

@@ -23,8 +23,9 @@ use keyplane_port::Ledger as _;
 use keyplane_store::SqlLedger;
 use tempfile::TempDir;
 
+use crate::error::{BenchError, system};
 use crate::ratio::{Runs, growth};
-use crate::{BenchError, system, temporary};
+use crate::temporary::temporary;
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

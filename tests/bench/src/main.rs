@@ -11,19 +11,21 @@
 //! | `ratio` | a ratio, its verdict, the arithmetic |
 //! | `keys` | the CPU time that commands take with many keys |
 //! | `revision` | the time that `make` takes here and at an earlier revision |
+//! | `temporary` | folders that go with the run |
+//! | `error` | why something cannot be measured |
 #![expect(clippy::print_stdout, reason = "the report")]
 
+mod error;
 mod keys;
 mod ratio;
 mod revision;
+mod temporary;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use tempfile::TempDir;
 
+use crate::error::BenchError;
 use crate::keys::{Command, Installation};
 use crate::ratio::{Ratio, Verdict};
 use crate::revision::{Goal, Repository};
@@ -61,7 +63,7 @@ enum Measure {
 }
 
 /// Every ratio.
-const RATIOS: [Ratio; 8] = [
+const RATIOS: [Ratio<Measure>; 8] = [
     per_key("validate, per key, 100 to 1,000 keys", Command::Validate, 100, 1_000),
     per_key("validate, per key, 1,000 to 10,000 keys", Command::Validate, 1_000, 10_000),
     per_key("plan, per key, 100 to 1,000 keys", Command::Plan, 100, 1_000),
@@ -73,7 +75,7 @@ const RATIOS: [Ratio; 8] = [
 ];
 
 /// Ten times the keys may take ten times the time, and a fifth more.
-const fn per_key(name: &'static str, command: Command, from: u32, to: u32) -> Ratio {
+const fn per_key(name: &'static str, command: Command, from: u32, to: u32) -> Ratio<Measure> {
     Ratio { name, bound: 1.2, measure: Measure::PerKey { command, from, to } }
 }
 
@@ -85,28 +87,6 @@ impl Measure {
             Self::Clean(Goal::Test) => Group::Loop,
         }
     }
-}
-
-/// Something cannot be measured.
-#[derive(Debug, thiserror::Error)]
-enum BenchError {
-    /// The lab does not work.
-    #[error("{0}")]
-    Lab(#[from] keyplane_lab::LabError),
-    /// The ledger cannot be filled.
-    #[error("{0}")]
-    Ledger(#[from] keyplane_port::LedgerError),
-    /// A file, a folder or a process.
-    #[error("{what}: {source}")]
-    System { what: String, source: std::io::Error },
-    /// A program did not do what is measured.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// Makes an error of the operating system one of ours.
-fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
-    move |source| BenchError::System { what: what.into(), source }
 }
 
 fn main() -> ExitCode {
@@ -138,34 +118,4 @@ fn per_key_growth(installation: &mut Option<Installation>, command: Command, fro
         None => installation.insert(Installation::start()?),
     };
     installation.growth(command, from, to)
-}
-
-/// How long something takes.
-#[expect(clippy::disallowed_methods, reason = "how long another process runs is told by the real clock alone")]
-fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
-    let begin = Instant::now();
-    let done = run();
-    (done, begin.elapsed())
-}
-
-/// A temporary folder, below `parent` if that can be written. It goes with the value, and with Ctrl-C, which drops no value.
-fn temporary(parent: &Path) -> Result<TempDir, BenchError> {
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("keyplane-bench-");
-    let folder = builder.tempdir_in(parent).or_else(|_| builder.tempdir()).map_err(system("a temporary folder"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("no threads"))?;
-    let path = folder.path().to_owned();
-    std::thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            let _ = std::fs::remove_dir_all(path);
-            // As a shell counts it: 128 and the signal's number.
-            std::process::exit(130);
-        }
-    });
-    Ok(folder)
-}
-
-/// The workspace's folder.
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

@@ -3,17 +3,15 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::Measure;
-
-/// Something that is measured against something else, and how large the result may be.
+/// Something that is measured against something else, and how large the result may be. `M` says how it is measured.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ratio {
+pub(crate) struct Ratio<M> {
     /// What is compared, in the words of the report.
     pub(crate) name: &'static str,
     /// The largest value that is in bounds.
     pub(crate) bound: f64,
     /// How the value is found.
-    pub(crate) measure: Measure,
+    pub(crate) measure: M,
 }
 
 /// A ratio whose value is known; `Err` says why it has none, which is out of bounds.
@@ -24,7 +22,7 @@ pub(crate) struct Judged {
     value: Result<f64, String>,
 }
 
-impl Ratio {
+impl<M> Ratio<M> {
     /// The ratio with its value.
     pub(crate) fn judged(&self, value: Result<f64, String>) -> Judged {
         Judged { name: self.name, bound: self.bound, value }

@@ -6,9 +6,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use crate::error::{BenchError, system};
 use crate::ratio::median;
-use crate::{BenchError, root, system, temporary, timed};
+use crate::temporary::temporary;
 
 /// The revision that the new one is measured against: the last one before building and testing were made faster.
 pub(crate) const BASE: &str = "64edeab7dfbeacb12cb24ada9cfa83d3573d993b";
@@ -128,6 +130,19 @@ fn run(folder: &Path, log: &Path, script: &str) -> Result<i32, BenchError> {
     let command = command.args(["-c", script]).current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(errors);
     let status = command.status().map_err(system("bash cannot be run"))?;
     Ok(status.code().unwrap_or(-1))
+}
+
+/// How long something takes.
+#[expect(clippy::disallowed_methods, reason = "how long another process runs is told by the real clock alone")]
+fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    let done = run();
+    (done, begin.elapsed())
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Whether a line counts tests, as the last one of `make test` does.

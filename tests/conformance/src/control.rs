@@ -15,8 +15,6 @@ use keyplane_model::Span;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt as _};
 
-use crate::Fault;
-
 type Exchange = dyn Fn(Request<String>) -> BoxFuture<'static, (StatusCode, Bytes)> + Send + Sync;
 
 /// An emulated cloud in this process.
@@ -152,6 +150,27 @@ impl Control {
         let requests = self.requests().await.into_iter();
         requests.filter(|request| request["operation"] == operation).map(|mut request| request["body"].take()).collect()
     }
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Too many requests; no effect.
+    Throttled,
+    /// Not allowed; no effect.
+    Denied,
+    /// An internal error; no effect, which the client cannot know.
+    Fails,
+    /// An internal error after the effect.
+    FailsAfterEffect,
+    /// The connection breaks after the effect.
+    LosesReply,
+    /// No answer at all; no effect.
+    Hangs,
+    /// No answer at all, after the effect.
+    HangsAfterEffect,
+    /// No answer at all, and the effect so much later, if it is still possible then.
+    Late(Span),
 }
 
 fn seconds(span: Span) -> u32 {

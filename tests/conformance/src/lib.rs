@@ -17,7 +17,7 @@ mod fixture;
 mod material;
 mod wrap;
 
-pub use control::Control;
+pub use control::{Control, Fault};
 pub use material::rsa_pair;
 pub use wrap::wrap;
 
@@ -177,27 +177,6 @@ impl Request {
             Mutation::Purge { .. } => Self::Purge,
         }
     }
-}
-
-/// What goes wrong with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Too many requests; no effect.
-    Throttled,
-    /// Not allowed; no effect.
-    Denied,
-    /// An internal error; no effect, which the client cannot know.
-    Fails,
-    /// An internal error after the effect.
-    FailsAfterEffect,
-    /// The connection breaks after the effect.
-    LosesReply,
-    /// No answer at all; no effect.
-    Hangs,
-    /// No answer at all, after the effect.
-    HangsAfterEffect,
-    /// No answer at all, and the effect so much later, if it is still possible then.
-    Late(Span),
 }
 
 /// How somebody changes an object of ours.

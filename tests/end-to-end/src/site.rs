@@ -1,10 +1,8 @@
 //! The places where the kill matrix works, and what is each one's own.
 
-use keyplane_lab::{DESTINATIONS, LabError, Protected};
+use keyplane_lab::{DESTINATIONS, Lab, LabError, Protected};
 use keyplane_model::{Algorithm, CloudKind, Purpose};
 use serde_json::Value;
-
-use crate::world::World;
 
 /// A destination, and how a key comes to be there.
 #[derive(Debug)]
@@ -87,12 +85,12 @@ impl Site {
     }
 
     /// Uses a key as an application would, by the name that users have.
-    pub(crate) fn protect(&self, world: &World, name: &str, message: &[u8]) -> Result<Protected, LabError> {
-        world.application(self.destination)?.protect(name, self.algorithm, Purpose::Encrypt, message)
+    pub(crate) fn protect(&self, lab: &Lab, name: &str, message: &[u8]) -> Result<Protected, LabError> {
+        lab.application(self.destination)?.protect(name, self.algorithm, Purpose::Encrypt, message)
     }
 
     /// Takes it back, or says why it is not what was protected.
-    pub(crate) fn check(&self, world: &World, name: &str, message: &[u8], kept: &Protected) -> Result<(), LabError> {
-        world.application(self.destination)?.check(name, self.algorithm, Purpose::Encrypt, message, kept)
+    pub(crate) fn check(&self, lab: &Lab, name: &str, message: &[u8], kept: &Protected) -> Result<(), LabError> {
+        lab.application(self.destination)?.check(name, self.algorithm, Purpose::Encrypt, message, kept)
     }
 }

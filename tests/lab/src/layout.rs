@@ -1,13 +1,15 @@
-//! The lab's folder: what is where, and who can read it (nobody but the user).
+//! The lab's folder: what is where, and what is in its files.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use crate::files::{make_inner, make_private, write};
 use crate::place::{ACCOUNT, Destination, LOCATION, PROJECT, Place};
-use crate::{Emulator, LabError, Policy, TOKEN, people};
+use crate::policy::{APPROVERS, Policy};
+use crate::{Emulator, LabError, people};
 
+/// The label of the lab's token.
+pub const TOKEN: &str = "keyplane-lab";
 /// The configuration's file.
 pub(crate) const CONFIG: &str = "keyplane.toml";
 /// The policy's folder.
@@ -30,19 +32,6 @@ pub(crate) const ACCESS_KEY: &str = "KEYPLANELAB";
 pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 /// The Azure application.
 pub(crate) const CLIENT: &str = "66666666-7777-8888-9999-000000000000";
-
-/// The example company, but for its approvers.
-const EXAMPLE: [(&str, &str); 6] = [
-    ("analytics.yaml", include_str!("../../../policy/examples/analytics.yaml")),
-    ("backups.yaml", include_str!("../../../policy/examples/backups.yaml")),
-    ("code-signing.yaml", include_str!("../../../policy/examples/code-signing.yaml")),
-    ("documents.yaml", include_str!("../../../policy/examples/documents.yaml")),
-    ("payments.yaml", include_str!("../../../policy/examples/payments.yaml")),
-    ("profiles.yaml", include_str!("../../../policy/examples/profiles.yaml")),
-];
-
-/// The policy file that enrols approvers.
-const APPROVERS: &str = "approvers.yaml";
 
 /// What the lab's emulators accept; opens nothing else.
 #[derive(Debug)]
@@ -104,56 +93,11 @@ fn lock(folder: &Path) -> Result<File, LabError> {
     }
 }
 
-/// Makes a folder that only this user can look into, and those above it, if it is not there.
-pub(crate) fn make_private(folder: &Path) -> Result<(), LabError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| LabError::File { doing: "made", path: folder.to_owned(), source })
-}
-
-/// Makes a folder in the folder.
-pub(crate) fn make_inner(folder: &Path, name: &str) -> Result<PathBuf, LabError> {
-    let path = folder.join(name);
-    DirBuilder::new().mode(0o700).create(&path).map_err(|source| LabError::File { doing: "made", path: path.clone(), source })?;
-    Ok(path)
-}
-
-/// Writes a file that only this user can read.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), LabError> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| LabError::File {
-        doing: "written",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Reads a file.
-pub(crate) fn read(path: &Path) -> Result<String, LabError> {
-    std::fs::read_to_string(path).map_err(|source| LabError::File { doing: "read", path: path.to_owned(), source })
-}
-
 /// Writes the policy files; approvers are the lab's people, unless the policy has its own.
 pub(crate) fn write_policy(folder: &Path, policy: &Policy) -> Result<(), LabError> {
     let target = make_inner(folder, POLICY)?;
     write(&target.join(APPROVERS), &people::policy(&folder.join(APPROVERS_FOLDER))?)?;
     policy.files().try_for_each(|(name, text)| write(&target.join(name), text))
-}
-
-impl Policy {
-    /// Name and text of each file but that of the approvers.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        let (example, files): (&[_], &[_]) = match self {
-            Self::Example => (&EXAMPLE, &[]),
-            Self::Files(files) => (&[], files),
-        };
-        example.iter().copied().chain(files.iter().map(|(name, text): &(String, String)| (name.as_str(), text.as_str())))
-    }
-
-    /// All of it as one text.
-    pub(crate) fn text(&self) -> String {
-        self.files().map(|(name, text)| format!("{name}\n{text}\n")).collect()
-    }
 }
 
 /// `keyplane.toml`, but for its destinations.
@@ -227,16 +171,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_example_is_the_whole_folder_of_examples() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policy/examples");
-        let mut there: Vec<String> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        there.retain(|name| name != APPROVERS);
-        there.sort();
-        assert_eq!(there, EXAMPLE.map(|(name, _)| name));
-    }
 
     #[test]
     fn a_lab_is_made_in_an_empty_folder_alone_and_nobody_else_can_look_into_it() {

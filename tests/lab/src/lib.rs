@@ -12,17 +12,21 @@
 //! | `http` | just enough of a client for that |
 //! | `place` | the destinations |
 //! | `people` | approvers, their keys, who may approve what |
-//! | `layout` | the folder's files |
+//! | `policy` | the policy files, but for the approvers' |
+//! | `files` | folders and files that nobody but the user can look into |
+//! | `layout` | what is where in the lab's folder |
 //! | `template` | what labs for tests are copied from: an enrolled token, a database |
 //! | `user` | applications that use keys, at any cloud, through its own SDK |
 
 mod binaries;
 mod emulator;
 mod error;
+mod files;
 mod http;
 mod layout;
 mod people;
 mod place;
+mod policy;
 mod template;
 mod user;
 
@@ -38,13 +42,12 @@ pub use error::LabError;
 use keyplane_api::StatusReport;
 use keyplane_hsm::provision::{self, Provisioned};
 use keyplane_model::{ChangeSetState, CloudKind};
+pub use layout::TOKEN;
 pub use people::OPERATOR;
 pub use place::{ACCOUNT, DESTINATIONS, Destination, LOCATION, PROJECT, Place};
+pub use policy::Policy;
 use user::AzureAccess;
 pub use user::{Application, AzureUser, Encrypted, GoogleUser, KeyUser, Protected};
-
-/// The label of the lab's token.
-pub const TOKEN: &str = "keyplane-lab";
 
 /// What kind of lab.
 #[derive(Clone, Debug)]
@@ -81,17 +84,6 @@ impl Options {
     pub fn enrolled(self) -> Self {
         Self { enrolled: true, ..self }
     }
-}
-
-/// What the security team wrote.
-#[derive(Clone, Debug)]
-pub enum Policy {
-    /// The example company of `policy/examples`, with the lab's approvers in place of its own.
-    Example,
-    /// These files: name and text. Approvers can be those of [`Lab::approver_key`], with these groups: `alice` (security),
-    /// `bob` (platform), `carol` (security and release), and [`OPERATOR`] (all three), who is the one that runs `keyplane`
-    /// and so proposes.
-    Files(Vec<(String, String)>),
 }
 
 /// What a run of `keyplane` gave.
@@ -138,8 +130,8 @@ impl Lab {
         let module = binaries::find(provision::MODULE, "keyplane-token")?;
         let keyplane = binaries::find("keyplane", "keyplane-server")?;
         let program = binaries::find("keyplane-emulator", "keyplane-emulator-wire")?;
-        layout::write(&folder.join(layout::AWS_SECRET), &access.aws)?;
-        layout::write(&folder.join(layout::AZURE_SECRET), &access.azure)?;
+        files::write(&folder.join(layout::AWS_SECRET), &access.aws)?;
+        files::write(&folder.join(layout::AZURE_SECRET), &access.azure)?;
 
         let destinations: Vec<Destination> = DESTINATIONS.into_iter().filter(|there| options.clouds.contains(&there.cloud())).collect();
         let mut emulators = BTreeMap::new();
@@ -148,15 +140,15 @@ impl Lab {
                 let start = start(destination, &options, &folder, &access, program.clone(), emulators.len());
                 let emulator = Emulator::start(start)?;
                 if destination.attests() {
-                    layout::write(&folder.join(layout::attestation_root_of(&emulator.name)), &emulator.text("attestation-root")?)?;
+                    files::write(&folder.join(layout::attestation_root_of(&emulator.name)), &emulator.text("attestation-root")?)?;
                 }
                 emulators.insert(destination.emulator().to_owned(), emulator);
             }
         }
         let Provisioned { init, pin_file, .. } = if options.enrolled {
-            template::copy(&folder, &options.policy, &keyplane, &module)?
+            template::copy(&folder, &options.policy, &keyplane, &module, |template| Self::make_template(template, &options.policy))?
         } else {
-            people::make_keys(&layout::make_inner(&folder, layout::APPROVERS_FOLDER)?)?;
+            people::make_keys(&files::make_inner(&folder, layout::APPROVERS_FOLDER)?)?;
             // INVARIANT: a PKCS#11 module is initialised once in a process; several labs may start side by side.
             static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,8 +159,17 @@ impl Lab {
         for destination in &destinations {
             config.push_str(&layout::section(destination, &emulators[destination.emulator()], options.fast));
         }
-        layout::write(&folder.join(layout::CONFIG), &config)?;
+        files::write(&folder.join(layout::CONFIG), &config)?;
         Ok(Self { folder, keyplane, module, pin_file, emulators, access, _lock: lock })
+    }
+
+    /// Makes what a lab for tests begins with; see [`template::copy`].
+    fn make_template(folder: &Path, policy: &Policy) -> Result<(), LabError> {
+        let options = Options { clouds: [].into(), enrolled: false, ..Options::fast(policy.clone()) };
+        let lab = Self::start(folder, options)?;
+        lab.must(&["init"])?;
+        lab.must(&["hsm", "enroll"])?;
+        Ok(())
     }
 
     /// The real `keyplane` with this lab's configuration, to be run as the caller likes. It reads no input.
@@ -225,11 +226,11 @@ impl Lab {
         match place.ok_or_else(|| LabError::Destination(destination.to_owned()))? {
             Place::Aws { region } => Application::aws(destination, &emulator.endpoint(), region, layout::ACCESS_KEY, &self.access.aws),
             Place::Gcp { ring, .. } => {
-                let account = layout::read(&self.folder.join(layout::SERVICE_ACCOUNT))?;
+                let account = files::read(&self.folder.join(layout::SERVICE_ACCOUNT))?;
                 Application::gcp(destination, &emulator.endpoint(), &Destination::key_ring(ring), &account)
             }
             Place::Azure { vault, .. } => {
-                let ca_pem = layout::read(&self.folder.join(layout::ca_of(destination)))?;
+                let ca_pem = files::read(&self.folder.join(layout::ca_of(destination)))?;
                 let access = AzureAccess {
                     vault,
                     address: emulator.address,
@@ -289,7 +290,7 @@ impl Lab {
     /// # Errors
     /// When it cannot be read.
     pub fn config(&self) -> Result<String, LabError> {
-        layout::read(&self.config_path())
+        files::read(&self.config_path())
     }
 
     /// Changes the configuration's text.
@@ -297,7 +298,7 @@ impl Lab {
     /// # Errors
     /// When it cannot be read or written.
     pub fn edit_config(&self, edit: impl FnOnce(String) -> String) -> Result<(), LabError> {
-        layout::write(&self.config_path(), &edit(self.config()?))
+        files::write(&self.config_path(), &edit(self.config()?))
     }
 
     /// Adds a policy file, or replaces one.
@@ -305,7 +306,7 @@ impl Lab {
     /// # Errors
     /// When it cannot be written.
     pub fn write_policy(&self, name: &str, text: &str) -> Result<(), LabError> {
-        layout::write(&self.policy_folder().join(name), text)
+        files::write(&self.policy_folder().join(name), text)
     }
 
     /// Where the configuration is.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use keyplane_model::GroupName;
 
-use crate::{LabError, layout};
+use crate::{LabError, files};
 
 /// The approver that stands for whoever runs `keyplane` here. Entitled everywhere, but never for proposals of their own:
 /// which all proposals of a lab are.
@@ -55,7 +55,7 @@ pub(crate) fn policy(folder: &Path) -> Result<String, LabError> {
     let login = login()?;
     let mut documents = Vec::new();
     for (name, groups) in PEOPLE {
-        let public = layout::read(&folder.join(format!("{name}.pub")))?;
+        let public = files::read(&folder.join(format!("{name}.pub")))?;
         // A login belongs to one person: whoever runs this may have the name of one of them.
         let login = if name == OPERATOR { login.clone() } else { format!("{name}@lab.example") };
         documents.push(format!(

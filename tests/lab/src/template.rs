@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 use keyplane_hsm::provision::Provisioned;
 
-use crate::{Lab, LabError, Options, Policy, TOKEN, layout, people};
+use crate::layout::TOKEN;
+use crate::policy::Policy;
+use crate::{LabError, files, layout, people};
 
 /// The folder of all templates, beside the programs.
 const FOLDER: &str = "lab-template";
@@ -23,10 +25,17 @@ const LOCK: &str = "lock";
 /// In a template's folder once it is complete.
 const COMPLETE: &str = "complete";
 
-/// Copies the template for a policy into a lab's folder, after making it if this build has none.
-pub(crate) fn copy(folder: &Path, policy: &Policy, keyplane: &Path, module: &Path) -> Result<Provisioned, LabError> {
+/// Copies the template for a policy into a lab's folder. `make` makes it, in a folder of its own, if this build has none: by the real
+/// commands, in a lab without any cloud.
+pub(crate) fn copy(
+    folder: &Path,
+    policy: &Policy,
+    keyplane: &Path,
+    module: &Path,
+    make: impl FnOnce(&Path) -> Result<(), LabError>,
+) -> Result<Provisioned, LabError> {
     let all = keyplane.parent().unwrap_or(Path::new(".")).join(FOLDER);
-    layout::make_private(&all)?;
+    files::make_private(&all)?;
     let lock = open_lock(&all.join(LOCK))?;
     let locked = |source| LabError::File { doing: "locked", path: all.join(LOCK), source };
     let build = build(&[keyplane, module])?;
@@ -41,25 +50,17 @@ pub(crate) fn copy(folder: &Path, policy: &Policy, keyplane: &Path, module: &Pat
         lock.lock().map_err(locked)?;
         if !template.join(COMPLETE).is_file() {
             remove_outdated(&all, &build, &template)?;
-            make(&template, policy)?;
+            make(&template)?;
+            files::write(&template.join(COMPLETE), "")?;
         }
     }
     for name in [layout::APPROVERS_FOLDER, layout::TOKEN_FOLDER] {
-        copy_files(&template.join(name), &layout::make_inner(folder, name)?, |_| true)?;
+        copy_files(&template.join(name), &files::make_inner(folder, name)?, |_| true)?;
     }
     // SQLite may keep more files beside the database's own.
     copy_files(&template, folder, |name| name.starts_with(layout::DATABASE))?;
     let token = folder.join(layout::TOKEN_FOLDER);
     Ok(Provisioned { init: token.join("token.sql").display().to_string(), label: TOKEN.to_owned(), pin_file: token.join("user.pin") })
-}
-
-/// Makes a template by the real commands, in a lab without any cloud.
-fn make(template: &Path, policy: &Policy) -> Result<(), LabError> {
-    let options = Options { clouds: [].into(), enrolled: false, ..Options::fast(policy.clone()) };
-    let lab = Lab::start(template, options)?;
-    lab.must(&["init"])?;
-    lab.must(&["hsm", "enroll"])?;
-    layout::write(&template.join(COMPLETE), "")
 }
 
 /// Removes templates of other builds, and what a crash left of this one.

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::emulated::{PROJECT, begin, config, key, machine, ring, serve, token};
-use crate::requests::{marks, target};
+use crate::placement::{marks, target};
 
 const KEY: &str = "payments_DB-1";
 const JOB: &str = "kp-33333333333383338333333333333333-v3-1";
@@ -258,7 +258,7 @@ async fn an_answer_about_something_else_is_refused() {
         token: format!("{}/importJobs/{JOB}", ring()).into_bytes(),
         valid_until: None,
     };
-    let mut import = crate::requests::import(&object(), wrapping_key, vec![1]);
+    let mut import = crate::placement::import(&object(), wrapping_key, vec![1]);
     assert!(cloud.act(&import).await.is_ok(), "a new version has any number");
     let Mutation::Import { again, .. } = &mut import else { unreachable!("an import is an import") };
     *again = Some("1".into());

@@ -6,17 +6,14 @@ use axum::response::{IntoResponse as _, Response};
 use keyplane_conformance::Subject as _;
 use keyplane_emulator_core::gcp::{Readings, Spoiled};
 use keyplane_gcp::GoogleKms;
-use keyplane_model::{
-    CheckValue, Class, CopyCoordinates, CopyRecord, EpochId, Evidence, EvidenceStrength, Marks, Protection, Source, Span, Target,
-    Timestamp, Version, WrapScheme,
-};
+use keyplane_model::{CheckValue, Class, Evidence, EvidenceStrength, Marks, Protection, Span, Target, Timestamp, Version, WrapScheme};
 use keyplane_port::{Acted, Cloud as _, Mutation, WrapFor};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::emulated::{Emulated, begin_hsm, begin_with, config, key, machine, serve};
-use crate::requests::{import, marks, target};
+use crate::placement::{copy, import, marks, target};
 
 /// Brings a key all the way, with material of nothing but sevens.
 async fn bring(emulated: &Emulated, target: &Target) {
@@ -35,30 +32,6 @@ async fn bring(emulated: &Emulated, target: &Target) {
     cloud.act(&import(&object, wrapping_key, wrapped)).await.unwrap();
     emulated.advance(Span::seconds(1)).await;
     cloud.act(&Mutation::Publish { target: target.clone(), object, material: Some("1".into()) }).await.unwrap();
-}
-
-/// What is recorded of a first import.
-pub(crate) fn copy(check_value: Option<CheckValue>) -> CopyRecord {
-    CopyRecord {
-        coordinates: CopyCoordinates {
-            installation: target().installation,
-            key: "55555555-5555-8555-8555-555555555555".parse().unwrap(),
-            version: Version(1),
-            placement: target().placement,
-            algorithm: target().algorithm,
-            source: Source::Derived,
-            epoch: EpochId(1),
-            profile: "standard".parse().unwrap(),
-            approvals: keyplane_model::ApprovalRule { need: 0, from: std::collections::BTreeSet::new() },
-        },
-        bytes_of: None,
-        check_value,
-        blob: None,
-        public_key: None,
-        material: Some("1".into()),
-        wrapped_under: None,
-        imported: None,
-    }
 }
 
 /// The first three bytes of a zero block under sevens: AES-256, as `openssl enc -aes-256-ecb` gives them.

@@ -7,7 +7,7 @@ use keyplane_port::{Acted, Cloud, Mutation, Prepared, WrapFor};
 use serde_json::json;
 
 use crate::emulated::{Emulated, begin, config, machine};
-use crate::requests::{import, marks, target};
+use crate::placement::{import, marks, target};
 
 /// The `n`th job of the copy.
 fn job(n: u32) -> ObjectId {

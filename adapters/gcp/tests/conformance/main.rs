@@ -6,6 +6,7 @@ mod answers;
 mod emulated;
 mod evidence;
 mod jobs;
+mod placement;
 mod readings;
 mod requests;
 mod tls;

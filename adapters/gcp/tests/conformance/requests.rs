@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyplane_conformance::{Subject as _, wrap};
 use keyplane_model::{
-    Algorithm, Class, CopyRecord, EvidenceStrength, Marks, MaterialState, ObjectId, PublicKey, Purpose, Span, Target, Timestamp, Version,
+    Algorithm, Class, CopyRecord, EvidenceStrength, MaterialState, ObjectId, PublicKey, Purpose, Span, Target, Timestamp, Version,
     WrapScheme,
 };
 use keyplane_port::{Acted, Cause, Cloud as _, CloudError, Mutation, WrapFor, WrappingKey};
@@ -18,46 +18,11 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::emulated::{Emulated, begin, config, key, machine, ring};
-use crate::evidence::copy;
+use crate::placement::{copy, import, marks, target};
 
 const SCHEME: WrapScheme = WrapScheme::RsaOaepSha256;
 
 const JOB: &str = "kp-33333333333383338333333333333333-v3-1";
-
-pub(crate) fn marks() -> Marks {
-    Marks {
-        installation: "11111111-1111-8111-8111-111111111111".parse().unwrap(),
-        placement: "33333333-3333-8333-8333-333333333333".parse().unwrap(),
-        incarnation: 2,
-        attempt: "44444444-4444-8444-8444-444444444444".parse().unwrap(),
-    }
-}
-
-pub(crate) fn target() -> Target {
-    Target {
-        installation: marks().installation,
-        placement: marks().placement,
-        incarnation: marks().incarnation,
-        name: "payments_DB-1".into(),
-        algorithm: Algorithm::Aes256,
-        purpose: Purpose::Encrypt,
-        key: "payments-db".parse().unwrap(),
-    }
-}
-
-/// The import of wrapped bytes into a key.
-pub(crate) fn import(object: &ObjectId, wrapping_key: WrappingKey, wrapped: Vec<u8>) -> Mutation {
-    Mutation::Import {
-        target: target(),
-        object: Some(object.clone()),
-        marks: marks(),
-        again: None,
-        version: Version(3),
-        public_key: None,
-        wrapping_key,
-        wrapped,
-    }
-}
 
 fn object() -> ObjectId {
     ObjectId(target().name)

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::emulated::{PROJECT, begin, config, machine, serve};
-use crate::requests::{marks, target};
+use crate::placement::{marks, target};
 
 async fn connect(endpoint: &str, credentials: Credentials) -> Result<GoogleKms, ConfigError> {
     GoogleKms::connect(config(endpoint, credentials)).await

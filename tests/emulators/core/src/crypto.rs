@@ -7,6 +7,7 @@ mod der;
 pub mod keys;
 mod pairs;
 pub mod service;
+mod turns;
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -21,6 +22,7 @@ use aws_lc_rs::{
 use zeroize::{Zeroize, Zeroizing};
 
 pub use pairs::RsaPairs;
+pub(crate) use turns::Turns;
 
 /// Secret bytes: wiped when dropped, never printed, never copied by accident.
 pub struct Secret(Box<[u8]>);

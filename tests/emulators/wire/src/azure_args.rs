@@ -1,6 +1,6 @@
 //! The command line of an emulated vault.
 
-use std::{error::Error, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use keyplane_emulator_core::azure::{Config, Kind, SHORTEST_RETENTION_DAYS, USUAL_RETENTION_DAYS};
@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
-use crate::{announce::announce, pairs::pairs};
+use crate::{announce::announce, every_cloud::EveryCloud};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Service {
@@ -38,9 +38,6 @@ enum Forged {
 
 #[derive(Args)]
 pub(crate) struct AzureArgs {
-    /// Address to listen on; port 0 takes a free one, and the first line on standard output tells which
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
     /// Which service it is
     #[arg(long, value_enum, default_value = "key-vault")]
     kind: Service,
@@ -95,24 +92,8 @@ pub(crate) struct AzureArgs {
     /// Versions that a key can have [default: 100 in a Managed HSM]
     #[arg(long)]
     most_versions: Option<usize>,
-    /// Grant requests without limit
-    #[arg(long)]
-    no_quotas: bool,
-    /// Seconds for which a read may lag behind a change
-    #[arg(long, default_value_t = 0)]
-    consistency: u32,
-    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
-    #[arg(long)]
-    fixed_pairs: bool,
-    /// Seed for identifiers and everything else that is random, key pairs aside
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Show key material in the dump
-    #[arg(long)]
-    reveal_material: bool,
-    /// End when standard input ends, and so with the process that holds it
-    #[arg(long)]
-    pub(crate) exit_with_stdin: bool,
+    #[command(flatten)]
+    pub(crate) every: EveryCloud,
 }
 
 /// Starts the vault and serves it until one of its listeners fails.
@@ -127,10 +108,10 @@ pub(crate) async fn run(args: AzureArgs) -> Result<(), Box<dyn Error + Send + Sy
         format!("emulator.{domain}")
     });
     let mut config = Config::new(kind, host.as_str());
-    config.consistency = Duration::from_secs(args.consistency.into());
+    config.consistency = args.every.consistency();
     config.retention_days = args.retention_days;
     config.purge_protection = args.purge_protection;
-    config.reveal_material = args.reveal_material;
+    config.reveal_material = args.every.reveal_material;
     config.forgery = args.forge_attestation.map(|forged| match forged {
         Forged::Signature => Forgery::Signature,
         Forged::Key => Forgery::Key,
@@ -157,14 +138,14 @@ pub(crate) async fn run(args: AzureArgs) -> Result<(), Box<dyn Error + Send + Sy
             identity_header: args.identity_header,
             token_seconds: args.token_seconds,
         },
-        quotas: !args.no_quotas,
-        pairs: pairs(args.fixed_pairs),
-        seed: args.seed,
+        quotas: !args.every.no_quotas,
+        pairs: args.every.pairs(),
+        seed: args.every.seed,
         clock: system_clock(),
     })?;
     tokio::fs::write(&args.ca_out, &identity.authority).await?;
 
-    let listener = TcpListener::bind(args.listen).await?;
+    let listener = TcpListener::bind(args.every.listen).await?;
     let mut first = json!({ "listening": listener.local_addr()?.to_string(), "host": host });
     let plain = match args.metadata_listen {
         Some(address) => Some(TcpListener::bind(address).await?),

@@ -1,6 +1,6 @@
 //! The command line of an emulated project.
 
-use std::{error::Error, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error, fs, path::PathBuf};
 
 use clap::Args;
 use keyplane_emulator_core::gcp::{Config, ServiceAccount};
@@ -13,13 +13,10 @@ use rand_core::SeedableRng as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{announce::announce, pairs::pairs};
+use crate::{announce::announce, every_cloud::EveryCloud};
 
 #[derive(Args)]
 pub(crate) struct GcpArgs {
-    /// Address to listen on; port 0 takes a free one, and the first line on standard output tells which
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
     /// Project id
     #[arg(long, default_value = "emulated-project")]
     project: String,
@@ -35,46 +32,30 @@ pub(crate) struct GcpArgs {
     /// Key ring that is there from the start, as `projects/P/locations/L/keyRings/R`; may be given again
     #[arg(long)]
     key_ring: Vec<String>,
-    /// Grant requests without limit
-    #[arg(long)]
-    no_quotas: bool,
-    /// Seconds for which a key may still be used as before a change
-    #[arg(long, default_value_t = 0)]
-    consistency: u32,
     /// Milliseconds for which import jobs, imported versions and generated pairs are pending
     #[arg(long, default_value_t = 200)]
     pending_millis: u32,
-    /// Take RSA pairs from files that are the same for everybody, and generate only what they do not suffice for: faster, for tests
-    #[arg(long)]
-    fixed_pairs: bool,
-    /// Seed for everything random but pairs
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Show key material in the dump
-    #[arg(long)]
-    reveal_material: bool,
-    /// End when standard input ends, and so with the process that holds it
-    #[arg(long)]
-    pub(crate) exit_with_stdin: bool,
+    #[command(flatten)]
+    pub(crate) every: EveryCloud,
 }
 
 pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let listener = TcpListener::bind(args.listen).await?;
+    let listener = TcpListener::bind(args.every.listen).await?;
     let address = listener.local_addr()?;
     let mut config = Config {
         project: args.project,
-        consistency: Duration::from_secs(args.consistency.into()),
-        reveal_material: args.reveal_material,
+        consistency: args.every.consistency(),
+        reveal_material: args.every.reveal_material,
         ..Config::default()
     };
     let readings = &mut config.readings;
     (readings.job_millis, readings.import_millis, readings.generation_millis) =
         (args.pending_millis, args.pending_millis, args.pending_millis);
-    let rsa = pairs(args.fixed_pairs);
+    let rsa = args.every.pairs();
     let account = match (args.service_account, args.make_service_account) {
         (Some(file), _) => Some(ServiceAccount::read(&rsa, &fs::read(file)?)?),
         (None, Some(file)) => {
-            let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
+            let mut rng = ChaCha20Rng::seed_from_u64(args.every.seed);
             let (account, key_file) = ServiceAccount::make(&rsa, &mut rng, &config.project, &format!("http://{address}"))?;
             fs::write(file, key_file)?;
             Some(account)
@@ -86,10 +67,10 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
         config,
         account,
         subject_token,
-        quotas: !args.no_quotas,
+        quotas: !args.every.no_quotas,
         key_rings: args.key_ring,
         pairs: rsa,
-        seed: args.seed,
+        seed: args.every.seed,
         clock: system_clock(),
     });
     announce(&json!({ "listening": address.to_string() }))?;

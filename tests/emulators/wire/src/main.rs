@@ -4,8 +4,8 @@
 mod announce;
 mod aws_args;
 mod azure_args;
+mod every_cloud;
 mod gcp_args;
-mod pairs;
 
 use std::{
     error::Error,
@@ -16,7 +16,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use tokio::sync::oneshot;
 
-use crate::{aws_args::AwsArgs, azure_args::AzureArgs, gcp_args::GcpArgs};
+use crate::{aws_args::AwsArgs, azure_args::AzureArgs, every_cloud::EveryCloud, gcp_args::GcpArgs};
 
 /// A cloud's key service on this machine, speaking its real protocol. For development and tests only.
 #[derive(Parser)]
@@ -37,11 +37,11 @@ enum Cloud {
 }
 
 impl Cloud {
-    fn exit_with_stdin(&self) -> bool {
+    fn every(&self) -> &EveryCloud {
         match self {
-            Self::Aws(args) => args.exit_with_stdin,
-            Self::Gcp(args) => args.exit_with_stdin,
-            Self::Azure(args) => args.exit_with_stdin,
+            Self::Aws(args) => &args.every,
+            Self::Gcp(args) => &args.every,
+            Self::Azure(args) => &args.every,
         }
     }
 }
@@ -50,7 +50,7 @@ impl Cloud {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter("warn").init();
     let Cli { cloud } = Cli::parse();
-    let exit_with_stdin = cloud.exit_with_stdin();
+    let exit_with_stdin = cloud.every().exit_with_stdin;
     let serving = async {
         match cloud {
             Cloud::Aws(args) => aws_args::run(args).await,

@@ -5,17 +5,15 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::primitives::Blob;
 use keyplane_model::{Algorithm, Purpose};
-use tokio::runtime::Runtime;
 
-use super::{Doubt, Protected};
+use super::caller::{Caller, Doubt, Protected};
 use crate::LabError;
 
 /// An application that uses the keys of one destination.
 #[derive(Debug)]
 pub struct KeyUser {
     client: Client,
-    destination: String,
-    runtime: Runtime,
+    caller: Caller,
 }
 
 /// What encrypting gave.
@@ -35,11 +33,7 @@ impl KeyUser {
             .endpoint_url(endpoint)
             .credentials_provider(Credentials::from_keys(access_key_id, secret, None))
             .build();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| LabError::Run { program: "tokio".to_owned(), source })?;
-        Ok(Self { client: Client::from_conf(config), destination: destination.to_owned(), runtime })
+        Ok(Self { client: Client::from_conf(config), caller: Caller::new(destination)? })
     }
 
     /// Encrypts; `alias` without `alias/`, `context` is authenticated and not secret.
@@ -51,7 +45,7 @@ impl KeyUser {
         for (name, value) in context {
             request = request.encryption_context(*name, *value);
         }
-        let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Encrypt", error))?;
+        let answer = self.caller.call("Encrypt", request.send())?;
         let ciphertext = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         Ok(Encrypted { key: answer.key_id.unwrap_or_default(), ciphertext })
     }
@@ -65,7 +59,7 @@ impl KeyUser {
         for (name, value) in context {
             request = request.encryption_context(*name, *value);
         }
-        let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Decrypt", error))?;
+        let answer = self.caller.call("Decrypt", request.send())?;
         Ok(answer.plaintext.map(Blob::into_inner).unwrap_or_default())
     }
 
@@ -79,17 +73,13 @@ impl KeyUser {
     pub(super) fn check(&self, algorithm: Algorithm, purpose: Purpose, message: &[u8], kept: &Protected) -> Result<(), LabError> {
         self.expect_fit("Decrypt", algorithm, purpose)?;
         let request = self.client.decrypt().key_id(&kept.key).ciphertext_blob(Blob::new(kept.bytes.as_slice()));
-        let answer = self.runtime.block_on(request.send()).map_err(|error| self.failed("Decrypt", error))?;
+        let answer = self.caller.call("Decrypt", request.send())?;
         let same = answer.plaintext.is_some_and(|plaintext| plaintext.as_ref() == message);
-        if same { Ok(()) } else { Err(self.failed("Decrypt", Doubt::OtherMessage)) }
+        self.caller.expect("Decrypt", same)
     }
 
     fn expect_fit(&self, operation: &'static str, algorithm: Algorithm, purpose: Purpose) -> Result<(), LabError> {
         let fits = (algorithm, purpose) == (Algorithm::Aes256, Purpose::Encrypt);
-        if fits { Ok(()) } else { Err(self.failed(operation, Doubt::Unfit { algorithm, purpose })) }
-    }
-
-    fn failed(&self, operation: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> LabError {
-        LabError::Use { operation, destination: self.destination.clone(), source: Box::new(error) }
+        if fits { Ok(()) } else { Err(self.caller.failed(operation, Doubt::Unfit { algorithm, purpose })) }
     }
 }

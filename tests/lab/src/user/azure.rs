@@ -33,7 +33,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, service_fn};
 
-use super::{Caller, Doubt, Protected};
+use super::caller::{Caller, Doubt, Protected};
 use crate::LabError;
 
 /// Bytes of a nonce and of a tag of AES-GCM.

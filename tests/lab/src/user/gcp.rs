@@ -18,7 +18,7 @@ use keyplane_model::{Algorithm, Purpose};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{Caller, Doubt, Protected};
+use super::caller::{Caller, Doubt, Protected};
 use crate::LabError;
 
 /// How many versions are asked for at once: what Google's pages have if nothing is said.

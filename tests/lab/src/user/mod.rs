@@ -15,23 +15,17 @@
 
 mod aws;
 mod azure;
+mod caller;
 mod gcp;
-
-use std::error::Error as StdError;
-use std::time::Duration;
 
 pub use aws::{Encrypted, KeyUser};
 pub(crate) use azure::AzureAccess;
 pub use azure::AzureUser;
+pub use caller::Protected;
 pub use gcp::GoogleUser;
 use keyplane_model::{Algorithm, Purpose};
-use tokio::runtime::Runtime;
 
 use crate::LabError;
-
-/// How long an application waits for an answer: longer than the slowest emulator on a busy machine takes, and short enough for
-/// nobody to believe that the tour has ended.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An application that uses keys of any kind at one destination.
 ///
@@ -43,17 +37,6 @@ pub enum Application {
     Gcp(Box<GoogleUser>),
     /// At Azure.
     Azure(Box<AzureUser>),
-}
-
-/// What an application keeps of a message that it protected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protected {
-    /// The key that did it, and which version of it where the cloud says that, by the cloud's own id.
-    pub key: String,
-    /// What it gave.
-    pub bytes: Vec<u8>,
-    /// What that is: `ciphertext`, `signature` or `MAC`.
-    pub word: &'static str,
 }
 
 impl Application {
@@ -105,76 +88,5 @@ impl Application {
             Self::Gcp(user) => user.check(name, algorithm, purpose, message, kept),
             Self::Azure(user) => user.check(name, algorithm, purpose, message, kept),
         }
-    }
-}
-
-/// Why an application does not ask, or does not believe what it is told.
-#[derive(Debug, thiserror::Error)]
-enum Doubt {
-    /// Nothing here does that.
-    #[error("no application of the lab uses a key of `{algorithm}` there to {purpose}")]
-    Unfit { algorithm: Algorithm, purpose: Purpose },
-    /// The key is not what its owners said.
-    #[error("the key is `{said}`, and should be `{expected}`")]
-    OtherKind { said: String, expected: &'static str },
-    /// Nothing can be protected with the key.
-    #[error("the key has no enabled version")]
-    NoVersion,
-    /// What was kept belongs to something else.
-    #[error("`{0}` is not of this key")]
-    OtherKey(String),
-    /// The cloud left something out.
-    #[error("the answer has no {0}, or not one of the right size")]
-    Lacks(&'static str),
-    /// No public key is in what the cloud gave as one, or it takes no message of this size.
-    #[error("the public key does not do that")]
-    PublicKey,
-    /// The signature or MAC is not of this message, or decrypting gave another one.
-    #[error("this is not what the key made of the message")]
-    OtherMessage,
-    /// No PEM, or no certificate in it.
-    #[error("the authority's certificate cannot be used")]
-    Authority,
-    /// No operation on keys sends more than a few bytes.
-    #[error("a request that does not know its own length")]
-    Streamed,
-    /// Nobody waits for ever.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
-    Patience,
-}
-
-/// Who calls whom: a destination, and a runtime of its own to wait in.
-struct Caller {
-    destination: String,
-    runtime: Runtime,
-}
-
-impl Caller {
-    fn new(destination: &str) -> Result<Self, LabError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| LabError::Run { program: "tokio".to_owned(), source })?;
-        Ok(Self { destination: destination.to_owned(), runtime })
-    }
-
-    /// Waits for a call, but not for ever.
-    fn call<T, E>(&self, operation: &'static str, sent: impl Future<Output = Result<T, E>>) -> Result<T, LabError>
-    where
-        E: StdError + Send + Sync + 'static,
-    {
-        match self.runtime.block_on(async { tokio::time::timeout(PATIENCE, sent).await }) {
-            Ok(answer) => answer.map_err(|error| self.failed(operation, error)),
-            Err(_) => Err(self.failed(operation, Doubt::Patience)),
-        }
-    }
-
-    /// Fails unless decrypting gave the message, or verifying said yes.
-    fn expect(&self, operation: &'static str, same: bool) -> Result<(), LabError> {
-        if same { Ok(()) } else { Err(self.failed(operation, Doubt::OtherMessage)) }
-    }
-
-    fn failed(&self, operation: &'static str, source: impl StdError + Send + Sync + 'static) -> LabError {
-        LabError::Use { operation, destination: self.destination.clone(), source: Box::new(source) }
     }
 }

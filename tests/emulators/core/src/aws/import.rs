@@ -81,7 +81,7 @@ pub(super) fn parameters(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'
 
     let expires = scope.now + TOKEN_LIFETIME;
     let number = scope.wrappers.next_number();
-    let (pair, made) = scope.wrappers.next_pair(scope.crypto, size)?;
+    let (pair, made) = scope.wrappers.pairs.next(scope.crypto, size)?;
     let public = STANDARD.encode(&made.public);
     let token = Token { number, key: scope.config.key_arn(&key.id), wrapping, bits, pair, expires: expires.micros() };
     let payload = serde_json::to_vec(&token).map_err(|_| Code::Internal.because("the token cannot be written"))?;
@@ -313,7 +313,7 @@ fn unwrap(scope: &Scope<'_>, token: &Token, wrapped: &[u8]) -> Result<Secret, Re
         3072 => RsaSize::Rsa3072,
         _ => RsaSize::Rsa4096,
     };
-    let pair = scope.wrappers.pair(size, token.pair);
+    let pair = scope.wrappers.pairs.at(size, token.pair);
     let private = &pair.ok_or_else(|| Code::Internal.because("the wrapping key is gone"))?.private;
     let (hash, with_aes) = match token.wrapping {
         Wrapping::OaepSha1 => (OaepHash::Sha1, false),

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::crypto::{RsaSize, Secret, keys::Curve};
 
+/// RSA pairs of each size that key exchange keys take in turns.
+pub const PAIRS: usize = 3;
+
 /// Characters of a name ("Vault-name and Object-name").
 const LONGEST_NAME: usize = 127;
 
@@ -33,7 +36,7 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, name: &str, field
                 return Err(Code::NotSupported.because("this emulator makes RSA keys with the exponent 65537 only"));
             }
             let private = if draft.uses == [Use::Import] {
-                Secret::new(scope.pairs.next(scope.crypto, size)?.private.expose())
+                Secret::new(scope.pairs.next(scope.crypto, size)?.1.private.expose())
             } else {
                 scope.crypto.make_pair(size)?.private
             };

@@ -17,7 +17,6 @@ mod key;
 mod lifecycle;
 mod operation;
 mod page;
-mod pairs;
 mod query;
 mod quota;
 mod readings;
@@ -30,16 +29,16 @@ use serde_json::{Map, Value};
 pub use self::{
     answer::{Reply, Request},
     config::{Attester, Config, Forgery, Kind, Limits, SHORTEST_RETENTION_DAYS, USUAL_RETENTION_DAYS},
+    create::PAIRS,
     key::Store,
     operation::Operation,
-    pairs::PAIRS,
     readings::{DisabledKey, Full, ImportQuota, Pages, PlainKeyIntoHsm, Readings, VersionsOrder},
     refusal::{Code, Inner, Refusal},
 };
-use self::{fields::Fields, key::Writer, operation::Target, pairs::Pairs, query::Query, scope::Scope};
+use self::{fields::Fields, key::Writer, operation::Target, query::Query, scope::Scope};
 use crate::{
     Timestamp,
-    crypto::{Pair, RsaSize, keys::KeyCrypto},
+    crypto::{Pair, RsaSize, Turns, keys::KeyCrypto},
     frame::{Blame, Call, Frame, Noted, Service},
     quota::Buckets,
 };
@@ -55,7 +54,7 @@ const THROTTLED: &str = "Request was not processed because too many requests wer
 pub struct Azure {
     config: Config,
     crypto: Box<dyn KeyCrypto>,
-    pairs: Pairs,
+    pairs: Turns,
 }
 
 impl Azure {
@@ -63,7 +62,7 @@ impl Azure {
     pub fn vault(config: Config, crypto: Box<dyn KeyCrypto>) -> Frame<Self> {
         let buckets = Buckets::per(config.kind.period(), quota::published(config.kind).iter().copied());
         let consistency = config.consistency;
-        Frame::around(Self { config, crypto, pairs: Pairs::default() }, buckets, consistency)
+        Frame::around(Self { config, crypto, pairs: Turns::of(PAIRS) }, buckets, consistency)
     }
 
     /// Gives the vault an RSA pair for a key exchange key to come, so that it need not make one while a client waits. It

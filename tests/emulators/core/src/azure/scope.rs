@@ -2,10 +2,10 @@
 
 use rand_core::RngCore;
 
-use super::{config::Config, key::Writer, pairs::Pairs, query::Query};
+use super::{config::Config, key::Writer, query::Query};
 use crate::{
     Timestamp,
-    crypto::{Secret, keys::KeyCrypto},
+    crypto::{Secret, Turns, keys::KeyCrypto},
 };
 
 /// What serving one request needs besides the store.
@@ -14,7 +14,7 @@ pub(super) struct Scope<'a> {
     pub(super) config: &'a Config,
     pub(super) crypto: &'a dyn KeyCrypto,
     pub(super) rng: &'a mut dyn RngCore,
-    pub(super) pairs: &'a mut Pairs,
+    pub(super) pairs: &'a mut Turns,
     pub(super) query: &'a Query,
     pub(super) writer: Writer<'a>,
 }

@@ -18,6 +18,9 @@ use super::{
     written::{encode, put},
 };
 
+/// RSA pairs of each size that the jobs take in turns.
+pub(super) const PAIRS: usize = 2;
+
 const MEMBERS: [&str; 12] = [
     "name",
     "importMethod",
@@ -49,7 +52,7 @@ pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>
     if store.jobs.contains_key(&name) {
         return Err(Code::AlreadyExists.because(format!("ImportJob {name} already exists.")));
     }
-    let pair = scope.pool.next(scope.crypto, wrapping.size)?;
+    let pair = Arc::clone(scope.pairs.next(scope.crypto, wrapping.size)?.1);
     let statement = if level == Level::Hsm {
         let kind = Kind::RsaDecrypt { size: wrapping.size, hash: wrapping.hash };
         Some(Arc::new(Statement::of(scope.crypto, &name, kind, &pair.private, false)?))

@@ -25,7 +25,6 @@ mod keys;
 mod moment;
 mod operation;
 mod page;
-mod pool;
 mod readings;
 mod refusal;
 mod rings;
@@ -45,7 +44,6 @@ use self::{
     attestation::Hsm,
     input::Input,
     operation::{Kind, Route},
-    pool::Pool,
     scope::Scope,
     word::{Level, Style},
 };
@@ -59,7 +57,7 @@ pub use self::{
 };
 use crate::{
     Timestamp,
-    crypto::service::ServiceCrypto,
+    crypto::{Turns, service::ServiceCrypto},
     frame::{Blame, Call, Frame, Noted, Service},
     quota::Buckets,
 };
@@ -94,7 +92,7 @@ pub type Gcp = Frame<Project>;
 pub struct Project {
     config: Config,
     crypto: Box<dyn ServiceCrypto>,
-    pool: Pool,
+    pairs: Turns,
     hsm: Option<Hsm>,
     identity: Identity,
 }
@@ -103,7 +101,7 @@ impl Gcp {
     /// An empty project, with the published quotas.
     pub fn new(config: Config, crypto: Box<dyn ServiceCrypto>) -> Self {
         let consistency = config.consistency;
-        let project = Project { config, crypto, pool: Pool::default(), hsm: None, identity: Identity::default() };
+        let project = Project { config, crypto, pairs: Turns::of(jobs::PAIRS), hsm: None, identity: Identity::default() };
         // contract: gcp.quota.requests
         Self::around(project, Buckets::per(Duration::from_secs(60), QUOTAS), consistency)
     }
@@ -140,8 +138,8 @@ impl Project {
     }
 
     fn scope<'a>(&'a mut self, now: Timestamp, rng: &'a mut dyn RngCore, style: Style) -> Scope<'a> {
-        let Self { config, crypto, pool, hsm, .. } = self;
-        Scope { now, config, crypto: &**crypto, rng, pool, hsm, style }
+        let Self { config, crypto, pairs, hsm, .. } = self;
+        Scope { now, config, crypto: &**crypto, rng, pairs, hsm, style }
     }
 }
 

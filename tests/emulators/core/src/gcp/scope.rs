@@ -7,13 +7,12 @@ use super::{
     attestation::{Hsm, Statement},
     checksum::crc32c,
     config::Config,
-    pool::Pool,
     refusal::{Code, Refusal},
     word::Style,
 };
 use crate::{
     Timestamp,
-    crypto::{Secret, service::ServiceCrypto},
+    crypto::{Secret, Turns, service::ServiceCrypto},
     frame,
 };
 
@@ -23,7 +22,7 @@ pub(super) struct Scope<'a> {
     pub(super) config: &'a Config,
     pub(super) crypto: &'a dyn ServiceCrypto,
     pub(super) rng: &'a mut dyn RngCore,
-    pub(super) pool: &'a mut Pool,
+    pub(super) pairs: &'a mut Turns,
     pub(super) hsm: &'a mut Option<Hsm>,
     pub(super) style: Style,
 }
