@@ -98,6 +98,9 @@ pub enum HsmError {
     /// A copy that was made again differs from the record: its check value or its public key is another.
     #[error("the copy is not the recorded one")]
     OtherBytes,
+    /// A key came out of a blob or a derivation as an object that gives its value away, whatever its template asked for.
+    #[error("the token brought a copy as an object that is not sensitive, or stays: it does not do what it was asked for")]
+    Unguarded,
     /// A key in the token has another algorithm than its record says.
     #[error("what should be an `{0}` key is none")]
     OtherKind(Algorithm),
@@ -295,6 +298,7 @@ impl From<HsmError> for CustodianError {
             | HsmError::Halved { .. }
             | HsmError::Unsealed(_)
             | HsmError::OtherBytes
+            | HsmError::Unguarded
             | HsmError::OtherKind(_)
             | HsmError::Malformed
             | HsmError::Attribute(_)

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::ObjectHandle;
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use keyplane_model::{CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, PublicKey, SealedBlob, Source, WrapScheme};
 use keyplane_port::{CustodianStatus, EnrolmentCheck, Expected, Minted, Wrapped};
 
@@ -201,6 +201,7 @@ impl Vault {
                 let kwp = routes.kwp()?;
                 routes.leads_somewhere(coordinates.algorithm)?;
                 let (key, public_key) = kind.generate(&self.token, kind.uses())?;
+                let key = self.guarded(key)?;
                 let check_value = self.first_check_value(kind, key.handle())?;
                 let wrapped = self
                     .token
@@ -255,7 +256,15 @@ impl Vault {
             .token
             .unwrap(&kwp.mechanism(), root.wrapping, wrapped, &kind.template(kind.uses()))
             .map_err(HsmError::token("unwrapping a copy"))?;
-        if kind.fits(&self.token, key.handle())? { Ok(key) } else { Err(other()) }
+        if kind.fits(&self.token, key.handle())? { self.guarded(key) } else { Err(other()) }
+    }
+
+    /// INVARIANT: a copy's bytes are in no object that gives them away, or that stays. A template asks for that; whether it was heeded, the
+    /// object says.
+    pub(crate) fn guarded<'token>(&self, key: Ephemeral<'token>) -> Result<Ephemeral<'token>, HsmError> {
+        let seen = self.token.attributes(key.handle(), &[AttributeType::Sensitive, AttributeType::Token])?;
+        let heeded = seen.contains(&Attribute::Sensitive(true)) && seen.contains(&Attribute::Token(false));
+        if heeded { Ok(key) } else { Err(HsmError::Unguarded) }
     }
 
     fn derived(&self, root: &Root, coordinates: &CopyCoordinates) -> Result<Ephemeral<'_>, HsmError> {
@@ -265,8 +274,9 @@ impl Vault {
         let derivation = root.derivation.ok_or(Unsupported::Derivation)?;
         let kind = Kind::of(coordinates.algorithm);
         let template = template::with_length(kind.template(kind.uses()));
-        derive::derive(&self.token, derivation, Label::Copy, &derive::copy_context(coordinates)?, &template)
-            .map_err(HsmError::token("deriving a copy"))
+        let key = derive::derive(&self.token, derivation, Label::Copy, &derive::copy_context(coordinates)?, &template)
+            .map_err(HsmError::token("deriving a copy"))?;
+        self.guarded(key)
     }
 
     /// The check value of a new copy. Not every token digests keys, and PKCS#11 asks none to: then a MAC key is recorded without.

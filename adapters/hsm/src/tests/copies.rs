@@ -1,6 +1,7 @@
 //! Copies are made, kept, unwrapped again and delivered; and what must not be unwrapped.
 
 use aws_lc_rs::rsa::KeySize;
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use keyplane_model::{Algorithm, CheckValue, CopyCoordinates, EpochId, SealedBlob, Source, Version, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, MintRequest, Minted};
 
@@ -156,4 +157,22 @@ async fn session_objects_do_not_pile_up() {
     }
     let left = desk.custodian.session_objects_for_test().await.unwrap();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_copy_in_an_object_that_gives_it_away_or_stays_is_not_used() {
+    let lab = Lab::new();
+    let vault = crate::vault::Vault::open(&lab.config).unwrap();
+    let token = vault.token();
+    for (sensitive, stays, guarded) in [(true, false, true), (false, false, false), (true, true, false)] {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::Token(stays),
+            Attribute::Sensitive(sensitive),
+            Attribute::Value(vec![7; 32]),
+        ];
+        let key = token.ephemeral(token.session().create_object(&template).unwrap());
+        assert_eq!(vault.guarded(key).is_ok(), guarded, "sensitive: {sensitive}, stays: {stays}");
+    }
 }
