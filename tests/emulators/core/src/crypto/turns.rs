@@ -81,6 +81,7 @@ mod tests {
         })
         .take(3)
         .collect();
+        assert!(turns.at(RsaSize::Rsa2048, 2).is_none(), "a pair is kept that never has its turn");
         for public in [&publics[0], &publics[1], &publics[0]] {
             assert_eq!(&turns.next(&crypto, RsaSize::Rsa2048).unwrap().1.public, public);
         }
