@@ -29,7 +29,7 @@ use keyplane_model::{Destination, DestinationName, Intent, KeyName, Problem, Pro
 pub use explain::{ExplainedPlacement, ExplainedRule, Explanation, Origin};
 pub use schema::json_schema;
 pub use strict::{is_at_least_as_strict, looser_rules};
-pub use yaml::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
+pub use yaml::{MAX_BYTES, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
 
 use report::Report;
 
