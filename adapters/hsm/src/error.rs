@@ -141,6 +141,12 @@ pub enum HsmError {
         /// The token's error.
         source: Pkcs11Error,
     },
+    /// The operating system gives no thread to own the session.
+    #[error("the operating system gives no thread for the custodian")]
+    Thread(#[source] std::io::Error),
+    /// There is no memory left for a login. No PIN was tried.
+    #[error("too little memory is left to log in; no PIN was tried")]
+    NoMemory,
     /// The thread that owns the session has ended.
     #[error("the custodian has stopped")]
     Stopped,
@@ -300,7 +306,12 @@ impl From<HsmError> for CustodianError {
             | HsmError::Attribute(_)
             | HsmError::CharterRecord
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
-            HsmError::Software(_) | HsmError::File { .. } | HsmError::Token { .. } | HsmError::Stopped => Self::Failed(chain(&error)),
+            HsmError::Software(_)
+            | HsmError::File { .. }
+            | HsmError::Token { .. }
+            | HsmError::Thread(_)
+            | HsmError::NoMemory
+            | HsmError::Stopped => Self::Failed(chain(&error)),
         }
     }
 }
