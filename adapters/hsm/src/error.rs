@@ -334,3 +334,21 @@ fn quoted(labels: &[String]) -> String {
     }
     labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn a_login_that_fails_for_want_of_memory_is_told_as_that() {
+        for rv in [RvError::HostMemory, RvError::DeviceMemory] {
+            let error = HsmError::token("logging in")(Pkcs11Error::Pkcs11(rv, Function::Login));
+            let told = CustodianError::from(error);
+            assert!(matches!(&told, CustodianError::Failed(why) if why.contains("logging in")), "{told}");
+        }
+        let told = CustodianError::from(HsmError::NoMemory);
+        assert_eq!(told, CustodianError::Failed("too little memory is left to log in; no PIN was tried".to_owned()));
+    }
+}

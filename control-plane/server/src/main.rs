@@ -59,6 +59,12 @@ fn log_filter() -> tracing_subscriber::EnvFilter {
     TALKATIVE.iter().filter_map(|name| format!("{name}=warn").parse().ok()).fold(asked, tracing_subscriber::EnvFilter::add_directive)
 }
 
+/// What runs everything, on one thread: the token and the database have threads of their own. With workers, tokio would keep blocking work
+/// for them when the system gives no further thread, and they never take it.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
@@ -74,9 +80,7 @@ fn main() -> ExitCode {
         return render::failed(&[problem], json);
     }
     tracing_subscriber::fmt().with_ansi(std::io::stderr().is_terminal()).with_env_filter(log_filter()).with_writer(std::io::stderr).init();
-    // One thread: the token and the database have threads of their own. With workers, tokio would keep blocking work for them when the
-    // system gives no further thread, and they never take it.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             let detail = format!("the operating system does not give what waiting for events needs: {error}");

@@ -53,4 +53,28 @@ mod tests {
         let limit = getrlimit(Resource::Core);
         assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
     }
+
+    /// Where this fails, it hangs: tokio keeps the work for a thread that never comes.
+    #[test]
+    fn without_threads_the_program_ends_at_once_with_one_message() {
+        const INNER: &str = "KEYPLANE_TEST_WITHOUT_THREADS";
+        if std::env::var_os(INNER).is_some() {
+            end_at_panic(true);
+            let runtime = crate::runtime().unwrap();
+            runtime.block_on(async { drop(tokio::task::spawn_blocking(|| ()).await) });
+            unreachable!("there are no threads");
+        }
+        let name = std::thread::current().name().unwrap().to_owned();
+        let inner = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(INNER, "1")
+            // No stack of that size can be had, so no thread: as at a limit of processes or of memory.
+            .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+            .output()
+            .unwrap();
+        let told = String::from_utf8(inner.stderr).unwrap();
+        assert_eq!(inner.status.code(), Some(12), "{told}");
+        let told: Vec<&str> = told.lines().collect();
+        assert!(matches!(&told[..], [only] if only.contains("the program cannot go on: ")), "{told:?}");
+    }
 }
