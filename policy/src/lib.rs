@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use keyplane_model::{Destination, DestinationName, Intent, KeyName, Problem, ProblemCode};
 
 pub use explain::{ExplainedPlacement, ExplainedRule, Explanation};
-pub use limits::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
+pub use limits::{MAX_BYTES, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES};
 pub use origin::Origin;
 pub use schema::json_schema;
 pub use strict::{is_at_least_as_strict, looser_rules};

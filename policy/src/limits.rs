@@ -4,8 +4,10 @@
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// The most documents in one policy file.
 pub const MAX_DOCUMENTS: usize = 10_000;
-/// The most policy files. Together, at [`MAX_FILE_BYTES`] each, they fit into a small machine's memory.
+/// The most policy files.
 pub const MAX_FILES: usize = 1_000;
+/// The most bytes of all policy files together. A request that carries them, with its escapes, fits into the API's 16 MiB.
+pub const MAX_BYTES: usize = 12 << 20;
 
 /// The deepest nesting. Documents need four levels (key, placements, placement, its fields); this allows twice that and two more.
 pub(crate) const MAX_DEPTH: usize = 10;

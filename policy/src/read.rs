@@ -288,15 +288,25 @@ pub(crate) fn wrong_kind<T>(node: &Node, needed: &str, report: &mut Report) -> O
     None
 }
 
-/// Describes a node in words, for messages.
+/// Describes a node in words and quotes its value, for messages about a document of ours.
 fn found(node: &Node) -> String {
     match &node.value {
-        Value::Null => "nothing".to_owned(),
         Value::Bool(value) => format!("the truth value `{value}`"),
         Value::Number(value) => format!("the number `{value}`"),
         Value::OddNumber(value) => format!("the number `{}`", shown(value)),
         Value::Text(value) => format!("the text `{}`", shown(value)),
-        Value::List(_) => "a list".to_owned(),
-        Value::Fields(_) => "a mapping".to_owned(),
+        other @ (Value::Null | Value::List(_) | Value::Fields(_)) => kind_of(other).to_owned(),
+    }
+}
+
+/// Describes the kind of a value, and quotes nothing of it.
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) | Value::OddNumber(_) => "a number",
+        Value::Text(_) => "a text",
+        Value::List(_) => "a list",
+        Value::Fields(_) => "a mapping",
     }
 }

@@ -1,12 +1,14 @@
 //! Explains a text that is no YAML: what the parser found, and what would be right. Decided by the kind of error, never by the
 //! parser's text.
+//!
+//! INVARIANT: no message quotes the text. It may be no policy file but a secret, which a link in the policy folder led to, and messages go
+//! into logs. The place says enough.
 
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::{Error, ExternalMessageSource};
 
 use crate::limits::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
-use crate::suggest::shown;
 
 const TABS: &str = "YAML is indented by spaces, and here is a tab: replace it by spaces";
 const ALIASES: &str = "the aliases (`*…`) of this document stand for too many values: write them out";
@@ -33,8 +35,7 @@ fn words(error: &Error) -> String {
             ExternalMessageSource::Parser(error) => of_parser(error.kind()),
             _ => "this is no YAML".to_owned(),
         },
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("field `{}` is given twice: keep one of them", shown(key)),
-        Error::DuplicateMappingKey { key: None, .. } => "a field is given twice: keep one of them".to_owned(),
+        Error::DuplicateMappingKey { .. } => "this field is given twice: keep one of them".to_owned(),
         Error::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not taken: let a profile say `extends`".to_owned(),
         Error::UnknownAnchor { .. } => "this alias (`*…`) has no anchor (`&…`) before it in the same document".to_owned(),
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
@@ -44,7 +45,7 @@ fn words(error: &Error) -> String {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => format!("{ALIASES} (at most {MAX_REPLAYED})"),
-        Error::UnsupportedTag { tag, .. } => format!("tags are not taken: remove `{}`", shown(tag)),
+        Error::UnsupportedTag { .. } => "tags (`!…`) are not taken: remove it".to_owned(),
         Error::InvalidScalar { .. } | Error::InvalidBinaryBase64 { .. } | Error::BinaryNotUtf8 { .. } => {
             "this is not what its tag (`!!…`) says: remove the tag".to_owned()
         }
@@ -105,14 +106,14 @@ fn of_parser(kind: &ErrorKind) -> String {
         | ErrorKind::InvalidFlowScalarIndent => "this does not belong where it is indented to: indent it as the lines before it",
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "a field needs `: ` (with a space) after its name",
         ErrorKind::UnexpectedCharacter { character } if character.is_control() => "here is a control character: take it out",
-        ErrorKind::UnexpectedCharacter { character } => {
-            return format!("this is no YAML: a text cannot begin with `{}`: put it in quotes", character.escape_debug());
-        }
+        ErrorKind::UnexpectedCharacter { .. } => "a text cannot begin with this character: put it in quotes",
         ErrorKind::UnknownQuotedScalarEscape => "inside of double quotes a `\\` begins an escape: double it, or take single quotes",
         ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
             "after a closing quote nothing can follow: put all of it in quotes"
         }
         ErrorKind::MisplacedFlowCollectionEnd => "this bracket closes nothing",
+        // These two have a text of the parser's or the input's own making.
+        ErrorKind::Custom(_) | ErrorKind::InputDecoding { .. } => "here is something that the parser does not take",
         other => return format!("this is no YAML: {other}"),
     };
     format!("this is no YAML: {right}")

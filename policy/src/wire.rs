@@ -9,8 +9,8 @@ use keyplane_model::{
 };
 use schemars::JsonSchema;
 
-use crate::limits::MAX_FILES;
-use crate::read::{At, Set, Wire, wire, wrong_kind};
+use crate::limits::{MAX_BYTES, MAX_FILES};
+use crate::read::{At, Set, Wire, kind_of, wire, wrong_kind};
 use crate::report::{Place, Report};
 use crate::suggest::{did_you_mean, did_you_mean_or_known, shown};
 use crate::yaml::{self, Field, Node, Value};
@@ -386,7 +386,15 @@ pub(crate) fn documents(sources: &[(String, String)], report: &mut Report) -> Do
         documents.complete = false;
         return documents;
     }
+    let mut bytes = 0;
     for (source, (_, text)) in sources.iter().enumerate() {
+        bytes += text.len();
+        if bytes > MAX_BYTES {
+            let place = Place { source, line: 1, column: 1 };
+            report.invalid(place, format!("the policy files have more than {MAX_BYTES} bytes together, counted up to this one"));
+            documents.complete = false;
+            return documents;
+        }
         let (nodes, complete) = yaml::documents(source, text, report);
         documents.complete &= complete;
         for node in &nodes {
@@ -397,10 +405,13 @@ pub(crate) fn documents(sources: &[(String, String)], report: &mut Report) -> Do
     documents
 }
 
+/// Reads one document. One that does not begin as a document of ours is not quoted: it may be a secret, which a link led to.
 fn document(node: &Node, documents: &mut Documents, report: &mut Report) -> Option<()> {
     const KINDS: [&str; 3] = ["profile", "key", "approver"];
     let Value::Fields(fields) = &node.value else {
-        return wrong_kind(node, "a document that begins with `profile:`, `key:` or `approver:`", report);
+        let found = kind_of(&node.value);
+        report.invalid(node.place, format!("here has to be a document that begins with `profile:`, `key:` or `approver:`, not {found}"));
+        return None;
     };
     let Some((first, name)) = fields.first() else {
         report.invalid(node.place, "the document is empty: it begins with `profile:`, `key:` or `approver:`");
@@ -421,7 +432,7 @@ fn document(node: &Node, documents: &mut Documents, report: &mut Report) -> Opti
         }
         other => {
             let hint = did_you_mean(other, KINDS);
-            let detail = format!("a document begins with `profile:`, `key:` or `approver:`, not with `{}:`{hint}", shown(other));
+            let detail = format!("a document begins with `profile:`, `key:` or `approver:`, not with another field{hint}");
             report.problem(ProblemCode::PolicyInvalid, first.place, detail);
             return None;
         }

@@ -144,6 +144,12 @@ pub enum HsmError {
         /// The token's error.
         source: Pkcs11Error,
     },
+    /// The operating system gives no thread to own the session.
+    #[error("the operating system gives no thread for the custodian")]
+    Thread(#[source] std::io::Error),
+    /// There is no memory left for a login. No PIN was tried.
+    #[error("too little memory is left to log in; no PIN was tried")]
+    NoMemory,
     /// The thread that owns the session has ended.
     #[error("the custodian has stopped")]
     Stopped,
@@ -304,7 +310,12 @@ impl From<HsmError> for CustodianError {
             | HsmError::Attribute(_)
             | HsmError::CharterRecord
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
-            HsmError::Software(_) | HsmError::File { .. } | HsmError::Token { .. } | HsmError::Stopped => Self::Failed(chain(&error)),
+            HsmError::Software(_)
+            | HsmError::File { .. }
+            | HsmError::Token { .. }
+            | HsmError::Thread(_)
+            | HsmError::NoMemory
+            | HsmError::Stopped => Self::Failed(chain(&error)),
         }
     }
 }
@@ -326,4 +337,22 @@ fn quoted(labels: &[String]) -> String {
         return "none".to_owned();
     }
     labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn a_login_that_fails_for_want_of_memory_is_told_as_that() {
+        for rv in [RvError::HostMemory, RvError::DeviceMemory] {
+            let error = HsmError::token("logging in")(Pkcs11Error::Pkcs11(rv, Function::Login));
+            let told = CustodianError::from(error);
+            assert!(matches!(&told, CustodianError::Failed(why) if why.contains("logging in")), "{told}");
+        }
+        let told = CustodianError::from(HsmError::NoMemory);
+        assert_eq!(told, CustodianError::Failed("too little memory is left to log in; no PIN was tried".to_owned()));
+    }
 }

@@ -20,6 +20,9 @@ use keyplane_model::Digest;
 use crate::pkcs11::{self, RawModule};
 use crate::{HsmConfig, HsmError, Unsupported};
 
+/// Free memory that a login begins with, in bytes: many times what its key derivation takes.
+const LOGIN_MEMORY: usize = 64 << 20;
+
 /// What a token says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -134,6 +137,7 @@ impl Module {
         if config.pin.is_none() && !info.protected_authentication_path() {
             return Err(Unsupported::LoginWithoutPin.into());
         }
+        memory_for(LOGIN_MEMORY)?;
         match session.login(UserType::User, config.pin.as_ref().map(crate::Pin::expose_pin)) {
             Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
             Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => Err(HsmError::PinWrong),
@@ -142,6 +146,16 @@ impl Module {
             Err(error) => Err(HsmError::token("logging in")(error)),
         }
     }
+}
+
+/// Checks that this much memory can be had. kryoptic tells every failure inside of a login as a wrong PIN, and counts it: ten logins for
+/// which there was too little memory lock the token.
+fn memory_for(bytes: usize) -> Result<(), HsmError> {
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(bytes).map_err(|_| HsmError::NoMemory)?;
+    // Without this, the compiler may leave the allocation out.
+    std::hint::black_box(&probe);
+    Ok(())
 }
 
 /// SHA-256 of a file, which may be large.
@@ -318,5 +332,18 @@ impl Drop for Ephemeral<'_> {
         if let Err(error) = self.token.session.destroy_object(self.handle) {
             tracing::warn!(%error, "a session object could not be destroyed before its session ends");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_for_a_login_is_no_wrong_pin() {
+        memory_for(LOGIN_MEMORY).unwrap();
+        // More than any machine's addresses reach.
+        let error = memory_for(usize::MAX >> 2).unwrap_err();
+        assert!(matches!(error, HsmError::NoMemory), "{error}");
     }
 }

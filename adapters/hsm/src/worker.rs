@@ -33,7 +33,7 @@ impl Worker {
                     job(&mut state);
                 }
             })
-            .map_err(|_| HsmError::Stopped)?;
+            .map_err(HsmError::Thread)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 

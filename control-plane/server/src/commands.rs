@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::cli::{Approve, Cli, Command, ConfigCommand, HsmCommand};
 use crate::config::Config;
 use crate::system::{SystemClock, SystemEntropy};
-use crate::{compose, render, sources};
+use crate::{compose, files, keygen, render, sources};
 
 type Local = Client<MapRequest<Router, fn(Request<Full<Bytes>>) -> Request<Body>>>;
 
@@ -337,16 +337,10 @@ async fn client(config: &Config) -> Result<Local, Vec<Problem>> {
 }
 
 /// In bytes. The verifier has a stricter limit of its own.
-const LARGEST_SIGNATURE: u64 = 64 << 10;
+const LARGEST_SIGNATURE: usize = 64 << 10;
 
 fn read_signature(path: &Path) -> Result<String, Problem> {
-    let read = || {
-        if std::fs::metadata(path)?.len() > LARGEST_SIGNATURE {
-            return Err(std::io::Error::other("it is too large for a signature"));
-        }
-        std::fs::read_to_string(path)
-    };
-    read().map_err(|error| {
+    files::text(path, LARGEST_SIGNATURE).map_err(|error| {
         let detail = format!("the signature `{}` cannot be read: {error}", path.display());
         Problem::new(ProblemCode::ApprovalInvalid, detail, "keyplane status")
     })
@@ -356,7 +350,7 @@ fn read_signature(path: &Path) -> Result<String, Problem> {
 async fn sign(digest: &Digest, statement: &Statement, key: &Path) -> Result<String, Problem> {
     use tokio::io::AsyncWriteExt as _;
     let failed = |detail: String| Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane show {digest} --message"));
-    let mut child = tokio::process::Command::new("ssh-keygen")
+    let mut child = keygen::command()
         .args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f"])
         .arg(key)
         .stdin(std::process::Stdio::piped())

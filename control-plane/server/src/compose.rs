@@ -55,17 +55,15 @@ pub(crate) fn database_url(config: &Config) -> Result<String, Problem> {
 /// The custodian that the configuration names. Its token is opened by the first request.
 pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> {
     let invalid = |error: keyplane_hsm::HsmError| Problem::new(ProblemCode::PinMissing, error.to_string(), "keyplane config check");
-    let pin = config.pin()?.map(|pin| Pin::new((*pin).clone())).transpose().map_err(invalid)?;
+    let pin = config.pin()?.map(|mut pin| Pin::new(std::mem::take(&mut *pin))).transpose().map_err(invalid)?;
     let hsm = HsmConfig {
         module: config.resolve(&config.custodian.module),
         token_label: config.custodian.token.clone(),
         init: config.custodian.init.clone(),
         pin,
     };
-    Ok(Arc::new(
-        HsmCustodian::start(hsm, Arc::new(SystemClock))
-            .map_err(|error| Problem::new(ProblemCode::TokenFailed, error.to_string(), "keyplane hsm test"))?,
-    ))
+    let custodian = HsmCustodian::start(hsm, Arc::new(SystemClock));
+    Ok(Arc::new(custodian.map_err(|error| keyplane_port::CustodianError::from(error).problem())?))
 }
 
 /// The destinations that the configuration names.
@@ -116,7 +114,7 @@ macro_rules! settings {
 
 /// Reads a secret from a file, without the white space around it.
 fn secret(config: &Config, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
-    let text = Zeroizing::new(config.file(path, what)?);
+    let text = config.secret(path, what)?;
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 

@@ -12,12 +12,18 @@
 //! | `commands` | what each command does, as a client of the API |
 //! | `render` | what people see |
 //! | `sources` | reading policy files |
+//! | `files` | reading any other file that people name, and secrets |
+//! | `keygen` | how `ssh-keygen` is started |
+//! | `process` | what can be seen of this process, and how it ends when it cannot go on |
 //! | `system` | clock and entropy of the operating system |
 
 mod cli;
 mod commands;
 mod compose;
 mod config;
+mod files;
+mod keygen;
+mod process;
 mod render;
 mod router;
 mod sources;
@@ -53,6 +59,12 @@ fn log_filter() -> tracing_subscriber::EnvFilter {
     TALKATIVE.iter().filter_map(|name| format!("{name}=warn").parse().ok()).fold(asked, tracing_subscriber::EnvFilter::add_directive)
 }
 
+/// What runs everything, on one thread: the token and the database have threads of their own. With workers, tokio would keep blocking work
+/// for them when the system gives no further thread, and they never take it.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
@@ -62,16 +74,20 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    let json = cli.json;
+    process::end_at_panic(json);
+    if let Err(problem) = process::hide() {
+        return render::failed(&[problem], json);
+    }
     tracing_subscriber::fmt().with_ansi(std::io::stderr().is_terminal()).with_env_filter(log_filter()).with_writer(std::io::stderr).init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let detail = format!("the operating system gives no threads: {error}");
+            let detail = format!("the operating system does not give what waiting for events needs: {error}");
             let problem = keyplane_model::Problem::new(keyplane_model::ProblemCode::Internal, detail, "keyplane --version");
-            return render::failed(&[problem], cli.json);
+            return render::failed(&[problem], json);
         }
     };
-    let json = cli.json;
     match runtime.block_on(commands::run(cli)) {
         Ok(code) => code,
         Err(problems) => render::failed(&problems, json),

@@ -1,7 +1,7 @@
 //! Limits, and what may stand around the documents of a text.
 
 use keyplane_model::Problem;
-use keyplane_policy::{MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, Policy, load};
+use keyplane_policy::{MAX_BYTES, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, Policy, load};
 
 fn read(text: &str) -> Result<Policy, Vec<Problem>> {
     load(&[("base.yaml".to_owned(), include_str!("base.yaml").to_owned()), ("team.yaml".to_owned(), text.to_owned())], None)
@@ -38,6 +38,17 @@ fn too_many_files_are_refused() {
     let files = vec![("a.yaml".to_owned(), String::new()); MAX_FILES + 1];
     let problems = load(&files, None).unwrap_err();
     assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.yaml:1:1: there are 1001 policy files, more than 1000"]);
+}
+
+#[test]
+fn files_that_are_too_much_together_are_refused() {
+    let comment = format!("#{}", "x".repeat(MAX_FILE_BYTES - 1));
+    let files = |count| (0..count).map(|number| (format!("{number:02}.yaml"), comment.clone())).collect::<Vec<_>>();
+    let most = MAX_BYTES / MAX_FILE_BYTES;
+    assert!(load(&files(most), None).is_ok());
+    let problems = load(&files(most + 1), None).unwrap_err();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["12.yaml:1:1: the policy files have more than 12582912 bytes together, counted up to this one"]);
 }
 
 #[test]
@@ -100,6 +111,48 @@ fn a_chain_of_profiles_may_be_long() {
         text.push_str(&format!("---\nprofile: p{number}\nextends: p{}\n", number - 1));
     }
     assert_eq!(read(&text).map(|policy| policy.intent.profiles.len()), Ok(5_002));
+}
+
+/// A link in the policy folder can lead to any file. Messages go into logs and to whoever runs a pipeline.
+#[test]
+fn nothing_of_a_text_that_is_no_policy_is_quoted() {
+    for text in [
+        "48151623\n",
+        "0x48151623\n",
+        "-48151623\n",
+        "4.8151623\n",
+        "\"48151623\"\n",
+        "wJalr48151623EXAMPLEKEY\n",
+        "'48151623",
+        "@48151623\n",
+        "!48151623 text\n",
+        "&48151623 text\n",
+        "*48151623\n",
+        "[48151623\n",
+        "[48151623]\n",
+        "48151623: value\n",
+        "48151623\nname: value\n",
+        "{ 48151623: 1, 48151623: 2 }\n",
+        "{ \"private_key\": \"48151623\", \"type\": \"service_account\" }\n",
+        "[default]\naws_secret_access_key = 48151623\n",
+        "password: 48151623\npassword: 48151623\n",
+        "? [48151623]\n: x\n",
+        "%48151623 x\n--- x\n",
+        "%YAML 48151623\n--- x\n",
+        "%TAG 48151623 x\n--- x\n",
+        "<<: { 48151623: x }\n",
+        "!!int 48151623x\n",
+        "-----BEGIN PRIVATE KEY-----\n48151623\n-----END PRIVATE KEY-----\n",
+        "\"\\48151623\"\n",
+        "root:x:48151623:0::/:\n",
+        "\t48151623\n",
+        "\u{7}48151623\n",
+        "--- |\n 48151623\n",
+        "key: db\n---\n48151623\n",
+    ] {
+        let told = messages(text);
+        assert!(told.iter().all(|message| !message.contains("8151623")), "{text:?} is quoted: {told:?}");
+    }
 }
 
 #[test]

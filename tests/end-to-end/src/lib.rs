@@ -10,5 +10,6 @@ mod matrix;
 mod path;
 mod requests;
 mod site;
+mod spill;
 mod stranger;
 mod world;

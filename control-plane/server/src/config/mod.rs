@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use keyplane_model::{Problem, ProblemCode};
 use serde::Deserialize;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 pub(crate) mod destinations;
 
 use destinations::Destinations;
 
-/// The largest configuration file, in bytes.
-const LARGEST: u64 = 1 << 20;
+use crate::{files, keygen};
+
+/// The largest configuration file, and the largest file that it names and that is no secret, in bytes. The certificates of a whole system
+/// have some 220,000.
+const LARGEST: usize = 1 << 20;
 
 /// The content of `keyplane.toml`.
 #[derive(Debug, Deserialize)]
@@ -59,7 +62,7 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         let name = path.display();
         let invalid = |detail: String| Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check");
-        let text = read_limited(path).map_err(|error| invalid(format!("configuration `{name}` cannot be read: {error}")))?;
+        let text = files::text(path, LARGEST).map_err(|error| invalid(format!("configuration `{name}` cannot be read: {error}")))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             let problem = invalid(error.message().to_owned());
             match error.span() {
@@ -91,13 +94,16 @@ impl Config {
         self.folder.join(path)
     }
 
-    /// Reads a file that the configuration names. `what` is its description in errors.
+    /// Reads a file that the configuration names, and that is no secret. `what` is its description in errors.
     pub(crate) fn file(&self, path: &Path, what: &str) -> Result<String, Problem> {
         let path = self.resolve(path);
-        read_limited(&path).map_err(|error| {
-            let detail = format!("the {what} `{}` cannot be read: {error}", path.display());
-            Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check")
-        })
+        files::text(&path, LARGEST).map_err(|error| unreadable(what, &path, &error))
+    }
+
+    /// Reads a secret from a file that the configuration names. `what` is the file's description in errors.
+    pub(crate) fn secret(&self, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
+        let path = self.resolve(path);
+        files::secret(&path).map_err(|error| unreadable(what, &path, &error))
     }
 
     /// Reads the PIN. `None`: the token asks for it by itself.
@@ -107,12 +113,19 @@ impl Config {
             (Some(_), Some(_)) => Err(missing("`pin-file` and `pin-env` are both given: one of them is enough".to_owned())),
             (Some(file), None) => {
                 let path = self.resolve(file);
-                let pin =
-                    read_limited(&path).map_err(|error| missing(format!("the PIN file `{}` cannot be read: {error}", path.display())))?;
-                Ok(Some(Zeroizing::new(pin)))
+                files::secret(&path)
+                    .map(Some)
+                    .map_err(|error| missing(format!("the PIN file `{}` cannot be read: {error}", path.display())))
+            }
+            (None, Some(name)) if keygen::inherits(name.as_ref()) => {
+                Err(missing(format!("`ssh-keygen` is given the variable `{name}`, so it cannot hold the PIN: choose another name")))
             }
             (None, Some(name)) => {
-                let pin = std::env::var(name).map_err(|_| missing(format!("the environment has no `{name}`")))?;
+                let pin = std::env::var_os(name).ok_or_else(|| missing(format!("the environment has no `{name}`")))?;
+                let pin = String::from_utf8(pin.into_encoded_bytes()).map_err(|error| {
+                    error.into_bytes().zeroize();
+                    missing(format!("the variable `{name}` is no text in UTF-8"))
+                })?;
                 Ok(Some(Zeroizing::new(pin)))
             }
             (None, None) => Ok(None),
@@ -125,11 +138,9 @@ impl Config {
     }
 }
 
-fn read_limited(path: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > LARGEST {
-        return Err(std::io::Error::other(format!("it has more than {LARGEST} bytes")));
-    }
-    std::fs::read_to_string(path)
+fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Problem {
+    let detail = format!("the {what} `{}` cannot be read: {error}", path.display());
+    Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check")
 }
 
 /// The line and column of a byte offset.
@@ -190,6 +201,42 @@ credentials = { source = "client-secret", tenant = "t", client = "c", secret-fil
         assert_eq!((gcp.equal_reads, gcp.deletion_days, gcp.import_key_size), (2, 30, 4_096));
         let azure = config.destination.azure.values().next().expect("one");
         assert_eq!((azure.equal_reads, azure.deletion_days), (3, 90));
+    }
+
+    /// `--config` may name a file with a secret by mistake.
+    #[test]
+    fn nothing_of_a_text_that_is_no_toml_is_quoted() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let path = folder.path().join("keyplane.toml");
+        for text in [
+            "48151623",
+            "pin 48151623",
+            "pin = 48151623x",
+            "pin = x48151623",
+            "pin = \"48151623",
+            "pin = '48151623",
+            "[48151623",
+            "= 48151623",
+            "pin = 0x48151623g",
+            "a.48151623 = 1\na = 2",
+            "48151623 = 1\n48151623 = 2",
+            "[48151623]\n[48151623]",
+            "pin = \"\\48151623\"",
+            "-----BEGIN PRIVATE KEY-----\n48151623",
+            "{ \"private_key\": \"48151623\" }",
+        ] {
+            std::fs::write(&path, text).expect("written");
+            let problem = Config::read(&path).expect_err(text);
+            assert!(!problem.to_string().contains("8151623"), "{text:?} is quoted: {problem}");
+        }
+    }
+
+    #[test]
+    fn the_pin_is_in_no_variable_that_another_program_is_given() {
+        let mut config = parse(&GOOD.replace("pin-file = \"pin\"", "pin-env = \"LC_PIN\"")).expect("good");
+        assert!(config.pin().expect_err("inherited").detail.contains("`ssh-keygen` is given the variable `LC_PIN`"));
+        config.custodian.pin_env = Some("KEYPLANE_NO_SUCH_VARIABLE".to_owned());
+        assert_eq!(config.pin().expect_err("not there").detail, "the environment has no `KEYPLANE_NO_SUCH_VARIABLE`");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The command line of an emulated project.
 
-use std::{error::Error, fs, path::PathBuf};
+use std::{error::Error, fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
 use clap::Args;
 use keyplane_emulator_core::gcp::{Config, ServiceAccount};
@@ -57,7 +57,8 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
         (None, Some(file)) => {
             let mut rng = ChaCha20Rng::seed_from_u64(args.every.seed);
             let (account, key_file) = ServiceAccount::make(&rsa, &mut rng, &config.project, &format!("http://{address}"))?;
-            fs::write(file, key_file)?;
+            // `keyplane` takes no secret from a file that others can read.
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(key_file.as_bytes())?;
             Some(account)
         }
         (None, None) => None,

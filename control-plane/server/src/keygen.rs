@@ -1,0 +1,52 @@
+//! How `ssh-keygen`, which signs approvals, is started.
+
+use std::ffi::OsStr;
+
+use tokio::process::Command;
+
+/// What of the environment it is given: where programs and its own files are, its agent, how it asks a person, and in which language.
+const INHERITED: [&str; 12] = [
+    "DISPLAY",
+    "HOME",
+    "LANG",
+    "PATH",
+    "SSH_ASKPASS",
+    "SSH_ASKPASS_REQUIRE",
+    "SSH_AUTH_SOCK",
+    "SSH_SK_PROVIDER",
+    "TERM",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_RUNTIME_DIR",
+];
+
+/// The same, for each category of the language.
+const INHERITED_PREFIX: &str = "LC_";
+
+/// Whether `ssh-keygen` is given a variable of the environment.
+pub(crate) fn inherits(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with(INHERITED_PREFIX))
+}
+
+/// `ssh-keygen` without arguments yet. The environment may hold the PIN and credentials of clouds, and agents and askers that it starts
+/// are programs of others: so it is given nothing but what it needs.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new("ssh-keygen");
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| inherits(name)));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_be_needed_is_not_given_on() {
+        for name in ["PATH", "SSH_AUTH_SOCK", "LC_ALL", "LC_MESSAGES"] {
+            assert!(inherits(OsStr::new(name)), "{name}");
+        }
+        for name in ["HSM_PIN", "AWS_SECRET_ACCESS_KEY", "KEYPLANE_DATABASE", "LD_PRELOAD", "XLC_ALL", "path", ""] {
+            assert!(!inherits(OsStr::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The process that holds secrets: what of it may be seen from outside, and how it ends when it cannot go on.
+
+use std::panic::PanicHookInfo;
+
+use keyplane_model::{Problem, ProblemCode};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+use crate::render;
+
+/// Keeps the memory of this process out of core dumps: it holds the PIN and credentials of clouds. No other process of the same user can
+/// look into it either, unless that is root's.
+pub(crate) fn hide() -> Result<(), Problem> {
+    // Each alone is not enough: a dump into a program (a `core_pattern` that begins with `|`) ignores a limit of 0, and the first is lost if
+    // this program is ever started with other rights than its user's.
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .and_then(|()| setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }));
+    hidden.map_err(|error| {
+        let detail = format!("core dumps of this process, which would hold secrets, cannot be turned off: {error}");
+        Problem::new(ProblemCode::Internal, detail, "keyplane --version")
+    })
+}
+
+/// Makes every panic end the process at once, with one message.
+///
+/// Libraries panic when the operating system gives no thread or no memory. Unwinding would then wait for work that no thread will ever do.
+/// Ending anywhere is safe: `keyplane apply` goes on from there.
+pub(crate) fn end_at_panic(json: bool) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let problem = told(panic);
+        render::failed(std::slice::from_ref(&problem), json);
+        // Not `std::process::exit`: that runs what libraries have registered, beside threads that still use them.
+        signal_hook::low_level::exit(i32::from(problem.class.exit_code()));
+    }));
+}
+
+fn told(panic: &PanicHookInfo<'_>) -> Problem {
+    let said = panic.payload_as_str().unwrap_or("no message").replace('\n', " ");
+    let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    Problem::new(ProblemCode::Internal, format!("the program cannot go on: {said}{place}"), "keyplane status")
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    /// The test of the running program sees the limit alone: who is root sees everything.
+    #[test]
+    fn nothing_of_the_process_is_dumped_or_shown() {
+        hide().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        let limit = getrlimit(Resource::Core);
+        assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
+    }
+
+    /// Where this fails, it hangs: tokio keeps the work for a thread that never comes.
+    #[test]
+    fn without_threads_the_program_ends_at_once_with_one_message() {
+        const INNER: &str = "KEYPLANE_TEST_WITHOUT_THREADS";
+        if std::env::var_os(INNER).is_some() {
+            end_at_panic(true);
+            let runtime = crate::runtime().unwrap();
+            runtime.block_on(async { drop(tokio::task::spawn_blocking(|| ()).await) });
+            unreachable!("there are no threads");
+        }
+        let name = std::thread::current().name().unwrap().to_owned();
+        let inner = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(INNER, "1")
+            // No stack of that size can be had, so no thread: as at a limit of processes or of memory.
+            .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+            .output()
+            .unwrap();
+        let told = String::from_utf8(inner.stderr).unwrap();
+        assert_eq!(inner.status.code(), Some(12), "{told}");
+        let told: Vec<&str> = told.lines().collect();
+        assert!(matches!(&told[..], [only] if only.contains("the program cannot go on: ")), "{told:?}");
+    }
+}
