@@ -130,13 +130,21 @@ impl Custodian for HsmCustodian {
             return Err(CustodianError::CharterChanged);
         }
         sound(next)?;
-        in_time(change.until, self.clock.now()).map_err(refused)?;
+        if change.proposer.0.trim().is_empty() {
+            return Err(CustodianError::Refused("nobody proposed the charter".to_owned()));
+        }
+        let in_time = in_time(change.until, self.clock.now()).map_err(refused);
         // A rule is changed only under the old rule.
         let rules = required_for_charter(&current.charter, next);
         let statement = Statement::of_charter(change).map_err(HsmError::from)?;
         approved(&statement, &change.proposer, rules, &current.charter, approvals).map_err(missing)?;
         let digest = next.digest().map_err(HsmError::from)?;
         let (current, next) = (current.clone(), next.clone());
+        // The same adoption again: its answer may never have arrived, and its approvals may have ended since.
+        let again = Adopted { serial: current.serial.checked_add(1).ok_or(CustodianError::CharterChanged)?, digest };
+        if self.worker.run(|vault| Adopted::read(vault.token())).await? != Some(again) {
+            in_time?;
+        }
         Ok(self.worker.run(move |vault| adopt(vault, &current, &next, digest)).await?)
     }
 

@@ -44,9 +44,11 @@ impl ChangeSetView {
     }
 }
 
-/// A text without control characters: none of them may move a terminal's cursor over what an approver reads.
+/// A text without characters that change how others are shown: control characters move a terminal's cursor, and Unicode's format
+/// characters turn the direction of writing (Unicode Standard Annex 9) or have no width.
 fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
+    let is_format = |char| matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    text.chars().map(|char| if char.is_control() || is_format(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
 /// What a step does, in words.
@@ -57,7 +59,10 @@ fn detail(act: &Act, name: &str) -> String {
         Act::Create => "an object that takes material from outside, marked as ours".to_owned(),
         Act::Prepare { scheme, .. } => format!("a key of the destination's own, to wrap under by {scheme}"),
         Act::Claim => "the name that only one object can have".to_owned(),
-        Act::Import { version, scheme, .. } => format!("version {version}, wrapped in the HSM by {scheme}"),
+        Act::Import { version, scheme, of: None } => format!("version {version}, wrapped in the HSM by {scheme}"),
+        Act::Import { version, scheme, of: Some(of) } => {
+            format!("version {version}, with the bytes of placement {of}, wrapped in the HSM by {scheme}")
+        }
         Act::Publish => format!("`{name}` points at it"),
         Act::DisableSurplus { object, material, .. } => format!("`{material}` in `{object}`, imported late and unused, is disabled"),
         Act::FollowSecond { object, material, keeps } => {
@@ -82,7 +87,10 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
     let people: BTreeSet<_> = before.approvers.keys().chain(after.approvers.keys()).collect();
     for name in people {
         match (before.approvers.get(name), after.approvers.get(name)) {
-            (None, Some(new)) => lines.push(format!("approver `{name}` comes: groups {}, {} key(s)", listed(&new.groups), new.keys.len())),
+            (None, Some(new)) => {
+                lines.push(format!("approver `{name}` comes: groups {}, logins {}", listed(&new.groups), plain(&listed(&new.logins))));
+                lines.extend(new.keys.iter().map(|key| format!("approver `{name}` comes with key {}", plain(key))));
+            }
             (Some(_), None) => lines.push(format!("approver `{name}` goes")),
             (Some(old), Some(new)) => {
                 let mut changed = |what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>| {
@@ -101,7 +109,9 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
     for name in profiles {
         match (before.profiles.get(name), after.profiles.get(name)) {
             (None, Some(new)) => {
-                lines.push(format!("profile `{name}` comes: import needs {}, retire needs {}", rule(&new.import), rule(&new.retire)))
+                let (import, retire, standing) = (rule(&new.import), rule(&new.retire), standing(new.standing));
+                let rules = format!("import needs {import}, retire needs {retire}, standing approval of rotations: {standing}");
+                lines.push(format!("profile `{name}` comes: {rules}"));
             }
             (Some(_), None) => lines.push(format!("profile `{name}` goes, and its rules with it")),
             (Some(old), Some(new)) => rules(name.as_str(), old, new, &mut lines),
@@ -119,13 +129,13 @@ fn rules(profile: &str, old: &Approvals, new: &Approvals, lines: &mut Vec<String
         }
     }
     if old.standing != new.standing {
-        let shown = |standing: Standing| standing.rotation.map_or_else(|| "none".to_owned(), |span| span.to_string());
-        lines.push(format!(
-            "profile `{profile}`: standing approval of rotations: {} instead of {}",
-            shown(new.standing),
-            shown(old.standing)
-        ));
+        let (old, new) = (standing(old.standing), standing(new.standing));
+        lines.push(format!("profile `{profile}`: standing approval of rotations: {new} instead of {old}"));
     }
+}
+
+fn standing(standing: Standing) -> String {
+    standing.rotation.map_or_else(|| "none".to_owned(), |span| span.to_string())
 }
 
 fn listed<T: ToString>(all: &BTreeSet<T>) -> String {

@@ -237,13 +237,14 @@ impl Engine {
         verifier::judge(change_set, &facts).map_err(|violations| {
             let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             // Planned under another charter, or long ago, it is old, and nothing is broken.
-            let code = if violations.iter().all(|violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_)))
-            {
-                ProblemCode::CharterChanged
-            } else if violations.iter().all(|violation| matches!(violation, Violation::Ended(_))) {
-                ProblemCode::ApprovalsMissing
-            } else {
+            let by_charter = |violation: &Violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_));
+            let by_time = |violation: &Violation| matches!(violation, Violation::Ended(_));
+            let code = if !violations.iter().all(|violation| by_charter(violation) || by_time(violation)) {
                 ProblemCode::ChangeSetRefused
+            } else if violations.iter().any(by_charter) {
+                ProblemCode::CharterChanged
+            } else {
+                ProblemCode::ApprovalsMissing
             };
             Problem::new(code, detail, "keyplane plan").key(key)
         })?;

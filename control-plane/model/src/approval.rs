@@ -164,11 +164,6 @@ impl Charter {
         rules
     }
 
-    /// The people who belong to one of these groups.
-    pub fn people<'a>(&'a self, from: &'a BTreeSet<GroupName>) -> impl Iterator<Item = &'a ApproverName> {
-        self.approvers.iter().filter(|(_, approver)| !approver.groups.is_disjoint(from)).map(|(name, _)| name)
-    }
-
     /// The digest over its canonical bytes (RFC 8785).
     ///
     /// # Errors

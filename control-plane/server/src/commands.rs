@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keyplane_api::{
-    ApprovalRequest, ChangeSetView, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest, Proposal, ShowRequest,
-    Source, ValidateRequest, Verdict,
+    ApprovalRequest, ChangeSetView, CharterRequest, CharterState, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest,
+    Proposal, ShowRequest, Source, ValidateRequest, Verdict,
 };
 use keyplane_model::{
-    APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement, Timestamp,
+    APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Charter, Digest, InstallationId, Problem, ProblemCode, Statement, Timestamp,
 };
 use keyplane_port::{Clock as _, Entropy as _};
 use keyplane_store::SqlLedger;
@@ -286,6 +286,22 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failed) }
 }
 
+/// Whether what a server says of charters is what was read here: approvers sign what they see, or nothing.
+fn truthful(state: &CharterState, read: &[(String, String)]) -> Result<(), Vec<Problem>> {
+    let refused = |detail: &str| Err(vec![Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")]);
+    let digest = |charter: &Charter| charter.digest().map_err(|error| vec![usage(&error.to_string())]);
+    if digest(&state.current)? != state.id.digest {
+        return refused("the ledger's charter in force does not have the digest that it is said to have: somebody changed it");
+    }
+    let next = keyplane_policy::load(read, None)?.intent.charter(state.current.installation);
+    match &state.change {
+        Some(change) if change.before != state.id => refused("the change is said to follow another charter than the one in force"),
+        Some(change) if change.next != next => refused("the change is said to lead to another charter than the policy's"),
+        None if state.current != next => refused("the charter in force is said to be the policy's, and differs from it"),
+        Some(_) | None => Ok(()),
+    }
+}
+
 async fn charter(
     config: &Config,
     sources: Vec<Source>,
@@ -298,7 +314,9 @@ async fn charter(
     for (name, file) in files {
         approvals.push((name.clone(), read_signature(file).map_err(one)?));
     }
+    let read: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
     let state = client(config).await?.charter(&CharterRequest { sources, until, approvals }).await.map_err(problems)?;
+    truthful(&state, &read)?;
     let Some(change) = &state.change else {
         render::result(&state, json, |state| {
             render::line(&format!("in force: charter {}", state.id));
@@ -321,7 +339,9 @@ async fn charter(
             render::line(&format!("needs approval by {}", keyplane_api::rule(rule)));
         }
         let until = change.until;
-        render::line(&format!("until {until}; each signs by"));
+        render::line(&format!("until {until}; each reads and signs this text"));
+        statement.as_str().lines().for_each(|line| render::line(&format!("  | {line}")));
+        render::line("by");
         render::line(&format!("  keyplane hsm charter --until {until} --message > charter.txt"));
         render::line(&format!("  ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY charter.txt"));
         render::line(&format!("and then: keyplane hsm charter --until {until} --approval NAME=charter.txt.sig"));

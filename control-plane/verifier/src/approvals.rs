@@ -82,7 +82,12 @@ pub fn required<'a>(change_set: &'a ChangeSet, charter: &'a Charter, made: Optio
         if people(&made.approvals, charter) >= made.approvals.need {
             rules.insert(&made.approvals);
         } else {
-            rules.extend(strictest(charter));
+            let strictest = strictest(charter);
+            // A rule that asks for fewer is none in its place: then somebody has to be brought back into its groups.
+            if strictest.iter().all(|rule| rule.need < made.approvals.need) {
+                rules.insert(&NOBODY);
+            }
+            rules.extend(strictest);
         }
     }
     rules

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyplane_model::{ApprovalRule, ApproverName, Charter, ProfileName};
+use keyplane_model::{ApprovalRule, Approver, ApproverName, Charter, ProfileName};
 
 use crate::keys::{self, KeyFault};
 
@@ -23,6 +23,9 @@ pub enum CharterFault {
         /// Why it does not count.
         fault: KeyFault,
     },
+    /// An approver has no key, and so could approve nothing.
+    #[error("`{0}` has no key")]
+    NoKey(ApproverName),
     /// Two approvers would sign by one key: one person would count twice.
     #[error("`{one}` and `{other}` have the same key")]
     SharedKey {
@@ -54,6 +57,9 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
     }
     let mut holders = BTreeMap::new();
     for (name, approver) in &charter.approvers {
+        if approver.keys.is_empty() {
+            faults.push(CharterFault::NoKey(name.clone()));
+        }
         for key in &approver.keys {
             match keys::read(key) {
                 Err(fault) => faults.push(CharterFault::Key { approver: name.clone(), fault }),
@@ -107,7 +113,9 @@ pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSe
     rules
 }
 
-/// How many people a rule could count.
+/// How many people a rule could count: those of its groups who have a key that counts.
 pub(crate) fn people(rule: &ApprovalRule, charter: &Charter) -> u32 {
-    u32::try_from(charter.people(&rule.from).count()).unwrap_or(u32::MAX)
+    let can_sign = |approver: &&Approver| approver.keys.iter().any(|key| keys::read(key).is_ok());
+    let people = charter.approvers.values().filter(|approver| !approver.groups.is_disjoint(&rule.from)).filter(can_sign);
+    u32::try_from(people.count()).unwrap_or(u32::MAX)
 }

@@ -97,8 +97,8 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
     Ok(())
 }
 
-/// Whether a step allows wrapping this copy by this scheme. Source, epoch, profile and approvals are not compared: they
-/// were recorded when the copy was made, and [`crate::required`] asks for the approvals of both.
+/// Whether a step allows wrapping this copy by this scheme. A copy that the change set itself makes has to be the one that it makes. Source, epoch, profile and approvals of an older copy are
+/// not compared: they were recorded when it was made, and [`crate::required`] asks for the approvals of both.
 ///
 /// # Errors
 /// When there is no such step, when it is no import, or when it is for another copy or scheme.
@@ -112,6 +112,13 @@ pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, sc
     same_copy(change_set, &entitlement, step, copy)?;
     if copy.version != *version {
         return Err(Denial::OtherCopy { step, field: "version" });
+    }
+    // What the same change set makes is imported as it makes it: its approvers read that.
+    let makes = change_set
+        .steps_of(entitlement.placement)
+        .find(|(_, step)| matches!(&step.act, Act::Mint { version: made, .. } if made == version));
+    if let Some((number, _)) = makes {
+        may_mint(change_set, number, copy)?;
     }
     if *planned != scheme {
         return Err(Denial::OtherScheme { step, planned: *planned, asked: scheme });

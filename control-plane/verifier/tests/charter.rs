@@ -119,6 +119,8 @@ fn a_charter_without_rules_is_changed_by_nobody() {
 
 fn fault_of(key: &str) -> Option<KeyFault> {
     let mut charter = charter();
+    // The others of the group are enough for its rules.
+    charter.approvers.insert("pia".parse().unwrap(), person(6, &["platform"]));
     approver(&mut charter, "paul").keys = BTreeSet::from([key.to_owned()]);
     let faults = fit(&charter).err()?;
     assert_eq!(faults.len(), 1, "{faults:?}");
@@ -162,6 +164,11 @@ fn a_rule_that_nobody_can_meet_and_a_key_of_two_people_are_refused() {
     unmet.approvers.remove(&"dora".parse().unwrap());
     let fault = CharterFault::CannotBeMet { profile: "sandbox".parse().unwrap(), need: 2, have: 1 };
     assert_eq!(fit(&unmet), Err(vec![fault]));
+    // Who has no key can approve nothing, and is not counted.
+    let mut keyless = charter();
+    approver(&mut keyless, "dora").keys.clear();
+    let fault = CharterFault::CannotBeMet { profile: "sandbox".parse().unwrap(), need: 2, have: 1 };
+    assert_eq!(fit(&keyless), Err(vec![CharterFault::NoKey("dora".parse().unwrap()), fault]));
     let mut shared = charter();
     approver(&mut shared, "paul").keys = person(1, &[]).keys;
     let fault = CharterFault::SharedKey { one: "alice".parse().unwrap(), other: "paul".parse().unwrap() };

@@ -514,7 +514,7 @@ fn asked(world: &World, made: Option<&CopyCoordinates>) -> Vec<ApprovalRule> {
 #[test]
 fn bytes_leave_only_with_the_approvals_of_the_profile_and_the_rule_that_they_were_made_under() {
     let mut world = first_import();
-    world.charter.approvers = (0..3).map(|number| (name(&format!("person-{number}")), person())).collect();
+    world.charter.approvers = (0..3).map(|number| (name(&format!("person-{number}")), person(number))).collect();
     let copy = coordinates(&world.set, Version(1), Source::Derived, EpochId(1));
     // A server that was taken over says that the key has a profile that needs nobody.
     (world.set.profile, world.set.approvals) = (name("loose"), rule(0));
@@ -527,13 +527,17 @@ fn bytes_leave_only_with_the_approvals_of_the_profile_and_the_rule_that_they_wer
     assert_eq!(asked(&world, Some(&CopyCoordinates { profile: name("gone"), ..copy.clone() })), [rule(0), rule(1), rule(3)]);
     let gone = ApprovalRule { need: 1, from: BTreeSet::from([name("gone")]) };
     assert_eq!(asked(&world, Some(&CopyCoordinates { approvals: gone, ..copy.clone() })), [rule(0), rule(1), rule(3)]);
+    // A rule that asks for more than any of today's has none in its place.
+    let gone = ApprovalRule { need: 4, from: BTreeSet::from([name("gone")]) };
+    assert!(asked(&world, Some(&CopyCoordinates { approvals: gone, ..copy.clone() })).iter().any(|rule| rule.need == u32::MAX));
     // A charter that says nothing lets nobody.
     world.charter.profiles.clear();
     assert!(asked(&world, Some(&copy)).iter().any(|rule| rule.need == u32::MAX));
 }
 
-fn person() -> Approver {
-    Approver { groups: rule(1).from, logins: BTreeSet::new(), keys: BTreeSet::new() }
+fn person(seed: u8) -> Approver {
+    let key = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]));
+    Approver { groups: rule(1).from, logins: BTreeSet::new(), keys: BTreeSet::from([key.public_key().to_openssh().unwrap()]) }
 }
 
 #[test]
@@ -660,9 +664,15 @@ fn an_import_step_entitles_to_wrapping_its_own_copy_in_its_own_way() {
     let set = first_import().set;
     let copy = coordinates(&set, Version(1), Source::Derived, EpochId(1));
     assert_eq!(may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaOaepSha256), Ok(()));
-    // A copy keeps the source and epoch that it was made with.
+    // What the change set makes is imported as it makes it: approvers signed for these bytes, and not for some of a looser profile.
+    let looser = CopyCoordinates { profile: name("loose"), approvals: rule(0), ..copy.clone() };
+    let other = Err(Denial::OtherCopy { step: StepNo(0), field: "profile" });
+    assert_eq!(may_wrap(&set, StepNo(3), &looser, WrapScheme::RsaOaepSha256), other);
+    // A copy of before keeps the source and epoch that it was made with.
     let older = CopyCoordinates { source: Source::Generated, epoch: EpochId(4), ..copy.clone() };
-    assert_eq!(may_wrap(&set, StepNo(3), &older, WrapScheme::RsaOaepSha256), Ok(()));
+    let mut later = set.clone();
+    later.steps.remove(0);
+    assert_eq!(may_wrap(&later, StepNo(2), &older, WrapScheme::RsaOaepSha256), Ok(()));
     assert_eq!(
         may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaAesKeyWrapSha256),
         Err(Denial::OtherScheme { step: StepNo(3), planned: WrapScheme::RsaOaepSha256, asked: WrapScheme::RsaAesKeyWrapSha256 })
