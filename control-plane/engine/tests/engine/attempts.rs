@@ -128,7 +128,7 @@ async fn the_attempts_of_runs_that_crashed_count() {
         world.switch.stop_at(call);
         let _ = futures::FutureExt::now_or_never(world.run());
     }
-    world.switch.stop_at(0);
+    world.switch.stop_at(20_000);
     let _ = world.run().await;
     let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
     assert_eq!((record.state, record.attempts.len()), (ChangeSetState::Dropped, 8));
@@ -141,6 +141,7 @@ async fn where_a_look_is_conclusive_late_the_attempts_end_by_the_clock() {
     destination.capabilities.consistency = Span::seconds(40 * 60);
     let world = World::of(destination, 0).await;
     world.cloud.state.lock().unwrap().undone.insert("claim", u32::MAX);
+    world.switch.stop_at(20_000);
     assert_eq!(fails(&world).await.code, ProblemCode::AttemptsSpent);
     assert_eq!(mutations(&world), 1 + 2, "the third would begin more than an hour after the first");
 }

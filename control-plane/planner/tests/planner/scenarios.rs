@@ -164,7 +164,7 @@ fn what_is_surplus_is_named_while_something_else_comes_first() {
     assert_eq!(plan.report.warnings, [unused.clone()], "a change set was dropped, and another one is proposed");
 
     let committed = only(&plan);
-    world.apply_until(&committed, 1, true);
+    world.apply_until(&committed, 0, false);
     world.propose(&committed);
     world.ledger.open.values_mut().for_each(|open| open.state = ChangeSetState::Committed);
     let plan = world.plan();
