@@ -6,6 +6,7 @@ use aws_sdk_kms::types::{
 };
 use aws_smithy_types::DateTime;
 use futures::stream::{self, StreamExt as _};
+use keyplane_destination::check_wrapping_key;
 use keyplane_model::{
     Algorithm, Class, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
     PlacementSeen, Presence, Purpose, Target, Timestamp, WrapScheme,
@@ -22,6 +23,9 @@ use crate::operation::{Operation, SWEEP_AT_A_TIME, SWEEP_KEYS, SWEEP_OBJECTS};
 /// How many pages of one key's tags or materials are read. A key has at most 50 tags and 26 materials, which fit on one page, so an
 /// endpoint that gives more pages than this would never end.
 const MAX_PAGES: usize = 20;
+
+/// The strongest wrapping key that KMS offers, and the length of its modulus in bits.
+const WRAPPING_KEY: (WrappingKeySpec, usize) = (WrappingKeySpec::Rsa4096, 4_096);
 
 /// Where a page of a sweep begins.
 #[derive(Default, Serialize, Deserialize)]
@@ -127,6 +131,7 @@ impl AwsKms {
 
     pub(crate) async fn read_wrapping_key(&self, object: &ObjectId, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         const OPERATION: Operation = Operation::GetParametersForImport;
+        let (spec, bits) = WRAPPING_KEY;
         let question = self
             .client
             .get_parameters_for_import()
@@ -137,8 +142,7 @@ impl AwsKms {
                 WrapScheme::RsaAesKeyWrapSha256 => AlgorithmSpec::RsaAesKeyWrapSha256,
                 WrapScheme::RsaAesKeyWrapSha1 => AlgorithmSpec::RsaAesKeyWrapSha1,
             })
-            // The strongest wrapping key that KMS offers.
-            .wrapping_key_spec(WrappingKeySpec::Rsa4096);
+            .wrapping_key_spec(spec);
         let given = self.request(OPERATION, &object.0, question.send()).await?;
         self.check_home(OPERATION, given.key_id())?;
         // INVARIANT: a wrapping key is used only for the key that it was requested for.
@@ -148,6 +152,8 @@ impl AwsKms {
         let (Some(spki), Some(token)) = (given.public_key(), given.import_token()) else {
             return Err(garbled(OPERATION, "an answer without public key or token"));
         };
+        // INVARIANT: nothing is wrapped under a key of another size than was asked for (rule 11).
+        check_wrapping_key(spki.as_ref(), bits).map_err(|unfit| garbled(OPERATION, &unfit.to_string()))?;
         Ok(WrappingKey {
             spki: spki.as_ref().to_vec(),
             scheme,

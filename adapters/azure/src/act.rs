@@ -16,7 +16,7 @@ use crate::{AzureVault, byok, jwk, vault};
 
 /// The length of key exchange keys' modulus, in bits: the longest that Azure offers.
 // contract: azure.kek.create
-const KEK_BITS: i32 = 4_096;
+pub(crate) const KEK_BITS: u16 = 4_096;
 
 /// The longest wrapped material that is sent, in bytes. An RSA-4096 key pair in PKCS#8 has some 2,400, and wrapping adds some 530.
 const MAX_WRAPPED: usize = 8 * 1_024;
@@ -65,7 +65,7 @@ impl AzureVault {
         let tags = names::kek_tags(target.installation, target.placement, &target.key, version);
         let parameters = CreateKeyParameters {
             kty: Some(KeyType::RsaHsm),
-            key_size: Some(KEK_BITS),
+            key_size: Some(KEK_BITS.into()),
             key_ops: Some(vec![jwk::KEK_OPERATION]),
             key_attributes: Some(KeyAttributes { enabled: Some(true), ..KeyAttributes::default() }),
             tags: Some(tags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),

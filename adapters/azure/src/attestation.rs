@@ -3,13 +3,14 @@
 //! The format is that of the HSMs' maker (Marvell). The checks are those of Microsoft's public checker,
 //! `azure-managed-hsm-key-attestation`: the statement's signature, and two certificates below a root that is configured. Then the
 //! statement has to say what a key exchange key must be. Statements of the maker's older firmware, whose signatures follow no
-//! standard, are refused. The certificates' dates are not checked, because a statement may be older than they are valid.
+//! standard, are refused. Beyond that checker, certificates that issued others have to be authorities', as `keyplane_destination` says.
 // contract: azure.attestation
 
 use std::ops::RangeInclusive;
 
 use azure_security_keyvault_keys::models::KeyAttestation;
 use keyplane_destination::{Roots, attributes, certificates, without_zeros};
+use keyplane_model::Timestamp;
 use rustls::pki_types::CertificateDer;
 
 /// How many certificates stand between a root and a statement: two, the card's and the partition's.
@@ -35,42 +36,55 @@ const YES: &[u8] = &[1];
 const NO: &[u8] = &[0];
 
 /// Checks that an HSM attests of a key pair that it was made there, can never leave it, and does not decrypt.
-pub(crate) fn check(attestation: &KeyAttestation, roots: &Roots, name: &str, version: &str, modulus: &[u8]) -> Result<(), &'static str> {
+/// `made`: when the pair was made, which is before the attestation; `None`: the HSM does not say.
+pub(crate) fn check(
+    attestation: &KeyAttestation,
+    roots: &Roots,
+    made: Option<Timestamp>,
+    name: &str,
+    version: &str,
+    modulus: &[u8],
+) -> Result<(), String> {
     let given = certificates(attestation.certificate_pem_file.as_deref().unwrap_or_default())?;
-    let private = signed(attestation.private_key_attestation.as_deref(), &given, roots)?;
-    let public = signed(attestation.public_key_attestation.as_deref(), &given, roots)?;
+    let private = signed(attestation.private_key_attestation.as_deref(), &given, roots, made)?;
+    let public = signed(attestation.public_key_attestation.as_deref(), &given, roots, made)?;
     let has = |statement: &[u8], kind, value: &[u8]| attribute(statement, kind) == Some(value);
     for statement in [private, public] {
         let id = attribute(statement, ID).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default().trim_end_matches('\0');
         let mut parts = id.rsplit('/');
         let (is, of) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if !is.eq_ignore_ascii_case(version) || !of.eq_ignore_ascii_case(name) {
-            return Err("the attestation is of another key");
+            return Err("the attestation is of another key".to_owned());
         }
     }
     if !has(private, CLASS, PRIVATE_KEY) || !has(public, CLASS, PUBLIC_KEY) {
-        return Err("the attestation is not of a key pair");
+        return Err("the attestation is not of a key pair".to_owned());
     }
     if !has(private, EXTRACTABLE, NO) || !has(private, NEVER_EXTRACTABLE, YES) {
-        return Err("the attested key can leave the HSM, or once could");
+        return Err("the attested key can leave the HSM, or once could".to_owned());
     }
     if !has(private, DECRYPT, NO) {
-        return Err("the attested key decrypts");
+        return Err("the attested key decrypts".to_owned());
     }
     match attribute(public, MODULUS).map(without_zeros) {
         Some(attested) if attested == without_zeros(modulus) => Ok(()),
-        _ => Err("the attested public key is another one"),
+        _ => Err("the attested public key is another one".to_owned()),
     }
 }
 
 /// Checks a statement's signature; returns the statement without it.
-fn signed<'a>(blob: Option<&'a [u8]>, given: &[CertificateDer<'_>], roots: &Roots) -> Result<&'a [u8], &'static str> {
+fn signed<'a>(blob: Option<&'a [u8]>, given: &[CertificateDer<'_>], roots: &Roots, made: Option<Timestamp>) -> Result<&'a [u8], String> {
     let blob = blob.unwrap_or_default();
     let (signed, signature) = blob.split_at_checked(blob.len().saturating_sub(SIGNATURE)).unwrap_or_default();
-    match roots.vouch(given, DEPTH, signed, signature).any(|vouches| vouches) {
-        true => Ok(signed),
-        false => Err("the attestation is not signed under the configured roots"),
+    // One root suffices. If none vouches, the first one's reason is told.
+    let mut refused = None;
+    for vouched in roots.vouch(given, DEPTH, made, signed, signature) {
+        match vouched {
+            Ok(()) => return Ok(signed),
+            Err(reason) => refused = refused.or(Some(reason)),
+        }
     }
+    Err(refused.unwrap_or_default())
 }
 
 /// The value of one attribute of the key in a statement; `None` unless the attribute is there exactly once.

@@ -9,13 +9,15 @@ use azure_security_keyvault_keys::models::{
 };
 use futures::TryStreamExt as _;
 use futures::future::{join_all, try_join_all};
+use keyplane_destination::check_wrapping_key;
 use keyplane_model::{
     Class, CopyRecord, Digest, Evidence, EvidenceStrength, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState,
-    PlacementSeen, Presence, Target, Timestamp, Version, WrapScheme,
+    PlacementSeen, Presence, PublicKey, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Cause, CloudError, Cursor, Page, Prepared, Swept, WrapFor, WrappingKey};
 use serde::{Deserialize, Serialize};
 
+use crate::act::KEK_BITS;
 use crate::error::{contradiction, failed, found, garbled, spoils_only_itself};
 use crate::key::recoverable_days;
 use crate::names::{self, Kid, KidError, Tags};
@@ -206,7 +208,7 @@ impl AzureVault {
             }
         }
         let key = self.kek(kid).await?;
-        let spki = jwk::public_key(&key).ok().flatten().ok_or_else(|| garbled(OPERATION, "a key without a public half"))?;
+        let spki = public_key(OPERATION, &key)?;
         // The id goes into the transfer blob and is no secret. There is no expiry, because an expired key still unwraps.
         // contract: azure.validity
         Ok(WrappingKey { spki: spki.0, scheme, token: kid.clone().into_bytes(), valid_until: None })
@@ -251,20 +253,25 @@ impl AzureVault {
         };
         let Key { key, attributes, .. } = self.key(&name, Some(&version)).await?;
         let key = key.ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
-        let enabled = attributes.and_then(|attributes| attributes.enabled) == Some(true);
+        let enabled = attributes.as_ref().and_then(|attributes| attributes.enabled) == Some(true);
         if key.kty != Some(KeyType::RsaHsm) || !jwk::may_exactly(&key, &[jwk::KEK_OPERATION.as_ref()]) || !enabled {
             let message = format!("`{text}` is no longer a key to wrap under, and to do nothing else with");
             return Err(found(OPERATION, Class::Stale, Cause::ImportTokenExpired, &message));
         }
+        // INVARIANT: nothing is wrapped under a key of another size than was asked for (rule 11). Another one is made in its place.
+        if let Some(unfit) = public_key(OPERATION, &key).map(|spki| check_wrapping_key(&spki.0, KEK_BITS.into()).err())? {
+            return Err(found(OPERATION, Class::Stale, Cause::ImportTokenExpired, &format!("`{text}`: {unfit}")));
+        }
         if self.kind == VaultKind::ManagedHsm {
-            self.check_attestation(&name, &version, &key).await?;
+            let made = attributes.and_then(|attributes| attributes.created).map(timestamp);
+            self.check_attestation(&name, &version, &key, made).await?;
         }
         Ok(key)
     }
 
     /// Checks that the Managed HSM gives an attestation of this key; if there are roots, also that it is genuine and what it says.
     // contract: azure.attestation
-    async fn check_attestation(&self, name: &str, version: &str, key: &JsonWebKey) -> Result<(), CloudError> {
+    async fn check_attestation(&self, name: &str, version: &str, key: &JsonWebKey, made: Option<Timestamp>) -> Result<(), CloudError> {
         const OPERATION: Operation = Operation::GetKeyAttestation;
         let options =
             KeyClientGetKeyAttestationOptions { key_version: Some(version.to_owned()), ..KeyClientGetKeyAttestationOptions::default() };
@@ -282,8 +289,8 @@ impl AzureVault {
             return Err(garbled(OPERATION, "an answer without a whole attestation"));
         }
         let Some(roots) = &self.attestation_roots else { return Ok(()) };
-        attestation::check(&attestation, roots, name, version, key.n.as_deref().unwrap_or_default())
-            .map_err(|reason| found(OPERATION, Class::Broken, Cause::Plain, reason))
+        attestation::check(&attestation, roots, made, name, version, key.n.as_deref().unwrap_or_default())
+            .map_err(|reason| found(OPERATION, Class::Broken, Cause::Plain, &reason))
     }
 
     async fn read_deleted(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
@@ -528,6 +535,11 @@ fn tags<'a>(shown: impl IntoIterator<Item = impl IntoIterator<Item = (&'a String
 
 fn cursor_of(place: &Place) -> Result<Cursor, CloudError> {
     serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::GetKeys, &error.to_string()))
+}
+
+/// The public half of a key to wrap under.
+fn public_key(operation: Operation, key: &JsonWebKey) -> Result<PublicKey, CloudError> {
+    jwk::public_key(key).ok().flatten().ok_or_else(|| garbled(operation, "a key without a public half"))
 }
 
 fn timestamp(time: OffsetDateTime) -> Timestamp {

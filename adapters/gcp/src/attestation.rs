@@ -2,8 +2,8 @@
 //!
 //! The format is that of the HSMs' manufacturer (Marvell, formerly Cavium; version 2). The checks are those of Google's public script
 //! `verify_attestation_chains.py`: the statement's signature, and a chain of certificates up to a root that is configured. Google
-//! Cloud's HSMs have two chains, the manufacturer's and Google's; if both roots are configured, both chains have to hold. Neither the
-//! script nor this checks the certificates' dates, because a statement may be older than they are valid.
+//! Cloud's HSMs have two chains, the manufacturer's and Google's; if both roots are configured, both chains have to hold. Beyond the
+//! script, certificates that issued others have to be authorities', as `keyplane_destination` says.
 // contract: gcp.attestation
 
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{SHA512, digest};
 use flate2::read::GzDecoder;
 use google_cloudkms1::api::KeyOperationAttestation;
 use keyplane_destination::{Roots, attributes, without_zeros, word};
-use keyplane_model::CheckValue;
+use keyplane_model::{CheckValue, Timestamp};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
@@ -69,27 +69,25 @@ impl Statement {
     }
 }
 
-/// Reads an attestation. Its signature is checked if there are roots.
+/// Reads an attestation. Its signature is checked if there are roots. `made`: when it was made; `None`: not known.
 ///
 /// # Errors
 /// What is wrong with it, for people.
-pub(crate) fn read(attestation: &KeyOperationAttestation, roots: Option<&Roots>) -> Result<Statement, &'static str> {
+pub(crate) fn read(attestation: &KeyOperationAttestation, roots: Option<&Roots>, made: Option<Timestamp>) -> Result<Statement, String> {
     if attestation.format.as_deref() != Some(FORMAT) {
-        return Err("the attestation is of a format that is not known");
+        return Err("the attestation is of a format that is not known".to_owned());
     }
     let packed = attestation.content.as_deref().ok_or("the attestation is empty")?;
     let mut unpacked = Vec::new();
     GzDecoder::new(packed).take(MAX_STATEMENT).read_to_end(&mut unpacked).map_err(|_| "the attestation cannot be unpacked")?;
     let Some((signed, signature)) = unpacked.len().checked_sub(SIGNATURE).map(|at| unpacked.split_at(at)) else {
-        return Err("the attestation is too short");
+        return Err("the attestation is too short".to_owned());
     };
     if let Some(roots) = roots {
         let certificates = certificates(attestation)?;
-        if !roots.vouch(&certificates, DEPTH, signed, signature).all(|vouches| vouches) {
-            return Err("the attestation is not signed under the configured roots");
-        }
+        roots.vouch(&certificates, DEPTH, made, signed, signature).collect::<Result<(), String>>()?;
     }
-    statement(signed).ok_or("the attestation cannot be read")
+    statement(signed).ok_or_else(|| "the attestation cannot be read".to_owned())
 }
 
 /// Reads the certificates that came with an attestation.
@@ -190,7 +188,7 @@ mod tests {
     fn a_statement_says_which_key_it_is_about_and_its_check_value() {
         let object = object(&[(0x0003, b"app_key\0"), (ATTRIBUTE_ID, &id(NAME)), (ATTRIBUTE_KCV, &[1, 2, 3]), (0x8000_0180, &[0; 32])]);
         let bytes = [signed(&object, None), vec![9; SIGNATURE]].concat();
-        let statement = read(&packed(&bytes), None).unwrap();
+        let statement = read(&packed(&bytes), None, None).unwrap();
         assert_eq!(statement.check_value, Some(CheckValue([1, 2, 3])));
         assert!(statement.is_about(NAME));
         assert!(!statement.is_about(&NAME.replace("/1", "/2")), "the statement of one version serves another");
@@ -239,11 +237,14 @@ mod tests {
         let many: Vec<(u32, &[u8])> = vec![(1, &[]); 1_000];
         assert_eq!(statement(&signed(&super::tests::object(&many), None)), None);
 
-        assert_eq!(read(&packed(&[0; SIGNATURE - 1]), None), Err("the attestation is too short"));
-        assert!(read(&packed(&vec![0; 50 << 20]), None).is_err(), "a small answer becomes a large one");
+        assert_eq!(read(&packed(&[0; SIGNATURE - 1]), None, None), Err("the attestation is too short".to_owned()));
+        assert!(read(&packed(&vec![0; 50 << 20]), None, None).is_err(), "a small answer becomes a large one");
         let garbage = KeyOperationAttestation { content: Some(vec![1, 2, 3]), format: Some(FORMAT.into()), cert_chains: None };
-        assert_eq!(read(&garbage, None), Err("the attestation cannot be unpacked"));
-        assert_eq!(read(&KeyOperationAttestation::default(), None), Err("the attestation is of a format that is not known"));
+        assert_eq!(read(&garbage, None, None), Err("the attestation cannot be unpacked".to_owned()));
+        assert_eq!(
+            read(&KeyOperationAttestation::default(), None, None),
+            Err("the attestation is of a format that is not known".to_owned())
+        );
     }
 
     #[test]
@@ -251,10 +252,10 @@ mod tests {
         let pem = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem();
         let roots = Roots::read(pem.as_bytes()).unwrap();
         let mut attestation = packed(&[0; 1_000]);
-        assert_eq!(read(&attestation, Some(&roots)), Err("the attestation comes without certificates"));
+        assert_eq!(read(&attestation, Some(&roots), None), Err("the attestation comes without certificates".to_owned()));
         attestation.cert_chains = Some(CertificateChains { cavium_certs: Some(vec![pem.clone(); 17]), ..CertificateChains::default() });
-        assert_eq!(read(&attestation, Some(&roots)), Err("the attestation comes with too many certificates"));
+        assert_eq!(read(&attestation, Some(&roots), None), Err("the attestation comes with too many certificates".to_owned()));
         attestation.cert_chains = Some(CertificateChains { cavium_certs: Some(vec![pem]), ..CertificateChains::default() });
-        assert_eq!(read(&attestation, Some(&roots)), Err("the attestation is not signed under the configured roots"));
+        assert_eq!(read(&attestation, Some(&roots), None), Err("the attestation is not signed under the configured roots".to_owned()));
     }
 }

@@ -1,5 +1,7 @@
 //! Evidence: what proves, without any effect, that a placement holds a copy.
 
+use std::borrow::Cow;
+
 use google_cloudkms1::api::CryptoKeyVersion;
 use keyplane_model::{
     Algorithm, CheckValue, CopyRecord, Evidence, EvidenceStrength, MaterialSeen, ObjectSeen, Presence, Protection, Target, Timestamp,
@@ -13,7 +15,7 @@ use crate::kinds;
 use crate::operation::Operation;
 
 /// A finding: the strength of the evidence, whether it agrees with the ledger, and the reason if it is no evidence or disagrees.
-type Shown = (EvidenceStrength, bool, Option<&'static str>);
+type Shown = (EvidenceStrength, bool, Option<Cow<'static, str>>);
 
 impl GoogleKms {
     /// Checks that the version with which the import was confirmed is still there, came through our import job, and was not replaced.
@@ -23,11 +25,11 @@ impl GoogleKms {
         let held = object.as_ref().ok_or("there is no such key").and_then(|object| holds(object, target, copy));
         let shown = match held {
             Ok(material) => self.shown(target, copy, material).await?,
-            Err(reason) => (EvidenceStrength::None, false, Some(reason)),
+            Err(reason) => (EvidenceStrength::None, false, Some(reason.into())),
         };
         let (strength, fits, reason) = shown;
         if !fits {
-            tracing::debug!(destination = %self.destination.name, placement = %target.placement, reason, "no evidence");
+            tracing::debug!(destination = %self.destination.name, placement = %target.placement, reason = reason.as_deref(), "no evidence");
         }
         let recorded = object.iter().flat_map(|object| &object.materials).find(|material| material.id == copy.material);
         Ok(Evidence {
@@ -35,7 +37,7 @@ impl GoogleKms {
             version: copy.coordinates.version,
             strength,
             fits,
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Cow::into_owned),
             material: recorded.or_else(|| object.as_ref()?.current()).and_then(|material| material.id.clone()),
             check_value: copy.check_value,
             wrapped_under: copy.wrapped_under,
@@ -49,25 +51,26 @@ impl GoogleKms {
         if let Some(public_key) = &copy.public_key {
             return Ok(match self.public_key(&target.name, material).await? {
                 Some(shown) if shown == public_key.digest() => (S::Equality, true, None),
-                Some(_) => (S::None, false, Some("the public key is another one")),
-                None => (S::None, true, Some("a disabled version does not show its public key")),
+                Some(_) => (S::None, false, Some("the public key is another one".into())),
+                None => (S::None, true, Some("a disabled version does not show its public key".into())),
             });
         }
         if self.protection == Protection::Software {
-            return Ok((S::None, true, Some("Google Cloud shows nothing of a software key's bytes")));
+            return Ok((S::None, true, Some("Google Cloud shows nothing of a software key's bytes".into())));
         }
-        let Some(number) = &material.id else { return Ok((S::None, true, Some("the version has no number"))) };
+        let Some(number) = &material.id else { return Ok((S::None, true, Some("the version has no number".into()))) };
         let name = self.ring.version(&target.name, number);
         let attestation = self.version(&name).await?.attestation;
-        let Some(attestation) = attestation else { return Ok((S::None, true, Some("the version has no attestation"))) };
+        let Some(attestation) = attestation else { return Ok((S::None, true, Some("the version has no attestation".into()))) };
         // A statement that contradicts the ledger is reported even if its signature cannot be checked. One that agrees counts only if it
         // was.
-        let statement = match attestation::read(&attestation, self.roots.as_ref()) {
+        // The HSM made it when it took the key.
+        let statement = match attestation::read(&attestation, self.roots.as_ref(), copy.imported) {
             Ok(statement) => statement,
-            Err(reason) => return Ok((S::None, self.roots.is_none(), Some(reason))),
+            Err(reason) => return Ok((S::None, self.roots.is_none(), Some(reason.into()))),
         };
         if !statement.is_about(&name) {
-            return Ok((S::None, false, Some("the attestation is of another key")));
+            return Ok((S::None, false, Some("the attestation is of another key".into())));
         }
         Ok(compared(copy.coordinates.algorithm, statement.check_value, copy.check_value, self.roots.is_some()))
     }
@@ -96,14 +99,14 @@ fn compared(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<Check
     match (shown, known) {
         (Some(shown), Some(known)) if shown != known => match algorithm {
             Algorithm::HmacSha256 => {
-                (S::None, true, Some("the HSM's check value is another one, and of what it makes a MAC key's is not published"))
+                (S::None, true, Some("the HSM's check value is another one, and of what it makes a MAC key's is not published".into()))
             }
-            _ => (S::None, false, Some("the HSM's check value is another one")),
+            _ => (S::None, false, Some("the HSM's check value is another one".into())),
         },
-        _ if !checked => (S::None, true, Some("the attestation was not checked: no roots for it are configured")),
+        _ if !checked => (S::None, true, Some("the attestation was not checked: no roots for it are configured".into())),
         (Some(_), Some(_)) => (S::CheckValue, true, None),
-        (None, _) => (S::None, true, Some("the attestation carries no check value")),
-        (_, None) => (S::None, true, Some("our own HSM gave no check value")),
+        (None, _) => (S::None, true, Some("the attestation carries no check value".into())),
+        (_, None) => (S::None, true, Some("our own HSM gave no check value".into())),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use google_cloudkms1::api::{ImportJob, KeyOperationAttestation};
-use keyplane_model::{Class, ObjectId, Protection, Target, Version, WrapScheme};
+use keyplane_destination::check_wrapping_key;
+use keyplane_model::{Class, ObjectId, Protection, Target, Timestamp, Version, WrapScheme};
 use keyplane_port::{Cause, CloudError, Prepared, WrapFor, WrappingKey};
 
 use crate::GoogleKms;
@@ -82,7 +83,7 @@ impl GoogleKms {
         };
         check_id(OPERATION, &id.0)?;
         let refused = |class, cause, message: &str| Err(found(OPERATION, class, cause, message));
-        let Some(JobSeen { job, state, .. }) = self.job(id).await? else {
+        let Some(JobSeen { job, state, at }) = self.job(id).await? else {
             return refused(Class::NotFound, Cause::Plain, "there is no such import job");
         };
         match state {
@@ -99,24 +100,27 @@ impl GoogleKms {
         }
         let pem = job.public_key.and_then(|key| key.pem).ok_or_else(|| garbled(OPERATION, "an active import job without a public key"))?;
         let spki = spki(&pem).ok_or_else(|| garbled(OPERATION, "a public key that is not PEM"))?;
-        self.check_attested(job.attestation.as_ref(), &spki)?;
+        // INVARIANT: nothing is wrapped under a key of another size than the job's method says (rule 11).
+        check_wrapping_key(&spki, self.import_key_size as usize).map_err(|unfit| garbled(OPERATION, &unfit.to_string()))?;
+        // A job serves for three days, so its attestation is about as old as this answer.
+        self.check_attested(job.attestation.as_ref(), &spki, at.map(timestamp))?;
         Ok(WrappingKey { spki, scheme, token: self.ring.job(&id.0).into_bytes(), valid_until: job.expire_time.map(timestamp) })
     }
 
     /// If roots for attestations are configured, refuses a wrapping key that no HSM attests to hold (rule 11).
     // contract: gcp.attestation
-    fn check_attested(&self, attestation: Option<&KeyOperationAttestation>, spki: &[u8]) -> Result<(), CloudError> {
+    fn check_attested(&self, attestation: Option<&KeyOperationAttestation>, spki: &[u8], at: Option<Timestamp>) -> Result<(), CloudError> {
         let (Protection::Hsm, Some(roots)) = (self.protection, &self.roots) else { return Ok(()) };
         let statement = match attestation {
-            Some(attestation) => attestation::read(attestation, Some(roots)),
-            None => Err("the import job has no attestation"),
+            Some(attestation) => attestation::read(attestation, Some(roots), at),
+            None => Err("the import job has no attestation".to_owned()),
         };
         let reason = match statement {
             Ok(statement) if statement.has_public_key(spki) => return Ok(()),
-            Ok(_) => "the attestation of the import job is of another key",
+            Ok(_) => "the attestation of the import job is of another key".to_owned(),
             Err(reason) => reason,
         };
-        Err(found(Operation::GetImportJob, Class::Broken, Cause::Plain, reason))
+        Err(found(Operation::GetImportJob, Class::Broken, Cause::Plain, &reason))
     }
 
     /// The error for a refused import. Which code Google Cloud gives for an expired job is not documented, so the job's state is read.

@@ -1,8 +1,7 @@
 //! Acts: prepares the one mutating request of an attempt, writes the attempt down, sends the request, and takes a refusal in.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, Presence, ProblemCode, Span, Step, StepNo, Version,
-    WrapScheme,
+    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, ProblemCode, Span, Step, StepNo, Version, WrapScheme,
 };
 use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, WrapFor, WrapRequest, WrappingKey};
 
@@ -99,7 +98,7 @@ impl<'a> Actor<'a> {
         let at = job.ports.clock.now();
         let attempt = Attempt { id, step: self.number, ordinal, at, wrapped_under: ready.wrapped_under, refused: None };
         self.write_down(&attempt).await?;
-        attempts.wrote(attempt);
+        attempts.wrote(attempt, self.site.uptime());
         let key = &self.site.target.key;
         tracing::info!(%key, attempt = ordinal, "acts");
         job.progress.event(&Event::Acting { key, destination: self.site.destination(), act: self.step.act.word(), attempt: ordinal });
@@ -164,7 +163,10 @@ impl<'a> Actor<'a> {
                 Err(error) => return Err(job.ledger(&error)),
             }
         }
-        if !again || attempts.are_spent() {
+        if error.class == Class::Ambiguous {
+            // What it did shows in the next look, which also finds that the attempts are spent.
+            attempts.lose(problem.detail.clone());
+        } else if !again || attempts.spent(self.site.uptime()).is_some() {
             return Err(Stop::Held(problem));
         }
         let key = &self.site.target.key;
@@ -175,15 +177,6 @@ impl<'a> Actor<'a> {
             self.site.sleep(pause(attempts.tried(), error)).await;
         }
         Ok(())
-    }
-
-    /// Why the destination could not use what was imported last; `None`: it is no import, or not so.
-    pub(crate) fn useless(&self, track: &Track, seen: &Seen) -> Option<String> {
-        let Act::Import { version, .. } = &self.step.act else { return None };
-        match &seen.placement.claimed.as_ref()?.of_version(*version, track.public_key(self.step))?.presence {
-            Presence::Failed(reason) => Some(reason.clone()),
-            Presence::Present | Presence::Arriving | Presence::Missing | Presence::Disabled | Presence::Leaving => None,
-        }
     }
 
     /// The public key to wrap under: the one that was made for the copy, or one that the destination gives for the object.

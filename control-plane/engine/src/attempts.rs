@@ -9,16 +9,39 @@ pub(crate) struct Attempts {
     before: usize,
     began: Span,
     sent: Span,
-    made: Option<ObjectId>,
+    /// When this run made its first attempt; `None`: it made none yet.
+    first: Option<Span>,
+    made: Vec<ObjectId>,
+    lost: Option<String>,
 }
 
-/// How many attempts of one step one run makes. A step that still fails then needs a person, or a later run.
-const MOST: u32 = 6;
+/// How many attempts of one step one run makes, refused ones included. A step that still fails then needs a person, or a later run.
+const MOST: usize = 6;
+
+/// How many attempts of one step may stay without an effect that a look shows, before each further one takes a run of its own. Two
+/// repeats are enough for lost replies; whatever undoes the effect of three requests undoes that of the next one too.
+const UNSHOWN: usize = 3;
+
+/// The same, over all runs of a change set: then it is dropped. So an operator who mends the cause has five runs more, and a job that
+/// runs on by itself ends.
+const UNSHOWN_IN_ALL: usize = 8;
+
+/// How long after its first attempt one run begins another one. Three attempts at the slowest destination take half of it.
+const LONGEST: Span = Span::seconds(3_600);
+
+/// How far the attempts of a step are spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// For this run. The next one makes at least one more.
+    ForNow,
+    /// For good: no run of this change set makes another one.
+    ForGood,
+}
 
 impl Attempts {
     /// Those that the ledger knows.
     pub(crate) fn begin(all: Vec<Attempt>, now: Span) -> Self {
-        Self { before: all.len(), all, began: now, sent: now, made: None }
+        Self { before: all.len(), all, began: now, sent: now, first: None, made: Vec::new(), lost: None }
     }
 
     /// When this run began with the step.
@@ -31,9 +54,14 @@ impl Attempts {
         self.sent
     }
 
-    /// What a reply said that it made; `None`: no reply named anything.
+    /// What the last reply of this run that named anything said that it made; `None`: none did.
     pub(crate) fn made(&self) -> Option<&ObjectId> {
-        self.made.as_ref()
+        self.made.last()
+    }
+
+    /// Everything that the replies of this run said that they made.
+    pub(crate) fn all_made(&self) -> &[ObjectId] {
+        &self.made
     }
 
     /// Whether nobody ever tried.
@@ -48,24 +76,42 @@ impl Attempts {
 
     /// How many attempts this run made.
     pub(crate) fn tried(&self) -> u32 {
-        u32::try_from(self.all.len() - self.before).unwrap_or(u32::MAX)
+        number(self.all.len() - self.before)
     }
 
-    /// Whether this run has made as many attempts as it may. Any further bound (over the attempts of all runs, over time since
-    /// [`Attempts::began`]) belongs into this function. It is asked after a failed call, and before an import is repeated that the
-    /// destination took and could not use. An attempt whose effect just does not show is not asked about: it has no bound yet.
-    pub(crate) fn are_spent(&self) -> bool {
-        self.tried() >= MOST
+    /// How many attempts may have had their effect: all runs' together, and those of earlier runs.
+    pub(crate) fn unshown(&self) -> (usize, usize) {
+        let count = |attempts: &[Attempt]| attempts.iter().filter(|attempt| attempt.refused.is_none()).count();
+        (count(&self.all), count(&self.all[..self.before]))
+    }
+
+    /// Whether a step that is not done may not be attempted again; `None`: it may. Every bound of a step's attempts is in here. It is
+    /// asked before each attempt, and after each refusal.
+    ///
+    /// An attempt that may have had its effect can leave something at the destination, so all runs of the change set share one bound. A
+    /// refused one certainly had no effect: a destination that is away for days costs nobody's approvals, so only each run by itself
+    /// has a bound for those.
+    pub(crate) fn spent(&self, now: Span) -> Option<Spent> {
+        let (unshown, before) = self.unshown();
+        if unshown >= UNSHOWN_IN_ALL {
+            return Some(Spent::ForGood);
+        }
+        let many = self.all.len() - self.before >= MOST;
+        let in_vain = unshown >= UNSHOWN && unshown > before;
+        let late = self.first.is_some_and(|first| now - first >= LONGEST);
+        (many || in_vain || late).then_some(Spent::ForNow)
     }
 
     /// The number of the next attempt, from 1.
     pub(crate) fn next(&self) -> u32 {
-        u32::try_from(self.all.len()).unwrap_or(u32::MAX).saturating_add(1)
+        number(self.all.len()).saturating_add(1)
     }
 
     /// Takes in an attempt that the ledger has.
-    pub(crate) fn wrote(&mut self, attempt: Attempt) {
+    pub(crate) fn wrote(&mut self, attempt: Attempt, now: Span) {
         self.all.push(attempt);
+        self.first.get_or_insert(now);
+        self.lost = None;
     }
 
     /// The last attempt goes out now.
@@ -75,7 +121,18 @@ impl Attempts {
 
     /// A reply named what the last attempt made.
     pub(crate) fn name(&mut self, made: ObjectId) {
-        self.made = Some(made);
+        self.made.retain(|before| *before != made);
+        self.made.push(made);
+    }
+
+    /// The last attempt got no reply that tells: why.
+    pub(crate) fn lose(&mut self, why: String) {
+        self.lost = Some(why);
+    }
+
+    /// Why the last attempt got no reply that tells; `None`: it got one.
+    pub(crate) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// The last attempt had no effect.
@@ -88,5 +145,63 @@ impl Attempts {
     /// The id of the last attempt; `None`: there is none.
     pub(crate) fn last(&self) -> Option<AttemptId> {
         self.all.last().map(|attempt| attempt.id)
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use keyplane_model::{Digest, StepNo, Timestamp};
+
+    use super::*;
+
+    fn attempt(number: usize, refused: Option<Class>) -> Attempt {
+        let ordinal = u32::try_from(number).unwrap();
+        let id = AttemptId::of(&Digest::of(b"a change set"), 0, ordinal);
+        Attempt { id, step: StepNo(0), ordinal, at: Timestamp(0), wrapped_under: None, refused }
+    }
+
+    /// Attempts of earlier runs, then of this one: `true` was refused.
+    fn attempts(before: &[bool], here: &[bool]) -> Attempts {
+        let class = |refused: &bool| refused.then_some(Class::Throttled);
+        let made = before.iter().enumerate().map(|(number, refused)| attempt(number + 1, class(refused))).collect();
+        let mut attempts = Attempts::begin(made, Span::ZERO);
+        for refused in here {
+            attempts.wrote(attempt(attempts.all.len() + 1, class(refused)), Span::ZERO);
+        }
+        attempts
+    }
+
+    #[test]
+    fn each_bound_is_where_it_says() {
+        let (open, refused) = ([false; 9], [true; 99]);
+        let cases = [
+            (&open[..0], &open[..2], None),
+            (&open[..0], &open[..3], Some(Spent::ForNow)),
+            // Those of a run that crashed count, and the next one makes at least one.
+            (&open[..2], &open[..0], None),
+            (&open[..2], &open[..1], Some(Spent::ForNow)),
+            (&open[..7], &open[..0], None),
+            (&open[..7], &refused[..5], None),
+            (&open[..7], &open[..1], Some(Spent::ForGood)),
+            (&open[..8], &open[..0], Some(Spent::ForGood)),
+            (&refused[..0], &refused[..5], None),
+            (&refused[..0], &refused[..6], Some(Spent::ForNow)),
+            (&refused[..], &refused[..5], None),
+        ];
+        for (before, here, spent) in cases {
+            assert_eq!(attempts(before, here).spent(Span::ZERO), spent, "{} before, {} here", before.len(), here.len());
+        }
+    }
+
+    #[test]
+    fn the_last_attempt_begins_within_an_hour_of_the_first() {
+        let first = attempts(&[], &[false]);
+        assert_eq!(first.spent(LONGEST - Span::millis(1)), None);
+        assert_eq!(first.spent(LONGEST), Some(Spent::ForNow));
+        assert_eq!(attempts(&[false], &[]).spent(Span::days(9)), None, "waiting for a quota before the first is no attempt");
     }
 }

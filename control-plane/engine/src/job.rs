@@ -25,7 +25,7 @@ pub(crate) struct Job<'a> {
 
 /// Why a change set's steps do not go on.
 pub(crate) enum Stop {
-    /// The change set conflicts with what is there: it is dropped.
+    /// The change set conflicts with what is there, or was tried in vain for good: it is dropped.
     Conflict(Problem),
     /// Something stands in the way: the change set stays committed, and the next run goes on.
     Held(Problem),

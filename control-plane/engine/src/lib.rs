@@ -12,9 +12,10 @@
 //! | `step` | one step of a placement, from the first look to its receipt |
 //! | `prologue` | the steps that generate, derive and share bytes, before any cloud is asked |
 //! | `act` | the one mutating request: prepared, written down, sent, refused |
+//! | `spent` | what is told, and done, when a step was attempted as often as it may be |
 //! | `observe` | looks and sweeps; how long a look is fresh, when a "no" is conclusive |
 //! | `track` | what is known of a placement's object, wrapping key and copies |
-//! | `attempts` | what was tried for a step, what of it may still take effect, how much is enough |
+//! | `attempts` | what was tried for a step, what of it may still take effect, every bound of it |
 //! | `site` | where a placement's steps work, under which right |
 //! | `job` | what the steps of a change set share; how a receipt is written |
 //! | [`judgement`] | what a step does about what was seen: pure, and the heart of resuming after a crash |
@@ -36,6 +37,7 @@ mod progress;
 mod prologue;
 mod quota;
 mod site;
+mod spent;
 mod step;
 mod survey;
 mod track;

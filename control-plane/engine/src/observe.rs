@@ -18,6 +18,10 @@ pub(crate) const FRESH: Span = Span::seconds(3);
 /// For how long one run waits for a destination that is at work on an import. Google Cloud takes minutes at its slowest.
 const PATIENCE: Span = Span::seconds(600);
 
+/// How often one look may lead to another decision than the look before it. Parts of a cloud that are behind disagree for as long as the
+/// consistency bound, at a few reads a second.
+const MOST_TURNS: u32 = 100;
+
 /// The pauses between reads that wait for a destination at work: the first, and the longest. Each is twice the one before.
 const WORK: (Span, Span) = (Span::seconds(1), Span::seconds(16));
 
@@ -72,7 +76,7 @@ impl<'a> Observer<'a> {
         let capabilities = self.site.capabilities();
         let pace = capabilities.consistency.divided_by(capabilities.equal_reads).clamp(PACE.0, PACE.1);
         let mut streak: Option<(Decision, u32)> = None;
-        let mut work = WORK.0;
+        let (mut work, mut turns) = (WORK.0, 0);
         loop {
             self.site.keep().await?;
             let look = self.next_look(track, attempts).await?;
@@ -113,7 +117,15 @@ impl<'a> Observer<'a> {
             }
             let count = match &streak {
                 Some((last, count)) if *last == decision => count + 1,
-                _ => 1,
+                Some(_) if turns == MOST_TURNS => {
+                    let detail = "what is there changes from one look to the next";
+                    return Err(self.site.stop(ProblemCode::DestinationAmbiguous, detail, "keyplane apply"));
+                }
+                Some(_) => {
+                    turns += 1;
+                    1
+                }
+                None => 1,
             };
             if count < self.needed(&decision, known) {
                 streak = Some((decision, count));

@@ -8,7 +8,12 @@ use crate::job::Stop;
 use crate::judgement::Decision;
 use crate::observe::{Look, Observer};
 use crate::site::Site;
+use crate::spent;
 use crate::track::Track;
+
+/// How many looks one after the other may be too old by the time that the request could go out: each took seconds, so that the
+/// destination answers too slowly to act at it.
+const MOST_OUTDATED: u32 = 100;
 
 /// A placement on its way through its steps at a cloud.
 pub(crate) struct Way<'a> {
@@ -58,31 +63,37 @@ impl<'a> Way<'a> {
         let actor = Actor::new(site, number, step);
         let mut observer = Observer::begin(site, step, last);
         let mut attempts = Attempts::begin(site.job.record.attempts_of(number).cloned().collect(), site.uptime());
-        let mut ready = None;
+        let (mut ready, mut outdated) = (None, 0);
         loop {
             let (decision, look) = observer.certain(track, &attempts).await?;
             match decision {
-                Decision::Done(outcome) => return Ok((self.receipt(number, outcome, &attempts), look)),
+                Decision::Done(outcome) => {
+                    spent::tell_unused(site, attempts.all_made(), &outcome);
+                    return Ok((self.receipt(number, outcome, &attempts), look));
+                }
                 Decision::Conflict(conflict) => return Err(site.conflict(&conflict)),
                 Decision::Act => {}
                 Decision::Wait(_) | Decision::AtWork | Decision::Sweep => continue,
             }
-            // An import that the destination took and could not use ends without an error; it is not repeated for ever.
-            if let Some(reason) = actor.useless(track, &look.seen)
-                && attempts.are_spent()
-            {
-                let detail = format!("the destination took the import and could not use it: {reason}");
-                return Err(site.stop(ProblemCode::DestinationRefused, detail, "keyplane hsm test"));
+            // A destination that says "done" and does not show it gives no error to count: every attempt is counted before it is made.
+            if let Some(spent) = attempts.spent(site.uptime()) {
+                return Err(spent::stop(spent, site, step, track, &look.seen, &attempts));
             }
             let next = match ready.take() {
                 Some(next) => next,
                 None => actor.prepare(attempts.next(), track, &look.seen).await?,
             };
             if actor.waits_its_turn(&next, &look).await {
+                outdated = 0;
                 actor.attempt(next, &look, track, &mut attempts).await?;
                 observer.attempted();
             } else {
+                outdated += 1;
                 ready = Some(next);
+            }
+            if outdated > MOST_OUTDATED {
+                let detail = format!("{outdated} looks one after the other were out of date before the request could be sent");
+                return Err(site.stop(ProblemCode::DestinationUnreachable, detail, "keyplane apply"));
             }
         }
     }

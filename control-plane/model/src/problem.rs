@@ -151,6 +151,8 @@ codes! {
     DestinationThrottled = "destination-throttled", Throttled;
     /// The destination did not say whether it did what was asked.
     DestinationAmbiguous = "destination-ambiguous", Ambiguous;
+    /// A step was attempted as often as it may be, and the destination does not show what it did.
+    AttemptsSpent = "attempts-spent", Ambiguous;
     /// Another server holds the lease of the lane.
     LaneBusy = "lane-busy", Transient;
     /// The destination refuses what was asked.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Action, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Span, StepNo,
+    APPROVALS_LAST, Action, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Reason, Span, StepNo,
 };
 
 use crate::estimate::Estimate;
@@ -97,11 +97,12 @@ impl<'a> Subject<'a> {
         if let Open::Committed(open) = self.open {
             let rest = (0..).map(StepNo).zip(&open.change_set.steps).filter(|(number, _)| !open.receipts.contains_key(number));
             estimate.add_steps(&open.change_set, rest.map(|(_, step)| step), self.input.destinations);
+            plan.report.warnings.extend(self.unused(&self.removals()));
             return KeyReport { outcome: Outcome::Nothing { reason: open::running(open) }, findings: Vec::new() };
         }
 
         let imports = self.key.map(|key| placements::work(self.input, self.name, key, self.id)).unwrap_or_default();
-        let removals = self.record.map(|record| surplus::work(self.input, self.marked, record)).unwrap_or_default();
+        let removals = self.removals();
         let is_blocked = !imports.findings.is_empty();
         let mut findings = imports.findings.clone();
         findings.extend(removals.findings.clone());
@@ -118,11 +119,31 @@ impl<'a> Subject<'a> {
         }
 
         // Imports come first: an object that looks surplus now may become the placement's own.
-        let (action, work) = if imports.placements.is_empty() { (Action::CleanUp, removals) } else { (Action::Import, imports) };
+        let (action, work) = if imports.placements.is_empty() {
+            (Action::CleanUp, removals)
+        } else {
+            plan.report.warnings.extend(self.unused(&removals));
+            (Action::Import, imports)
+        };
         let change = if work.placements.is_empty() { None } else { self.fill(action, work, &mut findings) };
         findings.sort_by_key(|finding| (finding.destination.clone(), finding.name.clone(), finding.placement));
         let outcome = self.settle(change, is_blocked, &findings, plan, estimate);
         KeyReport { outcome, findings }
+    }
+
+    /// The removal of what is surplus now.
+    fn removals(&self) -> Work {
+        self.record.map(|record| surplus::work(self.input, self.marked, record)).unwrap_or_default()
+    }
+
+    /// Names the surplus objects that no change set removes yet.
+    fn unused<'w>(&'w self, removals: &'w Work) -> impl Iterator<Item = Warning> + 'w {
+        removals.reasons.iter().filter_map(|reason| match reason {
+            Reason::SurplusObject { object, destination } => {
+                Some(Warning::UnusedObject { key: self.name.clone(), destination: destination.clone(), object: object.clone() })
+            }
+            _ => None,
+        })
     }
 
     /// The change set that does the work. `None`: the intent has no such profile, so nobody can say who approves.

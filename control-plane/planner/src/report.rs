@@ -205,6 +205,16 @@ pub enum Warning {
         /// The name by which users address the key there.
         name: String,
     },
+    /// An object was made for a key and is not used. Its removal is proposed once the key needs nothing else: until then it may still be
+    /// the one that a step makes.
+    UnusedObject {
+        /// The key.
+        key: KeyName,
+        /// The destination.
+        destination: DestinationName,
+        /// The object.
+        object: ObjectId,
+    },
     /// An object has our marks, and the ledger does not know its placement. Nothing is done to it.
     UnknownObject {
         /// The destination.
@@ -334,6 +344,12 @@ impl fmt::Display for Warning {
             Self::OldLook { destination, at } => write!(f, "`{destination}` was last looked at {at}"),
             Self::UnwantedPlacement { key, destination, name } => {
                 write!(f, "`{name}` at `{destination}` is no longer wanted of key `{key}`; nothing is destroyed for that")
+            }
+            Self::UnusedObject { key, destination, object } => {
+                write!(
+                    f,
+                    "`{object}` at `{destination}` was made for key `{key}` and is not used; once the key is in place, its removal is proposed"
+                )
             }
             Self::UnknownObject { destination, object } => {
                 write!(f, "`{object}` at `{destination}` has our marks, for a placement that is not known")

@@ -18,7 +18,7 @@ mod material;
 mod wrap;
 
 pub use control::{Control, Fault};
-pub use material::rsa_pair;
+pub use material::{rsa_pair, rsa_public_key};
 pub use wrap::wrap;
 
 /// A cloud with its adapter, and the means to make its life hard. Empty in the beginning; request quotas are off.

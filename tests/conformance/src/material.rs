@@ -27,6 +27,17 @@ pub fn rsa_pair(size: KeySize) -> Vec<u8> {
     private.as_ref().to_vec()
 }
 
+/// The public half of an RSA pair of so many bits, as a SubjectPublicKeyInfo: what a cloud could give to wrap under.
+///
+/// # Panics
+/// When RSA pairs of that length are not made here.
+#[must_use]
+pub fn rsa_public_key(bits: usize) -> Vec<u8> {
+    let sizes = [KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096];
+    let size = sizes.into_iter().find(|size| size.len() * 8 == bits).expect("a length that RSA pairs have");
+    Material::rsa(size).public_key.expect("an RSA pair has a public half").0
+}
+
 /// What belongs into an object.
 #[derive(Clone)]
 pub(crate) struct Material {

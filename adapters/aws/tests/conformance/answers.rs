@@ -3,6 +3,8 @@
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use keyplane_aws::{AwsKms, Credentials, Secret};
@@ -229,6 +231,28 @@ async fn an_answer_about_another_key_is_refused() {
     assert_eq!(error.class, Class::Broken, "{error}");
     let error = cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
     assert_eq!(error.class, Class::Broken, "{error}");
+}
+
+/// What KMS would give for a key to wrap under of so many bits.
+fn parameters(bits: usize) -> Value {
+    let spki = STANDARD.encode(keyplane_conformance::rsa_public_key(bits));
+    json!({ "KeyId": arn(KEY), "ImportToken": "AAAA", "PublicKey": spki, "ParametersValidTo": 1 })
+}
+
+#[tokio::test]
+async fn a_key_to_wrap_under_is_of_the_size_that_was_asked_for() {
+    let mut server = JoinSet::new();
+    let from = WrapFor::Object(object());
+    assert!(told(&mut server, |_| parameters(4_096)).await.wrapping_key(&from, WrapScheme::RsaOaepSha256).await.is_ok());
+    let shorter: [fn(&str) -> Value; 2] = [|_| parameters(2_048), |_| parameters(3_072)];
+    for answer in shorter {
+        let error = told(&mut server, answer).await.wrapping_key(&from, WrapScheme::RsaOaepSha256).await.unwrap_err();
+        assert_eq!(error.class, Class::Broken, "{error}");
+        assert!(error.message.contains("bits, and 4096 were asked for"), "{error}");
+    }
+    let garbage = told(&mut server, |_| json!({ "KeyId": arn(KEY), "ImportToken": "AAAA", "PublicKey": "AAAA", "ParametersValidTo": 1 }));
+    let error = garbage.await.wrapping_key(&from, WrapScheme::RsaOaepSha256).await.unwrap_err();
+    assert!(error.class == Class::Broken && error.message.contains("no DER"), "{error}");
 }
 
 #[tokio::test]

@@ -371,6 +371,32 @@ async fn what_belongs_to_another_vault_or_is_another_key_is_refused() {
     assert_eq!(older.cloud.wrapping_key(&made, WrapScheme::RsaAesKeyWrapSha1).await.map(|_| ()).unwrap_err().class, Class::Broken);
 }
 
+/// The emulator makes whole keys: these are none that a vault would give.
+#[tokio::test]
+async fn a_key_to_wrap_under_is_the_rsa_key_that_was_asked_for() {
+    let made = WrapFor::Prepared(ObjectId(kid(NAME, VERSION)));
+    // 512 bytes of nothing but ones.
+    let modulus = format!("{}8", "_".repeat(682));
+    for (n, e, reason) in [
+        (modulus.as_str(), "AQAB", None),
+        (&modulus[..680], "AQAB", Some("4080 bits, and 4096 were asked for")),
+        (modulus.as_str(), "Aw", Some("another exponent than 65537")),
+    ] {
+        let mut answer = key(&kid(NAME, VERSION));
+        (answer["key"]["n"], answer["key"]["e"]) = (n.into(), e.into());
+        let there = told(move |_| status(200, answer.to_string())).await;
+        let given = there.cloud.wrapping_key(&made, WrapScheme::RsaAesKeyWrapSha1).await;
+        match (given, reason) {
+            (Ok(_), None) => {}
+            (Err(error), Some(reason)) => {
+                assert_eq!((error.class, error.cause), (Class::Stale, Cause::ImportTokenExpired), "{error}");
+                assert!(error.message.contains(reason), "{error}");
+            }
+            (given, _) => unreachable!("{n}, {e}: {given:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_list_that_leads_elsewhere_or_has_no_end_is_given_up() {
     for link in [

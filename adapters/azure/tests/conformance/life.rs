@@ -281,6 +281,8 @@ async fn nothing_is_wrapped_under_a_key_that_can_do_more_or_is_not_ours() {
         json!({ "kty": "RSA-HSM", "key_size": 4096, "key_ops": ["decrypt", "unwrapKey"] }),
         json!({ "kty": "RSA", "key_size": 4096, "key_ops": ["encrypt", "decrypt"] }),
         json!({ "kty": "RSA-HSM", "key_size": 4096, "key_ops": ["import"], "attributes": { "enabled": false } }),
+        json!({ "kty": "RSA-HSM", "key_size": 2048, "key_ops": ["import"] }),
+        json!({ "kty": "RSA-HSM", "key_size": 3072, "key_ops": ["import"] }),
     ] {
         let made = emulated.does(Method::POST, "keys/keyplane-kek-00000000000000000000000000000000-1/create", Some(body.clone())).await;
         assert_eq!(asked(made["key"]["kid"].as_str().unwrap()).await, (Ok(false), gone), "{body}");

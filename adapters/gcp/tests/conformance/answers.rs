@@ -3,6 +3,8 @@
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 use keyplane_conformance::Subject as _;
@@ -319,6 +321,31 @@ async fn reads_that_contradict_each_other_show_nothing() {
         let cloud = GoogleKms::connect(config(&endpoint, token("any"))).await.unwrap();
         let error = cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
         assert_eq!(error.class, class, "{error}");
+    }
+}
+
+/// An import job that says what its method is, with a key of so many bits.
+fn job_of(bits: usize) -> Value {
+    let pem = STANDARD.encode(keyplane_conformance::rsa_public_key(bits));
+    json!({
+        "name": format!("{}/importJobs/{JOB}", ring()),
+        "state": "ACTIVE",
+        "importMethod": "RSA_OAEP_4096_SHA256",
+        "protectionLevel": "SOFTWARE",
+        "publicKey": { "pem": format!("-----BEGIN PUBLIC KEY-----\n{pem}\n-----END PUBLIC KEY-----\n") },
+    })
+}
+
+#[tokio::test]
+async fn a_key_to_wrap_under_is_of_the_size_that_its_job_says() {
+    let mut server = JoinSet::new();
+    let from = WrapFor::Prepared(ObjectId(JOB.into()));
+    assert!(told(&mut server, |_, _| job_of(4_096)).await.wrapping_key(&from, WrapScheme::RsaOaepSha256).await.is_ok());
+    let shorter: [fn(&Method, &str) -> Value; 2] = [|_, _| job_of(2_048), |_, _| job_of(3_072)];
+    for answers in shorter {
+        let error = told(&mut server, answers).await.wrapping_key(&from, WrapScheme::RsaOaepSha256).await.unwrap_err();
+        assert_eq!(error.class, Class::Broken, "{error}");
+        assert!(error.message.contains("bits, and 4096 were asked for"), "{error}");
     }
 }
 

@@ -145,7 +145,9 @@ async fn approvals_are_worth_nothing_after_their_end() {
     }
     let mut late = change(&desk.warrant.charter, charter(2));
     late.until = keyplane_model::Timestamp(NOW.0 - 1);
-    let refused = desk.custodian.adopt(&desk.warrant.charter, &late, &[]).await.unwrap_err();
+    let signed = Statement::of_charter(&late).unwrap();
+    let two = [approval("alice", 1, &signed), approval("bob", 2, &signed)];
+    let refused = desk.custodian.adopt(&desk.warrant.charter, &late, &two).await.unwrap_err();
     assert!(matches!(&refused, CustodianError::Refused(why) if why.contains("ended")), "{refused}");
 }
 

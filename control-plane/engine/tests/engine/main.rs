@@ -1,6 +1,7 @@
 //! The engine over ports made for tests. A crash at any call of any port, a lost reply, a late effect: neither loses nor doubles anything.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod attempts;
 mod lane;
 mod lease;
 mod world;

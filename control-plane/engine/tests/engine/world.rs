@@ -122,6 +122,8 @@ pub(crate) struct CloudState {
     pub(crate) arriving: Vec<(Timestamp, ObjectId, String)>,
     /// So many imports are taken and then found to be no use.
     pub(crate) useless: u32,
+    /// So many mutations of this word are answered as if they had their effect, which is undone at once.
+    pub(crate) undone: BTreeMap<&'static str, u32>,
     pub(crate) mutations: u32,
     pub(crate) faults: BTreeMap<u32, Fault>,
     /// So many looks fail with this class before one works.
@@ -133,6 +135,8 @@ pub(crate) struct CloudState {
     pub(crate) silent: bool,
     /// How long a sweep takes: there may be thousands of objects.
     pub(crate) sweep_takes: Span,
+    /// How long a look takes.
+    pub(crate) look_takes: Span,
     /// Asking for a wrapping key takes a minute, in which somebody disables every object.
     pub(crate) meddled: bool,
     pub(crate) late: Vec<(Timestamp, Mutation)>,
@@ -195,7 +199,25 @@ fn error(class: Class) -> CloudError {
 /// How long the cloud works on an import where it does so behind its reply.
 const ARRIVES_AFTER: Span = Span::seconds(2);
 
+/// What a mutation is answered whose effect is undone at once: somebody strips an object of its marks, alters a wrapping key, or takes
+/// away what the mutation set.
+fn undone(state: &mut CloudState, mutation: &Mutation, now: Timestamp) -> Acted {
+    match mutation {
+        Mutation::Create { target, marks } => {
+            let object = ObjectId(format!("object-{}", state.objects.len()));
+            state.objects.push(ObjectSeen { marks: None, ..empty(&object, target, marks, now) });
+            Acted::Created(object)
+        }
+        Mutation::Prepare { .. } => Acted::Created(ObjectId(format!("altered-{}", state.mutations))),
+        _ => Acted::Done,
+    }
+}
+
 fn effect(state: &mut CloudState, creation: Creation, mutation: &Mutation, now: Timestamp) -> Result<Acted, CloudError> {
+    if let Some(left @ 1..) = state.undone.get_mut(mutation.word()) {
+        *left -= 1;
+        return Ok(undone(state, mutation, now));
+    }
     match mutation {
         Mutation::Create { target, .. } if creation == Creation::Named && state.objects.iter().any(|seen| seen.object.0 == target.name) => {
             Err(error(Class::AlreadyExists))
@@ -312,6 +334,7 @@ impl Cloud for TestCloud {
             std::future::pending::<()>().await;
         }
         let mut state = self.tick();
+        self.clock.moves(state.look_takes);
         state.looks += 1;
         if let (1.., Some(class)) = state.blind {
             state.blind.0 -= 1;

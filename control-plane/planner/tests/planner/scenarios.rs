@@ -150,6 +150,28 @@ fn surplus_objects_are_removed_once_the_placement_needs_nothing() {
     assert!(matches!(nothing(&world.plan(), "payments-db"), NothingReason::InPlace { .. }));
 }
 
+/// Otherwise what a step made in vain is unnamed for as long as the step is in vain.
+#[test]
+fn what_is_surplus_is_named_while_something_else_comes_first() {
+    let mut world = World::with_one_key();
+    let change_set = only(&world.plan());
+    let id = *change_set.placements.first_key_value().unwrap().0;
+    world.apply_until(&change_set, 1, false);
+    let spare = world.leave_a_spare("prod", id);
+    let unused = Warning::UnusedObject { key: "payments-db".parse().unwrap(), destination: name("prod"), object: spare.clone() };
+    let plan = world.plan();
+    assert_eq!(only(&plan).action, Action::Import);
+    assert_eq!(plan.report.warnings, std::slice::from_ref(&unused), "a change set was dropped, and another one is proposed");
+
+    let committed = only(&plan);
+    world.apply_until(&committed, 0, false);
+    world.propose(&committed);
+    world.ledger.open.values_mut().for_each(|open| open.state = ChangeSetState::Committed);
+    let plan = world.plan();
+    assert!(matches!(nothing(&plan, "payments-db"), NothingReason::Running { .. }));
+    assert_eq!(plan.report.warnings, [unused], "a change set runs, or is held");
+}
+
 #[test]
 fn a_surplus_object_that_may_hold_material_is_drift_and_is_never_removed() {
     let mut world = applied();
