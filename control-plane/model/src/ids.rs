@@ -184,6 +184,16 @@ impl IdTree {
         Self(seed)
     }
 
+    /// The tree of an installation: from it come the ids of its keys and placements. The installation's id was drawn at random once, and is
+    /// the only seed.
+    #[must_use]
+    pub fn of(installation: InstallationId) -> Self {
+        let mut seed = [0; 32];
+        let (front, _) = seed.split_at_mut(16);
+        front.copy_from_slice(installation.0.as_bytes());
+        Self(seed)
+    }
+
     /// The branch with this label. Labels carry their length, so that two different paths never give the same node.
     #[must_use]
     pub fn child(&self, label: &str) -> Self {

@@ -43,12 +43,9 @@ impl Service {
         Ok(Self { engine, installation, destinations })
     }
 
-    /// Where ids come from. Their only seed is the installation's id, which was drawn at random once.
+    /// Where ids come from.
     fn ids(&self) -> IdTree {
-        let mut seed = [0; 32];
-        let (front, _) = seed.split_at_mut(16);
-        front.copy_from_slice(self.installation.0.as_bytes());
-        IdTree::new(seed)
+        IdTree::of(self.installation)
     }
 
     /// Reads policy files.

@@ -1,6 +1,6 @@
 //! What the custodian may do for one step of a change set.
 
-use keyplane_model::{Act, ChangeSet, CopyCoordinates, PlacementId, PlacementPlan, StepNo, WrapScheme};
+use keyplane_model::{Act, ChangeSet, CopyCoordinates, IdTree, PlacementId, PlacementPlan, StepNo, WrapScheme};
 
 /// What a step allows: its act, at its placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +127,9 @@ pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, sc
 }
 
 /// Compares what every request has to agree on: installation, key, placement and algorithm.
+///
+/// INVARIANT: ids are those of the names that approvers read (ADR 2). Otherwise a change set could show one key's name and act by the id
+/// of another.
 fn same_copy(change_set: &ChangeSet, entitlement: &Entitlement<'_>, step: StepNo, copy: &CopyCoordinates) -> Result<(), Denial> {
     let other = |field| Err(Denial::OtherCopy { step, field });
     if copy.installation != change_set.installation {
@@ -137,6 +140,16 @@ fn same_copy(change_set: &ChangeSet, entitlement: &Entitlement<'_>, step: StepNo
     }
     if copy.placement != entitlement.placement {
         return other("placement");
+    }
+    let ids = IdTree::of(change_set.installation);
+    if copy.key != ids.key(change_set.key.as_str()) {
+        return other("key of that name");
+    }
+    // Bytes that are shared were made for a placement that an earlier change set described, of the same key.
+    if let Some(plan) = change_set.placements.get(&copy.placement)
+        && copy.placement != ids.placement(copy.key, plan.destination.as_str(), &plan.name)
+    {
+        return other("placement of that name");
     }
     if copy.algorithm != entitlement.plan.algorithm {
         return other("algorithm");

@@ -135,8 +135,8 @@ fn rule(need: u32) -> ApprovalRule {
 
 /// A new AES key at a destination with claims: five steps.
 fn first_import() -> World {
-    let ids = IdTree::new([7; 32]);
-    let installation = InstallationId(ids.child("installation").uuid());
+    let installation = InstallationId(IdTree::new([7; 32]).child("installation").uuid());
+    let ids = IdTree::of(installation);
     let approvals = Approvals { import: rule(1), retire: rule(2), standing: Standing::default() };
     let intent =
         PlacementIntent { destination: name("prod"), cloud: CloudKind::Aws, name: "payments-db".into(), algorithm: Algorithm::Aes256 };
@@ -657,6 +657,26 @@ fn a_mint_step_entitles_to_its_own_copy_alone() {
     for (field, other) in others {
         assert_eq!(may_mint(&set, StepNo(0), &other), Err(Denial::OtherCopy { step: StepNo(0), field }));
     }
+}
+
+/// A server that was taken over shows approvers one name, and acts by the id of another key or placement.
+#[test]
+fn what_approvers_read_is_what_is_made_and_wrapped() {
+    let read = |change: fn(&mut ChangeSet)| {
+        let mut set = first_import().set;
+        let copy = coordinates(&set, Version(1), Source::Derived, EpochId(1));
+        change(&mut set);
+        (may_mint(&set, StepNo(0), &copy), may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaOaepSha256))
+    };
+    let refused = |field| {
+        let other = |step| Err(Denial::OtherCopy { step: StepNo(step), field });
+        (other(0), other(3))
+    };
+    assert_eq!(read(|_| {}), (Ok(()), Ok(())));
+    assert_eq!(read(|set| set.key = name("test-key")), refused("key of that name"));
+    assert_eq!(read(|set| set.placements.values_mut().for_each(|plan| plan.name = "test".into())), refused("placement of that name"));
+    let elsewhere = |set: &mut ChangeSet| set.placements.values_mut().for_each(|plan| plan.destination = name("test"));
+    assert_eq!(read(elsewhere), refused("placement of that name"));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use futures::future::join_all;
 use keyplane_engine::lane::Quotas;
 use keyplane_engine::{Engine, Event, Lane, Leases, Progress};
 use keyplane_model::{
-    APPROVALS_LAST, Actor, ChangeSetState, Charter, CharterChange, Class, Destination, DestinationName, Digest, IdTree, InstallationId,
-    Intent, Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
+    APPROVALS_LAST, Actor, ChangeSetState, Charter, CharterChange, Class, Destination, DestinationName, IdTree, InstallationId, Intent,
+    Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
 };
 use keyplane_planner::{Custody, PlanInput};
 use keyplane_port::{Clock, Cloud, Custodian, CustodianError, Ledger};
@@ -117,7 +117,7 @@ impl Server {
         ledger.put_intent(&intent, &proposer, "files", now).await.map_err(|error| error.problem())?;
         let before = ledger.snapshot().await.map_err(|error| error.problem())?;
 
-        let ids = IdTree::new(Digest::of(self.installation.to_string().as_bytes()).0);
+        let ids = IdTree::of(self.installation);
         let targets = keyplane_planner::targets(&intent, destinations, &before, ids, self.installation);
         let surveys = engine.lanes.iter().map(|(name, lane)| {
             let targets = targets.get(name).map_or(&[][..], Vec::as_slice);

@@ -391,7 +391,7 @@ impl World {
         let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = clouds.collect();
         let destinations = clouds.iter().map(|(name, cloud)| (name.clone(), cloud.destination().clone())).collect();
         let Some(Ok(snapshot)) = self.ledger.snapshot().now_or_never() else { return BTreeMap::new() };
-        let ids = IdTree::new(Digest::of(self.installation.to_string().as_bytes()).0);
+        let ids = IdTree::of(self.installation);
         let targets = keyplane_planner::targets(&Intent::default(), &destinations, &snapshot, ids, self.installation);
         let looks = targets.into_iter().flat_map(|(name, targets)| {
             let cloud = clouds.get(&name).cloned();

@@ -8,8 +8,8 @@ use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use keyplane_model::{
     Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CharterChange, CheckValue, CloudKind,
-    CopyCoordinates, CopyRecord, Digest, EpochId, Expectation, Generation, InstallationId, KeyId, PlacementId, PlacementPlan, Purpose,
-    Reason, SealedCharter, Source, Span, Standing, Statement, Step, StepNo, Timestamp, Version, WrapScheme,
+    CopyCoordinates, CopyRecord, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, KeyId, PlacementId, PlacementPlan,
+    Purpose, Reason, SealedCharter, Source, Span, Standing, Statement, Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Clock, Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -23,8 +23,6 @@ use crate::token::Token;
 use crate::{HsmConfig, HsmCustodian, Pin};
 
 pub(super) const INSTALLATION: InstallationId = InstallationId(Uuid::from_u128(0x1111_1111_1111_8111_8111_1111_1111_1111));
-pub(super) const KEY: KeyId = KeyId(Uuid::from_u128(0x2222_2222_2222_8222_8222_2222_2222_2222));
-pub(super) const PLACEMENT: PlacementId = PlacementId(Uuid::from_u128(0x3333_3333_3333_8333_8333_3333_3333_3333));
 pub(super) const EPOCH: EpochId = EpochId(1);
 pub(super) const MINT: StepNo = StepNo(0);
 pub(super) const IMPORT: StepNo = StepNo(3);
@@ -101,6 +99,15 @@ pub(super) fn rule(need: u32) -> ApprovalRule {
     ApprovalRule { need, from: BTreeSet::from(["security".parse().unwrap()]) }
 }
 
+/// The id of `payments-db`, and that of its placement at `prod` under the same name.
+pub(super) fn key() -> KeyId {
+    IdTree::of(INSTALLATION).key("payments-db")
+}
+
+pub(super) fn placement() -> PlacementId {
+    IdTree::of(INSTALLATION).placement(key(), "prod", "payments-db")
+}
+
 /// What time it is in these tests.
 pub(super) const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
 
@@ -157,9 +164,9 @@ pub(super) fn coordinates(source: Source) -> CopyCoordinates {
 pub(super) fn coordinates_of(algorithm: Algorithm, source: Source) -> CopyCoordinates {
     CopyCoordinates {
         installation: INSTALLATION,
-        key: KEY,
+        key: key(),
         version: Version(1),
-        placement: PLACEMENT,
+        placement: placement(),
         algorithm,
         source,
         epoch: EPOCH,
@@ -175,12 +182,12 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
         WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => CloudKind::Aws,
         WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => CloudKind::Azure,
     };
-    let step = |expects, act| Step { placement: PLACEMENT, expects, act };
+    let step = |expects, act| Step { placement: placement(), expects, act };
     ChangeSet {
         format: ChangeSet::FORMAT,
         installation: INSTALLATION,
         key: "payments-db".parse().unwrap(),
-        key_id: KEY,
+        key_id: key(),
         profile: "payments".parse().unwrap(),
         action: Action::Import,
         wanted: Some(Digest::of(b"wanted")),
@@ -188,7 +195,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
         proposer: Actor("carol@example.com".to_owned()),
         generation: Generation(0),
         placements: BTreeMap::from([(
-            PLACEMENT,
+            placement(),
             PlacementPlan {
                 destination: "prod".parse().unwrap(),
                 fingerprint: Digest::of(b"prod"),

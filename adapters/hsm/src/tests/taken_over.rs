@@ -170,3 +170,17 @@ async fn a_charter_that_could_not_be_met_or_has_keys_that_are_none_is_not_adopte
         assert!(matches!(&refused, CustodianError::Refused(why) if why.contains(word)), "{refused}");
     }
 }
+
+/// Whose approvals are good for both keys, would otherwise give one away for the other.
+#[tokio::test]
+async fn a_key_under_another_name_is_not_that_key() {
+    let lab = Lab::new();
+    let mut desk = approved(&lab, &charter(2)).await;
+    let minted = desk.mint().await;
+    // What alice and bob read and sign says `test-key`; what it acts by is the id of `payments-db`.
+    desk.warrant.change_set.key = "test-key".parse().unwrap();
+    desk.warrant.approvals = both(&desk.warrant);
+    let request = desk.wrap_request(&minted, SoftwareKey::make(KeySize::Rsa2048).unwrap().spki());
+    let refused = desk.custodian.wrap(&desk.warrant, &request).await.unwrap_err();
+    assert!(matches!(&refused, CustodianError::Refused(why) if why.contains("key of that name")), "{refused}");
+}
