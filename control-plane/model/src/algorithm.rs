@@ -32,10 +32,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm, in order.
+    /// In the order of the variants.
     pub const ALL: [Self; 7] = [Self::Aes256, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcP256, Self::EcP384, Self::HmacSha256];
 
-    /// The word that policy files use for it.
+    /// As in policy files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -13,14 +13,14 @@ use crate::{
 /// The namespace of approval signatures (`ssh-keygen -Y sign -n …`). A signature in any other namespace is no approval.
 pub const APPROVAL_NAMESPACE: &str = "approval.keyplane.v1";
 
-/// How long approvals are good for, at most: a change set or a proposed charter that asks for longer is refused.
+/// The longest validity of approvals. A change set or a proposed charter that asks for more is refused.
 pub const APPROVALS_LAST: Span = Span::days(30);
 
-/// Names a charter: nothing that people sign under one is good under another.
+/// Identifies a charter. A signature made under one charter counts under no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterId {
-    /// Counts the adoptions of the installation, from 1.
+    /// Counts the installation's adoptions, from 1.
     pub serial: u32,
     /// [`Charter::digest`].
     pub digest: Digest,
@@ -32,29 +32,27 @@ impl fmt::Display for CharterId {
     }
 }
 
-/// A change of the charter, as people approve it.
+/// A change of the charter, as approvers sign it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterChange {
-    /// The charter in force, under whose rules it is approved.
+    /// The charter in force. Its rules decide about the change.
     pub before: CharterId,
-    /// The charter that is wanted.
     pub next: Charter,
-    /// Who proposes it; nobody's approval of an own proposal counts.
+    /// The proposer's own approval does not count.
     pub proposer: Actor,
-    /// When its approvals end.
+    /// When its approvals expire.
     pub until: Timestamp,
 }
 
-/// What an approver signs: a text that says for what, where, under which charter and until when.
+/// The text that an approver signs: for what, where, under which charter, until when.
 ///
-/// INVARIANT: two different things to approve never have one text. Each line is a word of its own and one value; values that people
-/// choose freely stand in quotes, with line feeds and quotes escaped as in JSON.
+/// INVARIANT: two different things to approve never have the same text. Each line is a fixed label and one value. Values that people choose
+/// freely are quoted, with line feeds and quotes escaped as in JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement(String);
 
 impl Statement {
-    /// The text for a change set with this digest, under the charter in force.
     #[must_use]
     pub fn of_change_set(change_set: &ChangeSet, digest: &Digest, charter: &CharterId) -> Self {
         let ChangeSet { installation, key, profile, action, proposer, generation, until, .. } = change_set;
@@ -73,7 +71,6 @@ impl Statement {
         ))
     }
 
-    /// The text for a change of the charter.
     ///
     /// # Errors
     /// See [`Charter::digest`].
@@ -92,7 +89,7 @@ impl Statement {
         )))
     }
 
-    /// The text; its bytes are what is signed.
+    /// Its bytes are what is signed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -107,19 +104,18 @@ fn quoted(actor: &Actor) -> serde_json::Value {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
-    /// The groups that the person belongs to.
     pub groups: BTreeSet<GroupName>,
-    /// The logins under which the person proposes change sets. Nobody's approval of an own proposal counts.
+    /// The logins under which the person proposes change sets. The approval of one's own proposal does not count.
     pub logins: BTreeSet<String>,
     /// Public keys in OpenSSH's format without comments: `ssh-ed25519 AAAA…`.
     pub keys: BTreeSet<String>,
 }
 
-/// An approval as it was received; nothing here says that it counts.
+/// An approval as received, not yet verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// The approver that whoever sent it names; only the signature proves it.
+    /// As the sender says; only the signature proves it.
     pub approver: ApproverName,
     /// An OpenSSH signature (PROTOCOL.sshsig), armored, over a [`Statement`] in [`APPROVAL_NAMESPACE`].
     pub signature: String,
@@ -131,16 +127,14 @@ pub struct Approval {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charter {
-    /// The installation that it belongs to.
     pub installation: InstallationId,
-    /// Everybody who may approve, by name.
     pub approvers: BTreeMap<ApproverName, Approver>,
-    /// The approvals that each profile asks for.
+    /// Each profile's approval rules.
     pub profiles: BTreeMap<ProfileName, Approvals>,
 }
 
 impl Charter {
-    /// The rule for an action under a profile. `None`: the charter does not know the profile.
+    /// `None`: the charter does not know the profile.
     #[must_use]
     pub fn rule(&self, profile: &ProfileName, action: Action) -> Option<&ApprovalRule> {
         let approvals = self.profiles.get(profile)?;
@@ -149,13 +143,13 @@ impl Charter {
         })
     }
 
-    /// Every rule of every profile, each once.
+    /// Every rule of every profile, without duplicates.
     #[must_use]
     pub fn rules(&self) -> BTreeSet<&ApprovalRule> {
         self.profiles.values().flat_map(|approvals| [&approvals.import, &approvals.retire]).collect()
     }
 
-    /// The rules that need the most approvers: several, where other groups count for each.
+    /// The rules with the highest `need`. Several, if they accept different groups.
     #[must_use]
     pub fn strictest(&self) -> BTreeSet<&ApprovalRule> {
         let mut rules = self.rules();
@@ -164,7 +158,7 @@ impl Charter {
         rules
     }
 
-    /// The digest over its canonical bytes (RFC 8785).
+    /// Over the canonical bytes (RFC 8785).
     ///
     /// # Errors
     /// See [`crate::Intent::digest`].
@@ -174,7 +168,7 @@ impl Charter {
 }
 
 impl SealedCharter {
-    /// Its name in what people sign.
+    /// As people sign it.
     ///
     /// # Errors
     /// See [`Charter::digest`].
@@ -187,13 +181,12 @@ impl SealedCharter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedCharter {
-    /// The charter that was adopted.
     pub charter: Charter,
-    /// Counts the adoptions of this installation, from 1.
+    /// Counts the installation's adoptions, from 1.
     pub serial: u32,
     /// The root epoch whose MAC key sealed it.
     pub epoch: EpochId,
-    /// The MAC over the canonical bytes of charter, serial and epoch.
+    /// Over the canonical bytes (RFC 8785) of charter, serial and epoch.
     #[serde(with = "crate::custody::base64_bytes")]
     pub mac: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! What the custodian hands out about key bytes; never the bytes themselves.
+//! What the custodian hands out about key bytes. The plain bytes never leave the HSM.
 
 use std::fmt;
 
@@ -6,35 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, ApprovalRule, Digest, EpochId, InstallationId, KeyId, PlacementId, ProfileName, Source, Version};
 
-/// Identifies a copy. A blob's MAC and a derivation are bound to all of these fields.
+/// Identifies a copy. A blob's MAC, or the derivation, is bound to all of these fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CopyCoordinates {
-    /// The installation that the copy belongs to.
     pub installation: InstallationId,
-    /// The key that it is a copy of.
     pub key: KeyId,
-    /// The version of the key.
     pub version: Version,
-    /// The placement. Blob and derivation are bound to the placement that the bytes were made for; see
-    /// [`crate::CopyRecord::bound`].
+    /// Blob and derivation are bound to the placement that the bytes were made for; see [`crate::CopyRecord::bound`].
     pub placement: PlacementId,
-    /// The algorithm of the bytes.
     pub algorithm: Algorithm,
-    /// Whether the bytes are derived or generated.
     pub source: Source,
-    /// The root epoch whose keys made or wrapped the bytes.
+    /// The root epoch whose keys derived or wrapped the bytes.
     pub epoch: EpochId,
-    /// The profile under which the bytes were made. Whoever wraps them needs the approvals of its rule, whatever profile the key is
-    /// said to have then.
+    /// The profile under which the bytes were made. Wrapping them needs the approvals of its rule, whatever profile the key has by then.
     pub profile: ProfileName,
-    /// The approvals under which the bytes were made: those of the profile, or of the key where it is stricter. Whoever wraps them needs
-    /// these too.
+    /// The approvals under which the bytes were made: the profile's, or the key's where they are stricter. Wrapping the bytes needs these
+    /// too.
     pub approvals: ApprovalRule,
 }
 
-/// A key check value (PKCS#11 `CKA_CHECK_VALUE`): for an AES key the first three bytes of an encrypted zero block, for a MAC key
-/// those of its SHA-1. It compares keys by 24 bits and reveals nothing else. As text: six hexadecimal digits.
+/// A key check value (PKCS#11 `CKA_CHECK_VALUE`): for an AES key the first three bytes of an encrypted zero block, for a MAC key those of
+/// its SHA-1. It compares two keys by 24 bits and reveals nothing else. As text: six hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CheckValue(pub [u8; 3]);
@@ -65,7 +58,7 @@ impl From<CheckValue> for String {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedBlob {
-    /// The output of `C_WrapKey` under the root wrapping key.
+    /// The output of `C_WrapKey`.
     #[serde(with = "base64_bytes")]
     pub wrapped: Vec<u8>,
     /// The HSM's MAC over the coordinates and `wrapped`.
@@ -74,7 +67,7 @@ pub struct SealedBlob {
 }
 
 impl fmt::Debug for SealedBlob {
-    /// Shows the length only. The wrapped bytes are no secret, but do not belong in logs.
+    /// Shows the length only: the wrapped bytes are no secret, but do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealedBlob({} bytes)", self.wrapped.len())
     }
@@ -86,7 +79,7 @@ impl fmt::Debug for SealedBlob {
 pub struct PublicKey(#[serde(with = "base64_bytes")] pub Vec<u8>);
 
 impl PublicKey {
-    /// The SHA-256 of the DER. A cloud's public key and ours are compared by it.
+    /// The SHA-256 of the DER, by which a cloud's public key and ours are compared.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(&self.0)
@@ -99,7 +92,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Bytes as standard base64 in JSON.
+/// In JSON as standard base64.
 pub(crate) mod base64_bytes {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Destinations as planning sees them: which one it is, and what it accepts.
+//! Destinations as planning sees them.
 
 use std::collections::BTreeMap;
 
@@ -9,46 +9,41 @@ use crate::{Algorithm, CloudKind, DestinationName, Digest, Protection, Span, Wra
 /// A place that holds keys: an AWS account and region, a Google Cloud key ring, an Azure vault or Managed HSM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
-    /// Its name in the configuration.
     pub name: DestinationName,
-    /// The cloud API that it speaks.
     pub cloud: CloudKind,
-    /// Account and region, or the cloud's counterpart, as text for people. Destinations with the same `home` share quotas and form
-    /// a lane.
+    /// Account and region, or the cloud's counterpart, as text for people. Destinations with the same `home` share quotas and form a lane.
     pub home: String,
-    /// The digest of endpoint, private CA, account, region and credential source. A change set carries it, so that what was
-    /// approved for one destination is refused at another that took over its name (rule 11).
+    /// The digest of endpoint, private CA, account, region and credential source. A change set carries it, so that another destination
+    /// under the same name is refused (rule 11).
     pub fingerprint: Digest,
-    /// What it accepts, and how it behaves.
     pub capabilities: Capabilities,
 }
 
 /// What a destination accepts and how it behaves. Its adapter declares this, so that no other code branches on the vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// The algorithms that can be imported, each with the schemes it may be wrapped by, best first.
+    /// The algorithms that can be imported, each with its wrapping schemes, best first.
     pub algorithms: BTreeMap<Algorithm, Vec<WrapScheme>>,
-    /// Whether one object holds several versions, each with an id of its own and enabled or disabled by itself.
+    /// Whether one object holds several versions, each with its own id, enabled and disabled separately.
     pub generations: bool,
-    /// Whether the destination keeps keys in software or in an HSM.
     pub protection: Protection,
     /// What makes a placement's object the only one.
     pub creation: Creation,
-    /// Whether the wrapping key has to be created there first, because the destination does not hand one out on request.
+    /// Whether the key encryption key has to be created there first, because the destination does not hand one out on request.
     pub prepares: bool,
-    /// The longest time for which a read may still show the state before a mutation. Set in the configuration (`consistency`).
+    /// The longest time for which a read may still show the state before a mutation. Set by `consistency` in the configuration.
     pub consistency: Span,
-    /// The time-out of one call. Set in the configuration (`call-timeout`).
+    /// The time-out of one call. Set by `call-timeout` in the configuration.
     pub call_timeout: Span,
-    /// How many equal reads in a row make an absence conclusive. Set in the configuration (`equal-reads`).
+    /// How many equal reads in a row make an absence conclusive. Set by `equal-reads` in the configuration.
     pub equal_reads: u32,
-    /// The request quotas, by the cloud's own names. All destinations with the same `home` are counted together.
+    /// By the cloud's own names. Destinations with the same `home` are counted together.
     pub quotas: BTreeMap<String, Quota>,
-    /// The quotas that each call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`,
-    /// `prepared`, `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`,
-    /// `purge`). A call that is not listed is not limited.
+    /// The quotas that each call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`, `prepared`,
+    /// `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`, `purge`). A call
+    /// without an entry is not limited.
     pub draws: BTreeMap<String, Vec<String>>,
-    /// How many days a scheduled deletion waits before the cloud deletes. Set in the configuration (`deletion-days`).
+    /// How many days a scheduled deletion waits before the cloud deletes. Set by `deletion-days` in the configuration.
     pub deletion_days: u32,
 }
 
@@ -56,8 +51,7 @@ pub struct Capabilities {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Creation {
-    /// Several objects can be created alike. One of them has to be claimed, by a name that only one can have, before it gets
-    /// material (AWS).
+    /// Several objects can be created alike. Before one gets material it has to be claimed, by a name that only one object can have (AWS).
     Claimed,
     /// The object is created under a name of ours that only one object can have (Google Cloud).
     Named,
@@ -68,14 +62,12 @@ pub enum Creation {
 /// A limit on requests: at most `calls` in each period of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
-    /// The largest number of requests in one period.
     pub calls: u32,
-    /// The length of the period.
     pub per: Span,
 }
 
 impl Capabilities {
-    /// How long after the start of an attempt its effect may still become visible: the call's time-out plus the consistency bound.
+    /// How long after the start of an attempt its effect may still become visible: call time-out plus consistency bound.
     #[must_use]
     pub fn settling_time(&self) -> Span {
         self.call_timeout + self.consistency

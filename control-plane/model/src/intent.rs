@@ -1,4 +1,4 @@
-//! The intent: which keys are wanted, with every rule resolved. It does not matter here who wrote it.
+//! The intent: which keys are wanted, with every rule resolved. Nothing here depends on the format of policy files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,13 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
-    /// Everybody who may approve, by name.
     pub approvers: BTreeMap<ApproverName, Approver>,
-    /// The security team's rules, by profile.
     pub profiles: BTreeMap<ProfileName, Rules>,
-    /// The keys that are wanted, by name.
     pub keys: BTreeMap<KeyName, Key>,
 }
 
 impl Intent {
-    /// The part of the intent that says who may approve what. The custodian enforces it.
+    /// The part of the intent that the custodian enforces: who may approve what.
     #[must_use]
     pub fn charter(&self, installation: InstallationId) -> Charter {
         Charter {
@@ -33,7 +30,7 @@ impl Intent {
         }
     }
 
-    /// The digest of the canonical bytes; it tells revisions apart.
+    /// Over the canonical bytes (RFC 8785). It tells revisions apart.
     ///
     /// # Errors
     /// Never for an intent that was read or built by this program; see [`crate::canonical_bytes`].
@@ -42,7 +39,7 @@ impl Intent {
     }
 }
 
-/// The rules of a profile, or of a key after the key made its profile's stricter.
+/// The rules of a profile, or of a key: its profile's, made stricter where the key says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
@@ -56,11 +53,10 @@ pub struct Rules {
     pub source: Option<Source>,
     /// When keys are rotated, and what becomes of old versions.
     pub rotation: Rotation,
-    /// The approvals that each kind of change needs.
     pub approvals: Approvals,
 }
 
-/// When keys are rotated, and what becomes of old versions. Recorded only: there is no rotation yet.
+/// Recorded only: there is no rotation yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
@@ -68,7 +64,6 @@ pub struct Rotation {
     pub every: Option<Span>,
     /// The least time for which the previous version stays usable after its successor became active.
     pub overlap: Span,
-    /// What becomes of deactivated versions.
     pub retire: Retire,
 }
 
@@ -86,20 +81,18 @@ pub enum Retire {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// The profile that it is under.
     pub profile: ProfileName,
-    /// The use that it is for.
     pub purpose: Purpose,
     /// Whether all placements hold the same bytes. `false`: each placement has bytes of its own.
     pub shared: bool,
     /// The profile's rules, made stricter where the key says so.
     pub rules: Rules,
-    /// Where the key has to be. Sorted; no two placements have the same destination and name.
+    /// No two placements have the same destination and name.
     pub placements: BTreeSet<PlacementIntent>,
 }
 
 impl Key {
-    /// The digest of everything that is wanted of this key. A change set carries it.
+    /// The digest of everything that the intent says of this key. A change set carries it ([`crate::ChangeSet::wanted`]).
     ///
     /// # Errors
     /// See [`Intent::digest`].
@@ -108,16 +101,13 @@ impl Key {
     }
 }
 
-/// A placement that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacementIntent {
-    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// The cloud that the policy file names; must agree with the configuration of the destination.
+    /// The cloud that the policy file names. Must agree with the configuration of the destination.
     pub cloud: CloudKind,
     /// The name by which users address the key there: an AWS alias without `alias/`, or a Google Cloud or Azure key name.
     pub name: String,
-    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
 }

@@ -1,22 +1,22 @@
-//! Leases: which server works at a lane. A lease has no date, so no two clocks have to agree; whoever waits for it measures with
-//! its own clock (`control-plane/docs/adr/0010-leases-are-watched.md`).
+//! Leases: which server works at a lane. A lease has no expiry date, so server clocks need not agree; a server that waits for it measures
+//! time with its own clock (`control-plane/docs/adr/0010-leases-are-watched.md`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ServerId, Span};
 
-/// Who holds a lane: the destinations with the same quota scopes ([`crate::Destination::home`]). A lane that nobody ever held has
-/// the default lease.
+/// Who holds a lane: the destinations with the same `home` ([`crate::Destination::home`]). A lane that was never held has the default
+/// lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The server that holds it. `None`: nobody.
+    /// `None`: nobody.
     pub holder: Option<ServerId>,
-    /// The fencing number. Each new holder gets the next one, and no number returns.
+    /// The fencing number. Each new holder gets the next one. A number is never reused.
     pub fence: u64,
-    /// Counts up while the holder works: a heartbeat. As long as it changes, the holder lives.
+    /// The heartbeat: the holder counts it up while it works.
     pub beat: u64,
-    /// How long after a heartbeat a request of the holder may still be on its way to a cloud. A server that wants the lane watches
-    /// the lease for this long by its own clock. If nothing changed, the lane is free.
+    /// How long after a heartbeat a request of the holder may still be on its way to a cloud. A server that wants the lane watches the
+    /// lease for this long by its own clock. If nothing has changed by then, the lane is free.
     pub span: Span,
 }
 
@@ -27,13 +27,13 @@ impl Lease {
         Self { holder: Some(by), fence: self.fence + 1, beat: 0, span }
     }
 
-    /// The lease after the holder's next heartbeat.
+    /// The lease after its holder's next heartbeat.
     #[must_use]
     pub fn renewed(&self) -> Self {
         Self { beat: self.beat + 1, ..*self }
     }
 
-    /// The lease after its holder gave it back. No request of the holder may be on its way any more.
+    /// The lease after its holder released it. None of the holder's requests may still be on its way.
     #[must_use]
     pub fn released(&self) -> Self {
         Self { holder: None, ..self.renewed() }
@@ -41,7 +41,7 @@ impl Lease {
 
     /// Whether this lease may replace `before` in the ledger.
     ///
-    /// INVARIANT: a fencing number has one holder, and never returns.
+    /// INVARIANT: a fencing number has one holder and is never reused.
     #[must_use]
     pub fn follows(&self, before: &Self) -> bool {
         let same = before.holder.is_some() && self.fence == before.fence && self.beat == before.beat + 1;
@@ -61,9 +61,9 @@ impl Lease {
 /// The right to write as the holder of a lane. The ledger refuses the write once another server holds the lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The lane, by the `home` of its destinations.
+    /// The `home` of its destinations.
     pub lane: String,
-    /// The fencing number of the lease that the writer holds.
+    /// The fencing number of the writer's lease.
     pub number: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the ledger records, and how commits and receipts change it. Every ledger applies these functions, so that all of them
+//! What the ledger records, and how commits and receipts change it. Every implementation of the ledger applies these functions, so that all
 //! behave alike.
 
 use std::collections::BTreeMap;
@@ -14,67 +14,55 @@ use crate::{
 /// Everything that planning needs to know of the ledger, read in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerSnapshot {
-    /// The installation that the ledger belongs to.
     pub installation: InstallationId,
-    /// Every known key, by name.
     pub keys: BTreeMap<KeyName, KeyRecord>,
-    /// The open change sets (proposed or committed), at most one for each key.
+    /// The change sets that are proposed or committed, at most one for each key.
     pub open: BTreeMap<KeyId, ChangeSetRecord>,
 }
 
-/// A key, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Its id, which never changes.
+    /// Never changes.
     pub id: KeyId,
-    /// Its name in the policy.
     pub name: KeyName,
-    /// The profile of the change set that was committed last.
+    /// That of the change set that was committed last.
     pub profile: ProfileName,
     /// Counts the commits and receipts that changed this record.
     pub generation: Generation,
-    /// Its placements, whether still wanted or not.
+    /// Includes placements that are no longer wanted.
     pub placements: BTreeMap<PlacementId, PlacementRecord>,
-    /// Its versions, by number.
     pub versions: BTreeMap<Version, VersionRecord>,
-    /// The bytes of its versions in its placements, by version and placement.
+    /// Sorted by version and placement.
     pub copies: Vec<CopyRecord>,
 }
 
-/// A placement, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementRecord {
-    /// The destination's name in the configuration.
     pub destination: DestinationName,
-    /// The destination's fingerprint when the placement's last change set was committed.
+    /// The destination's fingerprint when the placement's last import was committed.
     pub fingerprint: Digest,
-    /// The cloud API that the destination speaks.
     pub cloud: CloudKind,
     /// The name by which users address the key at the destination.
     pub name: String,
-    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
-    /// The only use that the copy allows there.
     #[serde(default)]
     pub purpose: Purpose,
     /// Numbers the objects that have been this placement over time, from 1.
     pub incarnation: u32,
-    /// The cloud's id of the object. `None`: not created yet.
+    /// `None`: not created yet.
     pub object: Option<ObjectId>,
-    /// Whether the object holds the placement's claim.
+    /// Whether the object has the placement's claim.
     pub claimed: bool,
     /// Whether the copy is activated: the users' name points at the object.
     pub published: bool,
 }
 
-/// A version of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRecord {
-    /// Its state in the sense of NIST SP 800-57.
     pub state: VersionState,
-    /// When its first copy's receipt was written.
+    /// When the receipt of its first copy was written.
     pub created: Timestamp,
-    /// When it became active in all its placements. `None`: it is not yet.
+    /// When it became active in all placements of the key. `None`: not yet.
     pub activated: Option<Timestamp>,
 }
 
@@ -82,38 +70,39 @@ pub struct VersionRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VersionState {
-    /// Exists, and must not be used yet.
+    /// Exists and must not be used yet.
     PreActivation,
     /// Protects new data.
     Active,
-    /// Made unusable for a while, everywhere at once.
+    /// Made unusable for a while, in all placements at once.
     Suspended,
-    /// Protects no new data, and still decrypts.
+    /// Still decrypts, but protects no new data.
     Deactivated,
-    /// Others know it, or may know it.
+    /// Somebody without authorization knows its bytes, or may know them.
     Compromised,
-    /// Its bytes cannot be made or unwrapped again.
+    /// Its bytes can no longer be derived or unwrapped.
     Destroyed,
 }
 
-/// The bytes of one version in one placement: where they came from and where they are. It never holds the plain bytes.
+/// The bytes of one version in one placement: how they were made and where they are. Never the plain bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyRecord {
-    /// The copy's own coordinates; see [`Self::bound`].
+    /// The copy's own; see [`Self::bound`].
     pub coordinates: CopyCoordinates,
     /// The placement that the bytes were made for. `None`: this one.
     pub bytes_of: Option<PlacementId>,
-    /// The HSM's key check value. `None`: the token gives none for the algorithm.
+    /// `None`: the token computes none for the algorithm.
     pub check_value: Option<CheckValue>,
-    /// A generated copy's bytes, wrapped under the root wrapping key. `None`: the copy is derived.
+    /// `None`: the copy is derived.
     pub blob: Option<SealedBlob>,
-    /// The public key of a key pair. `None`: the key is symmetric.
+    /// `None`: the key is symmetric.
     pub public_key: Option<PublicKey>,
-    /// The cloud's own id of the imported material. `None`: not imported yet, or the cloud gives none.
+    /// The cloud's id of the imported material. `None`: not imported yet, or the cloud gives none.
     pub material: Option<String>,
-    /// SHA-256 of the public key that the bytes were wrapped under (rule 11). `None`: not imported, or the import was found done.
+    /// SHA-256 of the public key that the bytes were wrapped under (rule 11). `None`: not imported, or not known because a look found the
+    /// import already done.
     pub wrapped_under: Option<Digest>,
-    /// When its import was confirmed. `None`: not yet.
+    /// When the import was confirmed. `None`: not yet.
     pub imported: Option<Timestamp>,
 }
 
@@ -126,78 +115,71 @@ impl CopyRecord {
     }
 }
 
-/// A change set, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSetRecord {
-    /// The digest that people approve.
+    /// What approvers approve.
     pub digest: Digest,
-    /// The change set itself.
     pub change_set: ChangeSet,
-    /// Proposed, committed, done or dropped.
     pub state: ChangeSetState,
-    /// When it was proposed, by the server's wall clock.
+    /// By the server's wall clock.
     pub proposed: Timestamp,
-    /// The approvals that were received, at most one for each approver.
+    /// At most one for each approver. Not yet verified.
     pub approvals: Vec<Approval>,
-    /// Every attempt of its steps, oldest first.
+    /// Of all steps, oldest first.
     pub attempts: Vec<Attempt>,
-    /// The receipts of its finished steps, by step.
+    /// Of the finished steps.
     pub receipts: BTreeMap<StepNo, Receipt>,
 }
 
 impl ChangeSetRecord {
-    /// The attempts of one step, oldest first.
+    /// Oldest first.
     pub fn attempts_of(&self, step: StepNo) -> impl Iterator<Item = &Attempt> {
         self.attempts.iter().filter(move |attempt| attempt.step == step)
     }
 
-    /// Whether every step has its receipt.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.receipts.len() == self.change_set.steps.len()
     }
 }
 
-/// The stages of a change set. A change set that is proposed or committed is open.
+/// A change set that is proposed or committed is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeSetState {
-    /// Proposed: may be approved, committed or dropped.
+    /// May be approved, committed or dropped.
     Proposed,
-    /// Committed: its steps run, or will be resumed.
+    /// Its steps run, or will be resumed.
     Committed,
     /// Every step has its receipt.
     Done,
-    /// It no longer fitted and was dropped, before or after the commit. The next plan continues with what it left.
+    /// It became stale and was dropped, before or after the commit. The next plan continues from what it had done.
     Dropped,
 }
 
-/// The durable record that a step is about to act.
+/// The durable record that a step is about to send its request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The id: [`AttemptId::of`] change set, step and ordinal.
+    /// [`AttemptId::of`] change set, step and ordinal.
     pub id: AttemptId,
-    /// The step that it is an attempt of.
     pub step: StepNo,
     /// Numbers the attempts of the step, from 1.
     pub ordinal: u32,
     /// When it began, by the server's wall clock.
     pub at: Timestamp,
-    /// For an import, SHA-256 of the public key that the material was wrapped under; recorded before the request, since the reply
-    /// may be lost. `None`: any other step.
+    /// For an import: SHA-256 of the public key that the material was wrapped under. Recorded before the request, since the reply may be
+    /// lost. `None`: any other step.
     pub wrapped_under: Option<Digest>,
     /// Why the attempt certainly had no effect. `None`: it may have had one.
     pub refused: Option<Class>,
 }
 
-/// The durable record of what a step did, written after it was confirmed.
+/// The durable record of what a step did, written once that is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The step that it confirms.
     pub step: StepNo,
     /// The attempt that had the effect. `None`: the step was found done, or needs no attempt.
     pub attempt: Option<AttemptId>,
-    /// The confirmed effect of the step.
     pub outcome: Outcome,
     /// When it was written, by the server's wall clock.
     pub at: Timestamp,
@@ -209,91 +191,84 @@ pub struct Receipt {
 pub enum Outcome {
     /// The custodian generated or derived the copy's bytes.
     Minted {
-        /// The coordinates that they are bound to.
+        /// The coordinates that the bytes are bound to.
         coordinates: CopyCoordinates,
-        /// The key check value. `None`: the token gives none for the algorithm.
+        /// `None`: the token computes none for the algorithm.
         check_value: Option<CheckValue>,
-        /// The wrapped bytes of a generated copy. `None`: the copy is derived.
+        /// `None`: the copy is derived.
         blob: Option<SealedBlob>,
-        /// The public key of a key pair. `None`: the key is symmetric.
+        /// `None`: the key is symmetric.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         public_key: Option<PublicKey>,
     },
-    /// The copy has the bytes of another placement.
+    /// The copy has the bytes of another placement of the key.
     Shared {
-        /// That placement.
         from: PlacementId,
     },
-    /// The object exists.
     Created {
-        /// The cloud's id of the object.
         object: ObjectId,
     },
-    /// The object holds the placement's claim.
+    /// The object has the placement's claim.
     Claimed {
-        /// The cloud's id of the object that holds the claim. It may be another object of ours than the one created last.
+        /// May be another object of ours than the one created last.
         object: ObjectId,
     },
-    /// The destination made a key that the copy can be wrapped under.
+    /// The destination made a key encryption key for the copy.
     Prepared {
-        /// The cloud's id of that wrapping key or import job.
+        /// The cloud's id of that key or import job.
         wrapping: ObjectId,
     },
     /// The destination holds the copy.
     Imported {
-        /// The version of the key.
         version: Version,
-        /// The cloud's id of the object, if the import made it. `None`: an earlier step did.
+        /// Set if the import made the object. `None`: an earlier step did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         object: Option<ObjectId>,
-        /// The cloud's id of the material. `None`: the cloud gives none.
+        /// The cloud's id. `None`: the cloud gives none.
         material: Option<String>,
-        /// SHA-256 of the public key that the copy was wrapped under. `None`: not known, because an import was found done.
+        /// SHA-256 of the public key that the copy was wrapped under. `None`: not known, because a look found the import already done.
         wrapped_under: Option<Digest>,
     },
     /// The copy is activated: the users' name points at the object.
     Published,
     /// The surplus object is scheduled for deletion, or gone.
     SurplusRemoved {
-        /// The cloud's id of the object.
         object: ObjectId,
     },
     /// The second import is disabled, or gone.
     SurplusDisabled {
-        /// The cloud's id of the object that holds both imports.
+        /// The object that holds both imports.
         object: ObjectId,
         /// The cloud's id of the second import.
         material: String,
     },
     /// The second import is the current one, and is recorded as the copy.
     SecondFollowed {
-        /// The cloud's id of the object that holds both imports.
+        /// The object that holds both imports.
         object: ObjectId,
         /// The cloud's id of the second import.
         material: String,
     },
 }
 
-/// Why a commit or a receipt does not fit the record. The record stays as it was.
+/// Why a commit or a receipt does not fit the record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettleError {
     /// The key changed since the change set was planned.
     #[error("the key is at generation {found}, the change set was planned at {planned}")]
     Generation {
-        /// The generation in the change set.
+        /// In the change set.
         planned: Generation,
-        /// The generation in the ledger.
+        /// In the ledger.
         found: Generation,
     },
-    /// The change set has no such step.
     #[error("the change set has no step {0}")]
     NoStep(StepNo),
-    /// The receipt is for another kind of step.
+    /// The receipt's outcome belongs to another kind of step, or to another copy or object than the step's.
     #[error("step {step} is `{act}`, which cannot have that outcome")]
     WrongOutcome {
-        /// The number of the step.
         step: StepNo,
-        /// The word for what the step does.
+        /// [`Act::word`].
         act: &'static str,
     },
     /// The placement already has bytes for this version, and those never change.

@@ -1,4 +1,4 @@
-//! Rules of approval: how many people, of which groups.
+//! Approval rules: how many people, of which groups.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{GroupName, Span};
 
-/// The approvals that each kind of change needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approvals {
@@ -15,7 +14,6 @@ pub struct Approvals {
     pub import: ApprovalRule,
     /// For disabling and destroying versions.
     pub retire: ApprovalRule,
-    /// What an approval of the profile approves in advance.
     pub standing: Standing,
 }
 

@@ -17,7 +17,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time}"),
-            // Outside of the years -9999 to 9999. No parser reads this back, but it is no panic.
+            // Outside the years -9999 to 9999. No parser reads this back, but it does not panic.
             Err(_) => write!(f, "{}us", self.0),
         }
     }
@@ -56,7 +56,7 @@ impl Add<Span> for Timestamp {
 impl Sub for Timestamp {
     type Output = Span;
 
-    /// How long after `other` this is; zero when it is not after it.
+    /// How long after `other` this is. Zero if it is earlier.
     fn sub(self, other: Self) -> Span {
         Span(u64::try_from(self.0.saturating_sub(other.0)).unwrap_or(0))
     }
@@ -69,55 +69,50 @@ impl Sub for Timestamp {
 #[schemars(with = "String", extend("pattern" = "^[0-9]{1,6}(d|h|m|s|ms)$"))]
 pub struct Span(u64);
 
-/// The text that is no span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no duration: a whole number of at most six digits and one of d, h, m, s, ms, as in `90d`")]
 pub struct SpanError(String);
 
-/// The units with their microseconds, longest first.
+/// Microseconds of each unit, longest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
 
 impl Span {
-    /// The empty span.
     pub const ZERO: Self = Self(0);
 
-    /// This many days of 24 hours.
+    /// Days of 24 hours.
     #[must_use]
     pub const fn days(days: u32) -> Self {
         Self(days as u64 * 86_400_000_000)
     }
 
-    /// This many seconds.
     #[must_use]
     pub const fn seconds(seconds: u32) -> Self {
         Self(seconds as u64 * 1_000_000)
     }
 
-    /// This many milliseconds.
     #[must_use]
     pub const fn millis(millis: u32) -> Self {
         Self(millis as u64 * 1_000)
     }
 
-    /// This span divided by `parts`, rounded up; 0 parts count as 1.
+    /// Rounded up; 0 parts count as 1.
     #[must_use]
     pub fn divided_by(self, parts: u32) -> Self {
         Self(self.0.div_ceil(u64::from(parts.max(1))))
     }
 
-    /// This many microseconds. `None`: the number is negative.
+    /// `None`: the number is negative.
     #[must_use]
     pub fn from_micros(micros: i64) -> Option<Self> {
         u64::try_from(micros).ok().map(Self)
     }
 
-    /// In microseconds, at most `i64::MAX`.
+    /// At most `i64::MAX`.
     #[must_use]
     pub fn micros(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
-    /// The same span as the standard library's type.
     #[must_use]
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(self.0)

@@ -9,47 +9,37 @@ use keyplane_model::{
 };
 use serde::Serialize;
 
-/// One difference between record and cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "drift")]
 pub enum Drift {
-    /// The ledger records an object with the claim, and nothing holds the claim.
+    /// The ledger records an object with the claim, and no object has the claim.
     ClaimGone {
-        /// The recorded object.
         recorded: ObjectId,
     },
-    /// Another object of ours holds the claim.
+    /// Another object has the claim.
     OtherObject {
-        /// The recorded object.
         recorded: ObjectId,
-        /// The object that holds the claim now.
+        /// The object that has the claim now.
         found: ObjectId,
     },
-    /// A conflict: the object is ours, but its algorithm, use, access policy or marks were changed.
+    /// A conflict: the object has the claim, but its algorithm, use, access policy or marks were changed.
     Altered {
-        /// The changed object.
         object: ObjectId,
     },
-    /// The users' name pointed at the object, and points at nothing now.
+    /// The users' name pointed at the object and is gone.
     NameGone,
-    /// The object is disabled.
     Disabled {
-        /// The disabled object.
         object: ObjectId,
     },
     /// The object is scheduled for deletion, or its material for destruction.
     BeingDeleted {
-        /// That object.
         object: ObjectId,
     },
-    /// The object is in a state that the adapter does not know.
     UnknownState {
-        /// That object.
         object: ObjectId,
     },
     /// The object holds no usable import.
     MaterialMissing {
-        /// The version that was imported.
         version: Version,
     },
     /// The object protects new data with bytes that are not the copy's.
@@ -61,18 +51,17 @@ pub enum Drift {
     },
     /// A surplus object of ours holds material, or does not show that it is empty. It is never removed.
     SurplusWithMaterial {
-        /// The surplus object.
         object: ObjectId,
     },
 }
 
 /// The differences at one placement.
 ///
-/// `known` is the placement's record, `version` the version that it should hold, and `copy` the record of that copy. Where objects
-/// are not claimed, a created object keeps its name for good.
+/// `known` is the placement's record, `version` the version that it should hold, and `copy` the record of that copy. Where the cloud has no
+/// claims, a created object keeps its name for good.
 ///
-/// An empty object of ours that the ledger does not know is no drift. The ledger was restored from an older state then, and since
-/// ids are functions, the object fits the new plan.
+/// An empty object of ours that the ledger does not know is no drift. It means that the ledger was restored from an older state. Since ids
+/// are functions, the object fits the new plan.
 pub(crate) fn at_placement(
     known: Option<&PlacementRecord>,
     creation: Creation,
@@ -102,7 +91,7 @@ pub(crate) fn at_placement(
     drifts
 }
 
-/// The drift of the claim's holder itself: its marks, algorithm, use, policy and state.
+/// The drift of the object that has the claim: its marks, algorithm, use, access policy and state.
 fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     let which = object.object.clone();
     if !object.fits(target) {
@@ -116,12 +105,12 @@ fn of_object(object: &ObjectSeen, target: &Target) -> Option<Drift> {
     }
 }
 
-/// The drift of the material in the claim's holder.
+/// The drift of the material in that object.
 ///
-/// If the copy's import was not confirmed, its material is no drift unless it is other material or was disabled: importing again is
-/// harmless (clouds refuse other bytes) and completes the ledger. If no copy was ever made, any material is drift.
+/// If the copy's import was not confirmed, its material is drift only if it is other material or was disabled: importing again is harmless
+/// (clouds refuse other bytes) and completes the ledger. If no copy was ever made, any material is drift.
 ///
-/// Before activation (`published`), the import may still wait to protect new data.
+/// Before activation (`published`), the import may still be pending.
 fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>, published: bool) -> Option<Drift> {
     let waits = |material: &&MaterialSeen| {
         !published && material.state == MaterialState::Pending && copy.is_some_and(|copy| copy.material == material.id)
@@ -149,7 +138,7 @@ fn of_material(object: &ObjectSeen, version: Version, copy: Option<&CopyRecord>,
                 Some(Presence::Disabled) => Some(Drift::Disabled { object: object.object.clone() }),
                 Some(Presence::Leaving) => Some(Drift::BeingDeleted { object: object.object.clone() }),
                 Some(Presence::Present | Presence::Arriving | Presence::Missing | Presence::Failed(_)) => None,
-                // Something makes the object usable, and it is not our material.
+                // The object is usable without our material, so it holds other material.
                 None if object.state == ObjectState::Usable => other(None),
                 None => None,
             }

@@ -4,29 +4,25 @@ use std::collections::BTreeMap;
 
 use keyplane_model::{Act, ChangeSet, Destination, DestinationName, Span, Step};
 
-/// The calls of all steps, by lane (the `home` that destinations with shared quotas have in common) and by the cloud's name of the
-/// quota.
+/// The calls of all steps, by lane (the `home` of its destinations) and by the cloud's name of the quota.
 #[derive(Debug, Default)]
 pub(crate) struct Estimate(BTreeMap<String, BTreeMap<String, Draws>>);
 
-/// The calls that draw from one quota.
 #[derive(Debug, Default)]
 struct Draws {
     calls: u64,
-    /// The microseconds of the quota that one call takes at the slowest destination sharing it, times [`FINE`].
+    /// The time that one call takes from the quota at the slowest destination that shares it, in microseconds times [`FINE`].
     each: u64,
 }
 
-/// Fractions of a microsecond for each call, so that rounding does not add up. Enough for quotas of up to a million calls a second.
+/// Fractions of a microsecond for each call, so that rounding errors do not add up. Enough for quotas of up to a million calls a second.
 const FINE: u64 = 1_000;
 
 impl Estimate {
-    /// Adds all steps of a change set.
     pub(crate) fn add(&mut self, change_set: &ChangeSet, destinations: &BTreeMap<DestinationName, Destination>) {
         self.add_steps(change_set, change_set.steps.iter(), destinations);
     }
 
-    /// Adds these steps of a change set.
     pub(crate) fn add_steps<'a>(
         &mut self,
         change_set: &ChangeSet,
@@ -50,7 +46,7 @@ impl Estimate {
         }
     }
 
-    /// The least time for each lane: that of its scarcest quota.
+    /// For each lane, the least time of its slowest quota.
     pub(crate) fn lanes(&self) -> BTreeMap<String, Span> {
         self.0
             .iter()
@@ -59,7 +55,7 @@ impl Estimate {
             .collect()
     }
 
-    /// The least time altogether. Lanes run side by side, so it is that of the slowest lane.
+    /// Lanes run concurrently, so the slowest lane decides.
     pub(crate) fn total(&self) -> Span {
         self.lanes().into_values().max().unwrap_or_default()
     }
@@ -75,7 +71,7 @@ impl Draws {
     }
 }
 
-/// The calls of the port that a step makes at least, by their words: one that acts, and the looks around it. An absence takes
+/// The calls of the port that a step makes at least, by their words: the one that acts, and the looks around it. An absence takes
 /// `equal_reads` looks to confirm, and one look before.
 fn calls(act: &Act, equal_reads: u32) -> Vec<(&'static str, u32)> {
     let gone = 1 + equal_reads;

@@ -1,4 +1,4 @@
-//! What a plan is made from.
+//! The input of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,27 +6,24 @@ use keyplane_model::{
     Actor, Algorithm, Destination, DestinationName, EpochId, IdTree, Intent, Inventory, LedgerSnapshot, Timestamp, WrapScheme,
 };
 
-/// Everything that a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
-    /// The keys, profiles and approvers that are wanted.
     pub intent: &'a Intent,
-    /// The configured destinations, by name.
     pub destinations: &'a BTreeMap<DestinationName, Destination>,
-    /// The ledger before the looks. If a key has changed in `ledger` since then, a look may show its earlier state.
+    /// The ledger before the looks. If `ledger` has a newer generation of a key, a look may show the key's earlier state.
     pub before: &'a LedgerSnapshot,
     /// The ledger after the looks. Anything a look shows is already recorded here or belongs to an open change set, so it is not
     /// mistaken for drift.
     pub ledger: &'a LedgerSnapshot,
-    /// What was seen, by destination. A destination that is missing was not looked at.
+    /// What was seen, by destination. A destination without an entry was not looked at.
     pub inventories: &'a BTreeMap<DestinationName, Inventory>,
-    /// The HSM's proven abilities; nothing else is planned.
+    /// The HSM's proven abilities. Nothing that needs others is planned.
     pub custody: &'a Custody,
-    /// Whoever asks for the plan: the proposer of new change sets, who cannot approve them.
+    /// Whoever asks for the plan: the proposer of new change sets, whose own approval does not count.
     pub proposer: &'a Actor,
     /// The time of planning, by the server's wall clock.
     pub now: Timestamp,
-    /// The source of new ids, seeded by the installation: planning the same world again gives the same ids.
+    /// Computes new ids from the installation's, so planning the same world again gives the same ids.
     pub ids: IdTree,
 }
 
@@ -35,7 +32,6 @@ pub struct PlanInput<'a> {
 pub struct Custody {
     /// The root epoch under which new copies are made.
     pub epoch: EpochId,
-    /// Whether the token can derive symmetric copies.
     pub derives: bool,
     /// The wrapping schemes that the token has a proven route for, each with the algorithms that it can wrap.
     pub schemes: BTreeMap<WrapScheme, BTreeSet<Algorithm>>,

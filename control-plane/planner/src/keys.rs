@@ -14,35 +14,31 @@ use crate::report::{Finding, KeyReport, NothingReason, Obstacle, Outcome, PlanRe
 use crate::surplus::Marked;
 use crate::{open, placements, surplus, targets};
 
-/// A look that is older than 15 minutes gets a warning. No decision depends on it, since each step looks again before it acts.
+/// A look that is older than 15 minutes gets a warning. No decision depends on it: each step looks again before it acts.
 const OLD_LOOK: Span = Span::seconds(15 * 60);
 
-/// The result of planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// New change sets to propose, sorted by key name, at most one for each key. It replaces an open proposed change set of the
-    /// same key.
+    /// New change sets to propose, sorted by key name, at most one for each key. Each replaces the key's open proposed change set.
     pub change_sets: Vec<ChangeSet>,
-    /// Open proposed change sets that still fit: their approvals stay good.
+    /// Open proposed change sets that still fit and keep their approvals.
     pub kept: BTreeSet<Digest>,
     /// Open proposed change sets that no longer fit and that nothing replaces. The caller drops them.
     pub outdated: BTreeSet<Digest>,
-    /// What is told about each key, and why.
     pub report: PlanReport,
 }
 
-/// Plans.
+/// Plans all keys.
 ///
-/// Flow, for each key that is wanted, is known or has an open change set: a committed change set is left alone. Otherwise the key's
-/// placements are planned. If none needs anything, its surplus objects are cleaned up. The result is compared with the open
-/// proposed change set.
+/// Flow, for each key that is wanted, is recorded or has an open change set: a committed change set is left alone. Otherwise the key's
+/// placements are planned. If none needs anything, its surplus objects are cleaned up. The result is compared with the open proposed change
+/// set.
 ///
-/// Guarantees: the same input gives the same bytes. At most one change set for each key. Nothing is destroyed but empty surplus
-/// objects. Once the change sets are applied, planning again gives none. Every key of intent and ledger is in the report, with a
-/// typed reason.
+/// Guarantees: the same input gives the same bytes. At most one change set for each key. Nothing but empty surplus objects is deleted. Once
+/// the change sets are applied, planning again gives none. Every key of intent and ledger is in the report, with a typed reason.
 ///
-/// Assumes that the inventories were taken from the [`targets()`](crate::targets()) of the same intent and of `before`. What was
-/// not looked at is an [`Obstacle`], never taken for absent.
+/// Assumes that the inventories were taken from the [`targets()`](crate::targets()) of the same intent and of `before`. A placement that
+/// was not looked at is an [`Obstacle`]; it is never taken for absent.
 #[must_use]
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let mut plan = Plan { change_sets: Vec::new(), kept: BTreeSet::new(), outdated: BTreeSet::new(), report: PlanReport::default() };
@@ -62,7 +58,6 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     plan
 }
 
-/// Warnings about old and incomplete looks.
 fn looks(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
     input.inventories.iter().flat_map(|(destination, inventory)| {
         let incomplete = (!inventory.complete).then(|| Warning::IncompleteSweep { destination: destination.clone() });
@@ -71,14 +66,14 @@ fn looks(input: &PlanInput<'_>) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// A key that is wanted, is known, or has an open change set.
+/// A key that is wanted, is recorded, or has an open change set.
 struct Subject<'a> {
     input: &'a PlanInput<'a>,
     marked: &'a Marked<'a>,
     name: &'a KeyName,
-    /// The key in the intent. `None`: not wanted.
+    /// `None`: not wanted.
     key: Option<&'a Key>,
-    /// The key in the ledger. `None`: not known.
+    /// `None`: not in the ledger.
     record: Option<&'a KeyRecord>,
     id: KeyId,
     open: Open<'a>,
@@ -91,7 +86,6 @@ impl<'a> Subject<'a> {
         Self { input, marked, name, key: input.intent.keys.get(name), record, id, open: Open::of(input.ledger.open.get(&id)) }
     }
 
-    /// Adds the key's change set to the plan, and reports on the key.
     fn plan(&self, plan: &mut Plan, estimate: &mut Estimate) -> KeyReport {
         // INVARIANT: nothing is planned beside a committed change set. The engine resumes or drops it.
         if let Open::Committed(open) = self.open {
@@ -108,7 +102,7 @@ impl<'a> Subject<'a> {
         findings.extend(removals.findings.clone());
         for (known, drifts) in self.record.into_iter().flat_map(|record| placements::unwanted(self.input, self.name, self.key, record)) {
             findings.extend(drifts);
-            // For a key that is no longer wanted, the outcome says it already.
+            // For a key that is no longer wanted, the outcome already says so.
             if self.key.is_some() {
                 plan.report.warnings.push(Warning::UnwantedPlacement {
                     key: self.name.clone(),
@@ -131,12 +125,11 @@ impl<'a> Subject<'a> {
         KeyReport { outcome, findings }
     }
 
-    /// The removal of what is surplus now.
     fn removals(&self) -> Work {
         self.record.map(|record| surplus::work(self.input, self.marked, record)).unwrap_or_default()
     }
 
-    /// Names the surplus objects that no change set removes yet.
+    /// Warns of surplus objects that no change set removes yet.
     fn unused<'w>(&'w self, removals: &'w Work) -> impl Iterator<Item = Warning> + 'w {
         removals.reasons.iter().filter_map(|reason| match reason {
             Reason::SurplusObject { object, destination } => {
@@ -146,7 +139,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// The change set that does the work. `None`: the intent has no such profile, so nobody can say who approves.
+    /// `None`: the intent has no such profile, so no approvers are defined.
     fn fill(&self, action: Action, work: Work, findings: &mut Vec<Finding>) -> Option<ChangeSet> {
         let Some(frame) = self.frame(action) else {
             findings.extend(work.placements.into_iter().map(|(placement, plan, _)| Finding {
@@ -165,7 +158,7 @@ impl<'a> Subject<'a> {
         Some(change_set)
     }
 
-    /// Compares the new change set with the open proposed one, and decides which of them stays.
+    /// Keeps the open proposed change set if it still fits, otherwise takes the new one.
     fn settle(
         &self,
         change: Option<ChangeSet>,
@@ -207,11 +200,11 @@ impl<'a> Subject<'a> {
     }
 
     fn still_fits(&self, open: &ChangeSetRecord, change: Option<&ChangeSet>, findings: &[Finding]) -> bool {
-        // What ended, nobody can approve any more.
+        // An expired change set can no longer be approved.
         if open.change_set.until <= self.input.now {
             return false;
         }
-        // Compared under the first proposer and the first end, whoever plans now.
+        // Compare as if the first proposer had planned now, with the first expiry.
         let first = |set: ChangeSet| ChangeSet { proposer: open.change_set.proposer.clone(), until: open.change_set.until, ..set };
         let again = change.cloned().map(first);
         self.frame(open.change_set.action).is_some_and(|frame| {
@@ -250,7 +243,6 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// Why the key needs nothing.
     fn nothing(&self) -> NothingReason {
         match (self.key, self.record.and_then(placements::newest), self.record) {
             (None, _, _) => NothingReason::Unwanted,

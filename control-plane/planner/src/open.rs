@@ -7,21 +7,19 @@ use crate::report::{Finding, NothingReason};
 /// The open change set of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Open<'a> {
-    /// The key has none.
     None,
-    /// It is proposed, and may be kept or replaced.
+    /// May be kept or replaced.
     Proposed(&'a ChangeSetRecord),
-    /// It is committed: it runs, or will be resumed.
+    /// Runs, or will be resumed.
     Committed(&'a ChangeSetRecord),
 }
 
 impl<'a> Open<'a> {
-    /// The meaning of the ledger's record.
     pub(crate) fn of(record: Option<&'a ChangeSetRecord>) -> Self {
         match record.map(|record| (record, record.state)) {
             Some((record, ChangeSetState::Proposed)) => Self::Proposed(record),
             Some((record, ChangeSetState::Committed)) => Self::Committed(record),
-            // It is no longer open, even if it was listed as open.
+            // No longer open, even if the ledger lists it as open.
             Some((_, ChangeSetState::Done | ChangeSetState::Dropped)) | None => Self::None,
         }
     }
@@ -37,11 +35,11 @@ pub(crate) fn awaiting(open: &ChangeSetRecord) -> NothingReason {
     NothingReason::AwaitingApproval { digest: open.digest, given: open.approvals.len(), need: open.change_set.approvals.need }
 }
 
-/// Whether a proposed change set still fits. `again` is what would be planned now for the same proposer. `frame` is the same
-/// without placements and steps: the part that does not depend on looks.
+/// Whether a proposed change set still fits. `again` is what would be planned now for the same proposer. `frame` is the part of it that
+/// does not depend on looks: `again` without placements and steps.
 ///
-/// It fits if planning gives the same again. It also fits if planning gives less, and only because a placement could not be looked
-/// at: a destination that is away for a while costs nobody's approvals.
+/// It fits if planning gives the same again. It also fits if planning gives less only because a placement could not be looked at: a
+/// destination that cannot be reached for a while costs no approvals.
 pub(crate) fn still_fits(open: &ChangeSetRecord, again: Option<(&ChangeSet, Digest)>, frame: &ChangeSet, findings: &[Finding]) -> bool {
     if again.is_some_and(|(_, digest)| digest == open.digest) {
         return true;

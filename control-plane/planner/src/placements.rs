@@ -1,7 +1,7 @@
 //! The pass for placements: first imports of new keys and placements, and what a dropped change set left unfinished.
 //!
-//! INVARIANT: a step is planned until the ledger has its receipt. If the look shows that it is done (the receipt was lost with its
-//! change set), the engine finds it done and writes the receipt. The ledger learns of it in no other way.
+//! INVARIANT: a step is planned until the ledger has its receipt. If a look shows that it is done (the receipt was lost with its change
+//! set), the engine finds it done and writes the receipt. Nothing else writes it.
 
 use keyplane_model::{
     Act, CopyRecord, Creation, Destination, DestinationName, Expectation, Inventory, Key, KeyId, KeyName, KeyRecord, ObjectSeen,
@@ -13,21 +13,18 @@ use crate::input::PlanInput;
 use crate::report::{Finding, Obstacle};
 use crate::{drift, targets};
 
-/// The most placements in one change set: with six steps each, people can still read it. The next change set takes the rest.
+/// The most placements in one change set: with six steps each, people can still read it. The next change set takes the others.
 const MAX_PLACEMENTS: usize = 100;
 
-/// What the placements of one key need.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// The placements that need something, each with its steps, in the order of the intent.
+    /// In the order of the intent, each with its steps.
     pub(crate) placements: Vec<(PlacementId, PlacementPlan, Vec<Step>)>,
-    /// Why they need it.
     pub(crate) reasons: Vec<Reason>,
-    /// What stands in the way at other placements.
+    /// What blocks the other placements.
     pub(crate) findings: Vec<Finding>,
 }
 
-/// What the placements of a wanted key need.
 pub(crate) fn work(input: &PlanInput<'_>, name: &KeyName, key: &Key, key_id: KeyId) -> Work {
     let record = input.ledger.keys.get(name);
     let mut work = Work::default();
@@ -64,7 +61,7 @@ fn origin(input: &PlanInput<'_>, key: &Key, key_id: KeyId, record: Option<&KeyRe
     made.map(|copy| copy.bound().placement).or_else(first)
 }
 
-/// Removes work that shares bytes which cannot be made yet.
+/// Replaces work by a finding where it shares bytes that cannot be made yet.
 fn wait_for_the_origin(work: &mut Work, origin: Option<PlacementId>, record: Option<&KeyRecord>) {
     type Planned = (PlacementId, PlacementPlan, Vec<Step>);
     let Some(origin) = origin else { return };
@@ -122,10 +119,8 @@ pub(crate) fn look<'a>(
     Some((inventory, inventory.placements.get(&placement)?))
 }
 
-/// Versions count from 1.
 const FIRST_VERSION: Version = Version(1);
 
-/// One wanted placement, with everything that is known about it.
 struct Subject<'a> {
     input: &'a PlanInput<'a>,
     name: &'a KeyName,
@@ -134,7 +129,7 @@ struct Subject<'a> {
     wanted: &'a PlacementIntent,
     placement: PlacementId,
     known: Option<&'a PlacementRecord>,
-    /// The placement whose bytes all of them share. `None`: each has bytes of its own.
+    /// The placement whose bytes all placements share. `None`: each has its own bytes.
     origin: Option<PlacementId>,
 }
 
@@ -183,7 +178,7 @@ impl Subject<'_> {
         Ok(Some((plan, acts.into_iter().map(step).collect())))
     }
 
-    /// The acts that remain, by the destination's capabilities, the ledger and the look.
+    /// The remaining acts, by the destination's capabilities, the ledger and the look.
     fn acts(
         &self,
         destination: &Destination,
@@ -209,7 +204,7 @@ impl Subject<'_> {
         let of = copy.map_or(shares, |copy| copy.bytes_of);
         match capabilities.creation {
             Creation::Claimed => {
-                // An object that holds the claim, or is next for it, is reused. One that an attempt made in vain becomes surplus.
+                // An object that has the claim, or can still get it, is reused. An object that a failed attempt left becomes surplus.
                 if !claimed && seen.claimed.is_none() && !has_shell {
                     acts.push(Act::Create);
                 }
@@ -246,7 +241,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Whether rules and destination allow the key there.
+    /// Checks the rules and the destination's protection.
     fn permitted(&self, destination: &Destination) -> Result<(), Obstacle> {
         let rules = &self.key.rules;
         let algorithm = self.wanted.algorithm;
@@ -262,7 +257,7 @@ impl Subject<'_> {
         Ok(())
     }
 
-    /// Whether the copy's bytes are derived or generated. Key pairs are always generated.
+    /// Key pairs are always generated.
     fn source(&self) -> Result<Source, Obstacle> {
         let derives = self.input.custody.derives;
         match (self.wanted.algorithm.is_symmetric(), self.key.rules.source) {
@@ -311,7 +306,7 @@ pub(crate) fn expectation(act: &Act) -> Expectation {
     }
 }
 
-/// The object in the way, if the claim or the users' name belongs to something else than the placement's own object.
+/// What blocks the placement: an object that is not its own has its claim or the users' name.
 fn foreign(seen: &PlacementSeen, known: Option<&PlacementRecord>, target: &Target) -> Option<Obstacle> {
     let recorded = known.and_then(|known| known.object.as_ref());
     if let Some(claimed) = &seen.claimed {
@@ -326,8 +321,8 @@ fn foreign(seen: &PlacementSeen, known: Option<&PlacementRecord>, target: &Targe
     (own != Some(&published.object)).then(|| Obstacle::ForeignName { object: published.object.clone() })
 }
 
-/// Compares the placement's record with the look. A difference is not called drift if the look may show an earlier state: the key
-/// changed meanwhile, or the destination may not show its last change yet.
+/// Compares the placement's record with the look. A difference is not drift if the look may show an earlier state: the key has changed
+/// since, or the destination may not show its last change yet.
 fn compare(
     input: &PlanInput<'_>,
     record: Option<&KeyRecord>,
@@ -352,7 +347,6 @@ fn compare(
     }
 }
 
-/// The latest confirmed change at the placement that the ledger knows of.
 fn last_change(record: &KeyRecord, version: Version, copy: Option<&CopyRecord>) -> Option<Timestamp> {
     let version = record.versions.get(&version);
     [copy.and_then(|copy| copy.imported), version.map(|version| version.created), version.and_then(|version| version.activated)]

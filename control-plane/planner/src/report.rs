@@ -1,4 +1,4 @@
-//! The report of a plan: what is done for each key and why, or why nothing is, and how long it takes.
+//! The report of a plan: for each key, what will be done and why, or why nothing will be; and how long it takes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,50 +11,40 @@ use serde::Serialize;
 
 use crate::drift::Drift;
 
-/// The report of a plan, for programs. Its [`fmt::Display`] is the text for people.
+/// For programs; its [`fmt::Display`] is the text for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlanReport {
-    /// Every key that is wanted or known, by name.
+    /// Every key that is wanted or recorded.
     pub keys: BTreeMap<KeyName, KeyReport>,
-    /// The least time for the change sets of this plan, new and kept together, by lane (the `home` of its destinations).
+    /// The least time that this plan's change sets take, new and kept, by lane (the `home` of its destinations).
     pub lanes: BTreeMap<String, Span>,
     /// Warnings that concern no key, or more than one.
     pub warnings: Vec<Warning>,
 }
 
-/// The report on one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyReport {
-    /// What is done for the key.
     pub outcome: Outcome,
-    /// What stands in the way or differs, at each placement.
+    /// What blocks or differs at its placements.
     pub findings: Vec<Finding>,
 }
 
-/// What is done for a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
     /// A new change set is proposed.
     Change {
-        /// Its digest, which people approve.
         digest: Digest,
-        /// The kind of change.
         action: Action,
-        /// Why the change is needed.
         reasons: Vec<Reason>,
-        /// How many steps it has.
         steps: usize,
-        /// The least time by quotas, if it ran alone.
+        /// The least time by quotas if it ran alone.
         takes: Span,
-        /// The proposed change set that it replaces; approvals of that one are lost. `None`: it replaces none.
+        /// The proposed change set that it replaces, whose approvals are lost. `None`: it replaces none.
         replaces: Option<Digest>,
     },
-    /// The key needs nothing, or nothing new.
-    Nothing {
-        /// The reason.
-        reason: NothingReason,
-    },
+    /// The key needs nothing, or nothing beyond its open change set.
+    Nothing { reason: NothingReason },
     /// The key needs something that cannot be done; the findings say why.
     Blocked,
 }
@@ -65,27 +55,22 @@ pub enum Outcome {
 pub enum NothingReason {
     /// Every placement holds the key's newest version.
     InPlace {
-        /// That version.
         version: Version,
-        /// When it became active in all its placements. `None`: it is not active in all placements that the ledger knows.
+        /// When it became active in all its placements. `None`: it is not active in all recorded placements.
         since: Option<Timestamp>,
     },
     /// An open change set still fits. It waits for approvals, or for `apply`.
     AwaitingApproval {
-        /// Its digest.
         digest: Digest,
-        /// How many approvals were received, whether they count or not.
+        /// How many approvals were received, verified or not.
         given: usize,
-        /// How many approvals its rule needs.
         need: u32,
     },
     /// A committed change set runs, or will be resumed.
     Running {
-        /// Its digest.
         digest: Digest,
         /// How many of its steps have a receipt.
         done: usize,
-        /// How many steps it has.
         steps: usize,
     },
     /// The key has no placements, wanted or recorded.
@@ -94,138 +79,86 @@ pub enum NothingReason {
     Unwanted,
 }
 
-/// Something that stands in the way at a placement, or differs there.
+/// Something that blocks or differs at a placement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The placement.
     pub placement: PlacementId,
-    /// The destination's name in the configuration.
     pub destination: DestinationName,
     /// The name by which users address the key there.
     pub name: String,
-    /// What was found.
     pub obstacle: Obstacle,
 }
 
-/// What stands in the way at a placement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "obstacle")]
 pub enum Obstacle {
     /// The configuration has no such destination.
     UnknownDestination,
-    /// The configuration gives the destination another cloud than the policy.
-    OtherCloud {
-        /// The cloud in the configuration.
-        configured: CloudKind,
-    },
-    /// The intent has no such profile, so nobody can say who approves.
+    /// The configuration and the policy name different clouds for the destination.
+    OtherCloud { configured: CloudKind },
+    /// The intent has no such profile, so no approvers are defined.
     UnknownProfile,
     /// The rules do not allow the algorithm, or it does not serve the key's purpose.
-    AlgorithmNotAllowed {
-        /// The algorithm.
-        algorithm: Algorithm,
-    },
+    AlgorithmNotAllowed { algorithm: Algorithm },
     /// The rules do not allow the destination.
     LocationNotAllowed,
     /// The destination protects keys less than the rules require.
     ProtectionTooLow,
     /// The destination does not take imports of this algorithm.
-    AlgorithmUnsupported {
-        /// The algorithm.
-        algorithm: Algorithm,
-    },
+    AlgorithmUnsupported { algorithm: Algorithm },
     /// The token has no proven route for any scheme that the destination takes.
-    NoRoute {
-        /// The algorithm.
-        algorithm: Algorithm,
-    },
+    NoRoute { algorithm: Algorithm },
     /// The rules require derived bytes, and the token cannot derive.
     CannotDerive,
-    /// The placement shares bytes that cannot be made yet.
+    /// The placement shares bytes of another placement, and those cannot be made yet.
     SharedWaits,
     /// The placement was not looked at, so nothing is concluded about it.
     NotLookedAt,
-    /// The look differs from a record that is so new that the look may show the state before it.
+    /// The last recorded change is within the consistency bound, or came after the look, so the look may show the state before it.
     Unsettled,
     /// The destination's fingerprint differs from the one that the placement was made under.
     DestinationChanged,
     /// The placement was made with another algorithm.
-    AlgorithmChanged {
-        /// The recorded algorithm.
-        recorded: Algorithm,
-    },
+    AlgorithmChanged { recorded: Algorithm },
     /// The key was made for another use. The use of a copy never changes.
-    PurposeChanged {
-        /// The recorded use.
-        recorded: Purpose,
-    },
+    PurposeChanged { recorded: Purpose },
     /// The key's newest version is in a state in which it must not be imported.
-    VersionUnusable {
-        /// The version.
-        version: Version,
-        /// Its state.
-        state: VersionState,
-    },
+    VersionUnusable { version: Version, state: VersionState },
     /// An object that is not the placement's own holds its claim.
-    ForeignClaim {
-        /// That object.
-        object: ObjectId,
-    },
+    ForeignClaim { object: ObjectId },
     /// The users' name points at an object that is not the placement's own.
-    ForeignName {
-        /// That object.
-        object: ObjectId,
-    },
+    ForeignName { object: ObjectId },
     /// Record and look differ.
     Drift(Drift),
 }
 
-/// A warning that concerns no single key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "warning")]
 pub enum Warning {
-    /// The sweep of a destination was incomplete, so no surplus is looked for there.
-    IncompleteSweep {
-        /// The destination.
-        destination: DestinationName,
-    },
+    /// The sweep of a destination was incomplete, so nothing surplus is removed there.
+    IncompleteSweep { destination: DestinationName },
     /// The look at a destination is older than 15 minutes.
     OldLook {
-        /// The destination.
         destination: DestinationName,
         /// When the look began.
         at: Timestamp,
     },
     /// A recorded placement is no longer wanted. Nothing is destroyed because of that.
     UnwantedPlacement {
-        /// The key.
         key: KeyName,
-        /// The destination.
         destination: DestinationName,
         /// The name by which users address the key there.
         name: String,
     },
-    /// An object was made for a key and is not used. Its removal is proposed once the key needs nothing else: until then it may still be
-    /// the one that a step makes.
-    UnusedObject {
-        /// The key.
-        key: KeyName,
-        /// The destination.
-        destination: DestinationName,
-        /// The object.
-        object: ObjectId,
-    },
-    /// An object has our marks, and the ledger does not know its placement. Nothing is done to it.
-    UnknownObject {
-        /// The destination.
-        destination: DestinationName,
-        /// The object.
-        object: ObjectId,
-    },
+    /// An object of ours that was made for a key and is not used. Its removal is proposed once the key needs nothing else: until then a
+    /// step may still use it.
+    UnusedObject { key: KeyName, destination: DestinationName, object: ObjectId },
+    /// An object with our marks for a placement that the ledger does not know. Nothing is done to it.
+    UnknownObject { destination: DestinationName, object: ObjectId },
 }
 
 impl Obstacle {
-    /// Whether this only says that nothing is known. It outdates no earlier decision.
+    /// Whether it only says that nothing is known. Such an obstacle makes no earlier decision stale.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::NotLookedAt | Self::Unsettled)

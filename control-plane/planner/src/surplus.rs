@@ -1,5 +1,5 @@
-//! The pass for surplus objects: they have our marks, are no placement's object and are empty. Attempts whose reply was lost leave
-//! them.
+//! The pass for surplus objects: they have our marks, are no placement's object and are empty. Attempts whose reply was lost leave them
+//! behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +13,14 @@ use crate::input::PlanInput;
 use crate::placements::{Work, expectation, look};
 use crate::report::{Finding, Obstacle, Warning};
 
-/// The most objects that one change set removes. The next change set takes the rest.
+/// The most objects that one change set removes. The next change set takes the others.
 const MAX_REMOVALS: usize = 100;
 
-/// The objects that carry this installation's marks, by destination and placement: sorted once a plan, so that no placement has to look
-/// through all of them.
+/// The objects with this installation's marks, by destination and placement. Grouped once for each plan, so that no placement has to search
+/// all of them.
 pub(crate) struct Marked<'a>(BTreeMap<(&'a DestinationName, PlacementId), Vec<&'a ObjectSeen>>);
 
 impl<'a> Marked<'a> {
-    /// Sorts what the sweeps found.
     pub(crate) fn of(input: &PlanInput<'a>) -> Self {
         let mut marked: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (destination, inventory) in input.inventories {
@@ -34,17 +33,17 @@ impl<'a> Marked<'a> {
         Self(marked)
     }
 
-    /// A placement's objects at a destination, in the order of their ids.
+    /// Sorted by id.
     fn at<'b>(&'b self, destination: &'b DestinationName, placement: PlacementId) -> &'b [&'b ObjectSeen] {
         self.0.get(&(destination, placement)).map_or(&[], Vec::as_slice)
     }
 }
 
-/// The surplus objects of a key, and the steps that remove those that are certainly empty.
+/// The surplus objects and second imports of a key, and the steps that remove them.
 ///
-/// Nothing is concluded without a complete sweep and a direct look at the placement. An object is in use if the look shows it as
-/// claimed or published, or if the ledger records it. An object that holds material, or does not show that it is empty, is drift
-/// and is never removed. The caller makes sure that no change set runs for the key.
+/// Nothing is removed without a complete sweep and a direct look at the placement. An object is in use if the look shows it as claimed or
+/// published, or if the ledger records it. An object that holds material, or does not show that it is empty, is drift and is never removed.
+/// The caller makes sure that no change set runs for the key.
 pub(crate) fn work(input: &PlanInput<'_>, marked: &Marked<'_>, record: &KeyRecord) -> Work {
     let mut work = Work::default();
     let mut removals = 0;
@@ -57,7 +56,7 @@ pub(crate) fn work(input: &PlanInput<'_>, marked: &Marked<'_>, record: &KeyRecor
         let in_use: BTreeSet<&ObjectId> =
             [&seen.claimed, &seen.published].into_iter().flatten().map(|object| &object.object).chain(&known.object).collect();
         let mut steps = Vec::new();
-        // A version that was imported twice keeps the import that protects new data; if neither does, the recorded one.
+        // Of two imports of one version, the one that protects new data stays. If neither does, the recorded one stays.
         let activates = destination.capabilities.creation == Creation::Imported;
         for double in seen.claimed.iter().filter(|_| inventory.complete).flat_map(|object| doubles(object, record, *placement)) {
             let Double { object, material, keeps } = double;
@@ -67,8 +66,8 @@ pub(crate) fn work(input: &PlanInput<'_>, marked: &Marked<'_>, record: &KeyRecor
                 (Act::DisableSurplus { object, material, keeps }, reason)
             } else if record.copies.iter().any(|copy| copy.coordinates.placement == *placement && copy.material.as_ref() == Some(&material))
             {
-                // INVARIANT: where an import activates itself, the first one was current until the second came, and may have been
-                // used. It is never disabled as surplus (rule 2). Once the second is followed, nothing is left to do.
+                // INVARIANT: where an import activates itself, the first one was current until the second came, and may have been used. It
+                // is never disabled as surplus (rule 2). Once the second one is recorded, nothing is left to do.
                 let reason = Reason::SecondImport { object: object.clone(), material: keeps.clone(), destination: at };
                 (Act::FollowSecond { object, material, keeps }, reason)
             } else {
@@ -108,14 +107,13 @@ pub(crate) fn work(input: &PlanInput<'_>, marked: &Marked<'_>, record: &KeyRecor
     work
 }
 
-/// A second import of one version in an object.
 struct Double {
     object: ObjectId,
     material: String,
     keeps: String,
 }
 
-/// The second imports in an object.
+/// Second imports of one version, each to be disabled or recorded.
 fn doubles(object: &ObjectSeen, record: &KeyRecord, placement: PlacementId) -> Vec<Double> {
     let mut found = Vec::new();
     for copy in record.copies.iter().filter(|copy| copy.coordinates.placement == placement && copy.imported.is_some()) {

@@ -7,8 +7,8 @@ use keyplane_model::{
     PlacementRecord, Purpose, Target,
 };
 
-/// The placements that have to be looked at before planning: those that are wanted or recorded at a configured destination, by id.
-/// A destination without any has an empty list.
+/// The placements that have to be looked at before planning: those that are wanted or recorded at a configured destination, by id. A
+/// destination with none has an empty list.
 #[must_use]
 pub fn targets(
     intent: &Intent,
@@ -40,7 +40,7 @@ pub fn targets(
     found.into_iter().map(|(name, targets)| (name.clone(), targets.into_values().collect())).collect()
 }
 
-/// The key's id in the ledger or, if it is not known yet, the id that it will get.
+/// The key's id in the ledger, or the id that a new key will get.
 pub(crate) fn key_id(name: &KeyName, record: Option<&KeyRecord>, ids: IdTree) -> KeyId {
     record.map_or_else(|| ids.key(name.as_str()), |record| record.id)
 }
@@ -62,7 +62,7 @@ pub(crate) fn identify<'a>(
         )
 }
 
-/// What a wanted placement should look like: as it was made or, if it was not made yet, as it will be.
+/// What a wanted placement should look like: as recorded, or as the next change set will create it.
 pub(crate) fn target(
     installation: InstallationId,
     placement: PlacementId,
@@ -85,7 +85,6 @@ pub(crate) fn target(
     )
 }
 
-/// What a recorded placement should look like.
 pub(crate) fn recorded_target(installation: InstallationId, placement: PlacementId, key: &KeyName, known: &PlacementRecord) -> Target {
     Target {
         installation,
@@ -98,5 +97,4 @@ pub(crate) fn recorded_target(installation: InstallationId, placement: Placement
     }
 }
 
-/// Incarnations count from 1.
 const FIRST_INCARNATION: u32 = 1;
