@@ -1,4 +1,4 @@
-//! Acts: prepares the one mutating request of an attempt, writes the attempt down, sends the request, and takes a refusal in.
+//! Carries out one attempt of a step: prepares the mutating request, records the attempt, sends the request, and handles a failure.
 
 use keyplane_model::{
     Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, ProblemCode, Span, Step, StepNo, Version, WrapScheme,
@@ -15,20 +15,20 @@ use crate::progress::Event;
 use crate::site::Site;
 use crate::track::Track;
 
-/// A mutation that can be sent: its quotas are drawn, and what it imports is wrapped.
+/// A mutation that is ready to be sent: its quotas are drawn, and what it imports is wrapped.
 pub(crate) struct Ready {
     mutation: Mutation,
-    /// The digest of the public key that an import is wrapped under; `None`: it is no import.
+    /// SHA-256 of the public key that an import is wrapped under. `None`: the step is no import.
     wrapped_under: Option<Digest>,
 }
 
-/// A mutation that was not sent, because what it rests on was seen too long ago.
+/// The mutation was not sent, because the look before it is too old.
 fn outdated(operation: &'static str) -> CloudError {
     let message = format!("the last look was more than {FRESH} ago: it was not sent");
     CloudError { class: Class::Stale, cause: Cause::Plain, operation, message, retry_after: None }
 }
 
-/// What carries a step out.
+/// Carries out the attempts of one step.
 pub(crate) struct Actor<'a> {
     site: &'a Site<'a>,
     number: StepNo,
@@ -40,7 +40,7 @@ impl<'a> Actor<'a> {
         Self { site, number, step }
     }
 
-    /// Does everything that comes before the mutating request, the wait for its quotas included. `ordinal`: the number of the attempt.
+    /// Does everything that comes before the mutating request, including the wait for its quotas. `ordinal`: the number of the attempt.
     pub(crate) async fn prepare(&self, ordinal: u32, track: &Track, seen: &Seen) -> Result<Ready, Stop> {
         let target = self.site.target.clone();
         let object = || track.object().cloned().ok_or_else(|| self.internal("a step without the object of the steps before"));
@@ -78,8 +78,8 @@ impl<'a> Actor<'a> {
         Ok(Ready { mutation, wrapped_under })
     }
 
-    /// Waits until the mutation is not too close to those that were sent before it. Returns whether the look that it rests on is still
-    /// fresh then, for preparing may have waited for quotas.
+    /// Waits until the mutation may follow the previous ones in its quotas. Returns whether the look is still fresh by then: preparing may
+    /// have waited for quotas.
     pub(crate) async fn waits_its_turn(&self, ready: &Ready, look: &Look) -> bool {
         while look.is_fresh(self.site.uptime()) {
             match self.site.lane().gap(ready.mutation.word()) {
@@ -90,8 +90,8 @@ impl<'a> Actor<'a> {
         false
     }
 
-    /// Makes one attempt: writes it down, sends the mutation if the lease and the look still allow it, and takes the reply in. A refusal
-    /// and a reply that is lost are no errors here: the next look tells.
+    /// Makes one attempt: records it, sends the mutation if the lease and the look still allow it, and handles the reply. A refusal that
+    /// may pass and a lost reply are no errors here; the next look shows what happened.
     pub(crate) async fn attempt(&self, ready: Ready, look: &Look, track: &Track, attempts: &mut Attempts) -> Result<(), Stop> {
         let (job, ordinal) = (&self.site.job, attempts.next());
         let id = self.attempt_id(ordinal);
@@ -110,14 +110,14 @@ impl<'a> Actor<'a> {
         Ok(())
     }
 
-    /// Makes an attempt durable.
+    /// Records an attempt in the ledger.
     async fn write_down(&self, attempt: &Attempt) -> Result<(), Stop> {
         let job = &self.site.job;
-        // Preparing may have taken its time.
+        // Preparing may have taken longer than the lease.
         let fence = self.site.keep().await?;
         match job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence)).await {
             Ok(()) => Ok(()),
-            // INVARIANT: whoever writes the attempt down first is the only one who makes it.
+            // INVARIANT: only the server that recorded the attempt sends its request.
             Err(LedgerError::Refused(Refusal::Contradiction)) => {
                 let detail = format!("another server is at work on the same step ({})", self.step.act.word());
                 Err(self.site.stop(ProblemCode::ChangeSetStale, detail, "keyplane apply"))
@@ -126,10 +126,10 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// The one mutating call.
+    /// Sends the mutating request, once.
     ///
-    /// INVARIANT: it is not sent when it could outlast the lease, nor when what it rests on was seen too long ago. Both are asked after
-    /// everything that may take time, since the machine may have stood still meanwhile.
+    /// INVARIANT: it is not sent if it could outlast the lease, or if the look is no longer fresh. Both are checked last, since the machine
+    /// may have been suspended before.
     async fn send(&self, mutation: &Mutation, look: &Look, attempts: &mut Attempts) -> Result<Acted, CloudError> {
         self.site.hold.outlasts(mutation.word()).await?;
         if !look.is_fresh(self.site.uptime()) {
@@ -139,14 +139,14 @@ impl<'a> Actor<'a> {
         self.site.lane().act(mutation).await
     }
 
-    /// Takes in a mutation that failed: the next look decides, after a pause where the cloud needs one.
+    /// Handles a failed mutation: decides whether to look again, and pauses first where the cloud needs time.
     async fn failed(&self, error: &CloudError, track: &Track, attempts: &mut Attempts) -> Result<(), Stop> {
         let job = &self.site.job;
         let problem = self.site.problem(error);
-        // Whether the class of the failure lets another attempt help, now.
+        // Whether another attempt can help now.
         let again = match error.class {
             Class::Transient | Class::Throttled | Class::Ambiguous | Class::Stale | Class::AlreadyExists => true,
-            // What the step before made may not be there for every part of the cloud yet.
+            // The effect of the step before may not be visible in every part of the cloud yet.
             Class::NotFound => {
                 let visible = track.visible(self.site.capabilities().settling_time());
                 visible.is_some_and(|visible| self.site.uptime() < visible)
@@ -158,13 +158,13 @@ impl<'a> Actor<'a> {
         {
             match job.ports.ledger.refused(&job.record.digest, id, error.class).await {
                 Ok(()) => attempts.refuse(error.class),
-                // Another server confirmed this attempt's effect as its own: the next look tells.
+                // Another server confirmed this attempt's effect as its own; the next look shows it.
                 Err(LedgerError::Refused(Refusal::Contradiction)) => {}
                 Err(error) => return Err(job.ledger(&error)),
             }
         }
         if error.class == Class::Ambiguous {
-            // What it did shows in the next look, which also finds that the attempts are spent.
+            // The next look shows its effect, and also checks whether the attempts are spent.
             attempts.lose(problem.detail.clone());
         } else if !again || attempts.spent(self.site.uptime()).is_some() {
             return Err(Stop::Held(problem));
@@ -172,14 +172,14 @@ impl<'a> Actor<'a> {
         let key = &self.site.target.key;
         tracing::info!(%key, class = %error.class, "refused or ambiguous: looks again");
         job.progress.event(&Event::Again { key, destination: self.site.destination(), problem: &problem });
-        // Refused because of what another read did not show yet: that needs time as well.
+        // The cloud refused it because of a state that it does not show everywhere yet; that takes time.
         if error.class != Class::Ambiguous {
             self.site.sleep(pause(attempts.tried(), error)).await;
         }
         Ok(())
     }
 
-    /// The public key to wrap under: the one that was made for the copy, or one that the destination gives for the object.
+    /// The public key to wrap under: the prepared one, or one that the destination gives for the object.
     async fn wrapping_key(&self, track: &Track, object: Option<&ObjectId>, scheme: WrapScheme) -> Result<WrappingKey, Stop> {
         let (from, made) = match (track.wrapping(), object) {
             (Some((wrapping, at)), _) => (WrapFor::Prepared(wrapping.clone()), Some(at)),
@@ -193,11 +193,11 @@ impl<'a> Actor<'a> {
                 Err(failure) => failure,
             };
             match (&failure, &from) {
-                // What was seen a moment ago is not gone because one read does not show it yet.
+                // It was seen a moment ago, so a read that does not show it proves nothing yet.
                 (Failure::Call(error), _) if error.class == Class::NotFound && visible.is_some_and(|at| self.site.uptime() < at) => {
                     self.site.sleep(PACE.1).await;
                 }
-                // The wrapping key is part of what was approved: another one takes another change set.
+                // The wrapping key is part of what was approved, so another one needs another change set.
                 (Failure::Call(error), WrapFor::Prepared(wrapping))
                     if error.cause == Cause::ImportTokenExpired || error.class == Class::NotFound =>
                 {

@@ -1,75 +1,74 @@
-//! The attempts of one step: what was tried, by whom, what may still take effect, and how many there may be.
+//! The attempts of one step: which were made, which may still take effect, and how many there may be.
 
 use keyplane_model::{Attempt, AttemptId, Class, ObjectId, Span};
 
-/// The attempts of one step, as one run sees them. Moments are the server's uptime.
+/// As one run sees them. Moments are the server's uptime.
 pub(crate) struct Attempts {
     all: Vec<Attempt>,
     /// How many of them earlier runs made.
     before: usize,
     began: Span,
     sent: Span,
-    /// When this run made its first attempt; `None`: it made none yet.
+    /// When this run made its first attempt. `None`: it made none yet.
     first: Option<Span>,
     made: Vec<ObjectId>,
     lost: Option<String>,
 }
 
-/// How many attempts of one step one run makes, refused ones included. A step that still fails then needs a person, or a later run.
+/// The most attempts of one step in one run, refused ones included. A step that still fails then needs a person, or a later run.
 const MOST: usize = 6;
 
-/// How many attempts of one step may stay without an effect that a look shows, before each further one takes a run of its own. Two
-/// repeats are enough for lost replies; whatever undoes the effect of three requests undoes that of the next one too.
+/// The most attempts of one step that may have had an effect which no look shows. After that, each run makes one attempt. Two repeats
+/// suffice for lost replies; whatever undid the effect of three requests will undo the next one too.
 const UNSHOWN: usize = 3;
 
-/// The same, over all runs of a change set: then it is dropped. So an operator who mends the cause has five runs more, and a job that
-/// runs on by itself ends.
+/// The same over all runs of a change set; then it is dropped. This leaves five more runs to an operator who looks for the cause, and ends
+/// a job that repeats by itself.
 const UNSHOWN_IN_ALL: usize = 8;
 
-/// How long after its first attempt one run begins another one. Three attempts at the slowest destination take half of it.
+/// How long after its first attempt a run may begin another one. Three attempts at the slowest destination take half of it.
 const LONGEST: Span = Span::seconds(3_600);
 
-/// How far the attempts of a step are spent.
+/// Whether the attempts of a step are used up for this run or for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spent {
-    /// For this run. The next one makes at least one more.
+    /// The next run makes at least one more.
     ForNow,
-    /// For good: no run of this change set makes another one.
+    /// No run of this change set makes another one.
     ForGood,
 }
 
 impl Attempts {
-    /// Those that the ledger knows.
+    /// Begins with the attempts in the ledger.
     pub(crate) fn begin(all: Vec<Attempt>, now: Span) -> Self {
         Self { before: all.len(), all, began: now, sent: now, first: None, made: Vec::new(), lost: None }
     }
 
-    /// When this run began with the step.
+    /// When this run began the step.
     pub(crate) fn began(&self) -> Span {
         self.began
     }
 
-    /// When the last attempt was sent; of one that an earlier run made, when this run began.
+    /// When the last attempt was sent. For an attempt of an earlier run: when this run began.
     pub(crate) fn sent(&self) -> Span {
         self.sent
     }
 
-    /// What the last reply of this run that named anything said that it made; `None`: none did.
+    /// The object that the last reply of this run named. `None`: no reply named one.
     pub(crate) fn made(&self) -> Option<&ObjectId> {
         self.made.last()
     }
 
-    /// Everything that the replies of this run said that they made.
+    /// Every object that replies of this run named.
     pub(crate) fn all_made(&self) -> &[ObjectId] {
         &self.made
     }
 
-    /// Whether nobody ever tried.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The last attempt that may have had its effect; `None`: there is none, or the cloud refused each.
+    /// The last attempt that may have had an effect. `None`: there is none, or each was refused.
     pub(crate) fn open(&self) -> Option<&Attempt> {
         self.all.iter().rfind(|attempt| attempt.refused.is_none())
     }
@@ -79,18 +78,18 @@ impl Attempts {
         number(self.all.len() - self.before)
     }
 
-    /// How many attempts may have had their effect: all runs' together, and those of earlier runs.
+    /// How many attempts may have had an effect: of all runs, and of earlier runs.
     pub(crate) fn unshown(&self) -> (usize, usize) {
         let count = |attempts: &[Attempt]| attempts.iter().filter(|attempt| attempt.refused.is_none()).count();
         (count(&self.all), count(&self.all[..self.before]))
     }
 
-    /// Whether a step that is not done may not be attempted again; `None`: it may. Every bound of a step's attempts is in here. It is
-    /// asked before each attempt, and after each refusal.
+    /// Whether another attempt is not allowed. `None`: it is allowed. Every limit on a step's attempts is here. Asked before each attempt
+    /// and after each refusal.
     ///
-    /// An attempt that may have had its effect can leave something at the destination, so all runs of the change set share one bound. A
-    /// refused one certainly had no effect: a destination that is away for days costs nobody's approvals, so only each run by itself
-    /// has a bound for those.
+    /// An attempt that may have had an effect can leave something at the destination, so all runs of the change set share one limit. A
+    /// refused one certainly had no effect, so each run has its own limit for those: a destination that is down for days costs no
+    /// approvals.
     pub(crate) fn spent(&self, now: Span) -> Option<Spent> {
         let (unshown, before) = self.unshown();
         if unshown >= UNSHOWN_IN_ALL {
@@ -102,47 +101,47 @@ impl Attempts {
         (many || in_vain || late).then_some(Spent::ForNow)
     }
 
-    /// The number of the next attempt, from 1.
+    /// From 1.
     pub(crate) fn next(&self) -> u32 {
         number(self.all.len()).saturating_add(1)
     }
 
-    /// Takes in an attempt that the ledger has.
+    /// Adds an attempt that the ledger has recorded.
     pub(crate) fn wrote(&mut self, attempt: Attempt, now: Span) {
         self.all.push(attempt);
         self.first.get_or_insert(now);
         self.lost = None;
     }
 
-    /// The last attempt goes out now.
+    /// Records that the last attempt is sent now.
     pub(crate) fn send(&mut self, now: Span) {
         self.sent = now;
     }
 
-    /// A reply named what the last attempt made.
+    /// Records the object that the reply to the last attempt named.
     pub(crate) fn name(&mut self, made: ObjectId) {
         self.made.retain(|before| *before != made);
         self.made.push(made);
     }
 
-    /// The last attempt got no reply that tells: why.
+    /// Records why the last attempt got no conclusive reply.
     pub(crate) fn lose(&mut self, why: String) {
         self.lost = Some(why);
     }
 
-    /// Why the last attempt got no reply that tells; `None`: it got one.
+    /// Why the last attempt got no conclusive reply. `None`: it got one.
     pub(crate) fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
 
-    /// The last attempt had no effect.
+    /// Records that the last attempt had no effect.
     pub(crate) fn refuse(&mut self, class: Class) {
         if let Some(last) = self.all.last_mut() {
             last.refused = Some(class);
         }
     }
 
-    /// The id of the last attempt; `None`: there is none.
+    /// `None`: there are no attempts.
     pub(crate) fn last(&self) -> Option<AttemptId> {
         self.all.last().map(|attempt| attempt.id)
     }
@@ -164,7 +163,7 @@ mod tests {
         Attempt { id, step: StepNo(0), ordinal, at: Timestamp(0), wrapped_under: None, refused }
     }
 
-    /// Attempts of earlier runs, then of this one: `true` was refused.
+    /// Attempts of earlier runs, then of this one. `true`: refused.
     fn attempts(before: &[bool], here: &[bool]) -> Attempts {
         let class = |refused: &bool| refused.then_some(Class::Throttled);
         let made = before.iter().enumerate().map(|(number, refused)| attempt(number + 1, class(refused))).collect();
@@ -181,7 +180,7 @@ mod tests {
         let cases = [
             (&open[..0], &open[..2], None),
             (&open[..0], &open[..3], Some(Spent::ForNow)),
-            // Those of a run that crashed count, and the next one makes at least one.
+            // Attempts of a crashed run count, and the next run makes at least one.
             (&open[..2], &open[..0], None),
             (&open[..2], &open[..1], Some(Spent::ForNow)),
             (&open[..7], &open[..0], None),

@@ -1,4 +1,4 @@
-//! The order of a run: commit, the prologue of a change set, then each placement's steps, side by side.
+//! The order of a run: commit, the prologue of the change set, then the steps of its placements, concurrently.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,30 +22,28 @@ use crate::site::Site;
 use crate::step::Way;
 use crate::track::Track;
 
-/// Executes change sets. Everything that it needs is a port.
+/// Executes change sets, through ports only.
 pub struct Engine {
-    /// Where attempts and receipts are written before anything follows from them.
+    /// Attempts and receipts are written here before the next step begins.
     pub ledger: Arc<dyn Ledger>,
-    /// What generates, derives and wraps key bytes.
     pub custodian: Arc<dyn Custodian>,
-    /// The lane of each configured destination. A change set for any other is held.
+    /// The lane of each configured destination. A change set for any other destination is held.
     pub lanes: BTreeMap<DestinationName, Lane>,
-    /// The clock of this server; its lanes have the same.
+    /// This server's clock. Its lanes have the same.
     pub clock: Arc<dyn Clock>,
-    /// Which of the lanes this server holds.
+    /// The leases of this server on lanes.
     pub leases: Leases,
 }
 
-/// How a change set's run ended.
+/// The result of running one change set.
 #[derive(Debug)]
 pub struct Ran {
-    /// The change set's.
     pub digest: Digest,
-    /// `Ok`: every step has its receipt. `Err`: what stands in the way, by destination; at least one problem.
+    /// `Ok`: every step has its receipt. `Err`: what blocks the rest, by destination; at least one problem.
     pub result: Result<(), Vec<Problem>>,
 }
 
-/// How many change sets run side by side: enough to keep the narrowest quotas busy, few enough to read the progress.
+/// How many change sets run concurrently: enough to use up the narrowest quotas, few enough to follow the progress.
 const SIDE_BY_SIDE: usize = 16;
 
 impl Engine {
@@ -59,10 +57,10 @@ impl Engine {
         self.ledger.commit(digest, self.clock.now()).await.map_err(|error| error.problem().key(&record.change_set.key))
     }
 
-    /// Runs committed change sets to their end, or as far as they come; what is left is resumed by the next run.
+    /// Runs committed change sets as far as possible. The next run resumes what is left.
     ///
     /// # Guarantees
-    /// A crash anywhere loses nothing and doubles nothing: running again goes on from the ledger alone.
+    /// A crash anywhere loses nothing and makes nothing twice: the next run continues from the ledger alone.
     pub async fn run(&self, digests: &[Digest], progress: &dyn Progress) -> Vec<Ran> {
         let working = self.leases.begin();
         let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
@@ -93,8 +91,8 @@ impl Engine {
         }
         let charter = match self.entitled(&record).await {
             Ok(charter) => charter,
-            // It was committed under a charter that asked for less. Nobody approves what is committed: it is dropped, and the next plan
-            // takes up what it left and asks anew.
+            // It was committed under a charter that asked for less. A committed change set gets no more approvals, so it is dropped. The
+            // next plan continues with what it left and asks for new approvals.
             Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
                 let why = format!("what is in force today does not carry it: {}", problem.detail);
                 self.ledger.abandon(digest, &why, self.clock.now()).await.map_err(|error| one(error.problem().key(key)))?;
@@ -113,7 +111,7 @@ impl Engine {
             }
             Err(Stop::Held(problem)) => problems.push(problem),
         };
-        // A ledger that cannot be read stops the run before any bytes are made.
+        // A ledger that cannot be read stops the run before any bytes are generated.
         self.known(key).await.map_err(one)?;
         let ports = Ports { ledger: self.ledger.as_ref(), custodian: self.custodian.as_ref(), clock: self.clock.as_ref() };
         let job = Job { ports, record: &record, warrant: &warrant, progress };
@@ -130,7 +128,7 @@ impl Engine {
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
         let now = self.clock.now();
         if !conflicts.is_empty() {
-            // It is not bent: it is dropped, and a new plan takes up what it left.
+            // A change set is never adapted. It is dropped, and a new plan continues with what it left.
             self.ledger.abandon(digest, &conflicts.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
         } else if problems.is_empty() {
             self.ledger.complete(digest, now).await.map_err(|error| one(error.problem().key(key)))?;
@@ -139,7 +137,8 @@ impl Engine {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// Makes the bytes of every placement, then shares them. A placement that cannot be brought anywhere is left out: its own run says why.
+    /// Makes the bytes of every placement, then shares them. Skips a placement whose destination is not as approved; its own run reports
+    /// why.
     async fn run_prologue(&self, job: &Job<'_>) -> Result<(), Stop> {
         for shares in [false, true] {
             for (number, step) in (0..).map(StepNo).zip(&job.record.change_set.steps) {
@@ -156,7 +155,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the steps that remain at one placement.
+    /// Runs the remaining steps of one placement.
     async fn run_placement(&self, job: &Job<'_>, placement: PlacementId) -> Result<(), Stop> {
         let key = &job.record.change_set.key;
         let mut left = job.record.change_set.steps_of(placement).filter(|(number, _)| !job.record.receipts.contains_key(number));
@@ -166,7 +165,7 @@ impl Engine {
         let held = |problem| job.held(problem);
         let (lane, _) = self.configured(job, placement)?;
         let hold = Hold::take(&self.leases, lane, job.ports.ledger, job.progress).await.map_err(held)?;
-        // INVARIANT: what a server knows of a placement it read while it held the lane. Before, another one may have been at work there.
+        // INVARIANT: the server reads the placement's records while it holds the lane. Before, another server may have changed them.
         let record = self.record(&job.record.digest).await.map_err(held)?;
         let job = Job { record: &record, ..*job };
         let known = self.known(key).await.map_err(held)?;
@@ -182,7 +181,6 @@ impl Engine {
         Ok(())
     }
 
-    /// A placement's plan, and the lane of its destination.
     fn configured<'a>(&self, job: &Job<'a>, placement: PlacementId) -> Result<(&Lane, &'a PlacementPlan), Stop> {
         let plan = job.record.change_set.placements.get(&placement).ok_or_else(|| {
             let detail = "a step without its placement";
@@ -195,8 +193,7 @@ impl Engine {
         Ok((lane, plan))
     }
 
-    /// The same, if the destination is the one that was approved: what was approved for one is not done at another that took over its
-    /// name (rule 11).
+    /// The same, if the destination is the approved one: another destination under the same name gets nothing (rule 11).
     fn approved<'a>(&self, job: &Job<'a>, placement: PlacementId) -> Result<(&Lane, &'a PlacementPlan), Stop> {
         let (lane, plan) = self.configured(job, placement)?;
         if lane.destination().fingerprint == plan.fingerprint {
@@ -206,7 +203,6 @@ impl Engine {
         Err(Stop::Conflict(job.problem(ProblemCode::DestinationChanged, detail, "keyplane plan").destination(&plan.destination)))
     }
 
-    /// What the ledger knows of a key.
     async fn known(&self, key: &KeyName) -> Result<Option<KeyRecord>, Problem> {
         let mut snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
         Ok(snapshot.keys.remove(key))
@@ -217,8 +213,8 @@ impl Engine {
         found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
     }
 
-    /// The engine's own judgement, before anything is committed or run: the verifier's rules, and the approvals that the
-    /// charter asks for. The custodian judges again, by itself.
+    /// The engine's own check before anything is committed or run: the verifier's rules, and the approvals that the charter asks for. The
+    /// custodian checks again, independently.
     async fn entitled(&self, record: &ChangeSetRecord) -> Result<SealedCharter, Problem> {
         let change_set = &record.change_set;
         let key = &change_set.key;
@@ -236,7 +232,7 @@ impl Engine {
         };
         verifier::judge(change_set, &facts).map_err(|violations| {
             let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            // Planned under another charter, or long ago, it is old, and nothing is broken.
+            // A change set that was planned under another charter, or long ago, is only out of date.
             let by_charter = |violation: &Violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_));
             let by_time = |violation: &Violation| matches!(violation, Violation::Ended(_));
             let code = if !violations.iter().all(|violation| by_charter(violation) || by_time(violation)) {
@@ -262,7 +258,7 @@ impl Engine {
     }
 }
 
-/// What a placement's steps aim at.
+/// The target of a placement's steps.
 fn target(record: &ChangeSetRecord, placement: PlacementId, plan: &PlacementPlan) -> Target {
     Target {
         installation: record.change_set.installation,

@@ -1,11 +1,11 @@
-//! One change set's run: what all of its steps share, how each gets its receipt, and why it stops.
+//! One change set's run: what its steps share, how a receipt is written, and why a run stops.
 
 use keyplane_model::{ChangeSetRecord, DestinationName, Fence, Problem, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::{Clock, Custodian, CustodianError, Ledger, LedgerError, Refusal, Warrant};
 
 use crate::progress::{Event, Progress};
 
-/// The ports that a step works with, beside its lane.
+/// The ports that a step uses, apart from its lane.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports<'a> {
     pub(crate) ledger: &'a dyn Ledger,
@@ -17,27 +17,27 @@ pub(crate) struct Ports<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) ports: Ports<'a>,
-    /// As the ledger had it when the run, or this placement's part of it, began.
+    /// As read from the ledger when the run, or this placement's part of it, began.
     pub(crate) record: &'a ChangeSetRecord,
     pub(crate) warrant: &'a Warrant,
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// Why a change set's steps do not go on.
+/// Why the steps of a change set stop.
 pub(crate) enum Stop {
-    /// The change set conflicts with what is there, or was tried in vain for good: it is dropped.
+    /// The change set conflicts with what is there, or its attempts are spent for good: it is dropped.
     Conflict(Problem),
-    /// Something stands in the way: the change set stays committed, and the next run goes on.
+    /// Something blocks it for now: the change set stays committed, and the next run resumes it.
     Held(Problem),
 }
 
 impl Job<'_> {
-    /// What log lines about a step carry.
+    /// The tracing span of a step.
     pub(crate) fn span(number: StepNo, step: &Step, destination: &DestinationName) -> tracing::Span {
         tracing::info_span!("step", number = number.0, act = step.act.word(), lane = %destination)
     }
 
-    /// Writes a step's receipt. Returns the one that counts: another server that works on the same change set may have been faster.
+    /// Writes a step's receipt. Returns the one in the ledger: another server that works on the same change set may have written it first.
     pub(crate) async fn receive(&self, receipt: Receipt, fence: Option<&Fence>) -> Result<Receipt, Stop> {
         let receipt = match self.ports.ledger.receive(&self.record.digest, &receipt, fence).await {
             Ok(()) => receipt,
@@ -48,8 +48,8 @@ impl Job<'_> {
         Ok(receipt)
     }
 
-    /// The other server's receipt, if there is one. If there is none, it wrote that our attempt had no effect: then what we saw done was
-    /// found, whoever did it.
+    /// The other server's receipt, if there is one. If there is none, the other server recorded that our attempt had no effect. Then the
+    /// effect that we saw counts as found, whoever made it.
     async fn theirs(&self, ours: Receipt, fence: Option<&Fence>) -> Result<Receipt, Stop> {
         let record = self.ports.ledger.change_set(&self.record.digest).await.map_err(|error| self.ledger(&error))?;
         if let Some(theirs) = record.and_then(|record| record.receipts.get(&ours.step).cloned()) {
@@ -60,12 +60,12 @@ impl Job<'_> {
         Ok(found)
     }
 
-    /// Tells that a step has its receipt.
+    /// Reports that a step has its receipt.
     pub(crate) fn received(&self, step: &Step, destination: &DestinationName, found: bool) {
         self.progress.event(&Event::Received { key: &self.record.change_set.key, destination, act: step.act.word(), found });
     }
 
-    /// A problem of the change set's key.
+    /// A problem with the change set's key.
     pub(crate) fn problem(&self, code: ProblemCode, detail: impl Into<String>, next: &str) -> Problem {
         Problem::new(code, detail, next).key(&self.record.change_set.key)
     }

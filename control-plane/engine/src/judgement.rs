@@ -1,7 +1,7 @@
-//! What a step does about what was seen: a pure function, and the heart of resuming after a crash.
+//! Decides what a step does next, given what was seen: a pure function, on which resuming after a crash rests.
 //!
-//! What is found is conclusive at once. That something is *not* there is conclusive only when no earlier attempt can still take effect
-//! and several equal reads in a row say so.
+//! That something is there is conclusive at once. That something is *not* there is conclusive only after several equal reads in a row, when
+//! no earlier attempt can still take effect.
 
 use std::sync::Arc;
 
@@ -11,69 +11,65 @@ use keyplane_model::{
 };
 use keyplane_port::{Prepared, Swept};
 
-/// What was seen for a step, in reads just made.
+/// What was seen for a step, in fresh reads.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// What direct reads of the placement showed.
     pub placement: PlacementSeen,
-    /// The object that the step names by itself, as a direct read showed it. `None`: the step names none, or it is not there.
+    /// The object that the step names itself, by a direct read. `None`: the step names none, or it is not there.
     pub object: Option<ObjectSeen>,
-    /// Every object with our marks that a sweep found; `None`: there was no complete sweep.
+    /// Every object with our marks that a sweep found. `None`: there was no complete sweep.
     pub swept: Option<Arc<Swept>>,
-    /// The wrapping key that was made for the copy; `None`: none was found, or the step is about something else.
+    /// The wrapping key that was prepared for the copy. `None`: none was found, or the step has nothing to do with one.
     pub prepared: Option<Prepared>,
 }
 
-/// What is known of a step, beside what was seen. Moments are the server's own uptime: neither a clock that somebody can set nor another
-/// machine's decides whether something may be repeated.
+/// What is known of a step beside what was seen. Moments are the server's own uptime: whether a request may be repeated depends on no clock
+/// that can be set, and on no other machine's.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// How objects come to be at the destination.
     pub creation: Creation,
-    /// The digest of the copy's public key; `None`: it is no key pair.
+    /// The digest of the copy's public key. `None`: it is no key pair.
     pub public_key: Option<Digest>,
-    /// The cloud's id of the material to activate; `None`: nothing was imported, or it has no id.
+    /// The cloud's id of the material to activate. `None`: nothing was imported, or it has no id.
     pub material: Option<&'a str>,
-    /// From when on no attempt can still take effect; `None`: no attempt may have had one.
+    /// When no attempt can take effect any more. `None`: no attempt can have had an effect.
     pub settles: Option<Span>,
     /// Whether a reply named what an attempt made.
     pub made: bool,
-    /// From when on every read shows the effect of the step before.
+    /// When every read shows the effect of the step before.
     pub visible: Span,
-    /// Whether this change set generated the copy's bytes and nobody tried to import them yet. Then whatever is there is something else,
-    /// whatever it says of itself: the ledger may have been restored from an older backup.
+    /// Whether this change set generated the copy's bytes and no attempt to import them was made yet. Then any material found is foreign,
+    /// whatever its description says: the ledger may have been restored from an older backup.
     pub unheard_of: bool,
-    /// When the look began. What it did not show may have come since.
+    /// When the look began. Something it did not show may have appeared since.
     pub looked: Span,
 }
 
-/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is done: write this into the receipt.
+    /// The step is done; its receipt has this outcome.
     Done(Outcome),
-    /// It is not done: send the request.
+    /// The step is not done: send the request.
     Act,
     /// Look again. A look that begins at this uptime or later is conclusive.
     Wait(Span),
-    /// The destination accepted the request and is still at work on it: look again.
+    /// The destination accepted the request and is still processing it: look again.
     AtWork,
-    /// Sweep the destination before anything can be concluded.
+    /// Sweep the destination before concluding anything.
     Sweep,
-    /// The change set conflicts with what is there.
     Conflict(Conflict),
 }
 
-/// What of a destination conflicts with a change set.
+/// What at a destination conflicts with a change set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
-    /// Something that is not ours holds the placement's claim.
+    /// Something that is not ours has the placement's claim.
     ForeignClaim(ObjectId),
     /// Something else has the users' name.
     ForeignName(ObjectId),
     /// The claimed object is gone.
     ClaimGone,
-    /// The created object is gone, or cannot be used for this any more.
+    /// The created object is gone, or can no longer be used for this.
     ObjectUnfit(ObjectId),
     /// The object holds material that is not the version to import.
     OtherMaterial(ObjectId),
@@ -83,12 +79,12 @@ pub enum Conflict {
     NotSurplus(ObjectId),
     /// The second import is in use, or the only one.
     NotDouble(ObjectId),
-    /// The key that was made to wrap the copy under can no longer be used.
+    /// The prepared wrapping key can no longer be used.
     WrappingKeyGone(ObjectId),
 }
 
 impl Conflict {
-    /// The conflict in words, for people.
+    /// For people.
     #[must_use]
     pub fn detail(&self, target: &Target) -> String {
         let name = &target.name;
@@ -107,18 +103,17 @@ impl Conflict {
         }
     }
 
-    /// Whether somebody else's object is in the way. Otherwise one of ours has changed.
+    /// Whether a foreign object blocks the step. Otherwise an object of ours was changed.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         matches!(self, Self::ForeignClaim(_) | Self::ForeignName(_))
     }
 }
 
-/// What a step does about what was seen.
 #[must_use]
 pub fn decide(act: &Act, target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     match act {
-        // The custodian and the ledger carry these out: no cloud shows anything of them.
+        // The custodian and the ledger carry these out, and no cloud shows them.
         Act::Mint { .. } | Act::Share { .. } => Decision::Act,
         Act::Create => create(target, seen, known),
         Act::Claim => claim(target, seen, known),
@@ -139,14 +134,14 @@ fn create(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
         return Decision::Conflict(Conflict::ForeignName(published.object.clone()));
     }
     if known.settles.is_none() {
-        // INVARIANT: an attempt is durable before it acts, so without one there is nothing of ours to be found.
+        // INVARIANT: an attempt is recorded before it acts, so without a recorded attempt nothing of ours can be there.
         return Decision::Act;
     }
     if known.creation != Creation::Claimed {
-        // Its name is unique and was just looked at, so a sweep would show nothing more.
+        // The object's name is unique and was just read, so a sweep would show nothing more.
         return act_when_settled(known);
     }
-    // The reply named what it made, so no sweep is needed.
+    // The reply named the object, so no sweep is needed.
     if let Some(object) = seen.object.as_ref().filter(|object| usable_shell(object, target)) {
         return created(object);
     }
@@ -173,8 +168,7 @@ fn claim(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
     }
 }
 
-/// A wrapping key that is made in vain does no harm. So a repeat waits for nothing, unless a reply named a wrapping key that no read shows
-/// yet.
+/// An unused wrapping key does no harm, so a repeat need not wait. It waits only if a reply named a wrapping key that no read shows yet.
 fn prepare(seen: &Seen, known: Known<'_>) -> Decision {
     match (&seen.prepared, known.settles) {
         (Some(prepared), _) if prepared.ready => Decision::Done(Outcome::Prepared { wrapping: prepared.wrapping.clone() }),
@@ -213,12 +207,12 @@ fn import(version: Version, target: &Target, seen: &Seen, known: Known<'_>) -> D
         (Some(material), _) if matches!(material.presence, Presence::Disabled | Presence::Leaving) => {
             Decision::Conflict(Conflict::NotUsable(claimed.object.clone()))
         }
-        // It is usable, and no material is shown: the description of ours may not be visible yet.
+        // Usable, but no material is shown: the description of ours may not be visible yet.
         (None, ObjectState::Usable) if known.looked < known.visible || known.settles.is_some_and(|settles| known.looked < settles) => {
             Decision::Wait(known.visible.max(known.settles.unwrap_or_default()))
         }
         (None, ObjectState::Usable) => Decision::Conflict(Conflict::OtherMaterial(claimed.object.clone())),
-        // It is empty, or our material expired or was deleted: the same bytes restore it.
+        // It is empty, or our material expired or was deleted: importing the same bytes restores it.
         (_, _) => act_when_settled(known),
     }
 }
@@ -228,7 +222,7 @@ fn publish(target: &Target, seen: &Seen, known: Known<'_>) -> Decision {
         Ok(claimed) => claimed,
         Err(decision) => return decision,
     };
-    // The object can be usable because of another material, though ours was disabled meanwhile.
+    // Other material can keep the object usable although ours was disabled since.
     let is_off = |material: &MaterialSeen| material.id.as_deref() == known.material && !material.is_present();
     let is_usable = claimed.state == ObjectState::Usable && (known.material.is_none() || !claimed.materials.iter().any(is_off));
     match &seen.placement.published {
@@ -271,8 +265,8 @@ fn disable_surplus(object: &ObjectId, material: &str, target: &Target, seen: &Se
     act_when_settled(known)
 }
 
-/// Sends nothing. It is done when both imports of the version are there and the second one is current. Where the cloud shows public keys,
-/// both have to have the same.
+/// Sends no request. Done when both imports of the version are there and the second one is current. Where the cloud shows public keys, they
+/// have to be equal.
 fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target, seen: &Seen) -> Decision {
     let found = seen.placement.claimed.as_ref().filter(|found| found.object == *object && found.fits(target));
     let import = |id: &str| found?.materials.iter().find(|seen| seen.id.as_deref() == Some(id));
@@ -289,7 +283,7 @@ fn follow_second(object: &ObjectId, material: &str, keeps: &str, target: &Target
     }
 }
 
-/// The claimed object, for a step after the claim: it has to be there, and ours.
+/// The claimed object, for a step after the claim. It has to be there and fit.
 fn claimed<'a>(target: &Target, seen: &'a Seen, known: Known<'_>) -> Result<&'a ObjectSeen, Decision> {
     match &seen.placement.claimed {
         Some(claimed) if claimed.fits(target) => Ok(claimed),

@@ -1,14 +1,14 @@
-//! The way to one destination: quota, time-out and repeated reads around its adapter, as tower layers, built once.
+//! The calls to one destination: its adapter, wrapped in tower layers for quotas, time-outs and repeated reads.
 //!
-//! | layer, from outside | does | for |
+//! | layer, from outside | purpose | used for |
 //! |---|---|---|
-//! | `Repeat` | repeats a call that failed in passing | reads |
+//! | `Repeat` | repeats a call that failed transiently | reads |
 //! | `Admitted` | before each try: waits for its quota, then asks its [`Guard`] | reads |
 //! | `Timed` | ends the call at the destination's time-out | reads and mutations |
-//! | `Adapter` | sends it | reads and mutations |
+//! | `Adapter` | sends the call | reads and mutations |
 //!
-//! A mutation is never repeated here, since only a look tells what a lost reply did. Its caller waits for the quota before the last
-//! look, so that this look is fresh when the mutation is sent.
+//! A mutation is never repeated here, since only a look shows what happened to a request whose reply was lost. Its caller waits for the
+//! quota before the last look, so that this look is fresh when the mutation is sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -24,7 +24,6 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 use crate::quota::Meter;
 pub use crate::quota::Quotas;
 
-/// The way to one destination.
 #[derive(Clone)]
 pub struct Lane {
     cloud: Arc<dyn Cloud>,
@@ -35,17 +34,17 @@ pub struct Lane {
     swept: LastSweep,
 }
 
-/// Of all complete sweeps, the one that began last: the uptime at which it began, and what it found. `None`: none was complete yet.
+/// The complete sweep that began last: the uptime when it began, and what it found. `None`: no sweep was complete yet.
 type LastSweep = Arc<Mutex<Option<(Span, Arc<Swept>)>>>;
 
-/// Says whether a read may still be sent: a server that waited for a quota may have lost the lane meanwhile.
+/// Decides whether a read may still be sent: a server that waited for a quota may have lost the lane meanwhile.
 #[async_trait]
 pub trait Guard: Send + Sync {
     /// Asked before each try, after the wait for its quota.
     async fn admits(&self, operation: &'static str) -> Result<(), Problem>;
 }
 
-/// The guard of whoever needs no right to the lane: planning reads beside the server that holds it.
+/// For reads that need no lease: planning reads beside the server that holds the lane.
 #[derive(Clone, Copy, Debug)]
 pub struct Anybody;
 
@@ -56,17 +55,16 @@ impl Guard for Anybody {
     }
 }
 
-/// Why a read gave no answer.
+/// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The call failed.
     Call(CloudError),
-    /// Its guard did not let it go: nothing was sent.
+    /// The guard refused the read; nothing was sent.
     Guard(Problem),
 }
 
 impl Failure {
-    /// What happened at this destination, and what to do now.
+    /// The problem to report.
     #[must_use]
     pub fn problem(&self, destination: &Destination) -> Problem {
         match self {
@@ -76,18 +74,17 @@ impl Failure {
     }
 }
 
-/// The answer to a call of the port, to come.
 type Answer<'a, T> = BoxFuture<'a, Result<T, CloudError>>;
 
-/// One call of the port, and how to send it.
+/// One call of the port.
 struct Call<'a, T> {
     word: &'static str,
-    /// Whether it can have an effect even though no answer comes.
+    /// Whether it can have an effect even without a reply.
     mutates: bool,
     send: Arc<dyn Fn() -> Answer<'a, T> + Send + Sync + 'a>,
 }
 
-/// A call that can be repeated, and what is asked before each try.
+/// A call that can be repeated, with the guard to ask before each try.
 struct Read<'a, T> {
     call: Call<'a, T>,
     guard: &'a dyn Guard,
@@ -104,7 +101,7 @@ impl<T> Clone for Read<'_, T> {
 const SWEEP_PAGES: usize = 1_000;
 
 impl Lane {
-    /// A lane; `quotas` is shared by all lanes of a server.
+    /// `quotas` is shared by all lanes of a server.
     #[must_use]
     pub fn new(cloud: Arc<dyn Cloud>, quotas: Quotas, clock: Arc<dyn Clock>) -> Self {
         let meter = Meter::new(Arc::clone(&cloud), quotas, Arc::clone(&clock));
@@ -117,13 +114,11 @@ impl Lane {
         Self { cloud, clock, meter, mutations, reads, swept: Arc::default() }
     }
 
-    /// The destination that it leads to.
     #[must_use]
     pub fn destination(&self) -> &Destination {
         self.cloud.destination()
     }
 
-    /// The clock that its calls are timed by.
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
     }
@@ -171,7 +166,7 @@ impl Lane {
         }
     }
 
-    /// What the last complete sweep of this lane found, whoever asked for it. `None`: none was complete yet.
+    /// The result of the last complete sweep of this lane, whoever asked for it. `None`: no sweep was complete yet.
     pub(crate) fn last_sweep(&self) -> Option<Arc<Swept>> {
         self.swept.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, swept)| Arc::clone(swept))
     }
@@ -205,19 +200,19 @@ impl Lane {
         self.read("evidence", &Anybody, || self.cloud.evidence(target, copy, now)).await
     }
 
-    /// Waits until a mutation is within its quotas. Comes before the last look, so that this look is fresh when the mutation is sent.
+    /// Waits until a mutation is within its quotas. Called before the last look, so that this look is fresh when the mutation is sent.
     pub async fn admit(&self, word: &'static str) {
         self.meter.admit(word).await;
     }
 
-    /// How long an admitted mutation still has to wait for those that were sent before it; zero: it counts as sent now. After a wait,
-    /// ask again.
+    /// How long an admitted mutation still has to wait after those that were sent before it. Zero: it counts as sent now. Ask again after
+    /// each wait.
     #[must_use]
     pub fn gap(&self, word: &'static str) -> Span {
         self.meter.gap(word)
     }
 
-    /// Forgets what was drawn from the quotas: another server held the lane, and nobody here knows what it drew.
+    /// Forgets what was drawn from the quotas: another server held the lane and drew an unknown amount.
     pub(crate) fn begin_with_empty_buckets(&self) {
         self.meter.begin_empty();
     }
@@ -241,7 +236,7 @@ impl Lane {
     }
 }
 
-/// Sends a call: the innermost service.
+/// The innermost service: sends a call.
 #[derive(Clone)]
 struct Adapter;
 
@@ -259,7 +254,7 @@ impl<'a, T> Service<Call<'a, T>> for Adapter {
     }
 }
 
-/// Ends a call when `limit` is over.
+/// Ends a call after `limit`.
 #[derive(Clone)]
 struct Timed<S> {
     inner: S,
@@ -285,7 +280,7 @@ where
         let running = self.inner.call(call);
         let (clock, limit) = (Arc::clone(&self.clock), self.limit);
         Box::pin(async move {
-            // `select` polls the call first: an answer that is there when the time is up counts.
+            // `select` polls the call first, so a reply that is there at the time-out still counts.
             match select(running, clock.sleep(limit)).await {
                 Either::Left((result, _)) => result,
                 Either::Right(_) => {
@@ -298,7 +293,7 @@ where
     }
 }
 
-/// Lets a read go when its quota and its guard do.
+/// Waits for a read's quota and asks its guard before sending it.
 #[derive(Clone)]
 struct Admitted<S> {
     inner: S,
@@ -328,13 +323,13 @@ where
     }
 }
 
-/// How often a read is tried in all: with the pauses of [`pause`], a cloud has about eight seconds to recover.
+/// The most tries of a read. With the pauses of [`pause`], a cloud has about eight seconds to recover.
 const READ_TRIES: u32 = 5;
 
-/// Repeats a read that failed in passing.
+/// Repeats a read that failed transiently.
 #[derive(Clone)]
 struct Repeat {
-    /// Which try it is, from 1.
+    /// The number of the current try, from 1.
     tries: u32,
     clock: Arc<dyn Clock>,
 }
@@ -357,7 +352,7 @@ impl<'a, T> Policy<Read<'a, T>, T, Failure> for Repeat {
     }
 }
 
-/// Whether a read that failed so may work in a moment.
+/// Whether a read that failed with this class may succeed soon.
 fn is_passing(class: Class) -> bool {
     match class {
         Class::Transient | Class::Throttled => true,
@@ -372,8 +367,8 @@ fn is_passing(class: Class) -> bool {
     }
 }
 
-/// The pause before the `n`th repetition (from 1): 0.5 s, doubled each time, at most 30 s. Where the cloud asks for longer it is as long,
-/// up to five minutes.
+/// The pause before the `n`th repetition (from 1): 0.5 s, doubled each time, at most 30 s. If the cloud asks for a longer pause, that one,
+/// at most five minutes.
 pub(crate) fn pause(n: u32, error: &CloudError) -> Span {
     let doubled = Span::millis(500_u32.saturating_mul(1 << n.saturating_sub(1).min(6)).min(30_000));
     error.retry_after.map_or(doubled, |asked| asked.max(doubled).min(Span::seconds(300)))

@@ -1,9 +1,9 @@
-//! The leases of one server: which lanes it works at, and how long it may.
+//! The leases of one server: which lanes it holds, and for how long.
 //!
-//! A lane belongs to one server at a time. The fencing number protects the ledger. No cloud checks one, so the holder itself looks at
-//! its lease before each call and starts no mutation that could outlast it. A server that wants the lane watches the lease for as long
-//! as it and a call take, by a clock of its own. If nothing changed, it takes the lane, and begins with empty buckets. A crash
-//! therefore costs that time and nothing else; where the ledger is certain that the holder is gone, not even that.
+//! A lane belongs to one server at a time. The fencing number protects the ledger. No cloud checks it, so the holder checks its lease
+//! before each call and starts no mutation that could outlast it. A server that wants the lane watches the lease, by its own clock, for as
+//! long as the lease and one call last. If nothing has changed by then, it takes the lane and begins with empty quota buckets. A crash
+//! therefore costs that time and nothing else; if the ledger is certain that the holder is dead, not even that.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,35 +16,32 @@ use keyplane_port::{Cause, CloudError, Ledger};
 use crate::lane::{Guard, Lane};
 use crate::progress::{Event, Progress};
 
-/// A lease lasts for so many of the longest calls of its lane. It is renewed when half of it is gone, so a call always fits into the
-/// rest.
+/// A lease lasts this many call time-outs of its lane. It is renewed after half of that, so the rest is always long enough for a call.
 const CALLS: u32 = 4;
 
-/// The longest pause between two looks at a lease that another server holds.
+/// The longest pause between two reads of a lease that another server holds.
 const WATCH: Span = Span::seconds(1);
 
-/// The leases of one server.
 pub struct Leases {
     server: ServerId,
-    /// By lane ([`keyplane_model::Destination::home`]). Each has a lock of its own, so that waiting for one lane blocks no other.
+    /// By lane ([`keyplane_model::Destination::home`]). Each has its own lock, so that waiting for one lane blocks no other.
     lanes: Mutex<BTreeMap<String, Slot>>,
-    /// How many runs are going on. The last one to end gives back every lane.
+    /// How many runs are active. The last one to end releases every lane.
     runs: AtomicU32,
 }
 
 /// `None`: this server does not hold the lane.
 type Slot = Arc<futures::lock::Mutex<Option<Held>>>;
 
-/// A lease that this server holds.
 #[derive(Clone, Copy)]
 struct Held {
     lease: Lease,
-    /// The server's uptime when it last asked for the lease, which lasts from then on.
+    /// The server's uptime when it last requested the lease. The lease lasts from then on.
     since: Span,
 }
 
 impl Leases {
-    /// The leases of a server that holds none yet.
+    /// For a server that holds no lane yet.
     #[must_use]
     pub fn new(server: ServerId) -> Self {
         Self { server, lanes: Mutex::default(), runs: AtomicU32::new(0) }
@@ -55,13 +52,13 @@ impl Leases {
         Arc::clone(lanes.entry(lane.to_owned()).or_default())
     }
 
-    /// Counts a run in, until the value is dropped.
+    /// Counts a run until the value is dropped.
     pub(crate) fn begin(&self) -> Working<'_> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         Working(self)
     }
 
-    /// Makes sure that this server holds a lane, and will for as long as a call takes. Waits for a holder that may be gone.
+    /// Makes sure that this server holds a lane for at least as long as a call takes. Waits for a holder that may be dead.
     ///
     /// # Errors
     /// When another server works there, or the ledger fails.
@@ -80,7 +77,7 @@ impl Leases {
         let mut watched: Option<(Lease, Span)> = None;
         loop {
             let since = clock.uptime();
-            // What this server wrote last need not be read again: if another one has written since, `put_lease` refuses.
+            // Its own last write need not be read again: if another server has written since, `put_lease` refuses.
             let seen = match slot.take() {
                 Some(held) => held.lease,
                 None => ledger.lease(home).await.map_err(|error| error.problem())?,
@@ -113,7 +110,7 @@ impl Leases {
         }
     }
 
-    /// Refuses a call that, started now, could end after the lease does.
+    /// Refuses a call that could end after the lease if it started now.
     ///
     /// # Errors
     /// [`Class::Stale`]: it must not be sent.
@@ -128,7 +125,7 @@ impl Leases {
         Err(CloudError { class: Class::Stale, cause: Cause::Plain, operation, message, retry_after: None })
     }
 
-    /// Gives back every lane, unless another run is going on. A lease that cannot be given back runs out by itself.
+    /// Releases every lane, unless another run is active. A lease that cannot be released expires by itself.
     pub(crate) async fn release(&self, ledger: &dyn Ledger) {
         if self.runs.load(Ordering::SeqCst) > 0 {
             return;
@@ -147,7 +144,6 @@ impl Leases {
     }
 }
 
-/// A run that is going on.
 pub(crate) struct Working<'a>(&'a Leases);
 
 impl Drop for Working<'_> {
@@ -156,13 +152,12 @@ impl Drop for Working<'_> {
     }
 }
 
-/// How long a lease on a lane lasts.
 fn term(lane: &Lane) -> Span {
     let call = lane.destination().capabilities.call_timeout;
     (0..CALLS).fold(Span::ZERO, |term, _| term + call)
 }
 
-/// The right to work at a lane, from the moment it was taken under one fencing number.
+/// The right to work at a lane, under one fencing number.
 pub(crate) struct Hold<'a> {
     leases: &'a Leases,
     lane: &'a Lane,
@@ -172,7 +167,7 @@ pub(crate) struct Hold<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Takes the lane, or goes on with it where this server holds it already.
+    /// Takes the lane, or continues with it if this server holds it already.
     ///
     /// # Errors
     /// When another server works there, or the ledger fails.
@@ -186,12 +181,11 @@ impl<'a> Hold<'a> {
         Ok(Self { leases, lane, ledger, progress, fence })
     }
 
-    /// The lane.
     pub(crate) fn lane(&self) -> &'a Lane {
         self.lane
     }
 
-    /// Holds on to the lane for at least as long as a call takes. Returns the fence to write to the ledger under.
+    /// Renews the lease if needed, so that it lasts for at least one call. Returns the fence for writes to the ledger.
     ///
     /// # Errors
     /// When another server has the lane, or had it for a while: then what this one knows of the placement is old.
@@ -204,7 +198,7 @@ impl<'a> Hold<'a> {
         Err(Problem::new(ProblemCode::LaneBusy, detail, "keyplane apply").destination(&self.lane.destination().name))
     }
 
-    /// Refuses a call that could outlast the lease.
+    /// Refuses a call that could end after the lease if it started now.
     ///
     /// # Errors
     /// [`Class::Stale`]: it must not be sent.
@@ -213,8 +207,7 @@ impl<'a> Hold<'a> {
     }
 }
 
-/// A read that could outlast the lease is not started before the lease is renewed: it draws from the same quotas as the calls of a server
-/// that took the lane over.
+/// Renews the lease before a read that could outlast it: reads draw from the same quotas as the calls of a server that took over the lane.
 #[async_trait]
 impl Guard for Hold<'_> {
     async fn admits(&self, operation: &'static str) -> Result<(), Problem> {
@@ -225,7 +218,7 @@ impl Guard for Hold<'_> {
     }
 }
 
-/// Guards the read that a wrap and a mutation follow at once: it renews the lease when half of it is gone, so that they fit into it.
+/// Guards the read that a wrap and a mutation follow at once. It renews the lease after half of its term, so that all of them fit into it.
 pub(crate) struct Renewing<'a>(pub(crate) &'a Hold<'a>);
 
 #[async_trait]

@@ -1,29 +1,28 @@
-//! Execution: committed change sets, step by step, to their receipts.
+//! Execution: runs committed change sets step by step, and writes a receipt for each step.
 //!
-//! Owns the order of things (look, attempt, act, confirm, receipt), what may be concluded from what was seen, quotas,
-//! time-outs and retries. Knows the ports and the verifier; must not know of any vendor, database or token, nor make a
-//! choice that a change set left open: there is none.
+//! Owns the order (look, attempt, act, confirm, receipt), what may be concluded from a look, quotas, time-outs and retries. Knows the ports
+//! and the verifier. Must not know a vendor, database or token. Makes no choices: a change set leaves none.
 //!
-//! A module knows only those below it.
+//! A module uses only those below it in this table.
 //!
 //! | module | owns |
 //! |---|---|
-//! | `engine` | the order of a run: commit, prologue, placements side by side |
+//! | `engine` | the order of a run: commit, prologue, placements concurrently |
 //! | `step` | one step of a placement, from the first look to its receipt |
-//! | `prologue` | the steps that generate, derive and share bytes, before any cloud is asked |
-//! | `act` | the one mutating request: prepared, written down, sent, refused |
-//! | `spent` | what is told, and done, when a step was attempted as often as it may be |
+//! | `prologue` | the steps that generate, derive and share bytes, before any request to a cloud |
+//! | `act` | one attempt: the mutating request is prepared, recorded, sent, and its failure handled |
+//! | `spent` | what happens when a step has used up its attempts |
 //! | `observe` | looks and sweeps; how long a look is fresh, when a "no" is conclusive |
 //! | `track` | what is known of a placement's object, wrapping key and copies |
-//! | `attempts` | what was tried for a step, what of it may still take effect, every bound of it |
-//! | `site` | where a placement's steps work, under which right |
+//! | `attempts` | what was tried for a step, what may still take effect, and every limit on attempts |
+//! | `site` | one placement at its destination: target, lane, lease |
 //! | `job` | what the steps of a change set share; how a receipt is written |
-//! | [`judgement`] | what a step does about what was seen: pure, and the heart of resuming after a crash |
+//! | [`judgement`] | what a step does next, given what was seen: a pure function |
 //! | `survey` | looking at a whole destination, for planning |
-//! | `lease` | which lanes this server works at, and how long it may |
+//! | `lease` | which lanes this server holds, and for how long |
 //! | [`lane`] | quota, time-out and repeated reads, as tower layers |
 //! | `quota` | when the quotas of the clouds allow the next call |
-//! | `progress` | what a run tells while it goes on |
+//! | `progress` | the events of a run |
 
 mod act;
 mod attempts;

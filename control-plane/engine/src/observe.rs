@@ -1,7 +1,7 @@
-//! Observes: looks and sweeps, for how long a look is fresh, and when a "no" is conclusive.
+//! Looks and sweeps: how long a look is fresh, and when an absence is conclusive.
 //!
-//! What is found is certain at once. Everything that follows from *not* finding something is certain after several equal reads, all of
-//! which began when no earlier attempt could take effect any more.
+//! That something is there is certain at once. Whatever follows from *not* finding something is certain after several equal reads, all
+//! begun when no earlier attempt could take effect any more.
 
 use keyplane_model::{Act, ObjectId, Outcome, ProblemCode, Source, Span, Step};
 
@@ -12,60 +12,59 @@ use crate::progress::Event;
 use crate::site::Site;
 use crate::track::Track;
 
-/// A mutation is sent only if a read at most so old showed the expected state (rule 4: "a few seconds").
+/// A mutation is sent only if a read no older than this showed the expected state (rule 4: "a few seconds").
 pub(crate) const FRESH: Span = Span::seconds(3);
 
-/// For how long one run waits for a destination that is at work on an import. Google Cloud takes minutes at its slowest.
+/// How long one run waits for a destination that still processes an import. Google Cloud takes minutes at its slowest.
 const PATIENCE: Span = Span::seconds(600);
 
-/// How often one look may lead to another decision than the look before it. Parts of a cloud that are behind disagree for as long as the
-/// consistency bound, at a few reads a second.
+/// How often a look may lead to another decision than the look before. Lagging parts of a cloud can disagree for as long as the consistency
+/// bound, at a few reads a second.
 const MOST_TURNS: u32 = 100;
 
-/// The pauses between reads that wait for a destination at work: the first, and the longest. Each is twice the one before.
+/// The first and the longest pause between reads while a destination processes a request. Each is twice the one before.
 const WORK: (Span, Span) = (Span::seconds(1), Span::seconds(16));
 
-/// The shortest and the longest pause between reads that wait for something to appear, whatever the consistency bound.
+/// The shortest and the longest pause between reads while waiting for something to appear, whatever the consistency bound.
 pub(crate) const PACE: (Span, Span) = (Span::millis(50), Span::seconds(1));
 
-/// What direct reads showed.
 pub(crate) struct Look {
-    /// The uptime at which they began.
+    /// The uptime when the reads began.
     pub(crate) at: Span,
     pub(crate) seen: Seen,
 }
 
 impl Look {
-    /// Whether a mutation may still rest on it.
+    /// Whether a mutation may still be based on it.
     pub(crate) fn is_fresh(&self, now: Span) -> bool {
         now - self.at <= FRESH
     }
 
-    /// Whether it shows the object that a step is about, if there is one.
+    /// Whether it shows the object `about`, if the step needs one.
     fn shows(&self, about: Option<&ObjectId>) -> bool {
         about.is_none_or(|about| self.seen.object.as_ref().is_some_and(|seen| seen.object == *about))
     }
 }
 
-/// What one run of a step observes.
+/// Makes the looks for one run of a step.
 pub(crate) struct Observer<'a> {
     site: &'a Site<'a>,
     step: &'a Step,
-    /// A look that was made before: used once in place of a new one, if it is fresh and shows what is needed.
+    /// A look made earlier. Used once in place of a new one, if it is fresh and shows what is needed.
     last: Option<Look>,
     /// Whether the next look sweeps the destination.
     sweep: bool,
-    /// Whether sweeps were conclusive that no earlier attempt made anything. What a later sweep of the lane shows counts all the same.
+    /// Whether sweeps have conclusively shown that no earlier attempt made anything. A later sweep of the lane can still show otherwise.
     searched: bool,
 }
 
 impl<'a> Observer<'a> {
-    /// `last`: the look that confirmed the step before; `None`: there is none.
+    /// `last`: the look that confirmed the step before. `None`: there is none.
     pub(crate) fn begin(site: &'a Site<'a>, step: &'a Step, last: Option<Look>) -> Self {
         Self { site, step, last, sweep: false, searched: false }
     }
 
-    /// An attempt was made: what was concluded before it no longer holds.
+    /// Forgets what was concluded before the attempt just made.
     pub(crate) fn attempted(&mut self) {
         self.searched = false;
     }
@@ -82,7 +81,7 @@ impl<'a> Observer<'a> {
             let look = self.next_look(track, attempts).await?;
             let known = self.known(track, attempts, look.at);
             let decision = match (decide(&self.step.act, &self.site.target, &look.seen, known), known.settles) {
-                // What was made a moment ago may be listed before it can be read.
+                // A new object may be listed before it can be read.
                 (Decision::Sweep, Some(settles)) if self.sweep && look.at < settles => Decision::Wait(settles),
                 (decision, _) => decision,
             };
@@ -91,7 +90,7 @@ impl<'a> Observer<'a> {
                     streak = None;
                     let left = *until - look.at;
                     self.waits(left, known.settles.is_some());
-                    // A sweep reads the whole destination: it is not repeated to pass the time.
+                    // A sweep reads the whole destination, so it is not repeated while waiting.
                     self.site.sleep(if self.sweep { left } else { left.min(pace) }).await;
                     continue;
                 }
@@ -134,8 +133,8 @@ impl<'a> Observer<'a> {
                 }
                 continue;
             }
-            // A sweep takes longer than a look stays fresh, so a look follows. No earlier attempt can still take effect, so the sweep
-            // stays valid.
+            // A sweep takes longer than a look stays fresh, so a look follows. No earlier attempt can still take effect, so the sweep stays
+            // valid.
             if self.sweep && decision == Decision::Act {
                 streak = Some((decision, count));
                 (self.sweep, self.searched) = (false, true);
@@ -145,18 +144,17 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// How many equal reads in a row make a decision certain.
     fn needed(&self, decision: &Decision, known: Known<'_>) -> u32 {
         match decision {
-            // Before the first attempt nothing of ours can be there. Whatever another server makes meanwhile shows in the reads that
-            // confirm.
+            // Before the first attempt nothing of ours can be there. If another server makes something meanwhile, the reads that confirm
+            // show it.
             Decision::Act if known.settles.is_none() => 1,
             Decision::Done(outcome) if !self.sweep && is_found(outcome) => 1,
             _ => self.site.capabilities().equal_reads.max(1),
         }
     }
 
-    /// The last look while it is fresh, or a new one.
+    /// The last look if it is still fresh, otherwise a new one.
     async fn next_look(&mut self, track: &Track, attempts: &Attempts) -> Result<Look, Stop> {
         let about = self.about(track, attempts);
         let last = self.last.take().filter(|last| last.is_fresh(self.site.uptime()) && last.shows(about));
@@ -170,7 +168,7 @@ impl<'a> Observer<'a> {
         Ok(look)
     }
 
-    /// Fresh reads of what the step is about.
+    /// Fresh reads for the step.
     async fn look(&self, about: Option<&ObjectId>) -> Result<Seen, Stop> {
         let (lane, target, hold) = (self.site.lane(), &self.site.target, &self.site.hold);
         if let Act::Prepare { version, .. } = &self.step.act {
@@ -179,7 +177,7 @@ impl<'a> Observer<'a> {
         }
         let placement = lane.look(target, hold).await.map_err(|failure| self.site.unread(&failure))?;
         let object = match (about, &placement.claimed) {
-            // It was just read.
+            // It was read a moment ago.
             (Some(object), Some(claimed)) if claimed.object == *object => Some(claimed.clone()),
             (Some(object), _) => lane.inspect(object, hold).await.map_err(|failure| self.site.unread(&failure))?,
             (None, _) => None,
@@ -193,7 +191,7 @@ impl<'a> Observer<'a> {
         Ok(Seen { placement, object, swept, prepared: None })
     }
 
-    /// The object that a step is about beside its placement's; of [`Act::Prepare`], the wrapping key that was made.
+    /// The object that a step needs beside its placement's; for [`Act::Prepare`], the wrapping key that a reply named.
     fn about<'o>(&self, track: &'o Track, attempts: &'o Attempts) -> Option<&'o ObjectId>
     where
         'a: 'o,
@@ -212,7 +210,6 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// What is known of the step, beside what was seen.
     fn known<'t>(&self, track: &'t Track, attempts: &Attempts, looked: Span) -> Known<'t> {
         let capabilities = self.site.capabilities();
         let settling = capabilities.settling_time();
@@ -228,7 +225,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Whether this change set generates the bytes that the step imports. Derived bytes are the same whoever derives them.
+    /// Whether this change set generates the bytes that the step imports. Derived bytes are the same each time they are derived.
     fn generated_here(&self) -> bool {
         let Act::Import { version, .. } = &self.step.act else { return false };
         let mut steps = self.site.job.record.change_set.steps_of(self.step.placement);
@@ -248,7 +245,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// Whether an outcome is that something is there. The outcome of a clean-up is that something is *not* there any more.
+/// Whether the outcome is that something is there. The outcome of a clean-up is that something is *not* there any more.
 fn is_found(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Created { .. } | Outcome::Claimed { .. } | Outcome::Prepared { .. } | Outcome::Imported { .. } | Outcome::Published => {

@@ -1,18 +1,17 @@
-//! The steps that come before any placement's way to its cloud: bytes are generated or derived, and shared, before anything is imported.
+//! The first steps of a change set, before any request to a cloud: the copies' bytes are generated or derived, and shared.
 //!
-//! Nothing outside of the ledger changes: a crash before the receipt leaves nothing that anybody uses.
+//! Only the ledger changes. A crash before the receipt leaves nothing that is ever used.
 
 use keyplane_model::{Act, CopyCoordinates, DestinationName, Outcome, PlacementPlan, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::MintRequest;
 
 use crate::job::{Job, Stop};
 
-/// Whether a step belongs to the prologue.
 pub(crate) fn has(act: &Act) -> bool {
     matches!(act, Act::Mint { .. } | Act::Share { .. })
 }
 
-/// Brings a step of the prologue to its receipt.
+/// Runs a step of the prologue and writes its receipt.
 pub(crate) async fn run(job: &Job<'_>, number: StepNo, step: &Step, plan: &PlacementPlan) -> Result<(), Stop> {
     let outcome = match &step.act {
         Act::Mint { version, source, epoch } => {

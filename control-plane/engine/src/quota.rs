@@ -1,6 +1,6 @@
-//! What a server draws from the clouds' request quotas, so that it never asks for more than they allow.
+//! Draws from the clouds' request quotas, so that a server never sends more requests than they allow.
 //!
-//! Knows what a destination says of its quotas, and the clock; must not know which call is a read or what becomes of it.
+//! Knows a destination's quotas and the clock. Must not know which call is a read, or what its result is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,22 +10,22 @@ use keyplane_port::{Clock, Cloud};
 
 /// The quotas of one server, shared by all of its lanes: several destinations can draw from the same quota.
 ///
-/// Calls are spaced evenly. The first call waits as if there had been one before it, so that a server that takes over from another
-/// does not spend what that one has spent already.
+/// Calls are spaced evenly. The first call waits as if one had come before it: a server that takes over from another one does not know what
+/// that one has just drawn.
 #[derive(Clone)]
 pub struct Quotas {
     /// When the next call may begin.
     admitted: Slots,
-    /// When the next mutation may be sent. Between admission and request comes a look, and a slow look would bring two requests
+    /// When the next mutation may be sent. A look comes between admission and request, and a slow look would bring two requests close
     /// together.
     sent: Slots,
 }
 
-/// By home and the cloud's name of the quota: the uptime at which it allows the next call. One that is missing was not drawn from yet.
+/// By home and the cloud's name of the quota: the uptime at which it allows the next call. A quota without an entry was never drawn from.
 #[derive(Clone)]
 struct Slots {
     next: Arc<Mutex<BTreeMap<(String, String), Span>>>,
-    /// Whether the first call waits as if there had been one before it.
+    /// Whether the first call waits as if one had come before it.
     begins_empty: bool,
 }
 
@@ -41,10 +41,10 @@ impl Slots {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes all that a call draws, or nothing. Returns how long to wait before asking again; zero: it was taken.
+    /// Draws from all quotas of a call, or from none. Returns how long to wait before the next try; zero: drawn.
     fn take(&self, destination: &Destination, word: &'static str, now: Span) -> Span {
         let capabilities = &destination.capabilities;
-        // A call that draws several times names the quota as often.
+        // A call that draws several times lists the quota several times.
         let mut times: BTreeMap<&String, Span> = BTreeMap::new();
         for name in capabilities.draws.get(word).into_iter().flatten() {
             if let Some(quota) = capabilities.quotas.get(name) {
@@ -66,8 +66,8 @@ impl Slots {
     }
 }
 
-/// Two calls of a quota are this much further apart than it asks for, since the network may bring the second one faster than the first:
-/// a tenth of the time between them, at most a tenth of a second.
+/// Added to the time between two calls, because the network may deliver the second one faster than the first: a tenth of that time, at most
+/// a tenth of a second.
 const JITTER: (u32, Span) = (10, Span::millis(100));
 
 /// The least time between two calls of a quota.
@@ -76,7 +76,7 @@ fn spacing(quota: Quota) -> Span {
     even + even.divided_by(JITTER.0).min(JITTER.1)
 }
 
-/// What the calls of one destination draw.
+/// Draws for the calls of one destination.
 #[derive(Clone)]
 pub(crate) struct Meter {
     cloud: Arc<dyn Cloud>,
@@ -89,8 +89,8 @@ impl Meter {
         Self { cloud, quotas, clock }
     }
 
-    /// Waits until a call may begin. It asks again after each wait: when a machine wakes up late, the calls that should have gone
-    /// meanwhile do not all go at once.
+    /// Waits until a call may begin. It checks again after each wait: after a machine was suspended, the delayed calls must not all be sent
+    /// at once.
     pub(crate) async fn admit(&self, word: &'static str) {
         let destination = self.cloud.destination();
         loop {
@@ -103,12 +103,12 @@ impl Meter {
         }
     }
 
-    /// How long a mutation has to wait for those that were sent before it; zero: it counts as sent now.
+    /// How long a mutation has to wait after those that were sent before it. Zero: it counts as sent now.
     pub(crate) fn gap(&self, word: &'static str) -> Span {
         self.quotas.sent.take(self.cloud.destination(), word, self.clock.uptime())
     }
 
-    /// Forgets what this server drew at the destination's home: another one drew there meanwhile, and nobody knows how much.
+    /// Forgets what this server drew at the destination's home, because another server has drawn there since, by an unknown amount.
     pub(crate) fn begin_empty(&self) {
         let home = &self.cloud.destination().home;
         self.quotas.admitted.slots().retain(|(drawn, _), _| drawn != home);

@@ -1,4 +1,4 @@
-//! Where one placement's steps work: its destination, under which right, and how what goes wrong there is told.
+//! One placement at its destination: its target, the lease to work there, and its problems.
 
 use keyplane_model::{Capabilities, DestinationName, Fence, Problem, ProblemCode, Span, Target};
 use keyplane_port::CloudError;
@@ -8,11 +8,10 @@ use crate::judgement::Conflict;
 use crate::lane::{Failure, Lane};
 use crate::lease::Hold;
 
-/// One placement at its destination.
 pub(crate) struct Site<'a> {
     pub(crate) job: Job<'a>,
     pub(crate) target: Target,
-    /// The right to work there. Every read of a step is guarded by it.
+    /// The right to work at the destination's lane. It guards every read of a step.
     pub(crate) hold: Hold<'a>,
 }
 
@@ -29,7 +28,6 @@ impl<'a> Site<'a> {
         &self.lane().destination().name
     }
 
-    /// The server's uptime.
     pub(crate) fn uptime(&self) -> Span {
         self.job.ports.clock.uptime()
     }
@@ -38,28 +36,28 @@ impl<'a> Site<'a> {
         self.job.ports.clock.sleep(span).await;
     }
 
-    /// Holds on to the lane, for as long as a call takes.
+    /// Renews the lease if needed, so that it lasts for at least one call.
     pub(crate) async fn keep(&self) -> Result<&Fence, Stop> {
         self.hold.keep().await.map_err(|problem| self.job.held(problem))
     }
 
-    /// A problem of the change set's key at this destination, which holds the placement up.
+    /// Holds the placement up, because of a problem with the key at this destination.
     pub(crate) fn stop(&self, code: ProblemCode, detail: impl Into<String>, next: &str) -> Stop {
         Stop::Held(self.job.problem(code, detail, next).destination(self.destination()))
     }
 
-    /// What is there conflicts with the change set.
+    /// Drops the change set, because of what is at the destination.
     pub(crate) fn conflict(&self, conflict: &Conflict) -> Stop {
         let code = if conflict.is_foreign() { ProblemCode::ForeignObject } else { ProblemCode::Drift };
         Stop::Conflict(self.job.problem(code, conflict.detail(&self.target), "keyplane plan").destination(self.destination()))
     }
 
-    /// A call of the cloud failed.
+    /// The problem of a failed call.
     pub(crate) fn problem(&self, error: &CloudError) -> Problem {
         error.problem(self.lane().destination()).key(&self.job.record.change_set.key)
     }
 
-    /// A read gave no answer.
+    /// Holds the placement up, because a read failed.
     pub(crate) fn unread(&self, failure: &Failure) -> Stop {
         self.job.held(failure.problem(self.lane().destination()))
     }

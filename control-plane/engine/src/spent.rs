@@ -1,4 +1,4 @@
-//! What is told when the attempts of a step are spent: what the last look showed, what was made and is not used, and what to do now.
+//! What happens when a step has used up its attempts: what the operator is told, and what becomes of the change set.
 
 use keyplane_model::{Act, ObjectId, ObjectSeen, ObjectState, Outcome, Presence, ProblemCode, Step};
 
@@ -8,12 +8,12 @@ use crate::judgement::Seen;
 use crate::site::Site;
 use crate::track::Track;
 
-/// Stops a step that is certainly not done and may not be attempted again. `seen`: what the look showed that made it certain.
+/// Stops a step that is certainly not done and may not be attempted again. `seen` is the look that made it certain.
 ///
-/// For now it is held: the change set stays committed, and each further run makes one attempt, which is what an operator needs who found
-/// and mended the cause. For good the change set is dropped: nobody can withdraw what is committed, so otherwise the key could never be
-/// changed again. Nothing is lost by it: no attempt can still take effect, the receipts and the copies' bytes stay in the ledger, and the
-/// next plan takes up what is left, under approvals of its own.
+/// [`Spent::ForNow`]: the change set stays committed, and each further run makes one attempt. An operator can remove the cause and apply
+/// again. [`Spent::ForGood`]: the change set is dropped, because a committed one cannot be withdrawn and would block its key for ever.
+/// Nothing is lost: no attempt can still take effect, the ledger keeps receipts and bytes, and the next plan continues with what is left,
+/// under new approvals.
 pub(crate) fn stop(spent: Spent, site: &Site<'_>, step: &Step, track: &Track, seen: &Seen, attempts: &Attempts) -> Stop {
     let code = match useless(step, track, seen) {
         Some(_) => ProblemCode::DestinationRefused,
@@ -41,7 +41,8 @@ pub(crate) fn stop(spent: Spent, site: &Site<'_>, step: &Step, track: &Track, se
     }
 }
 
-/// Names in the log what replies said that a step's attempts made, beside what the step uses: without our marks no plan can name it.
+/// Logs the objects that replies named and that the step does not use. An object without our marks is in no plan, so the log is the only
+/// place that names it.
 pub(crate) fn tell_unused(site: &Site<'_>, made: &[ObjectId], outcome: &Outcome) {
     let used = match outcome {
         Outcome::Created { object } => object,
@@ -66,7 +67,7 @@ fn names(objects: &[ObjectId]) -> Option<String> {
     if names.is_empty() { None } else { Some(names.join(", ")) }
 }
 
-/// What a look showed in place of a step's effect. `made`: what the last reply named.
+/// What the look showed in place of the step's effect. `made` is what the last reply named.
 fn last_look(site: &Site<'_>, step: &Step, track: &Track, seen: &Seen, made: Option<&ObjectId>) -> String {
     let target = &site.target;
     match &step.act {
@@ -106,7 +107,7 @@ fn state(object: &ObjectSeen) -> &'static str {
     }
 }
 
-/// Why the destination could not use what was imported last; `None`: the step imports nothing, or that is not so.
+/// Why the destination could not use the last import. `None`: the step is no import, or the import did not fail.
 fn useless(step: &Step, track: &Track, seen: &Seen) -> Option<String> {
     let Act::Import { version, .. } = &step.act else { return None };
     match &seen.placement.claimed.as_ref()?.of_version(*version, track.public_key(step))?.presence {

@@ -1,4 +1,4 @@
-//! One step of a placement: look, attempt, act, confirm, receipt; each durable before the next.
+//! One step of a placement: look, attempt, act, confirm, receipt. Each is durable before the next begins.
 
 use keyplane_model::{Act, Outcome, ProblemCode, Receipt, Step, StepNo};
 
@@ -11,15 +11,15 @@ use crate::site::Site;
 use crate::spent;
 use crate::track::Track;
 
-/// How many looks one after the other may be too old by the time that the request could go out: each took seconds, so that the
-/// destination answers too slowly to act at it.
+/// How many looks in a row may be too old when the request could be sent. Each took seconds, so the destination answers too slowly to
+/// change anything there.
 const MOST_OUTDATED: u32 = 100;
 
-/// A placement on its way through its steps at a cloud.
+/// One placement during its steps at a cloud.
 pub(crate) struct Way<'a> {
     site: Site<'a>,
     track: Track,
-    /// The look that confirmed the step before: while it is fresh, the next step does not look again.
+    /// The look that confirmed the step before. While it is fresh, the next step does not look again.
     last: Option<Look>,
 }
 
@@ -28,14 +28,14 @@ impl<'a> Way<'a> {
         Self { site, track, last: None }
     }
 
-    /// Takes in a step that an earlier run brought to its receipt.
+    /// Takes up the receipt of a step that is already done.
     pub(crate) fn remember(&mut self, receipt: &Receipt) {
         self.track.remember(receipt, self.site.uptime());
     }
 
-    /// Brings a step to its receipt.
+    /// Runs a step and writes its receipt.
     pub(crate) async fn run(&mut self, number: StepNo, step: &Step) -> Result<(), Stop> {
-        // A wrapping key is looked at by itself: the look of the step before is left for the step after.
+        // A prepare step looks only at the wrapping key, so the look of the step before is kept for the step after.
         let is_apart = matches!(step.act, Act::Prepare { .. });
         let last = if is_apart { None } else { self.last.take() };
         let (confirmed, look) = self.confirm(number, step, last).await?;
@@ -44,7 +44,7 @@ impl<'a> Way<'a> {
         }
         let receipt = self.site.job.receive(confirmed.clone(), Some(self.site.keep().await?)).await?;
         if receipt != confirmed {
-            // Another server was at work here.
+            // Another server wrote the receipt.
             self.last = None;
         }
         self.remember(&receipt);
@@ -52,12 +52,12 @@ impl<'a> Way<'a> {
         Ok(())
     }
 
-    /// Carries a step out, unless it is done already, and confirms it. Returns its receipt, not yet written, and the look that shows it
-    /// done.
+    /// Carries a step out, unless it is already done, and confirms it. Returns the receipt, not yet written, and the look that shows the
+    /// effect.
     ///
     /// # Flow
-    /// Look until it is certain what to do; do it; look again, for the reply alone is never believed. Whoever changes the object
-    /// between the last look and the request is detected by the reads that confirm.
+    /// Look until it is certain what to do; do it; look again, because a reply alone proves nothing. If somebody changes the object between
+    /// the last look and the request, the reads that confirm show it.
     async fn confirm(&self, number: StepNo, step: &Step, last: Option<Look>) -> Result<(Receipt, Look), Stop> {
         let (site, track) = (&self.site, &self.track);
         let actor = Actor::new(site, number, step);
@@ -75,7 +75,8 @@ impl<'a> Way<'a> {
                 Decision::Act => {}
                 Decision::Wait(_) | Decision::AtWork | Decision::Sweep => continue,
             }
-            // A destination that says "done" and does not show it gives no error to count: every attempt is counted before it is made.
+            // A destination that answers "done" without showing the effect gives no error to count, so every attempt is counted before it
+            // is made.
             if let Some(spent) = attempts.spent(site.uptime()) {
                 return Err(spent::stop(spent, site, step, track, &look.seen, &attempts));
             }
@@ -98,7 +99,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// The receipt of a step that was seen done. It names the attempt that may have done it; `None`: it was found done.
+    /// The receipt of a confirmed step. It names the attempt that may have had the effect; `None`: the step was found done.
     fn receipt(&self, step: StepNo, outcome: Outcome, attempts: &Attempts) -> Receipt {
         let open = attempts.open();
         let outcome = match outcome {

@@ -7,17 +7,17 @@ use keyplane_port::{Clock, Swept};
 
 use crate::lane::{Anybody, Failure, Lane};
 
-/// What a look at a destination gave.
+/// The result of a look at a destination.
 #[derive(Debug)]
 pub struct Looked {
-    /// What was seen. Placements that could not be read are missing in it.
+    /// Placements that could not be read are missing.
     pub inventory: Inventory,
-    /// Why each placement that is missing could not be read; empty where all could.
+    /// Why each missing placement could not be read.
     pub problems: Vec<Problem>,
 }
 
 impl Lane {
-    /// Sweeps the destination for whatever carries our marks, and looks at these placements. Each object is read once.
+    /// Sweeps the destination for objects with our marks, and looks at these placements. Each object is read once.
     ///
     /// # Errors
     /// When the destination cannot be read at all. A single placement that cannot is in [`Looked::problems`].

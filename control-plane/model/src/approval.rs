@@ -71,6 +71,7 @@ impl Statement {
         ))
     }
 
+    /// Of a change of the charter.
     ///
     /// # Errors
     /// See [`Charter::digest`].

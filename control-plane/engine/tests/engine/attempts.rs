@@ -1,11 +1,11 @@
-//! Destinations that answer "done" and do not show it: somebody strips tags, a call has no effect, a key to wrap under is altered.
+//! Destinations that answer "done" without showing the effect: tags are stripped, a request has no effect, or a wrapping key is altered.
 
 use keyplane_engine::Silent;
 use keyplane_model::{ChangeSetState, Class, Creation, Problem, ProblemCode, Span};
 
 use crate::world::{self, Fault, World};
 
-/// Every kind of mutating request by the way in which objects come to be, and how many are sent before it.
+/// Every kind of mutating request, by the destination's way of creation, with the number of requests before it.
 const REQUESTS: [(Creation, &str, u32); 9] = [
     (Creation::Claimed, "create", 0),
     (Creation::Claimed, "claim", 1),
@@ -18,11 +18,11 @@ const REQUESTS: [(Creation, &str, u32); 9] = [
     (Creation::Imported, "import", 1),
 ];
 
-/// A world in which so many requests of this word have no effect that lasts.
+/// A world in which the effects of the first `times` requests of this kind are undone at once.
 async fn undone(way: Creation, word: &'static str, times: u32) -> World {
     let world = World::at(way).await;
     world.cloud.state.lock().unwrap().undone.insert(word, times);
-    // A step without a bound ends there, and the test with it.
+    // A step without a limit on attempts ends here, and fails the test.
     world.switch.stop_at(20_000);
     world
 }
@@ -72,7 +72,7 @@ async fn one_attempt_is_enough_once_the_cause_is_mended() {
     }
 }
 
-/// Marks that are stripped are known by nobody afterwards: the names are in the problem, or nowhere.
+/// An object whose marks were stripped is in no plan, so the problem is the only place that names it.
 #[tokio::test]
 async fn what_was_made_in_vain_is_named_with_what_became_of_it() {
     let world = undone(Creation::Claimed, "create", u32::MAX).await;
@@ -90,7 +90,7 @@ async fn what_was_made_in_vain_is_named_with_what_became_of_it() {
     assert!(problem.detail.ends_with("made and not used: `altered-1`, `altered-2`, `altered-3`"), "{problem:?}");
 }
 
-/// A reply that never comes is told in the end, with what the last look showed.
+/// If every reply is lost, the problem says so, with what the last look showed.
 #[tokio::test]
 async fn a_destination_that_never_answers_is_told_apart() {
     let world = World::new(0).await;
@@ -104,7 +104,7 @@ async fn a_destination_that_never_answers_is_told_apart() {
     world.check();
 }
 
-/// A refused request certainly did nothing. A destination that refuses for days costs nobody's approvals.
+/// A refused request certainly had no effect. A destination that refuses for days costs no approvals.
 #[tokio::test]
 async fn refusals_bound_a_run_and_never_the_change_set() {
     let world = World::new(0).await;
@@ -120,7 +120,7 @@ async fn refusals_bound_a_run_and_never_the_change_set() {
     world.check();
 }
 
-/// Whoever crashes around a request may have made it.
+/// A run that crashed around a request may have sent it.
 #[tokio::test]
 async fn the_attempts_of_runs_that_crashed_count() {
     let world = undone(Creation::Claimed, "create", u32::MAX).await;
@@ -146,7 +146,7 @@ async fn where_a_look_is_conclusive_late_the_attempts_end_by_the_clock() {
     assert_eq!(mutations(&world), 1 + 2, "the third would begin more than an hour after the first");
 }
 
-/// A request that waits for its turn rests on an old look. Where every look takes longer than it stays fresh, none is ever sent.
+/// A request may be sent only on a fresh look. If every look takes longer than it stays fresh, no request is sent.
 #[tokio::test]
 async fn looks_that_are_old_before_they_end_are_not_made_for_ever() {
     let world = World::new(0).await;

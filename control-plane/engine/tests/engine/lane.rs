@@ -1,4 +1,4 @@
-//! The lane: quotas are kept, reads repeated, calls end in time.
+//! The lane: it keeps quotas, repeats reads and times calls out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,7 +49,7 @@ async fn a_read_that_fails_for_a_moment_is_repeated_and_one_that_is_denied_is_no
     }
 }
 
-/// Lets so many reads go.
+/// Admits this many reads.
 struct Lets(AtomicU32);
 
 #[async_trait]
@@ -101,7 +101,7 @@ async fn calls_of_one_quota_are_spaced_for_all_destinations_of_one_home() {
         second.admit("publish").await;
         first.admit("look").await;
     }
-    // Ten calls, begun with an empty bucket, five a second, and a tenth of the time between them on top.
+    // Ten calls at five a second, from an empty bucket, each with a tenth of the spacing added.
     assert_eq!(clock.now() - START, Span::millis(2_200));
     other.admit("claim").await;
     assert_eq!(clock.now() - START, Span::millis(2_420), "another home has a bucket of its own");
@@ -118,7 +118,7 @@ async fn mutations_that_were_admitted_and_held_up_are_not_sent_together() {
     let lane = lane(&TestCloud::new(limited, Arc::clone(clock)), clock, &Quotas::default());
     lane.admit("prepare").await;
     lane.admit("import").await;
-    // Both had to look again, and that took its time.
+    // Both had to look again, and that took time.
     clock.sleep(Span::seconds(9)).await;
     assert_eq!(lane.gap("prepare"), Span::ZERO);
     assert_eq!(lane.gap("import"), Span::millis(1_100));

@@ -1,4 +1,4 @@
-//! A lane belongs to one server at a time: who waits, who takes over, and what is not sent any more.
+//! A lane belongs to one server at a time: who waits, who takes over, and what is no longer sent.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,7 +77,7 @@ async fn a_lane_at_which_another_server_works_is_left_alone() {
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
 }
 
-/// After the record of an attempt is written at last, the look that it rests on is too old, and in the end somebody else may hold the lane.
+/// The ledger records the attempt so late that the look is no longer fresh, or that another server may hold the lane.
 #[tokio::test]
 async fn what_a_machine_was_about_to_send_when_it_stood_still_is_not_sent() {
     for seconds in [4, 1_000] {
@@ -92,7 +92,7 @@ async fn what_a_machine_was_about_to_send_when_it_stood_still_is_not_sent() {
     }
 }
 
-/// Where calls are short, a lease can run out while what was seen is still fresh.
+/// Where call time-outs are short, a lease can expire while the look is still fresh.
 #[tokio::test]
 async fn a_call_that_could_outlast_its_lease_is_not_started() {
     let mut destination = destination(Creation::Claimed);
@@ -108,7 +108,7 @@ async fn a_call_that_could_outlast_its_lease_is_not_started() {
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 4, "what was not sent is sent once");
 }
 
-/// The server that took the lane over draws from the same quotas, and a wrapping key may be as rare as a mutation.
+/// The server that took the lane over draws from the same quotas, and the quota of wrapping keys may be as small as that of mutations.
 #[tokio::test]
 async fn who_lost_the_lane_while_it_waited_for_a_quota_reads_nothing() {
     for (read, mutations) in [("look", 0), ("wrapping-key", 2)] {
@@ -132,20 +132,20 @@ async fn who_lost_the_lane_while_it_waited_for_a_quota_reads_nothing() {
     }
 }
 
-/// A clock that somebody set would otherwise say that an attempt took no effect before it did.
+/// If such a clock counted, setting it ahead would make an attempt seem settled too early.
 #[tokio::test]
 async fn no_clock_that_can_be_set_says_when_an_attempt_may_be_repeated() {
     for (way, mutations) in WAYS {
         for late in 1..=mutations {
             let world = World::at(way).await;
-            // One second before it can take no effect any more.
+            // One second before the attempt is settled.
             world.cloud.state.lock().unwrap().faults.insert(late, Fault::Late(Span::seconds(14)));
             let clock = Arc::clone(&world.cloud.clock);
             world.cloud.clock.meanwhile(move || clock.set_ahead(Span::seconds(3_600)));
             assert_eq!(world.run().await, Some(Ok(())), "{way:?}, request {late}");
             world.check();
             assert_eq!(world.surplus(), 0, "{way:?}, request {late}: made twice");
-            // A wrapping key that is made in vain does no harm: nobody waits for it.
+            // An unused wrapping key does no harm, so no run waits for it.
             let wrapping_keys = u32::from(matches!((way, late), (Creation::Named, 2) | (Creation::Imported, 1)));
             let sent = world.cloud.state.lock().unwrap().mutations;
             assert_eq!(sent, mutations + wrapping_keys, "{way:?}, request {late}: sent twice");

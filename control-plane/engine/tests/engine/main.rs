@@ -1,4 +1,4 @@
-//! The engine over ports made for tests. A crash at any call of any port, a lost reply, a late effect: neither loses nor doubles anything.
+//! The engine over test ports. Crashes at any call of any port, lost replies and late effects neither lose anything nor make it twice.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod attempts;
@@ -14,13 +14,13 @@ use keyplane_model::{ChangeSetState, Class, Creation, MaterialSeen, Presence, Pr
 use keyplane_port::Clock as _;
 use world::{Fault, World};
 
-/// Far more calls than a run makes: a loop without end shows as this many crash points.
+/// Far more calls than a run makes. An endless loop shows as this many crash points.
 const MOST_CALLS: i64 = 2_000;
 
-/// Every way in which objects come to be, with the mutating requests that a first key takes there.
+/// Every way of creation, with the number of mutating requests that a first key takes there.
 const WAYS: [(Creation, u32); 3] = [(Creation::Claimed, 4), (Creation::Named, 4), (Creation::Imported, 2)];
 
-/// Every mutating request of every way.
+/// Every mutating request, as (way of creation, requests in all, number of the request).
 fn requests() -> impl Iterator<Item = (Creation, u32, u32)> {
     WAYS.into_iter().flat_map(|(way, requests)| (1..=requests).map(move |request| (way, requests, request)))
 }
@@ -31,7 +31,7 @@ async fn a_sweep_that_takes_longer_than_a_look_stays_fresh_is_not_made_for_ever(
     {
         let mut state = world.cloud.state.lock().unwrap();
         state.sweep_takes = Span::seconds(60);
-        // It never has an effect, and nobody says so.
+        // The effect never comes, and the reply is ambiguous.
         state.faults.insert(1, Fault::Late(Span::days(1_000)));
     }
     world.switch.stop_at(1_000);
@@ -40,7 +40,7 @@ async fn a_sweep_that_takes_longer_than_a_look_stays_fresh_is_not_made_for_ever(
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 5);
 }
 
-/// An effect that came later than it may, while the repeat waited for its quota. Whoever swept meanwhile saw it.
+/// The effect comes later than the settling time, while the repeat waits for its quota. A sweep by another reader shows it.
 #[tokio::test]
 async fn what_a_later_sweep_of_the_lane_shows_is_not_made_again() {
     let mut destination = world::destination(Creation::Claimed);
@@ -71,8 +71,8 @@ async fn without_faults_a_first_key_takes_no_request_too_many() {
             (state.mutations, state.looks)
         };
         assert_eq!(mutations, requests, "{way:?}");
-        // One before the first request, and one that confirms each: what is prepared is looked at by itself, and what the cloud
-        // is at work on is looked at until it is there, here twice more.
+        // One look before the first request, and one that confirms each request, except that a prepare step has its own read. An import
+        // that the cloud still processes is looked at until it is there: two more times here.
         let least = match way {
             Creation::Claimed => 1 + 4,
             Creation::Named => 1 + 3 + 2,
@@ -110,7 +110,8 @@ async fn a_crash_at_any_call_of_any_port_neither_loses_nor_doubles_anything() {
             world.check();
             assert_eq!(world.surplus(), 0, "{way:?}: after a crash at call {call}");
         }
-        // Every port is called several times a step, and each call is a crash point: fewer would mean that the switch is off.
+        // Every port is called several times in a step, and each call is a crash point. Fewer points would mean that the switch does not
+        // work.
         assert!(points > 30 && points < MOST_CALLS - 1, "{way:?}: {points} crash points");
     }
 }
@@ -140,7 +141,7 @@ async fn a_lost_reply_of_any_request_neither_loses_nor_doubles_anything() {
         assert_eq!(world.run().await, Some(Ok(())), "{way:?}: request {request}");
         world.check();
         assert_eq!(world.surplus(), 0, "{way:?}: request {request}");
-        // Where only the reply says what a wrapping key is called, another one is made.
+        // Where only the reply names the wrapping key, another one is made.
         let repeated = u32::from(way == Creation::Imported && request == 1);
         let found = world.cloud.state.lock().unwrap().mutations;
         assert_eq!(found, requests + repeated, "{way:?}: request {request} was repeated though it had its effect");
@@ -157,7 +158,7 @@ async fn an_effect_that_lands_before_it_is_settled_is_waited_for() {
             assert_eq!(world.run().await, Some(Ok(())), "{way:?}: request {request}, {millis} ms late");
             world.check();
             assert_eq!(world.surplus(), 0, "{way:?}: request {request}, {millis} ms late");
-            // Wrapping keys are of no use to anybody else, and are not waited for to the end.
+            // An unused wrapping key does no harm, so the repeat does not wait for the settling time.
             let prepares = (way, request) == (Creation::Named, 2) || (way, request) == (Creation::Imported, 1);
             let found = world.cloud.state.lock().unwrap().mutations;
             let most = requests + u32::from(prepares);
@@ -173,7 +174,7 @@ async fn an_effect_that_lands_after_it_was_settled_leaves_at_worst_a_surplus_tha
             let world = World::at(way).await;
             world.cloud.state.lock().unwrap().faults.insert(request, Fault::Late(Span::seconds(seconds)));
             assert_eq!(world.run().await, Some(Ok(())), "{way:?}: request {request}, {seconds} s late");
-            // An empty object where its name does not keep it out, a second import where each makes a generation.
+            // An empty object where names are not unique; a second import where each import makes a generation.
             let surplus = [(Creation::Claimed, 1), (Creation::Named, 3), (Creation::Imported, 2)].contains(&(way, request));
             assert_eq!(world.surplus(), usize::from(surplus), "{way:?}: request {request}, {seconds} s late");
             world.check();
@@ -205,7 +206,7 @@ async fn what_was_switched_off_meanwhile_is_not_published() {
         let mut state = cloud.state.lock().unwrap();
         let published = state.mutations == 4;
         if let Some(object) = state.objects.first_mut().filter(|object| published && object.materials.len() == 1) {
-            // A second import makes the object usable all the same.
+            // A second import keeps the object usable.
             let second = MaterialSeen { id: Some("2".to_owned()), ..object.materials[0].clone() };
             object.materials[0].presence = Presence::Disabled;
             object.materials.push(second);
@@ -230,12 +231,12 @@ async fn a_throttled_request_is_sent_again_and_a_denied_one_is_not() {
     let problems = world.run().await.unwrap().unwrap_err();
     assert_eq!(problems[0].code, ProblemCode::DestinationDenied);
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 1);
-    // It stays committed: once it is allowed, the next run goes on.
+    // The change set stays committed. Once the request is allowed, the next run resumes.
     assert_eq!(world.run().await, Some(Ok(())));
     world.check();
 }
 
-/// Where mutations lag too, the key that was just made is "not found" by the claim that follows: in a while it is.
+/// Where mutations are eventually consistent too, the claim may not find the object that was just created. After a while it does.
 #[tokio::test]
 async fn what_is_not_found_right_after_it_was_made_is_tried_again() {
     let world = World::new(0).await;
@@ -253,7 +254,7 @@ async fn what_lacks_approvals_is_neither_committed_nor_run() {
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
 }
 
-/// Otherwise it would stand in its key's way for ever: nobody can approve what is committed, and a key has one open change set.
+/// Otherwise it would block its key for ever: a committed change set gets no more approvals, and a key has only one open change set.
 #[tokio::test]
 async fn what_the_charter_in_force_no_longer_carries_is_dropped() {
     let world = World::new(0).await;
@@ -297,7 +298,7 @@ async fn a_name_that_belongs_to_somebody_else_drops_the_change_set() {
 
 #[tokio::test]
 async fn material_that_was_there_before_its_bytes_were_drawn_is_never_taken_for_ours() {
-    // A ledger that was brought back from a backup draws new bytes for a placement that holds the old ones.
+    // A ledger restored from a backup generates new bytes for a placement that holds the old ones.
     let before = World::new(0).await;
     assert_eq!(before.run().await, Some(Ok(())));
     let world = World::new(0).await;
@@ -319,7 +320,7 @@ async fn what_a_dropped_change_set_made_is_known_to_the_next() {
     let ledger = &world.engine.ledger;
     ledger.abandon(&world.digest, "a test", world::START).await.unwrap();
 
-    // The object is made and claimed: what is left is to import and to publish.
+    // The object is created and claimed. Import and publish are left.
     let snapshot = ledger.snapshot().await.unwrap();
     let mut rest = ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
     rest.generation = snapshot.keys.values().next().unwrap().generation;

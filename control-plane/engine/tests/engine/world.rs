@@ -1,5 +1,5 @@
-//! A world of one thread for tests: a clock that only sleeping moves, a cloud that can lose replies, and a switch that
-//! stops everything at the nth call of any port, as a crash does.
+//! A single-threaded world for tests: a clock that moves only when somebody sleeps, a cloud that can lose replies, and a switch that stops
+//! everything at the nth call of any port, as a crash does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -22,7 +22,7 @@ use keyplane_port::{
 
 pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000_000);
 
-/// Counts the calls of all ports; the one with the chosen number never returns.
+/// Counts the calls of all ports. The call with the chosen number never returns.
 #[derive(Default)]
 pub(crate) struct Switch {
     calls: AtomicI64,
@@ -44,7 +44,7 @@ impl Switch {
         stop_at > 0 && self.calls() >= stop_at
     }
 
-    /// Passes, or never returns. After that nothing does: a crash is not a call that hangs.
+    /// Returns, or never returns if the switch is off. Once it is off, no call returns: after a crash nothing runs.
     async fn pass(&self) {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.is_off() {
@@ -53,23 +53,24 @@ impl Switch {
     }
 }
 
-/// A clock that only sleeping moves, what happens whenever somebody sleeps, and by how much it is set ahead.
+/// Fields: the true time, which moves only when somebody sleeps; the switch; what happens during each sleep; how far the wall clock is set
+/// ahead.
 pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>, Mutex<Span>);
 
 type Meanwhile = Box<dyn FnMut() + Send>;
 
 impl TestClock {
-    /// Whenever somebody sleeps, this happens.
+    /// Does this during each sleep.
     pub(crate) fn meanwhile(&self, what: impl FnMut() + Send + 'static) {
         *self.2.lock().unwrap() = Some(Box::new(what));
     }
 
-    /// Somebody sets the server's clock ahead.
+    /// Sets the server's wall clock ahead.
     pub(crate) fn set_ahead(&self, span: Span) {
         *self.3.lock().unwrap() = span;
     }
 
-    /// What time it is, whatever the server's clock says.
+    /// The true time, whatever the wall clock says.
     fn true_time(&self) -> Timestamp {
         *self.0.lock().unwrap()
     }
@@ -105,7 +106,7 @@ impl Clock for TestClock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     LostReply,
-    /// The effect happens so much later, and nobody is told.
+    /// The effect comes this much later, and the reply is ambiguous.
     Late(Span),
     Refused(Class),
 }
@@ -116,28 +117,26 @@ pub(crate) struct CloudState {
     pub(crate) claims: BTreeMap<String, ObjectId>,
     pub(crate) names: BTreeMap<String, ObjectId>,
     pub(crate) imports: Vec<(ObjectId, Vec<u8>)>,
-    /// The wrapping keys that were made.
     pub(crate) prepared: Vec<ObjectId>,
-    /// Imports on which the cloud is still at work: until when, of which object, which material.
+    /// Imports that the cloud still processes: until when, in which object, which material.
     pub(crate) arriving: Vec<(Timestamp, ObjectId, String)>,
-    /// So many imports are taken and then found to be no use.
+    /// How many imports the cloud will accept and then fail to use.
     pub(crate) useless: u32,
-    /// So many mutations of this word are answered as if they had their effect, which is undone at once.
+    /// How many mutations, by word, will be answered as done while their effect is undone at once.
     pub(crate) undone: BTreeMap<&'static str, u32>,
     pub(crate) mutations: u32,
     pub(crate) faults: BTreeMap<u32, Fault>,
-    /// So many looks fail with this class before one works.
+    /// How many looks will fail, and with which class.
     pub(crate) blind: (u32, Option<Class>),
     pub(crate) looks: u32,
-    /// How often a wrapping key was asked for.
+    /// How often a wrapping key was requested.
     pub(crate) asked: u32,
-    /// One call never answers.
+    /// Whether calls never get a reply.
     pub(crate) silent: bool,
-    /// How long a sweep takes: there may be thousands of objects.
+    /// There may be thousands of objects.
     pub(crate) sweep_takes: Span,
-    /// How long a look takes.
     pub(crate) look_takes: Span,
-    /// Asking for a wrapping key takes a minute, in which somebody disables every object.
+    /// Whether each request for a wrapping key takes a minute, during which somebody disables every object.
     pub(crate) meddled: bool,
     pub(crate) late: Vec<(Timestamp, Mutation)>,
 }
@@ -158,7 +157,7 @@ impl TestCloud {
         state.objects.iter().find(|seen| Some(&seen.object) == object).cloned()
     }
 
-    /// The state now: late effects that are due happen first.
+    /// The current state, after all late effects that are due.
     fn tick(&self) -> std::sync::MutexGuard<'_, CloudState> {
         let mut state = self.state.lock().unwrap();
         let now = self.clock.true_time();
@@ -196,11 +195,11 @@ fn error(class: Class) -> CloudError {
     CloudError { class, cause: Cause::Plain, operation: "Test", message: format!("{class}"), retry_after: None }
 }
 
-/// How long the cloud works on an import where it does so behind its reply.
+/// How long the cloud processes an import after its reply, where it does so.
 const ARRIVES_AFTER: Span = Span::seconds(2);
 
-/// What a mutation is answered whose effect is undone at once: somebody strips an object of its marks, alters a wrapping key, or takes
-/// away what the mutation set.
+/// The reply to a mutation whose effect is undone at once: somebody strips the object's marks, alters the wrapping key, or resets what the
+/// mutation set.
 fn undone(state: &mut CloudState, mutation: &Mutation, now: Timestamp) -> Acted {
     match mutation {
         Mutation::Create { target, marks } => {
@@ -255,7 +254,7 @@ fn effect(state: &mut CloudState, creation: Creation, mutation: &Mutation, now: 
             state.prepared.push(wrapping.clone());
             Ok(Acted::Created(wrapping))
         }
-        // Each import makes another generation, whatever its bytes, but one into a generation that is there.
+        // Each import makes another generation, whatever its bytes, except one into an existing generation.
         Mutation::Import { target, marks, again, version, wrapped, .. } if creation != Creation::Claimed => {
             if creation == Creation::Imported && state.objects.is_empty() {
                 state.objects.push(empty(&ObjectId(target.name.clone()), target, marks, now));
@@ -280,7 +279,7 @@ fn effect(state: &mut CloudState, creation: Creation, mutation: &Mutation, now: 
                 seen.materials.iter_mut().for_each(|before| before.state = MaterialState::Former);
             }
             let made = MaterialSeen { id: Some(id), version: Some(*version), state: state_of_it, presence, public_key: None };
-            // The newest first where it is the one that is used.
+            // The newest comes first where the newest is current.
             let place = if creation == Creation::Imported { 0 } else { seen.materials.len() };
             seen.materials.insert(place, made);
             Ok(Acted::Done)
@@ -436,7 +435,7 @@ impl Cloud for TestCloud {
     }
 }
 
-/// A custodian whose "bytes" are its count of mints: a second mint of a generated copy is another key.
+/// A custodian whose "bytes" are its count of mints, so a second mint of a generated copy gives another key.
 pub(crate) struct TestCustodian {
     mints: AtomicU32,
     switch: Arc<Switch>,
@@ -474,12 +473,12 @@ impl Custodian for TestCustodian {
     }
 }
 
-/// The in-memory ledger; a crash can come before and after each of its transactions.
+/// The in-memory ledger, with a possible crash before and after each of its transactions.
 pub(crate) struct TestLedger {
     inner: MemoryLedger,
     switch: Arc<Switch>,
     clock: Arc<TestClock>,
-    /// How long it takes once, in seconds, until whoever wrote an attempt goes on.
+    /// How many seconds pass, once, after an attempt is recorded.
     slow: Arc<AtomicU32>,
 }
 
@@ -528,7 +527,7 @@ pub(crate) struct World {
     pub(crate) cloud: Arc<TestCloud>,
     pub(crate) switch: Arc<Switch>,
     pub(crate) digest: Digest,
-    /// Seconds that the next attempt's record takes.
+    /// How many seconds pass after the next attempt is recorded.
     pub(crate) slow: Arc<AtomicU32>,
 }
 
@@ -579,7 +578,6 @@ fn rule() -> ApprovalRule {
     ApprovalRule { need: 0, from: BTreeSet::new() }
 }
 
-/// A change set that brings a first key to one destination.
 pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: ApprovalRule) -> ChangeSet {
     let destination = destination(creation);
     let step = |expects, act| Step { placement, expects, act };
@@ -627,12 +625,12 @@ pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: A
 }
 
 impl World {
-    /// A world in which a first key is proposed and, if no approval is needed, can be committed; with a cloud that has claims.
+    /// A world in which a first key is proposed, at a cloud with claims. `need` is the number of approvals that a commit needs.
     pub(crate) async fn new(need: u32) -> Self {
         Self::with(Creation::Claimed, need).await
     }
 
-    /// The same, with another cloud; no approval is needed.
+    /// The same, at another cloud, without approvals.
     pub(crate) async fn at(creation: Creation) -> Self {
         Self::with(creation, 0).await
     }
@@ -641,7 +639,7 @@ impl World {
         Self::of(destination(creation), need).await
     }
 
-    /// The same, with a cloud that is described so.
+    /// The same, at this destination.
     pub(crate) async fn of(destination: Destination, need: u32) -> Self {
         let creation = destination.capabilities.creation;
         let switch = Arc::new(Switch::default());
@@ -686,17 +684,17 @@ impl World {
         Self { engine, cloud, switch, digest, slow }
     }
 
-    /// Commits and runs, until it ends or the switch stops it: `None`.
+    /// Commits and runs. `None`: the switch stopped it.
     pub(crate) async fn run(&self) -> Option<Result<(), Vec<Problem>>> {
         let run = async {
             self.engine.commit(&self.digest).await.map_err(|problem| vec![problem])?;
             self.engine.run(&[self.digest], &Silent).await.remove(0).result
         };
-        // Everything here is ready at once but a call that the switch stopped: being pending is being stopped.
+        // Nothing here waits except a call that the switch stopped, so pending means stopped.
         futures::FutureExt::now_or_never(run)
     }
 
-    /// Rules 2 and 3: one live object with one material, however it came about.
+    /// Rules 2 and 3: one usable object with one material, whatever happened.
     pub(crate) fn check(&self) {
         let state = self.cloud.state.lock().unwrap();
         let live: Vec<&ObjectSeen> = state.objects.iter().filter(|object| object.state == ObjectState::Usable).collect();
@@ -713,7 +711,7 @@ impl World {
         assert!(live[0].materials.iter().all(|material| material.version == Some(Version(1))), "not recognisable: {live:?}");
     }
 
-    /// Empty objects and second imports, once everything that can land has landed.
+    /// Counts empty objects and second imports, once every late effect has come.
     pub(crate) fn surplus(&self) -> usize {
         *self.cloud.clock.0.lock().unwrap() = START + Span::days(1);
         let state = self.cloud.tick();
