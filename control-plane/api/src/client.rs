@@ -13,7 +13,7 @@ use crate::{
     ExplainRequest, Failure, HsmReport, PlanRequest, Planned, Proposal, ShowRequest, StatusReport, ValidateRequest, Validated, paths,
 };
 
-/// The largest answer that is read, in bytes. A plan for ten thousand keys has about twenty million.
+/// The largest reply that is read, in bytes. A plan for ten thousand keys has about twenty million.
 const LARGEST: usize = 64 << 20;
 
 /// Why a request failed: at least one problem.
@@ -34,7 +34,6 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Sends all requests to this service.
     pub fn new(service: S) -> Self {
         Self { service }
     }
@@ -47,7 +46,7 @@ where
         self.ask(Method::POST, paths::VALIDATE, Some(request)).await
     }
 
-    /// The effective rules of a key, and where each comes from: `text` for people, `explanation` for programs.
+    /// The effective rules of a key and where each comes from: `text` for people, `explanation` for programs.
     ///
     /// # Errors
     /// The problems of the files, or that there is no such key.
@@ -55,7 +54,7 @@ where
         self.ask(Method::POST, paths::EXPLAIN, Some(request)).await
     }
 
-    /// Plans, and proposes the change sets of the plan.
+    /// Plans, and proposes the plan's change sets.
     ///
     /// # Errors
     /// When nothing could be planned. What could not be looked at is in [`Planned::warnings`].
@@ -63,7 +62,7 @@ where
         self.ask(Method::POST, paths::PLAN, Some(request)).await
     }
 
-    /// A change set as it is, to be approved.
+    /// A change set, to be shown to its approvers.
     ///
     /// # Errors
     /// When there is no change set with that digest.
@@ -79,7 +78,7 @@ where
         self.ask(Method::POST, paths::APPROVE, Some(request)).await
     }
 
-    /// Runs change sets. Calls `tell` with each line of progress.
+    /// Runs change sets. Calls `tell` with each line of progress as it arrives.
     ///
     /// # Errors
     /// When nothing could be run. What stops single change sets is in [`Applied::problems`].
@@ -112,7 +111,7 @@ where
         Err(broken(&"the answer ended before the run did; it goes on, or is resumed by the next `keyplane apply`"))
     }
 
-    /// The copies that the ledger knows, and the open change sets.
+    /// The copies in the ledger, and the open change sets.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -128,7 +127,7 @@ where
         self.ask(Method::GET, paths::EVIDENCE, None::<&()>).await
     }
 
-    /// Enrols the token: proves its routes, makes the root epoch, adopts the charter.
+    /// Enrols the token: proves its wrapping routes, makes the root epoch, adopts the charter.
     ///
     /// # Errors
     /// When the token cannot be enrolled.

@@ -1,10 +1,10 @@
 //! The API `/v1`: its wire types, and a client over any `tower::Service` of HTTP requests.
 //!
-//! Owns the shapes and the paths. Knows the model alone. Must not hold server code. The client works alike over a connection to a
+//! Owns the wire types and the paths. Knows only the model. Must hold no server code. The client works the same over a connection to a
 //! server and over a router in its own process.
 //!
-//! A failed request is answered by `application/problem+json` (RFC 9457) with [`Failure`] as its members. Long work (`apply`) is
-//! answered by a stream of lines (`application/x-ndjson`), each an [`ApplyLine`].
+//! A failed request is answered with `application/problem+json` (RFC 9457), whose members are those of [`Failure`]. Long work (`apply`) is
+//! answered with a stream of lines (`application/x-ndjson`), each an [`ApplyLine`].
 
 mod client;
 mod types;

@@ -1,4 +1,4 @@
-//! What approvers read before they sign, made from what they sign and from nothing else.
+//! What approvers read before they sign, made only from what they sign.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use keyplane_model::{Act, ApprovalRule, Approvals, ApproverName, ChangeSet, Chan
 use crate::{ChangeSetView, StepView};
 
 impl ChangeSetView {
-    /// A change set for people to read. The time that it takes is left at zero, since only a plan knows it.
+    /// A change set for people. Its time is 0, since only a plan knows it.
     #[must_use]
     pub fn of(
         change_set: &ChangeSet,
@@ -44,14 +44,13 @@ impl ChangeSetView {
     }
 }
 
-/// A text without characters that change how others are shown: control characters move a terminal's cursor, and Unicode's format
-/// characters turn the direction of writing (Unicode Standard Annex 9) or have no width.
+/// Replaces characters that change how the rest is displayed: control characters move a terminal's cursor, and Unicode's format characters
+/// reverse the direction of writing (Unicode Standard Annex 9) or are invisible.
 fn plain(text: &str) -> String {
     let is_format = |char| matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     text.chars().map(|char| if char.is_control() || is_format(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
-/// What a step does, in words.
 fn detail(act: &Act, name: &str) -> String {
     match act {
         Act::Mint { version, source, epoch } => format!("version {version}, {source} in the HSM under root epoch {epoch}"),
@@ -72,15 +71,15 @@ fn detail(act: &Act, name: &str) -> String {
     }
 }
 
-/// A rule in words: `2 of platform, security`.
+/// For example `2 of platform, security`.
 #[must_use]
 pub fn rule(rule: &ApprovalRule) -> String {
     let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
     if rule.need == 0 { "nobody".to_owned() } else { format!("{} of {}", rule.need, groups.join(", ")) }
 }
 
-/// What a change of the charter does, in words, a line each: who comes and goes, what becomes of keys, groups and logins, and which rule
-/// becomes looser. Empty: the two are equal.
+/// A change of the charter for people, one line for each difference: approvers added and removed, their keys, groups and logins, and the
+/// rules that become looser or stricter. Empty: the charters are equal.
 #[must_use]
 pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
     let mut lines = Vec::new();

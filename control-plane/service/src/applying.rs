@@ -7,8 +7,7 @@ use keyplane_model::{ChangeSetState, Digest, Problem, ProblemCode};
 use crate::Service;
 
 impl Service {
-    /// Commits the change sets that are approved and runs them, and resumes those that were committed before. An empty `only` means every
-    /// open change set.
+    /// Commits and runs the approved change sets, and resumes the committed ones. An empty `only` means every open change set.
     ///
     /// # Errors
     /// When the ledger cannot be read. What stands in the way of a single change set is in [`Applied::problems`], and the others run.
@@ -43,7 +42,7 @@ impl Service {
         Ok(applied)
     }
 
-    /// A problem of a whole change set names no destination: it gets the first one of the change set.
+    /// Sets the destination of a problem that has none to the first one of the change set.
     fn placed(&self, problem: Problem, record: &keyplane_model::ChangeSetRecord) -> Problem {
         match record.change_set.placements.values().next() {
             Some(plan) if problem.destination.is_none() => problem.destination(&plan.destination),

@@ -10,7 +10,7 @@ use keyplane_verifier as verifier;
 use crate::{Service, uncanonical};
 
 impl Service {
-    /// A change set as it is, with what an approval of it has to sign and to satisfy.
+    /// A change set, with what an approval of it has to sign and the rules that approvals have to satisfy.
     ///
     /// # Errors
     /// When there is no change set with that digest.
@@ -48,8 +48,8 @@ impl Service {
         let rules = verifier::required_in_all(change_set, charter, known.as_ref());
         let statement = statement(&record, &sealed)?;
         let approval = Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: now };
-        // Judged alone, under the rule that one approval of any of the groups is enough: a signature that does not count there counts
-        // nowhere.
+        // Checked alone, under a rule that one approval of any group satisfies. A signature that does not count under that rule counts
+        // under none.
         let alone = ApprovalRule { need: 1, from: rules.iter().flat_map(|rule| rule.from.clone()).collect() };
         verifier::approved(&statement, &change_set.proposer, [&alone], charter, std::slice::from_ref(&approval)).map_err(|shortfall| {
             let fault = shortfall.not_counted.first().map(|ignored| &ignored.fault);
@@ -58,7 +58,7 @@ impl Service {
             Problem::new(code, detail, format!("keyplane show {} --message", request.digest)).key(&change_set.key)
         })?;
         match ledger.approve(&request.digest, &approval).await {
-            // The same signature was recorded before and counts.
+            // The same signature was recorded before, and counts.
             Ok(()) | Err(LedgerError::Refused(Refusal::AlreadyApproved(_))) => {}
             Err(error) => return Err(error.problem().key(&change_set.key)),
         }
@@ -66,14 +66,14 @@ impl Service {
         let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?.unwrap_or_else(|| record.clone());
         let counted = verifier::approved(&statement, &record.change_set.proposer, rules.iter().copied(), charter, &record.approvals);
         let (have, need) = match &counted {
-            // Of the rule that asks for the most.
+            // The need of the rule that asks for the most.
             Ok(approved) => (approved.by.len(), rules.iter().map(|rule| rule.need).max().unwrap_or(0)),
             Err(shortfall) => (shortfall.by.len(), shortfall.rule.need),
         };
         Ok(Approved { change_set: self.show(&record), have: u32::try_from(have).unwrap_or(u32::MAX), need })
     }
 
-    /// The key of a change set, as the ledger has it.
+    /// The ledger's record of the change set's key.
     async fn known(&self, record: &ChangeSetRecord) -> Result<Option<KeyRecord>, Problem> {
         let mut snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         Ok(snapshot.keys.remove(&record.change_set.key))

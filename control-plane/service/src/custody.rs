@@ -8,8 +8,8 @@ use keyplane_verifier as verifier;
 use crate::{Service, uncanonical};
 
 impl Service {
-    /// Enrols the token: chooses and proves wrapping routes, makes the root epoch, adopts the first charter. Repeated, it finds what is
-    /// there and finishes what is missing.
+    /// Enrols the token: chooses and proves wrapping routes, makes the root epoch, adopts the first charter. Can be repeated: it completes
+    /// what is missing.
     ///
     /// # Errors
     /// Problems of the policy files, of the token, or of the ledger.
@@ -29,7 +29,7 @@ impl Service {
         Ok(shown(report))
     }
 
-    /// Proves the token's routes again; changes nothing.
+    /// Proves the token's wrapping routes again. Changes nothing.
     ///
     /// # Errors
     /// Problems of the token.
@@ -37,8 +37,8 @@ impl Service {
         self.engine.custodian.test().await.map(shown).map_err(|error| error.problem())
     }
 
-    /// Compares the policy's charter with the one in force. If the request carries approvals and the two differ, the policy's is adopted
-    /// under the rules in force.
+    /// Compares the policy's charter with the one in force. If they differ and the request carries approvals, adopts the policy's under the
+    /// rules in force.
     ///
     /// # Errors
     /// When the approvals do not suffice under the charter in force; problems of the policy files, of the token, or of the ledger.
@@ -62,7 +62,7 @@ impl Service {
             |(approver, signature): &(ApproverName, String)| Approval { approver: approver.clone(), signature: signature.clone(), at: now };
         let approvals: Vec<Approval> = request.approvals.iter().map(approval).collect();
         let sealed = self.engine.custodian.adopt(&sealed, &change, &approvals).await.map_err(|error| {
-            // That command says who has to sign, and what.
+            // That command shows who has to sign, and what.
             one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
         })?;
         self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;

@@ -1,15 +1,15 @@
-//! The use cases: what the API can be asked, one function each.
+//! The use cases: one function for each request of the API.
 //!
-//! Owns the way of the data: from policy files to intent, from intent and inventory to change sets, then approvals, commit, run and
-//! evidence. Knows policy, planner, verifier, engine, the ports and the wire types. Must not know HTTP, the command line,
-//! configuration, nor which adapters are behind the ports.
+//! Owns the flow of data: policy files to intent, intent and inventory to change sets, then approvals, commit, run and evidence. Knows
+//! policy, planner, verifier, engine, the ports and the wire types. Must not know HTTP, the command line, the configuration, or the
+//! adapters behind the ports.
 //!
 //! | module | owns |
 //! |---|---|
 //! | `planning` | `validate`, `explain`, `plan` |
 //! | `approving` | `approve` |
 //! | `applying` | `apply` |
-//! | `showing` | `status`, `evidence`, and how change sets are shown |
+//! | `showing` | `status`, `evidence`, and change sets for people |
 //! | `custody` | `hsm enroll`, `hsm test`, the charter |
 
 mod applying;
@@ -25,7 +25,6 @@ use keyplane_engine::Engine;
 use keyplane_model::{Destination, DestinationName, IdTree, InstallationId, Problem, ProblemCode, SealedCharter};
 use keyplane_policy::Policy;
 
-/// The use cases, over one engine.
 pub struct Service {
     engine: Engine,
     installation: InstallationId,
@@ -33,7 +32,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// The use cases over this engine. The engine's ledger says which installation they are for.
+    /// The installation is that of the engine's ledger.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -43,18 +42,15 @@ impl Service {
         Ok(Self { engine, installation, destinations })
     }
 
-    /// Where ids come from.
     fn ids(&self) -> IdTree {
         IdTree::of(self.installation)
     }
 
-    /// Reads policy files.
     fn load(&self, sources: &[Source]) -> Result<Policy, Vec<Problem>> {
         let sources: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
         keyplane_policy::load(&sources, Some(&self.destinations))
     }
 
-    /// The charter in force.
     async fn charter(&self) -> Result<SealedCharter, Problem> {
         let charter = self.engine.ledger.charter().await.map_err(|error| error.problem())?;
         charter.ok_or_else(|| {
@@ -64,7 +60,7 @@ impl Service {
     }
 }
 
-/// A value that has no canonical JSON: a bug, since every value of the model has one.
+/// A value without canonical JSON. It would be a bug: every value of the model has one.
 fn uncanonical(error: &serde_json::Error) -> Problem {
     Problem::new(ProblemCode::Internal, format!("a value has no canonical form: {error}"), "keyplane status")
 }

@@ -56,7 +56,7 @@ impl Service {
         ledger.put_intent(&policy.intent, proposer, "files", now).await.map_err(|error| one(error.problem()))?;
         let before = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
         let looked = self.look(&policy.intent, &before).await.map_err(one)?;
-        // Read after the looks: what a look shows of another server's work is recorded here already, and not mistaken for drift.
+        // Read after the looks. Anything a look shows is already recorded here, so it is not mistaken for drift.
         let snapshot = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
 
         let plan = keyplane_planner::plan(&PlanInput {
@@ -76,7 +76,7 @@ impl Service {
         }
         for digest in &plan.outdated {
             match ledger.withdraw(digest, "it does not fit any more", now).await {
-                // Somebody committed it meanwhile and runs it. The look may have shown a part of that, so the next plan tells.
+                // Another request committed it meanwhile. The look may show part of its effects, so the next plan decides.
                 Ok(()) | Err(LedgerError::Refused(Refusal::State(_))) => {}
                 Err(error) => return Err(one(error.problem())),
             }
@@ -84,7 +84,7 @@ impl Service {
         self.told(&plan, &looked, policy.warnings).await.map_err(one)
     }
 
-    /// What the token can do, as the planner needs to know it.
+    /// The token's abilities, in the planner's terms.
     async fn custody(&self) -> Result<Custody, Problem> {
         let status = self.engine.custodian.status().await.map_err(|error| error.problem())?;
         let epoch = status
@@ -95,7 +95,7 @@ impl Service {
         Ok(Custody { epoch, derives: status.derives, schemes })
     }
 
-    /// Surveys every destination, side by side. One that does not answer does not keep the others from being planned for.
+    /// Surveys every destination, concurrently. A destination that does not answer does not stop planning for the others.
     async fn look(&self, intent: &Intent, snapshot: &LedgerSnapshot) -> Result<World, Problem> {
         let targets = keyplane_planner::targets(intent, &self.destinations, snapshot, self.ids(), self.installation);
         let none: &[Target] = &[];
@@ -142,7 +142,7 @@ impl Service {
         })
     }
 
-    /// The plan as it is answered, with every change set that is open after it.
+    /// The plan as the API returns it, with every change set that is open now.
     async fn told(&self, plan: &Plan, world: &World, warnings: Vec<Problem>) -> Result<Planned, Problem> {
         let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let seconds = plan.report.lanes.values().copied().max().unwrap_or(Span::ZERO).to_std().as_secs_f64().ceil();
@@ -160,7 +160,7 @@ impl Service {
             .collect();
         change_sets.sort_by(|a, b| a.key.cmp(&b.key));
         let keys = plan.report.keys.iter().map(|(key, report)| {
-            // By halves: from key to key through all of them would take the square of their number.
+            // A binary search: scanning all change sets for each key would take quadratic time.
             let open =
                 change_sets.binary_search_by(|view| view.key.cmp(key)).ok().and_then(|at| change_sets.get(at)).map(|view| view.digest);
             planned_key(key, report, open, world)
@@ -177,11 +177,11 @@ impl Service {
 /// What the surveys showed, and what they could not read.
 #[derive(Default)]
 struct World {
-    /// Of each destination that could be read.
+    /// Destinations that could be read.
     inventories: BTreeMap<DestinationName, Inventory>,
     /// Why a destination could not be read at all.
     destinations: BTreeMap<DestinationName, Problem>,
-    /// Why a key's placement at a destination could not be read, though others there could.
+    /// Why a key's placement could not be read, at a destination where others could.
     keys: BTreeMap<(KeyName, DestinationName), Problem>,
 }
 
@@ -198,7 +198,7 @@ fn planned_key(key: &KeyName, report: &KeyReport, open: Option<keyplane_model::D
     PlannedKey { key: key.clone(), verdict, reason, digest: open, problem }
 }
 
-/// A finding as a problem. Where the placement could not be read, the problem says why.
+/// A finding as a problem. If the placement could not be read, the problem says why.
 fn cause(key: &KeyName, finding: &Finding, world: &World) -> Problem {
     let unseen = || {
         let place = (key.clone(), finding.destination.clone());

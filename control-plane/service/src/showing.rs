@@ -1,4 +1,4 @@
-//! Which copies are where, what shows that they are, and how change sets are shown.
+//! Which copies are where, the evidence for them, and change sets for people.
 
 use futures::future::join_all;
 use keyplane_api::{ChangeSetView, CopyLine, EvidenceLine, EvidenceTable, KeyStatus, StatusReport};
@@ -7,7 +7,7 @@ use keyplane_model::{ChangeSetRecord, CopyRecord, KeyRecord, PlacementRecord, Pr
 use crate::Service;
 
 impl Service {
-    /// Every key with its copies, and every open change set, as the ledger has them. Asks no cloud.
+    /// Every key with its copies, and every open change set, from the ledger alone.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -42,7 +42,7 @@ impl Service {
         Ok(StatusReport { keys: keys.collect(), open })
     }
 
-    /// Asks every destination what shows, without any effect, that it holds the right copies.
+    /// Reads from every destination what shows that it holds the right copies. Changes nothing.
     ///
     /// # Errors
     /// When the ledger cannot be read. Copies that could not be asked about are in [`EvidenceTable::problems`].
@@ -93,7 +93,7 @@ impl Service {
         Ok(table)
     }
 
-    /// A change set for people to read. The time that it takes is left at zero, since only a plan knows it.
+    /// A change set for people. Its time is 0, since only a plan knows it.
     pub(crate) fn show(&self, record: &ChangeSetRecord) -> ChangeSetView {
         let by = record.approvals.iter().map(|approval| approval.approver.clone()).collect();
         let done = record.receipts.keys().copied().collect();

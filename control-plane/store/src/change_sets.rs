@@ -1,4 +1,4 @@
-//! Change set records, with approvals, attempts and receipts: from and to rows.
+//! Change sets with their approvals, attempts and receipts, from and to rows.
 
 use std::collections::BTreeMap;
 
@@ -15,28 +15,26 @@ const APPROVALS: Table = Table { name: "approvals", id_columns: 2 };
 const ATTEMPTS: Table = Table { name: "attempts", id_columns: 2 };
 const RECEIPTS: Table = Table { name: "receipts", id_columns: 2 };
 
-/// The longest reason that is kept, in characters; the rest is cut off. Reasons are for people to read.
+/// The longest reason that is kept, in characters. The rest is cut off; reasons are only for people.
 const REASON_LIMIT: usize = 1_000;
 
-/// The change set with a digest, in whatever state.
 pub(crate) async fn one(transaction: &mut Transaction, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
     Ok(read(transaction, &ONE, &[Cell::word(digest)?]).await?.remove(digest))
 }
 
-/// The open change sets, by key; a key has at most one. Open is: proposed or committed.
+/// The proposed and committed change sets, by key. A key has at most one.
 pub(crate) async fn open(transaction: &mut Transaction) -> Result<BTreeMap<KeyId, ChangeSetRecord>, LedgerError> {
     let open = read(transaction, &OPEN, &[]).await?;
     Ok(open.into_values().map(|record| (record.change_set.key_id, record)).collect())
 }
 
-/// The digest and state of a key's open change set.
 pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result<Option<(Digest, ChangeSetState)>, LedgerError> {
     let sql = "SELECT digest, state FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'committed')";
     let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::word(&key)?]).await?;
     rows.first().map(|row| Ok((row.word("digest")?, row.word("state")?))).transpose()
 }
 
-/// Opens a change set. One that was dropped while it was only proposed opens again.
+/// Proposes a change set. One that was dropped before its commit becomes proposed again.
 pub(crate) async fn propose(
     transaction: &mut Transaction,
     digest: Digest,
@@ -49,7 +47,6 @@ pub(crate) async fn propose(
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// Marks a change set as committed.
 pub(crate) async fn commit(transaction: &mut Transaction, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
     let sql = "UPDATE change_sets SET state = 'committed', committed_at = $2 WHERE digest = $1";
     transaction.execute(sql, &[Cell::word(digest)?, at.into()]).await.map(drop)
@@ -68,7 +65,7 @@ pub(crate) async fn end(
     transaction.execute(sql, &[Cell::word(digest)?, Cell::word(&state)?, Cell::Text(reason), at.into()]).await.map(drop)
 }
 
-/// Adds an approval; it replaces an earlier one by the same approver.
+/// Adds an approval, in place of an earlier one by the same approver.
 pub(crate) async fn approve(transaction: &mut Transaction, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
     let sql = "INSERT INTO approvals (change_set, approver, signature, given_at) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (change_set, approver) DO UPDATE SET signature = excluded.signature, given_at = excluded.given_at";
@@ -76,7 +73,7 @@ pub(crate) async fn approve(transaction: &mut Transaction, digest: &Digest, appr
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// Adds an attempt; `place` is how many attempts of the change set are there already.
+/// `place`: how many attempts the change set already has.
 pub(crate) async fn attempt(transaction: &mut Transaction, digest: &Digest, place: usize, attempt: &Attempt) -> Result<(), LedgerError> {
     let sql = "INSERT INTO attempts (id, change_set, place, step, ordinal, begun_at, wrapped_under, refused) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -93,13 +90,12 @@ pub(crate) async fn attempt(transaction: &mut Transaction, digest: &Digest, plac
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// Marks an attempt as certain to have had no effect.
+/// Records that an attempt certainly had no effect.
 pub(crate) async fn refuse(transaction: &mut Transaction, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
     let sql = "UPDATE attempts SET refused = $2 WHERE id = $1";
     transaction.execute(sql, &[Cell::word(&attempt)?, Cell::word(&class)?]).await.map(drop)
 }
 
-/// Adds the receipt of a step.
 pub(crate) async fn receive(transaction: &mut Transaction, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
     let sql = "INSERT INTO receipts (change_set, step, attempt, outcome, received_at) VALUES ($1, $2, $3, $4, $5)";
     let row =
@@ -107,7 +103,7 @@ pub(crate) async fn receive(transaction: &mut Transaction, digest: &Digest, rece
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// The queries that read some change sets, with the approvals, attempts and receipts of the same change sets.
+/// The queries that read change sets together with their approvals, attempts and receipts.
 struct Selection {
     change_sets: &'static str,
     approvals: &'static str,

@@ -1,6 +1,7 @@
-//! The one place that knows which databases there are: URLs, pools, transactions, the classes of their errors.
+//! The only module that knows the kinds of databases: URLs, pools, transactions, and the classes of their errors.
 //!
-//! The files above send shared SQL text through a [`Transaction`]. A further database is one more variant of each enum here.
+//! The other modules send the same SQL to all of them through a [`Transaction`]. Each further database is one more variant of each enum
+//! here.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::liveness::Liveness;
 use crate::row::{Cell, Row, Table};
 use crate::sqlite;
 
-/// Where a database is. Never holds a secret.
+/// Where a database is. Contains no secret.
 #[derive(Clone, Debug)]
 pub(crate) enum Location {
     Sqlite(PathBuf),
@@ -24,7 +25,7 @@ impl Location {
     pub(crate) fn parse(url: &str) -> Result<Self, LedgerError> {
         match url.split_once(':') {
             Some(("sqlite", rest)) => sqlite::path(rest).map(Self::Sqlite),
-            // The rest of a URL may hold a password.
+            // The rest of the URL may contain a password, so the error leaves it out.
             Some((scheme, _)) => {
                 Err(LedgerError::Failed(format!("databases of the kind `{}` are not known: `sqlite:PATH`", short(scheme))))
             }
@@ -32,14 +33,14 @@ impl Location {
         }
     }
 
-    /// The text that error messages name it by: the path as it was given.
+    /// For error messages: the path as given.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
         }
     }
 
-    /// Makes an empty database, unless one is there.
+    /// Makes an empty database, unless there is one.
     pub(crate) fn create(&self) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite(path) => sqlite::create(path),
@@ -47,12 +48,11 @@ impl Location {
     }
 }
 
-/// What a transaction may do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
-    /// It reads a snapshot: the state of one moment.
+    /// Reads one consistent snapshot.
     Read,
-    /// It reads and writes, and is the only writer until its end.
+    /// Reads and writes, as the only writer until its end.
     Write,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Mode {
 #[derive(Clone, Debug)]
 pub(crate) enum Db {
     Sqlite {
-        /// One connection: the writers of this process wait in a fair queue instead of competing for SQLite's lock.
+        /// One connection, so that writers of this process wait in a fair queue instead of competing for SQLite's lock.
         writer: SqlitePool,
         readers: SqlitePool,
         liveness: Liveness,
@@ -68,11 +68,12 @@ pub(crate) enum Db {
 }
 
 impl Db {
-    /// Connects to the database at a location; [`LedgerError::Missing`] if there is none.
+    /// Fails with [`LedgerError::Missing`] if there is no database.
     pub(crate) async fn connect(location: &Location) -> Result<Self, LedgerError> {
         match location {
             Location::Sqlite(path) => {
-                // INVARIANT: connections and liveness locks belong to one file, however it was named and wherever a link leads later.
+                // INVARIANT: connections and liveness locks belong to the same file, however it was named, and even if a link changes
+                // later.
                 let file = sqlite::existing(path)?;
                 Ok(Self::Sqlite {
                     writer: sqlite::pool(&file, 1).await.map_err(failed)?,
@@ -86,21 +87,21 @@ impl Db {
     pub(crate) async fn begin(&self, mode: Mode) -> Result<Transaction, LedgerError> {
         match (self, mode) {
             (Self::Sqlite { readers, .. }, Mode::Read) => readers.begin().await,
-            // It waits for other writers at its beginning. One that began by reading would fail if somebody wrote in between.
+            // It waits for other writers when it begins. If it began as a reader, a write by another would make it fail.
             (Self::Sqlite { writer, .. }, Mode::Write) => writer.begin_with("BEGIN IMMEDIATE").await,
         }
         .map(Transaction::Sqlite)
         .map_err(failed)
     }
 
-    /// Takes the liveness lock of a server that is about to hold a lease; it is held until the last clone of this value is dropped.
+    /// Takes the liveness lock of a server that is about to hold a lease. The lock is held until the last clone of this value is dropped.
     pub(crate) fn hold_liveness_lock(&self, server: ServerId) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite { liveness, .. } => liveness.hold(server),
         }
     }
 
-    /// Notes which servers leases name from now on, after `before` gave one back or lost it.
+    /// Updates which servers leases name, after `before` released or lost a lease.
     pub(crate) fn leases_name(&self, named: &BTreeSet<ServerId>, before: ServerId) {
         match self {
             Self::Sqlite { liveness, .. } => {
@@ -112,14 +113,14 @@ impl Db {
         }
     }
 
-    /// Whether a server is certain to be dead. `false` is no proof that it lives.
+    /// Whether a server is certainly dead. `false` does not mean that it is alive.
     pub(crate) fn is_dead(&self, server: ServerId) -> bool {
         match self {
             Self::Sqlite { liveness, .. } => liveness.is_dead(server),
         }
     }
 
-    /// Closes every connection, after the transactions that are open.
+    /// Waits for open transactions, then closes every connection.
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { writer, readers, .. } => {
@@ -136,7 +137,7 @@ pub(crate) enum Transaction {
 }
 
 impl Transaction {
-    /// Runs a query and reads its rows, in the query's order.
+    /// Runs a query. Returns its rows in order.
     pub(crate) async fn rows(&mut self, table: Table, sql: &'static str, arguments: &[Cell]) -> Result<Vec<Row>, LedgerError> {
         match self {
             Self::Sqlite(transaction) => {
@@ -146,7 +147,7 @@ impl Transaction {
         }
     }
 
-    /// Runs a statement; returns how many rows it changed.
+    /// Runs a statement. Returns how many rows it changed.
     pub(crate) async fn execute(&mut self, sql: &'static str, arguments: &[Cell]) -> Result<u64, LedgerError> {
         match self {
             Self::Sqlite(transaction) => {
@@ -156,14 +157,13 @@ impl Transaction {
         }
     }
 
-    /// Runs the statements of a migration.
     pub(crate) async fn script(&mut self, sql: &'static str) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite(transaction) => sqlx::raw_sql(sql).execute(&mut **transaction).await.map(drop).map_err(failed),
         }
     }
 
-    /// The names of all tables in the database, another program's included; SQLite's internal ones are left out.
+    /// The names of all tables in the database, including another program's, without SQLite's internal ones.
     pub(crate) async fn tables(&mut self) -> Result<Vec<String>, LedgerError> {
         let (table, sql) = match self {
             Self::Sqlite(_) => (sqlite::CATALOGUE, sqlite::TABLES),
@@ -171,7 +171,7 @@ impl Transaction {
         self.rows(table, sql, &[]).await?.iter().map(|row| Ok(row.text("name")?.to_owned())).collect()
     }
 
-    /// Ends the transaction. When this returns `Ok`, its changes are on the disk.
+    /// Commits. When this returns `Ok`, the changes are on disk.
     pub(crate) async fn commit(self) -> Result<(), LedgerError> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await.map_err(failed),
@@ -196,8 +196,8 @@ fn cells(row: &sqlx::sqlite::SqliteRow) -> Result<Vec<(String, Cell)>, LedgerErr
     row.columns().iter().map(|column| Ok((column.name().to_owned(), cell(column.ordinal())?))).collect()
 }
 
-/// The class of a database's error. What a constraint or a decoder refuses is [`LedgerError::Broken`], because the program checked
-/// it before it wrote it; everything else is [`LedgerError::Failed`] and may work when tried again.
+/// Classifies a database error. If a constraint or a decoder refuses data, that is [`LedgerError::Broken`], because the program checks data
+/// before it writes them. Everything else is [`LedgerError::Failed`], and may work when tried again.
 fn failed(error: sqlx::Error) -> LedgerError {
     let broken = match &error {
         sqlx::Error::Database(database) => match database.kind() {

@@ -1,4 +1,4 @@
-//! Key records, with placements, versions and copies: from and to rows.
+//! Keys with their placements, versions and copies, from and to rows.
 
 use std::collections::BTreeMap;
 
@@ -15,23 +15,21 @@ const PLACEMENTS: Table = Table { name: "placements", id_columns: 2 };
 const VERSIONS: Table = Table { name: "versions", id_columns: 2 };
 const COPIES: Table = Table { name: "copies", id_columns: 3 };
 
-/// All keys of the ledger, by id.
 pub(crate) async fn all(transaction: &mut Transaction) -> Result<BTreeMap<KeyId, KeyRecord>, LedgerError> {
     read(transaction, &ALL, &[]).await
 }
 
-/// The key with an id; `None`: no change set for it was committed yet.
+/// `None`: no change set for the key was committed yet.
 pub(crate) async fn one(transaction: &mut Transaction, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
     Ok(read(transaction, &ONE, &[Cell::word(&id)?]).await?.remove(&id))
 }
 
-/// Whether another key than `by_other_than` has a name.
 pub(crate) async fn is_name_taken(transaction: &mut Transaction, name: &KeyName, by_other_than: KeyId) -> Result<bool, LedgerError> {
     let sql = "SELECT id FROM keys WHERE name = $1 AND id <> $2";
     Ok(!transaction.rows(KEYS, sql, &[Cell::word(name)?, Cell::word(&by_other_than)?]).await?.is_empty())
 }
 
-/// Writes the differences between two records of a key; `before` is `None` for a new one.
+/// Writes the differences between two records of a key. `before` is `None` for a new key.
 ///
 /// # Assumptions
 /// Records only grow: no function of [`KeyRecord`] removes a placement, a version or a copy.
@@ -55,7 +53,7 @@ pub(crate) async fn write(transaction: &mut Transaction, before: Option<&KeyReco
     Ok(())
 }
 
-/// The queries that read some keys, with the placements, versions and copies of the same keys.
+/// The queries that read keys together with their placements, versions and copies.
 struct Selection {
     keys: &'static str,
     placements: &'static str,
@@ -214,7 +212,7 @@ async fn write_version(transaction: &mut Transaction, key: KeyId, number: Versio
 }
 
 async fn write_copy(transaction: &mut Transaction, copy: &CopyRecord) -> Result<(), LedgerError> {
-    // INVARIANT: the columns that say which bytes a copy has are written once and never updated (rule 2).
+    // INVARIANT: the columns that determine a copy's bytes are written once and never updated (rule 2).
     let sql = "INSERT INTO copies (key_id, version, placement_id, installation, algorithm, source, epoch, check_value, blob, \
                public_key, bytes_of, material, wrapped_under, imported_at, profile, approvals) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \

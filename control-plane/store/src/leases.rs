@@ -10,7 +10,7 @@ use crate::row::{Cell, Table};
 
 const LEASES: Table = Table { name: "leases", id_columns: 1 };
 
-/// The lease on a lane. A lane that nobody ever held has no row, and the default lease.
+/// A lane that was never held has no row, and the default lease.
 pub(crate) async fn one(transaction: &mut Transaction, lane: &str) -> Result<Lease, LedgerError> {
     let sql = "SELECT lane, holder, fence, beat, span FROM leases WHERE lane = $1";
     let rows = transaction.rows(LEASES, sql, &[lane.into()]).await?;
@@ -23,13 +23,11 @@ pub(crate) async fn one(transaction: &mut Transaction, lane: &str) -> Result<Lea
     })
 }
 
-/// Every server that holds a lane.
 pub(crate) async fn holders(transaction: &mut Transaction) -> Result<BTreeSet<ServerId>, LedgerError> {
     let sql = "SELECT lane, holder FROM leases WHERE holder IS NOT NULL";
     transaction.rows(LEASES, sql, &[]).await?.iter().map(|row| row.word("holder")).collect()
 }
 
-/// Writes the lease on a lane, in place of the one before.
 pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease) -> Result<(), LedgerError> {
     let span = Cell::Number(Some(lease.span.micros()));
     let row = [lane.into(), Cell::word(&lease.holder)?, Cell::number(lease.fence)?, Cell::number(lease.beat)?, span];
@@ -38,9 +36,9 @@ pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// Refuses a write that belongs to a lane when its fencing number is not the holder's; without a fence it belongs to no lane.
+/// Refuses a write to a lane whose fencing number is not the holder's. A write without a fence belongs to no lane.
 ///
-/// INVARIANT: what belongs to a lane is written by its holder alone, also when the writer was the holder as it began.
+/// INVARIANT: only a lane's current holder writes what belongs to it. A server that was the holder when it began its work is not enough.
 pub(crate) async fn check(transaction: &mut Transaction, fence: Option<&Fence>) -> Result<(), LedgerError> {
     let Some(fence) = fence else { return Ok(()) };
     let held = one(transaction, &fence.lane).await?.is_held_under(fence);

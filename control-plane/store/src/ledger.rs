@@ -1,7 +1,7 @@
 //! The transactions of [`Ledger`], in SQL.
 //!
-//! Each asks in the same order as [`keyplane_port::MemoryLedger`]: is it done already, does the change set's state allow it, does it
-//! fit the key. `tests/ledger/suite.rs` runs against both.
+//! Each checks in the same order as [`keyplane_port::MemoryLedger`]: whether it is already done, whether the change set's state allows it,
+//! whether it fits the key. `tests/ledger/suite.rs` runs against both.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ const CHARTERS: Table = Table { name: "charters", id_columns: 1 };
 /// The ledger in a database.
 ///
 /// # Guarantees
-/// - What a method wrote is on the disk when the method returns. Several processes may have the same database open.
+/// - When a method returns, its changes are on disk. Several processes may have the same database open.
 /// - Every transaction refuses a schema that is not this program's.
 #[derive(Clone, Debug)]
 pub struct SqlLedger {
@@ -34,8 +34,8 @@ pub struct SqlLedger {
 }
 
 impl SqlLedger {
-    /// Makes the database at `sqlite:PATH` and an empty ledger in it. The folder has to exist; only the file's owner can read the
-    /// file. Repeating it changes nothing.
+    /// Makes the database at `sqlite:PATH`, with an empty ledger. The folder has to exist. Only the file's owner can read the file.
+    /// Repeating it changes nothing.
     ///
     /// # Errors
     /// [`Refusal::Contradiction`] when the database is another installation's, [`LedgerError::Older`] and
@@ -62,7 +62,7 @@ impl SqlLedger {
         Ok(Self { db, installation })
     }
 
-    /// Upgrades the database at `sqlite:PATH` to the schema of this program. A database that has it stays as it is.
+    /// Upgrades the database at `sqlite:PATH` to the schema of this program, unless it already has that.
     ///
     /// # Errors
     /// [`LedgerError::Missing`] when it was never initialised, [`LedgerError::Newer`] when it has a schema that this
@@ -87,13 +87,12 @@ impl SqlLedger {
         Ok(Self { db, installation })
     }
 
-    /// The number of the schema that this program reads and writes.
     #[must_use]
     pub fn schema_version() -> i64 {
         schema::KNOWN
     }
 
-    /// Waits for open transactions and closes every connection. Nothing needs this to be durable.
+    /// Waits for open transactions and closes every connection. Durability does not depend on it.
     pub async fn close(&self) {
         self.db.close().await;
     }
@@ -330,7 +329,7 @@ impl Ledger for SqlLedger {
         if let Some(before) = there.holder
             && next.holder != Some(before)
         {
-            // No other server takes a lease before this transaction ends, so none is missing here.
+            // No other server can take a lease before this transaction ends, so the list is complete.
             self.db.leases_name(&leases::holders(&mut transaction).await?, before);
         }
         transaction.commit().await?;
@@ -400,13 +399,13 @@ async fn record(transaction: &mut Transaction, digest: &Digest) -> Result<Change
     Ok(change_sets::one(transaction, digest).await?.ok_or(Refusal::NoChangeSet(*digest))?)
 }
 
-/// The record of a committed change set's key, which the commit made.
+/// The record of a committed change set's key. The commit made it.
 async fn committed_key(transaction: &mut Transaction, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
     let key = keys::one(transaction, record.change_set.key_id).await?;
     key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
 }
 
-// INVARIANT: one name, one key.
+// INVARIANT: two keys never have the same name.
 async fn check_name(transaction: &mut Transaction, change_set: &ChangeSet) -> Result<(), LedgerError> {
     if keys::is_name_taken(transaction, &change_set.key, change_set.key_id).await? { Err(Refusal::Contradiction.into()) } else { Ok(()) }
 }

@@ -1,15 +1,15 @@
-//! Detects dead servers of a database in a file: each living one holds a lock on a file of its own, which the kernel releases when
-//! the process ends, however it ends. So a server that was killed is known to be dead without waiting for its lease to run out.
+//! Detects dead servers of a database in a file: each server holds a lock on a file of its own, and the kernel releases it when the process
+//! ends. So a killed server is known to be dead before its lease expires.
 //!
-//! The locks lie in the folder `PATH.servers` beside the database, one file for each server, named by its id. What proves death is
-//! one observation alone: *the very file that the server locked can be locked by somebody else.* A file that is not there proves
-//! nothing, for one database can be reached by several names (a symbolic link, a bind mount, another container), and the folder
-//! beside one of those names need not be the folder that the server uses. Nor does a copy of the file prove anything, for nobody
-//! holds a lock on a copy. Therefore each server writes into its file, once it holds the lock, which file that is: its device and
-//! inode. As long as the server lives it keeps the file open, so no other file on this machine can have both.
+//! The locks are in the folder `PATH.servers` beside the database, one file for each server, named by its id. Only one observation proves
+//! death: *the very file that the server locked can be locked by somebody else.* A missing file proves nothing. One database can be reached
+//! by several names (a symbolic link, a bind mount, another container), and the folder beside such a name need not be the one that the
+//! server uses. A copy of the file proves nothing either, since nobody holds a lock on a copy. Therefore each server, once it holds the
+//! lock, writes the file's device and inode into it. While the server lives it keeps the file open, so no other file on this machine has
+//! both.
 //!
-//! Without a proof, a server counts as living: whoever wants its lane waits until the lease has run out
-//! ([ADR 10](../../docs/adr/0010-leases-are-watched.md)).
+//! Without a proof a server counts as living: whoever wants its lane waits until the lease has expired ([ADR
+//! 10](../../docs/adr/0010-leases-are-watched.md)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -21,36 +21,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use keyplane_model::ServerId;
 use keyplane_port::LedgerError;
 
-/// How much of a lock file is read, in bytes: two numbers of 64 bits have at most 41 characters with the space between them.
+/// The most bytes of a lock file that are read. Two 64-bit numbers with a space have at most 41 characters.
 const MAX_IDENTITY: u64 = 64;
 
 /// The liveness locks beside a database.
 #[derive(Clone, Debug)]
 pub(crate) struct Liveness {
     folder: PathBuf,
-    /// The locks that this ledger holds. They end with the ledger's last clone.
+    /// The locks that this ledger holds. They are released with its last clone.
     held: Arc<Mutex<BTreeMap<ServerId, LivenessLock>>>,
 }
 
-/// A lock that is held as long as this value lives.
+/// Held as long as this value lives.
 #[derive(Debug)]
 struct LivenessLock {
     path: PathBuf,
     _locked: File,
-    /// Whether a lease may name the server: then the file stays when the lock ends, as the proof that the server is dead.
+    /// Whether a lease may name the server. If so, the file stays after the lock ends, as the proof of the server's death.
     leases: bool,
 }
 
 impl Liveness {
-    /// The locks beside a database: in `PATH.servers`. The path has to be canonical, so that all who reach the database by symbolic
-    /// links have the same folder.
+    /// The locks in `PATH.servers`. The path has to be canonical, so that symbolic links to the database lead to the same folder.
     pub(crate) fn beside(database: &Path) -> Self {
         let mut folder = database.as_os_str().to_owned();
         folder.push(".servers");
         Self { folder: folder.into(), held: Arc::default() }
     }
 
-    /// Takes the lock of a server that is about to hold a lease, unless this ledger has it already.
+    /// Takes the lock of a server that is about to hold a lease, unless this ledger already has it.
     pub(crate) fn hold(&self, server: ServerId) -> Result<(), LedgerError> {
         let mut held = self.held();
         if let Some(lock) = held.get_mut(&server) {
@@ -63,19 +62,19 @@ impl Liveness {
         Ok(())
     }
 
-    /// Notes that no lease names a server any more: nobody will need a proof of its death.
+    /// Records that no lease names a server any more, so no proof of its death will be needed.
     pub(crate) fn released(&self, server: ServerId) {
         if let Some(lock) = self.held().get_mut(&server) {
             lock.leases = false;
         }
     }
 
-    /// Whether a server that once held its lock is certain to be dead. `false` is no proof that it lives.
+    /// Whether a server that once held its lock is certainly dead. `false` does not mean that it is alive.
     pub(crate) fn is_dead(&self, server: ServerId) -> bool {
         is_free_original(&self.folder.join(server.to_string()))
     }
 
-    /// Removes the files of dead servers that no lease names. What cannot be removed does no harm.
+    /// Removes the files of dead servers that no lease names. A file that cannot be removed does no harm.
     pub(crate) fn clear(&self, named: &BTreeSet<ServerId>) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let server = entry.file_name().to_str().and_then(|name| name.parse::<ServerId>().ok());
@@ -96,7 +95,7 @@ impl Liveness {
         }
         let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         file.try_lock()?;
-        // INVARIANT: a file says which one it is only after its server locked it. So whoever reads it there, and can lock that file,
+        // INVARIANT: a file contains its own identity only after its server locked it. Whoever reads it there, and can lock that file,
         // knows that the server had the lock and lost it.
         file.write_all(identity(&file)?.as_bytes())?;
         Ok(file)
@@ -111,9 +110,9 @@ impl Drop for LivenessLock {
     }
 }
 
-/// Whether a path leads to a file that a server locked, and not to a copy of it, and whether nobody has it locked now.
+/// Whether the path leads to a file that a server locked, not to a copy, and nobody has it locked now.
 ///
-/// A shared lock, so that two who look at the same moment do not take each other for the server.
+/// It takes a shared lock, so that two processes that check at the same moment do not take each other for the server.
 fn is_free_original(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let mut said = String::new();
@@ -121,7 +120,7 @@ fn is_free_original(path: &Path) -> bool {
     read && identity(&file).is_ok_and(|is| is == said) && file.try_lock_shared().is_ok()
 }
 
-/// Which file it is: device and inode, in decimal digits.
+/// Device and inode, in decimal digits.
 fn identity(file: &File) -> Result<String, Error> {
     let metadata = file.metadata()?;
     Ok(format!("{} {}", metadata.dev(), metadata.ino()))

@@ -1,4 +1,4 @@
-//! Cells and rows, typed and checked: whatever is read from a database is checked before it is used.
+//! Typed cells and rows. Everything read from a database is checked before it is used.
 
 use keyplane_model::{Digest, Timestamp};
 use keyplane_port::LedgerError;
@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    /// How many columns, counted from the first that a query selects, identify a row.
+    /// How many columns, from the first that a query selects, identify a row.
     pub(crate) id_columns: usize,
 }
 
-/// A cell: text or a number. `None` is NULL.
+/// `None` is NULL.
 #[derive(Clone, Debug)]
 pub(crate) enum Cell {
     Text(Option<String>),
@@ -21,7 +21,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// A value that the model writes as a JSON string: a name, an id, a digest, a word.
+    /// A value that the model serializes as a JSON string: a name, an id, a digest, a word.
     pub(crate) fn word<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
         match serde_json::to_value(value) {
             Ok(serde_json::Value::String(text)) => Ok(Self::Text(Some(text))),
@@ -30,13 +30,13 @@ impl Cell {
         }
     }
 
-    /// A document, as canonical JSON (RFC 8785).
+    /// As canonical JSON (RFC 8785).
     pub(crate) fn document<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
         let bytes = keyplane_model::canonical_bytes(value).map_err(no_json)?;
         Ok(Self::Text(Some(String::from_utf8(bytes).map_err(no_json)?)))
     }
 
-    /// A number, which is refused if a database's signed 64 bits cannot hold it.
+    /// Refused if it does not fit into the database's signed 64 bits.
     pub(crate) fn number(value: u64) -> Result<Self, LedgerError> {
         let number = i64::try_from(value).map_err(|_| LedgerError::Failed(format!("`{value}` is too large a number to be kept")))?;
         Ok(Self::Number(Some(number)))
@@ -79,7 +79,7 @@ impl From<Option<Timestamp>> for Cell {
     }
 }
 
-/// A row as it was read, with what error messages say of it.
+/// A row as read, with its names for error messages.
 #[derive(Debug)]
 pub(crate) struct Row {
     table: &'static str,
@@ -105,7 +105,7 @@ impl Row {
         }
     }
 
-    /// A value that the model writes as a JSON string. Another spelling of the same value is refused.
+    /// A value that the model serializes as a JSON string. Any other spelling of the same value is refused.
     pub(crate) fn word<T: DeserializeOwned + Serialize>(&self, column: &str) -> Result<T, LedgerError> {
         self.maybe_word(column)?.ok_or_else(|| self.wrong(column))
     }
@@ -114,7 +114,7 @@ impl Row {
         let Some(text) = self.maybe_text(column)? else { return Ok(None) };
         let json = serde_json::Value::String(text.to_owned());
         let word: T = serde_json::from_value(json.clone()).map_err(|_| self.wrong(column))?;
-        // INVARIANT: one value has one spelling, because SQL compares ids as text.
+        // INVARIANT: a value has only one spelling, because SQL compares ids as text.
         if serde_json::to_value(&word).ok() == Some(json) { Ok(Some(word)) } else { Err(self.wrong(column)) }
     }
 
@@ -150,8 +150,8 @@ impl Row {
 
     /// The document in column `body`, checked against column `digest`.
     ///
-    /// The digest is checked twice: of the text, and of the document as this program understood it. So a field that this program
-    /// does not know, and would ignore, is noticed too.
+    /// The digest is checked twice: of the text, and of the document as this program parsed it. The second check also notices a field that
+    /// this program does not know and would ignore.
     pub(crate) fn sealed_document<T: DeserializeOwned + Serialize>(&self) -> Result<(Digest, T), LedgerError> {
         let digest: Digest = self.word("digest")?;
         let document: T = self.document("body")?;
@@ -163,7 +163,7 @@ impl Row {
         }
     }
 
-    /// The error for a row that no program of ours wrote so.
+    /// The error for a row that this program cannot have written.
     pub(crate) fn broken(&self, what: &str) -> LedgerError {
         LedgerError::Broken(format!("table `{}`, row `{}`: {what}", self.table, self.id))
     }
@@ -187,7 +187,7 @@ impl Row {
     }
 }
 
-/// A cell for an error message: the first 80 characters.
+/// For error messages: the first 80 characters.
 fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Text(Some(text)) => text.chars().take(80).collect(),

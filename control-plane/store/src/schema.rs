@@ -1,4 +1,4 @@
-//! Migrations, which go forward only, and the guard that refuses every schema but this program's.
+//! Forward-only migrations, and the guard that refuses any other schema version.
 
 use keyplane_port::LedgerError;
 
@@ -7,8 +7,8 @@ use crate::row::{Cell, Table};
 
 const SCHEMA: Table = Table { name: "keyplane_schema", id_columns: 1 };
 
-/// Every migration, oldest first; a schema's version is its place here, counted from 1. A migration that was released is never
-/// changed, or databases of the same version would differ.
+/// Every migration, oldest first. A schema's version is its place here, counted from 1. A released migration never changes; otherwise
+/// databases of the same version would differ.
 const SQLITE: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_key_kinds.sql"),
@@ -19,19 +19,19 @@ const SQLITE: &[&str] = &[
 /// The version of the schema that this program reads and writes.
 pub(crate) const KNOWN: i64 = SQLITE.len() as i64;
 
-/// The first version whose copies are bound to whose approvals they had. What an earlier one holds cannot be taken over.
+/// The first version that binds copies to the approvals they were made under. Data of an earlier version cannot be upgraded.
 const BOUND: i64 = 4;
 
-/// What a migration did: nothing, if both versions are the same.
+/// The result of a migration. If both versions are the same, it did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migrated {
     /// The version of the schema before.
     pub from: i64,
-    /// The version of the schema now.
+    /// The schema version now.
     pub to: i64,
 }
 
-/// Upgrades an initialised database to the schema of this program, in one transaction: a crash leaves the old schema or the new one.
+/// Upgrades an initialised database to this program's schema, in one transaction: a crash leaves the old schema or the new one.
 pub(crate) async fn migrate(location: &Location) -> Result<Migrated, LedgerError> {
     let db = Db::connect(location).await?;
     let mut transaction = db.begin(Mode::Write).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn migrate(location: &Location) -> Result<Migrated, LedgerError
     Ok(Migrated { from, to: KNOWN })
 }
 
-/// Refuses a database of before [`BOUND`] that holds anything.
+/// Refuses a database from before [`BOUND`] that holds data.
 async fn empty(transaction: &mut Transaction, found: i64) -> Result<(), LedgerError> {
     for (table, sql) in [
         (Table { name: "charters", id_columns: 1 }, "SELECT serial FROM charters LIMIT 1"),
@@ -66,7 +66,7 @@ async fn empty(transaction: &mut Transaction, found: i64) -> Result<(), LedgerEr
     Ok(())
 }
 
-/// Runs the migrations after version `from`; 0 is an empty database.
+/// Runs the migrations after version `from`; 0: the database is empty.
 pub(crate) async fn apply(transaction: &mut Transaction, from: i64) -> Result<(), LedgerError> {
     for (version, sql) in (1_i64..).zip(SQLITE).filter(|(version, _)| *version > from) {
         transaction.script(sql).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn apply(transaction: &mut Transaction, from: i64) -> Result<()
     Ok(())
 }
 
-/// The version of a database's schema; `None`: the database is empty. A database with another program's tables is refused.
+/// The version of a database's schema. `None`: the database is empty. A database with another program's tables is refused.
 pub(crate) async fn found(transaction: &mut Transaction) -> Result<Option<i64>, LedgerError> {
     let tables = transaction.tables().await?;
     if tables.iter().any(|table| table == SCHEMA.name) {
@@ -87,12 +87,13 @@ pub(crate) async fn found(transaction: &mut Transaction) -> Result<Option<i64>, 
     }
 }
 
-/// Refuses every schema but ours. Called at the beginning of each transaction, for another process may have migrated since the last.
+/// Refuses every schema but this program's. Called at the beginning of each transaction, because another process may have migrated since
+/// the last one.
 pub(crate) async fn guard(transaction: &mut Transaction) -> Result<(), LedgerError> {
     check(current(transaction).await?)
 }
 
-/// Refuses a version that is older or newer than ours.
+/// Refuses an older or newer version.
 pub(crate) fn check(found: i64) -> Result<(), LedgerError> {
     match found.cmp(&KNOWN) {
         std::cmp::Ordering::Less => Err(LedgerError::Older { found, known: KNOWN }),

@@ -1,4 +1,4 @@
-//! What is SQLite's alone: the database's file, the options that it is opened with, its catalogue and its error codes.
+//! What is specific to SQLite: the database file, its options, its catalogue and its error codes.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
@@ -13,23 +13,23 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqliteP
 
 use crate::row::Table;
 
-/// How many connections only read. In write-ahead logging they do not wait for writers; more of them would only wait for the disk.
+/// How many connections only read. In write-ahead logging readers do not wait for writers; more of them would only wait for the disk.
 pub(crate) const READERS: u32 = 4;
 
-/// How long a writer waits for a writer of another process. A transaction of ours takes milliseconds, so a queue of a hundred is
-/// still served on a slow disk.
+/// How long a writer waits for a writer of another process. Our transactions take milliseconds, so a queue of a hundred is served even on a
+/// slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a transaction waits for a connection of the pool. It is longer than [`BUSY_TIMEOUT`], whose message says more.
+/// How long a transaction waits for a connection of the pool. Longer than [`BUSY_TIMEOUT`], because that one has the more useful message.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The table in which SQLite lists all tables.
+/// SQLite's list of all tables.
 pub(crate) const CATALOGUE: Table = Table { name: "sqlite_schema", id_columns: 1 };
 
 /// Lists all tables but SQLite's internal ones.
 pub(crate) const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'";
 
-/// The path in the part of a URL after `sqlite:`. Parameters are refused: [`pool`] alone decides how the file is opened.
+/// The path after `sqlite:` in a URL. Parameters are refused: only [`pool`] decides how the file is opened.
 pub(crate) fn path(rest: &str) -> Result<PathBuf, LedgerError> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     if path.is_empty() || path.starts_with(':') || path.contains('?') {
@@ -38,15 +38,15 @@ pub(crate) fn path(rest: &str) -> Result<PathBuf, LedgerError> {
     Ok(PathBuf::from(path))
 }
 
-/// Makes an empty file that only its owner can read, unless a file is there. SQLite gives its log the same permissions.
+/// Makes an empty file that only its owner can read, unless there is a file. SQLite gives its log the same permissions.
 pub(crate) fn create(path: &Path) -> Result<(), LedgerError> {
     let io = |error: std::io::Error| LedgerError::Failed(format!("`{}` cannot be made: {error}", path.display()));
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
-            // The umask may have taken the owner's own permissions.
+            // The umask may have removed the owner's own permissions.
             file.set_permissions(Permissions::from_mode(0o600)).map_err(io)?;
             file.sync_all().map_err(io)?;
-            // A file's name is on the disk once its folder is.
+            // A new file name is on disk only once its folder is synced.
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
         }
@@ -55,7 +55,7 @@ pub(crate) fn create(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// The canonical path of a database's file, which has to be there and readable by its owner alone.
+/// The canonical path of a database file. The file has to exist and be readable by its owner alone.
 pub(crate) fn existing(path: &Path) -> Result<PathBuf, LedgerError> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| LedgerError::Failed(format!("`{shown}` cannot be read: {error}"));
@@ -72,7 +72,7 @@ pub(crate) fn existing(path: &Path) -> Result<PathBuf, LedgerError> {
     }
 }
 
-/// Opens a file with so many connections at most; more than one is for readers.
+/// Opens a file with at most this many connections. More than one is for readers.
 pub(crate) async fn pool(path: &Path, connections: u32) -> Result<SqlitePool, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -86,16 +86,15 @@ pub(crate) async fn pool(path: &Path, connections: u32) -> Result<SqlitePool, sq
     SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // A connection to a file does not age: nothing is gained by replacing it.
+        // Replacing a connection to a file gains nothing.
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_with(options)
         .await
 }
 
-/// Whether an error says that the file, or the schema in it, is damaged. Decided by SQLite's primary result codes
-/// (`sqlite.org/rescode.html`): 1 ERROR (no such table or column, for our SQL is fixed), 11 CORRUPT, 19 CONSTRAINT, 20 MISMATCH,
-/// 26 NOTADB.
+/// Whether an error says that the file, or its schema, is damaged. Decided by SQLite's primary result codes (`sqlite.org/rescode.html`): 1
+/// ERROR (a missing table or column, since our SQL is fixed), 11 CORRUPT, 19 CONSTRAINT, 20 MISMATCH, 26 NOTADB.
 pub(crate) fn is_damage(error: &SqliteError) -> bool {
     let extended = error.code().and_then(|code| code.parse::<i32>().ok());
     extended.is_some_and(|code| matches!(code & 0xff, 1 | 11 | 19 | 20 | 26))

@@ -1,4 +1,4 @@
-//! The example company's policy, planned many times.
+//! Plans the example company's policy many times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,16 +8,16 @@ use keyplane_model::{ChangeSet, ChangeSetState, Destination, DestinationName, Di
 use crate::properties::{Numbers, shuffled};
 use crate::world::{Cloud, World, name};
 
-/// How many times the company is planned, each time in another order.
+/// How many times the company is planned, each time with lists and maps in another order.
 const PLANS: usize = 10_000;
 
-/// The number of threads that share the work.
+/// The threads that share the work.
 const THREADS: usize = 4;
 
-/// How many plans of a thread read the policy again, with the files in another order.
+/// In how many plans a thread reads the policy again, with the files in another order.
 const READS: usize = 5;
 
-/// Only two AWS regions are configured, of all destinations in the example.
+/// The example company, with only two AWS regions of its destinations configured.
 fn company() -> World {
     let mut world = World::new();
     let like = world.destination("prod").clone();
@@ -29,7 +29,7 @@ fn company() -> World {
     world
 }
 
-/// The example's files, in a random order.
+/// Reads the example's files in a random order.
 fn read(destinations: &BTreeMap<DestinationName, Destination>, numbers: &mut Numbers) -> Intent {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policy/examples");
     let mut sources: Vec<(String, String)> = std::fs::read_dir(folder)
@@ -42,7 +42,7 @@ fn read(destinations: &BTreeMap<DestinationName, Destination>, numbers: &mut Num
     keyplane_policy::load(&sources, Some(destinations)).unwrap().intent
 }
 
-/// One key is done, one dropped halfway, one proposed, one running, one has surplus objects. The rest is new.
+/// One key is done, one was dropped halfway, one is proposed, one is running, one has surplus objects. The others are new.
 fn busy(mut world: World) -> World {
     let change_sets = world.plan().change_sets;
     assert!(change_sets.len() >= 5, "the example company has work for five keys");
@@ -73,8 +73,7 @@ fn ten_thousand_plans_of_the_example_company_in_any_order_have_one_digest() {
             if round < READS {
                 world.intent = read(&world.destinations, &mut numbers);
             }
-            // Equal plans have equal bytes: a plan holds the digests of its change sets, and the report is a function of what it
-            // holds.
+            // Equal plans have equal bytes: a plan holds the digests of its change sets, and the report is a function of the plan.
             assert!(world.plan() == first, "round {round} of seed {seed}");
         }
     };

@@ -1,5 +1,5 @@
-//! What holds for every intent and every accident: the verifier accepts each plan and refuses each changed one, planning comes to
-//! an end, and the order of lists decides nothing.
+//! Properties for every intent and every fault: the verifier accepts each plan and refuses each altered one, planning ends, and the order
+//! of lists has no influence.
 
 use keyplane_model::{
     Act, Action, Actor, Algorithm, ChangeSet, CloudKind, Digest, EpochId, Expectation, IdTree, InstallationId, PlacementId, Source,
@@ -10,17 +10,17 @@ use proptest::prelude::*;
 
 use crate::world::{World, is_clean_up, name};
 
-/// A key of a random intent, and what happens to its first change set.
+/// A key of a random intent, and the faults of its first change set.
 #[derive(Clone, Debug)]
 struct KeySpec {
-    /// A bit for each of the three destinations, and one for a destination that is not configured.
+    /// One bit for each of the three destinations, and one for a destination that is not configured.
     places: u8,
     algorithm: Algorithm,
     source: Option<Source>,
-    /// How many steps of the first change set are done before it is dropped; the last receipt may be lost.
+    /// How many steps of the first change set are done before it is dropped. `lost`: the last receipt is lost.
     steps: usize,
     lost: bool,
-    /// How many surplus objects lie beside the first placement.
+    /// How many surplus objects the first placement has.
     spares: usize,
 }
 
@@ -47,7 +47,7 @@ fn world(specs: &[KeySpec], derives: bool) -> World {
     world
 }
 
-/// The world after each key's first change set was dropped at some step.
+/// The world after each key's first change set was dropped at its step.
 fn after_accidents(specs: &[KeySpec], derives: bool) -> World {
     let mut world = world(specs, derives);
     for change_set in world.plan().change_sets {
@@ -62,7 +62,7 @@ fn after_accidents(specs: &[KeySpec], derives: bool) -> World {
     world
 }
 
-/// A sequence of numbers that is the same in every run (xorshift64*).
+/// Pseudorandom numbers, the same in every run (xorshift64*).
 pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
@@ -87,7 +87,7 @@ impl Numbers {
     }
 }
 
-/// The same world with every list and map in another order.
+/// The same world, with every list and map in another order.
 pub(crate) fn shuffled(world: &World, numbers: &mut Numbers) -> World {
     let mut world = world.clone();
     world.intent.keys = numbers.rebuild(world.intent.keys);
@@ -110,7 +110,7 @@ pub(crate) fn shuffled(world: &World, numbers: &mut Numbers) -> World {
     world
 }
 
-/// Changes one thing in a change set. Returns whether the change set had such a thing.
+/// Alters a change set in one place. Returns whether the change set had that place.
 type Mutation = fn(&mut ChangeSet) -> bool;
 
 fn elsewhere() -> uuid::Uuid {

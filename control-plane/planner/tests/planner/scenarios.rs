@@ -1,4 +1,4 @@
-//! What is planned and reported, case by case.
+//! What is planned and reported, one case at a time.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn nothing(plan: &Plan, key: &str) -> NothingReason {
     }
 }
 
-/// Plans, and expects that nothing can be done for `payments-db`, for exactly these reasons.
+/// Plans, and expects that `payments-db` is blocked for exactly these reasons.
 fn assert_blocked(world: &World, expected: &[Obstacle]) {
     let plan = world.plan();
     assert_eq!(plan.change_sets, []);
@@ -94,10 +94,10 @@ fn whatever_a_dropped_change_set_left_is_taken_up() {
         (1, false, &["create", "claim", "import", "publish"]),
         (1, true, &["mint", "create", "claim", "import", "publish"]),
         (2, false, &["claim", "import", "publish"]),
-        // The object is surplus until the placement has its own.
+        // The object stays surplus until the placement has one of its own.
         (2, true, &["create", "claim", "import", "publish"]),
         (3, false, &["import", "publish"]),
-        // The object holds the claim, and the ledger does not know. The step finds it done and writes the receipt.
+        // The object has the claim, but the ledger has no receipt. The step finds it done and writes the receipt.
         (3, true, &["claim", "import", "publish"]),
         (4, false, &["publish"]),
         (4, true, &["import", "publish"]),
@@ -150,7 +150,7 @@ fn surplus_objects_are_removed_once_the_placement_needs_nothing() {
     assert!(matches!(nothing(&world.plan(), "payments-db"), NothingReason::InPlace { .. }));
 }
 
-/// Otherwise what a step made in vain is unnamed for as long as the step is in vain.
+/// Otherwise objects that a failing step leaves behind would not be reported while it fails.
 #[test]
 fn what_is_surplus_is_named_while_something_else_comes_first() {
     let mut world = World::with_one_key();
@@ -321,7 +321,7 @@ fn a_destination_that_is_away_for_a_while_costs_no_approvals() {
     assert_eq!(plan.change_sets, []);
     assert!(plan.kept.contains(&change_set.digest().unwrap()));
 
-    // A change that does not depend on looks is not excused.
+    // A change that does not depend on looks makes the change set stale.
     world.key("payments-db").rules.approvals.import.need = 2;
     let plan = world.plan_with(&looks);
     assert!(plan.kept.is_empty());
@@ -394,7 +394,7 @@ fn where_clouds_must_agree_the_bytes_are_made_once() {
     assert_eq!(world.verdict(&change_set), Ok(()));
 }
 
-/// A key whose only version was imported a second time, late. `first` and `second` are the states of the two imports.
+/// A key whose only version was imported a second time, by a late request. `first` and `second` are the states of the two imports.
 fn imported_twice(first: MaterialState, second: MaterialState) -> World {
     let mut world = World::new();
     world.want("analytics", &[("ring", Algorithm::Aes256)]);
@@ -427,7 +427,7 @@ fn a_second_import_that_nobody_could_use_is_disabled_once_and_the_one_in_use_sta
     }
 }
 
-/// Disabling the first import would lose what it encrypted: a ciphertext names the import that made it.
+/// Disabling the first import would lose its ciphertexts: each names the import that it needs.
 #[test]
 fn a_second_import_that_became_the_current_one_by_itself_is_followed_and_the_first_stays() {
     let mut world = imported_twice(MaterialState::Former, MaterialState::Current);
@@ -479,7 +479,7 @@ fn the_first_scheme_that_the_token_has_a_route_for_is_taken() {
     world.custody.schemes.get_mut(&WrapScheme::RsaAesKeyWrapSha256).unwrap().remove(&Algorithm::Aes256);
     assert_blocked(&world, &[Obstacle::NoRoute { algorithm: Algorithm::Aes256 }]);
 
-    // SHA-1 is no fallback where the destination takes something better.
+    // SHA-1 is no fallback where the destination offers something better.
     world.destination("prod").capabilities.algorithms.get_mut(&Algorithm::Aes256).unwrap().push(WrapScheme::RsaOaepSha1);
     world.custody.schemes.insert(WrapScheme::RsaOaepSha1, [Algorithm::Aes256].into());
     assert_blocked(&world, &[Obstacle::NoRoute { algorithm: Algorithm::Aes256 }]);
@@ -546,7 +546,7 @@ fn another_destination_under_the_same_name_is_refused() {
     let mut world = applied();
     world.destination("prod").fingerprint = Digest::of(b"another account");
     assert_blocked(&world, &[Obstacle::DestinationChanged]);
-    // Nothing was made there yet, so nothing is left behind.
+    // Nothing was made at the old destination yet.
     world.record("payments-db").placements.values_mut().for_each(|placement| placement.object = None);
     assert_ne!(obstacles(&world.plan(), "payments-db"), [Obstacle::DestinationChanged]);
 }
@@ -618,7 +618,7 @@ fn material_where_we_never_made_any_is_drift() {
     let id = *change_set.placements.first_key_value().unwrap().0;
     let object = world.leave_a_spare("prod", id);
     world.cloud("prod").claims.insert(id, object);
-    // The object is ours and empty, and the ledger does not know it. It fits.
+    // The object is ours and empty, but not in the ledger. It fits.
     assert_eq!(words(&only(&world.plan())), ["mint", "claim", "import", "publish"]);
 
     world.object("prod").state = ObjectState::Usable;
@@ -640,10 +640,10 @@ fn material_of_an_unconfirmed_import_that_cannot_be_imported_again_is_drift() {
     let other = |found: Option<&str>| Drift::OtherMaterial { recorded: None, found: found.map(str::to_owned) };
     type Change = fn(&mut Vec<keyplane_model::MaterialSeen>);
     let cases: [(Change, Option<Drift>); 6] = [
-        // The engine imports again, and the ledger learns of it.
+        // The engine imports again, and a receipt completes the ledger.
         (|_| {}, None),
         (|materials| materials[0].presence = keyplane_model::Presence::Missing, None),
-        // The destination would refuse the import, and planning would never end.
+        // The destination would refuse the import, so planning it would never end.
         (|materials| materials[0].presence = keyplane_model::Presence::Leaving, Some(Drift::BeingDeleted { object: object() })),
         (|materials| materials[0].presence = keyplane_model::Presence::Disabled, Some(Drift::Disabled { object: object() })),
         (|materials| materials[0].version = None, Some(other(Some("material-1")))),
@@ -685,12 +685,12 @@ fn what_was_seen_before_somebody_worked_at_the_key_is_not_called_drift() {
     let change_set = only(&world.plan());
     let (before, mut looks) = (world.ledger.clone(), world.look());
     world.apply(&change_set);
-    // By the clock of the server that looked, the look came after all of that.
+    // By the clock of the server that looked, the looks came after all of that.
     looks.values_mut().for_each(|look| look.at = world.now + Span::days(1));
     let unsettled = world.plan_since(&before, &looks);
     assert_eq!(obstacles(&unsettled, "payments-db"), [Obstacle::Unsettled]);
     assert!(unsettled.change_sets.is_empty());
-    // Nobody has changed the key since, so it is gone.
+    // The key has not changed since the looks, so its objects are gone.
     let gone = [Drift::ClaimGone { recorded: ObjectId("object-0".into()) }, Drift::NameGone].map(Obstacle::Drift);
     assert_eq!(obstacles(&world.plan_with(&looks), "payments-db"), gone);
 }

@@ -1,4 +1,4 @@
-//! A small pure world: intent, ledger and clouds. Change sets apply to it without an engine.
+//! A small pure world of intent, ledger and clouds. Change sets are applied to it without an engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Two AWS destinations in one lane, and one destination of a cloud without claims. Nothing is wanted yet.
+    /// Two AWS destinations in one lane, and one destination of a cloud without claims. No key is wanted yet.
     pub(crate) fn new() -> Self {
         let symmetric = BTreeSet::from([Algorithm::Aes256, Algorithm::HmacSha256]);
         let all = BTreeSet::from(Algorithm::ALL);
@@ -70,14 +70,13 @@ impl World {
         }
     }
 
-    /// A world where one AES key is wanted at `prod`.
     pub(crate) fn with_one_key() -> Self {
         let mut world = Self::new();
         world.want("payments-db", &[("prod", Algorithm::Aes256)]);
         world
     }
 
-    /// Wants a key at these destinations, under the key's name.
+    /// Wants a key at these destinations, with the key's name as its name there.
     pub(crate) fn want(&mut self, key: &str, placements: &[(&str, Algorithm)]) {
         let placements = placements
             .iter()
@@ -108,7 +107,7 @@ impl World {
         self.destinations.get_mut(&name(at)).unwrap()
     }
 
-    /// The one object that holds a claim or, at a cloud without claims, has the name.
+    /// The only object that has a claim or, in a cloud without claims, the name.
     pub(crate) fn object(&mut self, at: &str) -> &mut ObjectSeen {
         let cloud = self.cloud(at);
         let object = cloud.claims.values().chain(cloud.names.values()).next().unwrap().clone();
@@ -163,7 +162,7 @@ impl World {
         })
     }
 
-    /// The verifier's judgement of a change set now.
+    /// The verifier's judgement of a change set.
     pub(crate) fn verdict(&self, change_set: &ChangeSet) -> Result<(), Vec<Violation>> {
         let charter = self.intent.charter(self.ledger.installation);
         judge(
@@ -193,19 +192,19 @@ impl World {
         self.ledger.open.insert(change_set.key_id, record);
     }
 
-    /// Commits a change set and does all its steps.
+    /// Commits a change set and carries out all its steps.
     pub(crate) fn apply(&mut self, change_set: &ChangeSet) {
         self.apply_until(change_set, change_set.steps.len(), false);
         self.ledger.keys.get_mut(&change_set.key).unwrap().complete(self.now);
         self.settle();
     }
 
-    /// Lets time pass until every read shows the last state.
+    /// Lets time pass until every read shows the last change.
     fn settle(&mut self) {
         self.now = self.now + Span::seconds(60);
     }
 
-    /// Commits a change set, does its first steps, and drops it. `lost`: the last step had its effect and left no receipt.
+    /// Commits a change set, carries out its first steps, and drops it. `lost`: the last step had its effect, but its receipt is lost.
     pub(crate) fn apply_until(&mut self, change_set: &ChangeSet, steps: usize, lost: bool) {
         self.ledger.open.remove(&change_set.key_id);
         let record = KeyRecord::committed(self.ledger.keys.get(&change_set.key), change_set).unwrap();
@@ -222,7 +221,7 @@ impl World {
         self.settle();
     }
 
-    /// Does one step as the engine does it, which always looks first.
+    /// Carries out one step as the engine does: it looks first.
     fn act(&mut self, change_set: &ChangeSet, number: StepNo, step: &Step) -> Outcome {
         let plan = &change_set.placements[&step.placement];
         let claims = self.destinations[&plan.destination].capabilities.creation == Creation::Claimed;
@@ -270,7 +269,7 @@ impl World {
                 let object = cloud.objects.get_mut(&held.unwrap()).unwrap();
                 object.state = ObjectState::Usable;
                 let id = Some(format!("material-{version}"));
-                // Where only a name points at the object, activating makes the import the current one.
+                // Where only a name points at the object, activation makes the import the current one.
                 let state = if claims { MaterialState::Current } else { MaterialState::Pending };
                 object.materials =
                     vec![MaterialSeen { id: id.clone(), version: Some(*version), state, presence: Presence::Present, public_key: None }];
@@ -302,7 +301,7 @@ impl World {
         }
     }
 
-    /// Adds an object that an attempt of ours made in vain.
+    /// Adds an object that a failed attempt of ours left.
     pub(crate) fn leave_a_spare(&mut self, at: &str, placement: PlacementId) -> ObjectId {
         let installation = self.ledger.installation;
         let attempt = AttemptId::of(&Digest::of(b"in vain"), 1, 1);
@@ -328,12 +327,11 @@ pub(crate) fn empty_object(object: ObjectId, marks: Option<Marks>, algorithm: Al
     }
 }
 
-/// The acts of a change set, as words.
 pub(crate) fn words(change_set: &ChangeSet) -> Vec<&'static str> {
     change_set.steps.iter().map(|step| step.act.word()).collect()
 }
 
-/// The only change set of a plan.
+/// The plan's only change set.
 pub(crate) fn only(plan: &Plan) -> ChangeSet {
     assert_eq!(plan.change_sets.len(), 1, "{}", plan.report);
     plan.change_sets[0].clone()
