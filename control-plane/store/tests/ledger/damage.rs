@@ -1,10 +1,10 @@
-//! Damaged rows are noticed when they are read, and the error names them.
+//! Damaged rows are detected when they are read, and the error names them.
 
 use keyplane_port::{Ledger as _, LedgerError};
 
 use crate::world::*;
 
-/// What damages the database, and the table and the beginning of the row's id that the error has to name.
+/// Statements that damage the database, each with the table and the beginning of the row id that the error has to name.
 const DAMAGE: &[(&str, &str, &str)] = &[
     ("UPDATE keys SET name = 'Upper'", "keys", "00000002-"),
     ("UPDATE keys SET id = replace(id, '-', '')", "keys", "00000002"),
@@ -76,7 +76,6 @@ async fn the_database_itself_refuses_a_second_open_change_set_of_a_key() {
     assert!(error.as_database_error().unwrap().is_unique_violation(), "{error}");
 }
 
-/// Makes a database with a row in every table.
 async fn lived_in() -> Database {
     let database = Database::new();
     let ledger = database.init().await;
@@ -85,7 +84,7 @@ async fn lived_in() -> Database {
     database
 }
 
-/// Puts a row into every table, by a change set for key 1 that is half done.
+/// Puts a row into every table, with a half-done change set for key 1.
 pub(crate) async fn fill(ledger: &dyn keyplane_port::Ledger) {
     ledger.put_intent(&intent("login"), &actor(), "files", AT).await.unwrap();
     ledger.put_charter(&sealed_charter(1, 0)).await.unwrap();

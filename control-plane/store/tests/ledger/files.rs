@@ -109,7 +109,7 @@ async fn a_database_that_somebody_else_holds_has_failed_and_works_again_afterwar
     let mut raw = database.raw().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
     assert!(matches!(ledger.propose(&change_set(1, 0, 0), AT).await, Err(LedgerError::Failed(_))));
-    // Readers do not wait, and see the state before.
+    // Readers do not wait, and see the previous state.
     assert!(snapshot(&ledger).await.open.is_empty());
     sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
     ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_server_that_gave_back_its_leases_leaves_no_lock_behind() {
     assert_eq!(locks(&database), <[String; 0]>::default());
 }
 
-/// A database, and two more names of it: one leads there by a link to its folder, one by a link to its file.
+/// A database and two other names of it: one through a link to its folder, one through a link to its file.
 fn names(database: &Database, links: &tempfile::TempDir) -> [String; 3] {
     use std::os::unix::fs::symlink;
     symlink(database.folder.path(), links.path().join("folder")).unwrap();
@@ -193,7 +193,7 @@ async fn a_living_server_is_not_taken_for_dead_by_any_name_of_the_database() {
     assert_eq!(std::fs::read_dir(links.path()).unwrap().count(), 2, "locks lie beside the database, not beside its links");
 }
 
-/// As if the database were reached by a mount of its file alone, or its folder had been restored from a backup.
+/// The database is reached by a mount of its file alone, or its folder was restored from a backup.
 #[tokio::test]
 async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
     let database = Database::new();
@@ -209,7 +209,7 @@ async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
     assert_eq!(other.lease("lane").await, Ok(held), "the file says nothing");
     std::fs::copy(elsewhere.join(server(1).to_string()), &lock).unwrap();
     assert_eq!(other.lease("lane").await, Ok(held), "the file is a copy");
-    // Nor is the copy removed as a dead server's.
+    // Nor is the copy removed as a dead server's file.
     take(&other, "another", server(2)).await;
     other.put_lease("another", &other.lease("another").await.unwrap(), &other.lease("another").await.unwrap().released()).await.unwrap();
     assert!(lock.exists());
@@ -220,7 +220,6 @@ async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
     assert_eq!(other.lease("lane").await.unwrap().holder, None, "the file that it locked is back");
 }
 
-/// The liveness locks beside a database, in order.
 fn locks(database: &Database) -> Vec<String> {
     let folder = std::fs::read_dir(database.folder.path().join("ledger.db.servers")).unwrap();
     let mut names: Vec<_> = folder.map(|lock| lock.unwrap().file_name().into_string().unwrap()).collect();

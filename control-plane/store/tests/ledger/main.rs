@@ -1,4 +1,4 @@
-//! Tests of ledgers. `suite` and `property` run against the ledger in memory and the one in a database; `schema`, `damage`, `files` and
+//! Tests of ledgers. `suite` and `property` run against the ledger in memory and the one in a database. `schema`, `damage`, `files` and
 //! `processes` are about databases alone.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

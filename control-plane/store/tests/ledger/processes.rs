@@ -1,4 +1,4 @@
-//! Several processes on one database, and processes that are killed.
+//! Several processes on one database, and killed processes.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::world::*;
 
-/// How many keys the process that is killed works on: far more than it can finish before.
+/// How many keys the killed process works on: far more than it can finish.
 const KEYS: u32 = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn of_competing_change_sets_in_several_ledgers_exactly_one_is_committed() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_that_initialise_at_once_all_have_the_same_ledger() {
     let database = Database::new();
-    // One of them makes the file and its log; the others find these in any state.
+    // One task creates the file and its log; the others find these in any state.
     let mut tasks = JoinSet::new();
     for _ in 0..4 {
         let url = database.url.clone();
@@ -54,7 +54,7 @@ async fn of_several_that_initialise_at_once_all_have_the_same_ledger() {
     database.open().await;
 }
 
-/// The value, or `None` if the ledger refused. Any other error fails the test.
+/// `None` if the ledger refused. Any other error fails the test.
 fn refused_or<T>(result: Result<T, LedgerError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -63,8 +63,8 @@ fn refused_or<T>(result: Result<T, LedgerError>) -> Option<T> {
     }
 }
 
-/// Kills a process again and again, each time after one transaction more, and goes on with the same database. Every transaction that
-/// the process reported as done has to be there, and at most one more.
+/// Kills a process again and again, each time after one more transaction, and continues with the same database. Every transaction that the
+/// process reported has to be there, and at most one more.
 #[tokio::test]
 async fn a_transaction_of_a_killed_process_is_wholly_there_or_not_at_all() {
     let database = Database::new();
@@ -81,20 +81,20 @@ async fn a_transaction_of_a_killed_process_is_wholly_there_or_not_at_all() {
     }
 }
 
-/// Runs [`killed_process`] until it reported at least so many transactions, and kills it. Returns how many it reported in all.
+/// Runs [`killed_process`] until it has reported at least this many transactions, then kills it. Returns how many it reported in all.
 fn told_until_killed(database: &Database, kill_after: usize) -> usize {
     let mut child = Process::start("killed_process", database, 0);
     let mut lines = child.lines();
     let first = lines.by_ref().take(kill_after).count();
-    // Nothing is waited for. This spreads the kills over the length of a transaction, which is a few milliseconds, so that they do not
-    // all hit its beginning.
+    // Waits for nothing in particular. A transaction takes a few milliseconds, and this spreads the kills over its length, so that they do
+    // not all hit its beginning.
     std::thread::sleep(std::time::Duration::from_micros(100 * kill_after as u64));
     drop(child);
-    // Then what it reported until it was dead.
+    // And what it reported until it died.
     first + lines.count()
 }
 
-/// A test of this file in a process of its own, killed when this goes.
+/// A test of this file in its own process, which is killed when this value is dropped.
 struct Process(Child);
 
 impl Process {
@@ -112,7 +112,7 @@ impl Process {
         Self(child.unwrap())
     }
 
-    /// The lines that it reports, without those that the test harness prints.
+    /// The lines that it reports, without the test harness's own.
     fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
         let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
         lines.filter_map(|line| line.unwrap().split_once("told ").map(|(_, what)| what.to_owned()))
@@ -121,7 +121,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SIGKILL. It fails only if the process ended by itself.
+        // SIGKILL. It fails only if the process has already ended.
         self.0.kill().ok();
         self.0.wait().unwrap();
     }
@@ -195,7 +195,7 @@ async fn killed_process() {
     }
 }
 
-/// Continues the change set of a key from any state to its end, and reports each transaction that changed something.
+/// Carries on the change set of a key from any state to its end, and reports each transaction that changed something.
 async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
     let planned = change_set(key, 0, 0);
     let digest = planned.digest().unwrap();
@@ -219,7 +219,7 @@ async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
     }
 }
 
-/// Counts the transactions of [`work`] that are in a ledger.
+/// Counts the transactions of [`work`] in a ledger.
 async fn transactions(ledger: &dyn Ledger) -> usize {
     let mut count = 0;
     for key in 0..KEYS {
@@ -235,7 +235,7 @@ async fn transactions(ledger: &dyn Ledger) -> usize {
     count
 }
 
-/// Checks that every key's record is what the state and the receipts of its change set make of it.
+/// Checks that every key's record follows from the state and the receipts of its change set.
 async fn check_every_change_set(ledger: &dyn Ledger) {
     let keys = snapshot(ledger).await.keys;
     for key in 0..KEYS {

@@ -8,14 +8,13 @@ use proptest::prelude::*;
 
 use crate::world::*;
 
-/// A random call of a ledger. Its subject is chosen among the change sets that are there by then, so that change sets which live long
-/// are as likely as refusals.
+/// A random call of a ledger. Its subject is chosen from the existing change sets, so that some change sets get many calls.
 #[derive(Clone, Debug)]
 enum Ask {
     PutIntent {
         login: u8,
     },
-    /// In nine of ten cases the generation is the key's own.
+    /// In nine of ten cases the generation is the key's current one.
     Propose {
         key: u32,
         variant: u32,
@@ -88,8 +87,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// Makes a call, and returns the answer as text. `known` are the change sets that were proposed so far; the last possible choice is an
-/// unknown one.
+/// Makes a call and returns the answer as text. `known` are the change sets proposed so far. The last choice is an unknown one.
 async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> String {
     let pick = |set: usize| known.get(set % (known.len() + 1)).cloned().unwrap_or_else(|| change_set(9, 0, 9));
     match ask {
@@ -124,7 +122,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             let planned = pick(*set);
             let digest = digest(&planned);
             let by = (*by > 0).then(|| AttemptId::of(&digest, *step, *by));
-            // Step 10 is none: the receipt of another one.
+            // Step 10 does not exist; its receipt is that of another step.
             let mut receipt = Receipt { step: keyplane_model::StepNo(*step), ..receipt(&planned, (*step).min(9), by) };
             if *late {
                 receipt.at = later(9_999);
@@ -155,7 +153,7 @@ fn digest(change_set: &ChangeSet) -> Digest {
     change_set.digest().unwrap()
 }
 
-/// The contents of a ledger, as text.
+/// As text.
 async fn everything(ledger: &dyn Ledger, known: &[ChangeSet]) -> impl PartialEq + std::fmt::Debug + use<> {
     let mut change_sets = Vec::new();
     for planned in known {
@@ -186,7 +184,7 @@ proptest! {
                 assert_eq!(in_sql, in_memory, "{ask:?}");
             }
             assert_eq!(everything(&sql, &known_to_sql).await, everything(&memory, &known_to_memory).await);
-            // And what is open is what is proposed or committed, one a key.
+            // The open change sets are those that are proposed or committed, one for each key.
             let open = snapshot(&memory).await.open;
             for planned in &known_to_memory {
                 let state = memory.change_set(&digest(planned)).await.unwrap().map(|record| record.state);

@@ -1,5 +1,5 @@
-//! Migrations: the result is equal to a baseline, repeating them changes nothing, they go forward only, and a database of every older
-//! version is upgraded.
+//! Migrations: the result equals a baseline, repeating them changes nothing, they only go forward, and databases of older versions are
+//! upgraded or refused.
 //!
 //! `UPDATE=1` rewrites the baseline and the fixture of the newest version. Fixtures of released versions never change.
 
@@ -36,7 +36,7 @@ async fn migrating_again_changes_nothing() {
 #[tokio::test]
 async fn every_schema_that_landed_is_upgraded_or_refused_by_name() {
     let known = SqlLedger::schema_version();
-    // The fixture of the newest version is made from a ledger with a row in every table.
+    // The fixture of the newest version is dumped from a ledger with a row in every table.
     let database = Database::new();
     let ledger = database.init().await;
     crate::damage::fill(&ledger).await;
@@ -56,7 +56,7 @@ async fn every_schema_that_landed_is_upgraded_or_refused_by_name() {
             assert_eq!(SqlLedger::open(&old.url).await.map(drop), Err(LedgerError::Older { found: version, known }));
         }
         if version < BOUND {
-            // What it holds cannot be taken over, and stays as it is.
+            // Its data cannot be upgraded, and stay as they are.
             let before = dump(&mut old.raw().await).await;
             let refused = SqlLedger::migrate(&old.url).await.unwrap_err().to_string();
             assert!(refused.contains(&format!("schema {version}")) && refused.contains("begin again"), "{refused}");
@@ -72,7 +72,7 @@ async fn every_schema_that_landed_is_upgraded_or_refused_by_name() {
     }
 }
 
-/// The first version whose copies are bound to whose approvals they had.
+/// The first version that binds copies to the approvals they were made under.
 const BOUND: i64 = 4;
 
 #[tokio::test]
@@ -106,21 +106,21 @@ async fn an_older_schema_is_refused() {
 async fn a_migration_that_fails_changes_nothing() {
     let database = Database::new();
     database.init().await.close().await;
-    // The first migration fails, because its tables are there.
+    // The first migration fails, because its tables exist.
     database.tamper("DELETE FROM keyplane_schema WHERE version > 1; UPDATE keyplane_schema SET version = 0; DROP TABLE charters").await;
     let before = schema(&mut database.raw().await).await;
     assert!(matches!(SqlLedger::migrate(&database.url).await, Err(LedgerError::Broken(_))));
     assert_eq!(schema(&mut database.raw().await).await, before);
 }
 
-/// The statements that make a database, in the order in which they were run.
+/// The statements that created the database's schema, in order.
 async fn schema(raw: &mut SqliteConnection) -> String {
     let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid";
     let rows = sqlx::query(sql).fetch_all(raw).await.unwrap();
     rows.iter().map(|row| format!("{};\n", row.get::<String, _>(0).split_whitespace().collect::<Vec<_>>().join(" "))).collect()
 }
 
-/// The rows of a database, as statements that put them there.
+/// The rows of a database, as INSERT statements.
 async fn dump(raw: &mut SqliteConnection) -> String {
     let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid";
     let mut text = String::new();

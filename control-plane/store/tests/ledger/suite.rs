@@ -1,4 +1,4 @@
-//! The suite that every ledger has to pass. Each case runs on each ledger.
+//! The suite that every ledger has to pass. Each case runs against each ledger.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ macro_rules! cases {
                 let database = Database::new();
                 let ledger = Arc::new(database.init().await);
                 super::$name(ledger.clone()).await;
-                // Whatever a case did is what another process reads.
+                // Another process reads the same contents.
                 assert_eq!(snapshot(&*ledger).await, snapshot(&database.open().await).await);
             })*
         }
@@ -86,7 +86,7 @@ async fn the_same_intent_twice_is_one_revision(ledger: SharedLedger) {
     let again = ledger.put_intent(&intent("a"), &keyplane_model::Actor("bob".to_owned()), "api", later(9)).await.unwrap();
     assert_eq!(again, first);
     assert_eq!(ledger.put_intent(&intent("b"), &actor(), "files", AT).await.unwrap().revision, Revision(2));
-    // What was wanted before, and is wanted again, is a new revision: it is not the newest one's digest.
+    // An intent that was replaced and is wanted again is a new revision, since only the newest digest is compared.
     assert_eq!(ledger.put_intent(&intent("a"), &actor(), "files", AT).await.unwrap().revision, Revision(3));
 }
 
@@ -136,7 +136,7 @@ async fn a_dropped_proposal_that_is_planned_again_opens_again_with_its_approvals
     assert_eq!(ledger.propose(&change_set(1, 0, 1), later(1)).await, Ok(first));
     let record = ledger.change_set(&first).await.unwrap().unwrap();
     assert_eq!((record.state, record.proposed, record.approvals), (ChangeSetState::Proposed, later(1), vec![approval("bob", "x")]));
-    // One that was committed before it was dropped does not fit its key any more.
+    // A change set that was dropped after its commit no longer fits its key.
     ledger.commit(&first, AT).await.unwrap();
     ledger.abandon(&first, "a test", AT).await.unwrap();
     let stale = SettleError::Generation { planned: Generation(0), found: Generation(1) };
@@ -239,7 +239,7 @@ async fn attempts_are_numbered_and_again_change_nothing(ledger: SharedLedger) {
     }
     assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().attempts, tries);
     assert_eq!(snapshot(&*ledger).await.keys[&planned.key].generation, Generation(1));
-    // Also once it is known what became of it.
+    // Also after its outcome is recorded.
     ledger.refused(&digest, tries[0].id, Class::Throttled).await.unwrap();
     ledger.attempt(&digest, &tries[0], None).await.unwrap();
     assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().attempts[0].refused, Some(Class::Throttled));
@@ -277,7 +277,7 @@ async fn a_refused_attempt_stays_refused_for_the_same_reason(ledger: SharedLedge
     assert_refused(ledger.refused(&digest, first.id, Class::Throttled).await, Refusal::Contradiction);
     assert_eq!(snapshot(&*ledger).await, before);
     assert_eq!(before.open[&planned.key_id].attempts[0].refused, Some(Class::Denied));
-    // Neither an attempt that has done something, nor one of a change set that has ended, can be refused afterwards.
+    // Neither an attempt with a receipt nor an attempt of a change set that has ended can be refused.
     let second = attempt(&digest, 0, 2);
     ledger.attempt(&digest, &second, None).await.unwrap();
     ledger.receive(&digest, &receipt(&planned, 0, Some(second.id)), None).await.unwrap();
@@ -326,7 +326,7 @@ async fn receipts_that_do_not_fit_are_refused(ledger: SharedLedger) {
     let wrong = Receipt { step: StepNo(1), ..receipt(&planned, 0, None) };
     let refusal = SettleError::WrongOutcome { step: StepNo(1), act: "create" };
     assert_refused(ledger.receive(&digest, &wrong, None).await, Refusal::Settle(refusal));
-    // Nothing to import yet.
+    // There is no copy to import yet.
     let unknown = SettleError::NoPlacement(placement_id(1, 1));
     assert_refused(ledger.receive(&digest, &receipt(&planned, 3, None), None).await, Refusal::Settle(unknown));
     assert_eq!(snapshot(&*ledger).await, before);
@@ -388,7 +388,7 @@ async fn an_ended_change_set_takes_nothing_new(ledger: SharedLedger) {
     assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 1), None).await, Refusal::State("dropped"));
     assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), None).await, Refusal::State("dropped"));
     assert_refused(ledger.complete(&digest, AT).await, Refusal::State("dropped"));
-    // What a crash makes it hear twice is no news.
+    // A call that a crash makes somebody repeat changes nothing.
     ledger.attempt(&digest, &attempt(&digest, 0, 1), None).await.unwrap();
     ledger.receive(&digest, &receipt(&planned, 0, Some(attempt(&digest, 0, 1).id)), None).await.unwrap();
     assert_eq!((snapshot(&*ledger).await, ledger.change_set(&digest).await), before);
@@ -463,13 +463,13 @@ async fn a_lane_has_one_holder_and_leases_follow_each_other(ledger: SharedLedger
     let first = take(&*ledger, "lane", server(1)).await;
     assert_eq!(ledger.lease("lane").await, Ok(first));
     assert_eq!(ledger.lease("another").await, Ok(free));
-    // What was seen is no longer there.
+    // The lease that was seen has changed since.
     assert_eq!(ledger.put_lease("lane", &free, &free.taken(server(2), SPAN)).await, Ok(false));
     assert_eq!(ledger.put_lease("lane", &first, &first.renewed()).await, Ok(true));
     assert_eq!(ledger.put_lease("lane", &first, &first.renewed()).await, Ok(false));
     let renewed = first.renewed();
     assert_eq!(ledger.lease("lane").await, Ok(renewed));
-    // Not by any other way.
+    // No other change of a lease is allowed.
     for wrong in [free, first, Lease { holder: Some(server(2)), ..renewed.renewed() }, Lease { fence: 9, ..renewed.taken(server(2), SPAN) }]
     {
         assert_refused(ledger.put_lease("lane", &renewed, &wrong).await, Refusal::Contradiction);
@@ -494,7 +494,7 @@ async fn whoever_lost_the_lane_writes_nothing_more(ledger: SharedLedger) {
     let second = take(&*ledger, "lane", server(2)).await;
     assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&first))).await, lost());
     assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&first))).await, lost());
-    // What is done already changes nothing, whoever says it again.
+    // Repeating what is already recorded changes nothing, under any fence.
     ledger.attempt(&digest, &tried, Some(&fence(&first))).await.unwrap();
     ledger.receive(&digest, &received, Some(&fence(&first))).await.unwrap();
     ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&second))).await.unwrap();
@@ -550,7 +550,7 @@ async fn a_snapshot_shows_one_moment(ledger: SharedLedger) {
     let writer = ledger.clone();
     let written = planned.clone();
     tasks.spawn(async move { receive_from(&*writer, &written, &digest, 0).await });
-    // However the reads fall: the key is what commit and receipts of the same moment make of it.
+    // Whenever the reads happen, the key matches the commit and the receipts of the same moment.
     loop {
         let finished = tasks.try_join_next();
         let seen = snapshot(&*ledger).await;
