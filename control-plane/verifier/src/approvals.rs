@@ -11,28 +11,27 @@ use keyplane_model::{
 use crate::charter::{NOBODY, people};
 use crate::signature::{ApprovalFault, signer};
 
-/// Enough approvals count.
+/// The result if enough approvals count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approved {
-    /// The approvers whose approvals count.
+    /// Whose approvals count.
     pub by: BTreeSet<ApproverName>,
-    /// The approvals that did not count, and why. Enough others did.
+    /// The approvals that did not count, and why.
     pub not_counted: Vec<NotCounted>,
 }
 
-/// Fewer approvals count than a rule needs.
+/// The result if fewer approvals count than a rule needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Shortfall {
     /// The first rule that is not met.
     pub rule: ApprovalRule,
-    /// The approvers whose approvals count for it.
+    /// Whose approvals count for it.
     pub by: BTreeSet<ApproverName>,
     /// The approvals that did not count, and why.
     pub not_counted: Vec<NotCounted>,
 }
 
 impl Shortfall {
-    /// How many approvals count.
     #[must_use]
     pub fn have(&self) -> u32 {
         count(&self.by)
@@ -52,12 +51,10 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// An approval that does not count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NotCounted {
-    /// The approver that the approval names.
+    /// As the approval names it. Not proven.
     pub approver: ApproverName,
-    /// Why it does not count.
     pub fault: ApprovalFault,
 }
 
@@ -67,12 +64,12 @@ impl fmt::Display for NotCounted {
     }
 }
 
-/// The rules whose approvals a change set needs, all of them, by the charter in force.
+/// The rules whose approvals a change set needs, all of them, under the charter in force.
 ///
-/// These are the rule of its profile, and its own, which is the key's where the key is stricter. Where bytes that were made before leave
-/// the HSM (`made`), they are also the rule of the profile under which the bytes were made, and the one under which they were: whatever
-/// profile the key is said to have today. A profile that the charter does not know counts as its strictest ones, and so does a rule of
-/// before that nobody could meet any more.
+/// They are the profile's rule and the change set's own rule (the key's, where that is stricter). If existing bytes leave the HSM (`made`),
+/// they are also the rule of the profile under which the bytes were made and the rule under which they were made, whatever profile the key
+/// has today. The charter's strictest rules stand in for a profile that the charter does not know, and for an old rule that nobody can meet
+/// any more.
 #[must_use]
 pub fn required<'a>(change_set: &'a ChangeSet, charter: &'a Charter, made: Option<&'a CopyCoordinates>) -> BTreeSet<&'a ApprovalRule> {
     let mut rules = of_profile(charter, &change_set.profile, change_set.action);
@@ -83,7 +80,7 @@ pub fn required<'a>(change_set: &'a ChangeSet, charter: &'a Charter, made: Optio
             rules.insert(&made.approvals);
         } else {
             let strictest = strictest(charter);
-            // A rule that asks for fewer is none in its place: then somebody has to be brought back into its groups.
+            // None of them can stand in if each needs fewer people: then somebody has to be put back into the old rule's groups.
             if strictest.iter().all(|rule| rule.need < made.approvals.need) {
                 rules.insert(&NOBODY);
             }
@@ -93,7 +90,7 @@ pub fn required<'a>(change_set: &'a ChangeSet, charter: &'a Charter, made: Optio
     rules
 }
 
-/// The same, for a whole change set: each of its imports is asked about the copy that the ledger has of it. `record`: the key in the ledger.
+/// The same for a whole change set. For each import, `made` is the copy in the ledger. `record`: the key in the ledger.
 #[must_use]
 pub fn required_in_all<'a>(change_set: &'a ChangeSet, charter: &'a Charter, record: Option<&'a KeyRecord>) -> BTreeSet<&'a ApprovalRule> {
     let mut rules = required(change_set, charter, None);
@@ -126,11 +123,11 @@ fn strictest(charter: &Charter) -> BTreeSet<&ApprovalRule> {
     if rules.is_empty() { BTreeSet::from([&NOBODY]) } else { rules }
 }
 
-/// Whether the approvals of a statement satisfy rules, each of them.
+/// Whether the approvals of a statement satisfy each of the rules.
 ///
-/// Counts different people. For each rule, each approver counts once, and each signing key counts once. The proposer does not count, by
-/// name or by login (compared without ASCII case), and neither does a signature by a key that is enrolled for the proposer. For a change
-/// set the rules come from [`required`], for a new charter from [`crate::required_for_charter`]. No rules at all are never satisfied.
+/// Counts different people: for each rule, each approver counts once and each signing key counts once. The proposer does not count, by name
+/// or by login (compared without ASCII case), nor does a signature by a key that is enrolled for the proposer. For a change set the rules
+/// come from [`required`], for a new charter from [`crate::required_for_charter`]. An empty set of rules is never satisfied.
 ///
 /// # Errors
 /// When fewer approvals count than a rule needs; says which did not count for any, and why.
@@ -148,7 +145,7 @@ pub fn approved<'a>(
     let mut by = BTreeMap::new();
     let mut not_counted = Vec::new();
     let mut keys = BTreeSet::new();
-    // Sorted, so that the same approvals always give the same answer.
+    // Sorted, so that the same approvals always give the same result.
     let mut approvals: Vec<&Approval> = approvals.iter().collect();
     approvals.sort_by_key(|approval| (&approval.approver, approval.at, &approval.signature));
     for approval in approvals {
@@ -178,8 +175,8 @@ pub fn approved<'a>(
     }
 }
 
-/// Whether an approval is genuine: a signature over this statement, in our namespace, by a key that is enrolled for its approver. Does
-/// not check groups or the proposer; [`approved`] does.
+/// Whether an approval is genuine: a signature over this statement, in our namespace, by a key that is enrolled for its approver. Groups
+/// and the proposer are checked by [`approved`].
 ///
 /// # Errors
 /// The first thing that is wrong with it.

@@ -1,4 +1,4 @@
-//! Charters: whether one can be in force, and whose approvals a change of it needs.
+//! Charters: which can be in force, and whose approvals a change needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,47 +6,35 @@ use keyplane_model::{ApprovalRule, Approver, ApproverName, Charter, ProfileName}
 
 use crate::keys::{self, KeyFault};
 
-/// The rule that nobody meets: what is asked for where no rule says what would suffice.
+/// A rule that nobody can meet. It applies where no rule says what would suffice.
 pub(crate) static NOBODY: ApprovalRule = ApprovalRule { need: u32::MAX, from: BTreeSet::new() };
 
 /// Why a charter cannot be in force.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum CharterFault {
-    /// Without a profile it says nothing about anybody's approval, and could never be changed.
+    /// A charter without profiles has no approval rules, so it could never be changed.
     #[error("it has no profile")]
     NoProfile,
-    /// An approver's key does not count.
     #[error("a key of `{approver}` does not count: {fault}")]
-    Key {
-        /// The approver.
-        approver: ApproverName,
-        /// Why it does not count.
-        fault: KeyFault,
-    },
-    /// An approver has no key, and so could approve nothing.
+    Key { approver: ApproverName, fault: KeyFault },
+    /// The approver could approve nothing.
     #[error("`{0}` has no key")]
     NoKey(ApproverName),
-    /// Two approvers would sign by one key: one person would count twice.
+    /// One person would count twice.
     #[error("`{one}` and `{other}` have the same key")]
-    SharedKey {
-        /// The first of the approvers.
-        one: ApproverName,
-        /// The other one.
-        other: ApproverName,
-    },
-    /// Fewer people belong to the groups of a rule than it needs, so that nothing could be approved by it.
+    SharedKey { one: ApproverName, other: ApproverName },
+    /// A rule needs more people than its groups have, so nothing could be approved under it.
     #[error("profile `{profile}` needs {need} approval(s), and {have} approver(s) belong to its groups")]
     CannotBeMet {
-        /// The profile.
         profile: ProfileName,
-        /// How many the rule needs.
+        /// How many people the rule needs.
         need: u32,
-        /// How many there are.
+        /// How many of them there are.
         have: u32,
     },
 }
 
-/// Whether a charter can be in force: asked before a first one is adopted, and before each other.
+/// Whether a charter can be in force. Checked before the first adoption and before each change.
 ///
 /// # Errors
 /// Everything that is wrong with it.
@@ -81,17 +69,17 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-/// The rules whose approvals a change of the charter needs, all of them, by the charter in force.
+/// The rules of the charter in force whose approvals a change of it needs, all of them.
 ///
-/// These are the rules that need the most people; each rule that the next charter changes, removes, or whose profile it removes; and,
-/// where an approver comes, goes, or gets other groups, keys or logins, each rule that one of the person's groups counts for, before or
-/// after. So nobody changes who decides but those who decide now.
+/// They are: the rules that need the most people; each rule that the next charter changes, removes, or whose profile it removes; and, if an
+/// approver is added, removed, or gets other groups, keys or logins, each rule that one of the person's old or new groups counts for. So
+/// only those who decide now can change who decides.
 #[must_use]
 pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSet<&'a ApprovalRule> {
     let mut rules = current.strictest();
     for (profile, old) in &current.profiles {
         let new = next.profiles.get(profile);
-        // A standing approval stands for both rules.
+        // A change of the standing approval affects both rules.
         let standing = new.is_some_and(|new| new.standing == old.standing);
         if !standing || new.is_none_or(|new| new.import != old.import) {
             rules.insert(&old.import);
@@ -113,7 +101,7 @@ pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSe
     rules
 }
 
-/// How many people a rule could count: those of its groups who have a key that counts.
+/// How many people can count for a rule: the members of its groups that have a key that counts.
 pub(crate) fn people(rule: &ApprovalRule, charter: &Charter) -> u32 {
     let can_sign = |approver: &&Approver| approver.keys.iter().any(|key| keys::read(key).is_ok());
     let people = charter.approvers.values().filter(|approver| !approver.groups.is_disjoint(&rule.from)).filter(can_sign);

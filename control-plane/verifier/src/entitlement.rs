@@ -2,59 +2,39 @@
 
 use keyplane_model::{Act, ChangeSet, CopyCoordinates, IdTree, PlacementId, PlacementPlan, StepNo, WrapScheme};
 
-/// What a step allows: its act, at its placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entitlement<'a> {
-    /// The act of the step.
     pub act: &'a Act,
-    /// The placement that the step acts on.
     pub placement: PlacementId,
-    /// What the change set says about that placement.
     pub plan: &'a PlacementPlan,
 }
 
-/// Why a request is not what the step allows.
+/// Why the custodian denies a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// The change set has no such step.
     #[error("the change set has no step {0}")]
     NoStep(StepNo),
-    /// The change set does not describe the placement of the step.
     #[error("step {step} is for placement {placement}, which the change set does not describe")]
-    NoPlacement {
-        /// The number of the step.
-        step: StepNo,
-        /// The placement.
-        placement: PlacementId,
-    },
-    /// The step does something else than what was asked for.
+    NoPlacement { step: StepNo, placement: PlacementId },
+    /// The request is for another act than the step's.
     #[error("step {step} is `{act}`, not `{asked}`")]
     OtherAct {
-        /// The number of the step.
         step: StepNo,
-        /// The word for what the step does.
+        /// The step's act.
         act: &'static str,
-        /// The word for what was asked for.
+        /// The requested act.
         asked: &'static str,
     },
-    /// The step is for another copy than what was asked for.
+    /// The request is for another copy than the step's.
     #[error("step {step} is for another copy: the {field} differs")]
     OtherCopy {
-        /// The number of the step.
         step: StepNo,
-        /// The first field in which the copies differ.
+        /// The first field that differs.
         field: &'static str,
     },
-    /// The step wraps by another scheme than what was asked for.
+    /// The request is for another scheme than the step's.
     #[error("step {step} wraps by `{planned}`, not `{asked}`")]
-    OtherScheme {
-        /// The number of the step.
-        step: StepNo,
-        /// The step's scheme.
-        planned: WrapScheme,
-        /// The scheme that was asked for.
-        asked: WrapScheme,
-    },
+    OtherScheme { step: StepNo, planned: WrapScheme, asked: WrapScheme },
 }
 
 /// What a step allows.
@@ -87,7 +67,7 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
     if copy.epoch != *epoch {
         return other("root epoch");
     }
-    // What is made now is bound to whose approvals it had.
+    // New bytes are bound to the approvals they are made under.
     if copy.profile != change_set.profile {
         return other("profile");
     }
@@ -97,8 +77,9 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
     Ok(())
 }
 
-/// Whether a step allows wrapping this copy by this scheme. A copy that the change set itself makes has to be the one that it makes. Source, epoch, profile and approvals of an older copy are
-/// not compared: they were recorded when it was made, and [`crate::required`] asks for the approvals of both.
+/// Whether a step allows wrapping this copy by this scheme. If the change set itself makes the copy, it has to be exactly that one. Source,
+/// epoch, profile and approvals of an older copy are not compared: they were recorded when it was made, and [`crate::required`] asks for
+/// the approvals of both.
 ///
 /// # Errors
 /// When there is no such step, when it is no import, or when it is for another copy or scheme.
@@ -107,13 +88,13 @@ pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, sc
     let Act::Import { version, scheme: planned, of } = entitlement.act else {
         return Err(Denial::OtherAct { step, act: entitlement.act.word(), asked: "import" });
     };
-    // If placements share bytes, the approved step names the placement that they were made for.
+    // If placements share bytes, the approved step names the placement that the bytes were made for.
     let entitlement = Entitlement { placement: of.unwrap_or(entitlement.placement), ..entitlement };
     same_copy(change_set, &entitlement, step, copy)?;
     if copy.version != *version {
         return Err(Denial::OtherCopy { step, field: "version" });
     }
-    // What the same change set makes is imported as it makes it: its approvers read that.
+    // If the change set makes the copy, its coordinates are those that the approvers read.
     let makes = change_set
         .steps_of(entitlement.placement)
         .find(|(_, step)| matches!(&step.act, Act::Mint { version: made, .. } if made == version));
@@ -126,9 +107,9 @@ pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, sc
     Ok(())
 }
 
-/// Compares what every request has to agree on: installation, key, placement and algorithm.
+/// Compares what every request has to match: installation, key, placement and algorithm.
 ///
-/// INVARIANT: ids are those of the names that approvers read (ADR 2). Otherwise a change set could show one key's name and act by the id
+/// INVARIANT: ids are those of the names that approvers read (ADR 2). Otherwise a change set could show the name of one key and use the id
 /// of another.
 fn same_copy(change_set: &ChangeSet, entitlement: &Entitlement<'_>, step: StepNo, copy: &CopyCoordinates) -> Result<(), Denial> {
     let other = |field| Err(Denial::OtherCopy { step, field });
@@ -145,7 +126,7 @@ fn same_copy(change_set: &ChangeSet, entitlement: &Entitlement<'_>, step: StepNo
     if copy.key != ids.key(change_set.key.as_str()) {
         return other("key of that name");
     }
-    // Bytes that are shared were made for a placement that an earlier change set described, of the same key.
+    // Shared bytes were made for a placement of the same key, which an earlier change set may have described.
     if let Some(plan) = change_set.placements.get(&copy.placement)
         && copy.placement != ids.placement(copy.key, plan.destination.as_str(), &plan.name)
     {

@@ -10,22 +10,21 @@ use keyplane_model::{
 
 use crate::violation::{MAX_STEPS, Violation};
 
-/// What a change set is judged against. A rule whose facts the caller does not have is not applied.
+/// What a change set is judged against. A rule is not applied if the caller does not have its facts.
 ///
-/// There are two kinds of callers. Service and engine know ledger and destinations, and give `destinations`. For them `None` in
-/// `record` means a new key, and `None` in `key` one that is no longer wanted. The custodian knows neither, and gives `None`
-/// everywhere.
+/// There are two kinds of callers. Service and engine know ledger and destinations, and set `destinations`. For them, `None` in `record`
+/// means a new key, and `None` in `key` a key that is no longer wanted. The custodian knows neither, and sets `None` everywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Who may approve what. The custodian gives the charter that it adopted.
+    /// The custodian passes the charter that it adopted.
     pub charter: &'a Charter,
-    /// The installation of the caller.
+    /// The caller's installation.
     pub installation: InstallationId,
-    /// The time, by the caller's own clock.
+    /// By the caller's own clock.
     pub now: Timestamp,
-    /// The key in the ledger; see above for `None`.
+    /// The key in the ledger. For `None` see above.
     pub record: Option<&'a KeyRecord>,
-    /// The key in the intent; see above for `None`.
+    /// The key in the intent. For `None` see above.
     pub key: Option<&'a Key>,
     /// The configured destinations. `None`: the caller is the custodian.
     pub destinations: Option<&'a BTreeMap<DestinationName, Destination>>,
@@ -33,7 +32,7 @@ pub struct Facts<'a> {
 
 /// Judges a change set before it is committed; a commit moves its key to the next generation.
 ///
-/// Guarantees: every rule of [`Violation`] that these facts can decide holds. Does not judge approvals; [`crate::approved`] does.
+/// Guarantees: every rule of [`Violation`] that these facts can decide holds. Approvals are judged by [`crate::approved`].
 ///
 /// # Errors
 /// Every rule that it breaks. The same change set and facts give the same list.
@@ -54,10 +53,10 @@ pub fn judge(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violat
     if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
 }
 
-/// The most by which the clocks of whoever plans and whoever judges may differ.
+/// The most by which the clocks of planner and judge may differ.
 const CLOCKS: Span = Span::seconds(3_600);
 
-/// Whether approvals that end then are good now.
+/// Whether approvals that expire at `until` are valid now.
 ///
 /// # Errors
 /// When they have ended, or ask to be good for longer than [`APPROVALS_LAST`].
@@ -88,7 +87,7 @@ impl<'a> Judge<'a> {
         (0..).map(StepNo).zip(&self.set.steps)
     }
 
-    /// Whether the caller knows ledger and destinations; the custodian does not.
+    /// Service and engine do, the custodian does not.
     fn knows_the_world(&self) -> bool {
         self.facts.destinations.is_some()
     }
@@ -160,7 +159,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the destination takes the algorithm under a better scheme than SHA-1.
+    /// Whether the destination takes the algorithm under a scheme without SHA-1.
     fn offers_better(&self, plan: &PlacementPlan) -> bool {
         let here = self
             .facts
@@ -168,7 +167,7 @@ impl<'a> Judge<'a> {
             .and_then(|destinations| destinations.get(&plan.destination))
             .and_then(|destination| destination.capabilities.algorithms.get(&plan.algorithm))
             .is_some_and(|schemes| schemes.iter().any(|scheme| !is_sha1(*scheme)));
-        // The vendor alone decides here: only Azure asks for SHA-1.
+        // Without the destination's capabilities, the vendor decides: only Azure asks for SHA-1.
         here || match plan.cloud {
             CloudKind::Aws | CloudKind::Gcp => true,
             CloudKind::Azure => false,
@@ -194,7 +193,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Checks that the charter knows the profile and asks for no more approvals than the change set does.
+    /// Checks that the charter knows the profile, and that the change set asks for at least the charter's approvals.
     fn charter(&mut self) {
         let (set, facts) = (self.set, self.facts);
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
@@ -204,7 +203,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Checks against the ledger: nothing twice, nothing in use removed, nothing imported that was not made.
+    /// Checks against the ledger: nothing is made twice, nothing in use is removed, nothing is imported that was not made.
     fn ledger(&mut self) {
         let (set, record) = (self.set, self.facts.record);
         if record.is_none() && !self.knows_the_world() {
@@ -260,7 +259,7 @@ impl<'a> Judge<'a> {
                     self.is(!imported && !earlier(|act| matches!(act, Act::Import { .. })), || Violation::NotImported(number));
                 }
                 Act::RemoveSurplus { object } => {
-                    // Object ids are unique at one destination only: the same id elsewhere is another object.
+                    // Object ids are unique only within a destination.
                     let here = set.placements.get(&id).map(|plan| &plan.destination);
                     let in_use = record.is_some_and(|record| {
                         record.placements.values().any(|known| known.object.as_ref() == Some(object) && Some(&known.destination) == here)
@@ -268,12 +267,12 @@ impl<'a> Judge<'a> {
                     self.is(in_use, || Violation::RemovesInUse { step: number, object: object.clone() });
                 }
                 Act::DisableSurplus { material, keeps, .. } => {
-                    // The ledger knows one of the two imports; the other one came late.
+                    // The ledger records one of the two imports.
                     let knows = record.is_some_and(|record| {
                         let mut copies = record.copies.iter().filter(|copy| copy.coordinates.placement == id);
                         copies.any(|copy| copy.material.as_ref().is_some_and(|known| known == material || known == keeps))
                     });
-                    // Where an import activates itself, each of the two was the current one for a while, and may have been used.
+                    // Where an import activates itself, each of the two was current for a while, and may have been used.
                     let used = self.imports_make_objects(id);
                     self.is(!knows || material == keeps || used, || Violation::DisablesInUse { step: number, material: material.clone() });
                 }
@@ -320,7 +319,6 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Checks against the intent: what is wanted of the key, and its rules.
     fn wanted(&mut self) {
         let set = self.set;
         let Some(key) = self.facts.key else {
@@ -338,12 +336,12 @@ impl<'a> Judge<'a> {
         self.is(set.approvals != *asked, || Violation::ApprovalsDiffer);
         match set.action {
             Action::Import => self.imported(key),
-            // It brings nothing anywhere: which objects it may remove, disable or follow, the ledger says.
+            // A clean-up brings nothing to a placement. The ledger decides which objects it may remove, disable or follow.
             Action::CleanUp => {}
         }
     }
 
-    /// Checks what comes to the placements against the key's rules.
+    /// Checks an import against the key's rules.
     fn imported(&mut self, key: &Key) {
         let set = self.set;
         let rules = &key.rules;
@@ -363,13 +361,13 @@ impl<'a> Judge<'a> {
         }
         for (number, step) in self.steps() {
             let (Act::Mint { source, .. }, Some(plan)) = (&step.act, set.placements.get(&step.placement)) else { continue };
-            // Key pairs are generated whatever the rules say. If the rules say nothing, both sources are allowed.
+            // Key pairs are always generated. If the rules name no source, both are allowed.
             let ruled = rules.source.filter(|_| plan.algorithm.is_symmetric());
             self.is(ruled.is_some_and(|ruled| ruled != *source), || Violation::Source(number));
         }
     }
 
-    /// Checks sharing: a shared key's version is made once, and every other placement has bytes of its own.
+    /// Checks sharing: a version of a shared key is made only once, and without `shared` each placement has bytes of its own.
     fn shared(&mut self, key: &Key) {
         let mut origins = BTreeMap::new();
         for copy in self.facts.record.into_iter().flat_map(|record| &record.copies) {
@@ -461,7 +459,6 @@ fn expected(act: &Act) -> Expectation {
     }
 }
 
-/// The action that an act belongs to.
 fn belongs_to(act: &Act) -> Action {
     match act {
         Act::Mint { .. } | Act::Share { .. } | Act::Create | Act::Claim | Act::Prepare { .. } | Act::Import { .. } | Act::Publish => {
@@ -484,8 +481,8 @@ fn rank(act: &Act) -> u8 {
     }
 }
 
-/// Whether `rule` passes only what `least` passes too: at least as many people, from no other groups. If `least` needs nobody, any
-/// rule does.
+/// Whether every approval that satisfies `rule` also satisfies `least`: at least as many people, from no other groups. If `least` needs
+/// nobody, any rule does.
 pub(crate) fn is_at_least(rule: &ApprovalRule, least: &ApprovalRule) -> bool {
     least.need == 0 || (rule.need >= least.need && rule.from.is_subset(&least.from))
 }

@@ -1,34 +1,31 @@
-//! Approvers' public keys: whether one is a key at all, and strong enough to count.
+//! Approvers' public keys: which are valid and strong enough to count.
 
 use ed25519_dalek::VerifyingKey;
 use ssh_key::PublicKey;
 use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
 
-/// In bits: the smallest RSA modulus (NIST SP 800-131A revision 2, section 3).
+/// The smallest RSA modulus, in bits (NIST SP 800-131A revision 2, section 3).
 const MIN_RSA_BITS: usize = 2048;
 
-/// In bits: the largest RSA modulus that `ssh-keygen` makes. A larger one only costs whoever verifies.
+/// The largest RSA modulus that `ssh-keygen` makes, in bits. A larger one only makes verification slow.
 const MAX_RSA_BITS: usize = 16_384;
 
-/// In bits: the sizes of public exponents (NIST FIPS 186-5, appendix A.1.1: odd, above 2^16 and below 2^256).
+/// The sizes of public exponents, in bits (NIST FIPS 186-5, appendix A.1.1: odd, above 2^16 and below 2^256).
 const EXPONENT_BITS: std::ops::RangeInclusive<usize> = 17..=256;
 
 /// Why a key does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum KeyFault {
-    /// The text is no public key in OpenSSH's format.
     #[error("it is no public key in OpenSSH's format")]
     Malformed,
-    /// Keys of its algorithm do not count.
     #[error("keys of its algorithm do not count; those that do: ed25519, sk-ed25519, ecdsa on P-256 and P-384, RSA")]
     Algorithm,
     /// The RSA modulus is too small, too large or even.
     #[error("its modulus is even, or not of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")]
     Modulus,
-    /// Under this RSA exponent, signatures can be forged, or it is none.
+    /// Signatures under this RSA exponent can be forged, or it is no valid exponent.
     #[error("its public exponent is even, or not between 2^16 and 2^256")]
     Exponent,
-    /// The point is not on its curve.
     #[error("its point is not on the curve")]
     OffCurve,
     /// The point is of small order: anybody can make a signature that verifies under it.
@@ -36,20 +33,18 @@ pub enum KeyFault {
     SmallOrder,
 }
 
-/// Reads an enrolled key.
 pub(crate) fn read(text: &str) -> Result<PublicKey, KeyFault> {
     let key = PublicKey::from_openssh(text).map_err(|_| KeyFault::Malformed)?;
     check(key.key_data()).map(|()| key)
 }
 
-/// Whether a key is one, and counts.
 pub(crate) fn check(key: &KeyData) -> Result<(), KeyFault> {
     match key {
         KeyData::Ed25519(key) => ed25519(key),
         KeyData::SkEd25519(key) => ed25519(key.public_key()),
         KeyData::Ecdsa(key) => ecdsa(key),
         KeyData::Rsa(key) => rsa(key),
-        // `KeyData` may gain algorithms; one that is not named above does not count.
+        // `KeyData` may gain algorithms. One that is not named above does not count.
         _ => Err(KeyFault::Algorithm),
     }
 }
@@ -60,7 +55,7 @@ fn ed25519(key: &Ed25519PublicKey) -> Result<(), KeyFault> {
 }
 
 fn ecdsa(key: &EcdsaPublicKey) -> Result<(), KeyFault> {
-    // Both reject the point at infinity; each curve's order is prime, so no other point is of small order.
+    // Both reject the point at infinity. Each curve's order is prime, so no other point has a small order.
     match key {
         EcdsaPublicKey::NistP256(point) => p256::PublicKey::try_from(point).map(drop).map_err(|_| KeyFault::OffCurve),
         EcdsaPublicKey::NistP384(point) => p384::PublicKey::try_from(point).map(drop).map_err(|_| KeyFault::OffCurve),

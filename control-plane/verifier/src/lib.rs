@@ -1,12 +1,13 @@
 //! The independent judge of change sets and approvals.
 //!
-//! Owns the rules for change sets whoever made them ([`judge()`]), the worth of approvals ([`required`], [`approved`],
-//! [`verify_approval`]), what a charter has to be and whose approvals a change of it needs ([`fit`], [`required_for_charter`]), and what the custodian may do for one step ([`entitles`], [`may_mint`], [`may_wrap`]). Service and engine
-//! use it before a commit, the custodian before it makes or wraps anything.
+//! Owns the rules for change sets, whoever made them ([`judge()`]); which approvals count ([`required`], [`approved`],
+//! [`verify_approval`]); which charters can be in force, and whose approvals a change needs ([`fit`], [`required_for_charter`]); and what
+//! the custodian may do for a step ([`entitles`], [`may_mint`], [`may_wrap`]). Service and engine use it before a commit, the custodian
+//! before it makes or wraps bytes.
 //!
-//! Must not know the planner or share code with it: the planner's mistakes have to be caught here. Pure: no clock, no randomness,
-//! no I/O. A fact that a caller cannot know is an `Option` in [`Facts`]: the custodian, for example, has no ledger. Rules that need
-//! such a fact are left to the callers that have it; every other rule always holds.
+//! Must not know the planner or share code with it: it has to catch the planner's mistakes. Pure: no clock, no randomness, no I/O. A fact
+//! that some callers cannot know is an `Option` in [`Facts`]; the custodian, for example, has no ledger. Rules that need such a fact are
+//! left to the callers that have it. Every other rule always holds.
 
 mod approvals;
 mod charter;

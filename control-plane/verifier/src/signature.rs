@@ -1,4 +1,4 @@
-//! OpenSSH signatures: checks one over a statement, by an enrolled key.
+//! Checks OpenSSH signatures over a statement, by an enrolled key.
 
 use keyplane_model::{APPROVAL_NAMESPACE, Approval, Approver, ApproverName, Charter, ProblemCode, Statement};
 use ssh_key::public::KeyData;
@@ -6,11 +6,11 @@ use ssh_key::{Algorithm, PublicKey, SshSig};
 
 use crate::keys;
 
-/// In bytes. An armored signature by an RSA key of 4096 bits has about 1,700: the key (about 540) and the signature (about 540) in
-/// base64, with a header.
+/// In bytes. An armored signature by an RSA key of 4096 bits has about 1,700: the key (about 540) and the signature (about 540) in base64,
+/// with a header.
 pub const MAX_SIGNATURE: usize = 8 * 1024;
 
-/// The flag in a hardware key's signature for a touch by a person (WebAuthn, section 6.1, "UP").
+/// The user-presence flag of a hardware key's signature: a person touched the key (WebAuthn, section 6.1, "UP").
 const USER_PRESENT: u8 = 0x01;
 
 /// Why an approval does not count.
@@ -19,37 +19,32 @@ pub enum ApprovalFault {
     /// The charter knows no such approver.
     #[error("no such approver")]
     UnknownApprover,
-    /// The signature is longer than [`MAX_SIGNATURE`].
     #[error("the signature is longer than {MAX_SIGNATURE} bytes")]
     TooLong,
-    /// The text is no armored OpenSSH signature.
     #[error("it is no armored OpenSSH signature")]
     Malformed,
-    /// The signature was made in another namespace, for another purpose.
+    /// The signature was made for another purpose.
     #[error("it was signed for another namespace than `{APPROVAL_NAMESPACE}`")]
     Namespace,
-    /// The key that signed is not enrolled for this approver.
+    /// The signing key is not enrolled for this approver.
     #[error("the key that signed is not enrolled for this approver")]
     NotEnrolled,
     /// The key does not count ([`crate::KeyFault`]), or the signature is of another algorithm.
     #[error("the key, or the algorithm of its signature, does not count")]
     WeakKey,
-    /// The hardware key signed without a touch.
     #[error("the hardware key signed without being touched")]
     Untouched,
-    /// The signature does not verify: it is over something else, or was changed.
+    /// The signature is over something else, or was changed.
     #[error("the signature is not over what has to be approved, or was changed")]
     BadSignature,
-    /// The approval is the proposer's own.
     #[error("nobody approves a proposal of one's own")]
     Proposer,
-    /// The approver is in none of the groups that the rule asks for.
     #[error("the approver is in none of the groups that the rule asks for")]
     NotInGroups,
-    /// Another approval of this approver counts already.
+    /// Another approval by this approver already counts.
     #[error("it counts already")]
     Repeated,
-    /// The same key counts already, for another approver.
+    /// The same key already counts for another approver.
     #[error("the same key approved already for somebody else")]
     SameKey,
 }
@@ -75,14 +70,12 @@ impl ApprovalFault {
     }
 }
 
-/// The approver who signed, and the key.
 pub(crate) struct Signed<'a> {
     pub(crate) approver: &'a Approver,
     pub(crate) key: KeyData,
 }
 
 impl Signed<'_> {
-    /// Whether the signing key is also enrolled for this approver.
     pub(crate) fn is_enrolled_for(&self, name: &ApproverName, charter: &Charter) -> bool {
         charter.approvers.get(name).is_some_and(|approver| enrolled(approver, &self.key).is_some())
     }
@@ -109,12 +102,12 @@ pub(crate) fn signer<'a>(statement: &Statement, approval: &Approval, charter: &'
     Ok(Signed { approver, key: key.key_data().clone() })
 }
 
-/// The approver's enrolled key with this data. An enrolled key that cannot be read is skipped.
+/// An enrolled key that cannot be read is skipped.
 fn enrolled(approver: &Approver, data: &KeyData) -> Option<PublicKey> {
     approver.keys.iter().filter_map(|text| PublicKey::from_openssh(text).ok()).find(|key| key.key_data() == data)
 }
 
-/// Whether the signature's algorithm is the key's. For RSA it has to use SHA-2: `ssh-rsa` alone means SHA-1.
+/// Whether the signature's algorithm is the key's. RSA signatures have to use SHA-2: `ssh-rsa` alone means SHA-1.
 fn signed_as(signature: &Algorithm, key: &KeyData) -> bool {
     match signature {
         Algorithm::Rsa { hash } => hash.is_some() && key.is_rsa(),

@@ -1,4 +1,4 @@
-//! What an approval is worth, with signatures made by the test and by the real `ssh-keygen`.
+//! Which approvals count, with signatures made by the test and by the real `ssh-keygen`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
 
@@ -20,7 +20,7 @@ fn name(text: &str) -> ApproverName {
     text.parse().unwrap()
 }
 
-/// What is approved here: a change of the charter before this one.
+/// What is approved in these tests: a change of charter number 1.
 fn statement() -> Statement {
     statement_after(1)
 }
@@ -35,7 +35,7 @@ fn message() -> Vec<u8> {
     statement().as_str().as_bytes().to_vec()
 }
 
-/// A key pair that is the same in every run.
+/// The same key pair in every run.
 fn ed25519(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
 }
@@ -69,7 +69,7 @@ fn charter(approvers: impl IntoIterator<Item = (&'static str, Approver)>) -> Cha
     }
 }
 
-/// Alice and bob are in `security`, carol is in `platform`. Their keys are 1, 2 and 3.
+/// Alice and bob are in `security`, bob and carol in `platform`. Their keys are 1, 2 and 3.
 fn people() -> Charter {
     charter([
         ("alice", enrol(ed25519(1).public_key(), &["security"])),
@@ -94,7 +94,7 @@ fn faults(not_counted: Vec<NotCounted>) -> Vec<ApprovalFault> {
     not_counted.into_iter().map(|ignored| ignored.fault).collect()
 }
 
-/// The verdict on alice's approval by this signature, where this key alone is enrolled for her.
+/// The fault of alice's approval with this signature, if this is her only enrolled key.
 fn fault_of(public: PublicKey, signature: Signature) -> Result<(), ApprovalFault> {
     let alice = charter([("alice", enrol(&public, &["security"]))]);
     let signature = SshSig::new(public.key_data().clone(), APPROVAL_NAMESPACE, HashAlg::Sha512, signature).unwrap();
@@ -115,7 +115,7 @@ fn ed25519_and_ecdsa_keys_can_approve() {
     }
 }
 
-/// A hardware key's signature (OpenSSH, PROTOCOL.u2f), made with a key in software.
+/// A hardware key's signature (OpenSSH, PROTOCOL.u2f), made by a key in software.
 fn by_hardware(flags: u8) -> Result<(), ApprovalFault> {
     let pair = Ed25519Keypair::from_seed(&[1; 32]);
     let public = PublicKey::from(SkEd25519::new(pair.public, "ssh:"));

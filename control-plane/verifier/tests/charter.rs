@@ -1,4 +1,4 @@
-//! Whose approvals a change of the charter needs, case by case; and which charters cannot be in force.
+//! Whose approvals a change of the charter needs, case by case, and which charters cannot be in force.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
 
@@ -46,7 +46,7 @@ fn charter() -> Charter {
     }
 }
 
-/// The rules that a change needs, by what they are called here.
+/// The rules that a change needs, by the names of their profiles.
 fn needed(change: impl FnOnce(&mut Charter)) -> String {
     let (before, mut next) = (charter(), charter());
     change(&mut next);
@@ -67,7 +67,7 @@ fn approver<'a>(charter: &'a mut Charter, name: &str) -> &'a mut Approver {
     charter.approvers.get_mut(&name.parse().unwrap()).unwrap()
 }
 
-/// Without a rule that the change touches, it needs the rules that need the most: both of `payments` and `sandbox`.
+/// A change that touches no rule needs the rules with the highest `need`: those of `payments` and `sandbox`.
 #[test]
 fn a_change_needs_every_rule_that_it_touches_and_those_that_need_the_most() {
     type Change = fn(&mut Charter);
@@ -97,7 +97,7 @@ fn a_change_needs_every_rule_that_it_touches_and_those_that_need_the_most() {
     }
 }
 
-/// With one rule that needs the most, it is told apart from those that a change touches.
+/// Only one rule needs the most, so the test can tell it from the rules that a change touches.
 #[test]
 fn a_rule_that_a_change_does_not_touch_is_not_needed() {
     let mut before = charter();
@@ -119,7 +119,7 @@ fn a_charter_without_rules_is_changed_by_nobody() {
 
 fn fault_of(key: &str) -> Option<KeyFault> {
     let mut charter = charter();
-    // The others of the group are enough for its rules.
+    // The group's other members suffice for its rules.
     charter.approvers.insert("pia".parse().unwrap(), person(6, &["platform"]));
     approver(&mut charter, "paul").keys = BTreeSet::from([key.to_owned()]);
     let faults = fit(&charter).err()?;
@@ -127,7 +127,7 @@ fn fault_of(key: &str) -> Option<KeyFault> {
     faults.into_iter().find_map(|fault| if let CharterFault::Key { fault, .. } = fault { Some(fault) } else { None })
 }
 
-/// Public keys that are none, made of bytes by hand: as OpenSSH writes them.
+/// Invalid public keys, built by hand and written as OpenSSH does.
 #[test]
 fn a_key_that_is_none_or_weak_is_not_enrolled() {
     let text = |data: ssh_key::public::KeyData| ssh_key::PublicKey::from(data).to_openssh().unwrap();
@@ -164,7 +164,7 @@ fn a_rule_that_nobody_can_meet_and_a_key_of_two_people_are_refused() {
     unmet.approvers.remove(&"dora".parse().unwrap());
     let fault = CharterFault::CannotBeMet { profile: "sandbox".parse().unwrap(), need: 2, have: 1 };
     assert_eq!(fit(&unmet), Err(vec![fault]));
-    // Who has no key can approve nothing, and is not counted.
+    // An approver without a key can approve nothing, and is not counted.
     let mut keyless = charter();
     approver(&mut keyless, "dora").keys.clear();
     let fault = CharterFault::CannotBeMet { profile: "sandbox".parse().unwrap(), need: 2, have: 1 };

@@ -1,4 +1,4 @@
-//! Every rule of the judge: a valid change set that breaks one rule.
+//! Every rule of the judge, each broken alone in a valid change set.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
 
@@ -60,12 +60,12 @@ impl World {
         &mut self.key.as_mut().unwrap().rules
     }
 
-    /// Changes the intent, and lets the change set know of it.
+    /// Takes the changed intent into the change set.
     fn want_again(&mut self) {
         self.set.wanted = self.key.as_ref().map(|key| key.digest().unwrap());
     }
 
-    /// The key after its change set was applied.
+    /// The world after its change set was applied.
     fn applied(mut self) -> Self {
         let mut record = KeyRecord::committed(None, &self.set).unwrap();
         for (number, step) in (0..).map(StepNo).zip(&self.set.steps) {
@@ -267,7 +267,7 @@ fn doubled() -> World {
     world
 }
 
-/// The same where an import activates itself: the second import became the current one.
+/// The same where an import activates itself: the second import became current.
 fn seconded() -> World {
     let mut world = doubled();
     world.destination().capabilities.creation = Creation::Imported;
@@ -325,8 +325,8 @@ fn good_change_sets_pass_both_judges() {
     }
 }
 
-/// A test for one rule: what is broken, and exactly which violations both judges find. `custodian: no` marks rules that need facts
-/// which the custodian does not have.
+/// A test for one rule: what is broken, and exactly which violations both judges find. `custodian: no` marks rules that need facts that the
+/// custodian does not have.
 macro_rules! broken {
     ($($sentence:ident: $world:expr, $break:expr => [$($violation:expr),+], custodian: $custodian:ident;)*) => {$(
         #[test]
@@ -498,7 +498,7 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     assert_eq!(world.verdict(), []);
     assert_eq!(asked(&world, None), [rule(1), rule(2)]);
 
-    // A rule of its own that counts other people comes in addition, and never instead.
+    // The key's own rule, from other groups, comes in addition to the profile's, never instead.
     let friends = ApprovalRule { need: 2, from: BTreeSet::from([name("friends")]) };
     world.set.approvals = friends.clone();
     assert_eq!(asked(&world, None), [rule(1), friends]);
@@ -506,7 +506,7 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     assert_eq!(asked(&world, None), [rule(0), rule(1)]);
 }
 
-/// The rules that a change set has to satisfy, as they are sorted.
+/// The rules that a change set has to satisfy, sorted.
 fn asked(world: &World, made: Option<&CopyCoordinates>) -> Vec<ApprovalRule> {
     required(&world.set, &world.charter, made).into_iter().cloned().collect()
 }
@@ -516,21 +516,21 @@ fn bytes_leave_only_with_the_approvals_of_the_profile_and_the_rule_that_they_wer
     let mut world = first_import();
     world.charter.approvers = (0..3).map(|number| (name(&format!("person-{number}")), person(number))).collect();
     let copy = coordinates(&world.set, Version(1), Source::Derived, EpochId(1));
-    // A server that was taken over says that the key has a profile that needs nobody.
+    // A compromised server claims that the key has a profile that needs no approvals.
     (world.set.profile, world.set.approvals) = (name("loose"), rule(0));
     assert_eq!(asked(&world, None), [rule(0)]);
     assert_eq!(asked(&world, Some(&copy)), [rule(0), rule(1)]);
-    // The key itself was stricter when they were made.
+    // The key's own rule was stricter when the bytes were made.
     assert_eq!(asked(&world, Some(&CopyCoordinates { approvals: rule(3), ..copy.clone() })), [rule(0), rule(1), rule(3)]);
-    // Its profile is gone, or nobody could meet the rule of before: the strictest count.
+    // If the old profile is gone, or nobody can meet the old rule, the charter's strictest rules count.
     world.charter.profiles.insert(name("vital"), Approvals { retire: rule(3), ..world.charter.profiles[&name("payments")].clone() });
     assert_eq!(asked(&world, Some(&CopyCoordinates { profile: name("gone"), ..copy.clone() })), [rule(0), rule(1), rule(3)]);
     let gone = ApprovalRule { need: 1, from: BTreeSet::from([name("gone")]) };
     assert_eq!(asked(&world, Some(&CopyCoordinates { approvals: gone, ..copy.clone() })), [rule(0), rule(1), rule(3)]);
-    // A rule that asks for more than any of today's has none in its place.
+    // Nothing stands in for an old rule that needs more people than any rule of today.
     let gone = ApprovalRule { need: 4, from: BTreeSet::from([name("gone")]) };
     assert!(asked(&world, Some(&CopyCoordinates { approvals: gone, ..copy.clone() })).iter().any(|rule| rule.need == u32::MAX));
-    // A charter that says nothing lets nobody.
+    // Under a charter without rules nobody can approve.
     world.charter.profiles.clear();
     assert!(asked(&world, Some(&copy)).iter().any(|rule| rule.need == u32::MAX));
 }
@@ -614,7 +614,7 @@ fn sha1_is_refused_where_the_cloud_does_not_ask_for_it() {
 
     world.plan().cloud = CloudKind::Azure;
     assert_eq!(world.custodian(), []);
-    // Where the configuration shows a better scheme, SHA-1 is refused there too.
+    // If the configuration shows a better scheme, SHA-1 is refused at that cloud too.
     assert!(world.verdict().contains(&weak));
 }
 
@@ -659,7 +659,7 @@ fn a_mint_step_entitles_to_its_own_copy_alone() {
     }
 }
 
-/// A server that was taken over shows approvers one name, and acts by the id of another key or placement.
+/// A compromised server shows approvers one name, and uses the id of another key or placement.
 #[test]
 fn what_approvers_read_is_what_is_made_and_wrapped() {
     let read = |change: fn(&mut ChangeSet)| {
@@ -684,11 +684,11 @@ fn an_import_step_entitles_to_wrapping_its_own_copy_in_its_own_way() {
     let set = first_import().set;
     let copy = coordinates(&set, Version(1), Source::Derived, EpochId(1));
     assert_eq!(may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaOaepSha256), Ok(()));
-    // What the change set makes is imported as it makes it: approvers signed for these bytes, and not for some of a looser profile.
+    // A copy that the change set makes has to be the approved one: approvers signed for these bytes, not for bytes of a looser profile.
     let looser = CopyCoordinates { profile: name("loose"), approvals: rule(0), ..copy.clone() };
     let other = Err(Denial::OtherCopy { step: StepNo(0), field: "profile" });
     assert_eq!(may_wrap(&set, StepNo(3), &looser, WrapScheme::RsaOaepSha256), other);
-    // A copy of before keeps the source and epoch that it was made with.
+    // An older copy keeps the source and epoch that it was made with.
     let older = CopyCoordinates { source: Source::Generated, epoch: EpochId(4), ..copy.clone() };
     let mut later = set.clone();
     later.steps.remove(0);
