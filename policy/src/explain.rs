@@ -1,4 +1,4 @@
-//! The effective rules of a key, and where each of them comes from: as data for programs, and as a text for people.
+//! The effective rules of a key and where each comes from, as data for programs and as text for people.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,55 +9,43 @@ use serde::{Deserialize, Serialize};
 use crate::origin::Origin;
 use crate::rules::{Effective, Stated};
 
-/// The effective rules of a key, with their origins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The name of the key.
     pub key: KeyName,
-    /// The profile that it is under.
     pub profile: ProfileName,
-    /// The use that the key is for.
     pub purpose: Purpose,
-    /// Whether all placements hold the same bytes.
     pub shared: bool,
-    /// The place of the key's document in the policy files.
+    /// Where the key's document begins.
     pub location: SourceLocation,
-    /// Its rules. Always all of them, always in the same order.
+    /// All of them, always in the same order.
     pub rules: Vec<ExplainedRule>,
-    /// Its placements, in the order of the file.
+    /// In the order of the file.
     pub placements: Vec<ExplainedPlacement>,
 }
 
-/// One effective rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedRule {
-    /// The rule's path in a policy file, as in `rotation.every`.
+    /// The path in a policy file, as in `rotation.every`.
     pub rule: String,
-    /// The value as a policy file would write it. Where a file would leave the rule out, a few words.
+    /// As a policy file would write it. If a file would leave the rule out: a few words.
     pub value: String,
-    /// The document that set the value.
     pub origin: Origin,
 }
 
-/// One placement of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedPlacement {
-    /// The cloud that the policy file names.
+    /// As the policy file says.
     pub cloud: CloudKind,
-    /// The destination's name in the configuration.
     pub destination: DestinationName,
     /// The name by which users address the key there.
     pub name: String,
-    /// The algorithm of the copy there.
     pub algorithm: Algorithm,
-    /// The place of the placement in the policy files.
     pub location: SourceLocation,
-    /// Whether the destination is in the configuration; if not, the placement is left out of the intent. `None`: the caller gave no
-    /// configuration.
+    /// Whether the destination is configured. If not, the placement is left out of the intent. `None`: the caller gave no configuration.
     pub configured: Option<bool>,
 }
 
-/// The text for people: two columns, ending with a line feed.
+/// Two columns, ending with a line feed.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shared = if self.shared { ", the same bytes everywhere" } else { "" };
@@ -79,9 +67,8 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// All rules with their origins.
 pub(crate) fn rules(effective: &Effective) -> Vec<ExplainedRule> {
-    // Destructured: a new rule that is forgotten here does not compile.
+    // Destructured, so that forgetting a new rule here does not compile.
     let Effective { algorithms, protection, locations, source, every, overlap, retire, import_approvals, retire_approvals, standing } =
         effective;
     vec![

@@ -12,15 +12,13 @@ use crate::rules::{Check, Effective, Profiles, Speaker, Statements, misspelt};
 use crate::suggest::{did_you_mean_or_known, list};
 use crate::wire::{KeyDocument, Placement};
 
-/// The result of resolving all keys.
 pub(crate) struct Keys {
     /// The keys with at least one placement at a configured destination.
     pub(crate) wanted: BTreeMap<KeyName, Key>,
-    /// All keys, also those that are left out of the intent.
+    /// All keys, including those left out of the intent.
     pub(crate) explanations: BTreeMap<KeyName, Explanation>,
 }
 
-/// Resolves the keys of all documents.
 pub(crate) fn resolve(
     documents: &[KeyDocument],
     profiles: &Profiles,
@@ -63,7 +61,7 @@ pub(crate) fn resolve(
     keys
 }
 
-/// The rules of the key's profile, made stricter by the key. `None`: the profile is missing or broken, and that was reported.
+/// The profile's rules, made stricter by the key. `None`: the profile is missing or broken, which was reported.
 fn effective(document: &KeyDocument, own: Statements, profiles: &Profiles, complete: bool, report: &mut Report) -> Option<Effective> {
     let At { value: profile, place } = &document.profile;
     match profiles.get(profile) {
@@ -78,8 +76,8 @@ fn effective(document: &KeyDocument, own: Statements, profiles: &Profiles, compl
     }
 }
 
-/// A key whose own document says `derived` needs an algorithm that can be derived. A profile may say `derived` for all of its keys,
-/// because asymmetric keys are generated anyway.
+/// A key whose own document says `derived` needs an algorithm that can be derived. A profile may say `derived` for all of its keys, because
+/// asymmetric keys are generated anyway.
 fn check_source(document: &KeyDocument, report: &mut Report) {
     let Some(At { value: Source::Derived, place }) = &document.source else { return };
     let asymmetric =
@@ -89,7 +87,7 @@ fn check_source(document: &KeyDocument, report: &mut Report) {
     }
 }
 
-/// Placements with the same bytes need the same algorithm.
+/// Placements that share bytes need the same algorithm.
 fn check_shared(document: &KeyDocument, report: &mut Report) {
     let shared = document.shared.as_ref().is_some_and(|shared| shared.value);
     let mut algorithms = document.placements.value.0.iter().map(|placement| placement.value.algorithm());
@@ -104,7 +102,7 @@ fn check_shared(document: &KeyDocument, report: &mut Report) {
     }
 }
 
-/// Which key has a name at a destination. Names are kept as the cloud compares them.
+/// Which key has which name at a destination, with names as the cloud compares them.
 type Taken = BTreeMap<(DestinationName, String), (KeyName, Place)>;
 
 /// Checks that no other placement has the same name at the same destination.

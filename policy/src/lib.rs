@@ -1,14 +1,13 @@
 //! What security teams write: policy files in, [`Intent`] out.
 //!
-//! Owns the policy language: YAML documents of three kinds (`profile:`, `key:`, `approver:`), inheritance that only gets stricter,
-//! all messages about mistakes, the JSON Schema for editors, and [`Policy::explain`]. Knows `model` alone. It reads no files, clock
-//! or network: texts are arguments. What a destination accepts comes from the destination's declared capabilities, never from its
-//! vendor.
+//! Owns the policy language: YAML documents of three kinds (`profile:`, `key:`, `approver:`), inheritance that only gets stricter, all
+//! messages about mistakes, the JSON Schema for editors, and [`Policy::explain`]. Knows only `model`. Uses no files, clock or network:
+//! texts are arguments. What a destination accepts comes from its declared capabilities, never from its vendor.
 //!
-//! How a file is read: `yaml` cuts it into documents and gives each as a tree with places; `syntax` says what is wrong with one that
-//! is no YAML, and `limits` how large it may be. `read` turns the trees into the types of `wire`; the JSON Schema is generated from
-//! those. `people`, `rules` and `keys` check and resolve them; each rule keeps its `origin`, which `explain` shows. Each of these
-//! reports a problem to `report` and goes on, so that one run tells every problem.
+//! `yaml` splits a file into documents and parses each into a tree with places. `syntax` explains a document that is no YAML; `limits` are
+//! the size limits. `read` turns the trees into the types of `wire`, from which the JSON Schema is generated. `people`, `rules` and `keys`
+//! check and resolve them. Each rule keeps its `origin`, which `explain` shows. All of these report a problem to `report` and continue, so
+//! that one run reports every problem.
 
 mod explain;
 mod keys;
@@ -40,15 +39,15 @@ use report::{NEXT, Report};
 /// Policy files that were read without a problem.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The intent, with every rule resolved.
+    /// With every rule resolved.
     pub intent: Intent,
-    /// The placements that are left out because their destination is not configured, in the order of the files.
+    /// Placements and keys that were left out because a destination is not configured, in the order of the files.
     pub warnings: Vec<Problem>,
     explanations: BTreeMap<KeyName, Explanation>,
 }
 
 impl Policy {
-    /// The effective rules of a key, and where each comes from. Also answers for keys that are left out of the intent.
+    /// The effective rules of a key, and where each comes from. Also for keys that were left out of the intent.
     ///
     /// # Errors
     /// `name-unknown` when no file has such a key.
@@ -60,17 +59,16 @@ impl Policy {
     }
 }
 
-/// Reads policy files. `sources` are their names, as messages will show them, and their texts.
+/// Reads policy files. `sources` are their names, for messages, and their texts.
 ///
-/// Flow: limits; documents; the checks of each kind of document; profiles along `extends`; keys against their profiles and, if
-/// given, against `destinations`.
+/// Flow: limits; documents; the checks of each kind of document; profiles along `extends`; keys against their profiles and, if given,
+/// against `destinations`.
 ///
-/// Guarantees: the order of files and documents changes only the places in explanations and messages. No key's rules are looser
-/// than its profile's. One key has a name at a destination, once.
+/// Guarantees: the order of files and documents changes only the places in explanations and messages. No key's rules are looser than its
+/// profile's. No two placements have the same name at the same destination.
 ///
-/// With `destinations`, a placement at an unknown destination is left out of the intent with a warning, and so is a key that has no
-/// other placement. If the name is close to a configured one, it is a problem instead: probably it is misspelt. With `None`,
-/// destinations are not checked.
+/// With `destinations`, a placement at an unknown destination is left out of the intent with a warning, and so is a key without any other
+/// placement. If the name is close to a configured one, it is probably misspelt and a problem. With `None`, destinations are not checked.
 ///
 /// # Errors
 /// All problems in the order of the files, each with its place.
@@ -78,12 +76,12 @@ pub fn load(sources: &[(String, String)], destinations: Option<&BTreeMap<Destina
     let mut report = Report::new(sources.iter().map(|(name, _)| name.clone()).collect());
     let documents = wire::documents(sources, &mut report);
     let (approvers, groups) = people::resolve(&documents.approvers, &mut report);
-    // A document that could not be read may define the name that is missing. So names are only checked if all were read.
+    // A document that could not be read may define a missing name, so names are only checked if all were read.
     let groups = documents.complete.then_some(&groups);
     let profiles = rules::profiles(&documents.profiles, documents.complete, groups, destinations, &mut report);
     let keys = keys::resolve(&documents.keys, &profiles, documents.complete, groups, destinations, &mut report);
     let (problems, warnings) = report.finish();
-    // INVARIANT: everything that is left out because it is broken has a problem. Without a problem, nothing is missing.
+    // INVARIANT: everything that is left out because it is broken has a problem. Without problems, nothing is missing.
     if problems.is_empty() {
         let profiles = profiles.into_iter().filter_map(|(name, rules)| Some((name, rules?.to_model()))).collect();
         Ok(Policy { intent: Intent { approvers, profiles, keys: keys.wanted }, warnings, explanations: keys.explanations })

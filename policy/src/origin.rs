@@ -1,27 +1,24 @@
-//! Where a rule comes from.
+//! Where the value of a rule comes from.
 
 use std::fmt;
 
 use keyplane_model::{ProfileName, SourceLocation};
 use serde::{Deserialize, Serialize};
 
-/// The document that sets a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// A profile: the key's own, or one that it extends.
+    /// The key's own profile, or one that it extends.
     Profile {
-        /// The name of that profile.
         profile: ProfileName,
-        /// The place of the value in the policy files.
+        /// Where the value is.
         location: SourceLocation,
     },
-    /// The key itself.
     Key {
-        /// The place of the value in the policy files.
+        /// Where the value is.
         location: SourceLocation,
     },
-    /// No document sets it, so the default holds.
+    /// No document sets the rule, so the default applies.
     Default,
 }
 

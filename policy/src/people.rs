@@ -1,4 +1,4 @@
-//! Approvers: who they are, and that no person can count twice.
+//! Approvers, and the check that no person can count twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,11 @@ use crate::read::At;
 use crate::report::{Place, Report};
 use crate::wire::ApproverDocument;
 
-/// The members of each group.
 pub(crate) type Groups = BTreeMap<GroupName, BTreeSet<ApproverName>>;
 
 /// In bits. NIST SP 800-131A disallows shorter RSA keys for signatures.
 const LEAST_RSA_BITS: usize = 2048;
 
-/// Checks the approvers, and lists the members of each group.
 pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (BTreeMap<ApproverName, Approver>, Groups) {
     let mut approvers = BTreeMap::new();
     let mut groups = Groups::new();
@@ -38,8 +36,7 @@ pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (B
             Some(logins) => logins.iter().map(|(login, place)| (login.0.clone(), place)).collect(),
             None => BTreeMap::from([(name.to_string(), *place)]),
         };
-        // INVARIANT: a login and a public key belong to one person. Otherwise somebody could approve twice, or approve an own
-        // proposal.
+        // INVARIANT: a login and a public key belong to one person. Otherwise somebody could approve twice, or approve an own proposal.
         for (login, place) in &own_logins {
             belongs_to_one("login", login, name, *place, &mut logins, report);
         }
@@ -56,7 +53,7 @@ pub(crate) fn resolve(documents: &[ApproverDocument], report: &mut Report) -> (B
     (approvers, groups)
 }
 
-/// Reports what two approvers share, and what one approver lists twice.
+/// Reports a value that two approvers share or one approver lists twice.
 fn belongs_to_one(
     what: &str,
     value: &str,
@@ -77,7 +74,7 @@ fn belongs_to_one(
     }
 }
 
-/// The key in OpenSSH's format without its comment. A text that is no public key is not shown: it could be a private key.
+/// The key in OpenSSH's format, without its comment. A text that is no public key is not quoted: it could be a private key.
 fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
     const PRIVATE: &str =
         "this is a private key, which only its owner may have: take the `.pub` file of a new pair, since this one is known now";
@@ -91,7 +88,7 @@ fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
     read.map_err(|complaint| report.invalid(key.place, complaint)).ok()
 }
 
-/// Checks that approvals can be verified under the key: it needs an algorithm that OpenSSH signs with today.
+/// Checks the key's algorithm and RSA length. The verifier checks more before a charter is adopted.
 fn usable(key: &KeyData) -> Result<(), String> {
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Ok(()),

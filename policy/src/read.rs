@@ -1,4 +1,4 @@
-//! Turns trees into types. A reader that returns `None` has reported why; the caller goes on reading.
+//! Turns trees into types. A reader that returns `None` has reported why; the caller continues reading.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -12,9 +12,8 @@ use crate::report::{Place, Report};
 use crate::suggest::{did_you_mean_or_known, list, shown};
 use crate::yaml::{Field, Node, Value};
 
-/// A type that a policy file can hold.
 pub(crate) trait Wire: Sized {
-    /// Reads the value. `None`: it is wrong, and that was reported.
+    /// `None`: the value is wrong, which was reported.
     fn read(node: &Node, report: &mut Report) -> Option<Self>;
 
     /// The value of an absent field. `None`: the field is required.
@@ -33,7 +32,6 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
-/// A value and its place in the sources.
 #[derive(Clone, Debug)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
@@ -46,7 +44,7 @@ impl<T: Wire> Wire for At<T> {
     }
 }
 
-/// In the schema, a value with a place looks like the value alone.
+/// The schema of a value with a place is that of the value alone.
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -126,7 +124,7 @@ impl<T: JsonSchema, const MIN: usize> JsonSchema for Set<T, MIN> {
     }
 }
 
-/// The fields of a mapping that is being read.
+/// A mapping that is being read.
 pub(crate) struct Fields<'a> {
     what: &'static str,
     place: Place,
@@ -134,8 +132,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Opens a mapping. Reports anything that is no mapping, and every field that is not `known`; `whole` is false if a field was
-    /// reported.
+    /// Opens a mapping. Reports a node that is no mapping, and every field that is not `known`. `whole` is false if a field was reported.
     pub(crate) fn open(node: &'a Node, what: &'static str, known: &[&str], report: &mut Report) -> Option<(Self, bool)> {
         let Value::Fields(all) = &node.value else {
             return wrong_kind(node, &format!("{what}, with fields {}", list(known)), report);
@@ -148,7 +145,6 @@ impl<'a> Fields<'a> {
         Some((Self { what, place: node.place, entries }, unknown.is_empty()))
     }
 
-    /// Reads one field.
     pub(crate) fn take<T: Wire>(&self, name: &str, report: &mut Report) -> Option<T> {
         let Some((field, node)) = self.entries.iter().find(|(field, _)| field.name == name) else {
             let absent = T::absent();
@@ -177,7 +173,7 @@ macro_rules! wire {
             fn read(node: &$crate::yaml::Node, report: &mut $crate::report::Report) -> Option<Self> {
                 const FIELDS: &[&str] = &[$(stringify!($field)),*];
                 let (fields, whole) = $crate::read::Fields::open(node, $what, FIELDS, report)?;
-                // Every field is read before the first broken one ends the function, so that all of them are reported.
+                // Reads every field before the first broken one returns, so that all are reported.
                 $(let $field = fields.take(stringify!($field), report);)*
                 let read = Self { $($field: $field?,)* };
                 whole.then_some(read)
@@ -282,13 +278,13 @@ fn text<'a>(node: &'a Node, what: &str, report: &mut Report) -> Option<&'a str> 
     }
 }
 
-/// Reports that something else than `needed` stands here.
+/// Reports that `needed` was expected here.
 pub(crate) fn wrong_kind<T>(node: &Node, needed: &str, report: &mut Report) -> Option<T> {
     report.invalid(node.place, format!("here has to be {needed}, not {}", found(node)));
     None
 }
 
-/// Describes a node in words and quotes its value, for messages about a document of ours.
+/// Describes a node and quotes its value, for messages about a policy document.
 fn found(node: &Node) -> String {
     match &node.value {
         Value::Bool(value) => format!("the truth value `{value}`"),
@@ -299,7 +295,7 @@ fn found(node: &Node) -> String {
     }
 }
 
-/// Describes the kind of a value, and quotes nothing of it.
+/// Names the kind of a value, and quotes nothing of it.
 pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",

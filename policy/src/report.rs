@@ -1,22 +1,21 @@
-//! Collects problems with their places, and gives them back in the order of the files.
+//! Collects problems with their places, and returns them in the order of the files.
 
 use keyplane_model::{KeyName, Problem, ProblemCode, SourceLocation};
 
-/// The next command for every problem of this crate: it tells all of them again.
+/// The next command of every problem of this crate. It lists all of them again.
 pub(crate) const NEXT: &str = "keyplane validate";
 
-/// A place in the sources. Ordered as the sources are read.
+/// Ordered as the sources are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// The index of the source.
+    /// An index.
     pub(crate) source: usize,
-    /// The line, from 1.
+    /// From 1.
     pub(crate) line: u32,
-    /// The column, from 1, in characters.
+    /// From 1, in characters.
     pub(crate) column: u32,
 }
 
-/// The problems and warnings found so far.
 pub(crate) struct Report {
     names: Vec<String>,
     problems: Vec<(Place, Problem)>,
@@ -28,24 +27,24 @@ impl Report {
         Self { names, problems: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Reports a problem with the code `policy-invalid`.
+    /// With the code `policy-invalid`.
     pub(crate) fn invalid(&mut self, place: Place, detail: impl Into<String>) -> &mut Problem {
         self.problem(ProblemCode::PolicyInvalid, place, detail)
     }
 
-    /// Reports a problem. The caller may add which key or destination it is about.
+    /// The caller may add the key or destination that it is about.
     pub(crate) fn problem(&mut self, code: ProblemCode, place: Place, detail: impl Into<String>) -> &mut Problem {
         let problem = Problem::new(code, detail, NEXT).at(self.location(place));
         &mut self.problems.push_mut((place, problem)).1
     }
 
-    /// Reports that something is left out; this fails nothing.
+    /// Reports that something was left out.
     pub(crate) fn warning(&mut self, code: ProblemCode, place: Place, detail: impl Into<String>) -> &mut Problem {
         let problem = Problem::new(code, detail, NEXT).at(self.location(place));
         &mut self.warnings.push_mut((place, problem)).1
     }
 
-    /// The number of problems so far: a mark for [`Self::about`].
+    /// The number of problems so far, for [`Self::about`].
     pub(crate) fn mark(&self) -> usize {
         self.problems.len()
     }
@@ -57,7 +56,7 @@ impl Report {
         }
     }
 
-    /// The place with its source's name, as it is shown.
+    /// With the source's name, for people.
     pub(crate) fn location(&self, place: Place) -> SourceLocation {
         let file = self.names.get(place.source).cloned().unwrap_or_default();
         SourceLocation { file, line: place.line, column: place.column }
@@ -65,7 +64,7 @@ impl Report {
 
     /// Problems and warnings, each in the order of the files.
     pub(crate) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        // The sort is stable: problems at one place keep the order of the checks.
+        // A stable sort: problems at the same place keep the order of the checks.
         self.problems.sort_by_key(|(place, _)| *place);
         self.warnings.sort_by_key(|(place, _)| *place);
         let plain = |list: Vec<(Place, Problem)>| list.into_iter().map(|(_, problem)| problem).collect();

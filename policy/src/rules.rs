@@ -1,4 +1,4 @@
-//! Resolves rules: profiles along `extends`, and keys under their profiles. Each rule remembers which document set it.
+//! Resolves rules: profiles along `extends`, and keys under their profiles. Each rule keeps the document that set it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,6 @@ use crate::strict::{self, Judgement};
 use crate::suggest::{did_you_mean, did_you_mean_or_known, list, nearest};
 use crate::wire::{ApprovalNeed, ApprovalRules, KeyDocument, ProfileDocument, RotationRules};
 
-/// A rule's value and where it comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Stated<T> {
     pub(crate) value: T,
@@ -38,7 +37,6 @@ pub(crate) struct Effective {
 }
 
 impl Effective {
-    /// The rules without their origins.
     pub(crate) fn to_model(&self) -> Rules {
         Rules {
             algorithms: self.algorithms.value.clone(),
@@ -54,7 +52,7 @@ impl Effective {
         }
     }
 
-    /// The rules of a profile that extends none. `None`: a required rule is missing, and that was reported.
+    /// The rules of a profile that extends none. `None`: a required rule is missing, which was reported.
     fn root(profile: &At<ProfileName>, own: Statements, report: &mut Report) -> Option<Self> {
         let speaker = Speaker::Profile(&profile.value);
         let missing = [
@@ -81,7 +79,7 @@ impl Effective {
         })
     }
 
-    /// These rules, made stricter by a key, or by a profile that extends this one. A looser value is reported and ignored.
+    /// These rules, made stricter by a key or by a profile that extends this one. A looser value is reported and ignored.
     pub(crate) fn narrowed(&self, holder: &ProfileName, own: Statements, speaker: Speaker<'_>, report: &mut Report) -> Self {
         let mut narrow = Narrow { holder, speaker, report };
         Self {
@@ -102,9 +100,7 @@ impl Effective {
 /// The document that states a rule.
 #[derive(Clone, Copy)]
 pub(crate) enum Speaker<'a> {
-    /// A profile.
     Profile(&'a ProfileName),
-    /// The key itself.
     Key,
 }
 
@@ -126,9 +122,9 @@ impl Speaker<'_> {
     }
 }
 
-/// Makes rules stricter one by one, on behalf of one document.
+/// Makes rules stricter one by one, for one document.
 struct Narrow<'a> {
-    /// The profile whose rules hold so far.
+    /// The profile whose rules apply so far.
     holder: &'a ProfileName,
     speaker: Speaker<'a>,
     report: &'a mut Report,
@@ -151,7 +147,7 @@ impl Narrow<'_> {
     }
 }
 
-/// The rules that one document states itself.
+/// The rules that one document itself states.
 pub(crate) struct Statements {
     algorithms: Option<At<BTreeSet<Algorithm>>>,
     protection: Option<At<Protection>>,
@@ -166,13 +162,11 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// The rules that a profile states itself.
     fn of_profile(profile: &ProfileDocument, check: &mut Check<'_>) -> Self {
         let ProfileDocument { profile: _, extends: _, algorithms, protection, locations, source, rotation, approvals } = profile;
         Self::checked(algorithms, protection, locations, source, rotation, approvals, check)
     }
 
-    /// The rules that a key states itself.
     pub(crate) fn of_key(key: &KeyDocument, check: &mut Check<'_>) -> Self {
         let KeyDocument {
             key: _,
@@ -282,7 +276,7 @@ impl Check<'_> {
     }
 }
 
-/// The configured destination that an unknown name probably means. `None`: the name is known, or resembles none.
+/// The configured destination that an unknown name probably means. `None`: the name is known, or close to none.
 pub(crate) fn misspelt<'a>(name: &DestinationName, destinations: &'a BTreeMap<DestinationName, Destination>) -> Option<&'a str> {
     if destinations.contains_key(name) {
         return None;
@@ -290,10 +284,9 @@ pub(crate) fn misspelt<'a>(name: &DestinationName, destinations: &'a BTreeMap<De
     nearest(name.as_str(), destinations.keys().map(DestinationName::as_str))
 }
 
-/// Profiles by name. `None`: the profile exists and is broken, which was reported.
+/// `None`: the profile exists but is broken, which was reported.
 pub(crate) type Profiles = BTreeMap<ProfileName, Option<Effective>>;
 
-/// Resolves profiles along `extends`.
 pub(crate) fn profiles(
     documents: &[ProfileDocument],
     complete: bool,
@@ -313,7 +306,7 @@ pub(crate) fn profiles(
     }
     let mut resolved = Profiles::new();
     for name in by_name.keys().copied() {
-        // Walks up from a profile to one that is resolved or extends none, and then down again. No recursion: a chain may be long.
+        // Goes up from a profile to one that is resolved or extends none, and then down again. Not recursive, because a chain may be long.
         let mut chain: Vec<&ProfileDocument> = Vec::new();
         let mut on_chain = BTreeSet::new();
         let mut next = Some(name);
@@ -336,7 +329,7 @@ pub(crate) fn profiles(
             let rules = match parent {
                 None => Effective::root(&document.profile, own, report),
                 Some((name, Some(Some(parent)))) => Some(parent.narrowed(name, own, Speaker::Profile(&document.profile.value), report)),
-                // Unknown, broken or in a circle; that was reported where it happened.
+                // Unknown, broken or in a circle, which was reported there.
                 Some(_) => None,
             };
             check_source(document, rules.as_ref(), report);

@@ -15,7 +15,7 @@ pub fn json_schema() -> Value {
     SchemaSettings::draft2020_12().with_transform(AbsentIsNotNull).into_generator().into_root_schema_for::<Document>().into()
 }
 
-/// A field that may be left out must still not be `null`. Takes `null` out of what schemars writes for an `Option`.
+/// Removes the `null` that schemars adds for an `Option`: a field may be left out, but must not be `null`.
 #[derive(Clone)]
 struct AbsentIsNotNull;
 

@@ -1,7 +1,6 @@
 //! "At least as strict": a partial order on rules, with one function for each rule.
 //!
-//! Each function compares a new value with the one in force. It answers that the new one is at least as strict, or what would be
-//! right.
+//! Each function compares a new value with the one in force. The result is `Ok`, or what would be right.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +8,18 @@ use keyplane_model::{Algorithm, ApprovalRule, DestinationName, Protection, Retir
 
 use crate::suggest::list;
 
-/// `Ok`: at least as strict. `Err`: what would be right.
+/// `Err`: what would be right.
 pub(crate) type Judgement = Result<(), String>;
 
-/// Whether `rules` are at least as strict as `than`: whatever they allow, `than` allows.
+/// Whether `than` allows everything that `rules` allow.
 ///
-/// A partial order: reflexive and transitive. Two sets of loaded rules that are each at least as strict as the other are equal.
+/// A partial order: reflexive and transitive. Two sets of loaded rules that are at least as strict as each other are equal.
 #[must_use]
 pub fn is_at_least_as_strict(rules: &Rules, than: &Rules) -> bool {
     looser_rules(rules, than).is_empty()
 }
 
-/// The rules of the first set that are looser than in the second, by their path in policy files, each with what would be right.
+/// The rules of the first set that are looser than those of the second, by their path in policy files, each with what would be right.
 #[must_use]
 pub fn looser_rules(rules: &Rules, than: &Rules) -> Vec<(&'static str, String)> {
     [
@@ -56,7 +55,7 @@ pub(crate) fn locations(new: &Option<BTreeSet<DestinationName>>, held: &Option<B
     judge(new.as_ref().is_some_and(|new| new.is_subset(held)), || format!("no others than {}", list(held)))
 }
 
-/// Where the source is open it may be set. Once set it cannot be changed: neither source is stricter than the other.
+/// An open source may be set; once set it cannot be changed, since neither source is stricter than the other.
 pub(crate) fn source(new: &Option<Source>, held: &Option<Source>) -> Judgement {
     let Some(held) = held else { return Ok(()) };
     judge(*new == Some(*held), || format!("`{held}`, which can be fixed but not changed"))

@@ -2,13 +2,13 @@
 
 use std::fmt::Display;
 
-/// The largest number of edits (insert, delete, replace, swap neighbours) between a misspelt name and the intended one.
+/// The most edits (insert, delete, replace, swap neighbours) between a misspelt name and the intended one.
 const MISSPELT: usize = 2;
 
-/// In characters. Longer words are not compared: names end at 63 characters, and comparing takes quadratic time.
+/// In characters. Longer words are not compared: names have at most 63, and comparing takes quadratic time.
 const LONGEST: usize = 80;
 
-/// The known word that `given` probably misspells. `None`: none is near.
+/// The known word that `given` probably misspells. `None`: none is close.
 pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = given.chars().count();
     if length > LONGEST {
@@ -18,18 +18,18 @@ pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .filter(|word| word.len().abs_diff(given.len()) <= MISSPELT * char::MAX_LEN_UTF8)
         .map(|word| (strsim::osa_distance(given, word), word))
-        // Every word of one or two letters is near to every other.
+        // Words of one or two letters are all close to each other.
         .filter(|(distance, word)| *distance <= MISSPELT && *distance < length.min(word.chars().count()))
         .min()
         .map(|(_, word)| word)
 }
 
-/// `: did you mean …` with the nearest known word, or an empty text if none is near.
+/// `: did you mean …` with the nearest known word. Empty if none is close.
 pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(given, known).map(|word| format!(": did you mean `{word}`")).unwrap_or_default()
 }
 
-/// The nearest known word as in [`did_you_mean`], otherwise the list of all known words.
+/// The same or, if none is close, the list of all known words.
 pub(crate) fn did_you_mean_or_known<'a>(given: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(given, known.clone()) {
         Some(word) => format!(": did you mean `{word}`"),
@@ -37,9 +37,8 @@ pub(crate) fn did_you_mean_or_known<'a>(given: &str, known: impl IntoIterator<It
     }
 }
 
-/// The words as a list in backticks, or "none". A long list is cut.
+/// The words in backticks, or "none". A long list is cut.
 pub(crate) fn list(words: impl IntoIterator<Item = impl Display>) -> String {
-    /// The most words that a message lists.
     const MANY: usize = 20;
     let mut words = words.into_iter();
     let first: Vec<String> = words.by_ref().take(MANY).map(|word| format!("`{word}`")).collect();
@@ -50,7 +49,7 @@ pub(crate) fn list(words: impl IntoIterator<Item = impl Display>) -> String {
     }
 }
 
-/// As much of a text from outside as a message can show on one line.
+/// As much of a text from outside as fits on one line of a message.
 pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(LONGEST) {

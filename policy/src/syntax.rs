@@ -1,8 +1,8 @@
-//! Explains a text that is no YAML: what the parser found, and what would be right. Decided by the kind of error, never by the
-//! parser's text.
+//! Explains a text that is no YAML: what the parser found, and what would be right. Decided by the kind of error, never by the parser's
+//! text.
 //!
-//! INVARIANT: no message quotes the text. It may be no policy file but a secret, which a link in the policy folder led to, and messages go
-//! into logs. The place says enough.
+//! INVARIANT: no message quotes the text. It may be a secret that a link in the policy folder led to, and messages go into logs. The place
+//! says enough.
 
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::granit_parser::ErrorKind;
@@ -13,14 +13,14 @@ use crate::limits::{MAX_DEPTH, MAX_NODES, MAX_REPLAYED};
 const TABS: &str = "YAML is indented by spaces, and here is a tab: replace it by spaces";
 const ALIASES: &str = "the aliases (`*…`) of this document stand for too many values: write them out";
 
-/// The line and column of an error, from 1, and the message for it.
+/// The line and column of an error, from 1, and its message.
 pub(crate) fn describe(error: &Error, text: &str) -> ((u64, u64), String) {
     let place = error.location().map_or((1, 1), |location| (location.line(), location.column()));
     let detail = words(error);
     if detail == TABS { (indenting_tab(place, text).unwrap_or(place), detail) } else { (place, detail) }
 }
 
-/// The place of the first tab in an indentation, from this line on. The parser stops at the value before the tab.
+/// The first tab in an indentation, from this line on. The parser stops at the value before the tab.
 fn indenting_tab((line, _): (u64, u64), text: &str) -> Option<(u64, u64)> {
     (1..).zip(text.lines()).skip_while(|(number, _)| *number < line).find_map(|(number, row)| {
         let column = (1..).zip(row.chars()).take_while(|(_, c)| matches!(c, ' ' | '\t')).find(|(_, c)| *c == '\t');
@@ -71,7 +71,7 @@ fn too_deep() -> String {
     format!("the document is nested deeper than {MAX_DEPTH} levels")
 }
 
-/// Common mistakes get messages of our own; the rest get the parser's.
+/// Common mistakes get our own messages, all others the parser's.
 fn of_parser(kind: &ErrorKind) -> String {
     let right = match kind {
         ErrorKind::TabNotAllowed
@@ -112,7 +112,7 @@ fn of_parser(kind: &ErrorKind) -> String {
             "after a closing quote nothing can follow: put all of it in quotes"
         }
         ErrorKind::MisplacedFlowCollectionEnd => "this bracket closes nothing",
-        // These two have a text of the parser's or the input's own making.
+        // The texts of these two come from the parser or the input.
         ErrorKind::Custom(_) | ErrorKind::InputDecoding { .. } => "here is something that the parser does not take",
         other => return format!("this is no YAML: {other}"),
     };

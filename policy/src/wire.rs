@@ -373,11 +373,10 @@ pub(crate) struct Documents {
     pub(crate) profiles: Vec<ProfileDocument>,
     pub(crate) keys: Vec<KeyDocument>,
     pub(crate) approvers: Vec<ApproverDocument>,
-    /// Whether every document could be read. If so, what is not here does not exist.
+    /// Whether every document could be read. If so, a name that is not here does not exist.
     pub(crate) complete: bool,
 }
 
-/// Reads all documents of all sources.
 pub(crate) fn documents(sources: &[(String, String)], report: &mut Report) -> Documents {
     let mut documents = Documents { profiles: Vec::new(), keys: Vec::new(), approvers: Vec::new(), complete: true };
     if sources.len() > MAX_FILES {
@@ -405,7 +404,7 @@ pub(crate) fn documents(sources: &[(String, String)], report: &mut Report) -> Do
     documents
 }
 
-/// Reads one document. One that does not begin as a document of ours is not quoted: it may be a secret, which a link led to.
+/// A node that does not begin like a policy document is not quoted: it may be a secret that a link led to.
 fn document(node: &Node, documents: &mut Documents, report: &mut Report) -> Option<()> {
     const KINDS: [&str; 3] = ["profile", "key", "approver"];
     let Value::Fields(fields) = &node.value else {
@@ -449,7 +448,7 @@ fn list<T: Wire>(node: &Node, needed: &str, report: &mut Report) -> Option<Vec<A
         report.invalid(node.place, format!("the list is empty: here has to be {needed}"));
         return None;
     }
-    // All are read before the first broken one ends the function, so that all of them are reported.
+    // Reads all items before the first broken one returns, so that all are reported.
     let read: Vec<_> = items.iter().map(|item| At::read(item, report)).collect();
     read.into_iter().collect()
 }

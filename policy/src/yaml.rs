@@ -1,7 +1,7 @@
-//! Cuts a text into YAML documents, and reads each as a tree whose nodes know their places.
+//! Splits a text into YAML documents, and parses each into a tree whose nodes know their places.
 //!
-//! Each document is parsed by itself, so that a syntax error in one hides no problem in another. Strict: no duplicate fields, no
-//! merge keys, only YAML's own tags, and limits on depth, nodes and aliases.
+//! Each document is parsed by itself, so a syntax error in one hides no problem in another. Strict: no duplicate fields, no merge keys,
+//! only YAML's own tags, and limits on depth, nodes and aliases.
 
 use std::fmt;
 
@@ -12,36 +12,33 @@ use crate::limits::{MAX_DEPTH, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_NODES, MAX_REP
 use crate::report::{Place, Report};
 use crate::syntax;
 
-/// A value in a document, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) value: Value,
 }
 
-/// The kinds of values.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    /// A whole number, not negative.
+    /// A whole number that is not negative.
     Number(u64),
     /// Any other number, as text.
     OddNumber(String),
     Text(String),
     List(Vec<Node>),
-    /// In the order of the file; no field appears twice.
+    /// In the order of the file. No field appears twice.
     Fields(Vec<(Field, Node)>),
 }
 
-/// The name of a field, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) place: Place,
     pub(crate) name: String,
 }
 
-/// The documents of one source that can be parsed and are not empty, and whether all could be parsed.
+/// The documents of a source that could be parsed and are not empty, and whether all could be parsed.
 pub(crate) fn documents(source: usize, text: &str, report: &mut Report) -> (Vec<Node>, bool) {
     let top = Place { source, line: 1, column: 1 };
     if text.len() > MAX_FILE_BYTES {
@@ -71,15 +68,15 @@ pub(crate) fn documents(source: usize, text: &str, report: &mut Report) -> (Vec<
     (nodes, complete)
 }
 
-/// A piece of a text that holds one document, and the line where it begins.
+/// A piece of a text with one document, and its first line.
 #[derive(Clone, Copy)]
 struct Piece<'a> {
     line: u32,
     text: &'a str,
 }
 
-/// Cuts before each line that begins with `---` and after each that begins with `...`. YAML 1.2 (9.1.2, `c-forbidden`) allows
-/// neither inside a document, not even in a quoted or block text. Empty documents are left out.
+/// Splits before each line that begins with `---` and after each that begins with `...`. YAML 1.2 (9.1.2, `c-forbidden`) allows neither
+/// inside a document, not even in a quoted or block text. Empty documents are left out.
 fn cut(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut piece = Piece { line: 1, text: "" };
@@ -136,7 +133,7 @@ fn options() -> Options {
     }
 }
 
-/// A tree as serde reads it. Its places count from the start of the piece.
+/// A tree as serde reads it. Places count from the start of the piece.
 enum Tree {
     Null,
     Bool(bool),
@@ -147,7 +144,7 @@ enum Tree {
     Fields(Vec<(Spanned<String>, Spanned<Tree>)>),
 }
 
-/// A line or column number, from 1, as the smaller type.
+/// For lines and columns, from 1.
 fn number(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX).max(1)
 }

@@ -1,11 +1,11 @@
-//! What several tests need: destinations as an adapter declares them, and the example company.
+//! Shared by several tests: destinations as an adapter declares them, and the example company.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use keyplane_model::{Algorithm, Capabilities, CloudKind, Destination, DestinationName, Digest, Protection, Span, WrapScheme};
 
-/// Destinations that take AES-256, as AWS does now; one of them only in software.
+/// Destinations that take AES-256; one of them only in software.
 pub(crate) fn destinations() -> BTreeMap<DestinationName, Destination> {
     [("prod-us-east-1", Protection::Hsm), ("prod-eu-central-1", Protection::Hsm), ("laboratory", Protection::Software)]
         .into_iter()
@@ -35,7 +35,6 @@ fn destination(name: &str, protection: Protection) -> Destination {
     }
 }
 
-/// The example company, file by file.
 pub(crate) fn examples() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut files: Vec<_> = std::fs::read_dir(folder)

@@ -1,4 +1,4 @@
-//! The example company: what it has to show, and that it loads as a whole.
+//! The example company: it loads as a whole, and shows every feature.
 
 use std::collections::BTreeSet;
 

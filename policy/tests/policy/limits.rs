@@ -1,4 +1,4 @@
-//! Limits, and what may stand around the documents of a text.
+//! Limits, and what may surround the documents of a text.
 
 use keyplane_model::Problem;
 use keyplane_policy::{MAX_BYTES, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, Policy, load};

@@ -1,4 +1,4 @@
-//! The tests of the policy language from outside: they see what a caller sees.
+//! Tests of the policy language through its public functions.
 #![cfg(test)]
 
 mod common;

@@ -1,5 +1,4 @@
-//! Every mistake that a policy file can have, with the exact messages: `mistakes.md` holds YAML and messages. `UPDATE=1` writes the
-//! messages anew.
+//! Mistakes in policy files with their exact messages: `mistakes.md` holds YAML and messages. `UPDATE=1` rewrites the messages.
 
 use crate::common::destinations;
 use keyplane_model::ProblemCode;
@@ -7,7 +6,7 @@ use keyplane_policy::load;
 
 const TRANSCRIPT: &str = include_str!("mistakes.md");
 
-/// The documents that every case builds on: two approvers of `security`, one of `platform`, and a profile.
+/// The documents under every case: two approvers of `security`, one of `platform`, and a profile.
 const BASE: &str = include_str!("base.yaml");
 
 #[test]
@@ -15,7 +14,7 @@ fn every_mistake_is_told_with_its_place_and_what_would_be_right() {
     let mut now = String::new();
     let mut cases = 0;
     for part in TRANSCRIPT.split_inclusive("\n```text\n") {
-        // A part ends where messages begin, and begins with the messages of the case before.
+        // A part ends where messages begin, and starts with the messages of the case before.
         let rest = if cases == 0 { part } else { part.split_once("```\n").map_or("", |(_, rest)| rest) };
         now.push_str(rest);
         let Some((_, yaml)) = rest.split_once("```yaml\n") else { continue };

@@ -1,4 +1,4 @@
-//! What holds for every policy: it is read back as it was written, order changes nothing, and no key is looser than its profile.
+//! Properties of every policy: it is read back as it was written, order changes nothing, and no key is looser than its profile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,7 +90,7 @@ fn people() -> (String, String) {
     ("people.yaml".to_owned(), PEOPLE.to_owned())
 }
 
-/// The random part of an intent: without the profile and key of the base documents.
+/// The random part of an intent, without the profile and key of the base documents.
 fn wanted(mut intent: Intent) -> Intent {
     let theirs = |name: &str| ["standard", "open", "taken"].contains(&name);
     intent.approvers.clear();
@@ -99,8 +99,8 @@ fn wanted(mut intent: Intent) -> Intent {
     intent
 }
 
-/// A second definition of "at least as strict": whatever these rules allow, those allow, found by trying. It shares no code with
-/// the first.
+/// A second definition of "at least as strict", by trying out whether `than` allows whatever `rules` allow. It shares no code with the
+/// first.
 fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
     let implies = |these: bool, those: bool| !these || those;
     let days: Vec<Span> = (0..100).map(Span::days).collect();
@@ -117,8 +117,8 @@ fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
         let allowed = |rules: &Rules| rules.source.is_none_or(|fixed| fixed == *source);
         implies(allowed(rules), allowed(than))
     });
-    // A version of some age may still be active; the one before may be dropped after some overlap; an old one may be retired
-    // after some time; a rotation may run on an approval of some age.
+    // Four properties of time: how old an active version may be; after which overlap the one before may be dropped; after which time an old
+    // one may be retired; how old the approval of a rotation may be.
     let times = days.iter().all(|time| {
         let active = |rules: &Rules| rules.rotation.every.is_none_or(|every| *time <= every);
         let dropped = |rules: &Rules| *time >= rules.rotation.overlap;
@@ -128,7 +128,7 @@ fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
             .into_iter()
             .all(|fine| fine)
     });
-    // Every set of people that suffices for one rule suffices for the other. The people: three of each group, and one of both.
+    // Every set of people that suffices for one rule suffices for the other. The population: three of each group, and one in both.
     let population = [("s", 3), ("p", 3), ("sp", 1)];
     let crowds = (0..=3_u32).flat_map(|s| (0..=3_u32).flat_map(move |p| (0..=1_u32).map(move |both| [s, p, both])));
     let approvals = crowds.into_iter().all(|crowd| {
@@ -146,7 +146,7 @@ fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
 // Random policies.
 
 fn algorithms() -> impl Strategy<Value = BTreeSet<Algorithm>> {
-    // AES-256 is always included, so that a policy can say `derived` and can have a key for encryption.
+    // Always includes AES-256, so that a policy can say `derived` and have a key for encryption.
     subsequence(Algorithm::ALL[1..].to_vec(), 0..4).prop_map(|some| some.into_iter().chain([Algorithm::Aes256]).collect())
 }
 
@@ -165,7 +165,7 @@ fn retire() -> impl Strategy<Value = Retire> {
 
 fn approval() -> impl Strategy<Value = ApprovalRule> {
     let groups = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<_>>();
-    // Rules never ask for more people than there are.
+    // No rule asks for more people than there are.
     select(vec![
         ApprovalRule { need: 0, from: BTreeSet::new() },
         ApprovalRule { need: 1, from: groups(&["security"]) },
@@ -234,8 +234,8 @@ fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
                     other => panic!("no rule {other}"),
                 }
             }
-            // A file cannot say these of a key, so they are the profile's: standing approvals, no schedule, the source of an
-            // asymmetric key.
+            // A key's document cannot state these, so they are the profile's: standing approvals, no schedule, the source of an asymmetric
+            // key.
             rules.approvals.standing = held.approvals.standing;
             let able: Vec<Algorithm> = rules.algorithms.iter().copied().filter(|algorithm| algorithm.serves(purpose)).collect();
             if able.is_empty() {
@@ -249,7 +249,7 @@ fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
                 .map(|(number, (algorithm, place, cloud))| PlacementIntent {
                     destination: place.get(&places).clone(),
                     cloud: *cloud,
-                    // Replaced by a unique name when the key gets its own.
+                    // Replaced by a unique name with the key's name.
                     name: number.to_string(),
                     algorithm: if same { able[0] } else { *algorithm.get(&able) },
                 })
@@ -324,7 +324,7 @@ fn rule_fields(rules: &Rules) -> String {
     nested(rule_lines(rules).into_iter().flatten().collect())
 }
 
-/// Ten rules as paths and values. `None`: a file cannot say it, and it is the default.
+/// Ten rules as paths and values. `None`: a file cannot state the value, which is the default.
 fn rule_lines(rules: &Rules) -> Vec<Option<(&'static str, String)>> {
     let approval = |rule: &ApprovalRule| match rule.need {
         0 => "{ need: 0 }".to_owned(),

@@ -67,6 +67,6 @@ fn the_schema_refuses_the_mistakes_that_one_document_shows() {
             taken.push(yaml.to_owned());
         }
     }
-    // A pattern cannot express that a time of zero is refused.
+    // A pattern cannot express that a span of zero is refused.
     assert!(matches!(taken.as_slice(), [only] if only.contains("0d")), "{taken:#?}");
 }
