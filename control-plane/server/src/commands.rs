@@ -1,5 +1,4 @@
-//! What each command does. All of them are clients of the API, except those that make the API possible (`init`, `migrate`, `config
-//! check`).
+//! What each command does. All are clients of the API, except those that the API depends on (`init`, `migrate`, `config check`).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,7 +31,6 @@ type Local = Client<MapRequest<Router, fn(Request<Full<Bytes>>) -> Request<Body>
 /// The exit code of `plan --detailed-exitcode` when there is something to do.
 const EXIT_SOMETHING_TO_DO: u8 = 2;
 
-/// Runs a command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
     let json = cli.json;
     if let Command::Validate { schema: true } = cli.command {
@@ -112,7 +110,7 @@ async fn migrate(config: &Config, json: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Tries everything that the configuration names, and reports all that fails.
+/// Tries everything that the configuration names, and reports every failure.
 async fn check(config: &Config, json: bool) -> Result<ExitCode, Vec<Problem>> {
     let mut good = Vec::new();
     let mut bad = Vec::new();
@@ -190,7 +188,7 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
         render::result(&applied, json, |_| {});
         return Err(applied.problems);
     }
-    // Plans again, to say what is left to do, or why nothing is.
+    // Plans again, to report what is left to do, or why nothing is.
     let planned = client.plan(&PlanRequest { sources }).await.map_err(problems)?;
     render::result(&serde_json::json!({ "applied": applied, "plan": planned }), json, |_| render::planned(&planned));
     let blocked: Vec<Problem> =
@@ -198,8 +196,8 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
     if blocked.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(blocked) }
 }
 
-/// A change set that was asked for, with its statement. Digest and statement are computed here, from what is shown: whoever keeps the
-/// ledger cannot have one thing read and another one signed.
+/// A change set with its statement. Digest and statement are computed here from what is shown, so a compromised ledger cannot show one
+/// thing and have another one signed.
 async fn proposed(client: &Local, digest: Digest) -> Result<(Proposal, ChangeSetView, Statement), Vec<Problem>> {
     let proposal = client.show(&ShowRequest { digest }).await.map_err(problems)?;
     let change_set = &proposal.change_set;
@@ -214,7 +212,7 @@ async fn proposed(client: &Local, digest: Digest) -> Result<(Proposal, ChangeSet
     Ok((proposal, view, statement))
 }
 
-/// What an approval signs, and in which namespace.
+/// Prints what an approval signs, and its namespace.
 fn told(statement: &Statement, json: bool) {
     render::result(&serde_json::json!({ "message": statement.as_str(), "namespace": APPROVAL_NAMESPACE }), json, |_| {
         render::text(statement.as_str());
@@ -286,7 +284,7 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failed) }
 }
 
-/// Whether what a server says of charters is what was read here: approvers sign what they see, or nothing.
+/// Checks the server's answer about charters against the files read here, so that approvers sign only what they see.
 fn truthful(state: &CharterState, read: &[(String, String)]) -> Result<(), Vec<Problem>> {
     let refused = |detail: &str| Err(vec![Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")]);
     let digest = |charter: &Charter| charter.digest().map_err(|error| vec![usage(&error.to_string())]);
@@ -356,7 +354,7 @@ async fn client(config: &Config) -> Result<Local, Vec<Problem>> {
     Ok(Client::new(router.map_request(whole)))
 }
 
-/// In bytes. The verifier has a stricter limit of its own.
+/// In bytes. The verifier has a stricter limit.
 const LARGEST_SIGNATURE: usize = 64 << 10;
 
 fn read_signature(path: &Path) -> Result<String, Problem> {
@@ -366,7 +364,7 @@ fn read_signature(path: &Path) -> Result<String, Problem> {
     })
 }
 
-/// Signs by running `ssh-keygen`, which knows agents and hardware keys. The private key never enters this process.
+/// Signs by running `ssh-keygen`, which supports agents and hardware keys. The private key never enters this process.
 async fn sign(digest: &Digest, statement: &Statement, key: &Path) -> Result<String, Problem> {
     use tokio::io::AsyncWriteExt as _;
     let failed = |detail: String| Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane show {digest} --message"));

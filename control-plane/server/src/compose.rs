@@ -36,23 +36,22 @@ pub(crate) async fn local(config: &Config) -> Result<Router, Problem> {
     Ok(crate::router::router(Arc::new(service)).layer(Extension(user()?)))
 }
 
-/// The id of this server. Each start draws a new one.
+/// A new one for each start.
 fn server_id() -> Result<ServerId, Problem> {
     let drawn = SystemEntropy.draw().map_err(|error| Problem::new(ProblemCode::Internal, error.to_string(), "keyplane --version"))?;
     Ok(ServerId(IdTree::new(drawn).child("server").uuid()))
 }
 
-/// Opens the ledger that the configuration names.
 pub(crate) async fn open(config: &Config) -> Result<SqlLedger, Problem> {
     SqlLedger::open(&database_url(config)?).await.map_err(|error| error.problem())
 }
 
-/// The URL of the database, as the store expects it.
+/// In the store's form.
 pub(crate) fn database_url(config: &Config) -> Result<String, Problem> {
     Ok(format!("sqlite:{}", config.database()?.display()))
 }
 
-/// The custodian that the configuration names. Its token is opened by the first request.
+/// The first request opens the token.
 pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> {
     let invalid = |error: keyplane_hsm::HsmError| Problem::new(ProblemCode::PinMissing, error.to_string(), "keyplane config check");
     let pin = config.pin()?.map(|mut pin| Pin::new(std::mem::take(&mut *pin))).transpose().map_err(invalid)?;
@@ -66,7 +65,6 @@ pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> 
     Ok(Arc::new(custodian.map_err(|error| keyplane_port::CustodianError::from(error).problem())?))
 }
 
-/// The destinations that the configuration names.
 pub(crate) async fn clouds(config: &Config, installation: InstallationId) -> Result<BTreeMap<DestinationName, Arc<dyn Cloud>>, Problem> {
     let mut clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = BTreeMap::new();
     for (name, section) in &config.destination.aws {
@@ -95,8 +93,8 @@ fn unusable(error: impl ToString) -> Problem {
     Problem::new(ProblemCode::ConfigInvalid, error.to_string(), "keyplane config check")
 }
 
-/// Builds the settings that all clouds have in common from a section of the configuration. The sections have the same fields, each
-/// with its own defaults. `$per` is the period that quotas are counted in.
+/// Builds the settings that all clouds share from a section of the configuration. The sections have the same fields with their own
+/// defaults. `$per` is the period in which quotas are counted.
 macro_rules! settings {
     ($config:expr, $name:expr, $section:expr, $installation:expr, $per:expr) => {
         Settings {
@@ -112,7 +110,7 @@ macro_rules! settings {
     };
 }
 
-/// Reads a secret from a file, without the white space around it.
+/// Without surrounding white space.
 fn secret(config: &Config, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
     let text = config.secret(path, what)?;
     Ok(Zeroizing::new(text.trim().to_owned()))
@@ -207,12 +205,12 @@ fn azure(
     AzureVault::connect(azure).map_err(unusable)
 }
 
-/// Reads certificates from a file. `None`: no file is named.
+/// `None`: no file is configured.
 fn ca(config: &Config, path: Option<&Path>) -> Result<Option<Vec<u8>>, Problem> {
     Ok(path.map(|path| config.file(path, "CA file")).transpose()?.map(String::into_bytes))
 }
 
-/// The user who runs this process, as the operating system reports it.
+/// The user who runs this process, from the operating system.
 pub(crate) fn user() -> Result<Actor, Problem> {
     whoami::username().map(Actor).map_err(|error| {
         let detail = format!("the operating system does not say who runs this process: {error}");

@@ -1,8 +1,8 @@
 //! Reads files that people name: configuration, policy, signatures, certificates, secrets.
 //!
-//! The one place where the program opens such a file. A file is opened once, and what was opened is judged, so that nothing can take its
-//! place between a look and the read. Only regular files are read, up to a limit: a FIFO would block for ever, and a device has no end.
-//! Links are followed; [`crate::sources`] refuses those that leave a policy folder.
+//! The only place that opens such files. Each is opened once, and the open file is checked, so that it cannot be replaced between check and
+//! read. Only regular files are read, up to a limit: a FIFO would block for ever, and a device has no end. Links are followed;
+//! [`crate::sources`] refuses those that leave a policy folder.
 
 use std::fs::{File, Metadata};
 use std::io::{Error, Read as _, Result};
@@ -12,10 +12,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// The largest secret, in bytes: key files of cloud accounts, which are JSON with a private key, have some 2,400.
+/// The largest secret, in bytes. The JSON key files of cloud accounts have some 2,400.
 const LARGEST_SECRET: usize = 64 << 10;
 
-/// Group or others may read or write.
+/// The mode bits for reading or writing by group or others.
 const SHARED: u32 = 0o066;
 
 /// Reads a text of at most `limit` bytes.
@@ -26,12 +26,11 @@ pub(crate) fn text(path: &Path, limit: usize) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::other("it is no text in UTF-8"))
 }
 
-/// Reads a secret. Refuses a file that anybody but its owner can read or write, or that belongs to somebody else than root or the user of
-/// this process.
+/// Refuses a file that anybody but its owner can read or write, or whose owner is neither root nor the user of this process.
 pub(crate) fn secret(path: &Path) -> Result<Zeroizing<String>> {
     let (file, metadata) = open(path)?;
     private(path, metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())?;
-    // Room for everything from the start: a buffer that grows leaves copies behind.
+    // Allocated once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_SECRET + 1));
     read(file, &mut bytes, LARGEST_SECRET)?;
     String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
@@ -51,7 +50,7 @@ fn open(path: &Path) -> Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
-/// Reads to the end. The file's size is not asked for: it can grow, and files of the kernel say 0.
+/// Reads to the end. The file's size is not used: it can grow, and it is 0 for files of the kernel.
 fn read(file: File, bytes: &mut Vec<u8>, limit: usize) -> Result<()> {
     file.take(limit as u64 + 1).read_to_end(bytes)?;
     if bytes.len() > limit {
@@ -105,7 +104,7 @@ mod tests {
         assert_eq!(told(secret(&secrets.path().join("more"))), "it has more than 65536 bytes");
     }
 
-    /// Where this fails, it hangs: nobody writes into the FIFO, and the device never ends.
+    /// If this fails, it hangs: nobody writes into the FIFO, and the device never ends.
     #[test]
     fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         let folder = folder(&[]);
@@ -135,7 +134,7 @@ mod tests {
         }
     }
 
-    /// As on Kubernetes, where a secret is a link into a folder that changes as a whole.
+    /// Kubernetes provides a secret as a link into a folder that is replaced as a whole.
     #[test]
     fn a_link_to_a_secret_is_judged_by_the_file_behind_it() {
         let folder = folder(&[("good", "secret", 0o600), ("bad", "secret", 0o644)]);

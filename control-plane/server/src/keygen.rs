@@ -1,10 +1,10 @@
-//! How `ssh-keygen`, which signs approvals, is started.
+//! Starts `ssh-keygen`, which signs approvals.
 
 use std::ffi::OsStr;
 
 use tokio::process::Command;
 
-/// What of the environment it is given: where programs and its own files are, its agent, how it asks a person, and in which language.
+/// The environment variables that it inherits: where programs and its files are, its agent, how it asks a person, and the language.
 const INHERITED: [&str; 12] = [
     "DISPLAY",
     "HOME",
@@ -20,16 +20,16 @@ const INHERITED: [&str; 12] = [
     "XDG_RUNTIME_DIR",
 ];
 
-/// The same, for each category of the language.
+/// The prefix of variables for one category of the language.
 const INHERITED_PREFIX: &str = "LC_";
 
-/// Whether `ssh-keygen` is given a variable of the environment.
+/// Whether `ssh-keygen` inherits a variable of the environment.
 pub(crate) fn inherits(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with(INHERITED_PREFIX))
 }
 
-/// `ssh-keygen` without arguments yet. The environment may hold the PIN and credentials of clouds, and agents and askers that it starts
-/// are programs of others: so it is given nothing but what it needs.
+/// `ssh-keygen`, without arguments. The environment may hold the PIN and credentials of clouds, and the agents and askers that it starts
+/// are foreign programs, so it inherits only what it needs.
 pub(crate) fn command() -> Command {
     let mut command = Command::new("ssh-keygen");
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| inherits(name)));

@@ -1,20 +1,20 @@
 //! The `keyplane` binary: configuration, composition, router and command line.
 //!
-//! Owns what only a program has: files, environment, terminal, process. The only room that names real adapters (`compose`). Must
-//! not decide anything about keys; the service and the rooms below it do.
+//! Owns what only a program has: files, environment, terminal, process. The only crate that names real adapters (`compose`). Must not
+//! decide anything about keys; the service and the crates below it do.
 //!
 //! | module | owns |
 //! |---|---|
-//! | `cli` | the command line's words |
+//! | `cli` | the command line |
 //! | `config` | `keyplane.toml` |
 //! | `compose` | which adapter is behind which port |
 //! | `router` | HTTP around the service |
 //! | `commands` | what each command does, as a client of the API |
-//! | `render` | what people see |
+//! | `render` | output for people |
 //! | `sources` | reading policy files |
 //! | `files` | reading any other file that people name, and secrets |
-//! | `keygen` | how `ssh-keygen` is started |
-//! | `process` | what can be seen of this process, and how it ends when it cannot go on |
+//! | `keygen` | starting `ssh-keygen` |
+//! | `process` | protection of secrets in memory, and the end at a panic |
 //! | `system` | clock and entropy of the operating system |
 
 mod cli;
@@ -34,11 +34,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// A wrong command line (`EX_USAGE` of sysexits). 2 is taken: it says that a plan has something to do.
+/// A wrong command line (`EX_USAGE` of sysexits). The usual 2 means that a plan has something to do.
 const EXIT_USAGE: u8 = 64;
 
-/// Libraries whose finer logs show requests, and with them import tokens and wrapped material. They never log finer than `warn`,
-/// whatever `KEYPLANE_LOG` says.
+/// Libraries whose debug logs contain requests, and with them import tokens and wrapped material. Their level is at most `warn`, whatever
+/// `KEYPLANE_LOG` says.
 const TALKATIVE: [&str; 11] = [
     "aws_config",
     "aws_credential_types",
@@ -53,14 +53,14 @@ const TALKATIVE: [&str; 11] = [
     "hyper_util",
 ];
 
-/// The filter of the log: `KEYPLANE_LOG` in the syntax of `tracing_subscriber`, otherwise warnings and errors.
+/// `KEYPLANE_LOG` in the syntax of `tracing_subscriber`; by default warnings and errors.
 fn log_filter() -> tracing_subscriber::EnvFilter {
     let asked = tracing_subscriber::EnvFilter::try_from_env("KEYPLANE_LOG").unwrap_or_else(|_| "warn".into());
     TALKATIVE.iter().filter_map(|name| format!("{name}=warn").parse().ok()).fold(asked, tracing_subscriber::EnvFilter::add_directive)
 }
 
-/// What runs everything, on one thread: the token and the database have threads of their own. With workers, tokio would keep blocking work
-/// for them when the system gives no further thread, and they never take it.
+/// Runs everything on one thread: the token and the database have their own threads. With worker threads, tokio would queue blocking work
+/// for them if the system gives no further thread, and they never take it.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

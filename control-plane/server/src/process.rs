@@ -1,4 +1,4 @@
-//! The process that holds secrets: what of it may be seen from outside, and how it ends when it cannot go on.
+//! Protects the secrets in this process's memory, and ends the process when it cannot go on.
 
 use std::panic::PanicHookInfo;
 
@@ -7,11 +7,11 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 
 use crate::render;
 
-/// Keeps the memory of this process out of core dumps: it holds the PIN and credentials of clouds. No other process of the same user can
-/// look into it either, unless that is root's.
+/// Keeps the memory of this process, which holds the PIN and credentials of clouds, out of core dumps. No process of the same user can read
+/// it either, except root's.
 pub(crate) fn hide() -> Result<(), Problem> {
-    // Each alone is not enough: a dump into a program (a `core_pattern` that begins with `|`) ignores a limit of 0, and the first is lost if
-    // this program is ever started with other rights than its user's.
+    // Neither is enough alone: a dump into a program (a `core_pattern` that begins with `|`) ignores a limit of 0, and the dumpable flag is
+    // reset if this program is started with other rights than its user's.
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .and_then(|()| setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }));
     hidden.map_err(|error| {
@@ -23,12 +23,12 @@ pub(crate) fn hide() -> Result<(), Problem> {
 /// Makes every panic end the process at once, with one message.
 ///
 /// Libraries panic when the operating system gives no thread or no memory. Unwinding would then wait for work that no thread will ever do.
-/// Ending anywhere is safe: `keyplane apply` goes on from there.
+/// Ending is safe at any point: `keyplane apply` resumes.
 pub(crate) fn end_at_panic(json: bool) {
     std::panic::set_hook(Box::new(move |panic| {
         let problem = told(panic);
         render::failed(std::slice::from_ref(&problem), json);
-        // Not `std::process::exit`: that runs what libraries have registered, beside threads that still use them.
+        // Not `std::process::exit`: that runs the libraries' exit handlers while threads still use those libraries.
         signal_hook::low_level::exit(i32::from(problem.class.exit_code()));
     }));
 }
@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
 
-    /// The test of the running program sees the limit alone: who is root sees everything.
+    /// The test of the running program can check the limit only: root sees everything.
     #[test]
     fn nothing_of_the_process_is_dumped_or_shown() {
         hide().unwrap();
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
     }
 
-    /// Where this fails, it hangs: tokio keeps the work for a thread that never comes.
+    /// If this fails, it hangs: tokio keeps the work for a thread that never starts.
     #[test]
     fn without_threads_the_program_ends_at_once_with_one_message() {
         const INNER: &str = "KEYPLANE_TEST_WITHOUT_THREADS";
@@ -68,7 +68,7 @@ mod tests {
         let inner = std::process::Command::new(std::env::current_exe().unwrap())
             .args([&name, "--exact", "--nocapture", "--test-threads=1"])
             .env(INNER, "1")
-            // No stack of that size can be had, so no thread: as at a limit of processes or of memory.
+            // No stack of that size can be allocated, so no thread starts, as at a limit of processes or of memory.
             .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
             .output()
             .unwrap();

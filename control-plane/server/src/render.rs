@@ -1,4 +1,4 @@
-//! What people see. With `--json`, prints the API's answers as they are.
+//! The output for people. With `--json`, prints the API's answers unchanged.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
 
 use std::process::ExitCode;
@@ -21,8 +21,7 @@ pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T))
     }
 }
 
-/// Prints one line for people.
-/// A text that ends with a line feed, as it is.
+/// Prints a text that ends with a line feed.
 pub(crate) fn text(text: &str) {
     print!("{text}");
 }
@@ -31,7 +30,7 @@ pub(crate) fn line(text: &str) {
     println!("{text}");
 }
 
-/// Prints problems, and gives the exit code of the first.
+/// Prints problems. Returns the exit code of the first.
 pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
     if json {
         match serde_json::to_string(&serde_json::json!({ "problems": problems })) {
@@ -44,7 +43,7 @@ pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
     problems.first().map_or(ExitCode::SUCCESS, |problem| ExitCode::from(problem.class.exit_code()))
 }
 
-/// Prints a warning on one line, without a next command.
+/// On one line, without a next command.
 fn warning(problem: &Problem) {
     eprintln!("warning[{}]: {problem}", problem.code);
 }
@@ -75,7 +74,7 @@ pub(crate) fn validated(validated: &Validated) {
 }
 
 pub(crate) fn planned(planned: &Planned) {
-    // Warnings about policy files were shown by `validate`; a plan does not repeat them.
+    // `validate` shows warnings about policy files; a plan does not repeat them.
     let (of_files, of_world): (Vec<&Problem>, Vec<&Problem>) = planned.warnings.iter().partition(|warning| warning.location.is_some());
     of_world.into_iter().for_each(warning);
     if !of_files.is_empty() {
@@ -217,7 +216,7 @@ pub(crate) fn hsm(report: &HsmReport) {
     }
 }
 
-/// The routes of a scheme, and the algorithms that it is not served for. Both can be there at once.
+/// The route of a scheme, and the algorithms that it does not serve; both may be present.
 fn way(route: &HsmRoute) -> String {
     match (&route.way, &route.reason) {
         (Some(way), None) => way.clone(),
@@ -226,7 +225,7 @@ fn way(route: &HsmRoute) -> String {
     }
 }
 
-/// A word of the model, as in JSON.
+/// As in JSON.
 fn word<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
@@ -234,7 +233,7 @@ fn word<T: Serialize>(value: &T) -> String {
     }
 }
 
-/// Prints rows as columns, each as wide as its longest cell.
+/// Prints rows in columns, each as wide as its longest cell.
 fn table<const N: usize>(rows: &[[String; N]]) {
     let widths: Vec<usize> =
         (0..N).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();

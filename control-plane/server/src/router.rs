@@ -1,4 +1,4 @@
-//! HTTP around the service. A handler only translates.
+//! HTTP around the service. Handlers only translate.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use keyplane_model::{Actor, Class, Problem};
 use keyplane_service::Service;
 use serde::Serialize;
 
-/// In bytes: 16 MiB of policy files. Each file has a limit of its own.
+/// The largest request, in bytes. The policy files in it have their own limits.
 const LARGEST: usize = 16 << 20;
 
 type Shared = State<Arc<Service>>;
 
-/// The router. Its caller sets the `Extension<Actor>` that says who asks; no request can.
+/// The caller sets the `Extension<Actor>` that says who asks. No request can set it.
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route(paths::VALIDATE, post(validate))
@@ -82,7 +82,7 @@ async fn charter(State(service): Shared, Extension(actor): Extension<Actor>, Jso
     answer(service.adopt_charter(&request, &actor).await)
 }
 
-/// Runs while the client listens. If the client goes away, the run stops as if the server had crashed; the next run resumes it.
+/// Runs while the client listens. If the client disconnects, the run stops as if the server had crashed; the next run resumes it.
 async fn apply(State(service): Shared, Json(request): Json<ApplyRequest>) -> Response {
     let (lines, told) = mpsc::unbounded();
     let run = async move {
@@ -105,7 +105,7 @@ impl Lines {
     fn send(&self, line: ApplyLine) {
         if let Ok(mut bytes) = serde_json::to_vec(&line) {
             bytes.push(b'\n');
-            // A client that is gone needs no progress.
+            // A client that has disconnected needs no progress.
             let _ = self.0.unbounded_send(bytes.into());
         }
     }

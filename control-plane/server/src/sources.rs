@@ -1,6 +1,6 @@
 //! Reads policy files.
 //!
-//! A policy folder comes from a version control system, which also stores links. So a link that leaves the folder is refused: it could
+//! A policy folder comes from a version control system, which also stores links. A link that leaves the folder is refused, because it could
 //! lead to any file of this machine.
 
 use std::collections::BTreeSet;
@@ -12,11 +12,11 @@ use keyplane_policy::{MAX_BYTES, MAX_FILE_BYTES, MAX_FILES};
 
 use crate::files;
 
-/// The most entries of the policy folders, whatever they are. Enough for a checkout with its history; a folder such as `/` has more.
+/// The most entries of all policy folders. Enough for a checkout with its history; a folder such as `/` has more.
 const MAX_ENTRIES: usize = 100_000;
 
-/// Reads these files, and all `.yaml` and `.yml` files below these folders, sorted by name. The names stay as they were given, so
-/// that problems show them as people know them. A file that several names lead to is read once, by the first of them.
+/// Reads these files, and all `.yaml` and `.yml` files below these folders, sorted by name. Names stay as given, for messages. A file with
+/// several names is read once, under the first of them.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Problem>> {
     let mut reading = Reading::default();
     for path in paths {
@@ -29,7 +29,6 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Source>, Vec<Problem>> {
     Ok(reading.sources)
 }
 
-/// What was read so far.
 #[derive(Default)]
 struct Reading {
     sources: Vec<Source>,
@@ -37,12 +36,12 @@ struct Reading {
     bytes: usize,
     /// The entries of folders that were looked at.
     entries: usize,
-    /// Files and folders that were read, without links in their paths.
+    /// Files and folders that were read, by their paths without links.
     seen: BTreeSet<PathBuf>,
 }
 
 impl Reading {
-    /// A file or folder that was asked for by its name. Whoever names a link means it.
+    /// Reads a file or folder that was named explicitly, even if it is a link.
     fn named(&mut self, path: &Path) -> Result<(), Problem> {
         let real = path.canonicalize().map_err(|error| unreadable(path, &error))?;
         if real.is_dir() { self.folder(path, real.clone(), &real) } else { self.file(path, real) }
@@ -50,7 +49,7 @@ impl Reading {
 
     /// Reads a folder that is `root` or below it. `real` is its path without links.
     fn folder(&mut self, path: &Path, real: PathBuf, root: &Path) -> Result<(), Problem> {
-        // A link to a folder above would lead round and round.
+        // A link to a folder above would be followed for ever.
         if !self.seen.insert(real) {
             return Ok(());
         }
@@ -120,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// A policy folder `policy` with these files, beside a file `secret`.
+    /// A folder `policy` with these files, beside a file `secret`.
     fn world(files: &[(&str, &str)]) -> TempDir {
         let world = TempDir::new().unwrap();
         std::fs::write(world.path().join("secret"), "48151623").unwrap();
@@ -132,7 +131,7 @@ mod tests {
         world
     }
 
-    /// The names, below the policy folder, of the files that are read.
+    /// The names, relative to the policy folder, of the files that are read.
     fn names(world: &TempDir) -> Vec<String> {
         let folder = world.path().join("policy");
         let sources = read(std::slice::from_ref(&folder)).unwrap();
@@ -184,7 +183,7 @@ mod tests {
         }
     }
 
-    /// As Kubernetes mounts a folder of configuration. Where this fails, a folder that holds itself is read for ever.
+    /// Kubernetes mounts a configuration folder in this way. If this fails, a folder that contains itself is read for ever.
     #[test]
     fn what_several_names_lead_to_is_read_once() {
         let world = world(&[("..2026/a.yaml", "a"), ("..2026/sub/b.yaml", "b")]);
@@ -196,7 +195,7 @@ mod tests {
         assert_eq!(read(&[folder.clone(), folder.join("a.yaml"), folder]).unwrap().len(), 2);
     }
 
-    /// Where this fails, it hangs: nobody writes into the FIFO.
+    /// If this fails, it hangs: nobody writes into the FIFO.
     #[test]
     fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         let world = world(&[("a.yaml", "a")]);

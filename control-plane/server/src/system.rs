@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use keyplane_model::{Span, Timestamp};
 use keyplane_port::{Clock, Entropy, EntropyError};
 
-/// The system's clock.
 #[derive(Debug)]
 pub(crate) struct SystemClock;
 
@@ -28,7 +27,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's random generator.
 #[derive(Debug)]
 pub(crate) struct SystemEntropy;
 

@@ -1,6 +1,6 @@
-//! The destinations in `keyplane.toml`: one section `[destination.CLOUD.NAME]` for each.
+//! The destinations in `keyplane.toml`, each in a section `[destination.CLOUD.NAME]`.
 //!
-//! Owns how a section is written, and the defaults. The adapters check the values.
+//! Owns the format of a section, and the defaults. The adapters check the values.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,45 +8,43 @@ use std::path::PathBuf;
 use keyplane_model::{DestinationName, Protection, Span};
 use serde::Deserialize;
 
-/// All destinations, by cloud and name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Destinations {
-    /// AWS KMS: each destination is an account and region.
+    /// Each destination is an account and region.
     #[serde(default)]
     pub(crate) aws: BTreeMap<DestinationName, Aws>,
-    /// Google Cloud KMS: each destination is a key ring.
+    /// Each destination is a key ring.
     #[serde(default)]
     pub(crate) gcp: BTreeMap<DestinationName, Gcp>,
-    /// Azure: each destination is a Key Vault or Managed HSM.
+    /// Each destination is a Key Vault or Managed HSM.
     #[serde(default)]
     pub(crate) azure: BTreeMap<DestinationName, Azure>,
 }
 
-/// A destination at AWS KMS.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Aws {
-    /// The region, as in `us-east-1`.
+    /// For example `us-east-1`.
     pub(crate) region: String,
-    /// The account: 12 digits.
+    /// 12 digits.
     pub(crate) account: String,
-    /// The address to use instead of AWS's own: an emulator, a VPC endpoint, a sovereign cloud. Default: AWS's own.
+    /// The address to use instead of AWS's: an emulator, a VPC endpoint, a sovereign cloud. Default: AWS's.
     pub(crate) endpoint: Option<String>,
-    /// A file of certificates (PEM), the only ones trusted for this destination. Default: those of the system.
+    /// A file of certificates (PEM), the only ones trusted for this destination. Default: the system's.
     pub(crate) ca: Option<PathBuf>,
-    /// The source of the credentials. Default: AWS's own chain.
+    /// Default: AWS's own chain.
     #[serde(default)]
     pub(crate) credentials: AwsCredentials,
     /// A file with the access policy (JSON) of new KMS keys. Default: AWS's, which lets the account's IAM decide.
     pub(crate) key_policy_file: Option<PathBuf>,
-    /// The time-out of one call. Default: 20 s.
+    /// Of one call. Default: 20 s.
     #[serde(default = "aws_call_timeout")]
     pub(crate) call_timeout: Span,
     /// The longest time for which a read may show the state before a change. Default: 10 s.
     #[serde(default = "consistency")]
     pub(crate) consistency: Span,
-    /// How many equal reads in a row make an absence certain. Default: 3.
+    /// How many equal reads in a row make an absence conclusive. Default: 3.
     #[serde(default = "three_reads")]
     pub(crate) equal_reads: u32,
     /// How many days AWS waits before a scheduled deletion, 7 to 30. Default: 7.
@@ -57,61 +55,54 @@ pub(crate) struct Aws {
     pub(crate) quotas: BTreeMap<String, u32>,
 }
 
-/// The source of AWS credentials.
 #[derive(Debug, Default, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum AwsCredentials {
-    /// The cloud's own chain: environment, shared files, workload identity, instance.
+    /// AWS's own chain: environment, shared files, workload identity, instance.
     #[default]
     Default,
     /// A named profile of the shared files.
-    Profile {
-        /// The name of the profile.
-        name: String,
-    },
+    Profile { name: String },
     /// An access key.
     Static {
-        /// The id of the access key; no secret.
+        /// Not a secret.
         access_key_id: String,
-        /// The file that holds the secret access key.
         secret_access_key_file: PathBuf,
     },
 }
 
-/// A destination at Google Cloud KMS.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Gcp {
     /// The project's id, not its number.
     pub(crate) project: String,
-    /// The location, as in `europe-west3`.
+    /// For example `europe-west3`.
     pub(crate) location: String,
-    /// The key ring's id. It has to exist: key rings cannot be deleted.
+    /// Has to exist. Key rings cannot be deleted, so none is created.
     pub(crate) key_ring: String,
-    /// Whether keys are kept in software or in an HSM.
     pub(crate) protection: Protection,
-    /// The length of the RSA wrapping keys, in bits: 4096 or 3072. Default: 4096.
+    /// The length of the RSA key that material is wrapped under, in bits: 4096 or 3072. Default: 4096.
     #[serde(default = "strongest")]
     pub(crate) import_key_size: u32,
-    /// The address to use instead of Google's own: an emulator, a private endpoint. Default: Google's own.
+    /// The address to use instead of Google's: an emulator, a private endpoint. Default: Google's.
     pub(crate) endpoint: Option<String>,
-    /// A file of certificates (PEM), the only ones trusted for this destination. Default: those of the system.
+    /// A file of certificates (PEM), the only ones trusted for this destination. Default: the system's.
     pub(crate) ca: Option<PathBuf>,
-    /// The source of the credentials. Default: the machine's service account.
+    /// Default: the machine's service account.
     #[serde(default)]
     pub(crate) credentials: GcpCredentials,
     /// A file of root certificates (PEM) for the attestations of the cloud's HSMs. Default: none, and attestations prove nothing.
     pub(crate) attestation_roots: Option<PathBuf>,
-    /// The time-out of one call. Default: 30 s.
+    /// Of one call. Default: 30 s.
     #[serde(default = "call_timeout")]
     pub(crate) call_timeout: Span,
     /// The longest time for which a read may show the state before a change. Default: 10 s.
     #[serde(default = "consistency")]
     pub(crate) consistency: Span,
-    /// How many equal reads in a row make an absence certain. Default: 2.
+    /// How many equal reads in a row make an absence conclusive. Default: 2.
     #[serde(default = "two_reads")]
     pub(crate) equal_reads: u32,
-    /// How many days a version scheduled for destruction waits; set on keys when they are created. Default: 30.
+    /// How many days a version waits for its destruction. Set on keys when they are created. Default: 30.
     #[serde(default = "gcp_deletion_days")]
     pub(crate) deletion_days: u32,
     /// Requests a minute by the name of the quota, where the project's quotas differ from the published ones.
@@ -119,25 +110,18 @@ pub(crate) struct Gcp {
     pub(crate) quotas: BTreeMap<String, u32>,
 }
 
-/// The source of Google Cloud credentials.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum GcpCredentials {
     /// The machine's service account, from the metadata service.
     Metadata {
-        /// The address of the metadata service. Default: Google's own.
+        /// The address of the metadata service. Default: Google's.
         endpoint: Option<String>,
     },
     /// A service account's key file (JSON).
-    ServiceAccount {
-        /// The path of the file.
-        file: PathBuf,
-    },
-    /// An external account's file (JSON): workload identity federation.
-    ExternalAccount {
-        /// The path of the file.
-        file: PathBuf,
-    },
+    ServiceAccount { file: PathBuf },
+    /// Workload identity federation: an external account's file (JSON).
+    ExternalAccount { file: PathBuf },
 }
 
 impl Default for GcpCredentials {
@@ -146,36 +130,33 @@ impl Default for GcpCredentials {
     }
 }
 
-/// A destination at Azure Key Vault or Managed HSM.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Azure {
     /// The vault's host name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`.
     pub(crate) vault: String,
-    /// Whether it is a Key Vault or a Managed HSM.
     pub(crate) kind: VaultKind,
-    /// The address of the vault, as `host:port`, for a private endpoint or an emulator. Default: what the name service says.
+    /// The vault's address as `host:port`, for a private endpoint or an emulator. Default: from the name service.
     pub(crate) address: Option<String>,
-    /// A file of certificates (PEM), the only ones trusted for the vault and for the issuer of tokens. Default: those of the
-    /// system.
+    /// A file of certificates (PEM), the only ones trusted for the vault and the issuer of tokens. Default: the system's.
     pub(crate) ca: Option<PathBuf>,
     /// The issuer of tokens. Default: Microsoft's login.
     pub(crate) authority: Option<String>,
-    /// The source of the credentials. Default: the machine's managed identity.
+    /// Default: the machine's managed identity.
     #[serde(default)]
     pub(crate) credentials: AzureCredentials,
     /// A file of root certificates (PEM) for the attestations of a Managed HSM. Default: none, and attestations prove nothing.
     pub(crate) attestation_roots: Option<PathBuf>,
-    /// The time-out of one call. Default: 30 s.
+    /// Of one call. Default: 30 s.
     #[serde(default = "call_timeout")]
     pub(crate) call_timeout: Span,
     /// The longest time for which a read may show the state before a change. Default: 10 s.
     #[serde(default = "consistency")]
     pub(crate) consistency: Span,
-    /// How many equal reads in a row make an absence certain. Default: 3.
+    /// How many equal reads in a row make an absence conclusive. Default: 3.
     #[serde(default = "three_reads")]
     pub(crate) equal_reads: u32,
-    /// How many days a deleted key can be recovered; has to be the vault's own setting. Default: 90.
+    /// How many days a deleted key can be recovered. Has to equal the vault's own setting. Default: 90.
     #[serde(default = "azure_deletion_days")]
     pub(crate) deletion_days: u32,
     /// Requests in 10 seconds (Managed HSM: in one second) by the name of the quota, where the vault's quotas differ from the
@@ -184,43 +165,37 @@ pub(crate) struct Azure {
     pub(crate) quotas: BTreeMap<String, u32>,
 }
 
-/// The kind of an Azure vault.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum VaultKind {
-    /// A Key Vault of the Premium tier.
+    /// Of the Premium tier.
     KeyVault,
-    /// A Managed HSM.
     ManagedHsm,
 }
 
-/// The source of Azure credentials.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum AzureCredentials {
-    /// The managed identity of the machine.
     ManagedIdentity {
         /// The client id of a user-assigned identity. Default: the machine's own identity.
         client: Option<String>,
-        /// The address of the metadata service, as `host:port`. Default: Azure's own.
+        /// The address of the metadata service as `host:port`. Default: Azure's.
         address: Option<String>,
     },
     /// An application with a secret.
     ClientSecret {
-        /// The id of the directory (tenant).
+        /// The id of the directory.
         tenant: String,
-        /// The id of the application; no secret.
+        /// The id of the application. Not a secret.
         client: String,
-        /// The file that holds the application's secret.
         secret_file: PathBuf,
     },
-    /// An application that trusts tokens which someone else writes into a file, as on Kubernetes.
+    /// An application that trusts tokens which somebody else writes into a file, as on Kubernetes.
     WorkloadIdentity {
-        /// The id of the directory (tenant).
+        /// The id of the directory.
         tenant: String,
         /// The id of the application.
         client: String,
-        /// The file that holds the token.
         token_file: PathBuf,
     },
 }
@@ -231,12 +206,12 @@ impl Default for AzureCredentials {
     }
 }
 
-/// Twice the slowest answer of KMS under load. A shorter time-out makes more replies ambiguous.
+/// Twice the slowest reply of KMS under load. A shorter time-out makes more replies ambiguous.
 fn aws_call_timeout() -> Span {
     Span::seconds(20)
 }
 
-/// Google Cloud and Azure speak of seconds, and of more for keys in HSMs. A shorter time-out makes more replies ambiguous.
+/// Google Cloud and Azure document seconds, and more for keys in HSMs. A shorter time-out makes more replies ambiguous.
 fn call_timeout() -> Span {
     Span::seconds(30)
 }
@@ -246,7 +221,7 @@ fn consistency() -> Span {
     Span::seconds(10)
 }
 
-/// Creating keys and enabling versions are strongly consistent at Google Cloud.
+/// Google Cloud documents that creating keys and enabling versions are strongly consistent.
 fn two_reads() -> u32 {
     2
 }

@@ -1,8 +1,7 @@
-//! `keyplane.toml` names everything that the program needs; no secret is in it.
+//! `keyplane.toml` names everything that the program needs. It contains no secret.
 //!
-//! A flag goes before an environment variable, and that before the file: `--config`/`KEYPLANE_CONFIG`, `--policy`,
-//! `KEYPLANE_DATABASE`. Paths are relative to the file that names them. Secrets are in the files and environment variables that are
-//! named here.
+//! A flag takes precedence over an environment variable, and that over the file: `--config`/`KEYPLANE_CONFIG`, `--policy`,
+//! `KEYPLANE_DATABASE`. Paths are relative to the configuration file. Secrets are in the files and environment variables that it names.
 
 use std::path::{Path, PathBuf};
 
@@ -20,13 +19,12 @@ use crate::{files, keygen};
 /// have some 220,000.
 const LARGEST: usize = 1 << 20;
 
-/// The content of `keyplane.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Config {
     /// The version of this format: 1.
     pub(crate) version: u32,
-    /// The database, as `sqlite:PATH`.
+    /// As `sqlite:PATH`.
     pub(crate) database: String,
     /// Policy files, and folders of them. Default: none.
     #[serde(default)]
@@ -36,29 +34,27 @@ pub(crate) struct Config {
     /// The places that may hold keys. Default: none.
     #[serde(default)]
     pub(crate) destination: Destinations,
-    /// The folder of the configuration file.
+    /// Of the configuration file.
     #[serde(skip)]
     folder: PathBuf,
 }
 
-/// The HSM token that holds the root of trust, and its PIN.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Custodian {
-    /// The vendor's PKCS#11 module: a shared library.
+    /// The vendor's PKCS#11 library.
     pub(crate) module: PathBuf,
     /// The token's label.
     pub(crate) token: String,
-    /// The file that holds the PIN. Not together with `pin_env`.
+    /// The file that holds the PIN. Excludes `pin_env`.
     pub(crate) pin_file: Option<PathBuf>,
-    /// The environment variable that holds the PIN. Neither of the two: the token asks for the PIN by itself.
+    /// The environment variable that holds the PIN. Without either, the token asks for the PIN.
     pub(crate) pin_env: Option<String>,
     /// The reserved string of `C_Initialize`, by which software tokens find their file. Default: none.
     pub(crate) init: Option<String>,
 }
 
 impl Config {
-    /// Reads and checks the file.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         let name = path.display();
         let invalid = |detail: String| Problem::new(ProblemCode::ConfigInvalid, detail, "keyplane config check");
@@ -80,7 +76,6 @@ impl Config {
         Ok(config)
     }
 
-    /// The path of the SQLite database.
     pub(crate) fn database(&self) -> Result<PathBuf, Problem> {
         let path = self.database.strip_prefix("sqlite:").ok_or_else(|| {
             let detail = format!("`{}` is no database that this program knows: write `sqlite:PATH`", self.database);
@@ -89,24 +84,24 @@ impl Config {
         Ok(self.resolve(Path::new(path)))
     }
 
-    /// A path in the configuration, resolved against the configuration file's folder.
+    /// Relative to the configuration file's folder.
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// Reads a file that the configuration names, and that is no secret. `what` is its description in errors.
+    /// Reads a file that the configuration names and that is no secret. `what` describes it in errors.
     pub(crate) fn file(&self, path: &Path, what: &str) -> Result<String, Problem> {
         let path = self.resolve(path);
         files::text(&path, LARGEST).map_err(|error| unreadable(what, &path, &error))
     }
 
-    /// Reads a secret from a file that the configuration names. `what` is the file's description in errors.
+    /// Reads a secret from a file that the configuration names. `what` describes the file in errors.
     pub(crate) fn secret(&self, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
         let path = self.resolve(path);
         files::secret(&path).map_err(|error| unreadable(what, &path, &error))
     }
 
-    /// Reads the PIN. `None`: the token asks for it by itself.
+    /// `None`: the token asks for the PIN.
     pub(crate) fn pin(&self) -> Result<Option<Zeroizing<String>>, Problem> {
         let missing = |detail: String| Problem::new(ProblemCode::PinMissing, detail, "keyplane config check");
         match (&self.custodian.pin_file, &self.custodian.pin_env) {
@@ -132,7 +127,7 @@ impl Config {
         }
     }
 
-    /// The policy files and folders, resolved.
+    /// Resolved against the configuration file's folder.
     pub(crate) fn policy(&self) -> Vec<PathBuf> {
         self.policy.iter().map(|path| self.resolve(path)).collect()
     }
