@@ -166,9 +166,9 @@ pub struct ApprovalRequest {
 #[serde(deny_unknown_fields)]
 pub struct Approved {
     pub change_set: ChangeSetView,
-    /// How many of its approvals count.
+    /// How many approvals count for the rule that `need` belongs to; if all rules are satisfied, for any.
     pub have: u32,
-    /// How many approvals its rule needs. If rules need different numbers: the largest, or the first that is not satisfied.
+    /// That of the first rule that is not satisfied; if all are, the largest.
     pub need: u32,
 }
 
@@ -288,7 +288,7 @@ pub struct CopyLine {
 pub struct EvidenceTable {
     /// One line for each imported copy.
     pub lines: Vec<EvidenceLine>,
-    /// Destinations and copies that could not be looked at, and copies for which there is no evidence.
+    /// Destinations and copies that could not be looked at, and copies whose evidence contradicts the ledger.
     pub problems: Vec<Problem>,
 }
 

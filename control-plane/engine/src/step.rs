@@ -1,4 +1,5 @@
-//! One step of a placement: look, attempt, act, confirm, receipt. Each is durable before the next begins.
+//! One step of a placement: look, attempt, act, confirm, receipt. The attempt is durable before the request, and the receipt before the
+//! next step.
 
 use keyplane_model::{Act, Outcome, ProblemCode, Receipt, Step, StepNo};
 

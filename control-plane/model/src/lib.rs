@@ -1,7 +1,7 @@
-//! The words of the project as types: data only. `control-plane/docs/glossary.md` explains each word.
+//! The project's terms as types, data only. `control-plane/docs/glossary.md` explains each term.
 //!
-//! Owns what every other room speaks in: names, ids, times, algorithms, intent, ledger records, what was seen in the clouds, change
-//! sets, approvals, receipts and problems. Knows no other room, and must not know of files, networks, databases, clocks or
+//! Owns the types that all other crates share: names, ids, times, algorithms, intent, ledger records, what was seen in the clouds, change
+//! sets, approvals, receipts and problems. Knows no other crate of the workspace. Must not know files, networks, databases, clocks or
 //! randomness: whatever depends on those is an argument.
 
 mod algorithm;
@@ -41,7 +41,7 @@ pub use seen::{
 };
 pub use time::{Span, SpanError, Timestamp};
 
-/// The canonical bytes of a value (RFC 8785, JSON Canonicalization Scheme). Digests are taken over them.
+/// The canonical JSON of a value (RFC 8785, JSON Canonicalization Scheme). Digests are computed over it.
 ///
 /// # Errors
 /// When the value cannot be JSON: a map whose keys are no strings, or a float that is not finite. No type of this crate has either.

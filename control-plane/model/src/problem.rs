@@ -13,7 +13,7 @@ use crate::{DestinationName, KeyName};
 pub enum Class {
     /// Had no effect, and may work when tried again.
     Transient,
-    /// Had no effect: the destination counts too many calls. May work later.
+    /// Had no effect, because a request quota of the destination was exceeded. May work later.
     Throttled,
     /// May have had its effect; only a look can tell.
     Ambiguous,

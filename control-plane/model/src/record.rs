@@ -117,13 +117,13 @@ impl CopyRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSetRecord {
-    /// What approvers approve.
+    /// What approvals sign.
     pub digest: Digest,
     pub change_set: ChangeSet,
     pub state: ChangeSetState,
     /// By the server's wall clock.
     pub proposed: Timestamp,
-    /// At most one for each approver. Not yet verified.
+    /// At most one for each approver. Whoever relies on them verifies them.
     pub approvals: Vec<Approval>,
     /// Of all steps, oldest first.
     pub attempts: Vec<Attempt>,
