@@ -8,7 +8,7 @@ pub(crate) const NEXT: &str = "keyplane validate";
 /// Ordered as the sources are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// An index.
+    /// The index of the source.
     pub(crate) source: usize,
     /// From 1.
     pub(crate) line: u32,

@@ -170,7 +170,8 @@ impl fmt::Display for CloudKind {
     }
 }
 
-/// How material is wrapped for a cloud's RSA public key. The adapter asks for the longest modulus that the cloud offers.
+/// How material is wrapped for a cloud's RSA public key. The adapter asks for the longest modulus that the cloud offers, unless
+/// `import-key-size` in the configuration is shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WrapScheme {

@@ -40,8 +40,8 @@ pub struct Capabilities {
     /// By the cloud's own names. Destinations with the same `home` are counted together.
     pub quotas: BTreeMap<String, Quota>,
     /// The quotas that each call of the port draws from, by the call's word (`create`, `claim`, `prepare`, `import`, `publish`, `prepared`,
-    /// `wrapping-key`, `look`, `inspect`, `sweep`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`, `purge`). A call
-    /// without an entry is not limited.
+    /// `wrapping-key`, `look`, `inspect`, `sweep`, `find`, `evidence`, `disable`, `enable`, `schedule-deletion`, `restore`, `purge`). A
+    /// call without an entry is not limited.
     pub draws: BTreeMap<String, Vec<String>>,
     /// How many days a scheduled deletion waits before the cloud deletes. Set by `deletion-days` in the configuration.
     pub deletion_days: u32,

@@ -38,7 +38,7 @@ pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease
 
 /// Refuses a write to a lane whose fencing number is not the holder's. A write without a fence belongs to no lane.
 ///
-/// INVARIANT: only a lane's current holder writes what belongs to it. A server that was the holder when it began its work is not enough.
+/// INVARIANT: only a lane's current holder writes what belongs to it. It is not enough to have been the holder when the work began.
 pub(crate) async fn check(transaction: &mut Transaction, fence: Option<&Fence>) -> Result<(), LedgerError> {
     let Some(fence) = fence else { return Ok(()) };
     let held = one(transaction, &fence.lane).await?.is_held_under(fence);

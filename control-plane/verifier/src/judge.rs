@@ -18,7 +18,6 @@ use crate::violation::{MAX_STEPS, Violation};
 pub struct Facts<'a> {
     /// The custodian passes the charter that it adopted.
     pub charter: &'a Charter,
-    /// The caller's installation.
     pub installation: InstallationId,
     /// By the caller's own clock.
     pub now: Timestamp,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::world::*;
 
-/// A random call of a ledger. Its subject is chosen from the existing change sets, so that some change sets get many calls.
+/// A random call of a ledger. Its subject is chosen from the existing change sets, so that long lives occur as well as refusals.
 #[derive(Clone, Debug)]
 enum Ask {
     PutIntent {
