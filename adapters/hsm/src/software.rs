@@ -29,7 +29,7 @@ impl SoftwareKey {
         Ok(Self { private: OaepPrivateDecryptingKey::new(private).map_err(failed)?, spki })
     }
 
-    /// DER.
+    /// The SubjectPublicKeyInfo, in DER.
     pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
