@@ -16,9 +16,9 @@ const USUAL: usize = 100;
 /// The parameters that every list takes.
 pub(super) const PARAMETERS: [&str; 4] = ["pageSize", "pageToken", "filter", "orderBy"];
 
-/// Which page is asked for.
+/// The page that a request asks for.
 pub(super) struct Page {
-    /// The name of the parent, so that no list takes another one's token.
+    /// The parent's name, so that no list accepts the token of another.
     parent: String,
     size: usize,
     /// The rank of the last entry of the page before.
