@@ -18,8 +18,8 @@ use crate::WrappingKey;
 /// - [`Custodian::mint`] and [`Custodian::wrap`] first judge the warrant by themselves: the change set keeps the rules, the step is
 ///   in it and is what the request asks for, the sealed charter is the one that was adopted last, and the approvals suffice under
 ///   it (rule 4). They trust nothing that the server says about approvals.
-/// - Minting a derived copy twice gives the same bytes. Minting a generated copy twice gives two blobs, of which the ledger keeps
-///   the first: its receipt is written before anything is imported, and a blob without a receipt is never used.
+/// - Asked twice for a derived copy, it gives the same bytes. Asked twice for a generated copy, it gives two blobs, of which the ledger
+///   keeps the first: its receipt is written before anything is imported, and a blob without a receipt is never used.
 #[async_trait]
 pub trait Custodian: Send + Sync {
     /// Reads the token's state; changes nothing.

@@ -22,7 +22,6 @@ const PATIENCE: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// More pages than any case here makes. A longer sweep never ends.
 const MAX_PAGES: usize = 1_000;
 
-///
 /// INVARIANT: reads here wait, by the cloud's clock, until what was done is visible. A case that wants to see an earlier state asks the
 /// cloud itself.
 pub(crate) struct Fixture<'a> {

@@ -267,7 +267,7 @@ impl Lab {
     /// The report of `keyplane status`.
     ///
     /// # Errors
-    /// When it fails.
+    /// When `keyplane` fails, or prints something else.
     pub fn status(&self) -> Result<StatusReport, LabError> {
         let ran = self.must(&["--json", "status"])?;
         serde_json::from_str(&ran.stdout).map_err(|source| LabError::Answer { what: "keyplane status".to_owned(), source })
@@ -276,13 +276,12 @@ impl Lab {
     /// Runs `keyplane`, which has to succeed.
     ///
     /// # Errors
-    /// When it does not.
+    /// When its exit code is not 0.
     pub fn must(&self, args: &[&str]) -> Result<Ran, LabError> {
         let ran = self.keyplane(args);
         if ran.code == 0 { Ok(ran) } else { Err(LabError::Keyplane { args: args.join(" "), code: ran.code, stderr: ran.stderr }) }
     }
 
-    ///
     /// # Errors
     /// When it cannot be read.
     pub fn config(&self) -> Result<String, LabError> {

@@ -7,7 +7,7 @@ pub const ACCOUNT: &str = "111122223333";
 
 /// The project id of the Google Cloud emulator.
 pub const PROJECT: &str = "acme-prod";
-/// The location of its key rings.
+/// The location of the Google Cloud key rings.
 pub const LOCATION: &str = "europe-west3";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -102,7 +102,6 @@ impl Pair {
 pub struct Refused;
 
 pub trait Crypto: Send {
-    ///
     /// # Errors
     /// When there is no randomness.
     fn make_pair(&self, size: RsaSize) -> Result<Pair, Refused>;

@@ -186,7 +186,6 @@ impl<S: Service> Frame<S> {
         }
     }
 
-    ///
     /// Serves what is due by time; counts and records the request; decides on a fault; serves the request or not; serves what is due by
     /// count. While halted, every request hangs and is only counted in [`Halted::hanging`].
     pub fn handle(&mut self, now: Timestamp, rng: &mut dyn RngCore, request: &S::Request) -> Answer<S::Reply> {

@@ -38,7 +38,6 @@ use crate::LabError;
 
 /// Bytes of a nonce and of a tag of AES-GCM.
 const NONCE: usize = 12;
-/// See [`NONCE`].
 const TAG: usize = 16;
 
 /// The longest answer that is read, in bytes: that of an operation with the longest key has less than 2 KiB, an error has more.
