@@ -11,12 +11,11 @@ use crate::names;
 use crate::operation::Operation;
 
 impl AwsKms {
-    /// Sends one mutating request.
     pub(crate) async fn mutate(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         match mutation {
             Mutation::Create { target, marks } => self.create(target, marks).await,
             Mutation::Claim { target, object } => self.create_alias(names::claim_alias(target), object).await,
-            // `again` is not needed: KMS recognises a material by its bytes.
+            // `again` is not needed: KMS recognises material by its bytes.
             Mutation::Import { object: Some(object), version, wrapping_key, wrapped, .. } => {
                 self.import(object, *version, wrapping_key, wrapped).await
             }
@@ -77,7 +76,7 @@ impl AwsKms {
             .key_usage(KeyUsageType::EncryptDecrypt)
             .policy(&self.policy_text)
             .description(names::description(&target.key))
-            // INVARIANT: the key is recognisable from its first moment (rule 3).
+            // INVARIANT: the key carries its marks from its first moment (rule 3).
             .set_tags(Some(tags));
         let created = self.request(OPERATION, "", creation.send()).await?;
         let metadata = created.key_metadata().ok_or_else(|| garbled(OPERATION, "an answer without a key"))?;
@@ -91,8 +90,8 @@ impl AwsKms {
         Ok(Acted::Done)
     }
 
-    /// Sends no `ImportType`. KMS then takes a first import as NEW and every later one as EXISTING, so that an import can be repeated
-    /// with the same bytes and with no others.
+    /// Sends no `ImportType`. KMS then treats a first import as NEW and every later one as EXISTING, so an import can be repeated with the
+    /// same bytes, but not with others.
     // contract: aws.import.type, aws.import.wrong_material
     async fn import(&self, object: &ObjectId, version: Version, wrapping_key: &WrappingKey, wrapped: &[u8]) -> Result<Acted, CloudError> {
         let import = self

@@ -16,7 +16,7 @@ const MAX_POLICY: usize = 131_072;
 /// The longest region name that is taken, in bytes. AWS's longest so far has 15.
 const MAX_REGION: usize = 32;
 
-/// An account and region of AWS, how to reach KMS there, and with which credentials.
+/// The account and region, the endpoint of KMS and the credentials.
 pub struct AwsConfig {
     /// The settings that every destination has; [`Settings::deletion_days`] is 7 to 30.
     pub settings: Settings,
@@ -24,23 +24,20 @@ pub struct AwsConfig {
     pub region: String,
     /// The account id, 12 digits. An answer for another account is refused ([`keyplane_port::Cause::WrongHome`]).
     pub account: String,
-    /// The endpoint of KMS, as `https://host[:port]`; `http://` only on this machine. `None`: AWS's own endpoint of the region.
+    /// The endpoint of KMS, as `https://host[:port]`; `http://` only on this machine. `None`: AWS's own in the region.
     pub endpoint: Option<String>,
-    /// The source of the credentials.
     pub credentials: Credentials,
-    /// The access policy of new KMS keys, as JSON, at most 128 KiB. It has to be written as AWS gives it back, but white space and the
-    /// order of members and lists do not matter. `None`: AWS's default policy, by which the account's IAM decides; it names the
-    /// account, so AWS refuses to create a key with it in any other.
+    /// The access policy of new KMS keys, as JSON, at most 128 KiB. It has to be written as AWS gives it back, except for white space and
+    /// the order of members and lists. `None`: AWS's default policy, by which the account's IAM decides. That policy names the account, so
+    /// AWS refuses to create a key with it in any other.
     pub key_policy: Option<String>,
 }
 
-/// The source of the credentials.
 pub enum Credentials {
     /// An access key.
     Static {
         /// The access key's id, which is no secret.
         access_key_id: String,
-        /// The secret access key.
         secret: Secret,
     },
     /// A named profile of the shared AWS configuration files.
@@ -50,7 +47,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The part that is approved with the destination (rule 11): the kind of source, and the name of a profile.
+    /// The approved part (rule 11): the kind of source, and the name of a profile.
     fn source(&self) -> String {
         match self {
             Self::Static { .. } => "static".to_owned(),
@@ -69,31 +66,24 @@ impl fmt::Debug for Credentials {
 /// Why a configuration cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The region has characters that no region has, or none, or too many.
     #[error("`{0}` is no AWS region: lower-case letters, digits and `-`, as in `us-east-1`")]
     Region(String),
-    /// The account id does not have 12 digits.
     #[error("`{0}` is no AWS account: 12 digits")]
     Account(String),
-    /// A setting that every destination has cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The key policy is too long, or no JSON object.
+    /// Longer than 128 KiB, or not a JSON object.
     #[error("the key policy is not usable: {0}")]
     Policy(&'static str),
-    /// The access key's id or secret is empty.
     #[error("the access key id or its secret is empty")]
     Credentials,
 }
 
-/// A configuration that was checked.
 pub(crate) struct Checked {
     pub(crate) destination: Destination,
-    /// The key policy as it is sent.
     pub(crate) policy_text: String,
-    /// The key policy as a value, to compare those of keys with.
+    /// For comparison with the policies of keys.
     pub(crate) policy: Value,
-    /// Whether the endpoint is reached over TLS.
     pub(crate) tls: bool,
 }
 
@@ -167,8 +157,7 @@ impl AwsConfig {
         })
     }
 
-    /// The digest of what is approved (rule 11). It changes with the endpoint, the CA, the account, the region and the source of the
-    /// credentials.
+    /// The digest of what is approved (rule 11): endpoint, CA, account, region and source of the credentials.
     fn fingerprint(&self) -> Digest {
         #[derive(Serialize)]
         struct Approved<'a> {
@@ -190,7 +179,7 @@ impl AwsConfig {
     }
 }
 
-/// The partition that a region belongs to: the second part of its ARNs.
+/// The AWS partition of a region: the second part of its ARNs.
 fn partition(region: &str) -> &'static str {
     [
         ("cn-", "aws-cn"),

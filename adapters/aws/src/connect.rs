@@ -1,4 +1,4 @@
-//! The client: AWS's SDK, set up so that a call of ours is one request to the place that was approved.
+//! The client: AWS's SDK, set up so that a call sends one request, to the place that was approved.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::error::failed;
 use crate::limit::Limit;
 use crate::operation::Operation;
 
-/// How long the SDK waits for a connection; its own default. This is no time-out of a call, which the engine sets. It tells "no
+/// How long the SDK waits for a connection; this is its default. The engine sets the time-out of a whole call. This one tells "no
 /// connection", which certainly had no effect, from "no answer", which may have had one.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
@@ -41,7 +41,7 @@ pub struct AwsKms {
 }
 
 impl AwsKms {
-    /// Checks the configuration and makes the client. Sends nothing to KMS; the first call fetches credentials.
+    /// Checks the configuration and makes the client. Sends nothing to KMS. The first call fetches credentials.
     ///
     /// # Errors
     /// When the configuration cannot be used.
@@ -49,14 +49,14 @@ impl AwsKms {
         let Checked { destination, policy_text, policy, tls } = config.check()?;
         let AwsConfig { settings, region, account, endpoint, credentials, .. } = config;
         let installation = settings.installation;
-        // Not from AWS's shared configuration: region and endpoint were approved, so no variable and no file may replace them.
+        // AWS's shared configuration is not read: region and endpoint were approved, so no variable or file may replace them.
         let mut builder = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
             .credentials_provider(provider(credentials, &region).await)
             .http_client(http_client(settings, tls)?)
             .interceptor(Limit)
-            // INVARIANT: a call of ours is one request (rule 3).
+            // INVARIANT: a call sends one request (rule 3).
             .retry_config(RetryConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
@@ -73,8 +73,8 @@ impl AwsKms {
         Ok(Self { client: Client::from_conf(builder.build()), destination, region, account, installation, policy_text, policy })
     }
 
-    /// Every request goes through here: it writes one log line without material, and turns a failure into the port's error. `key_id` is
-    /// for the log line; empty where a request names no key.
+    /// Sends every request: writes one log line without material, and turns a failure into the port's error. `key_id` is for the log line;
+    /// empty if the request names no key.
     pub(crate) async fn request<T, E>(
         &self,
         operation: Operation,
@@ -111,9 +111,9 @@ async fn provider(credentials: Credentials, region: &str) -> SharedCredentialsPr
     }
 }
 
-/// The HTTP client: rustls over aws-lc-rs, without a proxy. A private CA is trusted alone; without TLS, nothing is trusted.
+/// The HTTP client: rustls over aws-lc-rs, without a proxy. If there is a private CA, only that is trusted; without TLS, nothing is.
 fn http_client(settings: Settings, tls: bool) -> Result<SharedHttpClient, ConfigError> {
-    // The SDK takes certificates unchecked and panics on the first bad one. So they are checked here.
+    // The SDK does not check certificates and panics at the first bad one, so they are checked here.
     settings.trusted(tls)?;
     let trust = match settings.ca {
         Some(pem) => TrustStore::empty().with_pem_certificate(pem),

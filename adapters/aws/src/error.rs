@@ -45,13 +45,12 @@ where
         }
         SdkError::ConstructionFailure(_) => (Failure::Unbuildable, chain(&error)),
         SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => (dispatch(&error), chain(&error)),
-        // A later SDK may have further variants. Nothing is certain about one that is not known here.
+        // A later SDK may add variants. A failure that is not known here is certain of nothing.
         _ => (Failure::NoAnswer, chain(&error)),
     }
 }
 
-/// The type of the cause tells whether anything was sent: credentials are fetched before the connection is made, and the connection is
-/// made before the request is sent.
+/// Decides by the cause's type whether anything was sent: the SDK fetches credentials before it connects, and connects before it sends.
 fn dispatch(error: &(dyn StdError + 'static)) -> Failure {
     if let Some(credentials) = cause::<CredentialsError>(error) {
         return match credentials {
@@ -65,17 +64,17 @@ fn dispatch(error: &(dyn StdError + 'static)) -> Failure {
     Failure::NoAnswer
 }
 
-/// The failure that an error code stands for. On the wire the code is the error's type. (The SDK has Rust types only for the errors
-/// that the service model lists for an operation, and KMS gives others too.) KMS's own codes come first, then those that all of AWS
-/// shares ("Common errors", KMS API Reference; "Retry behavior", SDK reference).
+/// The failure for an error code, which on the wire is the error's type. The SDK has Rust types only for the errors that the service model
+/// lists for an operation, and KMS gives others too. KMS's own codes come first, then those that all of AWS shares ("Common errors", KMS
+/// API Reference; "Retry behavior", SDK reference).
 fn refusal(code: &str, status: u16) -> Failure {
     match code {
         "NotFoundException" => Failure::NotFound,
         "AlreadyExistsException" => Failure::AlreadyExists,
         "ExpiredImportTokenException" => Failure::Refused(Class::Stale, Cause::ImportTokenExpired),
         "IncorrectKeyMaterialException" => Failure::Refused(Class::Invalid, Cause::OtherMaterial),
-        // A quota of resources, not of requests. As with a missing permission, repeating the call is useless until somebody frees some
-        // of the quota or raises it.
+        // A quota of resources, not of requests. As with a missing permission, repeating the call is useless until somebody frees or raises
+        // the quota.
         "LimitExceededException" => Failure::NotAllowed,
         "KMSInvalidStateException" | "DisabledException" | "ConflictException" => Failure::WrongState,
         "KMSInternalException" | "DependencyTimeoutException" | "KeyUnavailableException" => Failure::ServerFault,

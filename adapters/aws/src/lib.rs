@@ -1,15 +1,15 @@
 //! AWS KMS as a destination: [`AwsKms`] is the [`keyplane_port::Cloud`] of one account and region.
 //!
-//! Owns the calls that we use, the translation between AWS's terms and ours, and the classes of AWS's errors. Must not know of
-//! keeping quotas, of time-outs or of repeated calls (the engine's lane does these), of policy, ledger or HSM, or of any other cloud.
-//! What KMS promises stands in the rows `aws.…` of `tests/emulators/contracts.md`.
+//! Owns the calls that we use, the translation between AWS's terms and ours, and the classes of AWS's errors. Must not know of quotas,
+//! time-outs or repetitions (the engine's lanes handle these), of policy, ledger or HSM, or of any other cloud. What KMS promises is in the
+//! rows `aws.…` of `tests/emulators/contracts.md`.
 //!
 //! # Words
 //! An object is a KMS key, named by its key id. A material is a key material of that key, named by its key material id. The claim is
 //! an alias under `alias/keyplane/`, which only one key of an account and region can have; the users' name is another alias.
 //!
 //! # Files
-//! From below to above; each uses only files before it: `limit`, `names`, `operation`; `config`, `error`; `connect` (the client); `read`;
+//! From the bottom up; each uses only files before it: `limit`, `names`, `operation`; `config`, `error`; `connect` (the client); `read`;
 //! `act`; `cloud` (the port).
 //!
 //! # Permissions
@@ -21,8 +21,8 @@
 //!
 //! # Invariants
 //! - A call of the port sends at most one mutating request, and sends it once: the SDK's retries are off.
-//! - Material is wrapped whenever it is here, and is in no log line and no error.
-//! - Dropping the future of a call has no effect but, perhaps, that of the one request that was sent.
+//! - Material is always wrapped here, and is in no log line and no error.
+//! - Dropping the future of a call has no effect, except that a request that was sent may still have its own.
 
 mod act;
 mod cloud;

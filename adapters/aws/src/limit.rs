@@ -1,4 +1,4 @@
-//! A limit for the length of an answer. The SDK itself has none.
+//! Limits the length of an answer. The SDK itself sets no limit.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -8,11 +8,10 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::Limited;
 
-/// The longest answer that is read, in bytes. The longest that KMS gives is a key policy of 128 KiB, which JSON's escaping can make six
-/// times as long.
+/// The longest answer that is read, in bytes. KMS's longest is a key policy of 128 KiB, which JSON's escaping can make six times as long.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Cuts answers off at [`MAX_ANSWER`]. One that is cut cannot be parsed, and counts as not KMS's.
+/// Cuts answers off at [`MAX_ANSWER`]. A cut answer cannot be parsed, and counts as not KMS's.
 #[derive(Debug)]
 pub(crate) struct Limit;
 

@@ -1,9 +1,9 @@
-//! The names and marks that we write into AWS, so that our keys are found and recognised again (rule 3): aliases, tags, descriptions.
+//! The aliases, tags and descriptions that we write into AWS, so that our keys are recognised again (rule 3).
 
 use aws_sdk_kms::types::Tag;
 use keyplane_model::{AttemptId, InstallationId, KeyName, Marks, PlacementId, Target, Version};
 
-/// The longest alias name for users, in characters. AWS allows 256, of which `alias/` takes 6; the others stay free for later.
+/// The longest alias name for users, in characters. AWS allows 256, including the `alias/`; we keep some in reserve.
 const MAX_NAME: usize = 240;
 
 /// The prefix that AWS reserves for itself.
@@ -21,18 +21,15 @@ const TAG_KEY: &str = "keyplane:key";
 /// Why a name cannot be an alias for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It is empty or too long.
     #[error("an alias name has 1 to 240 characters")]
     Length,
-    /// It has a character that AWS does not take.
     #[error("an alias name has letters, digits, `/`, `_` and `-` only")]
     Characters,
-    /// It begins with a prefix that AWS or Keyplane reserves.
     #[error("an alias name does not begin with `aws/` or `keyplane/`")]
     Reserved,
 }
 
-/// Whether users can address a key by this name, which is an alias without its `alias/`.
+/// Checks that users can address a key by this name: an alias without its `alias/`.
 ///
 /// # Errors
 /// The rule that the name breaks.
@@ -54,7 +51,6 @@ pub(crate) fn claim_alias(target: &Target) -> String {
     format!("alias/{OUR_PREFIX}{}/{}", target.placement, target.incarnation)
 }
 
-/// The alias by which users address a placement's key.
 pub(crate) fn users_alias(target: &Target) -> Result<String, NameError> {
     check_name(&target.name)?;
     Ok(format!("alias/{}", target.name))
@@ -82,7 +78,7 @@ pub(crate) fn marks(tags: &[Tag]) -> Option<Marks> {
     })
 }
 
-/// The description of a key, for people who read it in AWS's console.
+/// For people who read it in AWS's console.
 pub(crate) fn description(key: &KeyName) -> String {
     format!("keyplane {key}")
 }
@@ -92,7 +88,7 @@ pub(crate) fn material_description(installation: InstallationId, version: Versio
     format!("keyplane {installation} v{version}")
 }
 
-/// The version that a key material's description names; `None`: the material is none of this installation's.
+/// The version that a key material's description names; `None`: the material is not of this installation.
 pub(crate) fn material_version(installation: InstallationId, description: &str) -> Option<Version> {
     let number = description.strip_prefix("keyplane ")?.strip_prefix(&installation.to_string())?.strip_prefix(" v")?;
     let version = Version(number.parse().ok()?);

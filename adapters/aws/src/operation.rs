@@ -1,4 +1,4 @@
-//! The operations of KMS that we use, their published quotas, and how many requests each call of the port sends.
+//! The operations of KMS that we use, their published quotas, and the number of requests of each call of the port.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ operations! {
     EnableKey true,
     ScheduleKeyDeletion true,
     CancelKeyDeletion true,
-    // It makes a wrapping key, but one that is not used has no effect that anybody could see.
+    // It makes a wrapping key, but one that is not used has no visible effect.
     GetParametersForImport false,
     DescribeKey false,
     GetKeyPolicy false,
@@ -45,20 +45,20 @@ pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
     .into()
 }
 
-/// How many keys one page of a sweep lists. Each costs one read of its tags, so a page takes a twentieth of a second's quota of these:
-/// little enough for pages to be sent evenly.
+/// The number of keys that one page of a sweep lists. Each costs one read of its tags, so a page takes a twentieth of a second's quota of
+/// those reads. Small pages are sent evenly.
 pub(crate) const SWEEP_KEYS: u32 = 100;
 
-/// How many keys' tags are read side by side. At 10 ms a read a page takes about an eighth of a second, far less than the time-out of a
-/// call.
+/// The number of keys whose tags are read concurrently. At 10 ms a read a page takes about an eighth of a second, far less than the
+/// time-out of a call.
 pub(crate) const SWEEP_AT_A_TIME: usize = 8;
 
-/// How many marked keys one page of a sweep reads in full. They draw a tenth of a second's quota of `ListKeyRotations`. So our own keys
-/// are swept as fast as that quota allows, and others' ten times as fast.
+/// The number of marked keys that one page of a sweep reads in full. They draw a tenth of a second's quota of `ListKeyRotations`. So a
+/// sweep passes our keys as fast as that quota allows, and other keys ten times as fast.
 pub(crate) const SWEEP_OBJECTS: usize = 10;
 
-/// The quotas that each call of the port draws from, at most: a name that stands twice is drawn from twice. A quota that is never
-/// scarcer than a listed one is left out: `GetKeyPolicy` is sent as often as `ListKeyRotations`, and allowed ten times as often.
+/// The quotas that each call of the port draws from, at most: once for each time that a name is listed. A quota that is never scarcer than
+/// a listed one is left out: `GetKeyPolicy` is sent as often as `ListKeyRotations`, and allowed ten times as often.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     use Operation as O;
     let drawn = |word: &str, operations: &[(Operation, usize)]| {

@@ -20,19 +20,19 @@ use crate::error::{contradiction, found, garbled, spoils_only_itself};
 use crate::names;
 use crate::operation::{Operation, SWEEP_AT_A_TIME, SWEEP_KEYS, SWEEP_OBJECTS};
 
-/// How many pages of one key's tags or materials are read. A key has at most 50 tags and 26 materials, which fit on one page, so an
-/// endpoint that gives more pages than this would never end.
+/// The number of pages that are read of one key's tags or materials. A key has at most 50 tags and 26 materials, which fit on one page; an
+/// endpoint with more pages than this may never stop.
 const MAX_PAGES: usize = 20;
 
 /// The strongest wrapping key that KMS offers, and the length of its modulus in bits.
 const WRAPPING_KEY: (WrappingKeySpec, usize) = (WrappingKeySpec::Rsa4096, 4_096);
 
-/// Where a page of a sweep begins.
+/// The position of a page of a sweep, as its cursor encodes it.
 #[derive(Default, Serialize, Deserialize)]
 struct Place {
     /// The marker of a page of `ListKeys`; `None`: the first page.
     marker: Option<String>,
-    /// The id of the last key on that page that was read already; `None`: no key was.
+    /// The last key on that page that was read already; `None`: none was.
     after: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl AwsKms {
         Ok(PlacementSeen { claimed, published })
     }
 
-    /// Reads where the claim and the users' name lead. A sweep tells everything else.
+    /// Reads where the claim and the users' name lead. The sweep tells everything else.
     pub(crate) async fn find_placement(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
         let users = users_alias(target)?;
         let mut found = PlacementSeen::default();
@@ -99,8 +99,7 @@ impl AwsKms {
         for key in listed.keys() {
             self.check_home(OPERATION, key.key_arn())?;
         }
-        // If the key where the last page stopped is no longer listed, the page is read from its beginning. Reading keys twice does no
-        // harm.
+        // If the key where the last page stopped is no longer listed, the page is read from its beginning. Reading keys twice does no harm.
         let seen = place.after.as_deref().and_then(|after| keys.iter().position(|key| key == after)).map_or(0, |at| at + 1);
         let mut page =
             Page { objects: Vec::new(), broken: u32::try_from(listed.keys().len() - keys.len()).unwrap_or(u32::MAX), next: None };
@@ -162,8 +161,8 @@ impl AwsKms {
         })
     }
 
-    /// The evidence that AWS can give: the current material has the id that the import was confirmed with, in a key that is still ours.
-    /// AWS shows nothing of the bytes and attests nothing ([`EvidenceStrength::SameObject`]).
+    /// The evidence that AWS can give: the current material has the id that the import was confirmed with, in a key that is still ours. AWS
+    /// shows nothing of the bytes and attests nothing ([`EvidenceStrength::SameObject`]).
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let claimed = self.read_object(&names::claim_alias(target)).await?;
         let shown = claimed.as_ref().map_or(Err("nothing holds the claim"), |object| holds(object, target, copy));
@@ -193,7 +192,7 @@ impl AwsKms {
         {
             return Ok(());
         }
-        // What a mutation made in the wrong place exists all the same.
+        // A mutation in the wrong place may have had its effect there.
         let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
         let message = format!("`{arn}` is not in account {} and region {}", self.account, self.region);
         Err(found(operation, class, Cause::WrongHome, &message))
@@ -235,8 +234,8 @@ impl AwsKms {
         };
         if object.marks.is_some() {
             object.policy_fits = self.policy_fits(metadata.key_id()).await?;
-            // KMS lists no materials of asymmetric and HMAC keys. Of a key that waits for its deletion it may refuse to list them. Nobody
-            // needs those, and one such key must not keep every sweep from being complete until it is deleted.
+            // KMS lists no materials of asymmetric and HMAC keys. It may refuse to list those of a key that waits for its deletion. They
+            // are not needed, and one such key must not make every sweep incomplete until it is deleted.
             // contract: aws.unstated.leaving_rotations
             let leaving = matches!(object.state, ObjectState::DeletionScheduled(_));
             if external && object.algorithm == Some(Algorithm::Aes256) && !leaving {
@@ -280,7 +279,7 @@ impl AwsKms {
             .ok_or_else(|| garbled(OPERATION, "a material in a state that is not known"))?;
         let current =
             materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
-        // The list and the description of one key: if they contradict each other, one of them shows an earlier state.
+        // The list and the description are two reads of one key. If they contradict each other, one shows an earlier state.
         if matches!(state(metadata), ObjectState::Usable | ObjectState::Disabled) && current != metadata.current_key_material_id() {
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
         }
@@ -352,8 +351,8 @@ fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<(), 
     Ok(())
 }
 
-/// Whether two parts of a policy mean the same. The order of a list has no meaning: statements, principals, actions and the values of
-/// a condition are sets.
+/// Whether two parts of a policy mean the same. Lists have no order: statements, principals, actions and the values of a condition are
+/// sets.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(some), Value::Array(others)) if some.len() == others.len() => {
@@ -401,7 +400,7 @@ fn state(metadata: &KeyMetadata) -> ObjectState {
     }
 }
 
-/// A time, to the microsecond; the rest is cut off. Times out of range become the first or last that there is.
+/// To the microsecond; the rest is cut off. Times out of range become the first or last that can be represented.
 fn timestamp(time: &DateTime) -> Timestamp {
     Timestamp(time.secs().saturating_mul(1_000_000).saturating_add(i64::from(time.subsec_nanos() / 1_000)))
 }

@@ -18,11 +18,10 @@ use crate::{AzureVault, byok, jwk, vault};
 // contract: azure.kek.create
 pub(crate) const KEK_BITS: u16 = 4_096;
 
-/// The longest wrapped material that is sent, in bytes. An RSA-4096 key pair in PKCS#8 has some 2,400, and wrapping adds some 530.
+/// The longest wrapped material that is sent, in bytes. An RSA-4096 key pair in PKCS#8 has about 2,400, and wrapping adds about 530.
 const MAX_WRAPPED: usize = 8 * 1_024;
 
 impl AzureVault {
-    /// Sends one mutating request.
     pub(crate) async fn mutate(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         let unsupported = |operation, message| Err(found(operation, Class::Unsupported, Cause::Plain, message));
         match mutation {
@@ -54,9 +53,9 @@ impl AzureVault {
 
     /// Makes a key exchange key for one copy. If it is made twice, the key has two versions, and the version's id tells which is used.
     ///
-    /// It stays in the vault. Deleting it would be a destructive step that nobody approved. It does no harm there, for all that it can
-    /// do is to unwrap an import into this vault, for somebody who may import there. It gets no expiry, because an expired key still
-    /// unwraps, and because the vault's clock is not known here.
+    /// It stays in the vault. Deleting it would be a destructive step that nobody approved, and it does no harm: all it can do is to unwrap
+    /// an import into this vault, for somebody who may import there. It gets no expiry, because an expired key still unwraps, and because
+    /// the vault's clock is not known here.
     // contract: azure.kek.create, azure.validity
     async fn prepare(&self, target: &Target, version: Version, scheme: WrapScheme) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::CreateKey;
@@ -113,7 +112,7 @@ impl AzureVault {
                 ..JsonWebKey::default()
             }),
             key_attributes: Some(KeyAttributes { enabled: Some(true), ..KeyAttributes::default() }),
-            // INVARIANT: the version is recognised as ours from its first moment (rule 3).
+            // INVARIANT: the version carries its marks from its first moment (rule 3).
             tags: Some(names::tags(marks, &target.key, version).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
             ..ImportKeyParameters::default()
         };
@@ -124,8 +123,8 @@ impl AzureVault {
         Ok(Acted::Done)
     }
 
-    /// Disables or enables one version. Disabling the newest takes the key away from everybody who names no version; the planner decides
-    /// whether to do that.
+    /// Disables or enables one version. Once the newest is disabled, nobody can use the key without naming a version. Whether to do that is
+    /// the planner's decision.
     async fn switch(&self, object: &ObjectId, material: &str, enabled: bool) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::UpdateKey;
         self.check_object(OPERATION, object)?;
@@ -146,10 +145,10 @@ impl AzureVault {
         Ok(Acted::Done)
     }
 
-    /// Deletes a key with all its versions. For how long it can be recovered was fixed when the vault was made.
+    /// Deletes a key with all its versions. The time for which it can be recovered was fixed when the vault was made.
     ///
-    /// INVARIANT: the key can be recovered for exactly `days` days, or nothing is deleted. The vault is asked first; the configuration
-    /// could be wrong.
+    /// INVARIANT: the key can be recovered for exactly `days` days, or nothing is deleted. The vault is asked first, since the
+    /// configuration could be wrong.
     // contract: azure.delete.soft
     async fn delete(&self, object: &ObjectId, days: u32) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::DeleteKey;
@@ -199,7 +198,7 @@ impl AzureVault {
         }
     }
 
-    /// The key id of the version that a mutation made, which has to be of the key that was asked for, in this vault.
+    /// The key id of the version that a mutation made. It has to be of the key that was asked for, in this vault.
     fn kid(&self, operation: Operation, made: &Key, name: &str) -> Result<String, CloudError> {
         let kid = made.key.as_ref().and_then(|key| key.kid.as_deref());
         self.read_kid(operation, kid, name)?.version.ok_or_else(|| garbled(operation, "a key without a version"))?;

@@ -1,9 +1,9 @@
 //! Attestations: a Managed HSM's signed statements about a key that it holds.
 //!
-//! The format is that of the HSMs' maker (Marvell). The checks are those of Microsoft's public checker,
-//! `azure-managed-hsm-key-attestation`: the statement's signature, and two certificates below a root that is configured. Then the
-//! statement has to say what a key exchange key must be. Statements of the maker's older firmware, whose signatures follow no
-//! standard, are refused. Beyond that checker, certificates that issued others have to be authorities', as `keyplane_destination` says.
+//! The format is that of the HSMs' manufacturer (Marvell). The checks are those of Microsoft's public checker,
+//! `azure-managed-hsm-key-attestation`: the statement's signature, and two certificates below a configured root. Then the statement has to
+//! say what a key exchange key must be. Statements of older firmware, whose signatures follow no standard, are refused. Unlike that
+//! checker, certificates that issued others have to be those of authorities (see `keyplane_destination`).
 // contract: azure.attestation
 
 use std::ops::RangeInclusive;
@@ -13,7 +13,7 @@ use keyplane_destination::{Roots, attributes, certificates, without_zeros};
 use keyplane_model::Timestamp;
 use rustls::pki_types::CertificateDer;
 
-/// How many certificates stand between a root and a statement: two, the card's and the partition's.
+/// The number of certificates between a root and a statement: the card's and the partition's.
 const DEPTH: RangeInclusive<usize> = 2..=2;
 
 /// The length of the RSA signature that follows a statement, in bytes.
@@ -35,8 +35,8 @@ const PRIVATE_KEY: &[u8] = &[3];
 const YES: &[u8] = &[1];
 const NO: &[u8] = &[0];
 
-/// Checks that an HSM attests of a key pair that it was made there, can never leave it, and does not decrypt.
-/// `made`: when the pair was made, which is before the attestation; `None`: the HSM does not say.
+/// Checks that an HSM attests that a key pair was generated there, can never leave it, and does not decrypt. `made`: when the pair was
+/// generated, which is before the attestation; `None`: not known.
 pub(crate) fn check(
     attestation: &KeyAttestation,
     roots: &Roots,
@@ -76,7 +76,7 @@ pub(crate) fn check(
 fn signed<'a>(blob: Option<&'a [u8]>, given: &[CertificateDer<'_>], roots: &Roots, made: Option<Timestamp>) -> Result<&'a [u8], String> {
     let blob = blob.unwrap_or_default();
     let (signed, signature) = blob.split_at_checked(blob.len().saturating_sub(SIGNATURE)).unwrap_or_default();
-    // One root suffices. If none vouches, the first one's reason is told.
+    // One root suffices. If none vouches, the first one's reason is reported.
     let mut refused = None;
     for vouched in roots.vouch(given, DEPTH, made, signed, signature) {
         match vouched {

@@ -1,4 +1,4 @@
-//! The port: [`Cloud`] in terms of the reads and mutations of this crate.
+//! Implements [`Cloud`] with the reads and mutations of this crate.
 
 use async_trait::async_trait;
 use keyplane_model::{CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme};

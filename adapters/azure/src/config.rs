@@ -15,46 +15,42 @@ use crate::vault::{self, VaultKind};
 /// The longest tenant, client id or address that is taken, in bytes.
 const MAX_TEXT: usize = 2_048;
 
-/// A key vault or Managed HSM, how to reach it, and with which credentials.
+/// A key vault or Managed HSM, its address, and the credentials.
 pub struct AzureConfig {
-    /// The settings that every destination has. Azure does not document how long reads may be old; 10 s and 3 equal reads are
-    /// Keyplane's defaults. [`Settings::deletion_days`] is 7 to 90, and has to be what was chosen when the vault was made.
+    /// Azure does not document how long reads may be old; 10 s and 3 equal reads are Keyplane's defaults. [`Settings::deletion_days`] is 7
+    /// to 90, and has to be what was chosen when the vault was made.
     // contract: azure.delete.soft
     pub settings: Settings,
     /// The vault's own name, as in `corp-vault.vault.azure.net` or `corp-hsm.managedhsm.azure.net`. The server has to prove it by TLS,
     /// and keys of any other vault are refused ([`keyplane_port::Cause::WrongHome`]).
     pub vault: String,
-    /// The kind of the vault. A key vault has to be a Premium one, because others have no HSM keys.
+    /// A key vault has to be a Premium one, because others have no HSM keys.
     pub kind: VaultKind,
-    /// The address at which the vault answers, as `host:port`: a private endpoint, or an emulator. `None`: what the name service says.
+    /// The address at which the vault answers, as `host:port`: a private endpoint, or an emulator. `None`: the name service's.
     pub address: Option<String>,
     /// The login service that gives tokens, as `https://host[:port]`; `None`: Microsoft's own, of the vault's cloud.
     pub authority: Option<String>,
-    /// The source of the credentials.
     pub credentials: Credentials,
-    /// Root certificates in PEM for a Managed HSM's attestations of its key exchange keys: those of the HSMs' maker, from its own site.
+    /// Root certificates in PEM for a Managed HSM's attestations of its key exchange keys: those on the site of the HSMs' manufacturer.
     /// `None`: an attestation has to be there, but is not checked. Not for a Key Vault, which attests nothing.
     pub attestation_roots: Option<Vec<u8>>,
 }
 
-/// The source of the credentials.
 pub enum Credentials {
     /// A service principal with a client secret.
     ClientSecret {
-        /// The id of the directory (tenant).
+        /// The directory's id.
         tenant: String,
         /// The application's client id, which is no secret.
         client: String,
-        /// The client secret.
         secret: Secret,
     },
     /// A service principal that trusts the issuer of a token in a file, as on Kubernetes.
     WorkloadIdentity {
-        /// The id of the directory (tenant).
+        /// The directory's id.
         tenant: String,
-        /// The application's client id.
         client: String,
-        /// The path of the file. It has to exist when the client is made, and is read again every ten minutes.
+        /// It has to exist when the client is made, and is read again every ten minutes.
         token_file: PathBuf,
     },
     /// The machine's managed identity.
@@ -67,7 +63,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The part that is approved with the destination (rule 11): the kind of source, and the identity.
+    /// The approved part (rule 11): the kind of source, and the identity.
     fn source(&self) -> String {
         match self {
             Self::ClientSecret { tenant, client, .. } => format!("client-secret {tenant} {client}"),
@@ -81,7 +77,7 @@ impl Credentials {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        // The tenant goes into a path. It is checked by the SDK's own rule.
+        // The tenant becomes part of a path, so the SDK's own rule is checked here.
         let is_tenant = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
         let (tenant, client) = match self {
             Self::ClientSecret { secret, .. } if secret.expose_secret().is_empty() => {
@@ -114,61 +110,51 @@ impl fmt::Debug for Credentials {
 /// Why a configuration cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The vault's name cannot be used.
     #[error("`{vault}` is no vault: {reason}")]
     Vault {
-        /// The beginning of the name that was given.
+        /// Cut to 80 characters.
         vault: String,
-        /// Which rule it breaks.
         reason: &'static str,
     },
     /// The vault's name is one of another kind than the configured one.
     #[error("`{vault}` is a {is}, and the destination is to be a {given}")]
     Kind {
-        /// The vault's name.
         vault: String,
-        /// The kind that the name says.
+        /// The kind that the suffix of the name says.
         is: VaultKind,
-        /// The kind that is configured.
         given: VaultKind,
     },
-    /// The address cannot be used.
     #[error("`{address}` is no address: {reason}")]
     Address {
-        /// The beginning of the address that was given.
+        /// Cut to 80 characters.
         address: String,
-        /// Which rule it breaks.
         reason: &'static str,
     },
     /// The login service cannot be used.
     #[error("`{authority}` is nowhere to log in: {reason}")]
     Authority {
-        /// The beginning of the authority that was given.
+        /// Cut to 80 characters.
         authority: String,
-        /// Which rule it breaks.
         reason: &'static str,
     },
-    /// A setting that every destination has cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The credentials cannot be used.
     #[error("the credentials are not usable: {0}")]
     Credentials(&'static str),
-    /// The SDK refuses the configuration, although the checks here passed. The text is the SDK's.
+    /// The SDK refuses the configuration, although it passed the checks here. The text is the SDK's.
     #[error("the client does not take the configuration: {0}")]
     Client(String),
 }
 
-/// A configuration that was checked.
 pub(crate) struct Checked {
     pub(crate) destination: Destination,
     /// The host name of the resource that tokens are requested for.
     pub(crate) resource: &'static str,
     /// The URL of the login service.
     pub(crate) authority: String,
-    /// The root certificates that are trusted for TLS.
+    /// For TLS.
     pub(crate) roots: RootCertStore,
-    /// The root certificates for attestations; `None`: attestations are not checked.
+    /// `None`: attestations are not checked.
     pub(crate) attestation_roots: Option<Roots>,
 }
 
@@ -221,8 +207,7 @@ impl AzureConfig {
         })
     }
 
-    /// The digest of what was approved (rule 11): a vault, an address, a CA, an authority, a source of credentials or of trust cannot
-    /// change without it.
+    /// The digest of what is approved (rule 11): vault, address, CA, authority, source of credentials and attestation roots.
     fn fingerprint(&self) -> Digest {
         #[derive(Serialize)]
         struct Approved<'a> {

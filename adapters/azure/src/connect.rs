@@ -1,4 +1,4 @@
-//! The client: Azure's SDK, set up so that a call of ours is one request to the place that was approved.
+//! The client: Azure's SDK, set up so that a call sends one request, to the place that was approved.
 
 use std::fmt;
 use std::sync::{Arc, Once};
@@ -30,15 +30,15 @@ pub struct AzureVault {
     pub(crate) vault: String,
     pub(crate) kind: VaultKind,
     pub(crate) installation: InstallationId,
-    /// The root certificates for attestations; `None`: attestations are not checked.
+    /// `None`: attestations are not checked.
     pub(crate) attestation_roots: Option<Roots>,
-    /// Done once the log says that the vault keeps deleted keys for another number of days than configured.
+    /// Used up once the log says that the vault keeps deleted keys for another number of days than configured.
     pub(crate) retention_noted: Once,
 }
 
 impl AzureVault {
-    /// Checks the configuration and makes the client. Sends nothing; the first call fetches a token. A file with a federated token is
-    /// read here.
+    /// Checks the configuration and makes the client. Sends nothing. The first call fetches a token. A file with a federated token is read
+    /// here.
     ///
     /// # Errors
     /// When the configuration cannot be used.
@@ -56,8 +56,8 @@ impl AzureVault {
         Ok(Self { client, destination, vault, kind, installation, attestation_roots, retention_noted: Once::new() })
     }
 
-    /// Every request goes through here: it writes one log line without material, and turns a failure into the port's error. `key` is for
-    /// the log line; empty where a request names no key.
+    /// Sends every request: writes one log line without material, and turns a failure into the port's error. `key` is for the log line;
+    /// empty if the request names no key.
     pub(crate) async fn request<T>(
         &self,
         operation: Operation,
@@ -85,7 +85,7 @@ fn credential(credentials: Credentials, authority: String, roots: &RootCertStore
         let url = Url::parse(&authority).map_err(|error| ConfigError::Client(error.to_string()))?;
         let mut options = wire(Place::Login { authority: url.authority().to_owned() }, roots.clone())?.options();
         let mut cloud = CustomConfiguration::default();
-        // Set here, so that no environment variable sets it.
+        // Set here, so that no environment variable can set it.
         cloud.authority_host = authority;
         options.cloud = Some(Arc::new(CloudConfiguration::Custom(cloud)));
         Ok(options)

@@ -54,7 +54,7 @@ fn below(failed: &Failed) -> Failure {
     }
 }
 
-/// Why there is no token: its source refused ([`Failure::NoCredentials`]), or failed ([`Failure::CredentialsUnavailable`]).
+/// How fetching a token failed: its source refused ([`Failure::NoCredentials`]), or failed ([`Failure::CredentialsUnavailable`]).
 fn without_token(error: &Error) -> Failure {
     let status = match cause::<Failed>(error) {
         Some(Failed::NoToken(status)) => Some(*status),
@@ -74,7 +74,7 @@ fn without_token(error: &Error) -> Failure {
     }
 }
 
-/// Key Vault's answer to a request that failed: its code, the codes of nested errors, outermost first, and the message.
+/// Key Vault's answer to a failed request: its code, the codes of nested errors, outermost first, and the message.
 #[derive(Default)]
 struct Answer {
     code: Option<String>,
@@ -111,8 +111,8 @@ impl Answer {
     }
 }
 
-/// The failure that a status and code stand for, and a nested code where it says more ("Key Vault error codes", Key Vault
-/// documentation; `KeyVaultError` in the API's specification).
+/// The failure for a status and a code, and for a nested code where it says more ("Key Vault error codes", Key Vault documentation;
+/// `KeyVaultError` in the API's specification).
 // contract: azure.errors
 fn refusal(status: u16, answer: &Answer) -> Failure {
     let inner = |codes: &[&str]| answer.inner.iter().any(|code| codes.contains(&code.as_str()));

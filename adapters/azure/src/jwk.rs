@@ -1,4 +1,4 @@
-//! Azure's JSON Web Keys in our terms: algorithm, purpose, public key.
+//! Translates Azure's JSON Web Keys: algorithm, purpose, public key.
 
 use azure_security_keyvault_keys::models::{CurveName, JsonWebKey, KeyOperation, KeyType};
 use keyplane_destination::without_zeros;
@@ -20,8 +20,8 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 /// The longest number that is read, in bytes without leading zeros. Azure's longest RSA keys have 4,096 bits.
 const MAX_NUMBER: usize = 512;
 
-/// The operations (`key_ops`) of our keys of a purpose. They allow what the purpose means and nothing else. Encrypting and wrapping go
-/// together, because Azure's users use either for the same.
+/// The operations (`key_ops`) of our keys of a purpose, and no others. Encrypting and wrapping go together, because Azure's users use
+/// either for the same.
 pub(crate) fn operations(purpose: Purpose) -> &'static [&'static str] {
     match purpose {
         Purpose::Encrypt => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
@@ -35,7 +35,7 @@ pub(crate) fn operations(purpose: Purpose) -> &'static [&'static str] {
 // contract: azure.kek.create
 pub(crate) const KEK_OPERATION: KeyOperation = KeyOperation::Import;
 
-/// The key type and curve for an algorithm, always of the types that stay in an HSM; `None`: Azure imports no such keys.
+/// The key type and curve for an algorithm. All types are those of HSM keys. `None`: Azure imports no such keys.
 pub(crate) fn key_type(algorithm: Algorithm) -> Option<(KeyType, Option<CurveName>)> {
     match algorithm {
         Algorithm::Aes256 => Some((KeyType::OctHsm, None)),
@@ -46,8 +46,8 @@ pub(crate) fn key_type(algorithm: Algorithm) -> Option<(KeyType, Option<CurveNam
     }
 }
 
-/// The algorithm of a key; `None`: we know none for it, or it is no HSM key. Azure does not show the length of an AES key. All of ours
-/// have 256 bits, and the tags tell whether a version is ours.
+/// The algorithm of a key; `None`: not one of ours, or not an HSM key. Azure does not show the length of an AES key. All of ours have 256
+/// bits, and the tags tell whether a version is ours.
 pub(crate) fn algorithm(key: &JsonWebKey) -> Option<Algorithm> {
     match (key.kty.as_ref()?, &key.crv) {
         (KeyType::OctHsm, None) => Some(Algorithm::Aes256),
@@ -81,7 +81,7 @@ pub(crate) fn may_exactly(key: &JsonWebKey, operations: &[&str]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoKey;
 
-/// The public half of a key, as a SubjectPublicKeyInfo in DER; `None`: the key has none, or has a curve that we never import.
+/// The public key, as a SubjectPublicKeyInfo in DER; `None`: the key has none, or has a curve that we never import.
 pub(crate) fn public_key(key: &JsonWebKey) -> Result<Option<PublicKey>, NoKey> {
     match key.kty.as_ref().ok_or(NoKey)? {
         KeyType::Rsa | KeyType::RsaHsm => rsa(number(&key.n)?, number(&key.e)?).map(Some),
@@ -125,7 +125,7 @@ fn number(bytes: &Option<Vec<u8>>) -> Result<&[u8], NoKey> {
     bytes.as_deref().filter(|bytes| !bytes.is_empty() && bytes.len() <= MAX_NUMBER + 1).ok_or(NoKey)
 }
 
-/// The length of a number, in bits; leading zeros do not count.
+/// The length of a number in bits, without leading zeros.
 fn bits(number: &[u8]) -> usize {
     let significant = without_zeros(number);
     significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize)

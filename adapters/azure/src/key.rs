@@ -1,4 +1,4 @@
-//! One key at the vault: whether its name can be sent, a direct read of it, and whether an answer is about it.
+//! One key of the vault: checks of its name, a direct read, and whether an answer is about it.
 
 use azure_security_keyvault_keys::models::{DeletionRecoveryLevel, Key, KeyAttributes, KeyClientGetKeyOptions};
 use keyplane_model::{Class, ObjectId};
@@ -15,7 +15,7 @@ impl AzureVault {
         names::check_name(&object.0).map_err(|error| found(operation, Class::Invalid, Cause::Plain, &format!("`{object}`: {error}")))
     }
 
-    /// Reads the key id in an answer. Refuses one of another vault than was approved (rule 11), and one of another key than asked for.
+    /// Reads the key id in an answer. Refuses that of another vault than was approved (rule 11), or of another key than was asked for.
     pub(crate) fn read_kid(&self, operation: Operation, kid: Option<&str>, name: &str) -> Result<Kid, CloudError> {
         let text = kid.ok_or_else(|| garbled(operation, "an answer without a key"))?;
         match Kid::read(text, &self.vault) {
@@ -23,7 +23,7 @@ impl AzureVault {
             Ok(_) => Err(garbled(operation, "an answer about another key")),
             Err(KidError::NotOne) => Err(garbled(operation, "an answer without a key's id")),
             Err(KidError::Elsewhere) => {
-                // What a mutation made in the wrong place exists all the same.
+                // A mutation in the wrong place may have had its effect there.
                 let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
                 Err(found(operation, class, Cause::WrongHome, &format!("`{text}` is not in `{}`", self.vault)))
             }

@@ -1,16 +1,16 @@
 //! Azure Key Vault and Managed HSM as a destination: [`AzureVault`] is the [`keyplane_port::Cloud`] of one of them.
 //!
-//! Owns the calls that we use, the translation between Azure's terms and ours, and the classes of its errors. Must not know of
-//! keeping quotas, of time-outs or of repeated calls (the engine's lane does these), of policy, ledger or HSM, or of any other cloud.
-//! What Azure promises stands in the rows `azure.…` of `tests/emulators/contracts.md`.
+//! Owns the calls that we use, the translation between Azure's terms and ours, and the classes of its errors. Must not know of quotas,
+//! time-outs or repetitions (the engine's lanes handle these), of policy, ledger or HSM, or of any other cloud. What Azure promises is in
+//! the rows `azure.…` of `tests/emulators/contracts.md`.
 //!
 //! # Words
 //! An object is a key of the vault, named by its name, which is also the users' name of it. A material is a version of the key, named
-//! by its version id. A wrapping key is a key exchange key (KEK) of ours, which serves one copy and no other.
+//! by its version id. A wrapping key is a key exchange key (KEK) of ours, which serves only one copy.
 //!
 //! # Files
-//! From below to above; each uses only files before it: `attestation`, `byok`, `jwk`, `names`, `transport`, `vault`; `operation`;
-//! `config`, `error`; `connect` (the client); `key`; `act`, `read`; `cloud` (the port).
+//! From the bottom up; each uses only files before it: `attestation`, `byok`, `jwk`, `names`, `transport`, `vault`; `operation`; `config`,
+//! `error`; `connect` (the client); `key`; `act`, `read`; `cloud` (the port).
 //!
 //! # Permissions
 //! `keys/create` (for key exchange keys), `keys/import`, `keys/update` (to disable and enable a version), `keys/delete`. To read keys
@@ -22,10 +22,10 @@
 //!   it repeats is one that was answered with 401.
 //! - A call sends no more requests than it declares to draw (rule 8), however many versions a key has. A key with more versions than
 //!   can be listed within that is [`keyplane_model::Class::Unsupported`], and not shown in part.
-//! - A token is sent only to a server that proves the vault's own name by TLS, at whatever address the configuration says that it
-//!   answers. A list whose next page is elsewhere is refused.
-//! - Material is wrapped whenever it is here, and is in no log line and no error.
-//! - Dropping the future of a call has no effect but, perhaps, that of the one request that was sent.
+//! - A token is sent only to a server that proves the vault's own name by TLS, at whatever address is configured. A list whose
+//!   next page is elsewhere is refused.
+//! - Material is always wrapped here, and is in no log line and no error.
+//! - Dropping the future of a call has no effect, except that a request that was sent may still have its own.
 
 mod act;
 mod attestation;

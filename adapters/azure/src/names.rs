@@ -1,4 +1,4 @@
-//! The names and marks that we write into Azure, so that our keys are found and recognised again (rule 3): names, tags, key ids.
+//! The names, tags and key ids that we write into Azure, so that our keys are recognised again (rule 3).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const MAX_VERSION: usize = 64;
 /// The longest key id that is read, in bytes.
 const MAX_KID: usize = 512;
 
-/// The prefix of key exchange keys' names. Users cannot have such names.
+/// The prefix of key exchange keys' names. Users' names cannot begin with it.
 const KEK_PREFIX: &str = "keyplane-kek-";
 
 const TAG_INSTALLATION: &str = "keyplane-installation";
@@ -27,18 +27,15 @@ const TAG_VERSION: &str = "keyplane-version";
 /// Why a name cannot be the name of a key for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It is empty or too long.
     #[error("a key's name has 1 to 127 characters")]
     Length,
-    /// It has a character that Azure does not take.
     #[error("a key's name has letters, digits and `-` only")]
     Characters,
-    /// It begins with the prefix that Keyplane reserves for key exchange keys.
     #[error("a key's name does not begin with `keyplane-kek-`")]
     Reserved,
 }
 
-/// Whether users can address a key by this name.
+/// Checks that users can address a key by this name.
 ///
 /// # Errors
 /// The rule that the name breaks.
@@ -46,7 +43,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(NameError::Length);
     }
-    // INVARIANT: a name has no character that means anything in a path, because the SDK puts names into paths as they are.
+    // INVARIANT: a name has no character that means anything in a path, because the SDK does not escape names.
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err(NameError::Characters);
     }
@@ -73,12 +70,10 @@ pub(crate) struct Kid {
     pub(crate) version: Option<String>,
 }
 
-/// Why a text is no key id of this vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KidError {
-    /// It is no key id.
     NotOne,
-    /// It is a URL of another vault.
+    /// A key id of another vault.
     Elsewhere,
 }
 
@@ -104,7 +99,7 @@ impl Kid {
     }
 }
 
-/// Whether a text is a version id, so that it can be put into a path.
+/// Whether a text is a version id that can be put into a path.
 pub(crate) fn is_version(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_VERSION && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -121,7 +116,7 @@ pub(crate) fn tags(marks: &Marks, key: &KeyName, version: Version) -> [(&'static
     ]
 }
 
-/// The tags of a key exchange key. They tell people what it is for, and are no complete marks, so it is not taken for a key of ours.
+/// The tags of a key exchange key, for people. They are not complete marks, so it is not taken for a key of ours.
 pub(crate) fn kek_tags(
     installation: InstallationId,
     placement: PlacementId,

@@ -1,4 +1,4 @@
-//! The operations of Key Vault that we use, the published quotas, and how many requests each call of the port sends.
+//! The operations of Key Vault that we use, the published quotas, and the number of requests of each call of the port.
 
 use std::collections::BTreeMap;
 
@@ -21,31 +21,31 @@ operations! {
     GetKeyAttestation false,
 }
 
-/// How many keys or versions one page of a list is asked for: the most that Azure gives.
+/// The number of keys or versions that a page of a list is asked for: the most that Azure gives.
 // contract: azure.lists
 pub(crate) const PAGE: i32 = 25;
 
-/// How many requests one look at a key sends at most (rule 8): one for its newest version, one for each page of its versions; each that
-/// is left reads a former version. Six pages list 150 versions. A key of a Managed HSM has at most 100, so it is listed even if some
-/// pages are empty or not full. The four looks of an import still draw less time of `Operations` (1.2 s) than the two keys that it
-/// makes draw of `CreateHsm` (2.2 s).
+/// The largest number of requests of one look at a key (rule 8): one for its newest version, one for each page of its versions; each that
+/// is left reads a former version. Six pages list 150 versions. A key of a Managed HSM has at most 100, so it is listed even if some pages
+/// are empty or not full. The four looks of an import still draw less time of `Operations` (1.2 s) than the two keys that it makes draw of
+/// `CreateHsm` (2.2 s).
 // contract: azure.limits.managed_hsm, azure.unstated.pages
 pub(crate) const LOOK_REQUESTS: usize = 7;
 
-/// How many requests one page of a sweep sends at most beside the list: enough for a dozen keys, each of which costs two as long as its
-/// versions fit on a page. More could take longer than the time-out of a call.
+/// The largest number of requests of one page of a sweep, beside the list: enough for a dozen keys, each of which costs two if its versions
+/// fit on a page. More could take longer than the time-out of a call.
 pub(crate) const SWEEP_REQUESTS: usize = 30;
 
-// INVARIANT: a page of a sweep has requests enough for one key, whatever that key has. So every sweep gets on.
+// INVARIANT: a page of a sweep has enough requests for any one key, so that every sweep makes progress.
 const _: () = assert!(SWEEP_REQUESTS >= LOOK_REQUESTS);
 
 const CREATE: &str = "CreateHsm";
 const OPERATIONS: &str = "Operations";
 const DELETE: &str = "Delete";
 
-/// The quotas that Azure publishes. A key vault weighs its operations: it allows 2,000 on RSA-2048 and EC keys, 500 on RSA-3072 keys or
-/// 250 on RSA-4096 keys, and the weighted sum counts. So `Operations` counts operations of the lightest kind, and an operation on a key
-/// of the heaviest kind counts as eight ([`weight`]).
+/// The quotas that Azure publishes. A key vault weighs its operations: it allows 2,000 on RSA-2048 and EC keys, 500 on RSA-3072 keys or 250
+/// on RSA-4096 keys, and limits the weighted sum. So `Operations` counts operations of the lightest kind, and an operation on a key of the
+/// heaviest kind counts as eight ([`weight`]).
 // contract: azure.quota.vault, azure.quota.managed_hsm
 pub(crate) fn published_quotas(kind: VaultKind) -> BTreeMap<String, Quota> {
     let quotas = match kind {
@@ -55,7 +55,7 @@ pub(crate) fn published_quotas(kind: VaultKind) -> BTreeMap<String, Quota> {
     quotas.iter().copied().map(|(name, calls, seconds)| (name.to_owned(), Quota { calls, per: Span::seconds(seconds) })).collect()
 }
 
-/// How many operations of the lightest kind an operation on one key counts as, at most: for an RSA-4096 key 2,000 / 250.
+/// The largest number of lightest operations that one operation on a key counts as: for an RSA-4096 key 2,000 / 250.
 fn weight(kind: VaultKind) -> usize {
     match kind {
         VaultKind::KeyVault => 8,
@@ -63,8 +63,8 @@ fn weight(kind: VaultKind) -> usize {
     }
 }
 
-/// The quotas that each call of the port draws from, at most: a name that stands twice is drawn from twice. Calls that send no request
-/// are not in it. Whether an import counts as creating a key is not documented; it is counted so.
+/// The quotas that each call of the port draws from, at most: once for each time that a name is listed. Calls that send no request are left
+/// out. Azure does not document whether an import counts as creating a key; here it does.
 // contract: azure.unstated.import_quota
 pub(crate) fn draws(kind: VaultKind) -> BTreeMap<String, Vec<String>> {
     let key = weight(kind);

@@ -25,7 +25,7 @@ use crate::operation::{LOOK_REQUESTS, Operation, PAGE, SWEEP_REQUESTS};
 use crate::vault::VaultKind;
 use crate::{AzureVault, attestation, jwk};
 
-/// How many requests one look at a key may still send.
+/// The number of requests that one look at a key may still send.
 ///
 /// INVARIANT: every request about a key is taken from here before it is sent, so that no call sends more than it declares (rule 8).
 struct Requests {
@@ -51,13 +51,13 @@ impl Requests {
     }
 }
 
-/// Where a page of a sweep begins.
+/// The position of a page of a sweep, as its cursor encodes it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
     /// The URL of a page of the vault's keys; `None`: the first page.
     link: Option<String>,
-    /// The name of the last key on that page that was read already; `None`: no key was.
+    /// The last key on that page that was read already; `None`: none was.
     after: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl AzureVault {
 
     async fn read_whole(&self, name: &str, requests: &mut Requests) -> Result<Option<ObjectSeen>, CloudError> {
         let Some(mut object) = self.read_listed(name, requests).await? else { return Ok(None) };
-        // If the newest version has no public half, no version that could be a copy of ours has one.
+        // If the newest version has no public key, no version that could be a copy of ours has one.
         if object.current().is_some_and(|current| current.public_key.is_some()) {
             let former =
                 object.materials.iter_mut().filter(|material| material.state == MaterialState::Former && material.version.is_some());
@@ -94,10 +94,10 @@ impl AzureVault {
         Ok(Some(object))
     }
 
-    /// As [`AzureVault::read_object`], but of former versions it shows only what the list of versions tells.
+    /// Like [`AzureVault::read_object`], but shows of former versions only what the list of versions tells.
     ///
-    /// If the newest version does not carry marks, only that version is shown, and no others are read. A key with more versions than
-    /// can be listed is [`Class::Unsupported`], and not shown in part.
+    /// If the newest version does not carry marks, only that one is shown and no others are read. A key with more versions than can be
+    /// listed is [`Class::Unsupported`], and not shown in part.
     async fn read_listed(&self, name: &str, requests: &mut Requests) -> Result<Option<ObjectSeen>, CloudError> {
         self.check_object(Operation::GetKey, &ObjectId(name.to_owned()))?;
         requests.take(Operation::GetKey)?;
@@ -136,7 +136,7 @@ impl AzureVault {
         for key in listed.value {
             match self.listed_name(OPERATION, &key)? {
                 None => page.broken += 1,
-                // A key exchange key is no object of ours.
+                // Key exchange keys are not objects of ours.
                 Some(name) if names::is_kek(&name) => {}
                 Some(name) if names::marks(&tags(&key.tags)).is_some() => ours.push(name),
                 Some(_) => {}
@@ -148,7 +148,7 @@ impl AzureVault {
         let mut rest = ours.split_off(seen).into_iter().peekable();
         let (mut left, mut last) = (SWEEP_REQUESTS, None);
         loop {
-            // As many keys side by side as there are requests for, if each needs the most that a key can.
+            // As many keys concurrently as there are requests for, if each needs the most that a key can.
             let round: Vec<String> = rest.by_ref().take(left / LOOK_REQUESTS).collect();
             if round.is_empty() {
                 break;
@@ -181,7 +181,7 @@ impl AzureVault {
         Ok(page)
     }
 
-    /// The key exchange key that the reply to [`keyplane_port::Mutation::Prepare`] named, if it is still there and fit to wrap under.
+    /// The key exchange key that the reply to [`keyplane_port::Mutation::Prepare`] named; `None`: it is gone, or not fit to wrap under.
     pub(crate) async fn read_prepared(&self, made: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         let Some(made) = made else { return Ok(None) };
         match self.kek(&made.0).await {
@@ -214,8 +214,8 @@ impl AzureVault {
         Ok(WrappingKey { spki: spki.0, scheme, token: kid.clone().into_bytes(), valid_until: None })
     }
 
-    /// The evidence that Azure can give: the public half of an RSA or EC key, which has to be the copy's. Of an AES key's bytes it shows
-    /// nothing without using the key.
+    /// The evidence that Azure can give: the public key of an RSA or EC key, which has to be the copy's. Of an AES key's bytes it shows
+    /// nothing unless the key is used.
     // contract: azure.evidence.public, azure.evidence.known_answer
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.read_listed(&target.name, &mut Requests::of_a_look()).await?;
@@ -241,10 +241,10 @@ impl AzureVault {
         })
     }
 
-    /// Reads the key exchange key with a key id, which has to name the version. It has to be in this vault, in an HSM, enabled, and for
-    /// nothing but imports.
+    /// Reads the key exchange key with a key id, which has to name the version. The key has to be in this vault, in an HSM, enabled, and
+    /// only for imports.
     ///
-    /// INVARIANT: nothing is wrapped under a key that could decrypt (rule 11): its users could read the material.
+    /// INVARIANT: nothing is wrapped under a key that could decrypt (rule 11), because its users could then read the material.
     async fn kek(&self, text: &str) -> Result<JsonWebKey, CloudError> {
         const OPERATION: Operation = Operation::GetKey;
         let kid = Kid::read(text, &self.vault).ok().filter(|kid| names::is_kek(&kid.name));
@@ -258,7 +258,7 @@ impl AzureVault {
             let message = format!("`{text}` is no longer a key to wrap under, and to do nothing else with");
             return Err(found(OPERATION, Class::Stale, Cause::ImportTokenExpired, &message));
         }
-        // INVARIANT: nothing is wrapped under a key of another size than was asked for (rule 11). Another one is made in its place.
+        // INVARIANT: nothing is wrapped under a key of another size than was asked for (rule 11). Another key is made instead.
         if let Some(unfit) = public_key(OPERATION, &key).map(|spki| check_wrapping_key(&spki.0, KEK_BITS.into()).err())? {
             return Err(found(OPERATION, Class::Stale, Cause::ImportTokenExpired, &format!("`{text}`: {unfit}")));
         }
@@ -269,7 +269,7 @@ impl AzureVault {
         Ok(key)
     }
 
-    /// Checks that the Managed HSM gives an attestation of this key; if there are roots, also that it is genuine and what it says.
+    /// Checks that the Managed HSM attests this key and, if there are roots, that the attestation is genuine and says what it must.
     // contract: azure.attestation
     async fn check_attestation(&self, name: &str, version: &str, key: &JsonWebKey, made: Option<Timestamp>) -> Result<(), CloudError> {
         const OPERATION: Operation = Operation::GetKeyAttestation;
@@ -334,8 +334,8 @@ impl AzureVault {
                 // Times are in whole seconds. The key itself tells which of the versions of one second is the newest.
                 // contract: azure.attributes, azure.unstated.versions_order
                 listed.sort_by(|a, b| (b.id == current, b.created, &b.id).cmp(&(a.id == current, a.created, &a.id)));
-                // The key and its list of versions: if they contradict each other, one of the two reads shows an earlier state. Then
-                // nothing may be concluded, or the version in use could be taken for a former one.
+                // The key and its list of versions: if they contradict each other, one of the two reads shows an earlier state. Nothing may
+                // be concluded then, or the version in use could be taken for a former one.
                 let late = match listed.split_first() {
                     Some((first, rest)) => {
                         first.id != current || first.enabled != enabled || rest.iter().any(|other| other.created > first.created)
@@ -372,8 +372,8 @@ impl AzureVault {
         Ok(())
     }
 
-    /// Logs, once, that the vault keeps deleted keys for another number of days than configured. Only deleting depends on the number, and
-    /// is refused then ([`AzureVault::mutate`]).
+    /// Logs once that the vault keeps deleted keys for another number of days than configured. Only deleting depends on that number, and is
+    /// then refused ([`AzureVault::mutate`]).
     fn note_retention(&self, attributes: Option<&KeyAttributes>) {
         let (vault, configured) = (recoverable_days(attributes), self.destination.capabilities.deletion_days);
         if vault != Some(configured) {
@@ -427,7 +427,7 @@ impl AzureVault {
         }
     }
 
-    /// The URL of a list's next page; `None`: this was the last page. It has to be of the same list in this vault, and another page.
+    /// The URL of a list's next page; `None`: this was the last page. It has to be another page of the same list in this vault.
     fn next_link(
         &self,
         operation: Operation,
@@ -450,13 +450,13 @@ impl AzureVault {
     }
 }
 
-/// Answers [`keyplane_port::Cloud::find`] without a request. A key is reached by its name alone, so a sweep that found it tells
-/// everything; `None`: the sweep did not find it. Deleted keys are in no sweep.
+/// Answers [`keyplane_port::Cloud::find`] without a request: a key is reached only by its name, so a sweep that found it tells everything.
+/// `None`: the sweep did not find it. Deleted keys are in no sweep.
 pub(crate) fn find_placement(target: &Target, swept: &Swept) -> Option<PlacementSeen> {
     swept.get(&ObjectId(target.name.clone())).map(|object| placement(Some(object.clone())))
 }
 
-/// A key has the placement's claim by its name, and an import is also the activation: users get the current version.
+/// A key's name is the placement's claim, and its import is also the activation: users get the current version.
 fn placement(claimed: Option<ObjectSeen>) -> PlacementSeen {
     let published = claimed.clone().filter(|object| object.current().is_some());
     PlacementSeen { claimed, published }
@@ -478,7 +478,7 @@ impl Shown<'_> {
         ObjectSeen {
             object: ObjectId(name),
             marks: names::marks(&self.tags),
-            // An HSM key that no certificate manages, because that would be renewed with the certificate. Azure does not show where a
+            // An HSM key that no certificate manages, because such a key would be renewed with the certificate. Azure does not show where a
             // key's bytes came from; tags and public key tell.
             external: algorithm.is_some() && self.managed != Some(true),
             algorithm,
@@ -501,7 +501,7 @@ fn digest(key: &JsonWebKey) -> Result<Option<Digest>, CloudError> {
     Ok(public_key.map(|public_key| public_key.digest()))
 }
 
-/// Checks that an object is the target's and holds the copy; returns how strongly Azure proves it.
+/// Checks that an object is the target's and holds the copy; returns the strength of Azure's evidence.
 fn holds(object: &ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<EvidenceStrength, &'static str> {
     if !object.fits(target) {
         return Err("the key's kind, operations or tags are not ours");
@@ -537,7 +537,6 @@ fn cursor_of(place: &Place) -> Result<Cursor, CloudError> {
     serde_json::to_string(place).map(Cursor).map_err(|error| garbled(Operation::GetKeys, &error.to_string()))
 }
 
-/// The public half of a key to wrap under.
 fn public_key(operation: Operation, key: &JsonWebKey) -> Result<PublicKey, CloudError> {
     jwk::public_key(key).ok().flatten().ok_or_else(|| garbled(operation, "a key without a public half"))
 }

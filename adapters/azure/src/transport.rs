@@ -27,14 +27,14 @@ use tokio::net::TcpStream;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, service_fn};
 
-/// How long making a connection may take, the TLS handshake included. This is no time-out of a call, which the engine sets. It tells "no
-/// connection", which certainly had no effect, from "no answer", which may have had one.
+/// How long connecting may take, with the TLS handshake. The engine sets the time-out of a whole call. This one tells "no connection",
+/// which certainly had no effect, from "no answer", which may have had one.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
-/// The longest answer that is read, in bytes. Key Vault's longest is a page of 25 keys with 15 tags of 512 characters each, some 200 KiB.
+/// The longest answer that is read, in bytes. Key Vault's longest is a page of 25 keys with 15 tags of 512 characters each, about 200 KiB.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Why the transport gives no answer to the SDK.
+/// Why the SDK gets no answer from the transport.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
     /// No connection was made: refused, no such host, no TLS session. Nothing was sent.
@@ -43,19 +43,18 @@ pub(crate) enum Failed {
     /// The request may have been sent, and no complete answer came.
     #[error("no answer")]
     NoAnswer(#[source] BoxError),
-    /// The answer is longer than [`MAX_ANSWER`].
     #[error("an answer of more than {MAX_ANSWER} bytes")]
     TooLong,
-    /// The request was for another server than the approved one. Nothing was sent.
+    /// Nothing was sent.
     #[error("`{0}` is not the place that was approved")]
     Elsewhere(String),
-    /// The vault's challenge asks for a token for another resource than its own. Nothing was done, and no token was sent.
+    /// The vault's challenge asks for a token for another resource than its own. No token was sent.
     #[error("the vault asks for a token that is not its own")]
     Challenge,
-    /// The machine's metadata service gave no token, but this HTTP status.
+    /// The machine's metadata service answered with this HTTP status instead of a token.
     #[error("the metadata service answered with status {0}")]
     NoToken(u16),
-    /// The SDK's request cannot be sent as HTTP. Nothing was sent.
+    /// Nothing was sent.
     #[error("a request that cannot be sent")]
     Unsendable,
 }
@@ -106,7 +105,7 @@ impl Place {
         match self {
             Self::Vault { host, .. } => url.scheme() == "https" && url.host_str() == Some(host.as_str()) && url.port().is_none(),
             Self::Login { authority } => url.scheme() == "https" && url.authority() == authority,
-            // The platform's environment variables say where it is: always on this machine or in its network.
+            // The platform's environment variables may give another address, always on this machine or in its network.
             Self::Metadata { .. } => url.scheme() == "http" && url.host_str().is_some_and(is_near),
         }
     }
@@ -141,7 +140,7 @@ impl Wire {
             Place::Vault { address, .. } => address.clone(),
             Place::Login { .. } | Place::Metadata { .. } => None,
         };
-        // A configured address replaces what the name service says. TLS still has to prove the name.
+        // A configured address replaces that of the name service. TLS still has to prove the name.
         let resolver = service_fn(move |name: Name| {
             let address = address.clone();
             async move {
@@ -238,7 +237,7 @@ impl HttpClient for Wire {
 
 /// Checks the resource that a vault's challenge asks a token for.
 ///
-/// INVARIANT: a vault cannot make us fetch a token for anything but vaults. The SDK checks this too, but reports it by text alone.
+/// INVARIANT: a vault cannot make us fetch a token for anything but vaults. The SDK checks this too, but reports it only by text.
 // contract: azure.challenge
 fn check_challenge(headers: &Headers, resource: &str) -> Result<(), Failed> {
     let Some(challenge) = headers.get_optional_str(&WWW_AUTHENTICATE) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What follows from a vault's name and kind: the resource that its tokens are for, the login service, and the algorithms it takes.
+//! What follows from a vault's name and kind: the resource of its tokens, the login service, and its algorithms.
 
 use std::fmt;
 
@@ -19,7 +19,6 @@ const SUFFIXES: [(&str, VaultKind, &str); 6] = [
     ("managedhsm.usgovcloudapi.net", VaultKind::ManagedHsm, "https://login.microsoftonline.us"),
 ];
 
-/// The service that keeps the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VaultKind {
@@ -38,7 +37,7 @@ impl fmt::Display for VaultKind {
     }
 }
 
-/// The resource, the kind and the login of the vault with this name; what is wrong with the name otherwise.
+/// The resource, kind and login service of the vault with this name. The error says what is wrong with the name.
 pub(crate) fn named(vault: &str) -> Result<(&'static str, VaultKind, &'static str), &'static str> {
     let (name, suffix) = vault.split_once('.').ok_or("it is written as `name.vault.azure.net` or `name.managedhsm.azure.net`")?;
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -49,7 +48,7 @@ pub(crate) fn named(vault: &str) -> Result<(&'static str, VaultKind, &'static st
     SUFFIXES.into_iter().find(|(known, ..)| *known == suffix).ok_or("it is under no name of Key Vault's or Managed HSM's")
 }
 
-/// The algorithms of the keys that can be imported as HSM keys, as far as Keyplane has them.
+/// The algorithms that can be imported as HSM keys, as far as Keyplane supports them.
 // contract: azure.targets, azure.kinds
 pub(crate) fn algorithms(kind: VaultKind) -> Vec<Algorithm> {
     use Algorithm as A;

@@ -1,14 +1,14 @@
-//! Attestations: an HSM's signed statements about a key that it holds. Google Cloud's and Azure's HSMs are of one maker (Marvell),
-//! and this is what their statements have in common.
+//! Attestations: an HSM's signed statements about a key that it holds. The HSMs of Google Cloud and Azure are of one manufacturer
+//! (Marvell), and this is what their statements have in common.
 //!
 //! Owns the certificates, the signature and the list of a key's attributes. The format around that list, and the values that it has
 //! to hold, belong to the adapters.
 //!
-//! Google's and Microsoft's published checkers (ATT in `tests/emulators/contracts.md`) ask the certificates for nothing but signatures.
-//! Then whoever has the key of any certificate of the owner's makes HSMs. So here each certificate that issued another one has to be a
-//! certificate authority's, and every one below the root has to be valid when the statement was made: it is never made anew, and stays
-//! good when the certificates' time is over. A root is trusted because it is configured, whatever its dates: the maker's ran out in 2025,
-//! and signs all the same.
+//! Google's and Microsoft's published checkers (ATT in `tests/emulators/contracts.md`) check only the certificates' signatures. With them,
+//! whoever has the private key of any certificate below the root could issue certificates for false HSMs. So here each certificate that
+//! issued another has to be that of a certificate authority, and each one below the root has to have been valid when the statement was
+//! made. Statements are never renewed, so they stay valid after the certificates expire. A root is trusted because it is configured,
+//! whatever its dates: the manufacturer's expired in 2025 and is still in use.
 
 use std::ops::RangeInclusive;
 
@@ -21,10 +21,10 @@ use x509_parser::prelude::{ASN1Time, BasicConstraints, FromDer as _, X509Certifi
 use crate::SettingsError;
 use crate::text::{cut, one_line};
 
-/// The largest file of certificates that is read, in bytes: of the roots, or of those that come with a statement.
+/// The largest file of certificates that is read, in bytes: the roots, or those that come with a statement.
 const MAX_CERTIFICATES: usize = 1 << 16;
 
-/// The largest number of attributes of one key that is read; real statements have some forty.
+/// The largest number of attributes of one key that is read; real statements have about forty.
 const MAX_ATTRIBUTES: u32 = 256;
 
 /// The root certificates that statements are checked against; at least one.
@@ -43,11 +43,11 @@ impl Roots {
         }
     }
 
-    /// For each root: whether `signature` over `signed` was made by the key of one of `certificates` that stands below the root at a
-    /// depth within `depth` (1: the root itself issued it), with each certificate on the way issued by the one above it, which has to be
-    /// an authority. `at`: when the statement was made; `None`: not known, so that no dates are checked.
+    /// For each root: whether `signature` over `signed` was made by the key of one of `certificates` whose depth below the root is within
+    /// `depth` (1: the root itself issued it). Each certificate on the way has to be issued by the one above it, which has to be an
+    /// authority. `at`: when the statement was made; `None`: not known, so no dates are checked.
     ///
-    /// The error is for people; it names the certificate if one of a chain that leads to the root is refused.
+    /// The error is for people. It names the certificate if one in a chain to the root is refused.
     pub fn vouch<'a>(
         &'a self,
         certificates: &'a [CertificateDer<'_>],
@@ -83,7 +83,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static
     if found.is_empty() { Err("they hold no certificate") } else { Ok(found) }
 }
 
-/// The certificates and the signature that are tried below a root.
+/// The certificates and the signature to be checked against one root.
 struct Below<'a> {
     certificates: Vec<X509Certificate<'a>>,
     depth: RangeInclusive<usize>,
@@ -94,7 +94,7 @@ struct Below<'a> {
 
 impl Below<'_> {
     /// Whether the signature was made by a certificate that the last one of `chain` issued, or by one further below. The chain begins with
-    /// the root. The error says why a certificate of a chain that leads to the signature is refused; `None`: no chain does.
+    /// the root. The error says why a certificate in a chain to the signature is refused; `None`: there is no such chain.
     fn answers_to(&self, chain: &[&X509Certificate<'_>]) -> Result<(), Option<String>> {
         let (depth, mut refused) = (chain.len(), None);
         let Some(issuer) = chain.last() else { return Err(None) };
@@ -122,8 +122,8 @@ impl Below<'_> {
     }
 }
 
-/// Why one certificate of a chain is refused, for people; `None`: each is as it has to be. The chain begins with the root, and its last
-/// certificate, the leaf, issued none.
+/// Why a certificate of a chain is refused, for people; `None`: none is. The chain begins with the root and ends with the leaf, which
+/// issued no other.
 fn defect(chain: &[&X509Certificate<'_>], at: Option<Timestamp>) -> Option<String> {
     let last = chain.len() - 1;
     chain.iter().enumerate().find_map(|(position, certificate)| {
@@ -136,10 +136,11 @@ fn defect(chain: &[&X509Certificate<'_>], at: Option<Timestamp>) -> Option<Strin
     })
 }
 
-/// Why a certificate may not issue the one that it issued; `None`: it may. `between`: how many certificates stand between it and the leaf.
+/// Why a certificate was not allowed to issue the next one; `None`: it was. `between`: the number of certificates between it and the leaf.
 ///
-/// One of X.509's first version has no way to say what it is for. The maker's root of 2015 and its certificates of cards are such. A
-/// certificate of the owner's, or of a card for its partition, is of the third version: it has to say that it is an authority's.
+/// Certificates of X.509's first version cannot say what they are for. The manufacturer's root of 2015 and its certificates of cards are
+/// such. The owner's certificates, and those of a card for its partition, are of the third version: they have to say that they are an
+/// authority's.
 // contract: gcp.attestation, azure.attestation
 fn no_authority(certificate: &X509Certificate<'_>, between: usize) -> Option<&'static str> {
     const TWICE: &str = "has an extension that cannot be read, or has it twice";
@@ -159,12 +160,11 @@ fn no_authority(certificate: &X509Certificate<'_>, between: usize) -> Option<&'s
     }
 }
 
-/// Whether a moment lies within a certificate's time.
 fn is_valid(certificate: &X509Certificate<'_>, at: Timestamp) -> bool {
     ASN1Time::from_timestamp(at.0.div_euclid(1_000_000)).is_ok_and(|at| certificate.validity().is_valid_at(at))
 }
 
-/// Whether the key of a certificate made a signature: RSA with PKCS#1 v1.5 padding and SHA-256, as all of these HSMs use it.
+/// Whether a certificate's key made a signature: RSA with PKCS#1 v1.5 padding and SHA-256, as all of these HSMs use it.
 fn has_signed(certificate: &X509Certificate<'_>, signed: &[u8], signature: &[u8]) -> bool {
     let key = &certificate.public_key().subject_public_key.data;
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref()).verify(signed, signature).is_ok()
@@ -192,7 +192,7 @@ pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..)?.get(..4)?.try_into().ok()?))
 }
 
-/// A large number, big-endian, without its leading zeros: so two of the same value are the same bytes.
+/// A large big-endian number without its leading zeros, so that equal numbers are equal bytes.
 #[must_use]
 pub fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
@@ -210,7 +210,7 @@ mod tests {
         der: CertificateDer<'static>,
     }
 
-    /// What a certificate authority's certificate says.
+    /// Makes the certificate that of an authority.
     fn authority(params: &mut rcgen::CertificateParams) {
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
@@ -281,10 +281,10 @@ mod tests {
         assert!(!vouches(&all, 1..=2, b"another", &sign(&card, b"statement")));
     }
 
-    /// 2025-06-01 00:00 UTC, within the time of every certificate that says nothing else.
+    /// 2025-06-01 00:00 UTC, when each certificate here is valid unless a test says otherwise.
     const THEN: Timestamp = Timestamp(1_748_736_000_000_000);
 
-    /// What is said of a signature by the last of a chain.
+    /// The verdict on a signature by the last certificate of a chain.
     fn judged(chain: [&Certified; 3], at: Option<Timestamp>) -> Result<(), String> {
         let [root, card, partition] = chain;
         let given = [card.der.clone(), partition.der.clone()];
@@ -339,7 +339,7 @@ mod tests {
         }
         let taken: [Says; 3] = [
             authority,
-            // Without the extension, a key is for everything.
+            // Without the extension for key usage, a key may be used for everything.
             |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
             |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)),
         ];
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(judged(chain, None), Ok(()), "nobody knows when it was made");
     }
 
-    /// The maker's certificates of cards are of the first version; what is of the third one says what it is.
+    /// The manufacturer's certificates of cards are of the first version. One of the third version has to say that it is an authority's.
     #[test]
     fn a_certificate_without_a_way_to_say_what_it_is_may_be_a_card_s() {
         let root = certified("root", None, authority);

@@ -9,10 +9,10 @@ use crate::{SettingsError, cut};
 /// The longest endpoint that is taken, in bytes.
 const MAX_ENDPOINT: usize = 2_048;
 
-/// Reads an endpoint, which is written as `scheme://host[:port]`.
+/// Reads an endpoint of the form `scheme://host[:port]`.
 ///
 /// # Errors
-/// Says how it has to be written.
+/// The form that is expected.
 pub fn check_endpoint(text: &str) -> Result<Uri, &'static str> {
     if text.len() > MAX_ENDPOINT {
         return Err("it is longer than 2048 characters");
@@ -27,7 +27,7 @@ pub fn check_endpoint(text: &str) -> Result<Uri, &'static str> {
     Ok(uri)
 }
 
-/// Whether an endpoint is reached over TLS. `false` is possible for this machine alone.
+/// Whether an endpoint is reached over TLS. `false` is allowed only for this machine.
 ///
 /// # Errors
 /// When it is no endpoint, or would be reached over a network without TLS.
@@ -36,7 +36,7 @@ pub fn endpoint_has_tls(text: &str) -> Result<bool, SettingsError> {
     has_tls(text)
 }
 
-/// Whether a URL, which may have a path, is reached over TLS. `false` is possible for this machine alone.
+/// Whether a URL, which may have a path, is reached over TLS. `false` is allowed only for this machine.
 ///
 /// # Errors
 /// When it is no URL, or would be reached over a network without TLS.
@@ -46,8 +46,7 @@ pub fn has_tls(url: &str) -> Result<bool, SettingsError> {
     let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(refused("it is no URL")) };
     match scheme {
         "https" => Ok(true),
-        // INVARIANT: no wrapping key is used that somebody between us and the cloud could have replaced (rule 11), and no token is
-        // sent where somebody in between could read it.
+        // INVARIANT: nobody between us and the cloud can replace a wrapping key (rule 11) or read a token.
         "http" if is_this_machine(host) => Ok(false),
         "http" => Err(refused("without TLS only this machine can be reached")),
         _ => Err(refused("it begins with neither `https://` nor `http://`")),

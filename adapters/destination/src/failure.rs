@@ -1,13 +1,13 @@
-//! What a failed call means. There are two questions. *How* did it fail ([`Failure`])? The adapter answers by types and by its cloud's
-//! error codes, never by the text of a message (rule 10). *Which class* has that failure, for a mutation or for a read
-//! ([`Failure::class`])? That table is exhaustive, and the same for every cloud.
+//! What a failed call means. The adapter decides *how* it failed ([`Failure`]), by types and by its cloud's error codes, never by the text
+//! of a message (rule 10). From that follows its *class*, for a mutation or for a read ([`Failure::class`]): that table is exhaustive, and
+//! the same for every cloud.
 
 use keyplane_model::{Class, Span};
 use keyplane_port::{Cause, CloudError};
 
 use crate::one_line;
 
-/// The longest time that we wait because an answer asks for it, in seconds. Clouds ask for seconds or minutes; an hour is generous.
+/// The longest wait that we accept from an answer, in seconds. Clouds ask for seconds or minutes.
 const MAX_WAIT: u32 = 3_600;
 
 /// An operation of a cloud's API that an adapter uses; [`operations!`](crate::operations) makes the enum of them.
@@ -117,7 +117,7 @@ impl Failure {
         }
     }
 
-    /// The port's error for the failure; the message is for people.
+    /// The port's error for the failure. The message is for people.
     #[must_use]
     pub fn error(self, operation: impl Operation, message: &str, retry_after: Option<Span>) -> CloudError {
         let (class, cause) = self.class(operation.mutates());
@@ -137,8 +137,8 @@ pub fn garbled(operation: impl Operation, message: &str) -> CloudError {
     Failure::Garbled.error(operation, message, None)
 }
 
-/// An answer's code and message, for people. An answer without a code did not come from the service: `whose` names that, as in
-/// `KMS's`.
+/// An answer's code and message, for people. `whose` names the service that should have answered, as in `KMS's`: an answer without a code
+/// did not come from it.
 #[must_use]
 pub fn answered(whose: &str, status: u16, code: Option<&str>, message: Option<&str>) -> String {
     match (code.filter(|code| !code.is_empty()), message) {
@@ -148,13 +148,13 @@ pub fn answered(whose: &str, status: u16, code: Option<&str>, message: Option<&s
     }
 }
 
-/// The time that an answer asks us to wait, which is cut to an hour.
+/// The wait that an answer asks for, cut to an hour.
 #[must_use]
 pub fn wait(seconds: u32) -> Span {
     Span::seconds(seconds.min(MAX_WAIT))
 }
 
-/// Turns "not found" into [`Class::Transient`], for a read of something that another read of the same call just showed. Two reads that
+/// Turns "not found" into [`Class::Transient`], for a read of something that another read of the same call showed. Two reads that
 /// contradict each other prove nothing (rule 9).
 #[must_use]
 pub fn contradiction(error: CloudError) -> CloudError {
@@ -164,10 +164,10 @@ pub fn contradiction(error: CloudError) -> CloudError {
     }
 }
 
-/// Whether a failed read concerns one key only, so that a sweep counts the key as broken and goes on.
+/// Whether a failed read concerns only one key, so that a sweep counts that key as broken and goes on.
 ///
-/// "Not found" is one of these: a listed key that a direct read does not find may just have been deleted, or may be so new that not
-/// every read shows it. Either way the sweep is not complete.
+/// "Not found" counts: a listed key that a direct read does not find may just have been deleted, or may be so new that not every read shows
+/// it. In both cases the sweep is not complete.
 #[must_use]
 pub fn spoils_only_itself(error: &CloudError) -> bool {
     match (error.class, error.cause) {

@@ -1,9 +1,8 @@
-//! What the adapters of all destinations have in common, whatever their cloud
-//! ([ADR 9](../../../control-plane/docs/adr/0009-what-destinations-have-in-common.md)).
+//! What the adapters of all clouds have in common ([ADR 9](../../../control-plane/docs/adr/0009-what-destinations-have-in-common.md)).
 //!
-//! Owns the settings that every destination has and their checks, the trusted certificates, the class of a failed call once the
-//! adapter knows how it failed, the check of an attestation's signature and of its certificates, and the check of a key to wrap under. Must not know of any cloud: the meaning of an answer's
-//! code, the names of keys, and what an attestation has to say belong to the adapters.
+//! Owns the settings that every destination has and their checks, the trusted certificates, the class of a failed call once the adapter
+//! knows how it failed, the check of an attestation's signature and certificates, and the check of a key to wrap under. Must not know of
+//! any cloud: the meaning of an error code, the names of keys and the contents of an attestation belong to the adapters.
 
 mod attestation;
 mod endpoint;

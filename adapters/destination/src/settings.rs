@@ -26,52 +26,43 @@ pub struct Settings {
     pub ca: Option<Vec<u8>>,
     /// The time-out of one call of the port. The engine enforces it; the adapter only declares it.
     pub call_timeout: Span,
-    /// How long after a mutation a read may still show the state before it.
+    /// The longest time after a mutation for which a read may still show the state before it.
     pub consistency: Span,
-    /// How many equal reads in a row prove that something is not there; at least 1.
+    /// The number of equal reads in a row that prove an absence; at least 1.
     pub equal_reads: u32,
-    /// For how many days a deleted object can be restored. The adapter's cloud sets the range.
+    /// The number of days for which a deleted object can be restored. Its range depends on the cloud.
     pub deletion_days: u32,
     /// Quotas that replace the published ones, by the name of the quota. A quota that is not in it stays as published.
     pub quotas: BTreeMap<String, Quota>,
 }
 
-/// Settings that cannot be used; nothing was sent.
+/// Settings that cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// An endpoint cannot be used.
     #[error("`{endpoint}` is no endpoint: {reason}")]
     Endpoint {
-        /// The beginning of the endpoint that was given.
+        /// Cut to 80 characters.
         endpoint: String,
-        /// Which rule it breaks.
         reason: &'static str,
     },
-    /// The certificates of [`Settings::ca`] cannot be used.
     #[error("the private CA is not usable: {0}")]
     Ca(&'static str),
     /// No private CA is set, and the operating system trusts no certificate authority.
     #[error("the operating system trusts no certificate authority, and the destination names none of its own")]
     NoTrust,
-    /// The root certificates for attestations cannot be used.
     #[error("the attestation roots are not usable: {0}")]
     AttestationRoots(&'static str),
-    /// A number is out of its range.
     #[error("`{field}` is {given}; it has to be {range}")]
     Range {
-        /// The setting.
         field: &'static str,
-        /// The value that was given.
         given: u32,
-        /// The values that are allowed, for people.
+        /// The allowed values, for people.
         range: String,
     },
-    /// A quota has a name that the adapter does not know.
     #[error("`{given}` is no quota; there are: {known}")]
     Quota {
-        /// The name that was given.
         given: String,
-        /// The names that the adapter knows, for people.
+        /// The names of the published quotas, for people.
         known: String,
     },
     /// A quota allows no calls, or its time is zero.
@@ -98,7 +89,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The quotas in force: the published ones, with those that are set in their place.
+    /// The quotas in force: the published ones, where the settings do not replace them.
     ///
     /// # Errors
     /// When a quota is set that is not published, or that allows no calls.
@@ -117,8 +108,8 @@ impl Settings {
         Ok(quotas)
     }
 
-    /// The trusted root certificates: those of the private CA alone, or the operating system's. `tls`: whether anything is reached over
-    /// TLS; without, the store may be empty.
+    /// The trusted root certificates: only those of the private CA, or else the operating system's. `tls`: whether anything is reached over
+    /// TLS; if not, the result may be empty.
     ///
     /// # Errors
     /// When the private CA cannot be used, or nothing is trusted and TLS is used.
@@ -127,7 +118,7 @@ impl Settings {
             return read_ca(ca).map_err(SettingsError::Ca);
         }
         let mut roots = RootCertStore::empty();
-        // A certificate of the operating system that cannot be read is left out, which means that it is not trusted.
+        // A certificate of the operating system that cannot be read is not trusted.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if tls && roots.is_empty() { Err(SettingsError::NoTrust) } else { Ok(roots) }
     }
@@ -136,8 +127,8 @@ impl Settings {
 /// The digest of the part of a configuration that is approved with the destination (rule 11).
 #[must_use]
 pub fn fingerprint(approved: &impl Serialize) -> Digest {
-    // INVARIANT: adapters put only strings, enums and digests in, which serialize without fail. If it failed all the same, the digest
-    // would be that of no text, which nobody approved.
+    // INVARIANT: adapters put in only strings, enums and digests, which always serialize. Otherwise the digest would be that of no text,
+    // which nobody approved.
     Digest::of(&canonical_bytes(approved).unwrap_or_default())
 }
 
@@ -145,7 +136,6 @@ pub fn fingerprint(approved: &impl Serialize) -> Digest {
 pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
-    /// Takes ownership of a secret.
     #[must_use]
     pub fn new(secret: Box<str>) -> Self {
         Self(Zeroizing::new(secret))

@@ -8,7 +8,7 @@ const MAX_MESSAGE: usize = 500;
 /// The longest value that is shown in a message, in characters; the rest is cut off.
 const MAX_VALUE: usize = 80;
 
-/// How many errors of a chain of causes are followed; SDKs give fewer than ten.
+/// How many errors of a chain of causes are followed. SDKs give fewer than ten.
 const MAX_CAUSES: usize = 16;
 
 /// Turns text from outside into one line of at most 500 characters. Control characters, line separators and marks that change the
@@ -36,7 +36,7 @@ pub fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option
     causes(error).find_map(|error| error.downcast_ref())
 }
 
-/// The texts of an error and its causes, for people. A cause whose text the error before it repeats is left out.
+/// The texts of an error and its causes, for people. A cause is left out if the error before it already contains its text.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();

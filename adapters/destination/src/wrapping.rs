@@ -1,6 +1,6 @@
-//! Keys to wrap under: what a cloud gives has to be what was asked for (rule 11).
+//! Checks that a cloud's key to wrap under is the one that was asked for (rule 11).
 //!
-//! The custodian refuses weak keys by itself, and cannot know which size was asked for. The adapter knows.
+//! The custodian refuses weak keys, but does not know which length was asked for. The adapter does.
 
 use pkcs1::RsaPublicKey;
 use pkcs1::der::Decode as _;
@@ -15,35 +15,31 @@ const F4: &[u8] = &[1, 0, 1];
 /// The longest SubjectPublicKeyInfo that is read, in bytes: RSA-8192 takes 1,062.
 const MAX_BYTES: usize = 2 * 1_024;
 
-/// Why a key is not wrapped under.
+/// Why a public key is refused for wrapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitWrappingKey {
-    /// It is not exactly one SubjectPublicKeyInfo in DER.
     #[error("the key to wrap under is no DER of a SubjectPublicKeyInfo")]
     Encoding,
-    /// It is not an RSA key.
     #[error("the key to wrap under is no RSA key")]
     NotRsa,
-    /// Its modulus is shorter or longer than what was asked for.
     #[error("the key to wrap under has {found} bits, and {asked} were asked for")]
     Length {
-        /// The length of its modulus, in bits.
+        /// In bits.
         found: usize,
-        /// The length that was asked for, in bits.
+        /// In bits.
         asked: usize,
     },
-    /// Its modulus is even, which no RSA modulus is.
+    /// An RSA modulus is a product of odd primes.
     #[error("the key to wrap under has an even modulus")]
     EvenModulus,
-    /// Its exponent is not 65537.
     #[error("the key to wrap under has another exponent than 65537")]
     Exponent,
 }
 
-/// Checks that a public key is the RSA key that was asked for: a modulus of exactly so many bits, and the exponent 65537.
+/// Checks that a public key is an RSA key with a modulus of exactly `bits` bits and the exponent 65537.
 ///
 /// # Errors
-/// The first way in which it is not.
+/// The first check that fails.
 pub fn check_wrapping_key(spki: &[u8], bits: usize) -> Result<(), UnfitWrappingKey> {
     use UnfitWrappingKey as Unfit;
     if spki.len() > MAX_BYTES {
@@ -59,7 +55,7 @@ pub fn check_wrapping_key(spki: &[u8], bits: usize) -> Result<(), UnfitWrappingK
     let key = info.subject_public_key.as_bytes().ok_or(Unfit::Encoding)?;
     let key = RsaPublicKey::from_der(key).map_err(|_| Unfit::Encoding)?;
     let modulus = key.modulus.as_bytes();
-    // DER has no leading zeros, so the first byte counts.
+    // DER has no leading zeros, so the first byte has the highest bit.
     let found = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
     if found != bits {
         return Err(Unfit::Length { found, asked: bits });
@@ -102,7 +98,7 @@ mod tests {
         (even[511], short[0]) = (0xc4, 0x7f);
         let inside = SubjectPublicKeyInfoRef::from_der(&good).unwrap().subject_public_key.raw_bytes().to_vec();
         let ec = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-        // A length in more bytes than it needs: BER, and not DER.
+        // A length in more bytes than it needs is BER, but not DER.
         let mut ber = good.clone();
         ber.splice(1..4, [0x83, 0, good[2], good[3]]);
         for (spki, error) in [

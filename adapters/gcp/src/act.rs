@@ -16,7 +16,6 @@ use crate::names;
 use crate::operation::Operation;
 
 impl GoogleKms {
-    /// Sends one mutating request.
     pub(crate) async fn mutate(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         match mutation {
             Mutation::Create { target, marks } => self.create(target, marks).await,
@@ -59,7 +58,7 @@ impl GoogleKms {
                 protection_level: Some(kinds::level(self.protection).to_owned()),
             }),
             destroy_scheduled_duration: Some(chrono::Duration::days(i64::from(self.deletion_days))),
-            // INVARIANT: the key is recognisable from its first moment (rule 3).
+            // INVARIANT: the key carries its marks from its first moment (rule 3).
             labels: Some(names::labels(marks).into_iter().collect()),
             ..CryptoKey::default()
         };
@@ -98,7 +97,7 @@ impl GoogleKms {
         Ok(Acted::Created(job))
     }
 
-    /// Imports a copy: into a new version, which gets the next number, or into the version `again`, which takes only the same bytes.
+    /// Imports a copy into a new version, which gets the next number, or into the version `again`, which takes only the same bytes.
     // contract: gcp.import.repeat, gcp.import.again
     async fn import(
         &self,
@@ -168,7 +167,7 @@ impl GoogleKms {
 
     /// Schedules the destruction of a version.
     ///
-    /// INVARIANT: the version can be restored for exactly `days` days, or nothing is sent. The delay was fixed when the key was made, so
+    /// INVARIANT: the version can be restored for exactly `days` days, or nothing is sent. That time was fixed when the key was made, so
     /// the key is read first.
     async fn destroy(&self, object: &ObjectId, material: &str, days: u32) -> Result<Acted, CloudError> {
         const OPERATION: Operation = Operation::DestroyCryptoKeyVersion;

@@ -1,4 +1,4 @@
-//! What answers hold, in our words: times, public keys, checksums.
+//! Translates parts of answers: times, public keys, checksums.
 
 use chrono::{DateTime, Utc};
 use crc::{CRC_32_ISCSI, Crc};
@@ -7,21 +7,21 @@ use keyplane_model::Timestamp;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// CRC-32C (RFC 3720, section 12.1): the checksum of what Google Cloud answers.
+/// CRC-32C (RFC 3720, section 12.1): the checksum in Google Cloud's answers.
 // contract: gcp.crc32c
 const CRC_32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// Whether bytes have the checksum that came with them; without one they do not count as intact.
+/// Whether bytes have the checksum that came with them. `None`: no checksum came, so they do not count as intact.
 pub(crate) fn is_intact(bytes: &[u8], checksum: Option<i64>) -> bool {
     checksum == Some(i64::from(CRC_32C.checksum(bytes)))
 }
 
-/// The DER of a public key that is given in PEM; `None`: it is no PEM of a SubjectPublicKeyInfo.
+/// The DER of a public key in PEM; `None`: it is not a SubjectPublicKeyInfo.
 pub(crate) fn spki(pem: &str) -> Option<Vec<u8>> {
     SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok().map(|der| der.to_vec())
 }
 
-/// A time, to the microsecond; the rest is cut off.
+/// To the microsecond; the rest is cut off.
 pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     Timestamp(time.timestamp_micros())
 }
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn bytes_are_intact_only_under_the_published_checksum() {
-        // The first three: RFC 3720, section B.4. The last: the check value of the catalogue of CRCs.
+        // The first three are from RFC 3720, section B.4. The last is the check value of the catalogue of CRCs.
         let published: [(&[u8], i64); 5] = [
             (&[0; 32], 0x8a91_36aa),
             (&[0xff; 32], 0x62a8_ab43),

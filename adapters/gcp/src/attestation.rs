@@ -1,9 +1,9 @@
 //! Attestations: an HSM's signed statement about a key that it holds.
 //!
 //! The format is that of the HSMs' manufacturer (Marvell, formerly Cavium; version 2). The checks are those of Google's public script
-//! `verify_attestation_chains.py`: the statement's signature, and a chain of certificates up to a root that is configured. Google
-//! Cloud's HSMs have two chains, the manufacturer's and Google's; if both roots are configured, both chains have to hold. Beyond the
-//! script, certificates that issued others have to be authorities', as `keyplane_destination` says.
+//! `verify_attestation_chains.py`: the statement's signature, and a chain of certificates up to a configured root. Google Cloud's HSMs have
+//! two chains, the manufacturer's and Google's; if both roots are configured, both chains have to hold. Unlike the script, certificates
+//! that issued others have to be those of authorities (see `keyplane_destination`).
 // contract: gcp.attestation
 
 use std::io::Read as _;
@@ -19,7 +19,6 @@ use rustls::pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
 
-/// The only format that is read.
 const FORMAT: &str = "CAVIUM_V2_COMPRESSED";
 
 /// The longest statement that is read, in bytes after decompression. That of a key pair has 2 KiB.
@@ -28,7 +27,7 @@ const MAX_STATEMENT: u64 = 1 << 16;
 /// The largest number of certificates that may come with a statement; real ones come with four.
 const MAX_CERTIFICATES: usize = 16;
 
-/// How many certificates stand between a root and a statement: the card's, and in one chain the partition's.
+/// The number of certificates between a root and a statement: the card's and, in one chain, the partition's.
 const DEPTH: RangeInclusive<usize> = 1..=2;
 
 /// The length of the RSA signature that follows a statement, in bytes.
@@ -43,7 +42,7 @@ const ATTRIBUTE_MODULUS: u32 = 0x0120;
 /// The attribute of the key check value.
 const ATTRIBUTE_KCV: u32 = 0x0173;
 
-/// The part of an HSM's statement that is used.
+/// The parts of an HSM's statement that are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Statement {
     /// The digest of the key's resource name, in hexadecimal digits; `None`: the statement has no id.
@@ -69,7 +68,7 @@ impl Statement {
     }
 }
 
-/// Reads an attestation. Its signature is checked if there are roots. `made`: when it was made; `None`: not known.
+/// Reads an attestation. Its signature is checked if there are roots. `made`: when the statement was made; `None`: not known.
 ///
 /// # Errors
 /// What is wrong with it, for people.
@@ -106,9 +105,9 @@ fn certificates(attestation: &KeyOperationAttestation) -> Result<Vec<Certificate
     Ok(certificates)
 }
 
-/// Reads the signed part of a statement. It begins with a response header of four words, the last of which is the length of the body
-/// at the end. The body begins with four half words, the last two of which are the offsets of a pair's keys in the body; for a single
-/// key the second offset is 0. All numbers are in network byte order.
+/// Reads the signed part of a statement. It begins with a header of four words, the last of which is the length of the body, which follows
+/// at the end. The body begins with four half words, the last two of which are the offsets of a pair's keys in the body; for a single key
+/// the second offset is 0. All numbers are in network byte order.
 fn statement(signed: &[u8]) -> Option<Statement> {
     let length = usize::try_from(word(signed, 12)?).ok()?;
     let body = signed.get(signed.len().checked_sub(length)?..)?;
@@ -223,7 +222,7 @@ mod tests {
         let whole = signed(&object, Some(&object));
         assert!(statement(&whole).is_some());
         for length in 0..whole.len() {
-            // With the length of the whole in its header, or with its own.
+            // With the original length in its header, and with the real one.
             let mut cut = whole[..length].to_vec();
             assert!(statement(&cut).is_none_or(|said| said == Statement::default()), "{length}");
             if let Some(header) = cut.get_mut(12..16) {

@@ -1,4 +1,4 @@
-//! What is checked on the way out and on the way back: the ids that go into a path, and whether an answer is about what was asked.
+//! Checks ids before they are put into a path, and that an answer is about what was asked for.
 
 use keyplane_model::{Class, ObjectId};
 use keyplane_port::{Cause, CloudError};
@@ -8,12 +8,12 @@ use crate::error::{found, garbled};
 use crate::names;
 use crate::operation::Operation;
 
-/// Refuses what is no id, before it is put into a path.
+/// Refuses a text that is not an id, before it is put into a path.
 pub(crate) fn check_id(operation: Operation, id: &str) -> Result<(), CloudError> {
     names::check_name(id).map_err(|error| found(operation, Class::Invalid, Cause::Plain, &format!("`{id}`: {error}")))
 }
 
-/// Refuses what is no number of a version.
+/// Refuses a text that is not the number of a version.
 pub(crate) fn check_version(operation: Operation, number: &str) -> Result<(), CloudError> {
     if names::is_version_number(number) {
         return Ok(());
@@ -56,7 +56,7 @@ impl GoogleKms {
 
     /// The error for an answer from another home than was approved.
     pub(crate) fn wrong_home(&self, operation: Operation, name: &str) -> CloudError {
-        // What a mutation made in the wrong place exists all the same.
+        // A mutation in the wrong place may have had its effect there.
         let class = if operation.mutates() { Class::Ambiguous } else { Class::Stale };
         found(operation, class, Cause::WrongHome, &format!("`{name}` is not in `{}`", self.ring.name()))
     }

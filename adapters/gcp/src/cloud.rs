@@ -1,4 +1,4 @@
-//! The port: [`Cloud`] in terms of the reads and mutations of this crate.
+//! Implements [`Cloud`] with the reads and mutations of this crate.
 
 use async_trait::async_trait;
 use keyplane_model::{CopyRecord, Destination, Evidence, ObjectId, ObjectSeen, PlacementSeen, Target, Timestamp, Version, WrapScheme};
@@ -30,7 +30,7 @@ impl Cloud for GoogleKms {
     }
 
     async fn prepared(&self, target: &Target, version: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
-        // We choose the ids of import jobs. So a job is found by its id, whichever server made it and whether or not its reply came.
+        // We choose the ids of import jobs. So a job is found by its id, whichever server made it, even if its reply was lost.
         self.newest_job(target, version).await
     }
 

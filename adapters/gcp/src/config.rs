@@ -18,40 +18,38 @@ const ENDPOINT: &str = "https://cloudkms.googleapis.com";
 /// The metadata server, from which a machine at Google Cloud gets tokens. It speaks plain HTTP and is reachable from that machine alone.
 const METADATA: &str = "http://metadata.google.internal";
 
-/// The longest project id or location that is taken, in bytes. A project id has at most 30 characters and, in old organisations, a
+/// The longest project id or location that is accepted, in bytes. A project id has at most 30 characters and, in old organisations, a
 /// domain before them.
 const MAX_WORD: usize = 63;
 
 /// The largest credential file that is read, in bytes.
 const MAX_CREDENTIALS: usize = 1 << 16;
 
-/// A key ring of Google Cloud, how to reach it, and with which credentials.
+/// A key ring of Google Cloud, the endpoint of KMS, and the credentials.
 pub struct GcpConfig {
-    /// The settings that every destination has. [`Settings::deletion_days`] is 1 to 120 and counts for keys that are made from now on.
-    /// [`Settings::consistency`] is about reads: using a disabled or former primary version can work for hours longer.
+    /// [`Settings::deletion_days`] is 1 to 120, and holds for keys that are made from now on. [`Settings::consistency`] is about reads
+    /// only: a disabled or former primary version may stay usable for hours longer.
     // contract: gcp.consistency
     pub settings: Settings,
     /// The project's id (not its number).
     pub project: String,
     /// The location, as in `europe-west3`.
     pub location: String,
-    /// The key ring's id. The key ring has to exist: it could never be deleted again, so Keyplane makes none.
+    /// The key ring's id. It has to exist: a key ring can never be deleted, so Keyplane makes none.
     pub key_ring: String,
-    /// The protection level of the keys that we make; keys of another level are not accepted.
+    /// The protection level of the keys that we make. Keys of another level are not accepted.
     pub protection: Protection,
-    /// The length of import jobs' RSA keys, in bits: 4096, or 3072 for an HSM that cannot wrap under longer ones. It is no part of what
-    /// is approved (rule 11), because both are strong enough and neither changes whose key it is.
+    /// The length of import jobs' RSA keys, in bits: 4096, or 3072 for an HSM that cannot wrap under longer ones. It is not part of what is
+    /// approved (rule 11): both are strong enough.
     pub import_key_size: u32,
     /// The endpoint of KMS, as `https://host[:port]`; `http://` only on this machine. `None`: Google's own.
     pub endpoint: Option<String>,
-    /// The source of the access tokens.
     pub credentials: Credentials,
-    /// Root certificates in PEM for the HSMs' attestations. A signature has to hold under each of them: the manufacturer's and
-    /// Google's, if both are given. `None`: attestations are not checked, and prove nothing.
+    /// Root certificates in PEM for the HSMs' attestations. A signature has to hold under each of them: the manufacturer's and Google's, if
+    /// both are given. `None`: attestations are not checked, and prove nothing.
     pub attestation_roots: Option<Vec<u8>>,
 }
 
-/// The source of the access tokens.
 pub enum Credentials {
     /// The contents of a service account's JSON key file.
     ServiceAccount(Secret),
@@ -80,29 +78,23 @@ impl fmt::Debug for Credentials {
 /// Why a configuration cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The project id has characters that none has, or none, or too many, or is a number.
     #[error("`{0}` is no Google Cloud project: its id, not its number, as in `acme-prod`")]
     Project(String),
-    /// The location has characters that none has, or none, or too many.
     #[error("`{0}` is no Google Cloud location: lower-case letters, digits and `-`, as in `europe-west3`")]
     Location(String),
-    /// The key ring's id has characters that none has, or none, or too many.
     #[error("`{0}` is no key ring: 1 to 63 letters, digits, `_` and `-`")]
     KeyRing(String),
-    /// A setting that every destination has cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The credentials cannot be used.
     #[error("the credentials are not usable: {0}")]
     Credentials(&'static str),
 }
 
-/// A configuration that was checked.
 pub(crate) struct Checked {
     pub(crate) settings: Settings,
     pub(crate) destination: Destination,
     pub(crate) ring: Ring,
-    /// The endpoint of KMS, with the `/` at the end that the client library needs.
+    /// With the `/` at the end that the client library needs.
     pub(crate) endpoint: String,
     pub(crate) source: Source,
     /// Whether KMS or the source of tokens is reached without TLS.
@@ -110,18 +102,17 @@ pub(crate) struct Checked {
     pub(crate) roots: Option<Roots>,
 }
 
-/// The source of the access tokens, after [`Credentials`] was parsed and checked.
+/// The source of the access tokens: [`Credentials`] after parsing and checks.
 pub(crate) enum Source {
     ServiceAccount(Box<ServiceAccountKey>),
-    /// The metadata server's URL for tokens.
+    /// The URL for tokens.
     Metadata(String),
     ExternalAccount(Box<ExternalAccountSecret>),
     Token(Secret),
 }
 
 impl Source {
-    /// The part that is approved with the destination (rule 11): the kind of source, and the account and servers that it goes by. A new
-    /// key of the same account is the same source.
+    /// The approved part (rule 11): the kind of source, its account and its servers. A new key of the same account is the same source.
     fn approved(&self) -> String {
         match self {
             Self::ServiceAccount(key) => format!("service-account {} {}", key.client_email, key.token_uri),
@@ -279,7 +270,7 @@ fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigEr
                     endpoint.trim_end_matches('/').to_owned()
                 }
             };
-            // If this variable names a key file, the client library uses that without a word: another source than was approved.
+            // If this variable names a key file, the client library silently uses that: another source than was approved.
             if std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").is_some() {
                 return Err(ConfigError::Credentials(
                     "the variable `GOOGLE_APPLICATION_CREDENTIALS` names another source than the metadata server",

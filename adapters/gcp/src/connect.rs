@@ -1,4 +1,4 @@
-//! The client: Google's API library, set up so that a call of ours is one request to the place that was approved.
+//! The client: Google's API library, set up so that a call sends one request, to the place that was approved.
 
 use std::fmt;
 
@@ -15,7 +15,6 @@ use crate::operation::Operation;
 use crate::reach::Reach;
 use crate::token::Tokens;
 
-/// The `User-Agent` of every request.
 const USER_AGENT: &str = concat!("keyplane/", env!("CARGO_PKG_VERSION"));
 
 /// Google Cloud KMS in one key ring.
@@ -26,7 +25,7 @@ pub struct GoogleKms {
     pub(crate) installation: InstallationId,
     pub(crate) protection: Protection,
     pub(crate) deletion_days: u32,
-    /// The length of the RSA keys of import jobs, in bits.
+    /// In bits.
     pub(crate) import_key_size: u32,
     pub(crate) roots: Option<Roots>,
     tokens: Tokens,
@@ -51,7 +50,7 @@ impl GoogleKms {
         Ok(Self { hub, destination, ring, installation, protection, deletion_days, import_key_size, roots, tokens })
     }
 
-    /// Every request begins here: this writes one log line without material. `resource` is for that line.
+    /// Begins every request: writes one log line without material. `resource` is for that line.
     pub(crate) fn begin(&self, operation: Operation, resource: &str) -> Request<'_> {
         tracing::debug!(operation = operation.name(), destination = %self.destination.name, resource, "request");
         Request::new(operation, &self.tokens)

@@ -14,14 +14,13 @@ use serde_with::DeserializeAs as _;
 use crate::operation::Operation;
 use crate::token::Tokens;
 
-/// One request. It is the client library's delegate, so it sees the answer's status and headers, and decides how the call failed.
+/// One request. As the client library's delegate it sees the answer's status and headers, and decides how the call failed.
 ///
-/// INVARIANT: the library repeats nothing, because [`common::Retry::Abort`] is the answer to every question whether to repeat: the
-/// trait's default, and ours.
+/// INVARIANT: the library repeats nothing. Whenever it asks whether to repeat, the answer is the trait's default: [`common::Retry::Abort`].
 pub(crate) struct Request<'a> {
     operation: Operation,
     tokens: &'a Tokens,
-    /// The HTTP status of an answer that was no success; 0 before one came.
+    /// The HTTP status of an answer that was not a success; 0 before one came.
     status: u16,
     /// How long that answer asks us to wait; `None`: it does not say.
     retry_after: Option<Span>,
@@ -58,7 +57,7 @@ impl common::Delegate for Request<'_> {
 fn judge(error: common::Error, status: u16) -> (Failure, String) {
     use common::Error as E;
     match error {
-        // The type alone tells whether anything was sent, because the connection is made before the request is sent.
+        // The error's type alone tells whether anything was sent, because the library connects before it sends.
         E::HttpError(error) if error.is_connect() => (Failure::NoConnection, chain(&error)),
         E::HttpError(error) => (Failure::NoAnswer, chain(&error)),
         E::MissingToken(error) => {
@@ -81,7 +80,7 @@ fn judge(error: common::Error, status: u16) -> (Failure, String) {
     }
 }
 
-/// How fetching a token failed, and what is said of it.
+/// How fetching a token failed, with a message for people.
 fn no_token(error: &(dyn StdError + 'static)) -> (Failure, String) {
     use yup_oauth2::Error as E;
     let unavailable = |text: String| (Failure::CredentialsUnavailable, text);
@@ -99,7 +98,7 @@ fn no_token(error: &(dyn StdError + 'static)) -> (Failure, String) {
     }
 }
 
-/// The failure that a canonical code (google/rpc/code.proto) stands for. On the wire the code is the error's type.
+/// The failure for a canonical code (google/rpc/code.proto), which on the wire is the error's type.
 fn refusal(code: &str, status: u16) -> Failure {
     match code {
         "NOT_FOUND" => Failure::NotFound,
@@ -113,7 +112,7 @@ fn refusal(code: &str, status: u16) -> Failure {
         "UNIMPLEMENTED" => Failure::NotSupported,
         "INTERNAL" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "UNKNOWN" | "DATA_LOSS" | "CANCELLED" => Failure::ServerFault,
         _ if status >= 500 => Failure::ServerFault,
-        // No code of Google's and a status below 500: it proves nothing.
+        // No code of Google's and a status below 500 prove nothing.
         _ => Failure::Garbled,
     }
 }

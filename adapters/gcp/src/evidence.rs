@@ -1,4 +1,4 @@
-//! Evidence: what proves, without any effect, that a placement holds a copy.
+//! Evidence that a placement holds a copy, found without any effect.
 
 use std::borrow::Cow;
 
@@ -14,12 +14,12 @@ use crate::error::{contradiction, garbled};
 use crate::kinds;
 use crate::operation::Operation;
 
-/// A finding: the strength of the evidence, whether it agrees with the ledger, and the reason if it is no evidence or disagrees.
+/// The strength of the evidence, whether it agrees with the ledger, and a reason if it disagrees or there is no evidence.
 type Shown = (EvidenceStrength, bool, Option<Cow<'static, str>>);
 
 impl GoogleKms {
-    /// Checks that the version with which the import was confirmed is still there, came through our import job, and was not replaced.
-    /// Then it compares what the cloud shows of the key's bytes, by one more request; a look always leaves one (rule 8).
+    /// Checks that the version with which the import was confirmed is still there, came through our import job, and was not replaced. Then
+    /// compares what the cloud shows of its bytes, by one more request, for which a look always leaves room (rule 8).
     pub(crate) async fn read_evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.read_listed(&target.name).await?.map(|key| key.object);
         let held = object.as_ref().ok_or("there is no such key").and_then(|object| holds(object, target, copy));
@@ -45,7 +45,7 @@ impl GoogleKms {
         })
     }
 
-    /// Compares what the cloud shows of a version's bytes with the ledger: the public key, or the HSM's attested check value.
+    /// Compares what the cloud shows of a version's bytes with the ledger: the public key, or the attested check value.
     async fn shown(&self, target: &Target, copy: &CopyRecord, material: &MaterialSeen) -> Result<Shown, CloudError> {
         use EvidenceStrength as S;
         if let Some(public_key) = &copy.public_key {
@@ -62,9 +62,8 @@ impl GoogleKms {
         let name = self.ring.version(&target.name, number);
         let attestation = self.version(&name).await?.attestation;
         let Some(attestation) = attestation else { return Ok((S::None, true, Some("the version has no attestation".into()))) };
-        // A statement that contradicts the ledger is reported even if its signature cannot be checked. One that agrees counts only if it
-        // was.
-        // The HSM made it when it took the key.
+        // A statement that contradicts the ledger is reported even if its signature cannot be checked. One that agrees counts only if its
+        // signature was checked. The HSM made it at the import.
         let statement = match attestation::read(&attestation, self.roots.as_ref(), copy.imported) {
             Ok(statement) => statement,
             Err(reason) => return Ok((S::None, self.roots.is_none(), Some(reason.into()))),
@@ -89,10 +88,10 @@ impl GoogleKms {
     }
 }
 
-/// Compares the check value in an HSM's statement with the one in the ledger. `checked`: the statement's signature was checked.
+/// Compares the check value in an HSM's statement with the ledger's. `checked`: the statement's signature was checked.
 ///
-/// For a MAC key, Google does not document what the HSM's check value is computed from; ours is PKCS#11's, computed from the key's
-/// SHA-1. So equal values are evidence, of 24 bits, and different values prove nothing: they may be of different kinds.
+/// Google does not document how the HSM computes the check value of a MAC key; ours is PKCS#11's, from the key's SHA-1. So equal values are
+/// evidence, of 24 bits, and different values prove nothing.
 // contract: gcp.attestation
 fn compared(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<CheckValue>, checked: bool) -> Shown {
     use EvidenceStrength as S;
@@ -110,7 +109,7 @@ fn compared(algorithm: Algorithm, shown: Option<CheckValue>, known: Option<Check
     }
 }
 
-/// The material that a copy was imported as, if it is still there and was not replaced; the reason otherwise.
+/// The material that a copy was imported as, if it is still there and was not replaced. The error is the reason.
 fn holds<'a>(object: &'a ObjectSeen, target: &Target, copy: &CopyRecord) -> Result<&'a MaterialSeen, &'static str> {
     if !object.fits(target) {
         return Err("the key's kind, protection level, rotation or labels are not ours");

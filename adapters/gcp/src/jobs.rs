@@ -15,7 +15,7 @@ use crate::kinds;
 use crate::names;
 use crate::operation::{JOB_READS, MAX_JOBS, Operation};
 
-/// A job that expires within this time is not used for a new import, because the import may first have to wait for its quota.
+/// A job that expires sooner than this is not used for a new import, because the import may first have to wait for its quota.
 const LEAST_TIME_LEFT: chrono::Duration = chrono::Duration::hours(1);
 
 /// An import job, as one read showed it.
@@ -41,7 +41,7 @@ impl GoogleKms {
         Ok(ready.map(|ready| Prepared { wrapping: names::job_id(target.placement, version, n), ready }))
     }
 
-    /// The first id for a copy's jobs that is still free.
+    /// The first free id for a copy's job.
     pub(crate) async fn free_job(&self, target: &Target, version: Version) -> Result<ObjectId, CloudError> {
         match self.last_job(target, version).await? {
             (MAX_JOBS, _) => {
@@ -52,11 +52,11 @@ impl GoogleKms {
         }
     }
 
-    /// The number of a copy's last job, and the job; 0: there is none. Jobs are numbered from 1 and cannot be deleted, so all numbers up
-    /// to the last are taken and none after it.
+    /// The number of a copy's last job, and the job; 0: there is none. Jobs are numbered from 1 and cannot be deleted, so exactly the
+    /// numbers up to the last are taken.
     ///
-    /// INVARIANT: it sends no more reads than [`JOB_READS`] (rule 8), however many jobs expired. Each read asks for the lowest number
-    /// from which the remaining reads can still find the last job. So a copy with no job takes one read, and one with one job two.
+    /// INVARIANT: sends no more reads than [`JOB_READS`] (rule 8), however many jobs expired. Each read asks for the lowest number from
+    /// which the remaining reads can still find the last job. So a copy without a job takes one read, and one with one job two.
     async fn last_job(&self, target: &Target, version: Version) -> Result<(u32, Option<JobSeen>), CloudError> {
         let (mut taken, mut last, mut free) = (0, None, MAX_JOBS + 1);
         for left in (0..JOB_READS).rev() {
@@ -102,12 +102,12 @@ impl GoogleKms {
         let spki = spki(&pem).ok_or_else(|| garbled(OPERATION, "a public key that is not PEM"))?;
         // INVARIANT: nothing is wrapped under a key of another size than the job's method says (rule 11).
         check_wrapping_key(&spki, self.import_key_size as usize).map_err(|unfit| garbled(OPERATION, &unfit.to_string()))?;
-        // A job serves for three days, so its attestation is about as old as this answer.
+        // A job lives for three days, so its attestation is about as old as this answer.
         self.check_attested(job.attestation.as_ref(), &spki, at.map(timestamp))?;
         Ok(WrappingKey { spki, scheme, token: self.ring.job(&id.0).into_bytes(), valid_until: job.expire_time.map(timestamp) })
     }
 
-    /// If roots for attestations are configured, refuses a wrapping key that no HSM attests to hold (rule 11).
+    /// If roots for attestations are configured, refuses a wrapping key that no HSM attests (rule 11).
     // contract: gcp.attestation
     fn check_attested(&self, attestation: Option<&KeyOperationAttestation>, spki: &[u8], at: Option<Timestamp>) -> Result<(), CloudError> {
         let (Protection::Hsm, Some(roots)) = (self.protection, &self.roots) else { return Ok(()) };
@@ -123,14 +123,14 @@ impl GoogleKms {
         Err(found(Operation::GetImportJob, Class::Broken, Cause::Plain, &reason))
     }
 
-    /// The error for a refused import. Which code Google Cloud gives for an expired job is not documented, so the job's state is read.
+    /// The error for a refused import. Google Cloud's code for an expired job is not documented, so the job's state is read.
     // contract: gcp.unstated
     pub(crate) async fn why_refused(&self, error: CloudError, job: &ObjectId) -> CloudError {
         match self.job(job).await {
             Ok(Some(JobSeen { state: JobState::Expired, .. })) => {
                 CloudError { class: Class::Stale, cause: Cause::ImportTokenExpired, ..error }
             }
-            // The import was refused in any case. If the job cannot be read, its own error stays.
+            // The import was refused in any case. If the job cannot be read, the import's error stays.
             Ok(_) | Err(_) => error,
         }
     }
@@ -162,7 +162,7 @@ impl GoogleKms {
     /// Whether a job is ready; `None`: it can no longer be used for a new import.
     fn usable(&self, seen: &JobSeen, target: &Target) -> Option<bool> {
         let JobSeen { job, state, at } = seen;
-        // A job that another configuration or program made may not be what is asked for now.
+        // Another configuration or program may have made the job, so that it does not fit.
         let fits = job.protection_level.as_deref() == Some(kinds::level(self.protection))
             && kinds::schemes(target.algorithm).into_iter().any(|scheme| self.unwraps(job, scheme));
         let runs_out = matches!((job.expire_time, at), (Some(end), Some(now)) if end - *now < LEAST_TIME_LEFT);

@@ -1,10 +1,9 @@
-//! Algorithms, purposes, protection levels and wrapping schemes: Google Cloud's terms and ours.
+//! Translates algorithms, purposes, protection levels and wrapping schemes.
 
 use google_cloudkms1::api::CryptoKey;
 use keyplane_model::{Algorithm, Protection, Purpose, WrapScheme};
 
-/// Google Cloud's purpose and algorithm for the keys that we make of an algorithm, for a purpose; `None`: the algorithm does not serve
-/// the purpose.
+/// Google Cloud's purpose and algorithm for our keys; `None`: the algorithm does not serve the purpose.
 pub(crate) fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'static str, &'static str)> {
     Some(match (algorithm, purpose) {
         (Algorithm::Aes256, Purpose::Encrypt) => (ENCRYPT_DECRYPT, "GOOGLE_SYMMETRIC_ENCRYPTION"),
@@ -39,7 +38,7 @@ pub(crate) fn has_primary(algorithm: Algorithm, purpose: Purpose) -> bool {
     written(algorithm, purpose).is_some_and(|(purpose, _)| purpose == ENCRYPT_DECRYPT)
 }
 
-/// The algorithm and purpose of a key; `None`: we make no such key at this protection level.
+/// `None`: we make no such key at this protection level.
 pub(crate) fn read(key: &CryptoKey, protection: Protection) -> Option<(Algorithm, Purpose)> {
     let template = key.version_template.as_ref()?;
     if template.protection_level.as_deref() != Some(level(protection)) {
@@ -52,7 +51,6 @@ pub(crate) fn read(key: &CryptoKey, protection: Protection) -> Option<(Algorithm
 
 const PURPOSES: [Purpose; 3] = [Purpose::Encrypt, Purpose::Sign, Purpose::Mac];
 
-/// Google Cloud's term for a protection level.
 pub(crate) const fn level(protection: Protection) -> &'static str {
     match protection {
         Protection::Software => "SOFTWARE",
@@ -60,7 +58,7 @@ pub(crate) const fn level(protection: Protection) -> &'static str {
     }
 }
 
-/// The schemes by which copies of an algorithm can be wrapped. The first takes the fewest steps in the HSM that wraps.
+/// The schemes by which copies of an algorithm can be wrapped. The first takes the fewest calls of the HSM that wraps.
 pub(crate) fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
     match algorithm {
         Algorithm::Aes256 | Algorithm::HmacSha256 => vec![WrapScheme::RsaOaepSha256, WrapScheme::RsaAesKeyWrapSha256],
@@ -75,7 +73,7 @@ pub(crate) fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
 /// The lengths of the RSA keys that Google Cloud makes for import jobs, in bits.
 pub(crate) const SIZES: [u32; 2] = [3_072, 4_096];
 
-/// Google Cloud's import method for a scheme under an RSA key of so many bits; `None`: we use none. SHA-1 is never needed here.
+/// Google Cloud's import method for a scheme under an RSA key of `bits` bits; `None`: we use none. SHA-1 is never needed here.
 pub(crate) const fn method(scheme: WrapScheme, bits: u32) -> Option<&'static str> {
     match (scheme, bits) {
         (WrapScheme::RsaOaepSha256, 3_072) => Some("RSA_OAEP_3072_SHA256"),

@@ -1,5 +1,4 @@
-//! The names and marks that we write into Google Cloud, so that our keys are found and recognised again (rule 3): ids, labels, import
-//! jobs.
+//! The ids, labels and import jobs that we write into Google Cloud, so that our keys are recognised again (rule 3).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use keyplane_model::{AttemptId, InstallationId, Marks, ObjectId, PlacementId, Ve
 // contract: gcp.key.create
 const MAX_ID: usize = 63;
 
-/// The longest number of a version that is taken, in digits: that of the largest `u32`.
+/// The longest accepted number of a version, in digits: that of the largest `u32`.
 const MAX_NUMBER: usize = 10;
 
 /// The prefix of our import jobs' ids.
@@ -23,15 +22,13 @@ const LABEL_ATTEMPT: &str = "keyplane-attempt";
 /// Why a name cannot be the id of a crypto key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It is empty or too long.
     #[error("the id of a key has 1 to 63 characters")]
     Length,
-    /// It has a character that Google Cloud does not take.
     #[error("the id of a key has letters, digits, `_` and `-` only")]
     Characters,
 }
 
-/// Whether users can address a key by this name, which is the id of a crypto key in its key ring.
+/// Checks that users can address a key by this name: the id of a crypto key in its key ring.
 ///
 /// # Errors
 /// The rule that the name breaks.
@@ -45,7 +42,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// The resource name of the key ring that was approved; it makes and reads the resource names of what is in it.
+/// The resource name of the approved key ring. Makes and reads the resource names of what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ring(String);
 
@@ -54,7 +51,6 @@ impl Ring {
         Self(format!("projects/{project}/locations/{location}/keyRings/{key_ring}"))
     }
 
-    /// The key ring's own resource name.
     pub(crate) fn name(&self) -> &str {
         &self.0
     }
@@ -64,36 +60,34 @@ impl Ring {
         format!("{}/cryptoKeys/{id}", self.0)
     }
 
-    /// The resource name of a version of a key.
     pub(crate) fn version(&self, key: &str, number: &str) -> String {
         format!("{}/cryptoKeys/{key}/cryptoKeyVersions/{number}", self.0)
     }
 
-    /// The resource name of an import job.
     pub(crate) fn job(&self, id: &str) -> String {
         format!("{}/importJobs/{id}", self.0)
     }
 
-    /// The id in a key's resource name; `None`: it names no key of this key ring.
+    /// The id in a key's resource name; `None`: the key is not of this key ring.
     pub(crate) fn key_id<'a>(&self, name: &'a str) -> Option<&'a str> {
         let id = name.strip_prefix(&self.0)?.strip_prefix("/cryptoKeys/")?;
         check_name(id).is_ok().then_some(id)
     }
 
-    /// The id in an import job's resource name; `None`: it names no import job of this key ring.
+    /// The id in an import job's resource name; `None`: the job is not of this key ring.
     pub(crate) fn job_id<'a>(&self, name: &'a str) -> Option<&'a str> {
         let id = name.strip_prefix(&self.0)?.strip_prefix("/importJobs/")?;
         check_name(id).is_ok().then_some(id)
     }
 
-    /// The number in a version's resource name; `None`: it names no version of this key of this key ring.
+    /// The number in a version's resource name; `None`: the version is not of this key.
     pub(crate) fn version_number<'a>(&self, key: &str, name: &'a str) -> Option<&'a str> {
         let number = name.strip_prefix(&self.0)?.strip_prefix("/cryptoKeys/")?.strip_prefix(key)?.strip_prefix("/cryptoKeyVersions/")?;
         is_version_number(number).then_some(number)
     }
 }
 
-/// Whether a text is a version's number, which is counted from 1 and written without leading zeros.
+/// Whether a text is a version's number: counted from 1, without leading zeros.
 pub(crate) fn is_version_number(number: &str) -> bool {
     (1..=MAX_NUMBER).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0')
 }
@@ -126,16 +120,16 @@ pub(crate) fn job_id(placement: PlacementId, version: Version, n: u32) -> Object
     ObjectId(format!("{JOB_PREFIX}{}-v{version}-{n}", simple(placement)))
 }
 
-/// The version that an import job was made for; `None`: it is no job of ours for this placement.
+/// The version that an import job was made for; `None`: the job is not ours, or not for this placement.
 pub(crate) fn job_version(placement: PlacementId, id: &str) -> Option<Version> {
     let rest = id.strip_prefix(JOB_PREFIX)?.strip_prefix(simple(placement).as_str())?.strip_prefix("-v")?;
     let (version, n) = rest.split_once('-')?;
     let (version, n) = (version.parse().ok()?, n.parse().ok()?);
-    // INVARIANT: what is read is exactly what would be written.
+    // INVARIANT: an id is read only as it would be written.
     (job_id(placement, Version(version), n).0 == id).then_some(Version(version))
 }
 
-/// A placement's id without dashes, for which a job's id has no room.
+/// A placement's id without dashes, to fit into a job's id.
 fn simple(placement: PlacementId) -> String {
     placement.to_string().replace('-', "")
 }
@@ -172,7 +166,7 @@ mod tests {
         let marks_in = Marks { installation: id('1'), placement: id('2'), incarnation: 3, attempt: id('4') };
         let pairs = labels(&marks_in);
         for (key, value) in &pairs {
-            // The rule for labels: lower-case letters, digits, `_` and `-`, a letter first in a key, at most 63 of each.
+            // Google's rule for labels: lower-case letters, digits, `_` and `-`, in a key first a letter, at most 63 of each.
             let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
             assert!(plain(key) && plain(value) && key.len() <= 63 && value.len() <= 63, "{key}: {value}");
         }

@@ -1,4 +1,4 @@
-//! The operations of Cloud KMS that we use, their published quotas, and how many requests each call of the port sends.
+//! The operations of Cloud KMS that we use, their published quotas, and the number of requests of each call of the port.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,8 @@ operations! {
     GetImportJob false,
 }
 
-/// The name of the quota of read requests.
 pub(crate) const READ: &str = "Read";
 
-/// The name of the quota of write requests.
 pub(crate) const WRITE: &str = "Write";
 
 /// The quotas that Google publishes, in requests a minute, for each project and location.
@@ -33,43 +31,43 @@ pub(crate) fn published_quotas() -> BTreeMap<String, Quota> {
     [(READ, 600), (WRITE, 60)].map(|(name, calls)| (name.to_owned(), Quota { calls, per: Span::seconds(60) })).into()
 }
 
-/// How many keys one page of a sweep lists. They cost one read together, whether they are ours or not.
+/// The number of keys that one page of a sweep lists: one read, whether they are ours or not.
 pub(crate) const SWEEP_KEYS: i32 = 100;
 
-/// How many versions of a key one page is asked to list. The largest page is not documented; Google gives a smaller one where this is
-/// too large. A version has about a kilobyte, so a full page is half of the longest answer that is read.
+/// The number of versions that a page of a key's versions is asked for. Google does not document its largest page, and gives a smaller one
+/// if this is too large. A version has about a kilobyte, so a full page is half of the longest answer that is read.
 pub(crate) const PAGE: i32 = 1_000;
 
-/// How many pages of one key's versions are read: 2,000 versions, if pages are as large as asked for. A key with more pages is
+/// The number of pages of one key's versions that are read: 2,000 versions, if pages are as large as asked for. A key with more pages is
 /// [`keyplane_model::Class::Unsupported`], and not shown in part.
 pub(crate) const VERSION_PAGES: usize = 2;
 
-/// How many requests are sent about one key at most, beside the one that shows the key itself (rule 8). First its versions are listed;
-/// each request that is left reads a public key. At least one is left, and two if the versions fit on a page.
+/// The largest number of requests about one key, beside the one that shows the key itself (rule 8). First its versions are listed; each
+/// request that is left reads a public key. At least one is left, and two if the versions fit on a page.
 pub(crate) const KEY_REQUESTS: usize = VERSION_PAGES + 1;
 
-/// How many requests one look at a key sends at most.
+/// The largest number of requests of one look at a key.
 const LOOK_REQUESTS: usize = 1 + KEY_REQUESTS;
 
-/// How many requests one page of a sweep sends at most beside the list: enough for ten symmetric keys whose versions fit on a page
-/// each. So a page takes about a second's share of the quota of reads, little enough for pages to be sent evenly.
+/// The largest number of requests of one page of a sweep, beside the list: enough for ten symmetric keys whose versions fit on a page each.
+/// So a page takes about a second's share of the quota of reads. Small pages are sent evenly.
 pub(crate) const SWEEP_REQUESTS: usize = 12;
 
-// INVARIANT: a page of a sweep has requests enough for one key, whatever that key has. So every sweep gets on.
+// INVARIANT: a page of a sweep has enough requests for any one key, so that every sweep makes progress.
 const _: () = assert!(SWEEP_REQUESTS >= KEY_REQUESTS);
 
-/// How many reads find the newest import job of a copy, at most.
+/// The largest number of reads to find the newest import job of a copy.
 pub(crate) const JOB_READS: u32 = 6;
 
-/// How many import jobs are made for one copy, at most. A new one is needed only when the last has expired, after three days. So this is
-/// enough for seven weeks in which no import works.
+/// The largest number of import jobs for one copy. A new one is needed only when the last has expired, after three days. So this is enough
+/// for seven weeks in which no import works.
 pub(crate) const MAX_JOBS: u32 = 17;
 
-// INVARIANT: [`JOB_READS`] reads, each with two outcomes, tell every number of jobs from 0 to [`MAX_JOBS`] from every other.
+// INVARIANT: [`JOB_READS`] reads with two outcomes each distinguish all numbers of jobs from 0 to [`MAX_JOBS`].
 const _: () = assert!(MAX_JOBS < 1 << JOB_READS);
 
-/// The quotas that each call of the port draws from, at most: a name that stands twice is drawn from twice. Calls that send no request
-/// are not in it. Reads of public keys are counted as reads; should Google count them as uses of keys, of those more are allowed.
+/// The quotas that each call of the port draws from, at most: once for each time that a name is listed. Calls that send no request are left
+/// out. Reads of public keys are counted as reads; if Google counts them as uses of keys, more of those are allowed.
 pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     let drawn = |word: &str, reads: usize, writes: usize| {
         let names = std::iter::repeat_n(READ, reads).chain(std::iter::repeat_n(WRITE, writes));
@@ -77,14 +75,14 @@ pub(crate) fn draws() -> BTreeMap<String, Vec<String>> {
     };
     BTreeMap::from([
         drawn("create", 0, 1),
-        // The reads look for the first free id.
+        // The reads find the first free id.
         drawn("prepare", JOB_READS as usize, 1),
-        // The read looks at the import job, to tell why an import was refused.
+        // The read shows the state of the import job if the import is refused.
         drawn("import", 1, 1),
         drawn("publish", 0, 1),
         drawn("disable", 0, 1),
         drawn("enable", 0, 1),
-        // The read tells for how long the version could be restored.
+        // The read shows for how long the version could be restored.
         drawn("schedule-deletion", 1, 1),
         drawn("restore", 0, 1),
         drawn("prepared", JOB_READS as usize, 0),

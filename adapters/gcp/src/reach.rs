@@ -1,4 +1,4 @@
-//! Connections to Google Cloud: their TLS, the time-out for making them, and a limit for the length of an answer.
+//! Connections to Google Cloud: TLS, the time-out of connecting, and a limit for the length of an answer.
 
 use std::future::Future;
 use std::io;
@@ -16,8 +16,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// How long making a connection may take, the TLS handshake included. This is no time-out of a call, which the engine sets. It tells "no
-/// connection", which certainly had no effect, from "no answer", which may have had one.
+/// How long connecting may take, with the TLS handshake. The engine sets the time-out of a whole call. This one tells "no connection",
+/// which certainly had no effect, from "no answer", which may have had one.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
 /// The longest answer that is read, in bytes. A page of 100 keys with 64 labels of 126 characters each has less than 1.5 MiB.
@@ -28,8 +28,7 @@ const CHUNK: usize = 8_192;
 
 /// The connector of the HTTP client.
 ///
-/// Its connections speak HTTP/1.1 alone. There, whatever is read after a write is the answer to that write, so its length can be
-/// limited.
+/// It speaks only HTTP/1.1. There, everything that is read after a write is the answer to that write, so its length can be limited.
 #[derive(Clone)]
 pub(crate) struct Reach {
     inner: HttpsConnector<HttpConnector>,
@@ -73,7 +72,6 @@ impl Service<Uri> for Reach {
     }
 }
 
-/// No connection came about within [`CONNECT_TIMEOUT`].
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
 struct NoConnection;

@@ -24,25 +24,24 @@ const MAX_TOKEN: usize = 4_096;
 /// A key that was read.
 pub(crate) struct KeySeen {
     pub(crate) object: ObjectSeen,
-    /// Whether users can use it by its name: it has a primary version, or is of a kind without one and has any enabled version.
+    /// Whether users can use it by its name: it has a primary version, or is of a kind without one and has an enabled version.
     pub(crate) published: bool,
-    /// How many requests were sent for it, beside the one that showed the key itself.
+    /// The number of requests about it, beside the one that showed the key itself.
     requests: usize,
 }
 
-/// Where a page of a sweep begins.
+/// The position of a page of a sweep, as its cursor encodes it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
     /// The token of a page of `ListCryptoKeys`; `None`: the first page.
     token: Option<String>,
-    /// The id of the last key on that page that was read already; `None`: no key was.
+    /// The last key on that page that was read already; `None`: none was.
     after: Option<String>,
 }
 
 impl GoogleKms {
-    /// Reads a placement. A key has one name for good, so the key of that name has the placement's claim, and is activated once it can be
-    /// used.
+    /// Reads a placement. A key's name is fixed, so the key of that name has the placement's claim, and is active once it can be used.
     pub(crate) async fn read_placement(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let Some(KeySeen { object, published, .. }) = self.read_object(&target.name).await? else { return Ok(PlacementSeen::default()) };
         Ok(PlacementSeen { published: published.then(|| object.clone()), claimed: Some(object) })
@@ -51,7 +50,7 @@ impl GoogleKms {
     /// Reads a key by its id; `None`: Google Cloud says that there is none.
     ///
     /// As many public keys are shown as there are requests left: first that of the current version, then those of the newest, which an
-    /// import may be about to confirm. A version's import job tells whose it is; its public key can only contradict that.
+    /// import may be about to confirm. A version's import job tells which copy it is; its public key can only contradict that.
     // contract: gcp.import.repeat
     pub(crate) async fn read_object(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
         let Some(mut seen) = self.read_listed(id).await? else { return Ok(None) };
@@ -68,7 +67,7 @@ impl GoogleKms {
         let id = &object.object.0;
         let ours = |material: &&mut MaterialSeen| material.version.is_some() && material.is_present();
         let mut wanted: Vec<_> = object.materials.iter_mut().filter(ours).collect();
-        // Of two imports of one version, the one with the lower number stays first, because that one is kept.
+        // Of two imports of one version, the one with the lower number comes first, because that one is kept.
         wanted.sort_by_key(|material| (material.state != MaterialState::Current, Reverse(material.version)));
         // INVARIANT: no more requests than [`KEY_REQUESTS`] (rule 8), of which the pages of versions took some.
         wanted.truncate(KEY_REQUESTS - *requests);
@@ -81,7 +80,7 @@ impl GoogleKms {
         Ok(())
     }
 
-    /// As [`GoogleKms::read_object`], without public keys.
+    /// Like [`GoogleKms::read_object`], without public keys.
     pub(crate) async fn read_listed(&self, id: &str) -> Result<Option<KeySeen>, CloudError> {
         const OPERATION: Operation = Operation::GetCryptoKey;
         check_id(OPERATION, id)?;
@@ -129,7 +128,7 @@ impl GoogleKms {
         let mut marked = keys.split_off(seen).into_iter().filter(|(_, key)| marks(key).is_some()).peekable();
         let (mut left, mut last) = (SWEEP_REQUESTS, None);
         loop {
-            // As many keys side by side as there are requests for, if each needs the most that a key can.
+            // As many keys concurrently as there are requests for, if each needs the most that a key can.
             let round: Vec<_> = marked.by_ref().take(left / KEY_REQUESTS).collect();
             if round.is_empty() {
                 break;
@@ -165,8 +164,8 @@ impl GoogleKms {
         Ok(seen)
     }
 
-    /// Turns a key into an object, and reads its versions. Of a key without our marks no version is read, because nothing may be done with
-    /// it.
+    /// Turns a key into an object, and reads its versions. No version of a key without our marks is read, because nothing may be done with
+    /// such a key.
     async fn read_details(&self, id: &str, key: &CryptoKey) -> Result<KeySeen, CloudError> {
         let kind = kinds::read(key, self.protection);
         let mut object = ObjectSeen {
@@ -175,7 +174,7 @@ impl GoogleKms {
             external: key.import_only == Some(true) && key.rotation_period.is_none() && key.next_rotation_time.is_none(),
             algorithm: kind.map(|(algorithm, _)| algorithm),
             purpose: kind.map(|(_, purpose)| purpose),
-            // The project's IAM says who may use a key. We neither read nor write it.
+            // The project's IAM decides who may use a key. We neither read nor write it.
             policy_fits: true,
             state: ObjectState::Other,
             created: key.create_time.map(timestamp),
@@ -215,7 +214,7 @@ impl GoogleKms {
         if let Some(primary) = primary
             && !materials.iter().any(|(_, material)| material.id.as_deref() == Some(primary))
         {
-            // The key and its list of versions: one of the two reads shows an earlier state.
+            // The key and its list of versions contradict each other: one of the two reads shows an earlier state.
             return Err(found(OPERATION, Class::Transient, Cause::Plain, "two reads of the same key contradict each other"));
         }
         let ours = |material: &MaterialSeen| material.version.is_some();
@@ -271,7 +270,7 @@ impl GoogleKms {
             Some("DESTROYED") => Presence::Missing,
             _ => return Err(garbled(Operation::ListCryptoKeyVersions, "a version in a state that is not known")),
         };
-        // A version has no labels. Its import job, which served no other copy, tells which copy it is.
+        // A version has no labels. Its import job, which served only one copy, tells which one.
         let placement = object.marks.as_ref().filter(|marks| marks.installation == self.installation).map(|marks| marks.placement);
         let job = version.import_job.as_deref().and_then(|name| self.ring.job_id(name));
         Ok(MaterialSeen {
@@ -283,7 +282,7 @@ impl GoogleKms {
         })
     }
 
-    /// The digest of a version's public key; `None`: the version is not enabled, and then Google Cloud does not show it.
+    /// The digest of a version's public key; `None`: the version is not enabled, so Google Cloud does not show its key.
     // contract: gcp.evidence.public
     pub(crate) async fn public_key(&self, id: &str, material: &MaterialSeen) -> Result<Option<Digest>, CloudError> {
         const OPERATION: Operation = Operation::GetPublicKey;
@@ -305,8 +304,8 @@ impl GoogleKms {
     }
 }
 
-/// Answers [`keyplane_port::Cloud::find`] without a request. A key is reached by its name alone, so a sweep that found it tells
-/// everything; `None`: the sweep did not find it.
+/// Answers [`keyplane_port::Cloud::find`] without a request: a key is reached only by its name, so a sweep that found it tells everything.
+/// `None`: the sweep did not find it.
 pub(crate) fn find_placement(target: &Target, swept: &Swept) -> Option<PlacementSeen> {
     let object = swept.get(&ObjectId(target.name.clone()))?;
     let published = is_published(object, kinds::has_primary(object.algorithm?, object.purpose?));
@@ -323,7 +322,7 @@ fn marks(key: &CryptoKey) -> Option<Marks> {
     names::marks(|label| labels.get(label))
 }
 
-/// The state of a key, derived from the states of its versions, because a crypto key has none of its own.
+/// The state of a key. A crypto key has none of its own, so it is derived from the states of its versions.
 fn state(materials: &[MaterialSeen]) -> ObjectState {
     if materials.iter().any(MaterialSeen::is_present) {
         ObjectState::Usable
@@ -334,7 +333,7 @@ fn state(materials: &[MaterialSeen]) -> ObjectState {
     }
 }
 
-/// The token of a list's next page; `None`: this was the last page. A list that gives the same page again would never end.
+/// The token of a list's next page; `None`: this was the last page. Refuses a repeated page, since such a list would never end.
 fn next_token(operation: Operation, next: Option<String>, this: Option<&str>) -> Result<Option<String>, CloudError> {
     match next.filter(|token| !token.is_empty()) {
         Some(token) if Some(token.as_str()) == this || token.len() > MAX_TOKEN => Err(garbled(operation, "a list that goes on nowhere")),

@@ -1,4 +1,4 @@
-//! Access tokens, from where the configuration says.
+//! Access tokens, from the configured source.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -19,17 +19,16 @@ use keyplane_destination::Secret;
 use crate::config::{ConfigError, Source};
 use crate::reach::Reach;
 
-/// What our tokens are for, whatever the client library asks: the narrower one of the two scopes that KMS knows, good for no
-/// other service.
+/// The scope of our tokens, whatever the client library asks for: the narrower of the two that KMS accepts, valid for no other service.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloudkms";
 
-/// Gives access tokens, and keeps them as long as they are good.
+/// Fetches access tokens, and keeps them until they expire.
 #[derive(Clone)]
 pub(crate) struct Tokens(Arc<Inner>);
 
 struct Inner {
     giver: Giver,
-    /// KMS refused the token that is kept: the next one is a new one, however long the old one should have been good.
+    /// KMS refused the token that is kept, so the next call fetches a new one.
     refused: AtomicBool,
 }
 
@@ -59,7 +58,7 @@ impl Tokens {
                     ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => {
                         Giver::Library(Box::new(builder.build().await.map_err(unusable)?))
                     }
-                    // INVARIANT: the source is the one that was approved, whatever the environment names.
+                    // INVARIANT: the source is the approved one, whatever the environment names.
                     ApplicationDefaultCredentialsTypes::ServiceAccount(_) => {
                         return Err(ConfigError::Credentials("the environment names another source than the metadata server"));
                     }
@@ -86,7 +85,7 @@ impl Tokens {
                     authenticator.token(&[SCOPE]).await?
                 };
                 let Some(token) = token.token() else {
-                    // The library would keep this answer for ever.
+                    // Otherwise the library would keep this answer for ever.
                     self.refused();
                     return Err(google_cloudkms1::yup_oauth2::Error::MissingAccessToken.into());
                 };

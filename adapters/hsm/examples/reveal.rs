@@ -1,7 +1,7 @@
-//! Prints the bytes of copies, for tests that search for these bytes where they must not be.
+//! Prints the bytes of copies, for tests that check that these bytes are found nowhere else.
 //!
-//! Builds only with the feature `reveal`. Nothing in the workspace asks for that feature, so the example is built by itself and is
-//! part of no program. Reads a [`Request`] as JSON from standard input, and prints one line for each copy, in hexadecimal digits.
+//! Builds only with the feature `reveal`. Nothing in the workspace enables that feature, so the example is built by itself and is part of
+//! no program. Reads a [`Request`] as JSON from standard input, and prints one line for each copy, in hexadecimal digits.
 #![expect(clippy::print_stdout, reason = "what it prints is all that it is for")]
 
 use std::error::Error;
@@ -31,7 +31,7 @@ struct Copy {
     blob: Option<SealedBlob>,
 }
 
-/// Nothing here is judged by the time: always the beginning of 1970, when no approval is good.
+/// A clock that stands at the beginning of 1970. Only approvals are judged by the time, and this program uses none.
 struct Never;
 
 #[async_trait::async_trait]

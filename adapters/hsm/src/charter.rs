@@ -1,5 +1,5 @@
-//! The record in the token of the charter that was adopted last: what keeps a server, or whoever has its database, from
-//! going back to an older charter with fewer approvers.
+//! The token's record of the charter that was adopted last. With it the custodian refuses an older charter, which may name fewer approvers,
+//! even from a server or database that was taken over.
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use keyplane_model::{Charter, Digest, EpochId, SealedCharter};
@@ -11,7 +11,7 @@ use crate::{HsmError, seal};
 
 const LABEL: &[u8] = b"keyplane/charter";
 
-/// Which charter was adopted last.
+/// The serial number and digest of the charter that was adopted last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Adopted {
@@ -20,12 +20,12 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
-    /// The newest record. A crash while adopting may leave the one before it behind: the higher serial counts.
+    /// The newest record. A crash during an adoption may leave the previous record behind: the higher serial number counts.
     pub(crate) fn read(token: &Token) -> Result<Option<Self>, HsmError> {
         Ok(records(token)?.into_iter().map(|(_, record)| record).max_by_key(|record| record.serial))
     }
 
-    /// Writes a record, then removes those before it: there is no moment without one.
+    /// Writes the new record before it removes the old ones, so that the token always holds one.
     pub(crate) fn write(self, token: &Token) -> Result<(), HsmError> {
         let before = records(token)?;
         if !before.iter().any(|(_, record)| *record == self) {
@@ -50,7 +50,7 @@ impl Adopted {
 }
 
 fn records(token: &Token) -> Result<Vec<(ObjectHandle, Adopted)>, HsmError> {
-    // Only a user who is logged in makes private objects: a public one under this label is somebody else's.
+    // A private object can only have been made by a user who was logged in. A public one under this label is not ours.
     let search = [Attribute::Class(ObjectClass::DATA), Attribute::Token(true), Attribute::Private(true), Attribute::Label(LABEL.to_vec())];
     let found = token.session().find_objects(&search).map_err(HsmError::token("looking for the adopted charter"))?;
     let read = |handle| match &token.attributes(handle, &[AttributeType::Value])?[..] {
@@ -60,7 +60,6 @@ fn records(token: &Token) -> Result<Vec<(ObjectHandle, Adopted)>, HsmError> {
     found.into_iter().map(read).collect()
 }
 
-/// Seals a charter.
 pub(crate) fn seal(token: &Token, root: &Root, charter: &Charter, serial: u32, epoch: EpochId) -> Result<SealedCharter, HsmError> {
     let mac = seal::seal(token, root, &seal::charter_message(charter, serial, epoch)?)?;
     Ok(SealedCharter { charter: charter.clone(), serial, epoch, mac })

@@ -15,7 +15,6 @@ use crate::routes::{Kwp, Routes};
 use crate::template::{self, Fences, Life, Use};
 use crate::token::{Ephemeral, Token};
 
-/// Runs all negative controls.
 pub(crate) fn run(token: &Token, routes: &Routes) -> Result<Vec<EnrolmentCheck>, HsmError> {
     let fences = Fences::probe(token)?;
     let mut controls = Controls { token, checks: Vec::new() };
@@ -80,13 +79,13 @@ impl<'token> Controls<'token> {
         let key = self.key(&template::secret_of_256_bits(Life::Passing, &[Use::Encrypt]))?;
         let held = self.key(&template::secret_of_256_bits(Life::Held, &[Use::Encrypt]))?;
         let wrap = |kek: &Ephemeral<'_>| token.wrap(&by, kek.handle(), key.handle()).map_err(HsmError::token("wrapping a throwaway key"));
-        // The uses alone: on `kek` no fence stands before them.
+        // `kek` has no fences, so here only its uses can cause a refusal.
         let wrapped = wrap(&kek)?;
         self.refused("wrapping a key that may not leave", token.wrap(&by, kek.handle(), held.handle()))?;
         self.refused("encrypting with a wrapping key", session.encrypt(&Mechanism::AesEcb, kek.handle(), &[0; 16]))?;
         self.refused("decrypting with a wrapping key", session.decrypt(&Mechanism::AesEcb, kek.handle(), &[0; 16]))?;
         self.refused("decrypting a wrapped key instead of unwrapping it", session.decrypt(&by, kek.handle(), &wrapped))?;
-        // The fences of the root wrapping key.
+        // `fenced` has the fences of the root wrapping key.
         let wrapped = wrap(&fenced)?;
         self.refused(
             "wrapping by a mechanism that the key does not allow",
@@ -97,7 +96,7 @@ impl<'token> Controls<'token> {
         self.private_keys(&kek, &fenced, &by)
     }
 
-    /// The same controls for private keys, on a curve because those keys are made quickly.
+    /// The same controls for private keys. On P-256, because such pairs are generated quickly.
     fn private_keys(&mut self, kek: &Ephemeral<'_>, fenced: &Ephemeral<'_>, by: &Mechanism<'_>) -> Result<(), HsmError> {
         const PAIR: Pair = Pair::Ec(Curve::P256);
         const USES: &[Use] = &[Use::Sign];
@@ -105,7 +104,7 @@ impl<'token> Controls<'token> {
         let session = token.session();
         let (key, held) = match (PAIR.generate(token, Life::Passing, USES), PAIR.generate(token, Life::Held, USES)) {
             (Ok((key, _)), Ok((held, _))) => (key, held),
-            // A token without elliptic curves has no such key to protect. The self-tests report that it makes none.
+            // A token without elliptic curves generates no such key, so there is nothing to test. The self-tests report that.
             (Err(HsmError::Token { source, .. }), _) if is_refusal(&source) => return Ok(()),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
@@ -152,7 +151,7 @@ impl<'token> Controls<'token> {
         self.note(name, attempt.map(|_| Ok(())))
     }
 
-    /// As [`Self::refused`], for a handle; the key is destroyed if the token made it.
+    /// Like [`Self::refused`], for a handle. The key is destroyed if the token made it.
     fn refused_key(&mut self, name: &str, attempt: Result<ObjectHandle, Pkcs11Error>) -> Result<(), HsmError> {
         let token = self.token;
         self.refused(name, attempt.map(|handle| token.ephemeral(handle)))

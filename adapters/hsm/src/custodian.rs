@@ -1,7 +1,7 @@
-//! The custodian: judges what it is asked for, then lets its thread do it.
+//! The custodian judges a request on the caller's thread; then the worker thread carries it out in the token.
 //!
-//! Owns the order of things: the change set is judged, its step matched and its approvals counted before the token is
-//! touched; that the charter is the one adopted last is looked up in the token, by the same job that then makes or wraps.
+//! Owns the order of checks. The change set is judged, its step matched and its approvals counted before the token is touched. The job that
+//! generates, derives or wraps also checks in the token that the charter is the one adopted last.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::{HsmConfig, HsmError};
 /// The custodian of one token. Dropping it waits for the running call, closes the session and finalises the module.
 pub struct HsmCustodian {
     worker: Worker,
-    /// Nobody else's says whether approvals have ended.
+    /// The only clock that decides whether approvals have expired.
     clock: Arc<dyn Clock>,
-    /// How thoroughly routes are proven when it matters.
+    /// How much enrolment proves: [`THOROUGH`], except in tests.
     effort: &'static Effort,
 }
 
 impl HsmCustodian {
-    /// Starts the custodian's thread. The token is opened by the first call, so that a wrong PIN is a typed answer to it.
+    /// Starts the custodian's thread. The first call opens the token, so a wrong PIN is that call's error.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the operating system cannot start a thread.
     pub fn start(config: HsmConfig, clock: Arc<dyn Clock>) -> Result<Self, HsmError> {
         Ok(Self { worker: Worker::start(config)?, clock, effort: THOROUGH })
     }
@@ -51,8 +51,8 @@ impl HsmCustodian {
             .await
     }
 
-    /// A copy's bytes in the clear, for tests that search for them where they must not be. Works as a cloud would: the copy is
-    /// wrapped for an RSA key made here. In no build but a test's.
+    /// A copy's bytes in the clear, for tests that check that these bytes are found nowhere else. The copy is wrapped under an RSA key made
+    /// here, and unwrapped as a cloud would. Compiled only for tests and with the feature `reveal`.
     ///
     /// # Errors
     /// As [`Custodian::wrap`].
@@ -69,17 +69,16 @@ impl HsmCustodian {
 
 #[cfg(test)]
 impl HsmCustodian {
-    /// The same for tests of other things than enrolment: making RSA-4096 keys takes seconds.
+    /// Proves only [`QUICK`](crate::proof::QUICK) at enrolment, since generating RSA-4096 keys takes seconds.
     pub(crate) fn quick(self) -> Self {
         Self { effort: crate::proof::QUICK, ..self }
     }
 
-    /// How many proofs this process has made.
     pub(crate) async fn proofs_for_test(&self) -> usize {
         self.worker.run(|vault| Ok(vault.proofs.get())).await.unwrap()
     }
 
-    /// How many session objects the token holds: none but while a call runs.
+    /// The number of session objects in the token. It is 0 unless a call is running.
     pub(crate) async fn session_objects_for_test(&self) -> Result<usize, HsmError> {
         use cryptoki::object::Attribute;
         let search = |vault: &Vault| vault.token().session().find_objects(&[Attribute::Token(false)]);
@@ -134,13 +133,13 @@ impl Custodian for HsmCustodian {
             return Err(CustodianError::Refused("nobody proposed the charter".to_owned()));
         }
         let in_time = in_time(change.until, self.clock.now()).map_err(refused);
-        // A rule is changed only under the old rule.
+        // The charter in force decides who has to approve the next one.
         let rules = required_for_charter(&current.charter, next);
         let statement = Statement::of_charter(change).map_err(HsmError::from)?;
         approved(&statement, &change.proposer, rules, &current.charter, approvals).map_err(missing)?;
         let digest = next.digest().map_err(HsmError::from)?;
         let (current, next) = (current.clone(), next.clone());
-        // The same adoption again: its answer may never have arrived, and its approvals may have ended since.
+        // A repeated adoption succeeds although its approvals may have expired: the first answer may have been lost.
         let again = Adopted { serial: current.serial.checked_add(1).ok_or(CustodianError::CharterChanged)?, digest };
         if self.worker.run(|vault| Adopted::read(vault.token())).await? != Some(again) {
             in_time?;
@@ -160,7 +159,7 @@ impl Custodian for HsmCustodian {
     }
 
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
-        // The blob's MAC, or the derivation, holds these coordinates to be what the bytes were made under.
+        // The coordinates cannot be forged: a derivation takes them as input, and a blob's MAC covers them.
         entitled(warrant, Some(&request.copy.coordinates), self.clock.now())?;
         let scheme = request.wrapping_key.scheme;
         may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme).map_err(refused)?;
@@ -173,7 +172,7 @@ impl Custodian for HsmCustodian {
     }
 }
 
-/// Whether a warrant's change set is sound, and approved as its charter asks. That the charter is the right one is [`in_force`]'s.
+/// Checks that the warrant's change set is sound and approved as its charter asks. [`in_force`] checks the charter itself.
 fn entitled(warrant: &Warrant, made: Option<&CopyCoordinates>, now: Timestamp) -> Result<(), CustodianError> {
     let Warrant { change_set, approvals, charter: sealed } = warrant;
     let charter = &sealed.charter;
@@ -185,7 +184,7 @@ fn entitled(warrant: &Warrant, made: Option<&CopyCoordinates>, now: Timestamp) -
     Ok(())
 }
 
-/// Whether a charter can be in force at all.
+/// Checks that a charter could be in force.
 fn sound(charter: &Charter) -> Result<(), CustodianError> {
     fit(charter).map_err(|faults| refused(format!("the charter cannot be in force: {}", listed(&faults))))
 }
@@ -194,7 +193,7 @@ fn listed(all: &[impl ToString]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Whether a charter is sealed by this HSM and the one that was adopted last.
+/// Checks that this HSM sealed the charter, and that it is the one adopted last.
 fn in_force(vault: &Vault, sealed: &SealedCharter) -> Result<(), HsmError> {
     let adopted = Adopted::read(vault.token())?.ok_or(HsmError::NoCharter)?;
     charter::check(vault.token(), sealed)?;
@@ -203,13 +202,13 @@ fn in_force(vault: &Vault, sealed: &SealedCharter) -> Result<(), HsmError> {
 }
 
 fn enrol(vault: &Vault, effort: &Effort, charter: &Charter) -> Result<EnrolmentReport, HsmError> {
-    // Before there is a root key to lose: what does not work is found on throwaway keys.
+    // Proven with throwaway keys before a root key is made: a token that cannot do what is needed gets no root.
     let (routes, mut checks) = vault.prove(effort)?;
     let epoch = vault.enrol(&routes)?;
     let root = Root::open(vault.token(), epoch)?;
     let first = Adopted { serial: 1, digest: charter.digest()? };
     let adopted = Adopted::read(vault.token())?;
-    // The same first charter again: its seal may never have reached the ledger.
+    // A repeated enrolment with the same charter succeeds: the ledger may not have received the first seal.
     let sealed = if adopted.is_none() || adopted == Some(first) {
         let sealed = charter::seal(vault.token(), &root, charter, first.serial, epoch)?;
         first.write(vault.token())?;
@@ -225,7 +224,7 @@ fn enrol(vault: &Vault, effort: &Effort, charter: &Charter) -> Result<EnrolmentR
 fn adopt(vault: &Vault, current: &SealedCharter, next: &Charter, digest: Digest) -> Result<SealedCharter, HsmError> {
     let token = vault.token();
     let adopted = Adopted { serial: current.serial.checked_add(1).ok_or(HsmError::CharterChanged)?, digest };
-    // The same adoption again: its answer may never have arrived.
+    // A repeated adoption succeeds: the first answer may have been lost.
     if Adopted::read(token)? == Some(adopted) {
         charter::check(token, current)?;
     } else {

@@ -1,7 +1,7 @@
 //! Derivation inside the token: NIST SP 800-108r1 in counter mode, with AES-CMAC as the pseudorandom function.
 //!
-//! Owns the encoding of the derivation's input. It can never change: as long as a root epoch lives, each copy derived from it has
-//! to come out the same. A test compares it with a known answer.
+//! Owns the encoding of the derivation's input. It can never change, since a copy has to be derived again for as long as its root epoch
+//! lives. A test compares it with a known answer.
 
 use cryptoki::mechanism::kbkdf::{Endianness, KbkdfCounterFormat, KbkdfParams, PrfDataParam, PrfDataParamType};
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -31,10 +31,8 @@ impl Label {
 
 /// The width of the counter and of the length in the input, in bits (SP 800-108: `r` and `[L]`).
 const WIDTH: std::num::NonZeroUsize = std::num::NonZeroUsize::new(32).expect("32 is not zero");
-/// The length of every derived key.
 const LENGTH_IN_BITS: u32 = 256;
 
-/// Derives a key of 256 bits. It is destroyed when the guard is dropped.
 pub(crate) fn derive<'token>(
     token: &'token Token,
     root: ObjectHandle,
@@ -56,8 +54,8 @@ pub(crate) fn fixed_input(label: Label, context: &[u8]) -> Vec<u8> {
     [label.bytes(), &[0], context, &LENGTH_IN_BITS.to_be_bytes()].concat()
 }
 
-/// The context of a derived copy: installation, key, version, placement, algorithm, and the profile and approvals under which it is made,
-/// each preceded by its length. Who gives it another profile gets other bytes.
+/// The context of a derived copy: installation, key, version, placement, algorithm, profile and approvals, each preceded by its length. A
+/// request that claims another profile therefore gets other bytes.
 pub(crate) fn copy_context(of: &CopyCoordinates) -> Result<Vec<u8>, HsmError> {
     let mut context = Vec::new();
     put(&mut context, of.installation.0.as_bytes())?;

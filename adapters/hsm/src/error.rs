@@ -1,4 +1,4 @@
-//! The errors of the token by kind, and their counterparts in the port.
+//! The errors of the token, and the port's errors that they become.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::object::AttributeType;
@@ -7,104 +7,68 @@ use keyplane_port::CustodianError;
 
 use crate::spki::PublicKeyError;
 
-/// Why the token or the custodian did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HsmError {
-    /// The module cannot be loaded, or is no PKCS#11 module.
     #[error("the PKCS#11 module `{path}` cannot be loaded")]
-    Module {
-        /// The path that was tried.
-        path: String,
-        /// The loader's error.
-        source: Pkcs11Error,
-    },
-    /// The reserved string contains a NUL character.
+    Module { path: String, source: Pkcs11Error },
     #[error("the module's initialisation string has a NUL in it")]
     InitString,
-    /// No token has that label.
     #[error("no token is labelled `{label}`")]
     TokenMissing {
-        /// The label that was looked for.
         label: String,
-        /// The labels of the tokens that are there.
+        /// The labels of the tokens that the module has.
         found: Vec<String>,
     },
-    /// More than one token has that label, so it is not clear which one is meant.
+    /// The configuration is ambiguous, so no token is used.
     #[error("{count} tokens are labelled `{label}`")]
-    TokenDoubled {
-        /// The label.
-        label: String,
-        /// How many tokens have it.
-        count: usize,
-    },
-    /// The PIN is empty, or longer than any token takes.
+    TokenDoubled { label: String, count: usize },
     #[error("a PIN has 1 to {max} bytes")]
     PinLength {
-        /// The longest PIN that is taken, in bytes.
+        /// [`Pin::MAX`](crate::Pin::MAX).
         max: usize,
     },
-    /// The token refused the PIN. It was tried once, and is not tried again.
+    /// The PIN was tried once, and is not tried again.
     #[error("the token refuses the PIN")]
     PinWrong,
-    /// One more wrong PIN would lock the token, so nothing was tried.
+    /// Nothing was tried.
     #[error("one more wrong PIN would lock the token")]
     PinFinalTry,
-    /// The token is locked, so nothing was tried.
+    /// Nothing was tried.
     #[error("the token is locked")]
     PinLocked,
     /// The token has no user PIN yet, or its PIN has to be changed first.
     #[error("the token has no user PIN that could be used")]
     PinUnset,
-    /// The token holds no root of trust.
     #[error("the token holds no root epoch")]
     NotEnrolled,
-    /// The token holds no such root epoch.
     #[error("the token holds no root epoch {0}")]
     EpochMissing(EpochId),
-    /// The token holds an object with our label that we did not make.
+    /// An object with a label of ours that we did not make.
     #[error("`{label}` in the token is not an object of ours: `{attribute}` is not as it was made")]
-    Foreign {
-        /// The object's label.
-        label: String,
-        /// The first attribute that is not as we make it.
-        attribute: String,
-    },
-    /// The token holds more than one object with a label of ours.
+    Foreign { label: String, attribute: String },
     #[error("the token holds {count} objects `{label}`")]
-    Doubled {
-        /// The label.
-        label: String,
-        /// How many objects have it.
-        count: usize,
-    },
+    Doubled { label: String, count: usize },
     /// Keys of a root epoch that was complete are missing.
     #[error("keys of root epoch {0} are gone from the token: it was complete when a charter was adopted")]
     RootLost(EpochId),
-    /// The token holds a private audit key without its public key.
     #[error("the token holds `{label}` without its public half")]
-    Halved {
-        /// The label of the key.
-        label: String,
-    },
-    /// The token lacks something that is needed.
+    Halved { label: String },
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The destination's public key is not one that we wrap under.
     #[error("the public key to wrap under is refused")]
     PublicKey(#[from] PublicKeyError),
-    /// A blob or a charter has another MAC than our HSM makes for it.
+    /// The MAC of a blob or charter is not the one that this HSM makes.
     #[error("{0} does not carry the custodian's MAC over what it says")]
     Unsealed(&'static str),
-    /// A copy that was made again differs from the record: its check value or its public key is another.
+    /// The check value or public key of a copy differs from the recorded one.
     #[error("the copy is not the recorded one")]
     OtherBytes,
-    /// A key came out of a blob or a derivation as an object that gives its value away, whatever its template asked for.
+    /// A copy was unwrapped or derived into an object that is readable or stays in the token, although its template forbids that.
     #[error("the token brought a copy as an object that is not sensitive, or stays: it does not do what it was asked for")]
     Unguarded,
-    /// A key in the token has another algorithm than its record says.
     #[error("what should be an `{0}` key is none")]
     OtherKind(Algorithm),
-    /// Every pair that the token made has an encoding that strict parsers refuse.
+    /// Each pair that the token generated has an encoding that strict parsers refuse.
     #[error("the token makes no well-formed key pairs")]
     Malformed,
     /// The token does not show a public attribute of a key, or shows another value.
@@ -113,41 +77,25 @@ pub enum HsmError {
     /// The coordinates and the blob do not fit together.
     #[error("{0}")]
     Coordinates(&'static str),
-    /// No charter has been adopted yet.
     #[error("no charter was adopted")]
     NoCharter,
-    /// The charter in the request is not the one that was adopted last.
     #[error("the charter is not the one that was adopted last")]
     CharterChanged,
-    /// The token's record of the adopted charter cannot be read.
     #[error("the record of the adopted charter in the token cannot be read")]
     CharterRecord,
-    /// A value cannot be written as canonical JSON.
     #[error("a value cannot be written as canonical JSON")]
     Canonical(#[from] serde_json::Error),
-    /// Software cryptography failed, in a self-test.
+    /// Software cryptography failed in a self-test.
     #[error("software cryptography failed while {0}")]
     Software(&'static str),
-    /// A file of a development token cannot be written.
+    /// Only while a development token is made.
     #[error("`{path}` cannot be written")]
-    File {
-        /// The path of the file.
-        path: String,
-        /// The operating system's error.
-        source: std::io::Error,
-    },
-    /// A call to the token failed.
+    File { path: String, source: std::io::Error },
     #[error("the token failed while {doing}")]
-    Token {
-        /// What the custodian was doing.
-        doing: &'static str,
-        /// The token's error.
-        source: Pkcs11Error,
-    },
-    /// The operating system gives no thread to own the session.
+    Token { doing: &'static str, source: Pkcs11Error },
     #[error("the operating system gives no thread for the custodian")]
     Thread(#[source] std::io::Error),
-    /// There is no memory left for a login. No PIN was tried.
+    /// No PIN was tried.
     #[error("too little memory is left to log in; no PIN was tried")]
     NoMemory,
     /// The thread that owns the session has ended.
@@ -155,70 +103,54 @@ pub enum HsmError {
     Stopped,
 }
 
-/// What a token cannot do.
+/// What a token cannot do. The texts complete "the token cannot".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// The token has no route for keys of this algorithm, so none is made.
+    /// The token has no route for keys of this algorithm, so none is generated.
     #[error("wrap `{algorithm}` keys for any destination: {why}")]
-    Algorithm {
-        /// The algorithm.
-        algorithm: Algorithm,
-        /// The reason.
-        why: NoRoute,
-    },
-    /// The token has no SP 800-108 with AES-CMAC.
+    Algorithm { algorithm: Algorithm, why: NoRoute },
     #[error("derive keys (SP 800-108 in counter mode with AES-CMAC)")]
     Derivation,
-    /// The token has no AES key wrap with padding that returns what it wrapped.
+    /// The token has no AES-KWP, or does not unwrap what it wrapped.
     #[error("wrap keys under AES (AES-KWP, RFC 5649)")]
     KeyWrap,
-    /// There is no PIN, and the token has no way to ask for one.
+    /// PKCS#11: no `CKF_PROTECTED_AUTHENTICATION_PATH`.
     #[error("log a user in without a PIN: it has no protected authentication path")]
     LoginWithoutPin,
-    /// No route for this scheme passed the self-test with keys of this algorithm.
+    /// No way for this scheme passed the self-test with keys of this algorithm.
     #[error("wrap `{algorithm}` keys by `{scheme}`: {why}")]
-    Scheme {
-        /// The scheme.
-        scheme: WrapScheme,
-        /// The algorithm.
-        algorithm: Algorithm,
-        /// The reason.
-        why: NoRoute,
-    },
+    Scheme { scheme: WrapScheme, algorithm: Algorithm, why: NoRoute },
 }
 
 /// Why there is no route to a wrapping scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoRoute {
-    /// The token does not make such keys.
     #[error("the token does not make such keys")]
     Make,
-    /// The token does not unwrap such a key again, so its blob would be useless.
+    /// The token cannot unwrap such a key from a blob, so the blob would be useless.
     #[error("the token does not give such keys back once they were wrapped under AES")]
     Keep,
-    /// RSA-OAEP by itself takes secret keys only ([`WrapScheme::takes`]).
+    /// See [`WrapScheme::takes`].
     #[error("RSA-OAEP by itself is for secret keys")]
     ForSecrets,
-    /// The token refuses RSA-OAEP with this hash.
     #[error("the token refuses RSA-OAEP with that hash")]
     Oaep,
-    /// The token has no RSA-AES key wrap of its own, and lacks a mechanism to compose one.
     #[error("the token has no RSA-AES key wrap of its own, nor RSA-OAEP with that hash and AES-KWP to compose it from")]
     Compose,
-    /// The token wraps, but its output does not follow the scheme.
+    /// The token wraps, but the result does not unwrap as the scheme says.
     #[error("what the token gives cannot be unwrapped as the scheme says")]
     Nonconforming,
-    /// The token appends zeros before it wraps, so private keys arrive with bytes after their end.
+    /// The token appends zeros before it wraps, so a private key arrives with bytes after its end. Strict parsers refuse that.
     #[error("the token puts zeros behind what it wraps, and strict parsers refuse a private key with anything behind it")]
     Padded,
-    /// The token wraps a private key, but its output is not exactly one PKCS#8 `PrivateKeyInfo` in DER.
+    /// The token wraps a private key, but not as exactly one PKCS#8 `PrivateKeyInfo` in DER.
     #[error("the private keys that the token gives are no strict PKCS#8")]
     Pkcs8,
 }
 
 impl HsmError {
-    /// For `map_err`: the token failed while the custodian was doing this.
+    /// For `map_err`. `doing` completes "the token failed while".
     pub(crate) fn token(doing: &'static str) -> impl FnOnce(Pkcs11Error) -> Self {
         move |source| Self::Token { doing, source }
     }
@@ -229,10 +161,10 @@ impl HsmError {
     }
 }
 
-/// Whether the token says that it does not do this at all, rather than not now.
+/// Whether the token does not offer this at all, rather than fail at present.
 pub(crate) fn is_refusal(error: &Pkcs11Error) -> bool {
     match error {
-        // Software tokens answer "failed" to operations that they do not have. Where a refusal is an answer, this is one too.
+        // Software tokens answer "failed" to operations that they lack. Callers ask only where a refusal is a valid answer.
         Pkcs11Error::Pkcs11(RvError::GeneralError | RvError::FunctionFailed, _) => true,
         Pkcs11Error::Pkcs11(rv, _) => kind(*rv) == Kind::Refused,
         Pkcs11Error::NotSupported | Pkcs11Error::NullFunctionPointer => true,
@@ -320,7 +252,7 @@ impl From<HsmError> for CustodianError {
     }
 }
 
-/// An error and its causes on one line. The port's errors carry no sources, since they can cross processes.
+/// An error and its causes on one line. The port's errors carry no sources, because they may cross processes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

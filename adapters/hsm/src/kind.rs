@@ -1,4 +1,4 @@
-//! The kinds of copies: what an algorithm is in PKCS#11, how its keys are made, what they may do, and how they are recognised.
+//! The PKCS#11 counterparts of algorithms: how their keys are generated, used and recognised.
 
 use cryptoki::error::Error as Pkcs11Error;
 use cryptoki::mechanism::Mechanism;
@@ -10,14 +10,12 @@ use crate::pair::{Curve, Pair};
 use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 
-/// The PKCS#11 counterpart of an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An AES-256 key.
     Aes,
     /// A generic secret key of 256 bits.
     Hmac,
-    /// A key pair, whose private key is the copy.
+    /// A key pair. Its private key is the copy.
     Pair(Pair),
 }
 
@@ -34,8 +32,8 @@ impl Kind {
         }
     }
 
-    /// The uses of a copy besides being wrapped: only what is needed to recognise it. A MAC key is recognised by its digest, for
-    /// which no attribute exists.
+    /// The uses of a copy besides being wrapped: only those needed to recognise it. A MAC key is recognised by its digest, which needs no
+    /// attribute.
     pub(crate) fn uses(self) -> &'static [Use] {
         match self {
             Self::Aes => &[Use::Encrypt],
@@ -44,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// The template of a key that may be wrapped, in the form that unwrapping takes.
+    /// The template of a key that may be wrapped, as `C_UnwrapKey` takes it.
     pub(crate) fn template(self, uses: &[Use]) -> Vec<Attribute> {
         match self {
             Self::Aes => template::secret(Life::Passing, uses),
@@ -53,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// Generates a random key that may be wrapped, and returns the public key of a pair.
+    /// Generates a random key that may be wrapped; with the public key if it is a pair.
     pub(crate) fn generate<'token>(self, token: &'token Token, uses: &[Use]) -> Result<(Ephemeral<'token>, Option<PublicKey>), HsmError> {
         let mechanism = match self {
             Self::Aes => Mechanism::AesKeyGen,
@@ -64,10 +62,10 @@ impl Kind {
         Ok((token.generate(&mechanism, &template).map_err(HsmError::token("making a key"))?, None))
     }
 
-    /// Whether a key in the token has this kind and size. A template says what an unwrapped key may do, but not how long it is.
+    /// Whether a key in the token has this kind and size. An unwrapping template fixes the uses of a key, but not its length.
     pub(crate) fn fits(self, token: &Token, key: ObjectHandle) -> Result<bool, HsmError> {
         match self {
-            // SoftHSM 2.6.1 reports a length of 0 for keys that it unwrapped. Their length then shows in the blob alone.
+            // SoftHSM 2.6.1 reports a length of 0 for keys that it unwrapped. Then only the blob shows their length ([`Self::fills`]).
             Self::Aes | Self::Hmac => Ok(token
                 .attributes(key, &[AttributeType::ValueLen])?
                 .iter()
@@ -76,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// Whether the output of AES-KWP is long enough for such a key. RFC 5649 pads to a multiple of 8 bytes, and adds 8.
+    /// Whether the output of AES-KWP has the right length for such a key. RFC 5649 pads to a multiple of 8 bytes and adds 8.
     pub(crate) fn fills(self, wrapped: &[u8]) -> bool {
         match self {
             Self::Aes | Self::Hmac => wrapped.len() as u64 == template::SECRET_BYTES + 8,
@@ -85,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// The key check value (PKCS#11 `CKA_CHECK_VALUE`), if the kind has one. Computed by the token's mechanisms, since kryoptic
+    /// The key check value (PKCS#11 `CKA_CHECK_VALUE`). `None`: the kind has none. Computed with the token's mechanisms, since kryoptic
     /// lacks the attribute.
     pub(crate) fn check_value(self, token: &Token, key: ObjectHandle) -> Result<Option<CheckValue>, HsmError> {
         let whole = match self {
@@ -105,7 +103,7 @@ fn digest(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
     let session = token.session();
     session.digest_init(&Mechanism::Sha1)?;
     let taken = session.digest_key(key);
-    // Always ended, even if the token refused the key: an open digest would block the next one.
+    // Always finished, even if the token refused the key: an open digest would block the next one.
     let digest = session.digest_final();
     taken.and(digest)
 }

@@ -1,15 +1,15 @@
-//! The custodian over PKCS#11. It alone holds the HSM's PIN.
+//! The custodian over PKCS#11. Only this crate holds the HSM's PIN.
 //!
-//! Owns the root of trust in the token, how copies are made from it, how they are wrapped, and the last decision whether they may
-//! be. Knows `port`, `model` and `verifier`. Must not know the engine, the ledger or any cloud.
+//! Owns the root of trust in the token, generates, derives and wraps copies, and decides last whether a request is allowed. Knows `port`,
+//! `model` and `verifier`. Must not know the engine, the ledger or any cloud.
 //!
-//! Key bytes are never in this process's memory. They leave the token as output of `C_WrapKey` only: under the root wrapping key,
-//! under a destination's public key, or under an ephemeral key that itself leaves only under that public key.
+//! Key bytes are never in this process's memory. They leave the token only as output of `C_WrapKey`: under the root wrapping key, under a
+//! destination's public key, or under an ephemeral key that itself leaves only under that public key.
 //!
-//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind` (what
-//! an algorithm is in the token), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
-//! proves and tries), `record` (what was proven, for the processes to come), `charter`, `vault` (copies), `worker` (the thread that holds all
-//! of it), `custodian` (judges, then asks the thread).
+//! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind`
+//! (algorithms in PKCS#11), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
+//! tests), `record` (the result of those tests, kept for later processes), `charter`, `vault` (copies), `worker` (the thread that owns all
+//! of it), `custodian` (judges, then sends jobs to the thread).
 
 mod charter;
 mod config;

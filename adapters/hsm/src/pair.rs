@@ -1,4 +1,4 @@
-//! Key pairs: how the token makes them, how their public key is read, and how a private key is checked against it.
+//! Key pairs: how the token generates them, how their public key is read, and how a private key is checked against it.
 //!
 //! Owns what RSA and elliptic curves are in PKCS#11. Must not know blobs, destinations or coordinates.
 
@@ -18,24 +18,22 @@ use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 use crate::{HsmError, spki as public_keys};
 
-/// The public exponent of every RSA pair: F4, which is 65537.
+/// The public exponent of every RSA pair: F4, which is 65537 (FIPS 186-5 forbids smaller ones).
 const F4: [u8; 3] = [1, 0, 1];
 /// The message that a private key signs to show that it belongs to a public key.
 const MESSAGE: &[u8] = b"keyplane/v1/pair-check";
-/// How many malformed pairs are made again before the token is given up. Where it happens, one pair in 256 is malformed, so 16 in a
-/// row mean that all are.
+/// How many malformed pairs are replaced before the token is given up. On the one token that makes them, one pair in 256 is malformed, so
+/// 16 in a row mean that all are.
 const TRIES: usize = 16;
 
-/// A kind of key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pair {
-    /// RSA with a modulus of this many bits, and the exponent 65537.
+    /// The length of the modulus in bits. The exponent is 65537.
     Rsa(usize),
-    /// ECDSA on this curve.
+    /// ECDSA.
     Ec(Curve),
 }
 
-/// The supported curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
     P256,
@@ -55,7 +53,7 @@ impl Curve {
     pub(crate) fn parameters(self) -> Vec<u8> {
         let oid = self.oid();
         let oid = oid.as_bytes();
-        // A curve's identifier is far shorter than 128 bytes, so its length takes one byte.
+        // A curve's identifier is shorter than 128 bytes, so one byte holds its length.
         [&[0x06, oid.len() as u8], oid].concat()
     }
 
@@ -115,17 +113,17 @@ impl Pair {
         Err(HsmError::Malformed)
     }
 
-    /// Whether a private key leaves the token in a complete encoding.
+    /// Whether a private key would leave the token in a complete encoding.
     ///
-    /// kryoptic 1.5.4 stores the private number of an EC key without leading zero bytes (`BigNum::to_bigendian_vec`), and writes it
-    /// so into the PKCS#8. One P-256 key in 256 is then a byte shorter than RFC 5915 requires, and a destination with a strict
-    /// parser refuses it for good. The length shows it: AES-GCM adds exactly 16 bytes to what it wraps.
+    /// kryoptic 1.5.4 stores the private number of an EC key without leading zero bytes (`BigNum::to_bigendian_vec`), also in the PKCS#8.
+    /// One P-256 key in 256 is then a byte shorter than RFC 5915 requires, and a destination with a strict parser will never accept it. The
+    /// key is wrapped under AES-GCM to measure it: that adds exactly 16 bytes.
     pub(crate) fn leaves_whole(self, token: &Token, private: ObjectHandle) -> Result<bool, HsmError> {
         const TAG_BITS: u64 = 128;
         const TAG_BYTES: usize = 16;
         let Self::Ec(curve) = self else { return Ok(true) };
-        // INVARIANT: this key is made for this one question, never leaves, and is destroyed when the function returns. What it
-        // wrapped can never be unwrapped.
+        // INVARIANT: this key only measures. It never leaves the token and is destroyed when the function returns, so what it wrapped can
+        // never be unwrapped.
         let scale = token
             .generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Held, &[Use::Wrap]))
             .map_err(HsmError::token("making a throwaway key"))?;
@@ -133,13 +131,13 @@ impl Pair {
         let parameters = GcmParams::new(&mut nonce, &[], TAG_BITS.into()).map_err(HsmError::token("measuring a private key"))?;
         match token.wrap(&Mechanism::AesGcm(parameters), scale.handle(), private) {
             Ok(wrapped) => Ok(wrapped.len() >= curve.shortest_pkcs8() + TAG_BYTES),
-            // Without AES-GCM the length cannot be measured. The self-tests see such a token's keys in the clear.
+            // Without AES-GCM the length cannot be measured. On such a token the self-tests check the encoding: they see throwaway keys in
+            // the clear.
             Err(error) if is_refusal(&error) => Ok(true),
             Err(error) => Err(HsmError::token("measuring a private key")(error)),
         }
     }
 
-    /// Whether a key in the token has this kind and size.
     pub(crate) fn fits(self, token: &Token, private: ObjectHandle) -> Result<bool, HsmError> {
         match self {
             Self::Rsa(bits) => {
@@ -163,7 +161,7 @@ impl Pair {
         der.map(PublicKey).map_err(|_| HsmError::Software("writing a public key"))
     }
 
-    /// Whether a private key in the token belongs to a public key: it signs, and software verifies.
+    /// Whether a private key in the token belongs to a public key: the token signs, and software verifies.
     pub(crate) fn belongs(self, token: &Token, private: ObjectHandle, public: &PublicKey) -> Result<bool, HsmError> {
         let signature = self.sign(token, private).map_err(HsmError::token("signing with a private key"))?;
         Ok(self.verifies(public, MESSAGE, &signature))
@@ -182,7 +180,7 @@ impl Pair {
         }
     }
 
-    /// Whether a signature verifies: RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA as two numbers with the curve's hash.
+    /// Verifies RSASSA-PKCS1-v1_5 with SHA-256, or ECDSA with the curve's hash and the signature as two numbers.
     pub(crate) fn verifies(self, public: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match self {
             Self::Rsa(_) => &RSA_PKCS1_2048_8192_SHA256,
@@ -193,12 +191,12 @@ impl Pair {
     }
 }
 
-/// The public point as an uncompressed point (SEC 1). Some tokens put it into an OCTET STRING, some do not.
+/// The public key as an uncompressed point (SEC 1). Some tokens wrap `CKA_EC_POINT` in an OCTET STRING, some do not.
 pub(crate) fn point(token: &Token, public: ObjectHandle, curve: Curve) -> Result<Vec<u8>, HsmError> {
     let length = 1 + 2 * curve.field_bytes();
     let seen = token.attributes(public, &[AttributeType::EcPoint])?;
     let [Attribute::EcPoint(point)] = &seen[..] else { return Err(HsmError::Attribute(AttributeType::EcPoint)) };
-    // DER of an OCTET STRING below 128 bytes: tag 04, then the length.
+    // DER of an OCTET STRING shorter than 128 bytes: tag 04, then the length.
     let bare = match point[..] {
         [0x04, short, ref rest @ ..] if usize::from(short) == length && rest.len() == length => rest,
         _ => point,

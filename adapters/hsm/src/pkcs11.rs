@@ -1,7 +1,7 @@
 //! What `cryptoki` 0.12.1 cannot do. The only module with unsafe code.
 //!
-//! Owns three things: `C_WrapKey` with the length that the token wrote (`Session::wrap_key` returns the length of its first
-//! answer), mechanisms that the crate does not have, and attributes whose value is a template. Must not know what keys are for.
+//! Owns `C_WrapKey` with the length that the token wrote (`Session::wrap_key` returns the length of its first answer), mechanisms that the
+//! crate lacks, and attributes whose value is a template. Must not know what keys are for.
 #![expect(unsafe_code, reason = "cryptoki 0.12.1 has no safe way to these calls and mechanisms")]
 
 use std::ffi::CStr;
@@ -17,9 +17,8 @@ use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys as sys;
 
-/// The largest output of one wrap, in bytes. An RSA-4096 private key as PKCS#8 (about 2.4 KiB) under AES-KWP, behind an RSA-4096
-/// block (512 bytes), has less than 3 KiB. One buffer and one call, because some tokens answer the question for the length with a
-/// guess.
+/// The largest output of one wrap, in bytes. An RSA-4096 private key as PKCS#8 (about 2.4 KiB) under AES-KWP, behind an RSA-4096 block (512
+/// bytes), has less than 3 KiB. There is one buffer and one call, because some tokens only estimate the length when asked for it.
 const MAX_WRAPPED: usize = 8 * 1024;
 
 /// A second handle to a module that `cryptoki` has loaded. Loading the same path again returns the same library.
@@ -93,35 +92,34 @@ pub(crate) fn initialize(module: &Pkcs11, reserved: Option<&CStr>) -> Result<(),
     module.initialize(args)
 }
 
-/// AES key wrap with padding, RFC 5649.
 pub(crate) fn kwp() -> Mechanism<'static> {
     Mechanism::VendorDefined(VendorDefinedMechanism::new::<u8>(mechanism_type(sys::CKM_AES_KEY_WRAP_KWP), None))
 }
 
-/// The type of `CKM_AES_KEY_WRAP_KWP`, for lists of allowed mechanisms.
+/// For lists of allowed mechanisms.
 pub(crate) fn kwp_type() -> MechanismType {
     mechanism_type(sys::CKM_AES_KEY_WRAP_KWP)
 }
 
-/// The parameter of [`rsa_aes_key_wrap`], with an AES-256 key between RSA-OAEP and AES-KWP.
+/// The parameter of [`rsa_aes_key_wrap`]. The AES key between RSA-OAEP and AES-KWP has 256 bits.
 pub(crate) fn rsa_aes_parameter(oaep: &PkcsOaepParams<'_>) -> sys::CK_RSA_AES_KEY_WRAP_PARAMS {
     // `PkcsOaepParams` is `repr(C)` with the fields of CK_RSA_PKCS_OAEP_PARAMS.
     sys::CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: 256, pOAEPParams: std::ptr::from_ref(oaep).cast_mut().cast() }
 }
 
-/// The token's own RSA-AES key wrap: RSA-OAEP of a fresh AES key, followed by AES-KWP. `oaep` of the parameter has to live as long.
+/// The token's own RSA-AES key wrap: RSA-OAEP of a new AES key, followed by AES-KWP. `parameter` points to its `oaep`, which has to outlive
+/// the mechanism.
 pub(crate) fn rsa_aes_key_wrap(parameter: &sys::CK_RSA_AES_KEY_WRAP_PARAMS) -> Mechanism<'_> {
     Mechanism::VendorDefined(VendorDefinedMechanism::new(mechanism_type(sys::CKM_RSA_AES_KEY_WRAP), Some(parameter)))
 }
 
-/// The attribute that a template is for.
 #[derive(Clone, Copy)]
 pub(crate) enum TemplateKind {
-    /// `CKA_WRAP_TEMPLATE`: what a key needs to be wrapped by this key.
+    /// `CKA_WRAP_TEMPLATE`: the attributes that a key needs for this key to wrap it.
     Wrap,
-    /// `CKA_UNWRAP_TEMPLATE`: what a key becomes when this key unwraps it.
+    /// `CKA_UNWRAP_TEMPLATE`: the attributes that a key gets when this key unwraps it.
     Unwrap,
-    /// `CKA_DERIVE_TEMPLATE`: what a key becomes when it is derived from this key.
+    /// `CKA_DERIVE_TEMPLATE`: the attributes that a key gets when it is derived from this key.
     Derive,
 }
 
@@ -148,7 +146,7 @@ pub(crate) fn template(kind: TemplateKind, entries: &[(AttributeType, bool)]) ->
     Attribute::VendorDefined((AttributeType::VendorDefined(kind), bytes.to_vec()))
 }
 
-/// A mechanism by its number. `MechanismType` has no constructor for standard mechanisms that it does not list.
+/// `MechanismType` has no constructor for standard mechanisms that it does not list.
 fn mechanism_type(number: sys::CK_MECHANISM_TYPE) -> MechanismType {
     const { assert!(size_of::<MechanismType>() == size_of::<sys::CK_MECHANISM_TYPE>()) };
     // SAFETY: MechanismType is `repr(transparent)` over CK_MECHANISM_TYPE (its source says so), and every number is a valid one.

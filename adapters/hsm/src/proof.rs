@@ -1,8 +1,10 @@
-//! The proof of what a token can do: self-tests with throwaway keys.
+//! Self-tests with throwaway keys, which prove what a token can do.
 //!
-//! A throwaway key is wrapped under AES and brought back, as a blob's is; then it is wrapped for an RSA key made in
-//! software, unwrapped here, and must be the key that the token knows: it decrypts what that encrypted, or, as strict PKCS#8, it
-//! is the other half of that public key. Ways are tried in order: direct RSA-OAEP; the token's own `CKM_RSA_AES_KEY_WRAP`; composed of
+//! A throwaway key is wrapped under AES and unwrapped again, as a blob is. Then the token wraps it for an RSA key made in software, and
+//! software unwraps it. What arrives must be the throwaway key: a secret key decrypts what the token encrypted with it; a private key is
+//! strict PKCS#8 and belongs to its public key.
+//!
+//! For each scheme the first way that passes is used: RSA-OAEP alone; or the token's own `CKM_RSA_AES_KEY_WRAP`, and then one composed of
 //! an ephemeral AES key, AES-KWP and RSA-OAEP.
 
 use std::collections::BTreeMap;
@@ -26,34 +28,35 @@ use crate::template::{self, Fences, Life, Use};
 use crate::throwaway::Throwaway;
 use crate::token::{Ephemeral, Token};
 
-/// The version of this proof. It has to be raised whenever the self-tests, the negative controls or the meaning of a way change: records
-/// of another version are not believed.
+/// The version of these self-tests. Raise it whenever the self-tests, the negative controls or the meaning of a [`Way`] change: records of
+/// another version are not believed.
 pub(crate) const VERSION: u32 = 1;
 
-/// How much is tried.
+/// What the self-tests cover.
 #[derive(Debug)]
 pub(crate) struct Effort {
-    /// What is wrapped under.
+    /// The moduli of the RSA keys to wrap under.
     moduli: &'static [KeySize],
-    /// What is wrapped.
+    /// The algorithms of the keys that are wrapped.
     algorithms: &'static [Algorithm],
 }
 
-/// Enough to tell whether a route is there: RSA-2048 stands for longer moduli, which take seconds to make.
+/// Enough to find a route: RSA-2048 stands for longer moduli, which take seconds to generate.
 pub(crate) const QUICK: &Effort = &Effort {
     moduli: &[KeySize::Rsa2048],
     algorithms: &[Algorithm::Aes256, Algorithm::HmacSha256, Algorithm::Rsa2048, Algorithm::EcP256, Algorithm::EcP384],
 };
-/// What enrolment tries: every modulus that the clouds offer, and every algorithm.
+/// What enrolment covers: every modulus that the clouds offer, and every algorithm.
 pub(crate) const THOROUGH: &Effort =
     &Effort { moduli: &[KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096], algorithms: &Algorithm::ALL };
 
-/// Finds and proves what the token can do; with its root wrapping key where it has one, since that was made when it was made.
+/// Tests what the token can do. `wrapping` is the root wrapping key, if the token has one: an older release may have given it other
+/// attributes than a throwaway key gets now.
 pub(crate) fn prove(token: &Token, wrapping: Option<ObjectHandle>, effort: &Effort) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
     let mut checks = Vec::new();
     let kwp = prove_kwp(token, &mut checks)?;
     let derives = prove_derivation(token, &mut checks)?;
-    // Making RSA keys takes most of the time: software makes its own while the token makes those of the token.
+    // Generating RSA keys takes most of the time, so software generates its keys while the token generates the others.
     let (keys, clouds) = std::thread::scope(|scope| {
         let clouds = scope.spawn(|| effort.moduli.iter().map(|size| SoftwareKey::make(*size)).collect::<Result<Vec<_>, HsmError>>());
         let keys = prove_keeping(token, wrapping, kwp, effort, &mut checks);
@@ -75,8 +78,8 @@ pub(crate) fn prove(token: &Token, wrapping: Option<ObjectHandle>, effort: &Effo
     Ok((Routes { kwp, derives, ways }, checks))
 }
 
-/// Takes away the routes of keys that this root wrapping key does not keep. A proof that was made before this key had a throwaway key in its
-/// place, and the key may have been made by an older release.
+/// Removes the routes of keys that this root wrapping key cannot wrap and unwrap again. The self-tests ran before it was made, or an older
+/// release made it with other attributes.
 pub(crate) fn narrow(token: &Token, wrapping: ObjectHandle, routes: &Routes) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
     let (mut routes, mut checks) = (routes.clone(), Vec::new());
     let keys = prove_keeping(token, Some(wrapping), routes.kwp, QUICK, &mut checks)?;
@@ -90,7 +93,7 @@ pub(crate) fn narrow(token: &Token, wrapping: ObjectHandle, routes: &Routes) -> 
     Ok((routes, checks))
 }
 
-/// A refusal is an answer, and so is a key that does not show what it has to; anything else that goes wrong is an error.
+/// `None`: the token refuses the operation, or does not show a public attribute, or makes malformed pairs. Any other failure is an error.
 fn answer<T>(result: Result<T, HsmError>) -> Result<Option<T>, HsmError> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -104,7 +107,7 @@ fn kek<'token>(token: &'token Token, template: &[cryptoki::object::Attribute]) -
     token.generate(&Mechanism::AesKeyGen, template).map_err(HsmError::token("making a throwaway key"))
 }
 
-/// Wraps under AES, unwraps, and compares; then changes one bit, which must be noticed.
+/// Wraps under AES, unwraps, and compares. Then it changes one bit, and unwrapping must fail.
 fn prove_kwp(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<Option<Kwp>, HsmError> {
     let kek = kek(token, &template::secret_of_256_bits(Life::Held, &[Use::Wrap, Use::Unwrap]))?;
     let key = Throwaway::make(token, Algorithm::Aes256)?;
@@ -117,7 +120,7 @@ fn prove_kwp(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<Option<K
             *byte ^= 1;
         }
         let noticed = token.unwrap(&kwp.mechanism(), kek.handle(), &wrapped, &key.template()).is_err();
-        // RFC 5649: 8 bytes more than the key's 32.
+        // RFC 5649 adds 8 bytes to the key's 32.
         Ok(same && noticed && wrapped.len() == 40)
     };
     let mut found = None;
@@ -139,7 +142,7 @@ fn prove_kwp(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<Option<K
     Ok(found)
 }
 
-/// Derives twice from one throwaway key (equal) and once with another context (different).
+/// Derives twice with the same context, for equal keys, and once with another, for a different key.
 fn prove_derivation(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<bool, HsmError> {
     let root = kek(token, &template::secret_of_256_bits(Life::Held, &[Use::Derive]))?;
     let derived = |context: &[u8]| -> Result<_, HsmError> {
@@ -163,7 +166,7 @@ fn prove_derivation(token: &Token, checks: &mut Vec<EnrolmentCheck>) -> Result<b
 
 type Keys<'token> = BTreeMap<Algorithm, Result<Throwaway<'token>, NoRoute>>;
 
-/// Makes a key of each algorithm, wraps it as for a blob, and brings it back.
+/// Generates a key of each algorithm, wraps it as for a blob, and unwraps it again.
 fn prove_keeping<'token>(
     token: &'token Token,
     wrapping: Option<ObjectHandle>,
@@ -171,7 +174,7 @@ fn prove_keeping<'token>(
     effort: &Effort,
     checks: &mut Vec<EnrolmentCheck>,
 ) -> Result<Keys<'token>, HsmError> {
-    // As the root wrapping key is made.
+    // The same attributes as the root wrapping key gets.
     const USES: &[Use] = &[Use::Wrap, Use::Unwrap];
     let allowed = [pkcs11::kwp_type(), MechanismType::AES_KEY_WRAP_PAD];
     let throwaway = kek(token, &Fences::probe(token)?.fence(template::secret_of_256_bits(Life::Held, USES), USES, &allowed))?;
@@ -203,7 +206,7 @@ fn prove_keeping<'token>(
     Ok(keys)
 }
 
-/// How keys of each algorithm go by a scheme.
+/// The way that a scheme has for keys of each algorithm.
 type Ways = BTreeMap<Algorithm, Result<Way, NoRoute>>;
 
 fn prove_scheme(
@@ -219,7 +222,7 @@ fn prove_scheme(
             ([Way::Own].into_iter().chain(kwp.map(Way::Composed)).collect(), NoRoute::Compose)
         }
     };
-    // A token that does not make it does not take it either; then the private keys have to do.
+    // `None`: the token cannot make a key of that length, so it does not show whether a way pads. The private keys alone have to show it.
     let uneven = answer(Throwaway::uneven(token))?;
     let choose = |algorithm: Algorithm, key: &Throwaway<'_>| -> Result<Result<Way, NoRoute>, HsmError> {
         let mut why = otherwise;
@@ -242,7 +245,7 @@ fn prove_scheme(
     Ok(ways)
 }
 
-/// Whether a way makes longer what it wraps.
+/// Whether a way appends bytes to what it wraps.
 fn pads(
     token: &Token,
     scheme: WrapScheme,
@@ -254,7 +257,7 @@ fn pads(
     Ok(matches!(prove_way(token, scheme, way, clouds, key)?, Some(Err(_))))
 }
 
-/// Whether what a way gives is what the scheme says, under every modulus; `None`: the token refuses.
+/// Whether what a way wraps unwraps as the scheme says, under every modulus. `None`: the token refuses to wrap.
 fn prove_way(
     token: &Token,
     scheme: WrapScheme,
@@ -273,8 +276,8 @@ fn prove_way(
     Ok(Some(Ok(())))
 }
 
-/// What a scheme's proof says of an algorithm that was not tried: RSA-2048 stands for RSA, where the token says that it makes
-/// such moduli. `None`: it was tried, or nothing stands for it.
+/// The result for an RSA length that was not tested: that of RSA-2048, if the token says that it generates such moduli. `None`: the
+/// algorithm was tested, or has no stand-in.
 fn stand_in(token: &Token, algorithm: Algorithm, proven: &Ways) -> Option<Result<Way, NoRoute>> {
     let Kind::Pair(Pair::Rsa(bits)) = Kind::of(algorithm) else { return None };
     if proven.contains_key(&algorithm) {
@@ -298,7 +301,7 @@ fn scheme_checks(scheme: WrapScheme, clouds: &[(SoftwareKey, Ephemeral<'_>)], pr
     grouped(proven.iter().map(|(algorithm, way)| (*algorithm, *way))).into_iter().map(check).collect()
 }
 
-/// Algorithms that fared alike.
+/// Groups algorithms by their result.
 fn grouped<T: Ord>(results: impl Iterator<Item = (Algorithm, T)>) -> BTreeMap<T, Vec<Algorithm>> {
     let mut groups = BTreeMap::new();
     for (algorithm, result) in results {

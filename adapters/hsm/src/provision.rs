@@ -13,28 +13,25 @@ use crate::{HsmConfig, HsmError, Pin};
 /// The file name of the lab's PKCS#11 module, which `tests/token` builds.
 pub const MODULE: &str = "libkeyplane_token.so";
 
-/// A development token that was made.
 #[derive(Debug)]
 pub struct Provisioned {
     /// The reserved string of `C_Initialize` that names the token's file.
     pub init: String,
-    /// The token's label.
     pub label: String,
-    /// The path of the file with the user PIN.
+    /// The file with the user PIN.
     pub pin_file: PathBuf,
 }
 
-/// The path of the lab's module: beside an executable or, for tests, one folder above. `None`: it is in neither.
+/// The lab's module, in the executable's folder or (for tests) the one above. `None`: it is in neither.
 #[must_use]
 pub fn module_beside(executable: &Path) -> Option<PathBuf> {
     executable.ancestors().skip(1).take(2).map(|folder| folder.join(MODULE)).find(|path| path.is_file())
 }
 
-/// Makes a kryoptic token in `folder`: `token.sql`, with random PINs in `user.pin` and `so.pin`. Only the user of this process can
-/// read these files.
+/// Makes a kryoptic token in `folder`: `token.sql`, with random PINs in `user.pin` and `so.pin`. Only this process's user can read these
+/// files.
 ///
 /// # Errors
-/// When the folder already holds one of these files, or when the module refuses.
 /// When the folder holds one of these files already, or the module refuses.
 pub fn provision(module: &Path, folder: &Path, label: &str) -> Result<Provisioned, HsmError> {
     let file_error = |path: &Path| {
@@ -48,7 +45,7 @@ pub fn provision(module: &Path, folder: &Path, label: &str) -> Result<Provisione
         file.write_all(content.as_bytes()).map_err(file_error(&path))?;
         Ok(path)
     };
-    // An empty file is an empty SQLite database, and its journals take over its mode. So the files' modes do not depend on the
+    // kryoptic takes the empty file as an empty SQLite database, and SQLite's journals take over its mode. So no file's mode depends on the
     // umask.
     let token = secret_file("token.sql", "")?;
     let user = random_pin()?;
@@ -86,7 +83,7 @@ pub fn initialise(config: &HsmConfig, so: &Pin, user: &Pin) -> Result<(), HsmErr
     session.logout().map_err(doing("logging out"))
 }
 
-/// 96 random bits as 24 hexadecimal digits: every token takes that length, and nobody can guess the PIN.
+/// 96 random bits as 24 hexadecimal digits: too many to guess, and every token takes that length.
 fn random_pin() -> Result<String, HsmError> {
     let mut bytes = [0; 12];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| HsmError::Software("drawing a PIN"))?;

@@ -1,7 +1,7 @@
-//! The record in the token of what it was proven to do: a process that finds one it can believe makes no proof of its own.
+//! The record in the token of what the self-tests proved. A process that finds a valid record skips the self-tests.
 //!
-//! Owns what a proof is bound to, how its record is written, and when it is believed. A record only spares time: without one, or with one
-//! that does not hold, the caller proves the routes again.
+//! Owns what a proof is bound to, how its record is written, and when it is believed. A record only saves time: without a valid one the
+//! caller runs the self-tests.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,11 @@ use crate::{HsmError, seal};
 
 const LABEL: &[u8] = b"keyplane/proof";
 
-/// The longest record that is read, in bytes; one of every scheme and algorithm has about 2,500. It also fits the data objects of HSMs,
-/// of which some take no more.
+/// The longest record that is read, in bytes. A record of every scheme and algorithm has about 2,500. Some HSMs take no larger data
+/// objects.
 const MOST_BYTES: usize = 4096;
 
-/// What a proof was made on, and which proof it was. A proof holds for nothing else.
+/// What the self-tests ran on. Their result holds for nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Subject {
@@ -32,20 +32,20 @@ pub(crate) struct Subject {
     pub(crate) release: String,
     /// SHA-256 of the PKCS#11 module's file.
     pub(crate) module: Digest,
-    /// Manufacturer and version of the module, as it says (`CK_INFO`).
+    /// Manufacturer and version, as the module says (`CK_INFO`).
     pub(crate) library: String,
     /// The token's manufacturer, model and serial number.
     pub(crate) token: String,
     pub(crate) hardware: String,
     pub(crate) firmware: String,
-    /// SHA-256 of the mechanisms that the token offers: an administrator can switch some off.
+    /// SHA-256 of the mechanisms that the token offers. An administrator can disable some.
     pub(crate) mechanisms: Digest,
-    /// The root epoch whose wrapping key was tried, or was made as a throwaway key of the proof was.
+    /// The root epoch whose wrapping key was tested.
     pub(crate) epoch: EpochId,
 }
 
 impl Subject {
-    /// What a proof would be made on now; `None` when the module's file cannot be told for certain.
+    /// What self-tests would run on now. `None`: it is not certain which file the module was loaded from.
     pub(crate) fn of(token: &Token, epoch: EpochId) -> Result<Option<Self>, HsmError> {
         let (library, identity) = (token.library()?, token.identity());
         let Some(module) = library.digest else { return Ok(None) };
@@ -54,7 +54,7 @@ impl Subject {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             module,
             library: format!("{} {}", library.manufacturer, library.version),
-            // Quoted, so that no two tokens have one text.
+            // Quoted, so that two different tokens never give the same text.
             token: format!("{:?} {:?} {:?}", identity.manufacturer, identity.model, identity.serial),
             hardware: identity.hardware_version.clone(),
             firmware: identity.firmware_version.clone(),
@@ -63,7 +63,7 @@ impl Subject {
         }))
     }
 
-    /// The first difference to another, for the log.
+    /// The first difference, for the log. `None`: they are equal.
     fn differs(&self, other: &Self) -> Option<&'static str> {
         let Self { proof, release, module, library, token, hardware, firmware, mechanisms, epoch } = self;
         let parts = [
@@ -78,15 +78,13 @@ impl Subject {
     }
 }
 
-/// What was proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proven {
     pub(crate) routes: Routes,
-    /// Whether the token allowed something that the negative controls want refused.
+    /// Whether the token allowed an operation that the negative controls expect it to refuse.
     pub(crate) lenient: bool,
 }
 
-/// Why there is no record to believe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unrecorded {
     #[error("the token holds no root epoch, so nothing could seal a record")]
@@ -105,7 +103,7 @@ pub(crate) enum Unrecorded {
     Other(&'static str),
 }
 
-/// As it is written: who and what, and the HSM's MAC over that.
+/// The form in the token: the record and the HSM's MAC over it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -131,7 +129,7 @@ impl Record {
         Self { on, kwp: *kwp, derives: *derives, lenient: *lenient, ways }
     }
 
-    /// `None`: it says something twice.
+    /// `None`: the record has two entries for one scheme and algorithm.
     fn proven(self) -> Option<Proven> {
         let said = self.ways.len();
         let ways: BTreeMap<_, _> = self.ways.into_iter().map(|(scheme, algorithm, way)| ((scheme, algorithm), way)).collect();
@@ -139,7 +137,7 @@ impl Record {
     }
 }
 
-/// What was proven on `now`, as the record in the token says.
+/// What the record in the token says, if it was made on `now`.
 ///
 /// INVARIANT: nothing that a record says is used before its seal was checked.
 pub(crate) fn read(token: &Token, root: &Root, now: &Subject) -> Result<Result<Proven, Unrecorded>, HsmError> {
@@ -163,7 +161,7 @@ pub(crate) fn read(token: &Token, root: &Root, now: &Subject) -> Result<Result<P
     Ok(record.proven().ok_or(Unrecorded::Malformed))
 }
 
-/// Writes a record in the place of what is there. A token that refuses goes without: each process then makes its own proof.
+/// Replaces the record. If the token refuses it, each process runs the self-tests.
 pub(crate) fn write(token: &Token, root: &Root, on: Subject, proven: &Proven) -> Result<(), HsmError> {
     let record = Record::of(on, proven);
     let mac = hex::encode(seal::seal(token, root, &seal::proof_message(&record)?)?);
@@ -174,7 +172,7 @@ pub(crate) fn write(token: &Token, root: &Root, on: Subject, proven: &Proven) ->
     {
         return Ok(());
     }
-    // The old one goes first: a crash leaves none, and never an older one that says more.
+    // The old record goes first. A crash then leaves none, never an outdated one that says more.
     for handle in before {
         token.session().destroy_object(handle).map_err(HsmError::token("removing the record of the proof before"))?;
     }
@@ -188,7 +186,6 @@ pub(crate) fn write(token: &Token, root: &Root, on: Subject, proven: &Proven) ->
     }
 }
 
-/// Every attribute of a record.
 pub(crate) fn template(value: Vec<u8>) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::DATA),
@@ -201,13 +198,13 @@ pub(crate) fn template(value: Vec<u8>) -> Vec<Attribute> {
     ]
 }
 
-/// The records. Only a user who is logged in makes private objects: a public one under this label is not looked at.
+/// The records. A private object can only have been made by a user who was logged in; a public one under this label is ignored.
 fn find(token: &Token) -> Result<Vec<ObjectHandle>, HsmError> {
     let search = [Attribute::Class(ObjectClass::DATA), Attribute::Token(true), Attribute::Private(true), Attribute::Label(LABEL.to_vec())];
     token.session().find_objects(&search).map_err(HsmError::token("looking for the record of the proof"))
 }
 
-/// A record's bytes; `None`: it is too long, or not as we make it.
+/// A record's bytes. `None`: it is too long, or has other attributes than ours.
 fn content(token: &Token, handle: ObjectHandle) -> Result<Option<Vec<u8>>, HsmError> {
     let lengths = token.session().get_attribute_info(handle, &[AttributeType::Value]);
     match lengths.map_err(HsmError::token("reading the record's length"))?[..] {

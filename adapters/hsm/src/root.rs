@@ -1,4 +1,4 @@
-//! The root epoch in the token: its objects are made once, found by label, and compared with their templates each time.
+//! The root epoch in the token: its objects are generated once, found by label, and compared with their templates each time.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
@@ -12,24 +12,22 @@ use crate::pkcs11;
 use crate::template::{self, Fences, Life, Use, named};
 use crate::token::{Ephemeral, Token};
 
-/// The first root epoch of a token.
 pub(crate) const FIRST: EpochId = EpochId(1);
 
-/// The handles of a root epoch's objects.
+/// The handles of a complete root epoch.
 pub(crate) struct Root {
-    /// Derives copies and the MAC key, and has no other use. `None`: the token cannot derive.
+    /// Derives copies and the MAC key, and does nothing else. `None`: the token cannot derive.
     pub(crate) derivation: Option<ObjectHandle>,
-    /// Wraps and unwraps copies, and has no other use.
+    /// Wraps and unwraps copies, and does nothing else.
     pub(crate) wrapping: ObjectHandle,
-    /// Signs checkpoints of the audit log.
+    /// Signs checkpoints of the audit log. Nothing does so yet.
     pub(crate) audit: ObjectHandle,
-    /// The public key of `audit`.
     pub(crate) audit_public: ObjectHandle,
-    /// Seals blobs and charters. `None`: the MAC key is derived.
+    /// Seals blobs, charters and proof records. `None`: the MAC key is derived.
     mac: Option<ObjectHandle>,
 }
 
-/// The objects of a root epoch that the token holds, perhaps not all.
+/// The objects of a root epoch that the token holds; some may be missing.
 #[derive(Default)]
 struct Parts {
     derivation: Option<ObjectHandle>,
@@ -40,7 +38,7 @@ struct Parts {
 }
 
 impl Root {
-    /// The number of the newest complete epoch. Epochs are numbered without gaps. `None`: there is none.
+    /// The newest complete epoch. Epochs are numbered without gaps. `None`: the token holds none.
     pub(crate) fn newest(token: &Token) -> Result<Option<EpochId>, HsmError> {
         let mut newest = None;
         let mut epoch = FIRST;
@@ -51,18 +49,18 @@ impl Root {
         Ok(newest)
     }
 
-    /// Opens an epoch that has to be complete.
+    /// Opens an epoch, which has to be complete.
     pub(crate) fn open(token: &Token, epoch: EpochId) -> Result<Self, HsmError> {
         Parts::find(token, epoch)?.complete().ok_or(HsmError::EpochMissing(epoch))
     }
 
-    /// Makes the missing objects of an epoch, and none twice. Returns the labels of the objects that it made.
+    /// Generates the missing objects of an epoch, and returns their labels.
     pub(crate) fn enrol(token: &Token, epoch: EpochId, derives: bool) -> Result<Vec<String>, HsmError> {
         let parts = Parts::find(token, epoch)?;
         let fences = Fences::probe(token)?;
         let mut made = Vec::new();
-        // The first object decides whether the epoch derives its MAC key. If the token learns to derive later, only its next epoch
-        // does.
+        // The first object decides for the whole epoch whether its MAC key is derived. A token that learns to derive later does so from its
+        // next epoch on.
         if parts.derivation.is_none() && parts.mac.is_none() {
             if derives {
                 let allowed = [MechanismType::SP800_108_COUNTER_KDF];
@@ -81,7 +79,7 @@ impl Root {
         Ok(made)
     }
 
-    /// The key that seals: derived for this use or, if the token cannot derive, a token object.
+    /// The key that seals: derived for each use or, if the token cannot derive, a token object.
     pub(crate) fn mac_key<'token>(&self, token: &'token Token) -> Result<MacKey<'token>, HsmError> {
         match (self.derivation, self.mac) {
             (_, Some(object)) => Ok(MacKey::Object(object)),
@@ -96,11 +94,9 @@ impl Root {
     }
 }
 
-/// The key that seals.
 pub(crate) enum MacKey<'token> {
-    /// Derived; destroyed when dropped.
+    /// Destroyed when dropped.
     Derived(Ephemeral<'token>),
-    /// A token object.
     Object(ObjectHandle),
 }
 
@@ -133,11 +129,11 @@ impl Parts {
             audit: find(token, &audit, &born_here(template::audit_private()))?,
             audit_public: find(token, &audit, &template::audit_public())?,
         };
-        // An epoch has one MAC key. A second one would be a way around the first.
+        // An epoch has one MAC key. With a second one, data could be sealed under either.
         if parts.derivation.is_some() && parts.mac.is_some() {
             return Err(HsmError::Foreign { label: label(epoch, "mac"), attribute: AttributeType::Label.to_string() });
         }
-        // One call makes both keys. Without the public key nobody could check the signatures of the private one.
+        // One call generates both keys. Without the public key nobody could verify the audit signatures.
         if parts.audit.is_some() != parts.audit_public.is_some() {
             return Err(HsmError::Halved { label: audit });
         }
@@ -158,14 +154,13 @@ impl Parts {
     }
 }
 
-/// Adds the attributes that only a token can set, for keys that were generated inside and never could leave. An imported look-alike
-/// lacks them.
+/// Adds attributes that only a token itself can set: the key was generated inside and never could leave. An imported look-alike lacks them.
 fn born_here(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.extend([Attribute::Local(true), Attribute::AlwaysSensitive(true), Attribute::NeverExtractable(true)]);
     template
 }
 
-/// The only object with this label and class. `None`: there is none. An error if it is not as we make it.
+/// The only object with this label and class. `None`: there is none. An error if its attributes are not ours, or there are two.
 fn find(token: &Token, label: &str, expected: &[Attribute]) -> Result<Option<ObjectHandle>, HsmError> {
     let class = expected.iter().find(|attribute| matches!(attribute, Attribute::Class(_)));
     let search: Vec<Attribute> = class.cloned().into_iter().chain([Attribute::Label(label.as_bytes().to_vec())]).collect();

@@ -1,6 +1,6 @@
-//! Wrapping routes: which way of the token serves which scheme of the clouds.
+//! Wrapping routes: the way in which the token wraps for each scheme of the clouds.
 //!
-//! Owns the ways and how each is gone. A route is believed only after its self-test (`proof`).
+//! Owns the ways and the PKCS#11 calls of each. A route is believed only after its self-test (`proof`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +19,13 @@ use crate::spki::RsaPublicKey;
 use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 
-/// Which mechanism of the token is AES-KWP (RFC 5649).
+/// The token's mechanism for AES-KWP (RFC 5649).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kwp {
     /// `CKM_AES_KEY_WRAP_KWP`, 0x210B.
     Kwp,
-    /// `CKM_AES_KEY_WRAP_PAD`, 0x210A: means RFC 5649 on some tokens, something else on others.
+    /// `CKM_AES_KEY_WRAP_PAD`, 0x210A. It is RFC 5649 on some tokens and something else on others.
     Pad,
 }
 
@@ -38,15 +38,15 @@ impl Kwp {
     }
 }
 
-/// A way to serve a scheme.
+/// How the token wraps for a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Way {
-    /// RSA-OAEP straight over the copy.
+    /// RSA-OAEP of the copy itself.
     Direct,
-    /// The token's `CKM_RSA_AES_KEY_WRAP`.
+    /// The token's own `CKM_RSA_AES_KEY_WRAP`.
     Own,
-    /// An ephemeral AES-256 key between the two.
+    /// AES-KWP under an ephemeral AES-256 key, and RSA-OAEP of that key.
     Composed(Kwp),
 }
 
@@ -60,24 +60,22 @@ impl std::fmt::Display for Way {
     }
 }
 
-/// What a token was proven to do.
+/// What the self-tests proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Routes {
-    /// How it wraps under AES, for blobs.
+    /// The mechanism that wraps blobs. `None`: the token has no working AES-KWP.
     pub(crate) kwp: Option<Kwp>,
-    /// Whether it derives.
+    /// Whether it derives keys (SP 800-108).
     pub(crate) derives: bool,
-    /// How it serves each scheme, for keys of each algorithm that the scheme takes.
+    /// The way for each scheme and each algorithm that the scheme takes. Pairs that are missing were not tested.
     pub(crate) ways: BTreeMap<(WrapScheme, Algorithm), Result<Way, NoRoute>>,
 }
 
 impl Routes {
-    /// How to wrap under AES.
     pub(crate) fn kwp(&self) -> Result<Kwp, Unsupported> {
         self.kwp.ok_or(Unsupported::KeyWrap)
     }
 
-    /// How to serve a scheme with a key of this algorithm.
     pub(crate) fn way(&self, scheme: WrapScheme, algorithm: Algorithm) -> Result<Way, Unsupported> {
         let way = match self.ways.get(&(scheme, algorithm)) {
             _ if !scheme.takes(algorithm) => Err(NoRoute::ForSecrets),
@@ -87,7 +85,7 @@ impl Routes {
         way.map_err(|why| Unsupported::Scheme { scheme, algorithm, why })
     }
 
-    /// Whether keys of this algorithm can be brought anywhere: what cannot is not worth making.
+    /// Checks that some scheme takes keys of this algorithm out of the token. Otherwise none is generated.
     pub(crate) fn leads_somewhere(&self, algorithm: Algorithm) -> Result<(), Unsupported> {
         let mut why = NoRoute::Make;
         for (_, way) in self.ways.iter().filter(|((_, of), _)| *of == algorithm) {
@@ -99,8 +97,8 @@ impl Routes {
         Err(Unsupported::Algorithm { algorithm, why })
     }
 
-    /// What is said of a scheme: the ways, the algorithms that go them, and why the others do not: there may be a way and such a
-    /// reason. Algorithms that the scheme is not for ([`WrapScheme::takes`]) are not spoken of.
+    /// Summarises a scheme: its ways, the algorithms that they serve, and why the others have none. A scheme can have both a way and a
+    /// reason. Algorithms that the scheme does not take ([`WrapScheme::takes`]) are left out.
     pub(crate) fn report(&self, scheme: WrapScheme) -> Route {
         let (mut algorithms, mut names, mut left_out) = (Vec::new(), BTreeSet::new(), BTreeMap::<NoRoute, Vec<Algorithm>>::new());
         for (&(of, algorithm), way) in &self.ways {
@@ -123,12 +121,11 @@ impl Routes {
     }
 }
 
-/// Algorithms for people.
 pub(crate) fn list(algorithms: &[Algorithm]) -> String {
     algorithms.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// A cloud's public key as a session object that wraps and does nothing else.
+/// A cloud's public key as a session object whose only use is wrapping.
 pub(crate) fn import<'token>(token: &'token Token, key: &RsaPublicKey) -> Result<Ephemeral<'token>, HsmError> {
     let template = [
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -145,7 +142,7 @@ pub(crate) fn import<'token>(token: &'token Token, key: &RsaPublicKey) -> Result
     Ok(token.ephemeral(handle))
 }
 
-/// Wraps a key for a cloud's public key.
+/// Wraps a key under a cloud's public key.
 pub(crate) fn wrap(token: &Token, scheme: WrapScheme, way: Way, public: ObjectHandle, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
     let oaep = oaep(scheme);
     match way {
@@ -155,7 +152,8 @@ pub(crate) fn wrap(token: &Token, scheme: WrapScheme, way: Way, public: ObjectHa
             token.wrap(&pkcs11::rsa_aes_key_wrap(&parameter), public, key)
         }
         Way::Composed(kwp) => {
-            // INVARIANT: made for this one wrap, leaves only under the destination's key, and is gone when this returns.
+            // INVARIANT: the ephemeral key is generated for this wrap, leaves only under the destination's key, and is destroyed when this
+            // returns.
             let ephemeral = token.generate(&Mechanism::AesKeyGen, &template::secret_of_256_bits(Life::Passing, &[Use::Wrap]))?;
             let inner = token.wrap(&kwp.mechanism(), ephemeral.handle(), key)?;
             let mut wrapped = token.wrap(&Mechanism::RsaPkcsOaep(oaep), public, ephemeral.handle())?;

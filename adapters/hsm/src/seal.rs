@@ -1,6 +1,6 @@
 //! The custodian's seal: an AES-CMAC that only its HSM can make, over data that is kept outside the HSM.
 //!
-//! Owns the exact bytes that are sealed. Each kind of data begins with a word of its own, so that no seal fits another kind.
+//! Owns the exact bytes that are sealed. Each kind of data begins with its own prefix, so that no seal fits data of another kind.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -42,20 +42,19 @@ pub(crate) fn charter_message(charter: &Charter, serial: u32, epoch: EpochId) ->
     Ok(message)
 }
 
-/// What the seal of the record of a proof covers: the record, as canonical JSON.
+/// The sealed bytes for a record of the self-tests: the record as canonical JSON.
 pub(crate) fn proof_message(record: &impl Serialize) -> Result<Vec<u8>, HsmError> {
     let mut message = b"keyplane/v1/proof\0".to_vec();
     message.extend(keyplane_model::canonical_bytes(record)?);
     Ok(message)
 }
 
-/// Seals a message.
 pub(crate) fn seal(token: &Token, root: &Root, message: &[u8]) -> Result<Vec<u8>, HsmError> {
     let key = root.mac_key(token)?;
     token.session().sign(&Mechanism::AesCMac, key.handle(), message).map_err(HsmError::token("sealing"))
 }
 
-/// Checks a seal. The token compares the MACs.
+/// Checks a seal. The token itself compares the MACs.
 pub(crate) fn check(token: &Token, root: &Root, message: &[u8], mac: &[u8], what: &'static str) -> Result<(), HsmError> {
     if mac.len() != MAC_BYTES {
         return Err(HsmError::Unsealed(what));

@@ -14,7 +14,7 @@ use crate::HsmError;
 use crate::error::NoRoute;
 use crate::pair::{Curve, Pair};
 
-/// An RSA key whose private key is in this process.
+/// An RSA key pair whose private key is in this process. For self-tests only.
 pub(crate) struct SoftwareKey {
     private: OaepPrivateDecryptingKey,
     spki: Vec<u8>,
@@ -29,7 +29,7 @@ impl SoftwareKey {
         Ok(Self { private: OaepPrivateDecryptingKey::new(private).map_err(failed)?, spki })
     }
 
-    /// The SubjectPublicKeyInfo in DER.
+    /// The SubjectPublicKeyInfo, in DER.
     pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
@@ -62,7 +62,7 @@ impl SoftwareKey {
     }
 }
 
-/// Checks that the bytes are exactly one private key in strict PKCS#8, and that it belongs to the public key.
+/// Checks that the bytes are exactly one private key in strict PKCS#8, which belongs to the public key.
 pub(crate) fn check_private_key(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> Result<(), NoRoute> {
     if !is_strict(pair, pkcs8, public) {
         return Err(NoRoute::Pkcs8);
@@ -74,8 +74,8 @@ pub(crate) fn check_private_key(pair: Pair, pkcs8: &[u8], public: &PublicKey) ->
     }
 }
 
-/// Whether the bytes are a `PrivateKeyInfo` (RFC 5208) in DER with the public key's algorithm and curve, around a key as in RFC
-/// 8017 or RFC 5915.
+/// Whether the bytes are a `PrivateKeyInfo` (RFC 5208) in DER with the public key's algorithm and curve, around a key as RFC 8017 or RFC
+/// 5915 define it.
 fn is_strict(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> bool {
     let (Ok(info), Ok(public)) = (pkcs8::PrivateKeyInfo::from_der(pkcs8), SubjectPublicKeyInfoRef::from_der(&public.0)) else {
         return false;
@@ -83,7 +83,7 @@ fn is_strict(pair: Pair, pkcs8: &[u8], public: &PublicKey) -> bool {
     info.algorithm == public.algorithm
         && match pair {
             Pair::Rsa(_) => pkcs1::RsaPrivateKey::from_der(info.private_key).is_ok(),
-            // This parser accepts a number without its leading zeros; some destinations do not.
+            // This parser accepts a private number without its leading zeros; some destinations do not.
             Pair::Ec(curve) => sec1::EcPrivateKey::from_der(info.private_key).is_ok_and(|key| key.private_key.len() == curve.field_bytes()),
         }
 }

@@ -1,4 +1,4 @@
-//! SubjectPublicKeyInfo (RFC 5280): parses keys to wrap under strictly, and writes the public keys of copies.
+//! SubjectPublicKeyInfo (RFC 5280): strictly parses the public keys to wrap under, and writes those of copies.
 
 use keyplane_model::Digest;
 use pkcs1::UintRef;
@@ -8,9 +8,9 @@ use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 /// The longest SubjectPublicKeyInfo that is read, in bytes: RSA-8192 takes 1,062.
 const MAX_BYTES: usize = 2 * 1024;
-/// The lengths of RSA moduli that we wrap under, in bits. Shorter ones are too weak, longer ones are offered by no cloud.
+/// The accepted RSA moduli, in bits. Shorter ones are too weak; no cloud offers longer ones.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The smallest public exponent, F4. Smaller ones invite known attacks.
+/// The smallest accepted public exponent, F4. Smaller ones allow known attacks.
 const MIN_EXPONENT: u64 = 65_537;
 
 /// rsaEncryption (RFC 8017).
@@ -18,22 +18,18 @@ const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1
 /// id-ecPublicKey (RFC 5480).
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// Why a public key is refused for wrapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
-    /// It is not exactly one SubjectPublicKeyInfo in DER.
     #[error("it is no DER of a SubjectPublicKeyInfo")]
     Encoding,
-    /// It is not an RSA key.
     #[error("it is no RSA key")]
     NotRsa,
-    /// Its modulus has too few or too many bits.
+    /// The modulus's length, in bits.
     #[error("its modulus has {0} bits; {min} to {max} are taken", min = MODULUS_BITS.start(), max = MODULUS_BITS.end())]
     ModulusLength(usize),
-    /// Its modulus is even, which no RSA modulus is.
+    /// An RSA modulus is a product of odd primes.
     #[error("its modulus is even")]
     EvenModulus,
-    /// Its exponent is even, below 65537, or longer than 64 bits.
     #[error("its exponent is even, less than 65537 or longer than 64 bits")]
     Exponent,
 }
@@ -48,7 +44,7 @@ pub(crate) struct RsaPublicKey {
 }
 
 impl RsaPublicKey {
-    /// Parses a SubjectPublicKeyInfo in DER, strictly.
+    /// Strict: exactly one SubjectPublicKeyInfo in DER, and nothing after it.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, PublicKeyError> {
         if der.len() > MAX_BYTES {
             return Err(PublicKeyError::Encoding);
@@ -81,13 +77,13 @@ impl RsaPublicKey {
     }
 }
 
-/// Writes an RSA public key (RFC 8017, appendix A.1.1).
+/// The SubjectPublicKeyInfo of an RSA public key (RFC 8017, appendix A.1.1).
 pub(crate) fn of_rsa(modulus: &[u8], exponent: &[u8]) -> der::Result<Vec<u8>> {
     let key = pkcs1::RsaPublicKey { modulus: UintRef::new(modulus)?, public_exponent: UintRef::new(exponent)? }.to_der()?;
     write(AlgorithmIdentifierRef { oid: RSA, parameters: Some(AnyRef::NULL) }, &key)
 }
 
-/// Writes a public key on an elliptic curve: a point on a named curve (RFC 5480).
+/// The SubjectPublicKeyInfo of a point on a named curve (RFC 5480).
 pub(crate) fn of_point(curve: ObjectIdentifier, point: &[u8]) -> der::Result<Vec<u8>> {
     write(AlgorithmIdentifierRef { oid: EC, parameters: Some(AnyRef::from(&curve)) }, point)
 }
@@ -96,7 +92,7 @@ fn write(algorithm: AlgorithmIdentifierRef<'_>, key: &[u8]) -> der::Result<Vec<u
     SubjectPublicKeyInfoRef { algorithm, subject_public_key: BitStringRef::from_bytes(key)? }.to_der()
 }
 
-/// The length of a big-endian number in bits, without leading zeros.
+/// The length in bits of a big-endian number without leading zeros.
 pub(crate) fn bit_length(number: &[u8]) -> usize {
     number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
@@ -109,7 +105,7 @@ fn is_even(number: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// DER of a tag with this content.
+    /// DER with this tag and content.
     fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut out = vec![tag];
         match content.len() {

@@ -1,6 +1,6 @@
-//! Templates: the complete lists of what keys may do.
+//! Templates: the complete attribute lists of keys.
 //!
-//! Owns the only place where uses become PKCS#11 attributes, so that keys are made and checked by the same list.
+//! The only place where uses become PKCS#11 attributes. Keys are made and checked by the same list.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
@@ -22,10 +22,9 @@ pub(crate) enum Use {
     Derive,
 }
 
-/// How long a key lives, and whether it may be wrapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// A token object that stays, and can never be wrapped.
+    /// A token object that can never be wrapped.
     Root,
     /// A session object that can never be wrapped.
     Held,
@@ -33,17 +32,17 @@ pub(crate) enum Life {
     Passing,
 }
 
-/// The length of every secret key of ours, in bytes: 256 bits.
+/// The length of every secret key that we make, in bytes: 256 bits.
 pub(crate) const SECRET_BYTES: u64 = 32;
 
-/// All attributes of an AES-256 key of ours, except its names.
+/// All attributes of an AES-256 key, except label and id.
 pub(crate) fn secret(life: Life, uses: &[Use]) -> Vec<Attribute> {
     secret_of(KeyType::AES, life, uses)
 }
 
-/// All attributes of a secret key of ours, except its names.
+/// All attributes of a secret key, except label and id.
 ///
-/// INVARIANT: a key that may wrap may never decrypt, or it would decrypt what it wrapped.
+/// INVARIANT: a key that may wrap may never decrypt, or it could decrypt what it wrapped.
 pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attribute> {
     let may = |what| uses.contains(&what);
     vec![
@@ -53,7 +52,7 @@ pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attr
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(life == Life::Passing),
-        // SoftHSM writes the value after it applies the template, so it refuses to unwrap into an unmodifiable key.
+        // SoftHSM sets the value after it applies the template, so it cannot unwrap into an unmodifiable key.
         Attribute::Modifiable(life == Life::Passing),
         Attribute::Encrypt(may(Use::Encrypt)),
         Attribute::Decrypt(may(Use::Decrypt)),
@@ -65,7 +64,7 @@ pub(crate) fn secret_of(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attr
     ]
 }
 
-/// All attributes of an AES-256 key of ours with its length, except its names.
+/// [`secret`] with the length.
 pub(crate) fn secret_of_256_bits(life: Life, uses: &[Use]) -> Vec<Attribute> {
     with_length(secret(life, uses))
 }
@@ -76,7 +75,7 @@ pub(crate) fn with_length(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template
 }
 
-/// All attributes of a private key in the session, except its numbers. Its only uses are signing and decrypting.
+/// All attributes of a private key in the session, except its numbers. Its only possible uses are signing and decrypting.
 pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -85,7 +84,7 @@ pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attrib
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(life == Life::Passing),
-        // As for secret keys: SoftHSM writes the unwrapped value after it applies the template.
+        // As for secret keys: SoftHSM sets the unwrapped value after it applies the template.
         Attribute::Modifiable(life == Life::Passing),
         Attribute::Sign(uses.contains(&Use::Sign)),
         Attribute::Decrypt(uses.contains(&Use::Decrypt)),
@@ -95,7 +94,7 @@ pub(crate) fn private(key_type: KeyType, life: Life, uses: &[Use]) -> Vec<Attrib
     ]
 }
 
-/// All attributes of a public key in the session, except its numbers. It has no uses, and is destroyed once it was read.
+/// All attributes of a public key in the session, except its numbers. It has no use, and is destroyed once it was read.
 pub(crate) fn public(key_type: KeyType) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -110,14 +109,13 @@ pub(crate) fn public(key_type: KeyType) -> Vec<Attribute> {
     ]
 }
 
-/// The template in the form that generating a pair takes: without class and key type. The mechanism sets those, and some tokens
-/// refuse them.
+/// The template as `C_GenerateKeyPair` takes it: without class and key type. The mechanism sets those, and some tokens refuse them.
 pub(crate) fn of_pair(mut template: Vec<Attribute>) -> Vec<Attribute> {
     template.retain(|attribute| !matches!(attribute, Attribute::Class(_) | Attribute::KeyType(_)));
     template
 }
 
-/// The attributes of the private audit key, except its names. It signs, and has no other use.
+/// All attributes of the private audit key, except label and id. It signs, and does nothing else.
 pub(crate) fn audit_private() -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -134,7 +132,7 @@ pub(crate) fn audit_private() -> Vec<Attribute> {
     ]
 }
 
-/// The attributes of the public audit key, except its names and its curve.
+/// All attributes of the public audit key, except label, id and curve.
 pub(crate) fn audit_public() -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -149,15 +147,15 @@ pub(crate) fn audit_public() -> Vec<Attribute> {
     ]
 }
 
-/// Adds the names of an object: the label, by which we find it, and the same as id, for tools that show ids only.
+/// Adds label and id with the same text. We search by the label; the id is for tools that show only ids.
 pub(crate) fn named(mut template: Vec<Attribute>, label: &str) -> Vec<Attribute> {
     template.push(Attribute::Label(label.as_bytes().to_vec()));
     template.push(Attribute::Id(label.as_bytes().to_vec()));
     template
 }
 
-/// The additional fences that a token accepts, each tried on a throwaway key. A token may accept a fence and not enforce it; the
-/// negative controls find that out.
+/// The optional restrictions that a token accepts, each tried on a throwaway key. A token may accept one and not enforce it; the negative
+/// controls find that out.
 #[derive(Clone, Copy)]
 pub(crate) struct Fences {
     copyable: bool,
@@ -168,7 +166,7 @@ pub(crate) struct Fences {
 }
 
 impl Fences {
-    /// Tries each fence on a throwaway key.
+    /// Tries each restriction on a throwaway key.
     pub(crate) fn probe(token: &Token) -> Result<Self, HsmError> {
         let takes = |uses: &[Use], extra: Attribute| {
             let mut template = secret_of_256_bits(Life::Held, uses);
@@ -188,7 +186,7 @@ impl Fences {
         })
     }
 
-    /// Adds the accepted fences to a root key's template. The key may then be used with these mechanisms only.
+    /// Adds the accepted restrictions to a root key's template. The key can then be used with these mechanisms only.
     pub(crate) fn fence(self, mut template: Vec<Attribute>, uses: &[Use], mechanisms: &[MechanismType]) -> Vec<Attribute> {
         if self.copyable {
             template.push(Attribute::Copyable(false));
@@ -209,16 +207,16 @@ impl Fences {
     }
 }
 
-/// The root wrapping key wraps sensitive keys only.
+/// The root wrapping key wraps only keys that are sensitive.
 fn wrap_template() -> Attribute {
     pkcs11::template(TemplateKind::Wrap, &[(AttributeType::Sensitive, true)])
 }
 
-/// The root wrapping key unwraps copies only: nobody can read them, and they neither decrypt nor unwrap.
+/// The root wrapping key unwraps only copies: they are not readable, and neither decrypt nor unwrap.
 ///
-/// INVARIANT: secret and private keys both have every attribute in this list. A token adds attributes that the request leaves out,
-/// and kryoptic then refuses those that the object's class does not have (`merge_template_attribute`, `internal_object_create`).
-/// With `CKA_WRAP` in the list, no private key could be unwrapped again.
+/// INVARIANT: secret and private keys both have every attribute in this list. A token adds attributes that the request leaves out, and
+/// kryoptic then refuses those that the object's class does not have (`merge_template_attribute`, `internal_object_create`). With
+/// `CKA_WRAP` in the list it could unwrap no private key.
 fn unwrap_template() -> Attribute {
     pkcs11::template(
         TemplateKind::Unwrap,
@@ -233,7 +231,7 @@ fn unwrap_template() -> Attribute {
     )
 }
 
-/// A derived key is a copy or the MAC key: nobody can read it, and it neither decrypts nor wraps.
+/// A derived key is a copy or the MAC key: it is not readable, and neither decrypts nor wraps.
 fn derive_template() -> Attribute {
     pkcs11::template(
         TemplateKind::Derive,

@@ -1,4 +1,4 @@
-//! Keys that self-tests make, wrap and see in the clear, each with the means to recognise it.
+//! Throwaway keys, which protect nothing: self-tests generate and wrap them, and see them in the clear.
 
 use aws_lc_rs::cipher::{AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac;
@@ -17,12 +17,10 @@ use crate::token::{Ephemeral, Token};
 /// The block that throwaway keys encrypt or authenticate, to show that two handles are the same key.
 const KNOWN: [u8; 16] = *b"keyplane checks.";
 
-/// The length of a MAC key, in bytes.
 const SECRET: usize = template::SECRET_BYTES as usize;
-/// One byte more than a MAC key has.
+/// The length of [`Throwaway::uneven`], in bytes. It is no multiple of AES-KWP's 8.
 const UNEVEN: usize = SECRET + 1;
 
-/// A key that protects nothing.
 pub(crate) struct Throwaway<'token> {
     token: &'token Token,
     key: Ephemeral<'token>,
@@ -30,7 +28,7 @@ pub(crate) struct Throwaway<'token> {
     witness: Witness,
 }
 
-/// How a key is recognised, in this process and in the token.
+/// What recognises a key, in this process and in the token.
 enum Witness {
     /// The known block, encrypted by an AES key.
     Ciphertext(Vec<u8>),
@@ -40,7 +38,7 @@ enum Witness {
     Public(Pair, PublicKey),
 }
 
-/// The uses of a throwaway key: only what its witness needs. A copy of a MAC key has not even that use.
+/// The uses of a throwaway key: only what its witness needs. A copy of a MAC key has no use at all.
 fn uses(kind: Kind) -> &'static [Use] {
     match kind {
         Kind::Aes => &[Use::Encrypt],
@@ -60,8 +58,8 @@ impl<'token> Throwaway<'token> {
         Ok(Self { token, key, kind, witness })
     }
 
-    /// A secret whose length is no multiple of AES-KWP's 8 bytes. It shows whether a route keeps lengths. A private key does not
-    /// show it, since its encoding may happen to need no padding.
+    /// A secret whose length is no multiple of AES-KWP's 8 bytes, to show whether a way pads. A private key shows it only by chance: its
+    /// encoding may need no padding.
     pub(crate) fn uneven(token: &'token Token) -> Result<Self, HsmError> {
         let kind = Kind::Hmac;
         let mut template = kind.template(uses(kind));
@@ -75,12 +73,12 @@ impl<'token> Throwaway<'token> {
         self.key.handle()
     }
 
-    /// The template for unwrapping it, so that it can be recognised afterwards.
+    /// The template to unwrap it with, so that it can be recognised afterwards.
     pub(crate) fn template(&self) -> Vec<Attribute> {
         self.kind.template(uses(self.kind))
     }
 
-    /// Whether another key in the token is the same key.
+    /// Whether another handle in the token is the same key.
     pub(crate) fn is(&self, other: ObjectHandle) -> Result<bool, HsmError> {
         Ok(self.kind.fits(self.token, other)?
             && match &self.witness {
@@ -90,7 +88,7 @@ impl<'token> Throwaway<'token> {
             })
     }
 
-    /// Checks that the bytes which arrived at the destination are this key, in the form that the destination takes.
+    /// Checks that the bytes that arrived are this key, in the encoding that destinations take.
     pub(crate) fn arrived(&self, bytes: &[u8]) -> Result<(), NoRoute> {
         let arrived = match &self.witness {
             Witness::Ciphertext(ciphertext) => decrypts(bytes, ciphertext),
@@ -111,7 +109,7 @@ fn authenticate(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, HsmError> {
     token.session().sign(&Mechanism::Sha256Hmac, key, &KNOWN).map_err(HsmError::token("authenticating a known block"))
 }
 
-/// Whether these bytes are the AES-256 key that encrypted the known block.
+/// Whether these bytes are the AES-256 key that made the ciphertext of [`KNOWN`].
 fn decrypts(key: &[u8], ciphertext: &[u8]) -> bool {
     let open = || {
         let key = DecryptingKey::ecb(UnboundCipherKey::new(&AES_256, key).ok()?).ok()?;

@@ -1,7 +1,6 @@
 //! A token, and one session in which the user is logged in.
 //!
-//! Owns loading the module, finding the token, logging in, and the thin calls that the modules above share. Must not know what keys
-//! are for.
+//! Owns loading the module, finding the token, logging in, and thin calls that the other modules share. Must not know what keys are for.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -20,19 +19,19 @@ use keyplane_model::Digest;
 use crate::pkcs11::{self, RawModule};
 use crate::{HsmConfig, HsmError, Unsupported};
 
-/// Free memory that a login begins with, in bytes: many times what its key derivation takes.
+/// The free memory, in bytes, that must be there before a login: many times what the login's key derivation takes.
 const LOGIN_MEMORY: usize = 64 << 20;
 
-/// What a token says about itself.
+/// What a token says about itself (PKCS#11: `CK_TOKEN_INFO`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) label: String,
     pub(crate) manufacturer: String,
     pub(crate) model: String,
     pub(crate) serial: String,
-    /// Version of its hardware, as `major.minor`.
+    /// `major.minor`.
     pub(crate) hardware_version: String,
-    /// Version of its firmware, as `major.minor`.
+    /// `major.minor`.
     pub(crate) firmware_version: String,
     /// Whether the slot says that it is a device (`CKF_HW_SLOT`).
     pub(crate) hardware: bool,
@@ -40,18 +39,19 @@ pub(crate) struct Identity {
 
 /// A loaded and initialised module. Finalised when dropped.
 ///
-/// INVARIANT: a process holds one of these for a module, because `C_Initialize` and `C_Finalize` act on the whole process.
+/// INVARIANT: a process holds at most one of these for each module file, because `C_Initialize` and `C_Finalize` act on the whole process.
 pub(crate) struct Module {
     pkcs11: Pkcs11,
     raw: RawModule,
-    /// The file that it was loaded from, as the configuration names it.
+    /// As in the configuration, so perhaps relative.
     path: PathBuf,
 }
 
-/// What a module says about itself, and which file it is.
+/// What a module says about itself (PKCS#11: `CK_INFO`), and the digest of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Library {
-    /// SHA-256 of the module's file. `None`: its path is relative, so the loader may have found another file than we would read.
+    /// SHA-256 of the module's file. `None`: the path is relative, so that the loader may have found another file, or the file cannot be
+    /// read.
     pub(crate) digest: Option<Digest>,
     pub(crate) manufacturer: String,
     /// `major.minor`.
@@ -96,7 +96,7 @@ impl Module {
 
     fn library(&self) -> Result<Library, HsmError> {
         let info = self.pkcs11.get_library_info().map_err(HsmError::token("reading the module's description"))?;
-        // A file that cannot be read is not digested: whoever asks then takes the module for an unknown one.
+        // No digest if the file cannot be read. The module then counts as unknown.
         let digest = self.path.is_absolute().then(|| digest_of(&self.path).ok()).flatten();
         Ok(Library { digest, manufacturer: info.manufacturer_id().to_owned(), version: info.library_version().to_string() })
     }
@@ -115,7 +115,6 @@ impl Module {
         })
     }
 
-    /// Opens a session and logs the user in.
     fn session(&self, slot: Slot, config: &HsmConfig) -> Result<Session, HsmError> {
         let session = self.pkcs11.open_rw_session(slot).map_err(HsmError::token("opening a session"))?;
         let state = session.get_session_info().map_err(HsmError::token("reading the session's state"))?.session_state();
@@ -123,7 +122,7 @@ impl Module {
             return Ok(session);
         }
         let info = self.pkcs11.get_token_info(slot).map_err(HsmError::token("reading the token's PIN flags"))?;
-        // INVARIANT: a PIN that was wrong once is not tried again by a program. The last try is left to a person.
+        // INVARIANT: the program does not repeat a wrong PIN, and leaves the last try to a person.
         if info.user_pin_locked() {
             return Err(HsmError::PinLocked);
         }
@@ -133,7 +132,7 @@ impl Module {
         if !info.user_pin_initialized() || info.user_pin_to_be_changed() {
             return Err(HsmError::PinUnset);
         }
-        // Without a PIN, `C_Login` would count an empty PIN as a wrong one.
+        // Without a PIN and without such a path, `C_Login` would count an empty PIN as a wrong one.
         if config.pin.is_none() && !info.protected_authentication_path() {
             return Err(Unsupported::LoginWithoutPin.into());
         }
@@ -148,17 +147,17 @@ impl Module {
     }
 }
 
-/// Checks that this much memory can be had. kryoptic tells every failure inside of a login as a wrong PIN, and counts it: ten logins for
-/// which there was too little memory lock the token.
+/// Checks that this much memory is free. kryoptic reports every failure of a login as a wrong PIN and counts it, so ten logins without
+/// enough memory would lock the token.
 fn memory_for(bytes: usize) -> Result<(), HsmError> {
     let mut probe: Vec<u8> = Vec::new();
     probe.try_reserve_exact(bytes).map_err(|_| HsmError::NoMemory)?;
-    // Without this, the compiler may leave the allocation out.
+    // Without this the compiler may drop the allocation.
     std::hint::black_box(&probe);
     Ok(())
 }
 
-/// SHA-256 of a file, which may be large.
+/// SHA-256 of a file, read in pieces because it may be large.
 fn digest_of(path: &Path) -> std::io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut context = digest::Context::new(&digest::SHA256);
@@ -182,18 +181,18 @@ impl Drop for Module {
 
 /// A token with one session.
 pub(crate) struct Token {
-    // INVARIANT: dropped before the module, which finalises.
+    // INVARIANT: declared before the module, and so dropped before it: dropping the module finalises it.
     session: Session,
     slot: Slot,
     identity: Identity,
     module: Module,
-    /// How many keys and key pairs the token was asked to make.
+    /// The number of keys and key pairs that the token was asked to generate.
     #[cfg(test)]
     made: std::cell::Cell<usize>,
 }
 
 impl Token {
-    /// Loads the module, finds the token by its label, and logs in once.
+    /// Loads the module, finds the token by its label, and logs in. A PIN is tried once.
     pub(crate) fn open(config: &HsmConfig) -> Result<Self, HsmError> {
         let module = Module::load(config)?;
         let slot = module.find(&config.token_label)?;
@@ -209,8 +208,8 @@ impl Token {
         })
     }
 
-    /// Puts a new session in the place of one that was lost. It may be with another token of that label, say another member of a
-    /// cluster: [`Token::identity`] is read again.
+    /// Replaces a lost session. The new one may reach another token with that label, such as another member of a cluster, so
+    /// [`Token::identity`] is read again.
     pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
         self.slot = self.module.find(&config.token_label)?;
         self.identity = self.module.identify(self.slot)?;
@@ -218,7 +217,6 @@ impl Token {
         Ok(())
     }
 
-    /// Whether the session is open and its user logged in.
     pub(crate) fn is_logged_in(&self) -> bool {
         self.session.get_session_info().is_ok_and(|info| matches!(info.session_state(), SessionState::RwUser))
     }
@@ -227,7 +225,7 @@ impl Token {
         &self.identity
     }
 
-    /// What the module says about itself, and which file it is. Reads that file.
+    /// Reads the module's file, for its digest.
     pub(crate) fn library(&self) -> Result<Library, HsmError> {
         self.module.library()
     }
@@ -240,7 +238,7 @@ impl Token {
         Ok(numbers)
     }
 
-    /// How many keys and key pairs the token was asked to make through this session.
+    /// The number of keys and key pairs that the token was asked to generate since it was opened.
     #[cfg(test)]
     pub(crate) fn made(&self) -> usize {
         self.made.get()
@@ -250,7 +248,6 @@ impl Token {
         &self.session
     }
 
-    /// Wraps a handle in a guard that destroys the key when dropped.
     pub(crate) fn ephemeral(&self, handle: ObjectHandle) -> Ephemeral<'_> {
         Ephemeral { token: self, handle }
     }
@@ -262,7 +259,7 @@ impl Token {
         self.session.generate_key(mechanism, template).map(|handle| self.ephemeral(handle))
     }
 
-    /// Generates a random key pair, public key first. Both are destroyed when their guards are dropped.
+    /// Generates a random key pair: public key, private key. Both are destroyed when their guards are dropped.
     pub(crate) fn generate_pair(
         &self,
         mechanism: &Mechanism<'_>,
@@ -276,7 +273,7 @@ impl Token {
             .map(|(public, private)| (self.ephemeral(public), self.ephemeral(private)))
     }
 
-    /// The RSA moduli that the token says it makes, in bits. `None`: it makes no RSA keys.
+    /// The lengths of RSA moduli, in bits, that the token says it generates. `None`: it generates no RSA keys.
     pub(crate) fn rsa_sizes(&self) -> Option<std::ops::RangeInclusive<usize>> {
         let info = self.module.pkcs11.get_mechanism_info(self.slot, MechanismType::RSA_PKCS_KEY_PAIR_GEN).ok()?;
         Some(info.min_key_size()..=info.max_key_size())
@@ -298,7 +295,7 @@ impl Token {
         self.session.unwrap_key(mechanism, wrapping_key, wrapped, template).map(|handle| self.ephemeral(handle))
     }
 
-    /// The only object with these attributes. `None`: there is none. An error if there is more than one.
+    /// The only object with these attributes. `None`: there is none. An error if there are several.
     pub(crate) fn find_one(&self, label: &str, template: &[Attribute]) -> Result<Option<ObjectHandle>, HsmError> {
         let found = self.session.find_objects(template).map_err(HsmError::token("looking for an object"))?;
         match found[..] {
@@ -308,7 +305,7 @@ impl Token {
         }
     }
 
-    /// The attributes that the token shows, in no particular order. Attributes that it does not know are missing.
+    /// The attributes that the token shows, in any order. Those that it does not know are missing.
     pub(crate) fn attributes(&self, handle: ObjectHandle, attributes: &[AttributeType]) -> Result<Vec<Attribute>, HsmError> {
         self.session.get_attributes(handle, attributes).map_err(HsmError::token("reading attributes"))
     }
@@ -328,7 +325,7 @@ impl Ephemeral<'_> {
 
 impl Drop for Ephemeral<'_> {
     fn drop(&mut self) {
-        // A lost session has taken its objects with it.
+        // A lost session took its objects with it.
         if let Err(error) = self.token.session.destroy_object(self.handle) {
             tracing::warn!(%error, "a session object could not be destroyed before its session ends");
         }
@@ -342,7 +339,7 @@ mod tests {
     #[test]
     fn too_little_memory_for_a_login_is_no_wrong_pin() {
         memory_for(LOGIN_MEMORY).unwrap();
-        // More than any machine's addresses reach.
+        // More than any machine can address.
         let error = memory_for(usize::MAX >> 2).unwrap_err();
         assert!(matches!(error, HsmError::NoMemory), "{error}");
     }

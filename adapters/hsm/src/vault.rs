@@ -1,6 +1,6 @@
-//! What the custodian's thread holds: the token and what it was proven to do. Makes copies and wraps them.
+//! The token and what the self-tests proved about it. Generates, derives and wraps copies, on the custodian's thread.
 //!
-//! Must not know of approvals: whoever calls has judged them.
+//! Knows nothing of approvals: the caller has checked them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -23,23 +23,22 @@ use crate::template;
 use crate::token::{Ephemeral, Token};
 use crate::{HsmConfig, HsmError, controls, proof, seal};
 
-/// Manufacturers of tokens in software, as their tokens say it. Behaviour decides first (negative controls, `CKF_HW_SLOT`); this
-/// list only keeps a lenient slot description from hiding what is known.
+/// The manufacturers that tokens in software report. The negative controls and `CKF_HW_SLOT` decide first; this list covers software tokens
+/// that pass both.
 const SOFTWARE: [&str; 3] = ["Kryoptic", "SoftHSM", "Mozilla"];
 
-/// The token, and what it was proven to do.
 pub(crate) struct Vault {
     token: Token,
-    /// From the token's record, or else proven in this process; `None` until somebody asks.
+    /// From the token's record or from self-tests in this process. `None`: not needed yet.
     routes: RefCell<Option<Rc<Routes>>>,
-    /// Whether the token allows what has to be refused: from the same place. `None` until somebody asks.
+    /// Whether the token allows what it should refuse; from the same source. `None`: not needed yet.
     lenient: Cell<Option<bool>>,
-    /// How many proofs were made in this process.
+    /// The number of self-test runs in this process.
     #[cfg(test)]
     pub(crate) proofs: Cell<usize>,
 }
 
-/// Whether something was allowed that has to be refused.
+/// Whether the token allowed an operation that it should refuse.
 fn is_lenient(checks: &[EnrolmentCheck]) -> bool {
     checks.iter().any(|check| check.expected == Expected::Refused && !check.passed)
 }
@@ -55,7 +54,7 @@ impl Vault {
         })
     }
 
-    /// Puts a new session in the place of one that was lost. What was proven is kept for the same token alone.
+    /// Replaces a lost session. Results of self-tests are kept only if it is the same token.
     pub(crate) fn replace_session(&mut self, config: &HsmConfig) -> Result<(), HsmError> {
         let before = self.token.identity().clone();
         self.token.replace_session(config)?;
@@ -70,7 +69,7 @@ impl Vault {
         &self.token
     }
 
-    /// What the token can do: as its record says, or proven with throwaway keys; once a process.
+    /// What the token can do, from its record or from self-tests. Determined once a process, and again for another token.
     fn routes(&self) -> Result<Rc<Routes>, HsmError> {
         if let Some(routes) = &*self.routes.borrow() {
             return Ok(Rc::clone(routes));
@@ -85,7 +84,7 @@ impl Vault {
         }
     }
 
-    /// Whether the token allows what has to be refused: as its record says, or tried on throwaway keys; once a process.
+    /// Whether the token allows what it should refuse, from its record or from the negative controls. Determined as [`Self::routes`] is.
     fn lenient(&self) -> Result<bool, HsmError> {
         let routes = self.routes()?;
         if let Some(lenient) = self.lenient.get() {
@@ -101,15 +100,15 @@ impl Vault {
         Rc::clone(self.routes.borrow_mut().insert(Rc::new(proven.routes)))
     }
 
-    /// What the record in the token says, if it can be believed.
+    /// The record in the token, if it is valid.
     fn recorded(&self) -> Result<Result<Proven, Unrecorded>, HsmError> {
         let Some(epoch) = Root::newest(&self.token)? else { return Ok(Err(Unrecorded::NotEnrolled)) };
         let Some(now) = Subject::of(&self.token, epoch)? else { return Ok(Err(Unrecorded::Module)) };
         record::read(&self.token, &Root::open(&self.token, epoch)?, &now)
     }
 
-    /// Records what was just proven, for the processes to come, and goes by it from now on. Gives the routes that the epoch's own wrapping
-    /// key serves; what it does not is added to the checks.
+    /// Records what was just proven, for later processes, and uses it from now on. Returns the routes that the epoch's own wrapping key
+    /// serves; the others become failed checks.
     pub(crate) fn record(&self, epoch: EpochId, routes: &Routes, checks: &mut Vec<EnrolmentCheck>) -> Result<Rc<Routes>, HsmError> {
         let root = Root::open(&self.token, epoch)?;
         let (routes, missing) = proof::narrow(&self.token, root.wrapping, routes)?;
@@ -123,7 +122,8 @@ impl Vault {
         Ok(self.remember(proven))
     }
 
-    /// Proves every route, and tries what must be refused; with throwaway keys alone.
+    /// Runs all self-tests and negative controls. Only throwaway keys are wrapped; the root wrapping key, if there is one, wraps some of
+    /// them.
     pub(crate) fn prove(&self, effort: &Effort) -> Result<(Routes, Vec<EnrolmentCheck>), HsmError> {
         let (routes, mut checks) = self.prove_routes(effort)?;
         checks.extend(controls::run(&self.token, &routes)?);
@@ -136,7 +136,7 @@ impl Vault {
         proof::prove(&self.token, self.wrapping_key()?, effort)
     }
 
-    /// The root wrapping key of the newest epoch, if there is one.
+    /// That of the newest epoch. `None`: the token holds no root epoch.
     fn wrapping_key(&self) -> Result<Option<ObjectHandle>, HsmError> {
         Ok(match Root::newest(&self.token)? {
             Some(epoch) => Some(Root::open(&self.token, epoch)?.wrapping),
@@ -144,15 +144,15 @@ impl Vault {
         })
     }
 
-    /// Makes what is missing of the first root epoch.
+    /// Generates the missing objects of the first root epoch.
     pub(crate) fn enrol(&self, routes: &Routes) -> Result<EpochId, HsmError> {
-        // Without it a generated copy could not be kept: better no root at all than half of one.
+        // Without AES-KWP no generated copy could be kept. Then there shall be no root at all.
         routes.kwp()?;
         if let Some(epoch) = Root::newest(&self.token)? {
             return Ok(epoch);
         }
-        // INVARIANT: a root key is never made in the place of one that was used. A charter is adopted after an epoch is complete, and
-        // nothing is made before a charter was adopted: so what is missing now was lost, and no crash left it unmade.
+        // INVARIANT: a root key that was in use is never replaced. A charter is adopted only after its epoch is complete, and copies are
+        // made only after a charter was adopted. So with a charter, a missing object was lost, and not left unmade by a crash.
         if Adopted::read(&self.token)?.is_some() {
             return Err(HsmError::RootLost(root::FIRST));
         }
@@ -163,7 +163,7 @@ impl Vault {
         Ok(root::FIRST)
     }
 
-    /// What is known of the token. Checks that failed where something had to be refused make it a development token.
+    /// The token's status after these checks. If the token allowed an operation that it should refuse, it is a development token.
     pub(crate) fn status_after(&self, routes: &Routes, checks: &[EnrolmentCheck]) -> Result<CustodianStatus, HsmError> {
         self.status_of(routes, is_lenient(checks))
     }
@@ -182,12 +182,12 @@ impl Vault {
         })
     }
 
-    /// The status by the token's record; without one, by a quick proof and all negative controls.
+    /// The status from the token's record or, without one, from quick self-tests and all negative controls.
     pub(crate) fn status(&self) -> Result<CustodianStatus, HsmError> {
         self.status_of(&*self.routes()?, self.lenient()?)
     }
 
-    /// Makes a copy's bytes; see [`keyplane_port::Custodian::mint`].
+    /// See [`keyplane_port::Custodian::mint`].
     pub(crate) fn mint(&self, coordinates: &CopyCoordinates) -> Result<Minted, HsmError> {
         let root = Root::open(&self.token, coordinates.epoch)?;
         let kind = Kind::of(coordinates.algorithm);
@@ -207,7 +207,7 @@ impl Vault {
                     .token
                     .wrap(&kwp.mechanism(), root.wrapping, key.handle())
                     .map_err(HsmError::token("wrapping a copy under the root wrapping key"))?;
-                // INVARIANT: a blob that is given out was brought back once: it is all that will be left of the key.
+                // INVARIANT: a blob is unwrapped once before it is returned, because nothing else will remain of the key.
                 let back = self.unwrapped(&root, coordinates, &wrapped)?;
                 self.is_recorded(kind, back.handle(), check_value, public_key.as_ref())?;
                 let mac = seal::seal(&self.token, &root, &seal::blob_message(coordinates, &wrapped)?)?;
@@ -216,7 +216,7 @@ impl Vault {
         }
     }
 
-    /// Wraps a copy for a cloud's public key (DER of SubjectPublicKeyInfo).
+    /// `spki`: the cloud's public key, in DER.
     pub(crate) fn wrap(&self, copy: &CopyRecord, spki: &[u8], scheme: WrapScheme) -> Result<Wrapped, HsmError> {
         let algorithm = copy.coordinates.algorithm;
         let public = RsaPublicKey::parse(spki)?;
@@ -229,7 +229,7 @@ impl Vault {
         Ok(Wrapped { bytes, wrapped_under: public.digest })
     }
 
-    /// A copy as a session object: derived again, or unwrapped from its blob once the seal was checked.
+    /// A copy as a session object: derived again, or unwrapped from its blob after its seal was checked.
     pub(crate) fn bring(&self, coordinates: &CopyCoordinates, blob: Option<&SealedBlob>) -> Result<Ephemeral<'_>, HsmError> {
         let root = Root::open(&self.token, coordinates.epoch)?;
         match (coordinates.source, blob) {
@@ -244,7 +244,7 @@ impl Vault {
         }
     }
 
-    /// What is in a blob, whose seal was checked.
+    /// The key in a blob. The caller has checked the seal.
     fn unwrapped(&self, root: &Root, coordinates: &CopyCoordinates, wrapped: &[u8]) -> Result<Ephemeral<'_>, HsmError> {
         let kind = Kind::of(coordinates.algorithm);
         let kwp = self.routes()?.kwp()?;
@@ -259,8 +259,8 @@ impl Vault {
         if kind.fits(&self.token, key.handle())? { self.guarded(key) } else { Err(other()) }
     }
 
-    /// INVARIANT: a copy's bytes are in no object that gives them away, or that stays. A template asks for that; whether it was heeded, the
-    /// object says.
+    /// INVARIANT: a copy's bytes are only in objects that are sensitive and do not stay in the token. Its template asks for that; this
+    /// checks that the token complied.
     pub(crate) fn guarded<'token>(&self, key: Ephemeral<'token>) -> Result<Ephemeral<'token>, HsmError> {
         let seen = self.token.attributes(key.handle(), &[AttributeType::Sensitive, AttributeType::Token])?;
         let heeded = seen.contains(&Attribute::Sensitive(true)) && seen.contains(&Attribute::Token(false));
@@ -279,7 +279,7 @@ impl Vault {
         self.guarded(key)
     }
 
-    /// The check value of a new copy. Not every token digests keys, and PKCS#11 asks none to: then a MAC key is recorded without.
+    /// The check value of a new copy. PKCS#11 does not oblige tokens to digest keys; on one that does not, a MAC key is recorded without.
     pub(crate) fn first_check_value(&self, kind: Kind, key: ObjectHandle) -> Result<Option<CheckValue>, HsmError> {
         match kind.check_value(&self.token, key) {
             Err(HsmError::Token { source, .. }) if kind == Kind::Hmac && is_refusal(&source) => Ok(None),
@@ -287,7 +287,8 @@ impl Vault {
         }
     }
 
-    /// INVARIANT: once minted, a copy's bytes never change: what comes out now must be what was recorded then.
+    /// INVARIANT: a copy's bytes never change once they were generated or derived. So its check value and public key have to be the
+    /// recorded ones.
     pub(crate) fn is_recorded(
         &self,
         kind: Kind,
@@ -318,7 +319,7 @@ impl Vault {
         cloud.unwrap(SCHEME, &wrapped).ok_or(HsmError::Software("unwrapping for a test"))
     }
 
-    /// The audit key signs, and software that knows its public half alone agrees.
+    /// The audit key signs, and software verifies with its public key alone.
     pub(crate) fn test_audit_key(&self, root: &Root) -> Result<EnrolmentCheck, HsmError> {
         use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
         const MESSAGE: &[u8] = b"keyplane/v1/audit-key-test";

@@ -1,7 +1,6 @@
-//! The thread that owns the token, since PKCS#11 calls block and a session belongs to one thread.
+//! The thread that owns the token, because PKCS#11 calls block and the session stays on one thread.
 //!
-//! Owns opening the token for the first job, replacing a lost session, and remembering that a PIN was refused. Must not know what
-//! jobs do.
+//! Owns opening the token for the first job, replacing a lost session, and remembering that a PIN was refused. Must not know what jobs do.
 
 use std::thread::JoinHandle;
 
@@ -10,19 +9,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::vault::Vault;
 use crate::{HsmConfig, HsmError};
 
-/// The most jobs that wait. Further callers wait for a place in the queue; a token does one thing at a time anyway.
+/// The most jobs that wait. Further callers wait for a place in the queue; the token does one job at a time.
 const QUEUE: usize = 64;
 
 type Job = Box<dyn FnOnce(&mut State) + Send>;
 
-/// Sends jobs to the thread. They run one at a time, in order.
+/// Sends jobs to the thread, which runs them one at a time and in order.
 pub(crate) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts the thread. The first job opens the token.
+    /// The first job opens the token.
     pub(crate) fn start(config: HsmConfig) -> Result<Self, HsmError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new()
@@ -37,8 +36,8 @@ impl Worker {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Runs a job on the token. If its session is lost, the job runs once more in a new one. So a job may be repeated: whatever it
-    /// leaves in the token half done, it has to find and complete.
+    /// Runs a job on the token. If the session is lost, the job runs once more in a new session, so it has to find and complete what its
+    /// first run left half done in the token.
     pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, HsmError>
     where
         T: Send + 'static,
@@ -46,7 +45,7 @@ impl Worker {
     {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |state| {
-            // The caller is gone, so the job is not run.
+            // A caller that has gone needs no answer, so the job is not run.
             if !reply.is_closed() {
                 let _ = reply.send(state.run(&job));
             }
@@ -57,7 +56,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Waits for the running job. Afterwards the module is finalised, and another process may open the token's file.
+    /// Waits for the running job. Then the module is finalised, and another process can open the token's file.
     fn drop(&mut self) {
         self.jobs = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -66,11 +65,10 @@ impl Drop for Worker {
     }
 }
 
-/// The state of the thread.
 struct State {
     config: HsmConfig,
     vault: Option<Vault>,
-    // INVARIANT: once true, no login is tried again with this PIN.
+    // INVARIANT: once true, this PIN is not tried again.
     pin_refused: bool,
 }
 
@@ -87,7 +85,8 @@ impl State {
         }
     }
 
-    /// The vault, logged in. Checked first, because a token that was logged out hides its keys instead of reporting an error.
+    /// The vault, logged in. The login is checked each time, because a token that was logged out hides its keys instead of reporting an
+    /// error.
     fn vault(&mut self) -> Result<&Vault, HsmError> {
         match &self.vault {
             Some(vault) if vault.token().is_logged_in() => {}
@@ -98,7 +97,7 @@ impl State {
     }
 
     fn replace_session(&mut self) -> Result<(), HsmError> {
-        // If the session cannot be replaced, the vault is dropped, and the next job opens the token anew.
+        // If the session cannot be replaced, the vault is dropped, and the next job opens the token again.
         if let Some(mut vault) = self.vault.take() {
             self.vault = Some(self.login(|config| vault.replace_session(config).map(|()| vault))?);
         }

@@ -57,31 +57,13 @@ pub trait Cloud: Send + Sync {
 #[derive(Clone, Debug)]
 pub enum Mutation {
     /// Make an object that takes imported material. It carries the marks from its first moment (rule 3).
-    Create {
-        /// The placement that it is for.
-        target: Target,
-        /// The marks by which it is recognised as ours.
-        marks: Marks,
-    },
+    Create { target: Target, marks: Marks },
     /// Give an object the placement's claim, which only one object can have. [`Class::AlreadyExists`]: another object has it.
-    Claim {
-        /// The placement whose claim it is.
-        target: Target,
-        /// The object that gets the claim.
-        object: ObjectId,
-    },
+    Claim { target: Target, object: ObjectId },
     /// Make the wrapping key for one copy.
-    Prepare {
-        /// The copy's placement.
-        target: Target,
-        /// The copy's version.
-        version: Version,
-        /// The scheme that the copy will be wrapped by.
-        scheme: WrapScheme,
-    },
+    Prepare { target: Target, version: Version, scheme: WrapScheme },
     /// Import wrapped material. Repeating an import with the same bytes changes nothing, if the object takes only one material.
     Import {
-        /// The placement that the material is for.
         target: Target,
         /// The object that takes the material; `None`: the import makes it.
         object: Option<ObjectId>,
@@ -100,30 +82,28 @@ pub enum Mutation {
     },
     /// Activate an object: point the users' name at it. [`Class::AlreadyExists`]: the name is taken.
     Publish {
-        /// The placement, which has the users' name.
         target: Target,
-        /// The object that users get by that name.
         object: ObjectId,
         /// The material that users get, where an object can hold several; `None` elsewhere.
         material: Option<String>,
     },
     /// Disable an object or one material of it; [`Mutation::Enable`] is the way back.
     Disable {
-        /// The object to disable, or the one whose material is to be disabled.
+        /// The object, or the one whose material is to be disabled.
         object: ObjectId,
         /// The material, where each is disabled by itself ([`keyplane_model::Capabilities::generations`]); `None` elsewhere.
         material: Option<String>,
     },
     /// Enable a disabled object or one material of it.
     Enable {
-        /// The object to enable, or the one whose material is to be enabled.
+        /// The object, or the one whose material is to be enabled.
         object: ObjectId,
         /// The material, where each is enabled by itself; `None` elsewhere.
         material: Option<String>,
     },
     /// Schedule the deletion of an object, or the destruction of one material of it.
     ScheduleDeletion {
-        /// The object to delete, or the one whose material is to be destroyed.
+        /// The object, or the one whose material is to be destroyed.
         object: ObjectId,
         /// The material, where materials are destroyed one by one and objects never; `None` elsewhere.
         material: Option<String>,
@@ -132,14 +112,14 @@ pub enum Mutation {
     },
     /// Cancel a scheduled deletion. Whether the object is enabled or disabled afterwards depends on the cloud.
     Restore {
-        /// The object to bring back, or the one whose material is to be brought back.
+        /// The object, or the one whose material is to be restored.
         object: ObjectId,
         /// The material, where materials are destroyed one by one; `None` elsewhere.
         material: Option<String>,
     },
     /// Destroy a deleted object that could still be restored, at once and for good. Where a cloud has this, it frees the object's name.
     Purge {
-        /// The object, which was deleted before.
+        /// It has to be deleted already.
         object: ObjectId,
     },
 }
@@ -217,9 +197,8 @@ pub struct Cursor(pub String);
 /// One page of a sweep.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The objects on this page that carry marks.
     pub objects: Vec<ObjectSeen>,
-    /// How many objects on this page could not be read. If there is one, the sweep is not complete.
+    /// The number of objects on this page that could not be read. Unless it is 0, the sweep is not complete.
     pub broken: u32,
     /// Where the next page begins; `None`: this is the last page.
     pub next: Option<Cursor>,
@@ -232,9 +211,9 @@ pub type Swept = BTreeMap<ObjectId, ObjectSeen>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} failed ({class}): {message}")]
 pub struct CloudError {
-    /// The class, which decides what the engine does about it.
+    /// Decides what the engine does about the failure.
     pub class: Class,
-    /// The cause, where it decides what people have to do about it.
+    /// What people have to do about the failure, where the class does not say it.
     pub cause: Cause,
     /// The cloud's own name of the operation.
     pub operation: &'static str,
@@ -247,7 +226,7 @@ pub struct CloudError {
 /// Causes that people have to act on in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing is known beyond the class.
+    /// The class says all that is known.
     Plain,
     /// No connection to the endpoint can be made.
     Unreachable,

@@ -18,8 +18,8 @@ use crate::WrappingKey;
 /// - [`Custodian::mint`] and [`Custodian::wrap`] first judge the warrant by themselves: the change set keeps the rules, the step is
 ///   in it and is what the request asks for, the sealed charter is the one that was adopted last, and the approvals suffice under
 ///   it (rule 4). They trust nothing that the server says about approvals.
-/// - Minting a derived copy twice gives the same bytes. Minting a generated copy twice gives two blobs, of which the ledger keeps
-///   the first: its receipt is written before anything is imported, and a blob without a receipt is never used.
+/// - Asked twice for a derived copy, it gives the same bytes. Asked twice for a generated copy, it gives two blobs, of which the ledger
+///   keeps the first: its receipt is written before anything is imported, and a blob without a receipt is never used.
 #[async_trait]
 pub trait Custodian: Send + Sync {
     /// Reads the token's state; changes nothing.
@@ -49,15 +49,13 @@ pub trait Custodian: Send + Sync {
 /// Everything that the custodian needs to judge by itself whether a step is approved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Warrant {
-    /// The change set that the step belongs to.
     pub change_set: ChangeSet,
-    /// The signatures over the change set's statement under this charter.
+    /// Signatures over the change set's statement under this charter.
     pub approvals: Vec<Approval>,
     /// The charter that says which approvals count; refused unless it is the one that was adopted last.
     pub charter: SealedCharter,
 }
 
-/// A request to generate or derive a copy's bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MintRequest {
     /// The step of the warrant's change set that asks for it.
@@ -77,14 +75,12 @@ pub struct Minted {
     pub public_key: Option<PublicKey>,
 }
 
-/// A request to wrap a copy for a destination.
 #[derive(Clone, Debug)]
 pub struct WrapRequest {
     /// The step of the warrant's change set that asks for it.
     pub step: StepNo,
     /// The ledger's record of the copy, with the blob of a generated one.
     pub copy: CopyRecord,
-    /// The destination's public key, and the scheme to wrap by.
     pub wrapping_key: WrappingKey,
 }
 
@@ -102,7 +98,6 @@ impl fmt::Debug for Wrapped {
     }
 }
 
-/// The state of the custodian's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustodianStatus {
     /// The token's label, model and manufacturer, for people.
@@ -119,10 +114,8 @@ pub struct CustodianStatus {
     pub routes: Vec<Route>,
 }
 
-/// How the token wraps by one scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The wrapping scheme that a destination asks for.
     pub scheme: WrapScheme,
     /// The route's name, for people (`direct`, `token's own CKM_RSA_AES_KEY_WRAP`, `composed`); `None`: the token has no route.
     pub way: Option<String>,
@@ -132,14 +125,12 @@ pub struct Route {
     pub reason: Option<String>,
 }
 
-/// The result of an enrolment or of a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolmentReport {
-    /// The token's state afterwards.
     pub status: CustodianStatus,
     /// The charter that this enrolment adopted, sealed; the ledger keeps it. `None`: it adopted none.
     pub charter: Option<SealedCharter>,
-    /// Everything that was tried on the token, in this order.
+    /// In the order in which they ran.
     pub checks: Vec<EnrolmentCheck>,
 }
 
@@ -148,9 +139,7 @@ pub struct EnrolmentReport {
 pub struct EnrolmentCheck {
     /// What was tried, for people.
     pub name: String,
-    /// The outcome that the check asks for.
     pub expected: Expected,
-    /// Whether the outcome was the expected one.
     pub passed: bool,
     /// What the token did, for people.
     pub detail: String,
@@ -169,20 +158,12 @@ pub enum Expected {
 /// Why the custodian did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CustodianError {
-    /// The PKCS#11 module cannot be loaded.
     #[error("the PKCS#11 module `{path}` cannot be loaded: {reason}")]
-    ModuleMissing {
-        /// The path in the configuration.
-        path: String,
-        /// The loader's message.
-        reason: String,
-    },
-    /// No token has the label of the configuration.
+    ModuleMissing { path: String, reason: String },
     #[error("no token is labelled `{label}`; there are: {found}")]
     TokenMissing {
-        /// The label in the configuration.
         label: String,
-        /// The labels of the tokens that are there, for people.
+        /// The labels of all tokens of the module, for people.
         found: String,
     },
     /// The PIN is wrong. It is tried once, so that a wrong PIN cannot lock the token.
@@ -197,21 +178,19 @@ pub enum CustodianError {
     /// The token lacks a mechanism that this needs.
     #[error("the token cannot {0}")]
     Unsupported(String),
-    /// The warrant's change set breaks a rule, or does not ask for this.
+    /// The warrant's change set breaks a rule, has expired, or does not ask for this.
     #[error("refused: {0}")]
     Refused(String),
-    /// Fewer approvals count than the charter asks for.
     #[error("{have} of {need} approvals")]
     ApprovalsMissing {
-        /// How many approvals count.
+        /// The number of valid approvals.
         have: u32,
-        /// How many the charter asks for.
+        /// The number that the charter asks for.
         need: u32,
     },
-    /// The warrant's charter is not the one that the custodian adopted last.
     #[error("the charter in use is not the one that the custodian adopted last")]
     CharterChanged,
-    /// The MAC or the digest of something in the token or in the ledger is wrong: somebody changed it.
+    /// The MAC or the digest of something in the token or in the ledger is wrong, or a copy differs from its record: somebody changed it.
     #[error("{0}")]
     Broken(String),
     /// The token failed; the same request may work when it is tried again.

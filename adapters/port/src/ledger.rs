@@ -1,4 +1,4 @@
-//! The ledger: what Keyplane remembers, behind transactions that are each all or nothing, and durable when they return.
+//! The ledger: what Keyplane remembers. Each transaction is all or nothing, and durable when it returns.
 
 use std::collections::BTreeMap;
 
@@ -80,22 +80,21 @@ pub trait Ledger: Send + Sync {
     /// Keeps a sealed charter; one with a serial that is there already must be equal.
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
 
-    /// The sealed charter with the highest serial.
+    /// The sealed charter with the highest serial; `None`: there is none.
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 }
 
 /// A revision of the intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntentRevision {
-    /// The revision's number: 1 for the first, one more for each that follows.
+    /// 1 for the first revision, and one more for each that follows.
     pub revision: Revision,
-    /// The digest of the intent.
     pub digest: Digest,
     /// The user or program that brought the intent.
     pub author: Actor,
-    /// The way that the intent came by: `files`, `terraform` or `api`.
+    /// How the intent arrived: `files`, `terraform` or `api`.
     pub source: String,
-    /// The wall-clock time at which the ledger took it in.
+    /// The wall-clock time at which the ledger recorded it.
     pub at: Timestamp,
 }
 
@@ -111,7 +110,6 @@ pub enum Commitment {
 /// Why the ledger refused a transaction. It changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No change set has this digest.
     #[error("the ledger knows no change set {0}")]
     NoChangeSet(Digest),
     /// The change set is not in the state that the method asks for.
@@ -119,19 +117,14 @@ pub enum Refusal {
     State(&'static str),
     /// Another change set of the key is committed and not done.
     #[error("change set {open} of key `{key}` is committed and not done")]
-    KeyBusy {
-        /// The name of the key that both change sets are for.
-        key: KeyName,
-        /// The digest of the change set that is committed.
-        open: Digest,
-    },
-    /// The same approver gave the same signature already; nothing is left to do.
+    KeyBusy { key: KeyName, open: Digest },
+    /// The same approver already gave this signature, so nothing is left to do.
     #[error("`{0}` approved it already")]
     AlreadyApproved(ApproverName),
-    /// The fencing number is not that of the lane's lease: another server has taken the lane, or nobody holds it.
+    /// The fencing number is not that of the lane's lease: another server holds the lane, or nobody does.
     #[error("the lease on lane `{0}` is another server's by now")]
     LeaseLost(String),
-    /// What is to be written contradicts what the ledger holds: another attempt, receipt, lease, charter, name or installation.
+    /// The write contradicts what the ledger holds: another attempt, receipt, lease, charter, name or installation.
     #[error("the ledger holds something else there already")]
     Contradiction,
     /// The commit or receipt does not fit the key's record.
@@ -148,26 +141,14 @@ pub enum LedgerError {
     /// There is no database, or it was never initialised.
     #[error("there is no database at `{0}`")]
     Missing(String),
-    /// The schema is newer than this program.
     #[error("the database has schema {found}, this program knows up to {known}")]
-    Newer {
-        /// The version that the database has.
-        found: i64,
-        /// The newest version that this program knows.
-        known: i64,
-    },
-    /// The schema is older than this program.
+    Newer { found: i64, known: i64 },
     #[error("the database has schema {found}, this program needs {known}")]
-    Older {
-        /// The version that the database has.
-        found: i64,
-        /// The version that this program needs.
-        known: i64,
-    },
+    Older { found: i64, known: i64 },
     /// The database does not answer or is busy; the same call may work when it is tried again.
     #[error("the database failed: {0}")]
     Failed(String),
-    /// The database is damaged: it holds something that no program of ours wrote so.
+    /// The database is damaged: it holds something that this program would not have written.
     #[error("the database holds something that cannot be: {0}")]
     Broken(String),
 }

@@ -1,9 +1,9 @@
 //! The traits between the engine and the world: [`Cloud`], [`Custodian`], [`Ledger`], [`Clock`], [`Entropy`].
 //!
-//! Owns what an adapter has to promise. Knows the model alone; must not know of any vendor, database or token. What
-//! crosses [`Custodian`] is data, so that the custodian can run in a process of its own.
+//! Owns what an adapter has to promise. Knows only the model; must not know of any vendor, database or token. What crosses [`Custodian`] is
+//! data, so that the custodian could run in a process of its own.
 //!
-//! All of them are object safe and their futures are `Send`: they are held as `Arc<dyn …>`.
+//! All of them are object safe, and their futures are `Send`: they are held as `Arc<dyn …>`.
 
 mod cloud;
 mod custodian;
@@ -24,10 +24,9 @@ use keyplane_model::Timestamp;
 /// The clock: the only source of "now" for the engine and everything above it.
 #[async_trait::async_trait]
 pub trait Clock: Send + Sync {
-    /// Wall-clock time in UTC. It is recorded and shown; whoever can set the machine's clock can change it.
+    /// Wall-clock time in UTC, to be recorded and shown. Whoever may set the machine's clock can change it.
     fn now(&self) -> Timestamp;
-    /// Time since the machine started, including the time that it slept. Nobody can set it; leases, quotas and repeats are judged by it
-    /// alone.
+    /// Time since the machine started, including its time asleep. Nobody can set it, so only this judges leases, quotas and repetitions.
     fn uptime(&self) -> keyplane_model::Span;
     /// Waits for at least this long.
     async fn sleep(&self, span: keyplane_model::Span);
@@ -42,7 +41,6 @@ pub trait Entropy: Send + Sync {
     fn draw(&self) -> Result<[u8; 32], EntropyError>;
 }
 
-/// The operating system's random generator failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system's random generator failed")]
 pub struct EntropyError;

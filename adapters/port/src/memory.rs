@@ -1,8 +1,8 @@
-//! A ledger in memory, for the simulation and for tests. It is also the reference of what a ledger does: every other ledger passes the
-//! same suite ([ADR 4](../../../control-plane/docs/adr/0004-the-memory-ledger-lives-beside-its-trait.md)).
+//! A ledger in memory, for the simulation and for tests. It is also the reference implementation: every other ledger passes the same suite
+//! ([ADR 4](../../../control-plane/docs/adr/0004-the-memory-ledger-lives-beside-its-trait.md)).
 //!
-//! Each method asks in this order: is it done already (then nothing changes), does the change set's state allow it, does it fit the
-//! key.
+//! Each method checks in this order: whether it was done already (then nothing changes), whether the change set's state allows it, and
+//! whether it fits the key.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use keyplane_model::{
 
 use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
 
-/// A ledger in memory. It is durable as long as this value lives: a simulated crash drops the engine and keeps the ledger.
+/// Durable as long as this value lives: a simulated crash drops the engine and keeps the ledger.
 ///
 /// # Caveats
 /// It does not keep when a change set was committed, nor when and why it was dropped: no method of [`Ledger`] reads these.
@@ -25,7 +25,6 @@ pub struct MemoryLedger {
     state: Mutex<State>,
 }
 
-/// The contents of the ledger.
 #[derive(Debug, Default)]
 struct State {
     /// Oldest first; a revision's number is its place here, counted from 1.
@@ -40,14 +39,13 @@ struct State {
 }
 
 impl MemoryLedger {
-    /// Makes an empty ledger for an installation.
     #[must_use]
     pub fn new(installation: InstallationId) -> Self {
         Self { installation, state: Mutex::default() }
     }
 
-    /// Locks the contents for one transaction. A poisoned lock does no harm: no method changes anything before its last check, so a
-    /// panic of another holder leaves no transaction half done.
+    /// Locks the contents for one transaction. A poisoned lock is harmless: no method changes anything before its last check, so a panic
+    /// leaves no transaction half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,8 +107,8 @@ impl Ledger for MemoryLedger {
         if let Some(superseded) = open.and_then(|open| state.change_sets.get_mut(&open)) {
             superseded.state = ChangeSetState::Dropped;
         }
-        // A change set that was dropped as a proposal, and is planned again byte for byte, opens again. Its approvals are for the
-        // same digest and stay valid.
+        // A change set that was dropped as a proposal opens again when it is planned again byte for byte. Its approvals are for the same
+        // digest and stay valid.
         let record = state.change_sets.entry(digest).or_insert_with(|| ChangeSetRecord {
             digest,
             change_set: change_set.clone(),
@@ -134,7 +132,7 @@ impl Ledger for MemoryLedger {
         let mut state = self.state();
         let record = state.record(digest)?;
         must_be(record, ChangeSetState::Proposed)?;
-        // INVARIANT: sorted by approver, one each.
+        // INVARIANT: sorted by approver, at most one each.
         match record.approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
             Ok(place) if record.approvals[place].signature == approval.signature => {
                 return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
@@ -165,7 +163,7 @@ impl Ledger for MemoryLedger {
         let held = state.check_fence(fence);
         let record = state.record(digest)?;
         if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
-            // A refusal that was recorded since does not make it another attempt.
+            // A refusal that was recorded since does not count as a difference.
             let same = Attempt { refused: attempt.refused, ..there.clone() } == *attempt;
             return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
         }
@@ -303,20 +301,20 @@ impl State {
         Ok(self.change_sets.get_mut(digest).ok_or(Refusal::NoChangeSet(*digest))?)
     }
 
-    /// A copy of the record of a committed change set's key, for changing.
+    /// A copy of the key's record, to be changed. The change set has to be committed.
     fn committed_key(&self, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
         let key = self.keys.get(&record.change_set.key_id).cloned();
         key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
     }
 
-    // INVARIANT: what belongs to a lane is written by its holder alone, also when the writer was the holder as it began.
+    // INVARIANT: only the current holder of a lane writes what belongs to it. A writer that lost the lane meanwhile is refused.
     fn check_fence(&self, fence: Option<&Fence>) -> Result<(), Refusal> {
         let Some(fence) = fence else { return Ok(()) };
         let held = self.leases.get(&fence.lane).is_some_and(|lease| lease.is_held_under(fence));
         if held { Ok(()) } else { Err(Refusal::LeaseLost(fence.lane.clone())) }
     }
 
-    // INVARIANT: one name, one key.
+    // INVARIANT: a name belongs to one key.
     fn check_name(&self, change_set: &ChangeSet) -> Result<(), Refusal> {
         let taken = self.keys.values().any(|key| key.name == change_set.key && key.id != change_set.key_id);
         if taken { Err(Refusal::Contradiction) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! Turns the errors of the ports into problems. No other place says what people should do about each.
+//! Turns the errors of the ports into problems. Only this file says what people should do about each.
 
 use keyplane_model::{Class, Destination, Problem, ProblemCode};
 

@@ -1,19 +1,17 @@
-//! No two files of a crate know each other, neither directly nor by way of others.
+//! No two files of a crate use each other, neither directly nor through others.
 //!
-//! **Who knows whom.** The test reads each target of each package as text, from its root file along `mod x;`. A file knows another
-//! one when a path in it leads there: `crate::x::Y`, `super::x::Y`, `self::x::Y`, or `x::Y` of a module that the file declares, in a
-//! `use` or anywhere in code. A path is followed to the file that *defines* what it names: through re-exports, and through what a
-//! module imports for itself, since its children see that too.
+//! **Who uses whom.** The test reads each target of each package as text, from its root file along `mod x;`. A file uses another if a path
+//! in it leads there: `crate::x::Y`, `super::x::Y`, `self::x::Y`, or `x::Y` of a module that the file declares, in a `use` or anywhere in
+//! code. A path is followed to the file that *defines* the item, through re-exports and through a module's own imports, which its children
+//! see too.
 //!
-//! **A module's file and its children.** `mod x;` alone is not knowledge, and neither is a re-export (`pub use x::Y`, whatever its
-//! reach) of a name that the file itself never mentions again: a file that only declares and re-exports its children is their
-//! table of contents. So one of two things holds for a module's file, and never both:
-//! - it is *below* its children: it defines what they share, they take it by `super::Y`, and it uses none of them; or
-//! - it is *above* them: it uses them, and they take nothing that it defines.
+//! **A module's file and its children.** Neither `mod x;` nor a re-export (`pub use x::Y`, with any visibility) of a name that the file
+//! itself does not mention again counts: such a file is only a table of contents. A module's file has to be one of these, and never both:
+//! - *below* its children: it defines what they share, they take it by `super::Y`, and it uses none of them; or
+//! - *above* them: it uses them, and they take nothing that it defines.
 //!
-//! **What is not counted.** Modules in a file's own text under `#[cfg(test)]`: a test may look anywhere, and nothing depends on it.
-//! Documentation. Methods: an `impl` of another file's type is seen by the `use` of the type, but whoever calls its methods names
-//! no file. Paths in text literals, such as serde's `with`.
+//! **What is not counted.** Inline modules under `#[cfg(test)]`, since a test may use anything and nothing depends on it. Documentation.
+//! Methods: their callers name the type, not the file of the `impl`. Paths in string literals, such as serde's `with`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +25,7 @@ use crate::root;
 /// The files of a circle.
 type Circle = BTreeSet<PathBuf>;
 
-/// A path in code, from the crate's root: `["aws", "key", "Store"]`.
+/// A path in code from the crate's root: `["aws", "key", "Store"]`.
 type Names = Vec<String>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +37,7 @@ enum Token {
     Mark(char),
 }
 
-/// The code without comments, each token with its line. Characters and lifetimes are left out, raw identifiers lose their `r#`.
+/// The code without comments, each token with its line. Characters and lifetimes are left out, and raw identifiers lose their `r#`.
 fn tokens(text: &str) -> Vec<(Token, usize)> {
     let source: Vec<char> = text.chars().collect();
     let at = |place: usize| source.get(place).copied().unwrap_or('\0');
@@ -76,7 +74,7 @@ fn tokens(text: &str) -> Vec<(Token, usize)> {
                 let inside = source.get(start + 1..place - 1).unwrap_or_default();
                 found.push((Token::Text(inside.iter().collect()), begun));
             }
-            // A character, or a lifetime: that one has no second quote.
+            // A character, or a lifetime, which has no second quote.
             '\'' if at(place + 1) == '\\' => {
                 place += 3;
                 while place < source.len() && at(place) != '\'' {
@@ -126,29 +124,29 @@ fn tokens(text: &str) -> Vec<(Token, usize)> {
     found
 }
 
-/// A module: of a file of its own, or in another one's text.
+/// A module in a file of its own, or inline.
 #[derive(Debug, Default)]
 struct Module {
     file: PathBuf,
-    /// What it defines by name, as far as the text tells.
+    /// The names that it defines, as far as the text shows.
     items: BTreeSet<String>,
-    /// What it brings into scope by name, and where that comes from.
+    /// The names that it imports, with their paths.
     imports: BTreeMap<String, Names>,
-    /// Where it brings everything into scope from.
+    /// The paths of its glob imports.
     globs: Vec<Names>,
 }
 
-/// A path that stands in a module.
+/// A path in a module.
 #[derive(Debug)]
 struct Mention {
     within: Names,
     path: Names,
     line: usize,
-    /// The name under which it is re-exported, if it is.
+    /// The name under which it is re-exported. `None`: it is not.
     exported: Option<String>,
 }
 
-/// A target: its modules by their paths, and every path that stands in them.
+/// A target: its modules by their paths, and all paths in them.
 #[derive(Debug, Default)]
 struct Target {
     modules: BTreeMap<Names, Module>,
@@ -157,9 +155,9 @@ struct Target {
     words: BTreeMap<PathBuf, BTreeSet<String>>,
 }
 
-/// Reads a file and the ones that it declares. `folder` is where its children are.
+/// Reads a file and the files that it declares. `folder` holds its children.
 fn read(target: &mut Target, load: &dyn Fn(&Path) -> Option<String>, file: &Path, folder: &Path, within: &Names) {
-    // That a declared file is there is the compiler's to say.
+    // The compiler checks that a declared file exists.
     let Some(text) = load(file) else { return };
     let tokens = tokens(&text);
     let mut reader = Reader { target, load, tokens: &tokens, file, place: 0 };
@@ -190,7 +188,7 @@ impl Reader<'_> {
         self.token(place) == Some(&Token::Mark(mark))
     }
 
-    /// The place behind what is opened at `place`.
+    /// The position after the bracket that closes the one at `place`.
     fn behind(&self, mut place: usize) -> usize {
         let mut depth = 0;
         while let Some(token) = self.token(place) {
@@ -207,7 +205,7 @@ impl Reader<'_> {
         place
     }
 
-    /// Reads a module up to the brace that ends it, or the end of the file.
+    /// Reads a module up to its closing brace, or the end of the file.
     fn module(&mut self, folder: &Path, within: &Names) {
         self.target.modules.entry(within.clone()).or_default().file = self.file.to_path_buf();
         let (mut depth, mut own_path, mut for_tests, mut reach) = (0_usize, None, false, false);
@@ -223,7 +221,7 @@ impl Reader<'_> {
                         own_path = Some(path.clone());
                     }
                     for_tests |= self.word(inside) == Some("cfg") && self.word(inside + 2) == Some("test") && self.is(inside + 3, ')');
-                    // A path in an attribute is code too.
+                    // Paths in attributes count as code.
                     self.place += 2;
                     while self.place + 1 < end {
                         self.path(within);
@@ -283,7 +281,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one word, or one path with `::` in it, or steps over anything else.
+    /// Reads one word, or one path with `::`, or skips anything else.
     fn path(&mut self, within: &Names) {
         let line = self.tokens[self.place].1;
         let mut path = Vec::new();
@@ -306,7 +304,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a tree of a `use`: `a::{b, c as d, e::*}`.
+    /// Reads the tree of a `use`: `a::{b, c as d, e::*}`.
     fn tree(&mut self, within: &Names, mut path: Names, line: usize, exported: bool) {
         loop {
             match self.token(self.place) {
@@ -356,7 +354,7 @@ impl Reader<'_> {
 }
 
 impl Target {
-    /// The file that defines what a path names, seen from a module; none when it is of another crate, or a name of a scope.
+    /// The file that defines the item of a path, seen from a module. `None`: it is of another crate, or a local name.
     fn definer(&self, within: &Names, path: &[String], hops: usize) -> Option<&Path> {
         let first = path.first()?.as_str();
         let (mut place, mut rest): (Names, &[String]) = match first {
@@ -388,7 +386,7 @@ impl Target {
             }
             if let Some(origin) = module.imports.get(next) {
                 let whole: Names = origin.iter().chain(&rest[1..]).cloned().collect();
-                // What is imported from another crate is no knowledge of a file of this one.
+                // An import from another crate does not lead to a file of this one.
                 return self.definer(&place, &whole, hops - 1);
             }
             let from = module.globs.iter().find_map(|glob| {
@@ -406,7 +404,7 @@ impl Target {
         Some(&self.modules[&place].file)
     }
 
-    /// The module that a path names, if it names one.
+    /// The module that a path names. `None`: it names no module.
     fn absolute(&self, within: &Names, path: &[String]) -> Option<Names> {
         let mut place = within.clone();
         for (position, name) in path.iter().enumerate() {
@@ -425,7 +423,7 @@ impl Target {
         self.modules.contains_key(&place).then_some(place)
     }
 
-    /// Who knows whom, with the line that says so first.
+    /// Which file uses which, with the first line that does.
     fn knowledge(&self) -> BTreeMap<&Path, BTreeMap<&Path, usize>> {
         let mut known: BTreeMap<&Path, BTreeMap<&Path, usize>> = BTreeMap::new();
         for mention in &self.mentions {
@@ -444,14 +442,14 @@ impl Target {
         known
     }
 
-    /// Whether a file is of a module within another file's.
+    /// Whether a file's module is inside another file's module.
     fn is_below(&self, file: &Path, above: &Path) -> bool {
         let path = |wanted: &Path| self.modules.iter().find(|(_, module)| module.file == wanted).map(|(path, _)| path);
         matches!((path(file), path(above)), (Some(file), Some(above)) if file.starts_with(above))
     }
 }
 
-/// The circles among files, each with the lines that make it one.
+/// The circles among files, each with the lines that cause it.
 fn circles(known: &BTreeMap<&Path, BTreeMap<&Path, usize>>) -> BTreeMap<Circle, String> {
     let reached = |from: &Path| {
         let (mut reached, mut open) = (Circle::new(), vec![from]);
@@ -479,7 +477,7 @@ fn circles(known: &BTreeMap<&Path, BTreeMap<&Path, usize>>) -> BTreeMap<Circle, 
     found
 }
 
-/// The circles of the target with this root file; `load` reads a file.
+/// The circles of the target with this root file. `load` reads a file.
 fn circles_of(load: &dyn Fn(&Path) -> Option<String>, root: &Path) -> BTreeMap<Circle, String> {
     let mut target = Target::default();
     read(&mut target, load, root, root.parent().unwrap(), &Vec::new());
@@ -498,7 +496,7 @@ fn no_files_of_a_crate_know_each_other_in_a_circle() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
-/// The circles of a crate of these files, `lib.rs` first: their names, joined.
+/// The circles of a crate with these files, `lib.rs` first: their names, joined.
 fn circles_among(files: &[(&str, &str)]) -> Vec<String> {
     let load = |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
     let name = |circle: Circle| circle.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" ");
@@ -549,7 +547,7 @@ fn a_module_s_file_is_above_its_children_or_below_them() {
     for (parent, child, expected) in [
         (below, takes, &[][..]),
         (above, takes_not, &[]),
-        // What a child takes from another one by way of the parent, it takes from the other one.
+        // What a child takes from another through the parent, it takes from the other one.
         ("mod x; mod y; use y::Y; fn f(_: Y) {}", "use super::Y; pub struct X;", &[]),
         ("mod x; mod y; pub struct Shared; pub use x::X; fn f(_: X) {}", takes, &["m/mod.rs m/x.rs"]),
         ("mod x; mod y; pub struct Shared; use x::X;", takes, &["m/mod.rs m/x.rs"]),

@@ -1,4 +1,4 @@
-//! Every row of the contracts is shown by a test, or says why not.
+//! Every row of the contracts is cited by a test, or says why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,18 @@ use crate::{files, root};
 
 const DOCUMENT: &str = "tests/emulators/contracts.md";
 
-/// What the state of a row may be besides [`HELD`]: why no test shows it yet.
+/// The states of a row, besides [`HELD`], that explain why no test cites it yet.
 const REASONS: [&str; 2] = ["another key kind", "adapter of CloudHSM"];
 
 const HELD: &str = "held";
 
-/// How a citation begins, in Rust and in Python. In two halves: this file is searched too.
+/// How a citation begins, in Rust and in Python. Split in two, because this file is searched too.
 const MARKS: [&str; 2] = [concat!("// ", "contract:"), concat!("# ", "contract:")];
 
 /// A row of a table: its id and its state.
 type Row = (String, String);
 
-/// The rows of all tables of a document that begin with an id.
+/// The rows of a document's tables that begin with an id.
 fn rows(document: &str) -> Vec<Row> {
     let cells = |line: &str| line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let lines = document.lines().filter(|line| line.starts_with("| `")).map(cells);
@@ -30,16 +30,16 @@ fn citations(text: &str) -> impl Iterator<Item = &str> {
     cited.flat_map(|ids| ids.split(',').map(str::trim))
 }
 
-/// Rooms in `tests/` whose own sources are no tests: what is emulated has to be shown by somebody else.
+/// Folders in `tests/` whose sources are not tests: emulated behaviour has to be tested by others.
 const SHOWN_BY_OTHERS: [&str; 4] = ["tests/emulators/", "tests/lab/", "tests/simulation/", "tests/token/"];
 
-/// Whether a file is a test, as far as its path tells: of tests among the code nobody knows what they end at.
+/// Whether a file is a test, as far as its path tells. Tests inside of code files are not recognised.
 fn is_test(path: &str) -> bool {
     let inner = SHOWN_BY_OTHERS.iter().find_map(|room| path.strip_prefix(room)).unwrap_or(path);
     inner.split('/').rev().skip(1).any(|folder| folder == "tests")
 }
 
-/// What is wrong between a document's rows and the files that cite them.
+/// The differences between a document's rows and the files that cite them.
 fn complaints(rows: &[Row], files: &[(String, String)]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut states = BTreeMap::new();

@@ -1,10 +1,10 @@
-//! Crates from outside are built once: for binaries and tests alike.
+//! Crates from outside are built once, with the same features for binaries and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::root;
 
-/// The feature lists with which each crate from outside is built, by name and version; `edges` as `cargo tree` takes them.
+/// The feature lists with which each crate from outside is built, by name and version. `edges` as `cargo tree` takes it.
 fn features(edges: &str) -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = std::process::Command::new(cargo);
@@ -13,7 +13,7 @@ fn features(edges: &str) -> BTreeMap<String, BTreeSet<String>> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut all = BTreeMap::<String, BTreeSet<String>>::new();
     for (package, features) in String::from_utf8(output.stdout).unwrap().lines().filter_map(|line| line.split_once('|')) {
-        // A crate of this workspace stands there with its path.
+        // A crate of this workspace is listed with its path.
         if !package.contains(" (/") {
             all.entry(package.to_owned()).or_default().insert(features.trim_end_matches(" (*)").to_owned());
         }
@@ -21,8 +21,8 @@ fn features(edges: &str) -> BTreeMap<String, BTreeSet<String>> {
     all
 }
 
-/// Cargo builds a crate, and everything that stands on it, once more for each list of features. A dev-dependency with a feature of its
-/// own would have tokio, serde_json and the clouds' SDKs built twice, which takes minutes.
+/// Cargo builds a crate and everything that depends on it once for each list of features. A dev-dependency with a feature of its own would
+/// have tokio, serde_json and the clouds' SDKs built twice, which takes minutes.
 #[test]
 fn tests_ask_no_feature_of_a_crate_that_the_binaries_do_not_ask() {
     let (plain, with_tests) = (features("normal,build"), features("normal,build,dev"));

@@ -1,13 +1,13 @@
-//! What stands in the files: links that lead somewhere, a glossary that keeps its promises, and no word that belongs to one machine.
+//! The contents of files: working links, a consistent glossary, and no word that belongs to one machine.
 
 use std::collections::BTreeSet;
 
 use crate::{files, root};
 
-/// Places of one machine, in two halves: this file is searched too.
+/// Paths of one machine, split in two, because this file is searched too.
 const MACHINE: [(&str, &str); 6] = [("/wo", "rk/"), ("/ro", "ot/"), ("/ho", "me/"), ("/tm", "p/"), ("/Us", "ers/"), ("/mn", "t/")];
 
-/// Registries and mirrors: which one is used is a matter of the machine.
+/// Registries and mirrors: which one is used depends on the machine.
 const REGISTRIES: [(&str, &str); 6] = [
     ("index.crates", ".io"),
     ("static.crates", ".io"),
@@ -17,7 +17,7 @@ const REGISTRIES: [(&str, &str); 6] = [
     ("registry.npm", "js.org"),
 ];
 
-/// Whether a path begins at `at`: not in the middle of a longer one (`keyplane/root/1`).
+/// Whether a path begins at `at`, and is not the middle of a longer one (`keyplane/root/1`).
 fn begins_a_path(line: &str, at: usize) -> bool {
     !line[..at].chars().next_back().is_some_and(|before| before.is_alphanumeric() || "_-.}/*".contains(before))
 }
@@ -113,7 +113,7 @@ fn the_glossary_is_in_order_and_its_words_of_the_code_are_in_the_code() {
     }
 }
 
-/// The targets of a document's links, but for those in code.
+/// The targets of a document's links, except those in code.
 fn targets(text: &str) -> Vec<String> {
     let mut targets = Vec::new();
     let mut fenced = false;
@@ -133,7 +133,7 @@ fn targets(text: &str) -> Vec<String> {
     targets
 }
 
-/// What a document's headings are called in links.
+/// The anchors of a document's headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     headings

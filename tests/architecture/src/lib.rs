@@ -1,4 +1,4 @@
-//! The walls between the rooms: invariants of absence, each with a test.
+//! The architecture's invariants of absence, each with a test.
 #![cfg(test)]
 
 mod circles;
@@ -14,7 +14,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
 }
 
-/// Every file of the repository with these endings, by its path from the root; not what is built or ignored.
+/// Every file of the repository with one of these endings, by its path from the root. Build results and ignored files are left out.
 fn files(endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     collect(&root(), &mut found);
@@ -22,7 +22,7 @@ fn files(endings: &[&str]) -> Vec<(String, String)> {
     let wanted = |path: &Path| path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted));
     found.retain(|path| endings.is_empty() || wanted(path));
     let name = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
-    // What is no text has no words to check.
+    // A file that is not text has no words to check.
     found.iter().filter_map(|path| Some((name(path), std::fs::read_to_string(path).ok()?))).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Which room knows which: the table of `architecture.md` on one side, the manifests as cargo reads them on the other.
+//! Which crate knows which: compares the table in `architecture.md` with cargo's manifests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 use crate::{files, root};
 
-/// The document with the table of rooms and the picture of their layers. Both are the input of tests.
+/// The document with the table of crates and the picture of their layers. The tests read both.
 const DOCUMENT: &str = "control-plane/docs/architecture.md";
 
 /// The columns of the table.
@@ -15,25 +15,25 @@ const COLUMNS: [&str; 4] = ["room", "owns", "knows", "because"];
 /// The heading above the picture of the layers.
 const PICTURE: &str = "### After";
 
-/// Rooms that compute, and reach nothing that does more.
+/// Crates that only compute. Their dependencies do too.
 const PURE: [&str; 4] = ["keyplane-model", "keyplane-policy", "keyplane-planner", "keyplane-verifier"];
 
-/// What a pure room reaches in no way: runtimes, databases, servers, SDKs.
+/// What a pure crate may not depend on, not even indirectly: runtimes, databases, servers, SDKs.
 const IMPURE: [&str; 9] = ["tokio", "async-std", "sqlx", "sqlx-core", "axum", "hyper", "reqwest", "aws-config", "aws-sdk-kms"];
 
-/// Binaries with one TLS provider: two make rustls panic.
+/// Binaries that may have only one TLS provider: two make rustls panic.
 const ONE_PROVIDER: [&str; 3] = ["keyplane-server", "keyplane-emulator-wire", "keyplane-lab"];
 
-/// The other providers.
+/// The providers that they may not have.
 const OTHER_PROVIDERS: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
 
-/// Crates that have a lint table of their own, for `unsafe_code` alone.
+/// Crates with their own lint table, because of `unsafe_code`.
 const OWN_LINTS: [&str; 2] = ["keyplane-hsm", "keyplane-token"];
 
-/// The word that is searched for; this file is searched too.
+/// The word to search for. This file is searched too.
 const UNSAFE: &str = "unsafe";
 
-/// Files in which it may stand.
+/// The files in which it may occur.
 fn may_be_unsafe(path: &str) -> bool {
     path.starts_with("tests/token/") || path == "adapters/hsm/src/pkcs11.rs"
 }
@@ -41,7 +41,7 @@ fn may_be_unsafe(path: &str) -> bool {
 fn metadata() -> Metadata {
     let mut command = MetadataCommand::new();
     command.manifest_path(root().join("Cargo.toml"));
-    // For this platform: what other platforms need is not there to be read.
+    // For this platform only: the dependencies of others are not downloaded.
     command.other_options(vec!["--filter-platform".to_owned(), host()]);
     command.exec().unwrap()
 }
@@ -57,7 +57,7 @@ fn members(metadata: &Metadata) -> BTreeMap<String, &Package> {
     metadata.workspace_packages().into_iter().map(|package| (package.name.to_string(), package)).collect()
 }
 
-/// What a package pulls in without its tests and build scripts, itself included, as cargo resolves features for it.
+/// The packages that a package depends on without its tests and build scripts, itself included, with features as cargo resolves them.
 fn reached(package: &str) -> BTreeSet<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = std::process::Command::new(cargo);
@@ -68,17 +68,17 @@ fn reached(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// What the table says of a room.
+/// A row of the table.
 struct Row {
-    /// The folder of its crate, from the root of the repository.
+    /// The crate's folder, from the root of the repository.
     room: String,
-    /// The rooms that it knows, by the names of their crates without `keyplane-`.
+    /// The crates that it may know, by name without `keyplane-`.
     knows: BTreeSet<String>,
     /// The reason for this limit, for messages.
     because: String,
 }
 
-/// What cargo says of a room: the same fields, from its manifest. Tests and benchmarks may know more.
+/// The same fields from cargo's manifest. Tests and benchmarks may know more.
 struct Crate {
     name: String,
     room: String,
@@ -99,7 +99,7 @@ fn table(document: &str) -> Vec<Row> {
     rows.collect()
 }
 
-/// The layers of the picture, uppermost first: of each line the words that are names of rooms.
+/// The layers of the picture, uppermost first: the crates' names in each line.
 fn picture(document: &str, crates: &[Crate]) -> Vec<Vec<String>> {
     let is_room = |word: &&str| crates.iter().any(|room| room.name == *word);
     let lines = document.lines().skip_while(|line| *line != PICTURE).skip_while(|line| !line.starts_with("```")).skip(1);
@@ -121,7 +121,7 @@ fn crates(metadata: &Metadata) -> Vec<Crate> {
     members.iter().map(room).collect()
 }
 
-/// Where the table and the manifests differ.
+/// The differences between the table and the manifests.
 fn wrong_in_table(rows: &[Row], crates: &[Crate]) -> Vec<String> {
     let mut wrong = Vec::new();
     for Crate { name, room, knows } in crates {
@@ -138,7 +138,7 @@ fn wrong_in_table(rows: &[Row], crates: &[Crate]) -> Vec<String> {
     wrong
 }
 
-/// Where the picture and the manifests differ: a room that is missing, or knows another that is not below it.
+/// The differences between the picture and the manifests: a crate is missing, or knows one that is not below it.
 fn wrong_in_picture(layers: &[Vec<String>], crates: &[Crate]) -> Vec<String> {
     let layers_of = |name: &str| (0..layers.len()).filter(|layer| layers[*layer].iter().any(|room| room == name)).collect::<Vec<_>>();
     let mut wrong = Vec::new();
@@ -231,7 +231,7 @@ fn no_emulator_token_lab_or_test_is_in_the_product() {
     }
 }
 
-/// Whether a package proves the product, and is no part of it.
+/// Whether a package only tests the product.
 fn proves(package: &Package) -> bool {
     package.manifest_path.starts_with(root().join("tests"))
 }

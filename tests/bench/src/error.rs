@@ -1,15 +1,12 @@
 //! Why something cannot be measured.
 
-/// Something cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
-    /// The lab does not work.
     #[error("{0}")]
     Lab(#[from] keyplane_lab::LabError),
-    /// The ledger cannot be filled.
     #[error("{0}")]
     Ledger(#[from] keyplane_port::LedgerError),
-    /// A file, a folder or a process.
+    /// A file, folder or process failed.
     #[error("{what}: {source}")]
     System { what: String, source: std::io::Error },
     /// A program did not do what is measured.
@@ -17,7 +14,7 @@ pub(crate) enum BenchError {
     Failed(String),
 }
 
-/// Makes an error of the operating system one of ours.
+/// Turns the operating system's error into ours.
 pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
     move |source| BenchError::System { what: what.into(), source }
 }

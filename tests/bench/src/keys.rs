@@ -1,15 +1,14 @@
-//! What commands cost with many keys.
+//! The cost of commands with many keys.
 //!
-//! One lab with AWS's emulator, without quotas. For each number of keys there is a folder of policy files and a database; the real
-//! `keyplane` is run with both, as a process, from its start to its end. What it costs to start is found by running it without any key,
-//! in the same turns.
+//! There is one lab with AWS's emulator, without quotas. For each number of keys there is a folder of policy files and a database, and the
+//! real `keyplane` is run as a process with both. The cost of its start is measured without any key, in the same turns.
 //!
-//! The time is the CPU time of that process, user and system. On a busy machine the clock's time would say more of the other processes:
-//! the longer a run, the more of them get in between. Waiting is not in it: for the emulator, whose speed is not judged, and for the disk.
-//! The binaries are the unoptimised ones that the demo runs. How a time grows with the number of keys does not depend on that, nothing
-//! has to be built for the bench alone, and what a key costs stands out from what the start costs.
+//! What is measured is the CPU time of that process, user and system. On a busy machine elapsed time would depend on the other processes.
+//! Waiting for the emulator or for the disk is not included. The binaries are the unoptimised ones of the demo: how a time grows with the
+//! number of keys does not depend on that, nothing has to be built for the bench alone, and the cost of a key stands out from that of the
+//! start.
 //!
-//! The lab is kept in memory where the system can, for speed alone: a plan syncs the disk once for each change set.
+//! The lab is kept in memory where possible, only for speed: a plan syncs the disk once for each change set.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,18 +26,18 @@ use crate::error::{BenchError, system};
 use crate::ratio::{Runs, growth};
 use crate::temporary::temporary;
 
-/// What is run.
+/// The command that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Checks the policy files.
     Validate,
-    /// The first plan: none of the keys exists, and a change set is proposed for each.
+    /// The first plan: no key exists, and a change set is proposed for each.
     Plan,
-    /// Of keys that are in the ledger, each with an open change set.
+    /// Of keys in the ledger, each with an open change set.
     Status,
 }
 
-/// What all keys have in common: the folder without keys holds it alone.
+/// What all keys have in common. The folder without keys has only this.
 const PROFILE: &str = "
 profile: plain
 algorithms: [aes-256]
@@ -46,13 +45,12 @@ protection: software
 approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [security] } }
 ";
 
-/// Keys in one policy file.
 const KEYS_A_FILE: u32 = 100;
 
 /// How often the three numbers of keys of a ratio take turns.
 const TURNS: u32 = 3;
 
-/// How often a number of keys is run in one turn. What is over soon is run more often: its times scatter more, beside what they tell.
+/// How often a number of keys is run in one turn. Short runs are repeated more often, because their times scatter more.
 fn repeats(keys: u32) -> u32 {
     match keys {
         0..1_000 => 7,
@@ -61,11 +59,11 @@ fn repeats(keys: u32) -> u32 {
     }
 }
 
-/// An installation whose keys can be any number. Dropping it ends its processes and removes its folder.
+/// An installation whose number of keys can be chosen. Dropping it ends its processes and removes its folder.
 pub(crate) struct Installation {
     lab: Lab,
     folder: TempDir,
-    /// The numbers of keys whose database holds that many, each with an open change set that has begun.
+    /// The numbers of keys for which there is a database in which each key has an open change set that has begun.
     begun: BTreeSet<u32>,
 }
 
@@ -78,14 +76,14 @@ impl Installation {
         let folder = temporary(Path::new("/dev/shm"))?;
         let lab =
             Lab::start(&folder.path().join("lab"), Options::fast(Policy::Files(vec![("plain.yaml".to_owned(), PROFILE.to_owned())])))?;
-        // The lab raises the quotas of requests that change something. The first plan only reads.
+        // The lab raises only the quotas of mutating requests, and the first plan only reads.
         lab.edit_config(|config| config.replace("quotas = { ", "quotas = { DescribeKey = 1000000, "))?;
         lab.must(&["init"])?;
         lab.must(&["hsm", "enroll"])?;
         Ok(Self { lab, folder, begun: BTreeSet::new() })
     }
 
-    /// How the time per key grows.
+    /// How much the time per key grows between two numbers of keys.
     ///
     /// # Errors
     /// When a command fails.
@@ -102,7 +100,7 @@ impl Installation {
         Ok(growth(empty, small, large))
     }
 
-    /// The CPU time that the command takes with so many keys, in seconds.
+    /// The CPU time of the command with this many keys, in seconds.
     fn time(&mut self, command: Command, keys: u32) -> Result<f64, BenchError> {
         match command {
             Command::Validate => self.run("validate", keys, &self.lab.database()),
@@ -132,7 +130,7 @@ impl Installation {
         Err(BenchError::Failed(format!("`keyplane {word}` failed: {said}")))
     }
 
-    /// The policy with so many keys, written when it is first asked for: the lab's own folder, and one with the keys.
+    /// The policy folders for this many keys: the lab's own, and one that is written when it is first needed.
     fn policy(&self, keys: u32) -> Result<Vec<PathBuf>, BenchError> {
         let own = self.lab.policy_folder();
         if keys == 0 {
@@ -149,12 +147,12 @@ impl Installation {
         Ok(vec![own, folder])
     }
 
-    /// The database that so many keys are planned in.
+    /// The database in which this many keys are planned.
     fn planned(&self, keys: u32) -> PathBuf {
         self.folder.path().join(format!("planned-{keys}/keyplane.db"))
     }
 
-    /// Makes that database anew: a copy of the enrolled one, in which no key is known.
+    /// Makes that database again: a copy of the enrolled one, without keys.
     fn fresh(&self, keys: u32) -> Result<PathBuf, BenchError> {
         let (from, to) = (self.lab.database(), self.planned(keys));
         let folder = to.with_file_name("");
@@ -162,7 +160,7 @@ impl Installation {
             fs::remove_dir_all(&folder).map_err(system("a database"))?;
         }
         fs::create_dir(&folder).map_err(system("a database"))?;
-        // SQLite's log holds what is not in the file yet.
+        // SQLite's log has what is not in the file yet.
         for end in ["", "-wal"] {
             let file = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
             if file(&from).exists() {
@@ -172,7 +170,7 @@ impl Installation {
         Ok(to)
     }
 
-    /// Sees to it that in that database each key has an open change set that has begun.
+    /// Makes sure that each key in that database has an open change set that has begun.
     fn begin(&mut self, keys: u32) -> Result<(), BenchError> {
         if self.begun.contains(&keys) {
             return Ok(());
@@ -190,21 +188,20 @@ impl Installation {
     }
 }
 
-/// The CPU time, in seconds, of all processes that this one started and that have ended: Linux counts it in hundredths.
+/// The CPU time of all child processes that have ended, in seconds. Linux counts it in hundredths.
 fn cpu_time() -> Result<f64, BenchError> {
     let text = fs::read_to_string("/proc/self/stat").map_err(system("the CPU time"))?;
     ticks_of_children(&text).map(|ticks| ticks / 100.0).ok_or_else(|| BenchError::Failed(format!("no CPU time in `{text}`")))
 }
 
-/// The fields `cutime` and `cstime` of a process's line in `/proc` (`proc_pid_stat(5)`), added.
+/// The sum of the fields `cutime` and `cstime` of a process's line in `/proc` (`proc_pid_stat(5)`).
 fn ticks_of_children(stat: &str) -> Option<f64> {
-    // What goes before is the program's name in parentheses, which may have spaces; the first field after it is the third.
+    // Before it is the program's name in parentheses, which may have spaces; the first field after it is the third.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
     Some(field(16)? + field(17)?)
 }
 
-/// A database's URL.
 fn url(database: &Path) -> String {
     format!("sqlite:{}", database.display())
 }
@@ -212,7 +209,7 @@ fn url(database: &Path) -> String {
 /// Policy documents for keys with these numbers.
 fn key_documents(numbers: std::ops::Range<u32>) -> String {
     numbers.fold(String::new(), |mut text, number| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "---\nkey: orders-{number:05}\nprofile: plain\npurpose: encrypt\n\
@@ -222,9 +219,10 @@ fn key_documents(numbers: std::ops::Range<u32>) -> String {
     })
 }
 
-/// Commits every proposed change set and records that its key was derived, as a run does that is interrupted then. Says how many.
+/// Commits every proposed change set and records that its key was derived, as in a run that is interrupted then. Returns how many there
+/// are.
 ///
-/// By the ledger's own transactions, without approvals: the engine and the custodian ask for those, and neither has a part in `status`.
+/// It uses the ledger's transactions directly, without approvals: engine and custodian ask for those, but have no part in `status`.
 async fn begin(url: &str) -> Result<usize, BenchError> {
     let ledger = SqlLedger::open(url).await?;
     let open = ledger.snapshot().await?.open;

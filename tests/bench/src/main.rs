@@ -1,17 +1,17 @@
 //! `keyplane-bench`: measures ratios of times and judges each by its bound.
 //!
-//! Owns the table of ratios, [`RATIOS`], and how they are measured. Speed is judged here and nowhere else: no test asks how long
-//! something took. A ratio is measured in one run on one machine: both sides in turns, several times, and their medians are compared. So
-//! it says the same on a slow machine as on a fast one, and little of what else runs there. No absolute time decides anything.
+//! Owns the table of ratios, [`RATIOS`], and how they are measured. Speed is judged only here: no test asks how long something took. A
+//! ratio is measured in one run on one machine, both sides in turns, several times, and their medians are compared. So it is the same on
+//! slow and fast machines, and depends little on other processes. No absolute time decides anything.
 //!
-//! To add a ratio, add a line to [`RATIOS`]; what is measured in a new way is a new variant of [`Measure`].
+//! To add a ratio, add a line to [`RATIOS`]; for a new way of measuring, add a variant of [`Measure`].
 //!
 //! | module | owns |
 //! |---|---|
 //! | `ratio` | a ratio, its verdict, the arithmetic |
 //! | `keys` | the CPU time that commands take with many keys |
 //! | `revision` | the time that `make` takes here and at an earlier revision |
-//! | `temporary` | folders that go with the run |
+//! | `temporary` | folders that are removed after the run |
 //! | `error` | why something cannot be measured |
 #![expect(clippy::print_stdout, reason = "the report")]
 
@@ -53,16 +53,15 @@ enum Group {
     Loop,
 }
 
-/// How a ratio's value is found.
+/// How a ratio's value is measured.
 #[derive(Clone, Copy, Debug)]
 enum Measure {
-    /// How the time per key of a command grows from a number of keys to a larger one.
+    /// How the time per key of a command grows between two numbers of keys.
     PerKey { command: Command, from: u32, to: u32 },
-    /// The time of `make` from a clean clone, against [`revision::BASE`].
+    /// The time of `make` from a clean clone, divided by that of [`revision::BASE`].
     Clean(Goal),
 }
 
-/// Every ratio.
 const RATIOS: [Ratio<Measure>; 8] = [
     per_key("validate, per key, 100 to 1,000 keys", Command::Validate, 100, 1_000),
     per_key("validate, per key, 1,000 to 10,000 keys", Command::Validate, 1_000, 10_000),
@@ -74,7 +73,7 @@ const RATIOS: [Ratio<Measure>; 8] = [
     Ratio { name: "make test from nothing, new to old", bound: 1.0 / 3.0, measure: Measure::Clean(Goal::Test) },
 ];
 
-/// Ten times the keys may take ten times the time, and a fifth more.
+/// Ten times the keys may take ten times the time and a fifth more.
 const fn per_key(name: &'static str, command: Command, from: u32, to: u32) -> Ratio<Measure> {
     Ratio { name, bound: 1.2, measure: Measure::PerKey { command, from, to } }
 }
@@ -105,13 +104,13 @@ fn main() -> ExitCode {
     for ratio in RATIOS.iter().filter(|ratio| !cli.groups.contains(&ratio.measure.group())) {
         println!("{:<48} left out: `make help` says how it is measured", ratio.name);
     }
-    // Everything that was started has ended, and is cleaned up, before the last line is printed.
+    // Everything that was started ends and is cleaned up before the last line is printed.
     drop(installation);
     println!("{verdict}");
     verdict.exit_code()
 }
 
-/// Measures in the one installation of this run, which is made when it is first needed.
+/// Measures in the only installation of this run, which is made when it is first needed.
 fn per_key_growth(installation: &mut Option<Installation>, command: Command, from: u32, to: u32) -> Result<f64, BenchError> {
     let installation = match installation {
         Some(installation) => installation,

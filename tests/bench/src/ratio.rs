@@ -1,20 +1,19 @@
-//! A ratio and its verdict: the arithmetic alone, without a clock or a process.
+//! A ratio and its verdict: only arithmetic, without clock or process.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// Something that is measured against something else, and how large the result may be. `M` says how it is measured.
+/// A measurement relative to another, with a bound. `M`: how it is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ratio<M> {
-    /// What is compared, in the words of the report.
+    /// As in the report.
     pub(crate) name: &'static str,
-    /// The largest value that is in bounds.
+    /// The largest value within the bound.
     pub(crate) bound: f64,
-    /// How the value is found.
     pub(crate) measure: M,
 }
 
-/// A ratio whose value is known; `Err` says why it has none, which is out of bounds.
+/// A ratio whose value is known. `Err` says why there is none, which counts as out of bounds.
 #[derive(Debug)]
 pub(crate) struct Judged {
     name: &'static str,
@@ -23,14 +22,13 @@ pub(crate) struct Judged {
 }
 
 impl<M> Ratio<M> {
-    /// The ratio with its value.
     pub(crate) fn judged(&self, value: Result<f64, String>) -> Judged {
         Judged { name: self.name, bound: self.bound, value }
     }
 }
 
 impl Judged {
-    /// Whether it is a number that is not larger than its bound.
+    /// `false` also if there is no value.
     fn is_in_bounds(&self) -> bool {
         self.value.as_ref().is_ok_and(|value| *value <= self.bound)
     }
@@ -55,7 +53,7 @@ impl Verdict {
         self.0.iter().filter(|judged| !judged.is_in_bounds()).count()
     }
 
-    /// A failure if anything is out of bounds.
+    /// A failure if any ratio is out of bounds.
     pub(crate) fn exit_code(&self) -> ExitCode {
         if self.out_of_bounds() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -68,7 +66,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The value in the middle, or the mean of both; NaN, which is in no bounds, without any value.
+/// The value in the middle, or the mean of the two; NaN, which is out of all bounds, if there is no value.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -76,13 +74,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
 }
 
-/// A number of keys, and the CPU time that a command took with that many in each of its runs, in seconds.
+/// A number of keys, and the CPU time in seconds of each of the command's runs with it.
 pub(crate) type Runs = (u32, Vec<f64>);
 
 /// How the time per key grows from `small` to `large`.
 ///
-/// What a command takes without any key (to start, to open database and token) is the median of `empty`, and no key's. The time per key
-/// at a size is the median's rest, divided by the number of keys. NaN when the keys of `small` cost no time that can be seen.
+/// The median of `empty` is the time of the command without any key (to start, to open database and token). The time per key is the rest of
+/// a median, divided by the number of keys. NaN if the keys of `small` take no measurable time.
 pub(crate) fn growth(empty: &Runs, small: &Runs, large: &Runs) -> f64 {
     let start = median(&empty.1);
     let per_key = |(keys, times): &Runs| (median(times) - start) / f64::from(*keys);

@@ -1,7 +1,7 @@
-//! How long `make` takes from a clean clone: of what is checked out here, and of an earlier revision, in turns.
+//! How long `make` takes from a clean clone, for what is checked out here and for an earlier revision, in turns.
 //!
-//! Each turn has a clone of its own in a temporary folder, with a build folder of its own, which goes with it. What has to be downloaded
-//! or installed is, before the time is taken. What `make` prints is kept in `target/bench`, and stays there.
+//! Each turn has a new clone and build folder in a temporary folder, which is removed afterwards. Downloads and installations are done
+//! before the time is taken. The output of `make` is kept in `target/bench`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,15 +12,13 @@ use crate::error::{BenchError, system};
 use crate::ratio::median;
 use crate::temporary::temporary;
 
-/// The revision that the new one is measured against: the last one before building and testing were made faster.
+/// The earlier revision: the last one before building and testing were made faster.
 pub(crate) const BASE: &str = "64edeab7dfbeacb12cb24ada9cfa83d3573d993b";
 
-/// What is made.
+/// The goal of `make`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// `make demo`
     Demo,
-    /// `make test`
     Test,
 }
 
@@ -33,16 +31,15 @@ impl Goal {
     }
 }
 
-/// One `make` that ended.
 struct Turn {
     seconds: f64,
-    /// The exit code; -1 when a signal ended it.
+    /// The exit code; -1 if a signal ended it.
     code: i32,
-    /// The last line of its output that counts tests; empty when no line does.
+    /// The last line of its output that counts tests; empty if there is none.
     summary: String,
 }
 
-/// Where two revisions come from, and where what they print is kept.
+/// The origin of both revisions, and the folder of their logs.
 pub(crate) struct Repository {
     folder: PathBuf,
     base: String,
@@ -50,15 +47,16 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// This one, against [`BASE`].
+    /// This repository, with [`BASE`].
     pub(crate) fn here() -> Self {
         Self { folder: root(), base: BASE.to_owned(), logs: root().join("target/bench") }
     }
 
-    /// The time of what is checked out when its turn begins, divided by the base's: medians of so many turns each. Says of each turn how it ended.
+    /// The time of what is checked out when its turn begins, divided by the base's: medians of this many turns each. Prints how each turn
+    /// ended.
     ///
     /// # Errors
-    /// When a `make` fails: the other turns are run all the same, and told, but what failed is compared with nothing.
+    /// When a `make` fails. The other turns are run and printed all the same, but there is no ratio.
     pub(crate) fn compare(&self, goal: Goal, turns: usize) -> Result<f64, BenchError> {
         fs::create_dir_all(&self.logs).map_err(system("the folder for logs"))?;
         let (mut old, mut new, mut failed) = (Vec::new(), Vec::new(), Vec::new());
@@ -94,14 +92,13 @@ impl Repository {
             return Err(BenchError::Failed(format!("preparing ended with {prepared}; see {name}-prepare.log")));
         }
         let log = self.logs.join(format!("{name}.log"));
-        // What is built once keeps nothing for the next time.
+        // What is built only once needs no incremental compilation.
         let (code, time) = timed(|| run(&clone, &log, &format!("export CARGO_INCREMENTAL=0; make {}", goal.word())));
         let text = fs::read(&log).map_err(system("the log"))?;
         let summary = String::from_utf8_lossy(&text).lines().rev().find(|line| is_summary(line)).unwrap_or_default().to_owned();
         Ok(Turn { seconds: time.as_secs_f64(), code: code?, summary })
     }
 
-    /// Runs git here.
     fn git(&self, args: &[&str]) -> Result<String, BenchError> {
         let output = Command::new("git").args(args).current_dir(&self.folder).output().map_err(system("git cannot be run"))?;
         if output.status.success() {
@@ -112,18 +109,18 @@ impl Repository {
     }
 }
 
-/// Downloads and installs: what the system lacks, the crates, the clouds' Python clients (which a system without Python goes without).
+/// Downloads and installs what is missing: system packages, crates, and the clouds' Python clients (not on a system without Python).
 const PREPARE: &str = "set -e
 .ci/prerequisites test
 cargo fetch --locked
 KEYPLANE_EMULATOR=/bin/sh tests/clients/run --version || [ $? = 77 ]";
 
-/// Runs a script in a folder to its end; its output goes to a file.
+/// Runs a script in a folder to its end, with its output in a file.
 fn run(folder: &Path, log: &Path, script: &str) -> Result<i32, BenchError> {
     let output = File::create(log).map_err(system(log.display().to_string()))?;
     let errors = output.try_clone().map_err(system(log.display().to_string()))?;
     let mut command = Command::new("bash");
-    // A build folder of its own, and no word of the `make` that started this.
+    // The build folder has to be the clone's own, and the outer `make` must not pass its settings on.
     for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"] {
         command.env_remove(name);
     }

@@ -1,4 +1,4 @@
-//! Folders that go with the run, however it ends.
+//! Temporary folders that are removed however the run ends.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::error::{BenchError, system};
 
-/// A temporary folder, below `parent` if that can be written. It goes with the value, and with Ctrl-C, which drops no value.
+/// A temporary folder, in `parent` if that is writable. It is removed with the value, and on Ctrl-C, which drops no value.
 pub(crate) fn temporary(parent: &Path) -> Result<TempDir, BenchError> {
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("keyplane-bench-");
@@ -16,7 +16,7 @@ pub(crate) fn temporary(parent: &Path) -> Result<TempDir, BenchError> {
     std::thread::spawn(move || {
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
             let _ = std::fs::remove_dir_all(path);
-            // As a shell counts it: 128 and the signal's number.
+            // As in a shell: 128 and the signal's number.
             std::process::exit(130);
         }
     });

@@ -1,6 +1,6 @@
-//! The control interface of an emulated cloud: its clock, its faults, and what it was asked for.
+//! The control interface of an emulated cloud: its clock, its faults and its journal.
 //!
-//! Must not know of any emulator's code: it speaks HTTP, to a service in the same process.
+//! Must not know any emulator's code: it speaks HTTP to a service in the same process.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,17 +17,16 @@ use tower::{Service, ServiceExt as _};
 
 type Exchange = dyn Fn(Request<String>) -> BoxFuture<'static, (StatusCode, Bytes)> + Send + Sync;
 
-/// An emulated cloud in this process.
 pub struct Control {
     exchange: Box<Exchange>,
-    /// How long the cloud is at work on what it said that it did.
+    /// How long the cloud works on a request that it has answered.
     busy: Span,
-    /// How long ago what a read shows may have been, in seconds.
+    /// How old a state that a read shows may be, in seconds.
     lag: AtomicU32,
 }
 
 impl Control {
-    /// Over whatever answers for the cloud, with its control interface under `/_emulator/`.
+    /// For a service with the cloud's protocol and the control interface under `/_emulator/`.
     pub fn over<S, B>(cloud: S) -> Self
     where
         S: Service<Request<String>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
@@ -44,21 +43,21 @@ impl Control {
         Self { exchange: Box::new(exchange), busy: Span::ZERO, lag: AtomicU32::new(0) }
     }
 
-    /// The same, of a cloud that is at work for a while on what it said that it did.
+    /// For a cloud that works for a while on requests that it has answered.
     #[must_use]
     pub fn busy_for(self, busy: Span) -> Self {
         Self { busy, ..self }
     }
 
-    /// A request of anybody, which never goes over a socket.
+    /// Sends any request, without a socket.
     pub async fn ask(&self, request: Request<String>) -> (StatusCode, Bytes) {
         (self.exchange)(request).await
     }
 
-    /// A request to the control interface that gives no JSON.
+    /// A request to the control interface whose answer is not JSON.
     ///
     /// # Panics
-    /// When it is refused, as all that follow: the test asks for something that there is not.
+    /// When the request is refused, here and in the methods below: then the test is wrong.
     pub async fn raw(&self, method: &str, path: &str, body: Option<Value>) -> Bytes {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let request = Request::builder().method(method).uri(format!("/_emulator/{path}")).body(body).expect("a well-formed path");
@@ -67,17 +66,16 @@ impl Control {
         answer
     }
 
-    /// A request to the control interface.
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         serde_json::from_slice(&self.raw(method, path, body).await).expect("the control interface speaks JSON")
     }
 
-    /// The next request of an operation, and only that one, has this effect.
+    /// The next request of this operation, and only that one, meets this fault.
     pub async fn next(&self, operation: &str, effect: Value) {
         self.call("POST", "faults", Some(json!({ "operation": operation, "effect": effect }))).await;
     }
 
-    /// The next request of an operation goes wrong.
+    /// The next request of this operation meets this fault.
     pub async fn fault(&self, operation: &str, fault: Fault) {
         let effect = match fault {
             Fault::Throttled => json!({ "kind": "throttle" }),
@@ -92,27 +90,26 @@ impl Control {
         self.next(operation, effect).await;
     }
 
-    /// Moves the clock forward.
     pub async fn advance(&self, span: Span) {
         self.call("POST", "clock", Some(json!({ "advance_seconds": seconds(span) }))).await;
     }
 
-    /// From now on a read may show what was so long ago.
+    /// From now on, a read may show a state as old as this.
     pub async fn lag(&self, span: Span) {
         self.call("POST", "consistency", Some(json!({ "seconds": seconds(span) }))).await;
         self.lag.store(seconds(span), Ordering::SeqCst);
     }
 
-    /// How long it takes until everybody sees what was done; zero: it is seen at once.
+    /// How long it takes until every read shows what was done. Zero: it is visible at once.
     pub fn settling(&self) -> Span {
         match self.busy + Span::seconds(self.lag.load(Ordering::SeqCst)) {
             Span::ZERO => Span::ZERO,
-            // The moment itself still belongs to the past.
+            // The end of the window still belongs to it.
             settling => settling + Span::seconds(1),
         }
     }
 
-    /// Moves the clock until everybody sees what was done.
+    /// Moves the clock until every read shows what was done.
     pub async fn settle(&self) {
         let settling = self.settling();
         if settling > Span::ZERO {
@@ -120,19 +117,18 @@ impl Control {
         }
     }
 
-    /// How many requests there were so far, and how many of them were mutating.
+    /// The number of requests so far, and the number of mutating ones.
     pub async fn counted(&self) -> (u64, u64) {
         let state = self.call("GET", "state", None).await;
         let count = |name: &str| state[name].as_u64().expect("the state counts requests");
         (count("requests"), count("mutations"))
     }
 
-    /// All that the cloud holds.
     pub async fn dump(&self) -> Value {
         self.call("GET", "dump", None).await
     }
 
-    /// The requests so far, oldest first.
+    /// Oldest first.
     pub async fn requests(&self) -> Vec<Value> {
         match self.call("GET", "requests", None).await {
             Value::Array(requests) => requests,
@@ -140,36 +136,35 @@ impl Control {
         }
     }
 
-    /// Their operations.
+    /// The operations of the requests so far.
     pub async fn operations(&self) -> Vec<String> {
         self.requests().await.iter().filter_map(|request| request["operation"].as_str().map(str::to_owned)).collect()
     }
 
-    /// The bodies of one operation's requests.
     pub async fn bodies(&self, operation: &str) -> Vec<Value> {
         let requests = self.requests().await.into_iter();
         requests.filter(|request| request["operation"] == operation).map(|mut request| request["body"].take()).collect()
     }
 }
 
-/// What goes wrong with a request.
+/// A fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Too many requests; no effect.
+    /// The cloud refuses: too many requests. No effect.
     Throttled,
-    /// Not allowed; no effect.
+    /// The cloud refuses: not allowed. No effect.
     Denied,
-    /// An internal error; no effect, which the client cannot know.
+    /// An internal error without the effect, which the client cannot know.
     Fails,
     /// An internal error after the effect.
     FailsAfterEffect,
     /// The connection breaks after the effect.
     LosesReply,
-    /// No answer at all; no effect.
+    /// No answer, and no effect.
     Hangs,
-    /// No answer at all, after the effect.
+    /// No answer, after the effect.
     HangsAfterEffect,
-    /// No answer at all, and the effect so much later, if it is still possible then.
+    /// No answer, and the effect after this time, if it is still possible then.
     Late(Span),
 }
 

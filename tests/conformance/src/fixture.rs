@@ -1,4 +1,4 @@
-//! One placement, and the way that the engine would take it.
+//! One placement, and the steps that the engine would take with it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,19 +14,16 @@ use keyplane_port::{Acted, Cloud, CloudError, Cursor, Mutation, Prepared, WrapFo
 use crate::material::Material;
 use crate::{Request, Subject, wrap};
 
-/// The version that the cases import.
 pub(crate) const VERSION: Version = Version(1);
 
-/// How long a case waits, by the cloud's clock, before it looks again for something that the cloud is at work on, in seconds.
+/// The waits, in seconds of the cloud's clock, before each further look for something that the cloud works on.
 const PATIENCE: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// More pages than any case here makes: a sweep that goes on longer goes in circles.
+/// More pages than any case here makes. A longer sweep never ends.
 const MAX_PAGES: usize = 1_000;
 
-/// A placement at a subject's cloud.
-///
-/// INVARIANT: what reads here waits until everybody sees what was done, by the cloud's clock. A case that wants to see a cloud that is not
-/// there yet asks the cloud itself.
+/// INVARIANT: reads here wait, by the cloud's clock, until what was done is visible. A case that wants to see an earlier state asks the
+/// cloud itself.
 pub(crate) struct Fixture<'a> {
     pub(crate) subject: &'a dyn Subject,
     pub(crate) cloud: Arc<dyn Cloud>,
@@ -37,15 +34,14 @@ pub(crate) struct Fixture<'a> {
 }
 
 impl<'a> Fixture<'a> {
-    /// A placement for encryption whose users' name is `name`, symmetric where the destination takes that; all its ids follow from the
-    /// name.
+    /// A placement for encryption with `name` as users' name: symmetric if the destination takes that. All ids are derived from the name.
     pub(crate) fn new(subject: &'a impl Subject, name: &str) -> Self {
         let takes = |algorithm| subject.cloud().destination().capabilities.algorithms.contains_key(algorithm);
         let algorithm = if takes(&Algorithm::Aes256) { Algorithm::Aes256 } else { Algorithm::Rsa2048 };
         Self::of(subject, name, algorithm, Purpose::Encrypt, Material::named(algorithm, name))
     }
 
-    /// A placement of any kind.
+    /// A placement for any algorithm and purpose.
     pub(crate) fn of(subject: &'a impl Subject, name: &str, algorithm: Algorithm, purpose: Purpose, material: Material) -> Self {
         let ids = IdTree::new([7; 32]).child(name);
         let placement = PlacementId(ids.child("placement").uuid());
@@ -63,27 +59,26 @@ impl<'a> Fixture<'a> {
         Self { subject, cloud: subject.cloud(), target, marks, material, ids }
     }
 
-    /// How objects come to be.
     pub(crate) fn creation_kind(&self) -> Creation {
         self.cloud.destination().capabilities.creation
     }
 
-    /// Whether wrapping keys have to be made.
+    /// Whether wrapping keys have to be made first.
     pub(crate) fn prepares(&self) -> bool {
         self.cloud.destination().capabilities.prepares
     }
 
-    /// Whether an object holds materials that are switched each by itself.
+    /// Whether each material of an object is disabled by itself.
     pub(crate) fn generations(&self) -> bool {
         self.cloud.destination().capabilities.generations
     }
 
-    /// Whether an object has to be published; where importing makes it, it has its name already.
+    /// Whether an object has to be activated. An object that is made by its import has its name already.
     pub(crate) fn publishes(&self) -> bool {
         self.creation_kind() != Creation::Imported
     }
 
-    /// What makes the object, and its kind.
+    /// The mutation that makes the object, and its kind.
     pub(crate) async fn making(&self) -> (Request, Mutation) {
         match self.creation_kind() {
             Creation::Claimed | Creation::Named => (Request::Create, self.creation()),
@@ -91,7 +86,7 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// The first mutation of a placement's life, before which nothing has to be there, and its kind.
+    /// The first mutation of a placement, and its kind.
     pub(crate) fn opening(&self) -> (Request, Mutation) {
         match self.creation_kind() {
             Creation::Claimed | Creation::Named => (Request::Create, self.creation()),
@@ -99,7 +94,7 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// The object's name, where it has the users' one.
+    /// The object's name, where that is the users' name.
     fn name(&self) -> ObjectId {
         ObjectId(self.target.name.clone())
     }
@@ -116,7 +111,7 @@ impl<'a> Fixture<'a> {
         Mutation::Prepare { target: self.target.clone(), version: VERSION, scheme: self.scheme() }
     }
 
-    /// The publication of the material that is there.
+    /// The activation of the material that is there.
     pub(crate) async fn publication(&self, object: &ObjectId) -> Mutation {
         let material = self.material_id().await;
         Mutation::Publish { target: self.target.clone(), object: object.clone(), material }
@@ -132,14 +127,14 @@ impl<'a> Fixture<'a> {
         Mutation::Enable { object: object.clone(), material }
     }
 
-    /// What an act on a material names: nothing where the object is switched as a whole; else the first that the object holds, or
-    /// one that does not exist.
+    /// The material that a mutation names. `None`: objects are disabled as a whole. Otherwise the first that the object holds, or one that
+    /// does not exist.
     async fn material_id(&self) -> Option<String> {
         if !self.generations() {
             return None;
         }
         self.settle().await;
-        // Whether it can be looked at is another case's question.
+        // Another case tests whether it can be looked at.
         let seen = self.cloud.look(&self.target).await.ok().and_then(|seen| seen.claimed);
         seen.and_then(|object| object.materials.first().and_then(|material| material.id.clone()))
             .or_else(|| self.subject.unknown_material())
@@ -152,13 +147,13 @@ impl<'a> Fixture<'a> {
             Request::Claim => self.creation_kind() == Creation::Claimed,
             Request::Prepare => self.prepares(),
             Request::Import | Request::Disable | Request::Enable | Request::ScheduleDeletion | Request::Restore => true,
-            // Elsewhere nothing keeps a name that could be freed.
+            // Other clouds keep no deleted object's name.
             Request::Purge => self.creation_kind() == Creation::Imported,
             Request::WrappingKey | Request::Inspect | Request::List | Request::ListedObject => false,
         }
     }
 
-    /// The mutating requests that the cloud has, in the order of a placement's life. What was restored is deleted once more to be purged.
+    /// The mutating requests that the cloud has, in the order of a placement's life. A restored object is deleted again before the purge.
     pub(crate) fn life(&self) -> Vec<Request> {
         let has = Request::mutating().filter(|request| self.has(*request));
         has.flat_map(|request| match request {
@@ -185,38 +180,38 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// Whether an object stays, and only its materials are destroyed: a name that can never be had again is not given up.
+    /// Whether objects cannot be deleted, so that only their materials are destroyed. Their names could never be had again.
     pub(crate) fn stays(&self) -> bool {
         self.creation_kind() == Creation::Named
     }
 
-    /// The deletion of the object, or the destruction of its material where the object stays.
+    /// The deletion of the object or, where objects cannot be deleted, the destruction of its material.
     pub(crate) async fn deletion(&self, object: &ObjectId) -> Mutation {
         let material = if self.stays() { self.material_id().await } else { None };
         Mutation::ScheduleDeletion { object: object.clone(), material, days: self.cloud.destination().capabilities.deletion_days }
     }
 
-    /// What calls it off.
+    /// Cancels [`Self::deletion`].
     pub(crate) async fn restoration(&self, object: &ObjectId) -> Mutation {
         let material = if self.stays() { self.material_id().await } else { None };
         Mutation::Restore { object: object.clone(), material }
     }
 
-    /// The creation of an object beside the one that is there: under another name where names are unique.
+    /// The creation of a second object, under another name where names are unique.
     fn another_creation(&self) -> Mutation {
         let mut target = self.target.clone();
         target.name.push_str("-2");
         Mutation::Create { target, marks: self.marks.clone() }
     }
 
-    /// A key to wrap under, as fresh as the cloud gives it.
+    /// A new wrapping key.
     pub(crate) async fn wrapping_key(&self, object: &ObjectId) -> WrappingKey {
         let from = self.wrap_for(object).await;
         self.settle().await;
         self.cloud.wrapping_key(&from, self.scheme()).await.expect("a wrapping key")
     }
 
-    /// What a wrapping key is asked for; where one has to be made, it is.
+    /// What a wrapping key is asked for with. Makes one where that is needed.
     pub(crate) async fn wrap_for(&self, object: &ObjectId) -> WrapFor {
         if !self.prepares() {
             return WrapFor::Object(object.clone());
@@ -251,7 +246,7 @@ impl<'a> Fixture<'a> {
         self.import_of(object, wrapping_key, wrapped)
     }
 
-    /// The import of these bytes into a material of ours that lost or never had them.
+    /// The import of these bytes into a material of ours that lost them or never had them.
     pub(crate) async fn import_again(&self, object: &ObjectId, material: &[u8], into: Option<String>) -> Mutation {
         let mut import = self.import(object, material).await;
         let Mutation::Import { again, .. } = &mut import else { unreachable!("an import is an import") };
@@ -259,7 +254,7 @@ impl<'a> Fixture<'a> {
         import
     }
 
-    /// The import of what was wrapped.
+    /// The import of bytes that are wrapped already.
     pub(crate) fn import_of(&self, object: &ObjectId, wrapping_key: WrappingKey, wrapped: Vec<u8>) -> Mutation {
         Mutation::Import {
             target: self.target.clone(),
@@ -273,7 +268,7 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// Creates the object; where importing makes it, with its material.
+    /// Creates the object; with its material, where the import makes it.
     pub(crate) async fn created(&self) -> ObjectId {
         if self.creation_kind() == Creation::Imported {
             let (_, making) = self.making().await;
@@ -286,7 +281,6 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// Creates the object and claims the placement for it.
     pub(crate) async fn claimed(&self) -> ObjectId {
         let object = self.created().await;
         if self.creation_kind() == Creation::Claimed {
@@ -295,7 +289,7 @@ impl<'a> Fixture<'a> {
         object
     }
 
-    /// What an import goes into: the claimed object; where importing makes it, nothing but its name.
+    /// What an import goes into: the claimed object or, where the import makes the object, its name.
     pub(crate) async fn ready(&self) -> ObjectId {
         if self.creation_kind() == Creation::Imported { self.name() } else { self.claimed().await }
     }
@@ -308,7 +302,7 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// Created, claimed, imported, and arrived.
+    /// Creates, claims and imports, and waits until the import is done.
     pub(crate) async fn imported(&self) -> ObjectId {
         let object = self.ready().await;
         self.act(&self.import(&object, &self.material.bytes).await).await;
@@ -316,29 +310,29 @@ impl<'a> Fixture<'a> {
         object
     }
 
-    /// Goes all the way: created, claimed, imported, published.
+    /// Creates, claims, imports and activates.
     pub(crate) async fn published(&self) -> ObjectId {
         let object = self.imported().await;
         self.publish(&object).await;
         object
     }
 
-    /// Publishes it, where that is to be done.
+    /// Activates the object, where that is needed.
     pub(crate) async fn publish(&self, object: &ObjectId) {
         if self.publishes() {
             self.act(&self.publication(object).await).await;
         }
     }
 
-    /// Waits until the cloud is no longer at work on an import.
+    /// Waits until the cloud has finished an import.
     pub(crate) async fn settled(&self) {
-        // Elsewhere an import has arrived when it is answered.
+        // Elsewhere an import is finished when it is answered.
         if self.generations() {
             self.at_rest().await;
         }
     }
 
-    /// The placement as soon as the cloud is no longer at work on an import.
+    /// The placement as soon as the cloud has finished an import.
     pub(crate) async fn at_rest(&self) -> PlacementSeen {
         for wait in PATIENCE {
             let seen = self.look().await;
@@ -351,12 +345,12 @@ impl<'a> Fixture<'a> {
         unreachable!("the cloud is still at work")
     }
 
-    /// Waits until everybody sees what was done.
+    /// Waits until every read shows what was done.
     pub(crate) async fn settle(&self) {
         self.subject.control().settle().await;
     }
 
-    /// An act that works at the first try, whichever it is.
+    /// A mutation that has to succeed at the first try.
     pub(crate) async fn performed(&self, mutation: &Mutation) {
         self.settle().await;
         let acted = self.cloud.act(mutation).await;
@@ -364,8 +358,8 @@ impl<'a> Fixture<'a> {
         self.settled().await;
     }
 
-    /// An act that works and makes nothing new. A cloud that does not see yet what was done just before refuses it, for certain: then it
-    /// is done once more when everybody sees that.
+    /// A mutation that has to succeed and makes nothing new. A cloud that does not show a preceding change yet refuses it with certainty;
+    /// then it is repeated when the change is visible.
     pub(crate) async fn act(&self, mutation: &Mutation) {
         let mut acted = self.cloud.act(mutation).await;
         if self.subject.control().settling() > Span::ZERO
@@ -378,7 +372,7 @@ impl<'a> Fixture<'a> {
         assert_eq!(acted, Ok(Acted::Done), "{}", mutation.word());
     }
 
-    /// An act that fails.
+    /// A mutation that has to fail.
     pub(crate) async fn refused(&self, mutation: &Mutation) -> CloudError {
         self.settle().await;
         let error = self.cloud.act(mutation).await.expect_err(mutation.word());
@@ -386,7 +380,7 @@ impl<'a> Fixture<'a> {
         error
     }
 
-    /// An act that nobody answers: it is given up when the cloud has received it.
+    /// A mutation without an answer: it is given up when the cloud has received it.
     pub(crate) async fn abandoned(&self, mutation: &Mutation) {
         self.settle().await;
         let received = async || self.subject.mutations().await;
@@ -404,7 +398,7 @@ impl<'a> Fixture<'a> {
         self.cloud.inspect(object).await.expect("a read")
     }
 
-    /// Everything that is marked, to the end of the list.
+    /// All marked objects, to the end of the list.
     pub(crate) async fn swept(&self) -> Vec<ObjectSeen> {
         self.settle().await;
         let (objects, broken) = sweep(&*self.cloud).await.expect("a list");
@@ -412,7 +406,7 @@ impl<'a> Fixture<'a> {
         objects
     }
 
-    /// What holds the claim.
+    /// The object that has the claim.
     pub(crate) async fn holder(&self) -> ObjectSeen {
         self.look().await.claimed.expect("something holds the claim")
     }
@@ -423,12 +417,12 @@ impl<'a> Fixture<'a> {
         holder.materials.into_iter().filter(|material| material.version == Some(VERSION)).collect()
     }
 
-    /// Whether the cloud holds the bytes that belong into the object, seen behind its back.
+    /// Whether the cloud holds the object's own bytes, checked without the adapter.
     pub(crate) async fn holds_its_own(&self, object: &ObjectId) -> bool {
         self.subject.holds(object, &self.material.bytes).await
     }
 
-    /// What the ledger would know of the copy; its material as the cloud shows it now.
+    /// The ledger's record of the copy, with its material as the cloud shows it now.
     pub(crate) async fn copy(&self) -> CopyRecord {
         let material = match self.look().await.claimed {
             Some(object) => object.current().or_else(|| object.materials.first()).and_then(|material| material.id.clone()),
@@ -456,14 +450,14 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// The best that the destination takes.
+    /// The best scheme that the destination takes.
     pub(crate) fn scheme(&self) -> WrapScheme {
         let schemes = self.cloud.destination().capabilities.algorithms.get(&self.target.algorithm);
         *schemes.and_then(|schemes| schemes.first()).expect("the destination takes the algorithm")
     }
 }
 
-/// Sweeps to the end: the objects in the order of their pages, and how many could not be read.
+/// Sweeps to the end. Returns the objects in the order of their pages, and how many could not be read.
 pub(crate) async fn sweep(cloud: &dyn Cloud) -> Result<(Vec<ObjectSeen>, u32), CloudError> {
     let (mut objects, mut broken, mut cursor) = (Vec::new(), 0, None::<Cursor>);
     for _ in 0..MAX_PAGES {
@@ -478,7 +472,7 @@ pub(crate) async fn sweep(cloud: &dyn Cloud) -> Result<(Vec<ObjectSeen>, u32), C
     unreachable!("the sweep does not end")
 }
 
-/// Drops a call that nobody answers as soon as what counts the cloud's requests moves: no time-out has to be guessed.
+/// Drops a call that gets no answer as soon as the cloud's count of requests moves, so that no time-out has to be guessed.
 pub(crate) async fn given_up<T>(call: impl Future<Output = T>, count: impl AsyncFn() -> u64) {
     let before = count().await;
     let received = async {
@@ -492,7 +486,7 @@ pub(crate) async fn given_up<T>(call: impl Future<Output = T>, count: impl Async
     }
 }
 
-/// Errors are for people: one line, not too long.
+/// Checks that an error's message is fit for people: one line, not too long.
 pub(crate) fn assert_is_printable(error: &CloudError) {
     assert!(!error.message.is_empty(), "{error:?}");
     assert!(error.message.chars().count() <= 500, "{error:?}");

@@ -1,7 +1,7 @@
-//! One suite for every cloud adapter: what [`keyplane_port::Cloud`] promises, as tests.
+//! One test suite for every cloud adapter: what [`keyplane_port::Cloud`] promises.
 //!
-//! An adapter's own tests implement [`Subject`] over its emulator and say `keyplane_conformance::runs!`, for each reading of what
-//! the cloud's documents leave open: every case becomes a test of its own, under each of them, over a fresh, empty subject.
+//! An adapter's own tests implement [`Subject`] with its emulator and call `keyplane_conformance::runs!`, for each reading of what the
+//! cloud's documents leave open. Under each reading every case is a test of its own, on a new, empty subject.
 //!
 //! Must not know of any vendor: where clouds differ, the cases ask [`keyplane_model::Capabilities`].
 
@@ -21,116 +21,113 @@ pub use control::{Control, Fault};
 pub use material::{rsa_pair, rsa_public_key};
 pub use wrap::wrap;
 
-/// A cloud with its adapter, and the means to make its life hard. Empty in the beginning; request quotas are off.
+/// A cloud with its adapter, and the means to disturb it. It is empty at first; request quotas are off.
 #[async_trait]
 pub trait Subject: Send + Sync {
-    /// The adapter under test.
     fn cloud(&self) -> Arc<dyn Cloud>;
 
-    /// The adapter, at an address where nobody answers.
+    /// The adapter with an address where nobody listens.
     fn cloud_at_a_dead_address(&self) -> Arc<dyn Cloud>;
 
-    /// The adapter, with credentials that the cloud does not know.
+    /// The adapter with credentials that the cloud refuses.
     fn cloud_with_wrong_credentials(&self) -> Arc<dyn Cloud>;
 
-    /// The installation that the adapter works for.
+    /// The adapter's installation.
     fn installation(&self) -> InstallationId;
 
-    /// The means to make its life hard.
+    /// The control interface of the emulator.
     fn control(&self) -> &Control;
 
     /// The cloud's own name for a kind of request.
     fn operation(&self, request: Request) -> &'static str;
 
-    /// The next request of this kind, and only that one, goes wrong.
+    /// The next request of this kind, and only that one, meets this fault.
     async fn fault(&self, request: Request, fault: Fault) {
         self.control().fault(self.operation(request), fault).await;
     }
 
-    /// Moves the cloud's clock forward.
     async fn advance(&self, span: Span) {
         self.control().advance(span).await;
     }
 
-    /// How many requests the cloud has received so far; one that had its effect is counted.
+    /// How many requests the cloud received so far. A request is counted no later than its effect.
     async fn requests(&self) -> u64 {
         self.control().counted().await.0
     }
 
-    /// How many of them were mutating.
+    /// How many mutating requests the cloud received so far.
     async fn mutations(&self) -> u64 {
         self.control().counted().await.1
     }
 
-    /// Whether an object can be used with this material (PKCS#8 for a key pair), or could be if it were published: looked at behind
-    /// the cloud's back.
+    /// Whether an object can be used with this material (PKCS#8 for a key pair), or could be if it were activated. Checked without the
+    /// adapter.
     async fn holds(&self, object: &ObjectId, material: &[u8]) -> bool;
 
-    /// Encrypts under the users' name, by the cloud's own client; `None`: the cloud refuses.
+    /// Encrypts under the users' name with the cloud's own client. `None`: the cloud refuses.
     async fn encrypt(&self, name: &str, plaintext: &[u8]) -> Option<Vec<u8>>;
 
-    /// Decrypts what [`Subject::encrypt`] gave; `None`: the cloud refuses.
+    /// Decrypts the result of [`Subject::encrypt`]. `None`: the cloud refuses.
     async fn decrypt(&self, name: &str, ciphertext: &[u8]) -> Option<Vec<u8>>;
 
-    /// Makes so many objects that are not ours.
+    /// Makes `count` objects that are not ours.
     async fn crowd(&self, count: usize) -> Vec<ObjectId>;
 
-    /// The name of an object that does not exist, written as the cloud writes it.
+    /// The well-formed name of an object that does not exist.
     fn unknown_object(&self) -> ObjectId;
 
-    /// The id of a material, written as the cloud writes it; `None` where materials are not switched by themselves.
+    /// A well-formed id of a material. `None`: materials are not disabled by themselves.
     fn unknown_material(&self) -> Option<String> {
         None
     }
 
-    /// The name of a wrapping key that does not exist, written as the cloud writes it. Only asked of clouds whose wrapping keys have to
-    /// be made.
+    /// The well-formed name of a wrapping key that does not exist. Called only for clouds whose wrapping keys have to be made.
     fn unknown_wrapping_key(&self) -> ObjectId {
         self.unknown_object()
     }
 
-    /// Gives a placement's claim to an object, behind our back. Only asked of clouds with claims.
+    /// Gives a placement's claim to an object, without the adapter. Called only for clouds with claims.
     async fn squat(&self, target: &Target, object: &ObjectId);
 
-    /// Somebody makes an object that is not ours, and gives it a users' name.
+    /// Others make an object that is not ours, and give it a users' name.
     async fn occupy(&self, name: &str) -> ObjectId;
 
-    /// How strong evidence is here that a copy is the right one: a symmetric one, where the destination takes those, else an RSA pair.
+    /// The strength of evidence for a copy: a symmetric one where the destination takes those, otherwise an RSA pair.
     fn symmetric_evidence(&self) -> EvidenceStrength;
 
-    /// What of an object of ours somebody can change.
+    /// The changes that others can make to our objects.
     fn tamperings(&self) -> Vec<Tampering> {
         vec![Tampering::Marks, Tampering::Policy, Tampering::OtherMaterial, Tampering::NoMaterial]
     }
 
-    /// Somebody changes an object of ours.
+    /// Others change an object of ours.
     async fn tamper(&self, object: &ObjectId, tampering: Tampering);
 }
 
-/// A kind of request, in the port's words.
+/// A kind of request, in the port's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The one of [`keyplane_port::Mutation::Create`].
+    /// That of [`keyplane_port::Mutation::Create`].
     Create,
-    /// The one of [`keyplane_port::Mutation::Claim`].
+    /// That of [`keyplane_port::Mutation::Claim`].
     Claim,
-    /// The one of [`keyplane_port::Mutation::Prepare`]. Only asked of clouds whose wrapping keys have to be made.
+    /// That of [`keyplane_port::Mutation::Prepare`]. Only for clouds whose wrapping keys have to be made.
     Prepare,
-    /// The one of [`keyplane_port::Mutation::Import`].
+    /// That of [`keyplane_port::Mutation::Import`].
     Import,
-    /// The one of [`keyplane_port::Mutation::Publish`].
+    /// That of [`keyplane_port::Mutation::Publish`].
     Publish,
-    /// The one of [`keyplane_port::Mutation::Disable`].
+    /// That of [`keyplane_port::Mutation::Disable`].
     Disable,
-    /// The one of [`keyplane_port::Mutation::Enable`].
+    /// That of [`keyplane_port::Mutation::Enable`].
     Enable,
-    /// The one of [`keyplane_port::Mutation::ScheduleDeletion`].
+    /// That of [`keyplane_port::Mutation::ScheduleDeletion`].
     ScheduleDeletion,
-    /// The one of [`keyplane_port::Mutation::Restore`].
+    /// That of [`keyplane_port::Mutation::Restore`].
     Restore,
-    /// The one of [`keyplane_port::Mutation::Purge`]. Only asked of clouds that keep the name of what was deleted.
+    /// That of [`keyplane_port::Mutation::Purge`]. Only for clouds that keep the names of deleted objects.
     Purge,
-    /// The one of [`Cloud::wrapping_key`], and the first of [`Cloud::prepared`].
+    /// That of [`Cloud::wrapping_key`], and the first of [`Cloud::prepared`].
     WrappingKey,
     /// The first of [`Cloud::inspect`] and [`Cloud::look`].
     Inspect,
@@ -141,12 +138,12 @@ pub enum Request {
 }
 
 impl Request {
-    /// The mutating ones, in the order of a placement's life.
+    /// The mutating kinds, in the order of a placement's life.
     pub fn mutating() -> impl Iterator<Item = Self> {
         std::iter::successors(Some(Self::Create), |request| request.next_mutating())
     }
 
-    /// Without a rest: a kind that is new has to take its place among them.
+    /// Without a catch-all arm, so that a new kind has to be put in its place.
     const fn next_mutating(self) -> Option<Self> {
         match self {
             Self::Create => Some(Self::Claim),
@@ -162,7 +159,7 @@ impl Request {
         }
     }
 
-    /// The kind of a mutation. Without a rest: a new word of the port has to be a kind of request here.
+    /// The kind of a mutation. Without a catch-all arm, so that a new mutation has to get a kind.
     pub(crate) const fn of(mutation: &Mutation) -> Self {
         match mutation {
             Mutation::Create { .. } => Self::Create,
@@ -179,20 +176,20 @@ impl Request {
     }
 }
 
-/// How somebody changes an object of ours.
+/// A change that others make to an object of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tampering {
     /// One of its marks is removed.
     Marks,
     /// It gets another access policy.
     Policy,
-    /// Other material becomes the current one.
+    /// Other material becomes current.
     OtherMaterial,
     /// Its material is deleted.
     NoMaterial,
 }
 
-/// Makes a test of every case. The argument is an async function without arguments that gives a [`Subject`].
+/// Makes a test of every case. The argument is an async function without arguments that returns a [`Subject`].
 #[macro_export]
 macro_rules! suite {
     ($begin:path) => {
@@ -256,8 +253,8 @@ macro_rules! suite {
     };
 }
 
-/// The whole suite under each of several readings of what a cloud's documents leave open: a module and a function of the same name each,
-/// the function gives the readings. Beside them, an async function `begin` gives a [`Subject`] under readings.
+/// The whole suite under each of several readings of what a cloud's documents leave open. For each name there is a module, and a function
+/// that returns the readings. Beside them, an async function `begin` makes a [`Subject`] from readings.
 #[macro_export]
 macro_rules! runs {
     ($($run:ident)*) => {
@@ -273,9 +270,9 @@ macro_rules! runs {
     };
 }
 
-/// Demands that every answer of every reading is in force in one of these runs, and every number in two sizes.
+/// Checks that every answer of every reading is used in one of these runs, and every number with two values.
 ///
-/// INVARIANT: nothing compiles until a new reading, and a new answer of one, is written down here.
+/// INVARIANT: a new reading, or a new answer of one, does not compile until it is listed here.
 #[macro_export]
 macro_rules! assert_every_answer_is_in_force {
     ($runs:expr; $readings:ident { $($field:ident: $kind:ident { $($answer:ident)* })* }; numbers { $($number:ident)* }; beside { $($beside:ident)* }) => {

@@ -1,4 +1,4 @@
-//! Known material. It is no secret: RSA pairs come from files that everybody can read.
+//! Known key material. It is not secret: its RSA pairs come from files that are public.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
 use keyplane_model::{Algorithm, CheckValue, Digest, PublicKey};
 use keyplane_pairs::Stock;
 
-/// An RSA pair of this size, as PKCS#8, from a file while there is one that nobody in this process took. No emulated cloud has it.
+/// A new RSA pair of this size, as PKCS#8: from a file while this process has not used all of them. No emulated cloud uses these files.
 ///
 /// # Panics
 /// When the system has no randomness for a new one.
@@ -27,10 +27,10 @@ pub fn rsa_pair(size: KeySize) -> Vec<u8> {
     private.as_ref().to_vec()
 }
 
-/// The public half of an RSA pair of so many bits, as a SubjectPublicKeyInfo: what a cloud could give to wrap under.
+/// The public key of an RSA pair of `bits` bits, as a SubjectPublicKeyInfo: what a cloud could give to wrap under.
 ///
 /// # Panics
-/// When RSA pairs of that length are not made here.
+/// When no file has RSA pairs of that length.
 #[must_use]
 pub fn rsa_public_key(bits: usize) -> Vec<u8> {
     let sizes = [KeySize::Rsa2048, KeySize::Rsa3072, KeySize::Rsa4096];
@@ -38,22 +38,21 @@ pub fn rsa_public_key(bits: usize) -> Vec<u8> {
     Material::rsa(size).public_key.expect("an RSA pair has a public half").0
 }
 
-/// What belongs into an object.
+/// The material of an object.
 #[derive(Clone)]
 pub(crate) struct Material {
-    /// Plain bytes, or PKCS#8 of a key pair.
+    /// Raw bytes, or PKCS#8 of a key pair.
     pub(crate) bytes: Vec<u8>,
-    /// The public half of a key pair.
+    /// `None` for a symmetric key.
     pub(crate) public_key: Option<PublicKey>,
 }
 
 impl Material {
-    /// Plain bytes.
     pub(crate) fn symmetric(bytes: Vec<u8>) -> Self {
         Self { bytes, public_key: None }
     }
 
-    /// Plain bytes that follow from a name, or a key pair that all names share.
+    /// Bytes derived from a name, or a key pair that all names share.
     pub(crate) fn named(algorithm: Algorithm, name: &str) -> Self {
         static PAIR: OnceLock<Material> = OnceLock::new();
         match algorithm.is_symmetric() {
@@ -62,7 +61,7 @@ impl Material {
         }
     }
 
-    /// New material of a kind.
+    /// New material for an algorithm.
     pub(crate) fn of(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Aes256 | Algorithm::HmacSha256 => Self::symmetric((0..32).collect()),
@@ -88,7 +87,7 @@ impl Material {
         Self { bytes: private.as_ref().to_vec(), public_key: Some(PublicKey(public.as_ref().to_vec())) }
     }
 
-    /// What an HSM would give as its check value.
+    /// The check value that an HSM would show.
     pub(crate) fn check_value(&self, algorithm: Algorithm) -> Option<CheckValue> {
         if algorithm != Algorithm::Aes256 {
             return None;

@@ -1,4 +1,4 @@
-//! Wrapping known material as an HSM would: only here, where the material is no secret.
+//! Wraps known material as an HSM would. Allowed only here, where the material is not secret.
 
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
 use aws_lc_rs::rand;
@@ -6,10 +6,10 @@ use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, 
 use keyplane_model::WrapScheme;
 use keyplane_port::WrappingKey;
 
-/// Wraps material for a destination's public key.
+/// Wraps material under a destination's public key.
 ///
 /// # Panics
-/// When the public key is no RSA key or the material does not fit: the cloud under test is broken then.
+/// When the public key is not an RSA key, or the material does not fit: then the cloud under test is wrong.
 #[must_use]
 pub fn wrap(key: &WrappingKey, material: &[u8]) -> Vec<u8> {
     match key.scheme {

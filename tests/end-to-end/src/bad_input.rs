@@ -1,4 +1,4 @@
-//! Bad input, as tables: what is told, about which key and destination, and that the command that is named next helps.
+//! Bad input, as tables: what is reported, about which key and destination, and that the command that is named next helps.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json as value};
 use crate::stranger::Stranger;
 use crate::world::{HERE, THERE, World, json, problems as problems_of, text};
 
-/// What is wrong, what is told of it, and what the command that is named next then does.
+/// A mistake, what is reported about it, and what the command that is named next does.
 struct Case {
     name: &'static str,
     code: ProblemCode,
@@ -21,11 +21,11 @@ struct Case {
 
 /// What the command that is named next does.
 enum Then {
-    /// It works, as it is.
+    /// It works as it is printed.
     Works,
-    /// It names the same cause: it is there to find out more.
+    /// It reports the same cause, because it serves to find out more.
     SaysTheSame,
-    /// It works after somebody did what was said, or what only they can do.
+    /// It works after somebody did what was said, or what only a person can do.
     WorksAfter(fn(&World)),
 }
 
@@ -44,7 +44,7 @@ impl Case {
         self
     }
 
-    /// Checks what a command told, runs the command that is named next, and checks that it helps.
+    /// Checks the report of a command, runs the command that is named next, and checks that it helps.
     fn check(&self, world: &World, ran: &Ran) {
         let name = self.name;
         let problems = problems_of(ran);
@@ -74,7 +74,7 @@ impl Case {
     }
 }
 
-/// The command that a problem names: the whole of `next`, or what stands in backticks.
+/// The command that a problem names: the whole of `next`, or the part in backticks.
 fn command(problem: &Value) -> String {
     let next = problem["next"].as_str().unwrap();
     let quoted = next.split('`').skip(1).step_by(2).find(|part| part.starts_with("keyplane "));
@@ -88,11 +88,11 @@ fn again(world: &World, args: &[&str]) -> Ran {
     world.keyplane(&args)
 }
 
-/// A policy file without a mistake.
+/// A policy file without mistakes.
 const GOOD: &str = "key: db\nprofile: derived\npurpose: encrypt\n\
                     placements: [aws: { destination: prod-us-east-1, alias: db, algorithm: aes-256 }]\n";
 
-/// A mistake in a policy file, and which key it is told of.
+/// A mistake in a policy file, and the key that it is reported for.
 struct Mistake {
     name: &'static str,
     code: ProblemCode,
@@ -248,7 +248,7 @@ fn what_is_wrong_with_an_approval_is_told() {
     signed("self-approval", ProblemCode::ApprovalBySelf).check(&world, &world.approve(&digest, keyplane_lab::OPERATOR));
     assert!(world.status().unwrap().open.iter().all(|view| view.approved_by.is_empty()), "something of that was taken");
 
-    // What is good: the same signature, brought twice, counts once.
+    // The right signature counts once, even if it is given twice.
     let good = alice(&this, APPROVAL_NAMESPACE);
     for _ in 0..2 {
         let ran = by_signature(&good, "alice");
@@ -258,7 +258,7 @@ fn what_is_wrong_with_an_approval_is_told() {
     let told = &problems_of(&ran)[0];
     assert_eq!((ran.code, told["code"].as_str()), (4, Some("approvals-missing")), "{told:#}");
     assert_eq!((told["key"].as_str(), told["destination"].as_str()), (Some("db"), Some(HERE)));
-    // It says how to sign, and what: that is all that `keyplane` can do about it.
+    // It says how to sign, and what: `keyplane` cannot do more about it.
     let next = command(told);
     let second = again(&world, &next.split_whitespace().skip(1).collect::<Vec<_>>());
     assert_eq!(second.code, 0, "`{next}` does not help: {}", second.stderr);
@@ -340,7 +340,7 @@ fn an_object_that_is_not_ours_is_told_and_left_alone() {
     world.approve_all().unwrap();
     world.must(&["apply"]).unwrap();
 
-    // Where a claim will be is known once its object is there.
+    // The name of a claim is known once its object exists.
     world.approved("claimed", "derived", &[HERE]);
     world.here().post("faults", &value!({ "operation": "CreateAlias", "effect": { "kind": "deny" } })).unwrap();
     assert_eq!(world.keyplane(&["apply"]).code, 4);
@@ -364,7 +364,7 @@ fn an_object_that_is_not_ours_is_told_and_left_alone() {
 fn a_destination_that_was_changed_after_its_approval_is_told() {
     let world = World::enrolled();
     world.approved("db", "derived", &[HERE]);
-    // The same emulator by another name: nobody approved that.
+    // The same emulator under another name was not approved.
     let address = world.here().address.to_string();
     let port = world.here().address.port();
     world.edit_config(|text| text.replace(&address, &format!("localhost:{port}"))).unwrap();
@@ -375,7 +375,7 @@ fn a_destination_that_was_changed_after_its_approval_is_told() {
     assert!(open.len() == 1 && open[0].approved_by.is_empty(), "the approval was carried over: {open:#?}");
 }
 
-/// Signs like a person would, elsewhere.
+/// Signs elsewhere, as a person would.
 fn sign(world: &World, name: &str, message: &str, namespace: &str) -> String {
     use std::io::Write as _;
     let mut child = Command::new("ssh-keygen")
@@ -390,7 +390,7 @@ fn sign(world: &World, name: &str, message: &str, namespace: &str) -> String {
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
-/// Changes the database behind `keyplane`'s back.
+/// Changes the database without `keyplane`.
 fn sql(world: &World, statement: &'static str) {
     use sqlx::{Connection as _, Executor as _};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

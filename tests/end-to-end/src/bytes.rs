@@ -1,8 +1,8 @@
-//! A key's bytes are nowhere but in the HSM and at the destination: not in the database, nor in logs, requests, or any file.
-//! Of a key pair, these are the numbers that only its owner may know: each is searched for by itself.
+//! A key's bytes are only in the HSM and at the destination: not in the database, nor in logs, requests or any file. Of a key pair these
+//! are the numbers that only its owner may know; each is searched for by itself.
 //!
-//! The bytes are read from the token, by a program that is built for this and is in nothing else (`adapters/hsm/examples/reveal.rs`),
-//! and from the emulator, which shows what it unwrapped: both must say the same, or the search would be for the wrong bytes.
+//! The bytes are read from the token, by a program that is built only for this (`adapters/hsm/examples/reveal.rs`), and from the emulator,
+//! which shows what it unwrapped. Both have to agree; otherwise the search would be for the wrong bytes.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -19,19 +19,19 @@ use sqlx::{Connection as _, Row as _};
 use crate::matrix::{kill, wait_for_halt};
 use crate::world::{HERE, World, json as json_of};
 
-/// A way to write bytes, and what they look like then.
+/// A way to write bytes, and the result.
 type Form = (String, Vec<u8>);
 
-/// What nobody may see: what it is, and its bytes.
+/// The name of a secret, and its bytes.
 type Secret = (String, Vec<u8>);
 
-/// What is searched: where it is from, and its content.
+/// The origin of what is searched, and its content.
 type Hay = (String, Vec<u8>);
 
-/// The bytes of a key that are searched for as one: a line of a dump or of PEM holds at least so many.
+/// How many bytes of a key are searched for as one: a line of a dump or of PEM holds at least so many.
 const PIECE: usize = 16;
 
-/// Every way to write a key, whole and by pieces.
+/// Every way to write a key, as a whole and in pieces.
 fn forms(key: &[u8]) -> Vec<Form> {
     let reversed: Vec<u8> = key.iter().rev().copied().collect();
     let mut forms = Vec::new();
@@ -44,7 +44,7 @@ fn forms(key: &[u8]) -> Vec<Form> {
             let list = bytes.iter().map(u8::to_string).collect::<Vec<_>>();
             forms.push((format!("{part}, list"), list.join(",").into_bytes()));
             forms.push((format!("{part}, debug"), list.join(", ").into_bytes()));
-            // Base64 looks different at each of three offsets; what depends on the neighbours is left out.
+            // Base64 differs at each of three offsets. Characters that also depend on adjacent bytes are left out.
             for offset in 0..3 {
                 let shifted = [&vec![0; offset], bytes].concat();
                 let (first, last) = ((offset * 8).div_ceil(6), shifted.len() * 8 / 6);
@@ -57,12 +57,12 @@ fn forms(key: &[u8]) -> Vec<Form> {
     forms
 }
 
-/// Where which form of which secret is.
+/// The places where a form of a secret is found.
 fn search(hay: &[Hay], secrets: &[Secret]) -> Vec<String> {
     let of =
         |(name, bytes): &Secret| forms(bytes).into_iter().map(|(form, needle)| (format!("{name}: {form}"), needle)).collect::<Vec<_>>();
     let forms: Vec<Form> = secrets.iter().flat_map(of).collect();
-    // There are thousands of them: each place is looked at once, for those that begin with the same two bytes.
+    // There are thousands of forms: at each position only those with the same first two bytes are compared.
     let start = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
     let mut by_start = vec![Vec::new(); 1 << 16];
     for form in &forms {
@@ -80,7 +80,7 @@ fn search(hay: &[Hay], secrets: &[Secret]) -> Vec<String> {
     found
 }
 
-/// What is secret of a key: a secret key's bytes; of a private key in PKCS#8 (RFC 5208), the numbers that its public half does not show.
+/// The secret parts of a key: a secret key's bytes, or of a private key in PKCS#8 (RFC 5208) the numbers that its public key does not show.
 fn secrets(name: &str, algorithm: Algorithm, bytes: &[u8]) -> Vec<Secret> {
     let named = |what: &str, bytes: &[u8]| (format!("{what} of `{name}`"), bytes.to_vec());
     match algorithm {
@@ -95,7 +95,7 @@ fn secrets(name: &str, algorithm: Algorithm, bytes: &[u8]) -> Vec<Secret> {
     }
 }
 
-/// The private key within PKCS#8: version, algorithm, and then an OCTET STRING with a SEQUENCE in it.
+/// The private key in PKCS#8: after version and algorithm, a SEQUENCE in an OCTET STRING.
 fn private_key(pkcs8: &[u8]) -> &[u8] {
     let (info, rest) = element(pkcs8);
     assert!(rest.is_empty(), "something follows the PKCS#8");
@@ -104,7 +104,7 @@ fn private_key(pkcs8: &[u8]) -> &[u8] {
     key
 }
 
-/// The contents of DER elements, one behind the other.
+/// The contents of consecutive DER elements.
 fn elements(mut der: &[u8]) -> Vec<&[u8]> {
     let mut contents = Vec::new();
     while !der.is_empty() {
@@ -127,7 +127,7 @@ fn element(der: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(length)
 }
 
-/// A number without the zero that makes it positive.
+/// A number without the leading zero that makes it positive.
 fn unsigned(number: &[u8]) -> &[u8] {
     number.strip_prefix(&[0]).unwrap_or(number)
 }
@@ -158,7 +158,7 @@ fn everything(world: &World, runs: &[(String, Ran)]) -> Vec<Hay> {
     hay
 }
 
-/// The bytes that the token makes of every copy in the ledger, by key.
+/// The bytes of every copy in the ledger, made by the token, by key.
 fn token_bytes(world: &World) -> BTreeMap<String, Vec<u8>> {
     let copies = copies(world);
     let config: toml::Table = world.config().unwrap().parse().unwrap();
@@ -180,8 +180,8 @@ fn token_bytes(world: &World) -> BTreeMap<String, Vec<u8>> {
     copies.into_iter().map(|(key, _)| key).zip(bytes).collect()
 }
 
-/// Builds the program that shows what the token makes of copies. With the features of the whole workspace, so that cargo uses again what
-/// it has built for the tests; `reveal` is in this program alone.
+/// Builds the program that shows the token's copies. With the features of the whole workspace, so that cargo reuses what it has built for
+/// the tests; only this program has `reveal`.
 fn reveal() -> PathBuf {
     let cargo = std::env::var_os("CARGO").expect("tests run under cargo");
     let args = ["build", "--quiet", "--workspace", "--example", "reveal", "--features", "keyplane-hsm/reveal"];
@@ -191,7 +191,7 @@ fn reveal() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/reveal")
 }
 
-/// Every copy in the ledger that has bytes of its own, as the token's reader takes it, with its key's name.
+/// Every copy in the ledger with bytes of its own, in the input format of `reveal`, with its key's name.
 fn copies(world: &World) -> Vec<(String, Value)> {
     const QUERY: &str = "SELECT name, c.* FROM copies c JOIN keys ON keys.id = c.key_id WHERE bytes_of IS NULL ORDER BY name";
     let url = format!("sqlite:{}?mode=ro", world.database().display());
@@ -218,7 +218,7 @@ fn copies(world: &World) -> Vec<(String, Value)> {
     rows.iter().map(copy).collect()
 }
 
-/// The bytes that a key has at a destination: one object there, with one material.
+/// The bytes of a key at a destination, which has to have one object with one material.
 fn revealed(world: &World, destination: &str, key: &str) -> Vec<u8> {
     let objects = world.objects(destination, key);
     let [object] = &objects[..] else { panic!("`{key}` at `{destination}`: {objects:#?}") };
@@ -226,13 +226,13 @@ fn revealed(world: &World, destination: &str, key: &str) -> Vec<u8> {
     hex::decode(material["bytes"].as_str().unwrap()).unwrap()
 }
 
-/// Runs the real `keyplane`, which tells all that it can.
+/// Runs the real `keyplane` with all logging.
 fn run(world: &World, args: &[&str]) -> (String, Ran) {
     let output = world.command(args).env("KEYPLANE_LOG", "trace").output().unwrap();
     (format!("`keyplane {}`", args.join(" ")), Ran::from(output))
 }
 
-/// Whether there is something to search: logs, a database, requests.
+/// Checks that there are logs, a database and requests to search.
 fn is_something(hay: &[Hay]) {
     let is_there = |is: fn(&str) -> bool, least: usize| hay.iter().any(|(place, content)| is(place) && content.len() > least);
     assert!(is_there(|place| place.starts_with("the log of"), 10_000), "nothing was logged");
@@ -256,7 +256,7 @@ fn a_key_s_bytes_are_nowhere_but_in_the_hsm_and_at_the_destination() {
     runs.push(run(&world, &["--json", "plan"]));
     world.approve_all().unwrap();
 
-    // A crash leaves what a tidy end would clear away, such as the database's own log.
+    // A crash leaves files that an orderly end would remove, such as the database's log.
     let import = json!({ "operation": "ImportKeyMaterial", "effect": { "kind": "halt", "when": "after_effect" } });
     world.here().post("faults", &import).unwrap();
     let log = world.folder.join("killed.log");
@@ -290,10 +290,10 @@ fn a_key_s_bytes_are_nowhere_but_in_the_hsm_and_at_the_destination() {
     }
 }
 
-/// A key of another kind than AWS takes: its name, where it goes, what it is and what for, and its profile.
+/// A key that AWS does not take: name, destination, algorithm, purpose and profile.
 type Other = (&'static str, &'static str, Algorithm, Purpose, &'static str);
 
-/// Every algorithm but those that are like another; each way to import at Google Cloud (software and HSM) and Azure (both kinds of vault).
+/// One algorithm of each kind, and each way to import at Google Cloud (software and HSM) and Azure (both kinds of vault).
 const OTHERS: [Other; 9] = [
     ("mac-derived", "analytics-ring", Algorithm::HmacSha256, Purpose::Mac, "all-derived"),
     ("mac-drawn", "payments-ring", Algorithm::HmacSha256, Purpose::Mac, "all-drawn"),
@@ -345,7 +345,7 @@ fn the_bytes_of_mac_keys_and_the_private_numbers_of_key_pairs_are_nowhere_else_e
     for args in [&["apply"][..], &["--json", "plan"], &["--json", "status"], &["--json", "evidence"], &["hsm", "test"]] {
         must(args);
     }
-    // What the token makes of a MAC key without showing it, the cloud's HSM makes of what arrived.
+    // The token computes a MAC key's check value without showing the key; the cloud's HSM computes it from what arrived.
     let told = runs.iter().find(|(command, _)| command.contains("evidence")).map(|(_, ran)| json_of(&ran.stdout)).unwrap();
     let mac = told["lines"].as_array().unwrap().iter().find(|line| line["key"] == "mac-drawn").unwrap();
     assert_eq!(mac["evidence"]["strength"], "check-value", "{mac}");
@@ -362,7 +362,7 @@ fn the_bytes_of_mac_keys_and_the_private_numbers_of_key_pairs_are_nowhere_else_e
         are_those_of(algorithm, bytes, &secrets);
         all.extend(secrets);
     }
-    // Each of them would be found if its key were written somewhere as keys are.
+    // Each key would be found if it were written as PEM.
     let written: Vec<Hay> = of_token.iter().map(|(key, bytes)| (format!("`{key}` as PEM"), pem(bytes))).collect();
     let found = search(&written, &all);
     for (name, _) in &all {
@@ -376,7 +376,7 @@ fn pem(bytes: &[u8]) -> Vec<u8> {
     STANDARD.encode(bytes).as_bytes().chunks(64).collect::<Vec<_>>().join(&b'\n')
 }
 
-/// Whether these are the secrets of such a key, and not other parts of its encoding.
+/// Checks that these are the secret parts of such a key, and not other parts of its encoding.
 fn are_those_of(algorithm: Algorithm, bytes: &[u8], secrets: &[Secret]) {
     let lengths: Vec<usize> = secrets.iter().map(|(_, bytes)| bytes.len()).collect();
     let modulus = match algorithm {
@@ -388,7 +388,7 @@ fn are_those_of(algorithm: Algorithm, bytes: &[u8], secrets: &[Secret]) {
     assert_eq!((secrets.len(), product(p, q)), (6, modulus.to_vec()));
 }
 
-/// Two numbers, the most significant byte first, multiplied as at school.
+/// The product of two big-endian numbers.
 fn product(a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut product = vec![0_u8; a.len() + b.len()];
     for (i, x) in a.iter().rev().enumerate() {
@@ -422,7 +422,7 @@ fn the_search_finds_a_key_in_whatever_way_it_is_written() {
         for text in [STANDARD.encode(&whole), URL_SAFE.encode(&whole), hex::encode(&whole), format!("{whole:?}")] {
             assert!(!search(&around(text.as_bytes()), &secret).is_empty(), "{text}");
         }
-        // Where lines break it.
+        // With line breaks in it.
         assert!(!search(&around(&pem(&whole)), &secret).is_empty(), "at {offset} in PEM");
     }
     assert!(search(&around(&[1; 64]), &secret).is_empty());

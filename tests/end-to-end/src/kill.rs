@@ -1,8 +1,8 @@
-//! The kill matrix: a crash, a lost reply or a late effect at any request loses nothing and doubles nothing.
+//! The kill matrix: after a crash, a lost reply or a late effect of any request nothing is lost and nothing is there twice.
 //!
-//! `make test` runs, over the wire and with a real SIGKILL, what cannot be told apart by less: a kill before and after the effect of each
-//! request, a lost reply and a late effect of each, and a kill before and after the effect of a clean-up. `make soak` runs the rest of the
-//! grid, the modules `soak`: other moments, late effects after a kill, reads that lag behind, a kill after each line of progress.
+//! `make test` runs over the wire, with a real SIGKILL, only what needs that: a kill before and after the effect of each request, a lost
+//! reply and a late effect of each, and a kill before and after the effect of a clean-up. `make soak` runs the rest, in the modules `soak`:
+//! other moments, late effects after a kill, lagging reads, a kill after each line of progress.
 
 use serde_json::{Value, json};
 
@@ -10,19 +10,19 @@ use crate::matrix::{self, BEYOND, Case, Kill, WITHIN, Work};
 use crate::site::{AWS, GCP, KEY_VAULT, MANAGED_HSM, Site};
 use crate::world::World;
 
-/// How many labs work side by side in one test. Most of a case is waiting for time-outs.
+/// How many labs one test uses concurrently. Most of a case is waiting for time-outs.
 const LABS: usize = 3;
 
-/// The same where a case is waiting for almost all of its time.
+/// The same for cases that wait almost all of the time.
 const WAITING_LABS: usize = 2 * LABS;
 
-/// Of so many runs one may tell fewer lines than the run that counted them, and end before it is killed.
+/// One in so many runs may report fewer lines than the run that counted them, and so end before it is killed.
 const MOST_UNKILLED: usize = 10;
 
 /// A fault, and when `keyplane` is killed.
 type Fault = (Value, Kill);
 
-/// The sources of a site's keys: both where most cases are, since how bytes come to be does not depend on where they go.
+/// The sources of a site's keys. Both only at AWS, since what happens at the destination does not depend on the source.
 fn sources(site: &Site) -> &'static [&'static str] {
     if site.destination == AWS.destination { &["derived", "generated"] } else { &["generated"] }
 }
@@ -59,12 +59,12 @@ fn run(name: &str, cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) {
 
 fn as_it_is(_: &World, _: &Site) {}
 
-/// The emulator falls silent there, and then `keyplane` is killed.
+/// The emulator stops there, and then `keyplane` is killed.
 fn halt(when: &str) -> Fault {
     (json!({ "kind": "halt", "when": when }), Kill::Halted { replied: when == "after_reply", lands: false })
 }
 
-/// The same, and what was halted before its effect takes effect after all.
+/// The same, but the request that was stopped before its effect takes effect later.
 fn halt_that_lands() -> Fault {
     (json!({ "kind": "halt", "when": "before_effect" }), Kill::Halted { replied: false, lands: true })
 }
@@ -77,7 +77,7 @@ fn late(seconds: u64, kill: Kill) -> Fault {
     (json!({ "kind": "late", "after_seconds": seconds }), kill)
 }
 
-/// Between two looks of a client that knows at once that it has no reply.
+/// The effect comes between two looks of a client that knows at once that it gets no reply.
 fn late_between_looks() -> Fault {
     (json!({ "kind": "late", "after_requests": 3, "close": true }), Kill::Not)
 }
@@ -94,7 +94,7 @@ fn crashes_lost_replies_and_late_effects(site: &'static Site) {
     let crashes = [halt("before_effect"), halt("after_effect")];
     let kills = at_every_request(site, sources(site), &crashes);
     assert_eq!(kills.len(), 2 * sources(site).len() * site.requests.len(), "not two kills a request");
-    // Clean-ups first: what a lab has to do before one grows with the keys that it holds.
+    // Clean-ups come first, because the work before each of them grows with the keys in the lab.
     let mut cases = at_a_clean_up(site, &crashes);
     cases.extend(kills);
     cases.extend(at_every_request(site, &["generated"], &[lost_reply(), late_between_looks()]));
@@ -152,7 +152,7 @@ fn crashes_after_a_line_of_progress(site: &'static Site) {
     assert!(unkilled * MOST_UNKILLED <= count, "{unkilled} of {count} runs were not killed");
 }
 
-/// Every kind of fault at every site: a test of its own each, so that they run side by side and fail by themselves.
+/// Every kind of fault at every site. Each is a test of its own, so that they run concurrently and fail independently.
 macro_rules! matrix {
     ($($module:ident: $site:expr;)*) => {
         $(mod $module {

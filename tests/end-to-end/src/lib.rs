@@ -1,4 +1,4 @@
-//! The real `keyplane` from outside: with emulators for clouds, a development token, and people who approve.
+//! Tests of the real `keyplane` from outside: with emulators for clouds, a development token, and people who approve.
 //!
 //! The binaries have to be built first (`cargo build --workspace`; `make test` does).
 #![cfg(test)]

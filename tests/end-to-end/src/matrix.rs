@@ -1,4 +1,4 @@
-//! One case of the kill matrix: what goes wrong, and what has to hold afterwards.
+//! One case of the kill matrix: its fault, and what has to hold afterwards.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
@@ -14,18 +14,15 @@ use serde_json::{Value, json};
 use crate::site::Site;
 use crate::world::{HERE, World, hashes, wait_for};
 
-/// What goes wrong while `keyplane apply` works on a key.
+/// A fault while `keyplane apply` works on a key.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// Where.
     pub(crate) site: &'static Site,
-    /// What `keyplane apply` has to do.
     pub(crate) work: Work,
-    /// The key's profile: one a source.
+    /// The key's profile, which is named after its source.
     pub(crate) source: &'static str,
-    /// What the emulator does to which mutating request of the key, from 1.
+    /// What the emulator does to which mutating request of the key, counted from 1.
     pub(crate) fault: Option<(u64, Value)>,
-    /// When `keyplane` is killed.
     pub(crate) kill: Kill,
 }
 
@@ -34,45 +31,41 @@ pub(crate) struct Case {
 pub(crate) enum Work {
     /// Bring a new key to its destination.
     FirstKey,
-    /// Remove, or disable, what a late effect left over, as approved.
+    /// Remove or disable the surplus of a late effect, after approval.
     CleanUp,
 }
 
-/// When `keyplane` is killed, by SIGKILL: nothing of it can clean up.
+/// When `keyplane` is killed, by SIGKILL, so that it cannot clean up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kill {
-    /// Never.
     Not,
-    /// When the emulator has fallen silent; with `replied`, when `keyplane` is certain to have its reply. With `lands`, the
-    /// request that was halted before its effect takes effect after all, when nobody waits for it any more.
+    /// When the emulator has stopped at a request.
     Halted {
-        /// Whether to wait until it has its reply.
+        /// Whether to wait until `keyplane` certainly has its reply.
         replied: bool,
-        /// Whether the effect comes later.
+        /// Whether a request that was stopped before its effect takes effect later.
         lands: bool,
     },
-    /// When the emulator has received the request.
     Received,
-    /// When `keyplane` has told so many lines of progress.
+    /// When `keyplane` has reported so many lines of progress.
     Told(usize),
 }
 
-/// How often `keyplane apply` is run after the fault, at most: once to resume, once for what that left, once more after a
-/// clean-up was approved.
+/// How often `keyplane apply` is run after the fault, at most: to resume, to finish what that left, and after a clean-up was approved.
 const RUNS: usize = 3;
 
-/// Seconds within the settling time of the labs (time-out and consistency bound: 1.2 s): the client has given up, and still waits.
+/// A delay in seconds within the settling time of the labs (time-out and consistency bound: 1.2 s): the client has given up, and still
+/// waits.
 pub(crate) const WITHIN: u64 = 1;
 
-/// Seconds beyond it: the client has concluded that nothing happened, and done it again.
+/// A delay in seconds beyond the settling time: the client has concluded that there was no effect, and sent the request again.
 pub(crate) const BEYOND: u64 = 5;
 
-/// Requests, for each object that is there and one more, after which an object is certain to have been made in the place of one whose
-/// request was lost: the looks that it takes to conclude that nothing happened take fewer. A look reads every object where it does not know
-/// its own.
+/// Requests, for each existing object and one more, after which an object was certainly made in the place of one whose request was lost:
+/// the looks until absence is conclusive take fewer. A look reads every object if it does not know its own.
 const LONG_AFTER: u64 = 40;
 
-/// Every mutating request that `keyplane apply` sends for one key, in order, by an undisturbed run.
+/// Every mutating request of `keyplane apply` for one key, in order, from an undisturbed run.
 pub(crate) fn mutations(world: &World, site: &Site, work: Work, key: &str, source: &'static str) -> Vec<String> {
     work.approved(world, site, key, source);
     let before = world.requests(site.destination).len();
@@ -81,7 +74,7 @@ pub(crate) fn mutations(world: &World, site: &Site, work: Work, key: &str, sourc
     of_apply.filter(|request| request["mutation"].is_u64()).map(|request| request["operation"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A lab in which the emulator has made its RSA pairs and a time-out costs a second.
+/// A lab in which the emulator has generated its RSA pairs, and a time-out costs a second.
 pub(crate) fn world(site: &Site) -> World {
     let world = World::enrolled_at(site.destination);
     world.applied("undisturbed", "generated", &[site.destination]);
@@ -89,8 +82,8 @@ pub(crate) fn world(site: &Site) -> World {
     world
 }
 
-/// Runs cases in several labs side by side, most of the time waiting for time-outs; fails with every case that fails.
-/// All cases are of one site. `prepare` makes the labs what they have to be. Gives how many of the runs ended before they were to be killed.
+/// Runs cases of one site in several labs concurrently; fails with every case that fails. `prepare` sets up each lab. Returns how many runs
+/// ended before they were to be killed.
 pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) -> usize {
     let site = cases.first().expect("there are cases").site;
     let count = cases.len();
@@ -116,7 +109,7 @@ pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) -> 
                             let said = panic.downcast_ref::<String>().cloned();
                             let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                             failures.lock().unwrap().push(format!("{case:?}: {}", said.unwrap_or_default()));
-                            // What it left in this lab would spoil the next case.
+                            // What the failed case left in this lab would spoil the next one.
                             world = begin();
                         }
                     }
@@ -129,17 +122,17 @@ pub(crate) fn run(cases: Vec<Case>, labs: usize, prepare: fn(&World, &Site)) -> 
     unkilled.into_inner()
 }
 
-/// What became of a run that something was to go wrong in.
+/// What became of a run with a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disturbed {
-    /// It did.
+    /// The fault happened.
     AsPlanned,
-    /// The run ended first: it told less than the one that counted its lines. That a call was slow is told as well.
+    /// The run ended first, because it reported fewer lines than the run that counted them: a slow call is also reported.
     EndedBefore,
 }
 
 impl Work {
-    /// Asks for it, and has it approved.
+    /// Asks for the work, and has it approved.
     fn approved(self, world: &World, site: &Site, key: &str, source: &str) {
         world.approved(key, source, &[site.destination]);
         if self == Self::FirstKey {
@@ -150,11 +143,11 @@ impl Work {
         let objects = emulator.get("dump").unwrap()["keys"].as_array().unwrap().len() as u64;
         let effect = json!({ "kind": "late", "after_requests": LONG_AFTER * (objects + 1), "close": true });
         emulator.post("faults", &json!({ "operation": operation, "effect": effect })).unwrap();
-        // Where the emulator has to make a pair of keys first, a time-out may come before its answer.
+        // If the emulator has to generate a pair first, a time-out may come before its answer.
         let ran: Vec<_> = (0..RUNS).map(|_| world.keyplane(&["apply"])).take_while(|ran| ran.code != 0).collect();
         assert!(ran.len() < RUNS, "{ran:#?}");
         wait_for("the late effect", || {
-            // It comes after so many requests: here are some more. What they say is not asked here.
+            // The effect comes after so many requests, so here are further ones. Their result does not matter.
             let _ = world.keyplane(&["evidence"]);
             all_answered(emulator)
         });
@@ -203,7 +196,7 @@ impl Case {
         world.objects(self.site.destination, key)
     }
 
-    /// Runs `keyplane apply` into the fault.
+    /// Runs `keyplane apply` with the fault.
     fn disturb(&self, world: &World, hit: Option<u64>) -> Disturbed {
         let emulator = self.emulator(world);
         let told = matches!(self.kill, Kill::Told(_));
@@ -228,7 +221,7 @@ impl Case {
             Kill::Told(lines) => {
                 let progress = BufReader::new(apply.stderr.take().unwrap()).lines().map(Result::unwrap);
                 if progress.take(lines).count() == lines {
-                    // After its last line it may be faster.
+                    // After its last line it may end before the kill.
                     apply.kill().unwrap();
                     apply.wait().unwrap();
                 } else {
@@ -245,13 +238,13 @@ impl Case {
         self.fault.as_ref().is_some_and(|(_, effect)| effect["kind"] == "late")
     }
 
-    /// Whether something may be left over.
+    /// Whether there may be surplus.
     fn may_double(&self) -> bool {
         self.is_late() || self.work == Work::CleanUp
     }
 
-    /// Encrypts under the key, where it can be used already: at AWS by its claim, since its users' name may come later; at Google
-    /// Cloud with its primary version, without which nobody can encrypt.
+    /// Encrypts under the key, if it can be used already: at AWS by its claim, since its users' name may come later; at Google Cloud with
+    /// its primary version, without which nobody can encrypt. `None`: it cannot be used.
     fn protect(&self, world: &World, key: &str, has_material: bool) -> Option<Protected> {
         let name = match self.site.cloud() {
             CloudKind::Aws => claims(world, key).pop().filter(|_| has_material)?.strip_prefix("alias/").unwrap().to_owned(),
@@ -261,11 +254,11 @@ impl Case {
             }
             CloudKind::Azure => Some(key.to_owned()).filter(|_| has_material)?,
         };
-        // Where reads lag behind, so does use.
+        // Where reads lag, so does use.
         Some(wait_for("the use of the key", || self.site.protect(world, &name, b"before").ok()))
     }
 
-    /// Applies until a plan finds nothing to do; what comes up may be surplus to remove, and nothing else.
+    /// Applies until a plan finds nothing to do. Only surplus may have to be removed on the way.
     fn recover(&self, world: &World) {
         let mut said = String::new();
         for _ in 0..RUNS {
@@ -284,7 +277,7 @@ impl Case {
         panic!("something is left after {RUNS} runs:\n{said}");
     }
 
-    /// What has to hold in the end, whatever happened.
+    /// What has to hold in the end of every case.
     fn check(&self, world: &World, key: &str) {
         let objects = self.objects(world, key);
         let (live, surplus): (Vec<_>, Vec<_>) = objects.iter().partition(|object| Site::is_live(object));
@@ -292,7 +285,7 @@ impl Case {
         assert!(surplus.iter().all(|object| object["materials"].as_array().unwrap().is_empty()), "surplus with material: {surplus:#?}");
         assert!(self.may_double() || surplus.is_empty(), "an object was made twice, though the first could be seen: {surplus:#?}");
         let live = live[0];
-        // Where importing is activating, the first of two was in use until the second came: it goes on to work.
+        // Where the import is the activation, the first of two was in use until the second came, so it stays usable.
         let followed = self.site.cloud() == CloudKind::Azure && self.may_double();
         let usable = Site::usable(live);
         assert!(usable.len() == 1 || followed && usable.len() == 2, "not one material that works: {live:#?}");
@@ -317,7 +310,7 @@ impl Case {
     }
 }
 
-/// The aliases of ours that point at objects of a key.
+/// Our aliases that point at objects of a key.
 fn claims(world: &World, key: &str) -> Vec<String> {
     let dump = world.here().get("dump").unwrap();
     let ids: Vec<Value> = world.objects(HERE, key).into_iter().map(|object| object["id"].clone()).collect();
@@ -326,23 +319,23 @@ fn claims(world: &World, key: &str) -> Vec<String> {
     ours.filter(|name| name.starts_with("alias/keyplane/")).collect()
 }
 
-/// Whether every mutating request took its effect, or was refused, by now.
+/// Whether every mutating request had its effect or was refused.
 fn all_answered(emulator: &Emulator) -> Option<()> {
     let requests = emulator.get("requests").unwrap();
     let mut mutations = requests.as_array().unwrap().iter().filter(|request| request["mutation"].is_u64());
     mutations.all(|request| request["outcome"].is_string()).then_some(())
 }
 
-/// Whether a mutating request took its effect, or was refused, by now.
+/// Whether a mutating request had its effect or was refused.
 fn answered(emulator: &Emulator, mutation: u64) -> Option<()> {
-    // The emulator lets happen what is due when it is asked for the time.
+    // The emulator applies what is due when it is asked for its state.
     emulator.get("state").unwrap();
     let requests = emulator.get("requests").unwrap();
     let request = requests.as_array().unwrap().iter().find(|request| request["mutation"] == mutation).unwrap();
     request["outcome"].is_string().then_some(())
 }
 
-/// Waits until the emulator has fallen silent; with `replied`, until its client has the reply, and asks for more.
+/// Waits until the emulator has stopped; with `replied`, until its client has the reply and sends another request.
 pub(crate) fn wait_for_halt(emulator: &Emulator, replied: bool) {
     wait_for("the halt", || {
         let state = emulator.get("state").unwrap();
@@ -351,7 +344,7 @@ pub(crate) fn wait_for_halt(emulator: &Emulator, replied: bool) {
     });
 }
 
-/// SIGKILL to a `keyplane` that is certain to run.
+/// Sends SIGKILL to a `keyplane` that has to be running.
 pub(crate) fn kill(apply: &mut Child) {
     assert!(apply.try_wait().unwrap().is_none(), "`keyplane` ended before it could be killed");
     apply.kill().unwrap();

@@ -1,4 +1,4 @@
-//! The way of a key, from the policy to its users, and what happens beside it.
+//! The way of a key from the policy to its users, and disturbances on it.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::stranger::Stranger;
 use crate::world::{HERE, THERE, World, hashes, json as parsed, problems, text};
 
-/// Runs a command with `--json` and gives what it printed.
+/// Runs a command with `--json` and returns what it printed.
 fn asked(world: &World, args: &[&str]) -> Value {
     let args: Vec<&str> = std::iter::once("--json").chain(args.iter().copied()).collect();
     parsed(&world.must(&args).unwrap().stdout)
@@ -44,7 +44,7 @@ fn a_key_goes_from_the_policy_to_its_users_at_two_destinations_and_then_nothing_
     let applied = asked(&world, &["apply"]);
     assert_eq!(applied["applied"]["done"].as_array().unwrap().len(), 2, "{applied}");
 
-    // Nothing is to do, and there is a reason for each key; applying again asks the clouds for no change.
+    // Nothing is to do, with a reason for each key; applying again sends no mutating request.
     let before = [HERE, THERE].map(|destination| world.requests(destination).len());
     let applied = asked(&world, &["apply"]);
     assert!(applied["applied"]["done"].as_array().unwrap().is_empty());
@@ -114,7 +114,7 @@ fn two_that_apply_at_the_same_time_double_nothing() {
 fn a_surplus_shell_is_named_and_removed_by_an_approved_change_set_alone() {
     let world = World::enrolled();
     world.approved("db", "derived", &[HERE]);
-    // The object is made long after its request was given up, and another one was made in its place.
+    // The object is made long after its request was given up, when another one has taken its place.
     let late = json!({ "operation": "CreateKey", "effect": { "kind": "late", "after_requests": 500, "close": true } });
     world.here().post("faults", &late).unwrap();
     world.must(&["apply"]).unwrap();
@@ -161,7 +161,7 @@ fn what_others_change_is_told_and_not_undone() {
 
     stranger.disables(&id);
     told("disabled");
-    // It cannot be used, and still is the right key.
+    // It cannot be used, but is still the right key.
     world.must(&["evidence"]).unwrap();
     assert_eq!(world.objects(HERE, "db")[0]["state"], "Disabled", "it was enabled by itself");
     stranger.enables(&id);
@@ -233,7 +233,7 @@ fn the_example_company_has_a_dozen_keys_and_each_is_explained() {
     for key in keys {
         lab.must(&["explain", key.as_str().unwrap()]).unwrap();
     }
-    // The others wait for destinations that are not there yet, and say so.
+    // The other keys wait for destinations that are not configured, which is reported.
     let waiting = validated["warnings"].as_array().unwrap().iter().map(|warning| &warning["key"]).filter(|key| key.is_string());
     let all: BTreeSet<&str> = keys.iter().chain(waiting).filter_map(Value::as_str).collect();
     assert!(all.len() >= 12 && keys.len() >= 5, "{all:?}");

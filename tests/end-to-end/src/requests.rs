@@ -1,4 +1,4 @@
-//! How many requests it takes to bring keys to the clouds, beside the least that the contracts allow.
+//! How many requests it takes to bring keys to the clouds, compared with the least that the contracts allow.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::world::World;
 /// Requests by the cloud's own name of the operation.
 type Counts = BTreeMap<String, u64>;
 
-/// The most that may be sent for each request that has to be.
+/// The most requests that may be sent for each one that has to be.
 const MOST: f64 = 1.2;
 
-/// The least that a first copy takes: each mutation once, and looks, one before the first mutation and one that confirms each, which is
-/// the fresh one before the next as well (rule 4; `contracts/identity.md`: by what a look tells whether the placement's object is there,
-/// whose it is, and what it holds).
+/// The least that a first copy takes: each mutation once, one look before the first mutation, and one look that confirms each, which is
+/// also the fresh one before the next (rule 4). `contracts/identity.md` says by what a look tells whether the placement's object exists,
+/// whose it is, and what it holds.
 fn least_of_a_copy(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<(&'static str, u64)> {
     let is_pair = !algorithm.is_symmetric();
     match place {
-        // CreateKey, CreateAlias for the claim, import, CreateAlias for the users. A look describes the claim and the users' alias; of
-        // the key, once there is one, tags, policy and materials, and the key itself before an alias leads to it.
+        // CreateKey, CreateAlias for the claim, the import, CreateAlias for the users. A look describes the claim and the users' alias;
+        // once there is a key, its tags, policy and materials; and the key itself before an alias leads to it.
         Place::Aws { .. } => vec![
             ("CreateKey", 1),
             ("CreateAlias", 2),
@@ -31,8 +31,8 @@ fn least_of_a_copy(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<
             ("GetKeyPolicy", 4),
             ("ListKeyRotations", 4),
         ],
-        // The key, the job, the version, and for what encrypts, that it is the primary one. Of a job it has to be seen that there is
-        // none yet, and that it is active, with its public key.
+        // The key, the job, the version and, for encryption, the primary version. Reads have to show that there is no job yet, and then
+        // that it is active, with its public key.
         Place::Gcp { .. } => {
             let publishes = u64::from(purpose == Purpose::Encrypt && !is_pair);
             vec![
@@ -46,7 +46,7 @@ fn least_of_a_copy(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<
                 ("GetPublicKey", u64::from(is_pair)),
             ]
         }
-        // The key to wrap under, and the import. Before it, that there is no such key, nor a deleted one.
+        // The key exchange key and the import. Before it, reads have to show that there is no such key, nor a deleted one.
         Place::Azure { kind, .. } => vec![
             ("CreateKey", 1),
             ("ImportKey", 1),
@@ -58,23 +58,23 @@ fn least_of_a_copy(place: Place, algorithm: Algorithm, purpose: Purpose) -> Vec<
     }
 }
 
-/// The least that it takes to say afterwards that nothing is left to do (ADR 5): each list once, page for page, and each object once.
+/// The least that a plan takes to say that nothing is left to do (ADR 5): each page of each list once, and each object once.
 fn least_of_a_plan(place: Place, copies: &[(Algorithm, Purpose)]) -> Vec<(&'static str, u64)> {
     let all = copies.len() as u64;
     let pairs = copies.iter().filter(|(algorithm, _)| !algorithm.is_symmetric()).count() as u64;
     match place {
-        // A key, and where its two aliases lead.
+        // A key, and the targets of its two aliases.
         Place::Aws { .. } => {
             vec![("ListKeys", 1), ("ListResourceTags", all), ("DescribeKey", 3 * all), ("GetKeyPolicy", all), ("ListKeyRotations", all)]
         }
         // The list shows the keys.
         Place::Gcp { .. } => vec![("ListCryptoKeys", 1), ("ListCryptoKeyVersions", all), ("GetPublicKey", pairs)],
-        // The keys that copies were wrapped under are listed too, 25 to a page.
+        // Key exchange keys are listed too, 25 on a page.
         Place::Azure { .. } => vec![("GetKeys", (2 * all).div_ceil(25).max(1)), ("GetKey", all), ("GetKeyVersions", all)],
     }
 }
 
-/// What each emulator was sent since it last forgot.
+/// The requests to each emulator since its journal was emptied.
 fn sent(world: &World) -> BTreeMap<String, Counts> {
     let of = |requests: &serde_json::Value| {
         let mut counts = Counts::new();

@@ -1,25 +1,24 @@
-//! The places where the kill matrix works, and what is each one's own.
+//! The sites of the kill matrix, and their differences.
 
 use keyplane_lab::{DESTINATIONS, Lab, LabError, Protected};
 use keyplane_model::{Algorithm, CloudKind, Purpose};
 use serde_json::Value;
 
-/// A destination, and how a key comes to be there.
+/// A destination, and how a key gets there.
 #[derive(Debug)]
 pub(crate) struct Site {
-    /// Its name.
     pub(crate) destination: &'static str,
-    /// What keys are there.
+    /// The algorithm of the keys there.
     pub(crate) algorithm: Algorithm,
-    /// The mutating requests that a first key takes, in order: no more than the contracts ask for.
+    /// The mutating requests of a first key, in order: no more than the contracts ask for.
     pub(crate) requests: &'static [&'static str],
-    /// The one of them, from 1, that leaves something over when it takes effect long after its client gave up and did it again.
+    /// The number of the request, counted from 1, that leaves surplus if it takes effect long after its client gave up and sent it again.
     pub(crate) doubles: u64,
-    /// The mutating requests that clean that up; none where what came late is followed.
+    /// The mutating requests of the clean-up; none where a late import is followed.
     pub(crate) cleans: &'static [&'static str],
 }
 
-/// AWS: the object, its claim, its material, its users' name.
+/// The object, its claim, its material, its users' name.
 pub(crate) const AWS: Site = Site {
     destination: "prod-us-east-1",
     algorithm: Algorithm::Aes256,
@@ -28,7 +27,7 @@ pub(crate) const AWS: Site = Site {
     cleans: &["ScheduleKeyDeletion"],
 };
 
-/// Google Cloud: the object, a job to import by, the version, and that it is the primary one.
+/// The object, an import job, the version, and its activation as the primary version.
 pub(crate) const GCP: Site = Site {
     destination: "analytics-ring",
     algorithm: Algorithm::Aes256,
@@ -37,41 +36,39 @@ pub(crate) const GCP: Site = Site {
     cleans: &["UpdateCryptoKeyVersion"],
 };
 
-/// Azure Key Vault: a key to wrap under, and the import that makes the key.
+/// A key exchange key, and the import that makes the key.
 pub(crate) const KEY_VAULT: Site =
     Site { destination: "corp-vault", algorithm: Algorithm::Rsa3072, requests: &["CreateKey", "ImportKey"], doubles: 2, cleans: &[] };
 
-/// Azure Managed HSM: the same, and symmetric keys too.
+/// Like a Key Vault, with symmetric keys too.
 pub(crate) const MANAGED_HSM: Site = Site { destination: "corp-hsm", algorithm: Algorithm::Aes256, ..KEY_VAULT };
 
-/// Every one of them.
 pub(crate) const SITES: [&Site; 4] = [&AWS, &GCP, &KEY_VAULT, &MANAGED_HSM];
 
-/// The site of a destination; AWS's other region is like the first.
+/// The site of a destination. AWS's other region is like the first.
 pub(crate) fn of(destination: &str) -> &'static Site {
     SITES.into_iter().find(|site| site.destination == destination).unwrap_or(&AWS)
 }
 
 impl Site {
-    /// Whose API is spoken here.
     pub(crate) fn cloud(&self) -> CloudKind {
         DESTINATIONS.iter().find(|there| there.name == self.destination).unwrap().cloud()
     }
 
-    /// A placement of a key here, or at a destination like this, as the policy writes it.
+    /// The policy's placement of a key here, or at a destination of the same kind.
     pub(crate) fn placement(&self, destination: &str, key: &str) -> String {
         let cloud = self.cloud();
         let name = if cloud == CloudKind::Aws { "alias" } else { "name" };
         format!("  - {cloud}: {{ destination: {destination}, {name}: {key}, algorithm: {} }}\n", self.algorithm)
     }
 
-    /// The objects of a dump that are a key's.
+    /// Whether an object of a dump is a key's.
     pub(crate) fn is_of(object: &Value, key: &str) -> bool {
         let id = object["id"].as_str().unwrap();
         object["tags"]["keyplane:key"] == key || id.rsplit('/').next() == Some(key)
     }
 
-    /// Whether an object still counts: it is not being deleted.
+    /// Whether an object counts, because its deletion is not scheduled.
     pub(crate) fn is_live(object: &Value) -> bool {
         object["state"] != "PendingDeletion" && object["state"] != "deleted"
     }
@@ -84,12 +81,12 @@ impl Site {
             .collect()
     }
 
-    /// Uses a key as an application would, by the name that users have.
+    /// Protects a message as an application would, by the users' name.
     pub(crate) fn protect(&self, lab: &Lab, name: &str, message: &[u8]) -> Result<Protected, LabError> {
         lab.application(self.destination)?.protect(name, self.algorithm, Purpose::Encrypt, message)
     }
 
-    /// Takes it back, or says why it is not what was protected.
+    /// Decrypts or verifies, as an application would.
     pub(crate) fn check(&self, lab: &Lab, name: &str, message: &[u8], kept: &Protected) -> Result<(), LabError> {
         lab.application(self.destination)?.check(name, self.algorithm, Purpose::Encrypt, message, kept)
     }

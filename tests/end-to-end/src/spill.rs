@@ -1,4 +1,4 @@
-//! What could run away, hang, or spill a secret: files that are none, links to secrets, limits of the machine, programs that are started.
+//! Input that could exhaust resources, hang, or leak a secret: special files, links to secrets, limits of the machine, child processes.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,7 +9,7 @@ use keyplane_lab::Ran;
 
 use crate::world::{HERE, World, problems, text};
 
-/// The only problem that a command told: its code and its detail.
+/// The only problem that a command reported: its code and its detail.
 fn only(ran: &Ran) -> (String, String) {
     let told = problems(ran);
     assert_eq!(told.len(), 1, "{told:#?}");
@@ -35,13 +35,13 @@ fn a_link_to_the_pin_in_the_policy_folder_tells_nothing_of_it() {
         assert!(code == "policy-invalid" && detail.contains("leaves the policy folder"), "{code}: {detail}");
         assert!(!ran.stderr.contains(&pin(&world)) && !ran.stdout.contains(&pin(&world)), "the PIN is told");
     }
-    // Who names the link means it, and it is no policy file.
+    // A link that is named explicitly is followed, but its target is no policy file.
     let ran = world.keyplane(&["--json", "--policy", text(&link), "validate"]);
     assert_eq!(only(&ran).0, "policy-invalid");
     assert!(!ran.stderr.contains(&pin(&world)), "the PIN is told: {}", ran.stderr);
 }
 
-/// Where this fails, it hangs, or takes all memory.
+/// A failure shows as a hang, or takes all memory.
 #[test]
 fn a_file_that_never_ends_is_not_read_wherever_it_is_named() {
     let world = World::enrolled();
@@ -83,7 +83,7 @@ fn a_secret_that_others_can_read_is_refused_until_they_cannot() {
     }
 }
 
-/// A signing program of the user's own looks at what it is given, and at the process that started it.
+/// The user's signing program records what it is given, and inspects the process that started it.
 #[test]
 fn who_signs_is_given_no_secret_and_keyplane_leaves_no_core_dump() {
     let world = World::enrolled();
@@ -103,7 +103,7 @@ fn who_signs_is_given_no_secret_and_keyplane_leaves_no_core_dump() {
     world.edit_config(|text| text.replace("pin-file = \"token/user.pin\"", "pin-env = \"LAB_PIN\"")).unwrap();
 
     let keyplane = world.command(&["approve", &digest, "--as", "alice", "--key", text(&world.approver_key("alice"))]);
-    // The shell lifts the limit, so that it is this program that sets it.
+    // The shell raises the limit, so that `keyplane` has to lower it.
     let ran = Command::new("sh")
         .args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$0\" \"$@\""])
         .arg(keyplane.get_program())
@@ -124,12 +124,12 @@ fn who_signs_is_given_no_secret_and_keyplane_leaves_no_core_dump() {
     assert_eq!(core, ["Max", "core", "file", "size", "0", "0", "bytes"]);
 }
 
-/// Where this fails, it hangs.
+/// A failure shows as a hang.
 #[test]
 fn without_threads_every_command_says_so_and_ends() {
     let world = World::enrolled();
     for args in [&["--json", "status"][..], &["--json", "plan"], &["--json", "apply"], &["--json", "hsm", "test"]] {
-        // No stack of that size can be had, so no thread: as at a limit of processes or of memory.
+        // No stack of this size can be allocated, so no thread starts, as at a limit of processes or memory.
         let ran = Ran::from(world.command(args).env("RUST_MIN_STACK", (1_u64 << 60).to_string()).output().unwrap());
         let (code, detail) = only(&ran);
         assert_eq!((code.as_str(), ran.code), ("database-failed", 9), "{args:?}: {detail}");
@@ -137,13 +137,13 @@ fn without_threads_every_command_says_so_and_ends() {
     }
 }
 
-/// The token counts a login that fails for want of memory as a wrong PIN, and locks itself after ten.
+/// The token counts a login that lacks memory as a wrong PIN, and locks itself after ten.
 #[test]
 fn too_little_memory_is_never_told_as_a_wrong_pin() {
     let world = World::enrolled();
     let keyplane = world.command(&["--json", "config", "check"]);
     let mut good = 0;
-    // In KiB of addresses: from too little to start at all, to enough.
+    // KiB of address space: from too little to start at all, to enough.
     for limit in (80_000..=320_000).step_by(20_000) {
         let ran = Command::new("sh")
             .args(["-c", &format!("ulimit -v {limit}; exec \"$0\" \"$@\"")])

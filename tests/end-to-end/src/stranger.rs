@@ -1,4 +1,4 @@
-//! Somebody else in the same account: makes objects and changes ours, by AWS's own SDK.
+//! Another user of the same account, who makes objects and changes ours with AWS's own SDK.
 
 use aws_credential_types::Credentials;
 use aws_sdk_kms::Client;
@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::world::{HERE, World};
 
-/// Somebody else, with the account's own access key.
+/// Another user with the account's access key.
 pub(crate) struct Stranger {
     client: Client,
     runtime: Runtime,
@@ -27,7 +27,7 @@ impl Stranger {
         Self { client: Client::from_conf(config), runtime }
     }
 
-    /// Makes a key of AWS's own and names it; `alias` with `alias/`.
+    /// Makes a key with AWS's own material, and gives it an alias (with `alias/`).
     pub(crate) fn takes(&self, alias: &str) {
         self.runtime.block_on(async {
             let made = self.client.create_key().send().await.unwrap();
@@ -36,7 +36,7 @@ impl Stranger {
         });
     }
 
-    /// Gives a name to a key that is there.
+    /// Gives an existing key an alias.
     pub(crate) fn names(&self, alias: &str, id: &str) {
         self.runtime.block_on(self.client.create_alias().alias_name(alias).target_key_id(id).send()).unwrap();
     }
@@ -45,7 +45,7 @@ impl Stranger {
         self.runtime.block_on(self.client.delete_alias().alias_name(alias).send()).unwrap();
     }
 
-    /// Deletes its imported material: it is unusable at once.
+    /// Deletes a key's imported material, which makes it unusable at once.
     pub(crate) fn empties(&self, id: &str) {
         self.runtime.block_on(self.client.delete_imported_key_material().key_id(id).send()).unwrap();
     }

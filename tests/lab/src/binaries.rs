@@ -1,14 +1,14 @@
-//! Where the programs of this workspace are: where cargo put them, beside whoever asks.
+//! Where the programs of this workspace are: where cargo put them, beside the running one.
 
 use std::path::PathBuf;
 
 use crate::LabError;
 
-/// The variable that says it instead.
+/// The variable that names their folder instead.
 const VARIABLE: &str = "KEYPLANE_BIN_DIR";
 
-/// Finds a built file: in the folder of `KEYPLANE_BIN_DIR`, else beside the running executable, or above it when that is a
-/// test in `deps`.
+/// Finds a built file: in the folder of `KEYPLANE_BIN_DIR`, or beside the running executable, or one folder above it if that is a test in
+/// `deps`.
 pub(crate) fn find(name: &'static str, package: &'static str) -> Result<PathBuf, LabError> {
     let folders = match std::env::var_os(VARIABLE) {
         Some(folder) => vec![PathBuf::from(folder)],

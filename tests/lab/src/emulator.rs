@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use crate::{LabError, http};
 
-/// An emulator. It ends with the process that started it, or when this is dropped.
+/// An emulator's process. It ends with the process that started it, or when this is dropped.
 pub struct Emulator {
-    /// What the lab calls it: the destination that it is, or what several are at.
+    /// The lab's name for it: that of its destination, or of the cloud if several destinations share it.
     pub name: String,
-    /// Where it listens; the same after [`Emulator::restart`].
+    /// Its address, which [`Emulator::restart`] keeps.
     pub address: SocketAddr,
-    /// Where its control interface answers without TLS.
+    /// The address of its control interface, without TLS.
     control: SocketAddr,
     start: Start,
     process: Mutex<Option<Child>>,
@@ -30,10 +30,10 @@ pub struct Emulator {
 pub(crate) struct Start {
     pub(crate) program: PathBuf,
     pub(crate) name: String,
-    /// As its command line says it: `aws`, `gcp`, `azure`.
+    /// Its subcommand: `aws`, `gcp`, `azure`.
     pub(crate) cloud: CloudKind,
     pub(crate) args: Vec<String>,
-    /// Not arguments: everyone on this machine can see those.
+    /// Environment variables, because everybody on this machine can read arguments.
     pub(crate) secrets: Vec<(&'static str, String)>,
     pub(crate) log: PathBuf,
 }
@@ -42,11 +42,10 @@ pub(crate) struct Start {
 #[derive(Deserialize)]
 struct Ready {
     listening: SocketAddr,
-    /// Where it answers without TLS, if that is somewhere else.
+    /// Its address without TLS, if that is another one.
     metadata: Option<SocketAddr>,
 }
 
-/// Any free port.
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl Emulator {
@@ -57,19 +56,19 @@ impl Emulator {
         Ok(emulator)
     }
 
-    /// What configuration and SDKs call it, where it speaks without TLS.
+    /// Its URL for configuration and SDKs, if it speaks without TLS.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Its control interface, for people.
+    /// The URL of its control interface, for people.
     #[must_use]
     pub fn control_url(&self) -> String {
         format!("http://{}/_emulator", self.control)
     }
 
-    /// Asks the control interface: `get("state")` is `GET /_emulator/state`.
+    /// A `GET` of the control interface: `get("state")` is `GET /_emulator/state`.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
@@ -77,13 +76,13 @@ impl Emulator {
         self.control("GET", path, None)
     }
 
-    /// What the control interface answers as plain text.
+    /// The answer of the control interface as plain text.
     pub(crate) fn text(&self, path: &str) -> Result<String, LabError> {
         let answer = self.ask("GET", path, None)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// Tells the control interface something.
+    /// A `POST` to the control interface.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
@@ -91,7 +90,7 @@ impl Emulator {
         self.control("POST", path, Some(body))
     }
 
-    /// Makes it forget something: `faults`, `requests`.
+    /// A `DELETE` of the control interface: `faults`, `requests`.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
@@ -99,16 +98,16 @@ impl Emulator {
         self.control("DELETE", path, None)
     }
 
-    /// Ends it: whoever calls it then is refused the connection.
+    /// Ends it. Connections to it are refused then.
     pub fn stop(&self) {
         if let Some(mut child) = self.process().take() {
-            // It is gone already: that is what was wanted.
+            // If it is gone already, nothing is left to do.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Ends it, if it runs, and starts it again at the same address. It keeps its keys in memory: they are gone.
+    /// Ends it, if it runs, and starts it again at the same address. Its keys were in memory, and are gone.
     ///
     /// # Errors
     /// When it does not start.
@@ -128,7 +127,7 @@ impl Emulator {
         }
         let mut child = command
             .envs(secrets.iter().map(|(name, value)| (*name, value)))
-            // INVARIANT: its input ends when this process does, however that ends, and the emulator with it.
+            // INVARIANT: its standard input ends with this process, however that ends, and so does the emulator.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(output)

@@ -1,4 +1,4 @@
-//! Folders and files that nobody but the user can look into.
+//! Folders and files that only this user can read.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::LabError;
 
-/// Makes a folder that only this user can look into, and those above it, if it is not there.
+/// Makes a folder that only this user can read, and those above it, if it is not there.
 pub(crate) fn make_private(folder: &Path) -> Result<(), LabError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| LabError::File { doing: "made", path: folder.to_owned(), source })
 }
 
-/// Makes a folder in the folder.
+/// Makes a folder in a folder.
 pub(crate) fn make_inner(folder: &Path, name: &str) -> Result<PathBuf, LabError> {
     let path = folder.join(name);
     DirBuilder::new().mode(0o700).create(&path).map_err(|source| LabError::File { doing: "made", path: path.clone(), source })?;
@@ -31,7 +31,6 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), LabError> {
     })
 }
 
-/// Reads a file.
 pub(crate) fn read(path: &Path) -> Result<String, LabError> {
     std::fs::read_to_string(path).map_err(|source| LabError::File { doing: "read", path: path.to_owned(), source })
 }

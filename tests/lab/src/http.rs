@@ -1,16 +1,16 @@
-//! Just enough HTTP/1.1 for an emulator's control interface: one request, one answer, and the connection ends.
+//! A minimal HTTP/1.1 client for an emulator's control interface: one request for each connection.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// 30 s: an emulator answers in milliseconds, or after it has made the RSA pair that it is busy with.
+/// An emulator answers in milliseconds, or after it has generated an RSA pair.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest answer, in bytes: a dump of ten thousand keys is some ten million.
+/// The longest answer, in bytes: a dump of ten thousand keys has about ten million.
 const LARGEST: u64 = 64 << 20;
 
-/// Sends a request and gives status and body.
+/// Sends a request; returns status and body.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

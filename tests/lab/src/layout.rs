@@ -1,4 +1,4 @@
-//! The lab's folder: what is where, and what is in its files.
+//! The lab's folder: its files and their contents.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,35 +10,32 @@ use crate::{Emulator, LabError, people};
 
 /// The label of the lab's token.
 pub const TOKEN: &str = "keyplane-lab";
-/// The configuration's file.
 pub(crate) const CONFIG: &str = "keyplane.toml";
-/// The policy's folder.
 pub(crate) const POLICY: &str = "policy";
-/// The database's file.
 pub(crate) const DATABASE: &str = "keyplane.db";
-/// The folder of the approvers' keys.
+/// Of the approvers' keys.
 pub(crate) const APPROVERS_FOLDER: &str = "approvers";
-/// The folder of the token's file and its PINs.
+/// Of the token's file and its PINs.
 pub(crate) const TOKEN_FOLDER: &str = "token";
-/// The file with the secret of the AWS access key.
+/// The secret of the AWS access key.
 pub(crate) const AWS_SECRET: &str = "aws-secret-access-key";
-/// The file with the secret of the Azure application.
+/// The secret of the Azure application.
 pub(crate) const AZURE_SECRET: &str = "azure-client-secret";
-/// The file with the key of the Google Cloud service account, which the emulator makes.
+/// The key file of the Google Cloud service account, which the emulator makes.
 pub(crate) const SERVICE_ACCOUNT: &str = "google-service-account.json";
-/// The id of the AWS access key.
+/// Of the AWS access key.
 pub(crate) const ACCESS_KEY: &str = "KEYPLANELAB";
-/// The Azure directory.
+/// The Azure directory's id.
 pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
-/// The Azure application.
+/// The Azure application's id.
 pub(crate) const CLIENT: &str = "66666666-7777-8888-9999-000000000000";
 
-/// What the lab's emulators accept; opens nothing else.
+/// Secrets that the lab's emulators accept, and nothing else does.
 #[derive(Debug)]
 pub(crate) struct Access {
-    /// Of the AWS access key [`ACCESS_KEY`].
+    /// The secret of the AWS access key [`ACCESS_KEY`].
     pub(crate) aws: String,
-    /// Of the Azure application [`CLIENT`].
+    /// The secret of the Azure application [`CLIENT`].
     pub(crate) azure: String,
 }
 
@@ -53,10 +50,10 @@ impl Access {
     }
 }
 
-/// Marks a folder as a lab's own, from the first moment; locked while the lab lives.
+/// Marks a folder as a lab's own. Locked while the lab runs.
 const LOCK: &str = "lab.lock";
 
-/// Makes the folder, which must be empty if it is there; gives its absolute path and the lock on it.
+/// Makes the folder, which has to be empty if it exists; returns its absolute path and the lock on it.
 pub(crate) fn make_folder(folder: &Path) -> Result<(PathBuf, File), LabError> {
     let failed = |doing| move |source| LabError::File { doing, path: folder.to_owned(), source };
     make_private(folder)?;
@@ -69,7 +66,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(PathBuf, File), LabError> {
     Ok((folder, lock))
 }
 
-/// Removes a lab's folder, if it is there. One that no lab made, or that one works in, stays.
+/// Removes a lab's folder, if it exists. A folder that no lab made, or in which one runs, stays.
 pub(crate) fn remove_folder(folder: &Path) -> Result<(), LabError> {
     let failed = |doing| move |source| LabError::File { doing, path: folder.to_owned(), source };
     let empty = !folder.exists() || std::fs::read_dir(folder).map_err(failed("read"))?.next().is_none();
@@ -93,14 +90,14 @@ fn lock(folder: &Path) -> Result<File, LabError> {
     }
 }
 
-/// Writes the policy files; approvers are the lab's people, unless the policy has its own.
+/// Writes the policy files. The approvers are the lab's people, unless the policy has its own.
 pub(crate) fn write_policy(folder: &Path, policy: &Policy) -> Result<(), LabError> {
     let target = make_inner(folder, POLICY)?;
     write(&target.join(APPROVERS), &people::policy(&folder.join(APPROVERS_FOLDER))?)?;
     policy.files().try_for_each(|(name, text)| write(&target.join(name), text))
 }
 
-/// `keyplane.toml`, but for its destinations.
+/// `keyplane.toml` without its destinations.
 pub(crate) fn config(module: &Path, init: &str) -> String {
     format!(
         "version = 1\ndatabase = \"sqlite:{DATABASE}\"\npolicy = [\"{POLICY}\"]\n\n\
@@ -145,25 +142,25 @@ pub(crate) fn section(destination: &Destination, emulator: &Emulator, fast: bool
     format!("\n[destination.{}.{name}]\n{body}{fast}", destination.cloud())
 }
 
-/// The certificate of the authority behind an Azure emulator.
+/// The file with the certificate of the authority behind an Azure emulator.
 pub(crate) fn ca_of(emulator: &str) -> String {
     format!("{emulator}-ca.pem")
 }
 
-/// The file with the certificate that vouches for what an emulator's HSMs say of keys.
+/// The file with the root certificate for the attestations of an emulator's HSMs.
 pub(crate) fn attestation_root_of(emulator: &str) -> String {
     format!("{emulator}-attestation-root.pem")
 }
 
-/// What makes a lab fast. The time-out still has to cover an emulator that makes an RSA pair on a busy machine; a lost reply
-/// costs time-out and consistency.
+/// Settings of a fast lab. The time-out still has to cover an emulator that generates an RSA pair on a busy machine. A lost reply takes as
+/// long as time-out and consistency together.
 const FAST: &str = "call-timeout = \"3s\"\nconsistency = \"200ms\"\nequal-reads = 2\n";
 const FAST_AWS: &str = "quotas = { CreateKey = 1000, CreateAlias = 1000, ImportKeyMaterial = 1000, GetParametersForImport = 1000, \
 ListKeyRotations = 1000, DisableKey = 1000, EnableKey = 1000, ScheduleKeyDeletion = 1000 }";
 const FAST_GCP: &str = "quotas = { Read = 100000, Write = 100000 }";
 const FAST_AZURE: &str = "quotas = { CreateHsm = 10000, Operations = 10000 }";
 
-/// A TOML string: JSON's are such, but for a few control characters that no path of a lab has.
+/// A TOML string. JSON's strings are valid, except with some control characters that no path of a lab has.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,22 +1,22 @@
-//! A whole installation on one machine, in one folder: cloud emulators, a development token, approvers with keys, policy and
-//! configuration. The demo shows it to people, the end-to-end tests work in it.
+//! A whole installation on one machine, in one folder: cloud emulators, a development token, approvers with keys, policy and configuration.
+//! The demo and the end-to-end tests run in it.
 //!
-//! Owns processes and files of the lab. Drives the real `keyplane` binary from outside, like a person would; must not know
-//! how it works inside, and names no adapter but the custodian's, to make a development token. For development only:
-//! nothing here protects a key that matters.
+//! Owns the lab's processes and files. Runs the real `keyplane` binary from outside, as a person would. Must not know how that works
+//! inside, and uses no adapter except the custodian's, to make a development token. For development only: nothing here protects a key that
+//! matters.
 //!
 //! | module | owns |
 //! |---|---|
 //! | `binaries` | where the programs are |
 //! | `emulator` | an emulator's process and its control interface |
-//! | `http` | just enough of a client for that |
+//! | `http` | a minimal client for that |
 //! | `place` | the destinations |
 //! | `people` | approvers, their keys, who may approve what |
 //! | `policy` | the policy files, but for the approvers' |
-//! | `files` | folders and files that nobody but the user can look into |
-//! | `layout` | what is where in the lab's folder |
+//! | `files` | folders and files that only this user can read |
+//! | `layout` | the files in the lab's folder |
 //! | `template` | what labs for tests are copied from: an enrolled token, a database |
-//! | `user` | applications that use keys, at any cloud, through its own SDK |
+//! | `user` | applications that use keys at every cloud, through its own SDK |
 
 mod binaries;
 mod emulator;
@@ -49,58 +49,55 @@ pub use policy::Policy;
 use user::AzureAccess;
 pub use user::{Application, AzureUser, Encrypted, GoogleUser, KeyUser, Protected};
 
-/// What kind of lab.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// For tests: short time-outs and consistency, and no quotas. Otherwise what AWS publishes, and `keyplane`'s defaults.
+    /// For tests: short time-outs and consistency, and no quotas. Otherwise the published quotas and `keyplane`'s defaults.
     pub fast: bool,
-    /// What the security team wrote. The lab adds `approvers.yaml`, unless a file of that name is given.
+    /// The policy files. The lab adds `approvers.yaml`, unless a file of that name is given.
     pub policy: Policy,
-    /// Which clouds there are.
     pub clouds: BTreeSet<CloudKind>,
-    /// More arguments for every emulator, as in `--reveal-material`.
+    /// Further arguments of every emulator, such as `--reveal-material`.
     pub emulator_args: Vec<String>,
-    /// Whether the lab begins with a database and an enrolled token, copied from a template that each build makes once. Otherwise
-    /// `keyplane init` and `keyplane hsm enroll` are the caller's to run.
+    /// Whether the lab begins with a database and an enrolled token, copied from a template that each build makes once. Otherwise the
+    /// caller has to run `keyplane init` and `keyplane hsm enroll`.
     pub enrolled: bool,
 }
 
 impl Options {
-    /// A lab for tests, with AWS alone.
+    /// A lab for tests, with AWS only.
     #[must_use]
     pub fn fast(policy: Policy) -> Self {
         Self { fast: true, policy, clouds: [CloudKind::Aws].into(), emulator_args: Vec::new(), enrolled: false }
     }
 
-    /// A lab that behaves as the clouds do: published quotas, `keyplane`'s default time-outs.
+    /// A lab that behaves like the clouds: published quotas, `keyplane`'s default time-outs.
     #[must_use]
     pub fn published(policy: Policy) -> Self {
         let clouds = [CloudKind::Aws, CloudKind::Gcp, CloudKind::Azure].into();
         Self { fast: false, policy, clouds, emulator_args: Vec::new(), enrolled: false }
     }
 
-    /// The same with a database and an enrolled token.
+    /// With a database and an enrolled token.
     #[must_use]
     pub fn enrolled(self) -> Self {
         Self { enrolled: true, ..self }
     }
 }
 
-/// What a run of `keyplane` gave.
+/// The result of a run of `keyplane`.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// The exit code; as in a shell, 127 when it could not be started, and 128 and the number when a signal ended it.
+    /// The exit code; as in a shell, 127 if it could not be started, and 128 and the number if a signal ended it.
     pub code: i32,
-    /// What it printed.
     pub stdout: String,
-    /// What it told: progress, problems, logs.
+    /// Progress, problems and logs.
     pub stderr: String,
 }
 
-/// A lab. Dropping it ends every process that it started; the folder stays.
+/// A lab. Dropping it ends every process that it started; its folder stays.
 #[derive(Debug)]
 pub struct Lab {
-    /// Everything is in here; absolute.
+    /// Absolute. All files are in it.
     pub folder: PathBuf,
     keyplane: PathBuf,
     module: PathBuf,
@@ -111,19 +108,19 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Removes the folder of a lab that has ended, if it is there.
+    /// Removes the folder of a lab that has ended, if it exists.
     ///
     /// # Errors
-    /// When no lab made this folder, one works in it, or the operating system refuses.
+    /// When no lab made this folder, one runs in it, or the operating system refuses.
     pub fn remove(folder: &Path) -> Result<(), LabError> {
         layout::remove_folder(folder)
     }
 
-    /// Makes a lab in a folder: starts the emulators, makes the token, the approvers' keys, policy and configuration.
-    /// What comes next is the caller's: `keyplane init` and `keyplane hsm enroll`, unless [`Options::enrolled`].
+    /// Makes a lab in a folder: starts the emulators, and makes the token, the approvers' keys, policy and configuration. The caller then
+    /// runs `keyplane init` and `keyplane hsm enroll`, unless [`Options::enrolled`].
     ///
     /// # Errors
-    /// When the folder is not empty, a binary is missing, or anything does not work.
+    /// When the folder is not empty, a binary is missing, or a part does not start.
     pub fn start(folder: &Path, options: Options) -> Result<Self, LabError> {
         let (folder, lock) = layout::make_folder(folder)?;
         let access = layout::Access::draw()?;
@@ -149,7 +146,7 @@ impl Lab {
             template::copy(&folder, &options.policy, &keyplane, &module, |template| Self::make_template(template, &options.policy))?
         } else {
             people::make_keys(&files::make_inner(&folder, layout::APPROVERS_FOLDER)?)?;
-            // INVARIANT: a PKCS#11 module is initialised once in a process; several labs may start side by side.
+            // INVARIANT: a PKCS#11 module is initialised once in a process, but several labs may start concurrently.
             static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             provision::provision(&module, &folder.join(layout::TOKEN_FOLDER), TOKEN)?
@@ -172,12 +169,12 @@ impl Lab {
         Ok(())
     }
 
-    /// The real `keyplane` with this lab's configuration, to be run as the caller likes. It reads no input.
+    /// The real `keyplane` with this lab's configuration, without input. The caller runs it.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.keyplane);
         command.arg("--config").arg(self.config_path()).args(args);
-        // What the caller's shell has set for another installation is not for this one.
+        // Variables of the caller's shell are for other installations.
         command.env_remove("KEYPLANE_DATABASE").env_remove("KEYPLANE_LOG").stdin(Stdio::null());
         command
     }
@@ -191,7 +188,7 @@ impl Lab {
         }
     }
 
-    /// The emulator behind a destination.
+    /// The emulator of a destination.
     ///
     /// # Errors
     /// When the lab has no such destination.
@@ -200,15 +197,15 @@ impl Lab {
         emulator.and_then(|name| self.emulators.get(name)).ok_or_else(|| LabError::Destination(destination.to_owned()))
     }
 
-    /// The emulators that run, in order.
+    /// The emulators that run, in order of their names.
     pub fn emulators(&self) -> impl Iterator<Item = &Emulator> {
         self.emulators.values()
     }
 
-    /// An application at AWS, which also knows of encryption contexts.
+    /// An application at AWS that can use encryption contexts.
     ///
     /// # Errors
-    /// When the lab has no such destination at AWS, or the operating system gives no threads.
+    /// When the lab has no such destination at AWS, or the operating system cannot start threads.
     pub fn user(&self, destination: &str) -> Result<KeyUser, LabError> {
         match self.application(destination)? {
             Application::Aws(user) => Ok(user),
@@ -216,10 +213,10 @@ impl Lab {
         }
     }
 
-    /// An application that uses the keys of a destination, through the SDK of whichever cloud that is.
+    /// An application that uses the keys of a destination through that cloud's SDK.
     ///
     /// # Errors
-    /// When the lab has no such destination, or the operating system gives no threads.
+    /// When the lab has no such destination, or the operating system cannot start threads.
     pub fn application(&self, destination: &str) -> Result<Application, LabError> {
         let emulator = self.emulator(destination)?;
         let place = DESTINATIONS.iter().find(|there| there.name == destination).map(|there| there.place);
@@ -245,7 +242,7 @@ impl Lab {
         }
     }
 
-    /// Approves every change set that waits for it, with as many approvers as its profile asks for.
+    /// Approves every proposed change set with as many approvers as its profile asks for.
     ///
     /// # Errors
     /// When `keyplane` refuses, or the lab has too few approvers in the groups that are asked for.
@@ -267,10 +264,10 @@ impl Lab {
         Ok(())
     }
 
-    /// What `keyplane status` says.
+    /// The report of `keyplane status`.
     ///
     /// # Errors
-    /// When it fails.
+    /// When `keyplane` fails, or prints something else.
     pub fn status(&self) -> Result<StatusReport, LabError> {
         let ran = self.must(&["--json", "status"])?;
         serde_json::from_str(&ran.stdout).map_err(|source| LabError::Answer { what: "keyplane status".to_owned(), source })
@@ -279,21 +276,19 @@ impl Lab {
     /// Runs `keyplane`, which has to succeed.
     ///
     /// # Errors
-    /// When it does not.
+    /// When its exit code is not 0.
     pub fn must(&self, args: &[&str]) -> Result<Ran, LabError> {
         let ran = self.keyplane(args);
         if ran.code == 0 { Ok(ran) } else { Err(LabError::Keyplane { args: args.join(" "), code: ran.code, stderr: ran.stderr }) }
     }
 
-    /// The configuration's text.
-    ///
     /// # Errors
     /// When it cannot be read.
     pub fn config(&self) -> Result<String, LabError> {
         files::read(&self.config_path())
     }
 
-    /// Changes the configuration's text.
+    /// Edits the configuration's text.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -301,7 +296,7 @@ impl Lab {
         files::write(&self.config_path(), &edit(self.config()?))
     }
 
-    /// Adds a policy file, or replaces one.
+    /// Adds or replaces a policy file.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -309,43 +304,39 @@ impl Lab {
         files::write(&self.policy_folder().join(name), text)
     }
 
-    /// Where the configuration is.
     #[must_use]
     pub fn config_path(&self) -> PathBuf {
         self.folder.join(layout::CONFIG)
     }
 
-    /// Where the policy files are.
     #[must_use]
     pub fn policy_folder(&self) -> PathBuf {
         self.folder.join(layout::POLICY)
     }
 
-    /// Where the database is, once `keyplane init` has made it. SQLite keeps more files beside it.
+    /// The database's file, once `keyplane init` has made it. SQLite keeps more files beside it.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.folder.join(layout::DATABASE)
     }
 
-    /// The private key of an approver; the public one is beside it, with `.pub`.
+    /// The private key of an approver. Its public key is beside it, with `.pub`.
     #[must_use]
     pub fn approver_key(&self, name: &str) -> PathBuf {
         self.folder.join(layout::APPROVERS_FOLDER).join(name)
     }
 
-    /// The token's PKCS#11 module.
     #[must_use]
     pub fn module(&self) -> &Path {
         &self.module
     }
 
-    /// The token's own folder: its file and its PINs.
+    /// Has the token's file and its PINs.
     #[must_use]
     pub fn token_folder(&self) -> PathBuf {
         self.folder.join(layout::TOKEN_FOLDER)
     }
 
-    /// The file with the token's user PIN.
     #[must_use]
     pub fn pin_file(&self) -> &Path {
         &self.pin_file
@@ -381,7 +372,7 @@ fn start(destination: &Destination, options: &Options, folder: &Path, access: &l
         args.push("--fixed-pairs".to_owned());
     }
     if !options.emulator_args.iter().any(|arg| arg == "--seed") {
-        // Emulators do not give the same ids.
+        // So that emulators do not give the same ids.
         args.extend(["--seed".to_owned(), number.to_string()]);
     }
     args.extend(options.emulator_args.iter().cloned());

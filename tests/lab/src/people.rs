@@ -1,4 +1,4 @@
-//! The lab's people: who they are, their keys, and what they may approve.
+//! The lab's people: their groups, keys and logins.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,11 +8,11 @@ use keyplane_model::GroupName;
 
 use crate::{LabError, files};
 
-/// The approver that stands for whoever runs `keyplane` here. Entitled everywhere, but never for proposals of their own:
-/// which all proposals of a lab are.
+/// The approver who is the user that runs `keyplane` here. Entitled everywhere, but never for own proposals, and all proposals of a lab
+/// are.
 pub const OPERATOR: &str = "operator";
 
-/// Name and groups. The groups are those of `policy/examples`, with enough people in each for every rule there.
+/// Names and groups. The groups are those of `policy/examples`, with enough people for every rule there.
 const PEOPLE: [(&str, &[&str]); 4] = [
     ("alice", &["security"]),
     ("bob", &["platform"]),
@@ -20,7 +20,7 @@ const PEOPLE: [(&str, &[&str]); 4] = [
     (OPERATOR, &["security", "platform", "release"]),
 ];
 
-/// Who may approve what asks for one of these groups, the operator aside.
+/// Who may approve if these groups are asked for, without the operator.
 pub(crate) fn entitled(groups: &BTreeSet<GroupName>) -> impl Iterator<Item = &'static str> {
     PEOPLE
         .into_iter()
@@ -28,7 +28,7 @@ pub(crate) fn entitled(groups: &BTreeSet<GroupName>) -> impl Iterator<Item = &'s
         .map(|(name, _)| name)
 }
 
-/// Makes a key for each, without a passphrase.
+/// Makes a key for each person, without a passphrase.
 pub(crate) fn make_keys(folder: &Path) -> Result<(), LabError> {
     for (name, _) in PEOPLE {
         let output = Command::new("ssh-keygen")
@@ -45,18 +45,18 @@ pub(crate) fn make_keys(folder: &Path) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Who runs this process, as the operating system says: the login of [`OPERATOR`].
+/// The login name of the user that runs this process: the login of [`OPERATOR`].
 pub(crate) fn login() -> Result<String, LabError> {
     whoami::username().map_err(|_| LabError::System("who runs this process"))
 }
 
-/// The policy file that enrols them.
+/// The policy file that enrols these approvers.
 pub(crate) fn policy(folder: &Path) -> Result<String, LabError> {
     let login = login()?;
     let mut documents = Vec::new();
     for (name, groups) in PEOPLE {
         let public = files::read(&folder.join(format!("{name}.pub")))?;
-        // A login belongs to one person: whoever runs this may have the name of one of them.
+        // A login belongs to one person, and that of this user may be the name of one of them.
         let login = if name == OPERATOR { login.clone() } else { format!("{name}@lab.example") };
         documents.push(format!(
             "approver: {name}\ngroups: [{}]\nlogins: [{}]\nkeys: [{}]\n",
@@ -68,7 +68,7 @@ pub(crate) fn policy(folder: &Path) -> Result<String, LabError> {
     Ok(documents.join("---\n"))
 }
 
-/// A YAML string: JSON's are such.
+/// A YAML string. JSON's strings are valid.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

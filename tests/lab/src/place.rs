@@ -1,49 +1,43 @@
-//! The lab's destinations, and which emulator plays each.
+//! The lab's destinations, and the emulator of each.
 
 use keyplane_model::CloudKind;
 
-/// The AWS account that the emulators play.
+/// The account id of the AWS emulators.
 pub const ACCOUNT: &str = "111122223333";
 
-/// The Google Cloud project that the emulator plays, and where its key rings are.
+/// The project id of the Google Cloud emulator.
 pub const PROJECT: &str = "acme-prod";
-/// See [`PROJECT`].
+/// The location of the Google Cloud key rings.
 pub const LOCATION: &str = "europe-west3";
 
-/// A destination of a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// Its name in configuration and policy.
+    /// As in configuration and policy.
     pub name: &'static str,
-    /// What it is.
     pub place: Place,
 }
 
-/// What a destination is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// AWS KMS in a region: an emulator each.
-    Aws {
-        /// Which region.
-        region: &'static str,
-    },
-    /// A Google Cloud key ring: one emulator for all of them, as one project.
+    /// AWS KMS in a region. Each has an emulator.
+    Aws { region: &'static str },
+    /// A Google Cloud key ring. All are in one project, which is one emulator.
     Gcp {
-        /// Its id.
+        /// The key ring's id.
         ring: &'static str,
-        /// How keys are kept there, as the configuration says it.
+        /// The protection level, as in the configuration.
         protection: &'static str,
     },
-    /// An Azure vault: an emulator each.
+    /// An Azure vault. Each has an emulator.
     Azure {
-        /// Its name.
+        /// The vault's host name.
         vault: &'static str,
-        /// What it is, as configuration and emulator say it.
+        /// The kind, as in configuration and emulator arguments.
         kind: &'static str,
     },
 }
 
-/// Every destination of a lab: those that `policy/examples` names.
+/// The destinations that `policy/examples` names.
 pub const DESTINATIONS: [Destination; 8] = [
     Destination { name: "prod-us-east-1", place: Place::Aws { region: "us-east-1" } },
     Destination { name: "prod-eu-central-1", place: Place::Aws { region: "eu-central-1" } },
@@ -56,7 +50,6 @@ pub const DESTINATIONS: [Destination; 8] = [
 ];
 
 impl Destination {
-    /// Whose API it speaks.
     #[must_use]
     pub fn cloud(&self) -> CloudKind {
         match self.place {
@@ -66,7 +59,7 @@ impl Destination {
         }
     }
 
-    /// The emulator that plays it.
+    /// The name of its emulator.
     pub(crate) fn emulator(&self) -> &'static str {
         match self.place {
             Place::Aws { .. } | Place::Azure { .. } => self.name,
@@ -74,7 +67,7 @@ impl Destination {
         }
     }
 
-    /// Whether its HSMs say what their keys are, and sign that.
+    /// Whether its HSMs sign attestations.
     pub(crate) fn attests(&self) -> bool {
         match self.place {
             Place::Aws { .. } => false,
@@ -83,7 +76,7 @@ impl Destination {
         }
     }
 
-    /// A Google Cloud key ring's whole name.
+    /// The full name of a Google Cloud key ring.
     #[must_use]
     pub fn key_ring(ring: &str) -> String {
         format!("projects/{PROJECT}/locations/{LOCATION}/keyRings/{ring}")

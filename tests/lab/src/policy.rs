@@ -1,6 +1,6 @@
-//! What a lab's security team wrote.
+//! A lab's policy files.
 
-/// The example company, but for its approvers.
+/// The example company without its approvers.
 const EXAMPLE: [(&str, &str); 6] = [
     ("analytics.yaml", include_str!("../../../policy/examples/analytics.yaml")),
     ("backups.yaml", include_str!("../../../policy/examples/backups.yaml")),
@@ -10,22 +10,20 @@ const EXAMPLE: [(&str, &str); 6] = [
     ("profiles.yaml", include_str!("../../../policy/examples/profiles.yaml")),
 ];
 
-/// The policy file that enrols approvers.
 pub(crate) const APPROVERS: &str = "approvers.yaml";
 
-/// What the security team wrote.
 #[derive(Clone, Debug)]
 pub enum Policy {
-    /// The example company of `policy/examples`, with the lab's approvers in place of its own.
+    /// The example company of `policy/examples`, with the lab's approvers instead of its own.
     Example,
-    /// These files: name and text. Approvers can be those of [`Lab::approver_key`](crate::Lab::approver_key), with these groups:
-    /// `alice` (security), `bob` (platform), `carol` (security and release), and [`OPERATOR`](crate::OPERATOR) (all three), who is
-    /// the one that runs `keyplane` and so proposes.
+    /// These files, as name and text. The lab's approvers ([`Lab::approver_key`](crate::Lab::approver_key)) have these groups: `alice`
+    /// (security), `bob` (platform), `carol` (security and release), and [`OPERATOR`](crate::OPERATOR) (all three), who runs `keyplane` and
+    /// so is the proposer.
     Files(Vec<(String, String)>),
 }
 
 impl Policy {
-    /// Name and text of each file but that of the approvers.
+    /// Name and text of each file, without that of the approvers.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         let (example, files): (&[_], &[_]) = match self {
             Self::Example => (&EXAMPLE, &[]),
@@ -34,7 +32,7 @@ impl Policy {
         example.iter().copied().chain(files.iter().map(|(name, text): &(String, String)| (name.as_str(), text.as_str())))
     }
 
-    /// All of it as one text.
+    /// All files as one text.
     pub(crate) fn text(&self) -> String {
         self.files().map(|(name, text)| format!("{name}\n{text}\n")).collect()
     }

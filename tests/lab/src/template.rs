@@ -1,9 +1,9 @@
-//! What every lab for tests begins with, made once for a build: approvers' keys, a database, and a token that is enrolled. Making it takes
-//! seconds of computing, copying it takes none.
+//! What every lab for tests begins with, made once for each build: approvers' keys, a database, and an enrolled token. Making it takes
+//! seconds of computing; copying takes almost none.
 //!
-//! Owns the template's folder beside the programs (`lab-template` in cargo's target folder) and who may look into it when. A template is
-//! made by the real `keyplane init` and `keyplane hsm enroll`. Every copy has the same installation id, charter and root keys: nothing but
-//! its own emulators ever meets a lab.
+//! Owns the template's folder beside the programs (`lab-template` in cargo's target folder) and its lock. A template is made by the real
+//! `keyplane init` and `keyplane hsm enroll`. All copies have the same installation id, charter and root keys, which is harmless because
+//! each lab has its own emulators.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -19,14 +19,14 @@ use crate::{LabError, files, layout, people};
 /// The folder of all templates, beside the programs.
 const FOLDER: &str = "lab-template";
 
-/// Holds who reads (shared) and who makes a template (alone); in [`FOLDER`].
+/// The lock in [`FOLDER`]: shared for reading a template, exclusive for making one.
 const LOCK: &str = "lock";
 
-/// In a template's folder once it is complete.
+/// The file in a template's folder that shows that it is complete.
 const COMPLETE: &str = "complete";
 
-/// Copies the template for a policy into a lab's folder. `make` makes it, in a folder of its own, if this build has none: by the real
-/// commands, in a lab without any cloud.
+/// Copies the template for a policy into a lab's folder. If this build has none, `make` makes it in a folder of its own, with the real
+/// commands, in a lab without clouds.
 pub(crate) fn copy(
     folder: &Path,
     policy: &Policy,
@@ -39,13 +39,13 @@ pub(crate) fn copy(
     let lock = open_lock(&all.join(LOCK))?;
     let locked = |source| LabError::File { doing: "locked", path: all.join(LOCK), source };
     let build = build(&[keyplane, module])?;
-    // The charter that the token adopts is made of the policy, and names who runs this.
+    // The charter that the token adopts depends on the policy, and names the user that runs this.
     let charter = digest_of(&[&policy.text(), &people::login()?]);
     let template = all.join(format!("{build}-{charter}"));
-    // The lock is held until the copy is complete: nobody removes a template while it is read.
+    // The lock is held until the copy is complete, so that nobody removes the template meanwhile.
     lock.lock_shared().map_err(locked)?;
     if !template.join(COMPLETE).is_file() {
-        // Another test may make it between these two: then there is nothing left to do.
+        // Another test may make it between these two calls. Then nothing is left to do.
         lock.unlock().map_err(locked)?;
         lock.lock().map_err(locked)?;
         if !template.join(COMPLETE).is_file() {
@@ -74,7 +74,7 @@ fn remove_outdated(all: &Path, build: &str, template: &Path) -> Result<(), LabEr
     Ok(())
 }
 
-/// Names a build: cargo writes a program anew whenever it changes, so length and time of change tell one from another as it does itself.
+/// Identifies a build. Cargo writes a program again whenever it changes, so its length and time of change identify it.
 fn build(programs: &[&Path]) -> Result<String, LabError> {
     let mut parts = Vec::new();
     for path in programs {
@@ -84,7 +84,7 @@ fn build(programs: &[&Path]) -> Result<String, LabError> {
     Ok(digest_of(&parts.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
-/// 16 hexadecimal digits of a SHA-256, each part behind its length.
+/// 16 hexadecimal digits of a SHA-256 over the parts, each preceded by its length.
 fn digest_of(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -104,7 +104,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, LabError> {
     read().map_err(|source| LabError::File { doing: "read", path: folder.to_owned(), source })
 }
 
-/// Copies the files of a folder that are wanted, with their modes.
+/// Copies a folder's files that are wanted, with their modes.
 fn copy_files(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), LabError> {
     for path in entries(from)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted(name)) else { continue };

@@ -1,4 +1,4 @@
-//! The tour: each step prints the command that a person would type, and then what it really prints.
+//! The tour: each step prints the command that a person would type, and then its real output.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use keyplane_model::{APPROVAL_NAMESPACE, ChangeSetState};
 /// The destination and alias whose key is used with an encryption context.
 const USED: (&str, &str) = ("prod-us-east-1", "payments-db");
 
-/// What applications protect.
+/// The message that applications protect.
 const MESSAGE: &[u8] = b"4111 1111 1111 1111";
 
 /// The class "denied" (`keyplane_model::Class::exit_code`).
 const DENIED: i32 = 4;
 
-/// Shows a whole life, and fails unless every step does what it has to.
+/// Shows the life of keys, and fails unless every step does what it has to.
 pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
     title("A lab: three emulated clouds, a software token as HSM, approvers with SSH keys, policy/examples");
     let lab = start(folder)?;
@@ -72,7 +72,7 @@ pub(crate) fn demo(folder: &Path) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Starts a lab and waits for its end.
+/// Starts a lab and waits until it is ended.
 pub(crate) fn up(folder: &Path) -> Result<(), LabError> {
     let lab = start(folder)?;
     let tour = Tour { lab: &lab, folder };
@@ -97,7 +97,7 @@ pub(crate) fn up(folder: &Path) -> Result<(), LabError> {
     }
 }
 
-/// Tells what went wrong.
+/// Prints an error.
 pub(crate) fn complain(text: &str) {
     eprintln!("{text}");
 }
@@ -109,7 +109,7 @@ fn start(folder: &Path) -> Result<Lab, LabError> {
 
 struct Tour<'a> {
     lab: &'a Lab,
-    /// As it was given: what a person would type.
+    /// As it was given, which is what a person would type.
     folder: &'a Path,
 }
 
@@ -123,7 +123,7 @@ impl Tour<'_> {
         flush();
     }
 
-    /// Shows and runs a command, which has to end with this exit code.
+    /// Prints and runs a command, which has to end with this exit code.
     fn keyplane(&self, args: &[&str], code: i32) -> Result<(), LabError> {
         println!("\n  $ keyplane {}", args.join(" "));
         flush();
@@ -139,14 +139,14 @@ impl Tour<'_> {
         self.folder.join("approvers").join(approver).display().to_string()
     }
 
-    /// Whoever runs this has proposed the plan.
+    /// Approves as the proposer, which has to be refused.
     fn approve_own(&self) -> Result<(), LabError> {
         let open = self.lab.status()?.open;
         let view = open.first().ok_or_else(|| LabError::Wrong("the plan of a new installation is empty".to_owned()))?;
         self.keyplane(&["approve", &view.digest.to_string(), "--as", OPERATOR, "--key", &self.key(OPERATOR)], DENIED)
     }
 
-    /// Approves what this approver may, and nobody has yet.
+    /// Approves what this approver may approve and has not yet.
     fn approve_as(&self, approver: &str) -> Result<(), LabError> {
         let open = self.lab.status()?.open;
         let waiting = open.iter().filter(|view| view.state == ChangeSetState::Proposed);
@@ -159,7 +159,7 @@ impl Tour<'_> {
         missing.iter().try_for_each(|view| self.keyplane(&["approve", &view.digest.to_string(), "--as", approver, "--key", &key], 0))
     }
 
-    /// Lets the policy say more of an approver, and has that signed elsewhere, by plain `ssh-keygen`.
+    /// Changes an approver in the policy, and has that signed elsewhere, by plain `ssh-keygen`.
     fn change_charter(&self) -> Result<(), LabError> {
         const APPROVERS: &str = "approvers.yaml";
         let before = std::fs::read_to_string(self.lab.policy_folder().join(APPROVERS))
@@ -193,7 +193,7 @@ impl Tour<'_> {
         self.keyplane(&adopt.iter().map(String::as_str).collect::<Vec<_>>(), 0)
     }
 
-    /// Protects a message with every copy, and takes it back.
+    /// Protects a message with every copy, and checks or decrypts the result.
     fn use_all(&self) -> Result<(), LabError> {
         println!();
         let mut applications = BTreeMap::new();
@@ -214,7 +214,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// What AWS authenticates beside what it encrypts.
+    /// Shows that AWS authenticates the encryption context.
     fn use_context(&self) -> Result<(), LabError> {
         let (destination, alias) = USED;
         let user = self.lab.user(destination)?;
@@ -253,8 +253,8 @@ fn title(text: &str) {
     flush();
 }
 
-/// So that what a child process prints comes after it.
+/// Called before a child process prints, to keep the order.
 fn flush() {
-    // Nobody reads it any more: then nobody has to.
+    // If nobody reads the output, that does not matter.
     let _ = std::io::stdout().flush();
 }

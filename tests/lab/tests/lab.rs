@@ -1,4 +1,4 @@
-//! The lab itself, with the real binaries: they have to be built (`make test` does).
+//! The lab with the real binaries, which have to be built first (`make test` does).
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyplane_lab::{Lab, LabError, OPERATOR, Options, Policy};
 
-/// One a region of AWS, one for Google Cloud, one a vault of Azure.
+/// One for each region of AWS, one for Google Cloud, one for each vault of Azure.
 const EMULATORS: usize = 5;
 
 const KEY: &str = "
@@ -102,7 +102,7 @@ fn labs_that_begin_enrolled_work_side_by_side_and_know_nothing_of_each_other() {
             });
         }
     });
-    // One after the other: each emulator makes an RSA pair, within a time-out.
+    // One after the other, since each emulator generates an RSA pair, within a time-out.
     for lab in &labs {
         lab.must(&["apply"]).unwrap();
         lab.must(&["plan", "--detailed-exitcode"]).unwrap();
@@ -129,7 +129,7 @@ fn whatever_ends_a_lab_ends_its_emulators() {
     let addresses: Vec<SocketAddr> =
         lines.filter_map(|line| Some(line.split_once("http://")?.1.split_once('/')?.0.parse().unwrap())).take(EMULATORS).collect();
     assert!(addresses.iter().all(|address| TcpStream::connect(address).is_ok()));
-    // SIGKILL: nothing of the lab runs any more that could end them.
+    // After SIGKILL nothing of the lab runs that could end them.
     up.kill().unwrap();
     up.wait().unwrap();
     for address in addresses {

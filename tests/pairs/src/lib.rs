@@ -1,6 +1,6 @@
 //! RSA pairs for tests, from files.
 //!
-//! Owns the files and hands each pair out once. Must not know what a pair is used for. Why there are files at all: `README.md`.
+//! Owns the files and hands each pair out once. Must not know what a pair is used for. `README.md` says why there are files.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -38,7 +38,7 @@ impl Stock {
         Self::new(CLOUDS)
     }
 
-    /// The pairs that clients bring. No cloud has one of them.
+    /// The pairs that clients bring. No emulated cloud uses them.
     #[must_use]
     pub const fn of_clients() -> Self {
         Self::new(CLIENTS)
@@ -48,8 +48,7 @@ impl Stock {
         Self { pairs, taken: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The next pair whose modulus has so many bits, as PKCS#8 in DER. `None` when all pairs of that size were handed out, or there never
-    /// were any.
+    /// The next pair with a modulus of `bits` bits, as PKCS#8 in DER. `None`: all pairs of that size were handed out, or there are none.
     pub fn take(&self, bits: usize) -> Option<&'static [u8]> {
         let pairs = self.pairs.iter().find(|pairs| pairs.bits == bits)?;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,8 @@
-//! What a server was told of each placement last, honestly: whether what it makes may be missing (rule 9), whether that is conclusive
-//! after an earlier attempt (rule 3), whether it is still fresh (rule 4), and whether it is in use (rule 6).
+//! The last answers that each server got about each placement, before any planted bug. From them follows whether a mutation may take
+//! something to be missing (rule 9), whether that is conclusive after an earlier attempt (rule 3), whether it is still fresh (rule 4), and
+//! whether an object is in use (rule 6).
 //!
-//! Stands directly before the cloud: between it and the server lies whatever may turn a failed read into a "no".
+//! Is directly before the cloud, so that a planted bug that turns a failed read into "not found" is between it and the server.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +13,20 @@ use keyplane_port::{CloudError, Cursor, Mutation, Page};
 #[derive(Default)]
 pub(crate) struct Answers {
     looks: BTreeMap<PlacementId, Looks>,
-    /// The objects that the last sweep found; `None`: there was none, or it was not complete.
+    /// The objects that the last sweep found. `None`: there was none, or it was not complete.
     swept: Option<Vec<ObjectSeen>>,
-    /// What the sweep that goes on found so far.
+    /// The objects that the running sweep found so far.
     sweeping: Option<Vec<ObjectSeen>>,
 }
 
 /// A server's looks at one placement.
 #[derive(Default)]
 struct Looks {
-    /// When it asked last; `None`: never.
+    /// When it last asked. `None`: never.
     asked: Option<Timestamp>,
-    /// What it was told; `None`: it got no answer, or an error.
+    /// The last answer. `None`: no answer yet, or an error.
     seen: Option<PlacementSeen>,
-    /// When it asked for what it was told, each time.
+    /// When it asked, for each look that was answered.
     answered: Vec<Timestamp>,
 }
 
@@ -33,20 +34,20 @@ struct Looks {
 const FEW: Span = Span::seconds(5);
 
 impl Answers {
-    /// A look begins: until it is answered, nothing is known.
+    /// A look begins. Nothing is known until it is answered.
     pub(crate) fn asked(&mut self, placement: PlacementId, now: Timestamp) {
         let looks = self.looks.entry(placement).or_default();
         (looks.asked, looks.seen) = (Some(now), None);
     }
 
-    /// A look was answered that was asked for then.
+    /// A look that began at `asked` was answered.
     pub(crate) fn looked(&mut self, placement: PlacementId, asked: Timestamp, answer: &Result<PlacementSeen, CloudError>) {
         let looks = self.looks.entry(placement).or_default();
         looks.seen = answer.as_ref().ok().cloned();
         looks.answered.extend(looks.seen.is_some().then_some(asked));
     }
 
-    /// Why what is sent now rests on no look of a few seconds ago.
+    /// Why a request that is sent now is not based on a look of a few seconds ago. `None`: it is.
     pub(crate) fn outdated(&self, placement: PlacementId, now: Timestamp) -> Option<String> {
         match self.looks.get(&placement).and_then(|looks| looks.asked) {
             None => Some("nobody looked".to_owned()),
@@ -54,8 +55,8 @@ impl Answers {
         }
     }
 
-    /// Why a "no" is not conclusive after something was sent then: it may still take effect or become visible, or too few looks since
-    /// said so.
+    /// Why "not found" is not conclusive after something was sent at `sent`: it may still take effect or become visible, or there were too
+    /// few looks since. `None`: it is conclusive.
     pub(crate) fn inconclusive(&self, placement: PlacementId, sent: Timestamp, now: Timestamp, cloud: &Capabilities) -> Option<String> {
         let settled = sent + cloud.settling_time();
         if now < settled {
@@ -66,8 +67,8 @@ impl Answers {
         (answered < needed).then(|| format!("after {answered} of {needed} looks since the attempt before could take effect"))
     }
 
-    /// A page of a sweep is asked for, the first one without a cursor. Placements sweep side by side: what one of them begins takes
-    /// nothing from what another one was told.
+    /// A page of a sweep is requested, the first one without a cursor. Placements sweep side by side, so a new sweep does not discard the
+    /// last complete one.
     pub(crate) fn turns(&mut self, cursor: Option<&Cursor>) {
         if cursor.is_none() {
             self.sweeping = Some(Vec::new());
@@ -83,13 +84,13 @@ impl Answers {
                     self.swept = self.sweeping.take();
                 }
             }
-            // A page that is asked for again goes on where it was.
+            // A page that is requested again continues the sweep.
             (Err(_), _) => self.swept = None,
             (Ok(_), _) => self.sweeping = None,
         }
     }
 
-    /// Whether a mutation takes away what is in use.
+    /// Whether a mutation removes something that is in use.
     pub(crate) fn retires(&self, mutation: &Mutation) -> bool {
         let (Mutation::Disable { object, material } | Mutation::ScheduleDeletion { object, material, .. }) = mutation else { return false };
         let claimed = self.looks.values().filter_map(|looks| looks.seen.as_ref()?.claimed.as_ref());
@@ -99,8 +100,8 @@ impl Answers {
         })
     }
 
-    /// Why a mutation takes something to be missing that nobody said is; `again`: an earlier attempt may have made it. `None`: it was
-    /// said, by a direct read that was answered, and where that cannot show it by a complete sweep.
+    /// Why a mutation assumes an absence that no answer showed. `again`: an earlier attempt may have made the object. `None`: a direct read
+    /// showed it or, where that cannot, a complete sweep.
     pub(crate) fn contradicts(&self, mutation: &Mutation, creation: Creation, again: bool) -> Option<&'static str> {
         let (Mutation::Create { target, .. }
         | Mutation::Claim { target, .. }
@@ -120,7 +121,7 @@ impl Answers {
         if is_there {
             return Some("the last look at it showed it");
         }
-        // An object that waits for its claim shows in a sweep alone.
+        // An object without a claim is shown only by a sweep.
         if !again || !matches!(mutation, Mutation::Create { .. }) || creation != Creation::Claimed {
             return None;
         }
@@ -133,7 +134,7 @@ impl Answers {
     }
 }
 
-/// Whether the bytes of a version are in an object, usable.
+/// Whether an object is usable and holds the bytes of a version.
 fn holds(object: &ObjectSeen, version: Version) -> bool {
     object.state == ObjectState::Usable
         && object.materials.iter().any(|material| material.version == Some(version) && material.presence == Presence::Present)

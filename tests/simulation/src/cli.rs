@@ -1,4 +1,4 @@
-//! The command line: many schedules side by side, or one to be read.
+//! The command line: many schedules concurrently, or one whose transcript is printed.
 #![expect(clippy::print_stdout, reason = "the one place that writes to the terminal")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ struct Cli {
     no_shrink: bool,
 }
 
-/// How many failing schedules are told in full; of the others the seed and the rules.
+/// How many failing schedules are printed in full; of the others only the seed and the rules.
 const TOLD: usize = 3;
 
 /// Runs the program with the process's arguments.
@@ -79,7 +79,7 @@ fn read(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Many schedules: what they covered, and what failed.
+/// Runs many schedules and prints what they covered and which failed.
 fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     let (counts, failed) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(Vec::<(u64, Ended)>::new()));
     let shapes = Mutex::new(BTreeMap::<String, u64>::new());
@@ -131,7 +131,7 @@ fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Looks for each planted bug, several side by side; a failure if one is not found.
+/// Searches for each planted bug, several concurrently. A failure if one is not found.
 fn hunt(cli: &Cli) -> ExitCode {
     let next = Mutex::new(Planted::ALL.into_iter());
     let found = Mutex::new(BTreeMap::new());
@@ -161,7 +161,7 @@ fn hunt(cli: &Cli) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The first schedule that finds a bug, by the rule that it breaks, and which it was.
+/// The first schedule whose run breaks the bug's rule, with its number.
 pub(crate) fn find(seed: u64, schedules: u64, planted: Planted) -> Option<(u64, Schedule, Ended)> {
     (0..schedules).find_map(|number| {
         let schedule = Some(Schedule::draw(seed + number)).filter(|schedule| planted.may_show(schedule))?;
@@ -186,7 +186,7 @@ fn pretty(schedule: &Schedule) -> String {
     serde_json::to_string_pretty(schedule).unwrap_or_default()
 }
 
-/// What a schedule has, for the distribution.
+/// The features of a schedule, for the statistics.
 fn shapes_of(schedule: &Schedule) -> Vec<String> {
     let keys: Vec<_> = schedule.wanted().collect();
     let placements: usize = schedule.keys.iter().map(|key| key.places.len()).sum();

@@ -1,4 +1,4 @@
-//! The custodian, with symbols for keys: it judges as the real one does, by the same verifier.
+//! A custodian with symbolic keys. It judges with the same verifier as the real one.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,11 +24,11 @@ pub(crate) const EPOCH: EpochId = EpochId(1);
 pub(crate) struct SymbolCustodian {
     symbols: Symbols,
     root: [u8; SYMBOL],
-    /// Every charter that was ever adopted, the one in force last; each with the approvals that were shown for it.
+    /// Every charter that was ever adopted, the one in force last, each with its approvals.
     adopted: Mutex<Vec<(SealedCharter, Vec<Approval>)>>,
-    /// The serial and digest of the one in force: each round asks for them.
+    /// Serial and digest of the charter in force, kept because each round asks for them.
     digest: Mutex<Option<(u32, Digest)>>,
-    /// What was judged good under the charter in force: the same is shown again at each step, and signatures are dear.
+    /// What was judged good under the charter in force. Each step shows the same, and checking signatures is slow.
     good: Mutex<Vec<Good>>,
     sim: Arc<Sim>,
 }
@@ -42,7 +42,7 @@ impl SymbolCustodian {
         Arc::new(Self { symbols, root, adopted: Mutex::default(), digest: Mutex::default(), good: Mutex::default(), sim })
     }
 
-    /// Every charter that was ever adopted, the first one first, with the approvals that were shown for it.
+    /// Every charter that was ever adopted, oldest first, with its approvals.
     pub(crate) fn adopted(&self) -> Vec<(SealedCharter, Vec<Approval>)> {
         locked(&self.adopted).clone()
     }
@@ -51,12 +51,12 @@ impl SymbolCustodian {
         locked(&self.adopted).last().map(|(sealed, _)| sealed.clone())
     }
 
-    /// Adopts a charter after the current one, whoever signed it.
+    /// Adopts a charter after the current one, without checking who signed it.
     pub(crate) fn replace(&self, current: &SealedCharter, next: &Charter, approvals: &[Approval]) -> Result<SealedCharter, CustodianError> {
         let serial = current.serial + 1;
         let there = self.in_force();
         if let Some(there) = there.clone().filter(|there| there.serial == serial && there.charter == *next) {
-            // The same adoption again: its answer may never have arrived.
+            // A repeated adoption succeeds: its first answer may have been lost.
             return Ok(there);
         }
         if there.as_ref() != Some(current) {
@@ -80,7 +80,7 @@ impl SymbolCustodian {
         SealedCharter { charter: charter.clone(), serial, epoch: EPOCH, mac: mac.finalize().to_vec() }
     }
 
-    /// A copy's bytes, as only a run's checkers may have them.
+    /// A copy's bytes. Only the checkers of a run may have them.
     pub(crate) fn reveal(&self, copy: &CopyRecord) -> Result<Vec<u8>, CustodianError> {
         let coordinates = copy.bound();
         match (coordinates.source, &copy.blob) {
@@ -95,7 +95,7 @@ impl SymbolCustodian {
         }
     }
 
-    /// Makes a copy, whoever asks.
+    /// Makes a copy without a check of the warrant.
     pub(crate) fn make(&self, coordinates: &CopyCoordinates) -> Minted {
         let algorithm = coordinates.algorithm;
         let (key, blob) = match coordinates.source {
@@ -112,12 +112,12 @@ impl SymbolCustodian {
         Minted { check_value, blob, public_key: public_half(&key).map(|(_, public)| PublicKey(public)) }
     }
 
-    /// What is in a blob, whoever asks: empty if there is nothing.
+    /// The bytes in a blob, without a check of the warrant; empty if there are none.
     pub(crate) fn open(&self, wrapped: &[u8]) -> Vec<u8> {
         self.symbols.unwrap(&self.root, wrapped).unwrap_or_default()
     }
 
-    /// Wraps a copy, whoever asks.
+    /// Wraps a copy without a check of the warrant.
     pub(crate) fn seal(&self, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
         let key = self.reveal(&request.copy)?;
         let spki = &request.wrapping_key.spki;
@@ -144,7 +144,7 @@ impl SymbolCustodian {
             .to_vec()
     }
 
-    /// Whether a warrant's change set is sound, approved as its charter asks, and that charter the one in force.
+    /// Checks that a warrant's change set is sound and approved as its charter asks, and that the charter is in force.
     fn entitled(&self, warrant: &Warrant, made: Option<&CopyCoordinates>) -> Result<(), CustodianError> {
         if self.in_force().as_ref() != Some(&warrant.charter) {
             return Err(CustodianError::CharterChanged);
@@ -171,7 +171,7 @@ fn missing(shortfall: Shortfall) -> CustodianError {
     CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need }
 }
 
-/// The algorithms of copies that can be wrapped so.
+/// The algorithms of copies that can be wrapped by this scheme.
 fn taken(scheme: WrapScheme) -> Vec<Algorithm> {
     Algorithm::ALL.into_iter().filter(|algorithm| scheme.takes(*algorithm)).collect()
 }
@@ -220,7 +220,7 @@ impl Custodian for SymbolCustodian {
         fit(next).map_err(|faults| refused(&format!("{faults:?}")))?;
         in_time(*until, self.sim.now()).map_err(|violation| refused(&violation))?;
         let statement = Statement::of_charter(change).map_err(|error| refused(&error))?;
-        // A rule is changed only under the old rule.
+        // The charter in force decides who has to approve the next one.
         let rules = required_for_charter(&current.charter, next);
         approved(&statement, proposer, rules, &current.charter, approvals).map_err(missing)?;
         if self.sealed(&current.charter, current.serial) != *current {

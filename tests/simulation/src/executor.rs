@@ -1,9 +1,9 @@
-//! Virtual time: all tasks of a run take turns in one thread, and time goes on only when all of them wait.
+//! Virtual time: all tasks of a run take turns in one thread, and time advances only when all of them wait.
 //!
-//! Owns the order in which things happen: which task is polled next, when a timer fires, what is under way. Everything random is
-//! drawn from the seed in that order, so the same seed is the same run. Must not know what the tasks do.
+//! Owns the order of events: which task is polled next, and when a timer fires. All randomness is drawn from the seed in that order, so the
+//! same seed gives the same run. Must not know what the tasks do.
 //!
-//! A *party* is whoever can fall over by itself: a server, an operator, an approver. Each has one task.
+//! A *party* can crash by itself: a server, an operator, an approver. Each has one task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,34 +21,34 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-/// The number of a party: whoever can crash by itself, with one task each.
+/// The number of a party.
 pub(crate) type Party = u32;
 
-/// Something that happens by itself at its time.
+/// Something that happens at its time without a task.
 type Event = Box<dyn FnOnce() + Send>;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The run's own time, randomness and transcript. Shared by everything that is in it.
+/// Time, randomness and transcript of a run, shared by everything in it.
 pub(crate) struct Sim {
     inner: Mutex<Inner>,
     ready: Arc<Ready>,
-    /// The parties that crash at the end of the poll or event that is under way.
+    /// The parties that crash at the end of the current poll or event.
     doomed: Mutex<BTreeSet<Party>>,
-    /// Whether messages never take seconds on their way.
+    /// Whether no message takes seconds.
     quick: AtomicBool,
 }
 
 struct Inner {
     now: Timestamp,
     rng: ChaCha20Rng,
-    /// What happens later, in the order of its time; at the same time by chance, then by number.
+    /// Future events by time; at the same time by a random number, then in order of scheduling.
     events: BTreeMap<(Timestamp, u32, u64), Event>,
     numbers: u64,
     transcript: Transcript,
 }
 
-/// What happened, line by line: always as a hash, and as text if somebody wants to read it.
+/// The lines of what happened: always as a hash, and as text if they are to be read.
 struct Transcript {
     hash: Sha256,
     lines: Option<Vec<String>>,
@@ -69,7 +69,7 @@ impl Wake for Waking {
     }
 }
 
-/// Nothing in a run panics while it holds a lock and then goes on.
+/// A poisoned lock is harmless: nothing goes on after a panic.
 pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -78,7 +78,7 @@ pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const BEGINNING: Timestamp = Timestamp(1_800_000_000_000_000);
 
 impl Sim {
-    /// A run that has not begun. With `readable`, the transcript's lines are kept.
+    /// A run that has not begun. `readable`: whether the transcript's lines are kept.
     pub(crate) fn new(seed: u64, readable: bool) -> Arc<Self> {
         let inner = Inner {
             now: BEGINNING,
@@ -90,32 +90,32 @@ impl Sim {
         Arc::new(Self { inner: Mutex::new(inner), ready: Arc::default(), doomed: Mutex::default(), quick: AtomicBool::new(false) })
     }
 
-    /// The true time, which no party's clock need agree with.
+    /// The true time. The parties' clocks may be wrong.
     pub(crate) fn now(&self) -> Timestamp {
         locked(&self.inner).now
     }
 
-    /// Has no message take seconds on its way.
+    /// From now on no message takes seconds.
     pub(crate) fn hurry(&self) {
         self.quick.store(true, Ordering::Relaxed);
     }
 
-    /// Whether messages never take seconds on their way.
+    /// Whether no message takes seconds.
     pub(crate) fn is_quick(&self) -> bool {
         self.quick.load(Ordering::Relaxed)
     }
 
-    /// Has a party crash at the end of the poll or event that is under way.
+    /// Makes a party crash at the end of the current poll or event.
     pub(crate) fn doom(&self, party: Party) {
         locked(&self.doomed).insert(party);
     }
 
-    /// A number below `end`, which is not 0.
+    /// A random number below `end`, which is not 0.
     pub(crate) fn below(&self, end: u32) -> u32 {
         locked(&self.inner).rng.next_u32() % end
     }
 
-    /// A span of up to `most`, in whole milliseconds.
+    /// A random span of up to `most`, in whole milliseconds.
     pub(crate) fn span(&self, most: Span) -> Span {
         let millis = u32::try_from(most.micros() / 1_000).unwrap_or(u32::MAX - 1);
         Span::millis(self.below(millis + 1))
@@ -134,7 +134,7 @@ impl Sim {
     /// Waits for a span of true time.
     pub(crate) async fn sleep(&self, span: Span) {
         let (wake, woken) = oneshot::channel();
-        // Nobody waits any more: then nobody has to be woken.
+        // If the waiting task is gone, nothing has to be woken.
         self.after(span, move || {
             let _ = wake.send(());
         });
@@ -155,18 +155,18 @@ impl Sim {
         }
     }
 
-    /// The transcript: its hash, and its lines if they were kept.
+    /// The transcript's hash, and its lines if they were kept.
     pub(crate) fn transcript(&self) -> (String, Vec<String>) {
         let inner = locked(&self.inner);
         (hex::encode(inner.transcript.hash.clone().finalize()), inner.transcript.lines.clone().unwrap_or_default())
     }
 
-    /// The time of the next event; `None`: nothing is scheduled.
+    /// `None`: nothing is scheduled.
     fn next(&self) -> Option<Timestamp> {
         locked(&self.inner).events.first_key_value().map(|((at, ..), _)| *at)
     }
 
-    /// Moves the time to the next event and runs it; whether there was one.
+    /// Advances the time to the next event and runs it. `false`: there was none.
     fn step(&self) -> bool {
         let event = {
             let mut inner = locked(&self.inner);
@@ -179,7 +179,7 @@ impl Sim {
     }
 }
 
-/// A party's own clock: true time, and by how much it is wrong.
+/// A party's clock: true time plus an error.
 pub(crate) struct PartyClock {
     sim: Arc<Sim>,
     wrong: Mutex<i64>,
@@ -190,7 +190,7 @@ impl PartyClock {
         Arc::new(Self { sim, wrong: Mutex::new(0) })
     }
 
-    /// Moves it by so many microseconds, and leaves what waits alone.
+    /// Sets it forward or back by so many microseconds. Timers are not affected.
     pub(crate) fn jump(&self, micros: i64) {
         *locked(&self.wrong) += micros;
     }
@@ -202,7 +202,7 @@ impl Clock for PartyClock {
         Timestamp(self.sim.now().0.saturating_add(*locked(&self.wrong)))
     }
 
-    /// True time: nobody can set it.
+    /// True time, which nobody can set.
     fn uptime(&self) -> Span {
         self.sim.now() - Timestamp(0)
     }
@@ -212,7 +212,7 @@ impl Clock for PartyClock {
     }
 }
 
-/// The tasks of a run, and what happens to them.
+/// The tasks of a run, and the faults of their parties.
 pub(crate) struct Parties {
     sim: Arc<Sim>,
     tasks: BTreeMap<Party, Task>,
@@ -222,18 +222,18 @@ pub(crate) struct Parties {
     crashes: BTreeMap<Party, BTreeSet<u64>>,
     /// The polls at which each is suspended, and for how long.
     stalls: BTreeMap<(Party, u64), Span>,
-    /// From when until when each is suspended.
+    /// The times during which each is suspended.
     paused: BTreeMap<Party, Vec<(Timestamp, Timestamp)>>,
 }
 
 /// Why [`Parties::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// A party crashed: its task was dropped where it stood.
+    /// A party crashed: its task was dropped.
     Crashed(Party),
     /// Every task waits, and no event is scheduled.
     Quiet,
-    /// The next event is later than the caller's limit.
+    /// The next event is after the caller's limit.
     Late,
 }
 
@@ -249,33 +249,32 @@ impl Parties {
         }
     }
 
-    /// Gives a party its task.
     pub(crate) fn spawn(&mut self, party: Party, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.insert(party, Box::pin(task));
         locked(&self.sim.ready.0).insert(party);
     }
 
-    /// Has a party crash at its nth poll, from 1, counted over all its lives.
+    /// Makes a party crash at its nth poll, counted from 1 over all its lives.
     pub(crate) fn crash_at(&mut self, party: Party, poll: u64) {
         self.crashes.entry(party).or_default().insert(poll);
     }
 
-    /// Has a party stand still for a while; what it waits for goes on without it.
+    /// Suspends a party for a while. What it waits for goes on.
     pub(crate) fn pause(&mut self, party: Party, from: Timestamp, until: Timestamp) {
         self.paused.entry(party).or_default().push((from, until));
     }
 
-    /// Has a party stand still from its nth poll on, counted as for a crash.
+    /// Suspends a party from its nth poll on, counted as for a crash.
     pub(crate) fn stall_at(&mut self, party: Party, poll: u64, span: Span) {
         self.stalls.insert((party, poll), span);
     }
 
-    /// Until when a party stands still, if it does.
+    /// Until when a party is suspended. `None`: it is not.
     fn pause_of(&self, party: Party, now: Timestamp) -> Option<Timestamp> {
         self.paused.get(&party)?.iter().filter(|(from, until)| *from <= now && now < *until).map(|(_, until)| *until).max()
     }
 
-    /// Runs until a party crashes, every task waits for ever, or the next event is later than `until`.
+    /// Runs until a party crashes, every task waits for ever, or the next event is after `until`.
     pub(crate) fn run(&mut self, until: Timestamp) -> Stopped {
         loop {
             if let Some(party) = self.choose() {
@@ -295,7 +294,7 @@ impl Parties {
         }
     }
 
-    /// Draws one of the parties that can go on; `None`: all of them wait.
+    /// Draws one of the parties that can be polled. `None`: all of them wait.
     fn choose(&self) -> Option<Party> {
         let now = self.sim.now();
         let ready: Vec<Party> = {
@@ -313,7 +312,7 @@ impl Parties {
         }
     }
 
-    /// Time has to go on to the end of a pause, if that is all there is to wait for.
+    /// Advances the time to the end of a suspension if there is nothing else to wait for.
     fn wake_the_paused(&self, now: Timestamp) {
         let ready = locked(&self.sim.ready.0).clone();
         let end = ready.iter().filter_map(|party| self.pause_of(*party, now)).min();
@@ -324,13 +323,13 @@ impl Parties {
         }
     }
 
-    /// Somebody who has a task and is doomed; the task is dropped.
+    /// A party that is to crash and has a task; the task is dropped.
     fn doomed(&mut self) -> Option<Party> {
         let party = locked(&self.sim.doomed).pop_first()?;
         self.tasks.remove(&party).map(|_| party)
     }
 
-    /// Polls a party's task; whether the party crashed.
+    /// Polls a party's task. `true`: the party crashed.
     fn poll(&mut self, party: Party) -> bool {
         locked(&self.sim.ready.0).remove(&party);
         let Some(task) = self.tasks.get_mut(&party) else { return false };
@@ -346,7 +345,7 @@ impl Parties {
             self.paused.entry(party).or_default().push((now, now + *span));
         }
         let crashes = self.crashes.get(&party).is_some_and(|crashes| crashes.contains(polls));
-        // Nobody but who was polled can be doomed by it.
+        // A poll can make only its own party crash.
         if self.doomed().is_some() {
             return true;
         }

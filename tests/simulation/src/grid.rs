@@ -1,9 +1,9 @@
-//! The grid: every cloud, every mutating request of a key's way there, every mishap, with a crash and without, one by one.
+//! The grid: every cloud, every mutating request on a key's way there, every mishap, with and without a crash.
 //!
-//! Owns schedules made by hand, of one key each, and what each of them has to come to. What a schedule drawn from a seed meets by
-//! chance is met here for certain; what happens over the wire is the end-to-end kill matrix's to show.
+//! Owns schedules made by hand, of one key each, and what each has to lead to. Random schedules meet such a case only by chance; the grid
+//! always does. The end-to-end kill matrix tests the same over the wire.
 //!
-//! How many requests and moments there are, undisturbed runs say: a request that the engine sends one day has its cases that day.
+//! Undisturbed runs tell which requests and moments there are, so a new request of the engine gets its cases by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::schedule::{Fault, KeyPlan, Mishap, Schedule};
 use crate::shrink::shrink;
 use crate::world::{Ended, run};
 
-/// A cloud of the grid, and the requests that a first key takes there: no more than the contracts ask for.
+/// A cloud of the grid, with the requests that a first key takes there, which are no more than the contracts ask for.
 struct Cloud {
     name: &'static str,
     place: Place,
@@ -48,27 +48,26 @@ const KEY_VAULT: Cloud =
 const MANAGED_HSM: Cloud = Cloud { name: "managed hsm", key_vault: false, algorithm: Algorithm::Aes256, ..KEY_VAULT };
 
 impl Cloud {
-    /// Every cloud of the grid.
     const ALL: [&Self; 4] = [&AWS, &GOOGLE_CLOUD, &KEY_VAULT, &MANAGED_HSM];
 }
 
-/// A late effect that its client still waits for, in seconds: the clouds of a run time a call out after 10 s, and an attempt counts
-/// as open for 20 s. With reads that lag by [`LAG`], it shows just in time.
+/// The delay of a late effect for which its client still waits, in seconds. The clouds of a run time a call out after 10 s, and an attempt
+/// counts as open for 20 s. With reads that lag by [`LAG`], the effect shows just in time.
 const WITHIN: u32 = 11;
 
-/// A late effect after its client concluded that there is none, and sent the request again.
+/// The delay of a late effect whose client has concluded that there is none and has sent the request again, in seconds.
 const BEYOND: u32 = 60;
 
-/// Seconds for which reads lag behind, where they do.
+/// Seconds for which reads lag, where they do.
 const LAG: u32 = 8;
 
-/// Seconds in which everything goes wrong that will: a key is there by then, and its mishap over.
+/// Seconds within which all faults happen. By then the key is there, and its mishap over.
 const TROUBLE: u32 = 600;
 
-/// The same where something is left over: time for its clean-up as well.
+/// The same if there is surplus: includes the time for its clean-up.
 const LONGER_TROUBLE: u32 = 1_800;
 
-/// What can become of a request; `None`: nothing out of the ordinary, only a crash.
+/// What can go wrong with a request. `None`: only a crash.
 const MISHAPS: [Option<Mishap>; 11] = [
     None,
     Some(Mishap::LostReply),
@@ -90,7 +89,7 @@ struct Crash {
     lands: bool,
 }
 
-/// Where a server can crash around a request; `None`: nowhere.
+/// Where a server can crash around a request. `None`: nowhere.
 const CRASHES: [Option<Crash>; 6] = [
     None,
     Some(Crash { moment: Moment::Written, lands: true }),
@@ -100,7 +99,7 @@ const CRASHES: [Option<Crash>; 6] = [
     Some(Crash { moment: Moment::Answered, lands: true }),
 ];
 
-/// What is the same for the cases of a cloud that differ in what goes wrong.
+/// What cases of a cloud have in common that differ in their faults.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     generated: bool,
@@ -108,7 +107,7 @@ struct Setting {
     lag: u32,
 }
 
-/// Both sources of bytes; then what makes crashes and looks harder: another server that takes over at once, and reads that lag behind.
+/// Both sources; then what makes crashes and looks harder: a second server, which takes over at once, and lagging reads.
 const SETTINGS: [Setting; 4] = [
     Setting { generated: false, servers: 1, lag: 0 },
     Setting { generated: true, servers: 1, lag: 0 },
@@ -116,7 +115,7 @@ const SETTINGS: [Setting; 4] = [
     Setting { generated: true, servers: 2, lag: LAG },
 ];
 
-/// Whether a mishap and a crash can meet: after a reply nobody crashes where none comes, and the connection is not closed either.
+/// Whether a mishap and a crash can meet: without a reply, and with an open connection, there is no crash after the reply.
 fn fits(mishap: Option<Mishap>, crash: Option<Crash>) -> bool {
     let is_answered = !matches!(mishap, Some(Mishap::Late(_) | Mishap::Swallowed));
     match crash {
@@ -129,7 +128,7 @@ fn name_of(mishap: Option<Mishap>) -> String {
     mishap.map_or("no mishap".to_owned(), |mishap| format!("{mishap:?}"))
 }
 
-/// Whether a mishap may leave something over: an effect so late that the request was sent again, or that came twice.
+/// Whether a mishap may leave surplus: the effect comes so late that the request was sent again, or it comes twice.
 fn may_double(fault: &Fault) -> bool {
     matches!(fault, Fault::Request { what: Mishap::Late(BEYOND) | Mishap::Twice, .. })
 }
@@ -154,7 +153,7 @@ fn schedule(cloud: &Cloud, setting: Setting, faults: Vec<Fault>) -> Schedule {
         lags: [(cloud.place, setting.lag)].into(),
         readings: Vec::new(),
         slow: false,
-        // A late effect may leave something over: its clean-up has to be approved first.
+        // A late effect may leave surplus, whose clean-up has to be approved first.
         trouble: if faults.iter().any(may_double) { LONGER_TROUBLE } else { TROUBLE },
         faults,
     }
@@ -162,7 +161,7 @@ fn schedule(cloud: &Cloud, setting: Setting, faults: Vec<Fault>) -> Schedule {
 
 const KEY: &str = "key-0";
 
-/// What a case is called.
+/// The name of a case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Label {
     cloud: &'static str,
@@ -188,7 +187,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// A cloud's grid, with every case run; with a planted bug, with that one in it.
+    /// Runs every case of a cloud's grid; with a planted bug, until that is found.
     fn walked(cloud: &'static Cloud, planted: Option<Planted>) -> Self {
         let mut grid = Self { cloud, planted, counts: BTreeMap::new(), broken: BTreeMap::new(), failures: Vec::new() };
         grid.walk();
@@ -196,12 +195,12 @@ impl Grid {
         grid
     }
 
-    /// Whether the planted bug was found: then the other cases need not be run.
+    /// Whether the planted bug was found, so that the other cases need not be run.
     fn is_found(&self) -> bool {
         self.planted.is_some_and(|planted| self.broken.contains_key(&planted.breaks()))
     }
 
-    /// Every request of a key's way has every case: otherwise one could be lost, and nobody would see it.
+    /// Checks that every request has every case. Otherwise one could be lost unnoticed.
     fn demand_every_case(&mut self) {
         for (number, operation) in (1..).zip(self.cloud.requests) {
             for mishap in MISHAPS {
@@ -231,15 +230,15 @@ impl Grid {
                 let ended = run(&schedule(self.cloud, setting, before.to_vec()), self.planted, false);
                 let all = mutating(&ended, self.cloud);
                 self.at_every_moment(setting, &ended, &format!("late {operation}, "), &before);
-                // What an undisturbed key does not send cleans up.
+                // The requests that an undisturbed key does not send are those of a clean-up.
                 let first = all.iter().position(|operation| !requests.contains(operation)).unwrap_or(all.len());
                 self.at_every_request(setting, &all, first, &before);
             }
         }
     }
 
-    /// Every mishap at every request from the `first` on (from 0), with a crash around it and without. `before` is what goes wrong
-    /// earlier: requests that get no answer.
+    /// Every mishap at every request from the `first` on (counted from 0), with and without a crash. `before`: earlier faults, whose
+    /// requests get no answer.
     fn at_every_request(&mut self, setting: Setting, requests: &[String], first: usize, before: &[Fault]) {
         for (number, operation) in (1..).zip(requests).skip(first) {
             for mishap in MISHAPS {
@@ -250,7 +249,7 @@ impl Grid {
                     let mut faults = before.to_vec();
                     faults.extend(mishap.map(|what| Fault::Request { place: self.cloud.place, mutation: number, what }));
                     faults.extend(crash.map(|Crash { moment, lands }| {
-                        // What never came back is not among the answers.
+                        // Requests without an answer are not counted among the answered ones.
                         let unanswered = if moment == Moment::Answered { before.len() as u64 } else { 0 };
                         Fault::CrashAt { moment, nth: number - unanswered, lands }
                     }));
@@ -260,7 +259,7 @@ impl Grid {
         }
     }
 
-    /// A crash at every line of progress and every receipt of a run in which this went wrong before.
+    /// A crash at every line of progress and every receipt of a run with these earlier faults.
     fn at_every_moment(&mut self, setting: Setting, ended: &Ended, what: &str, before: &[Fault]) {
         for moment in [Moment::Told, Moment::Recorded] {
             for nth in 1..=ended.remains.moments.get(&moment).copied().unwrap_or_default() {
@@ -274,7 +273,7 @@ impl Grid {
         }
     }
 
-    /// Runs a case, and demands what it has to come to.
+    /// Runs a case, and checks what it led to.
     fn case(&mut self, at: &str, mishap: &str, setting: Setting, faults: Vec<Fault>) -> Ended {
         let label = Label { cloud: self.cloud.name, at: at.to_owned(), mishap: mishap.to_owned() };
         let schedule = schedule(self.cloud, setting, faults);
@@ -296,14 +295,14 @@ impl Grid {
     }
 }
 
-/// How many failing cases are told with a smaller schedule and its transcript.
+/// How many failing cases are printed with a smaller schedule and its transcript.
 const MOST_TOLD: usize = 2;
 
 fn mutating(ended: &Ended, cloud: &Cloud) -> Vec<String> {
     ended.remains.mutating.get(&cloud.place).cloned().unwrap_or_default()
 }
 
-/// What a run broke: the rules, and what a case has to come to.
+/// What a run broke: the rules, and the demands of a case.
 fn judged(schedule: &Schedule, ended: &Ended) -> Vec<Broken> {
     let mut broken = ended.broken.clone();
     let missing = |what: String| Broken { rule: Rule::Settles, what };
@@ -313,7 +312,7 @@ fn judged(schedule: &Schedule, ended: &Ended) -> Vec<Broken> {
     broken
 }
 
-/// What was to go wrong, and did not: such a case proves nothing.
+/// The faults that did not happen. A case with one proves nothing.
 fn unhappened(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     let wanted = |is: &dyn Fn(&Fault) -> bool| schedule.faults.iter().filter(|fault| is(fault)).count() as u64;
     let crashes = ended.counts.get("crash").copied().unwrap_or_default();
@@ -330,10 +329,10 @@ fn unhappened(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     said
 }
 
-/// How what went wrong with a request is counted.
+/// How injected faults of requests are counted.
 const FAULTS: [&str; 5] = ["lost_reply at ", "late at ", "hang at ", "server_error at ", "throttle at "];
 
-/// Why the key is not active at its destination, with nothing left to do.
+/// Why the key is not active at its destination with nothing left to do.
 fn unfinished(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     let Some(ledger) = &ended.remains.ledger else { return vec!["the ledger cannot be read".to_owned()] };
     let (Some(record), [plan]) = (ledger.keys.values().next(), schedule.keys.as_slice()) else {
@@ -360,7 +359,7 @@ fn unfinished(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     if !ledger.open.is_empty() {
         said.push(format!("change sets are open: {:?}", ledger.open.values()));
     }
-    // What is approved is carried through, whatever happens; only what a late effect left over asks for another approval.
+    // What is approved is carried through, whatever happens. Only the surplus of a late effect needs another approval.
     let imports = ended.remains.change_sets.iter().filter(|record| record.change_set.action == Action::Import);
     if imports.count() != 1 || ended.remains.change_sets.iter().any(|record| record.state != ChangeSetState::Done) {
         let states = ended.remains.change_sets.iter().map(|record| (record.change_set.action, record.state));
@@ -369,7 +368,7 @@ fn unfinished(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     said
 }
 
-/// Why there is more than one live object and one material.
+/// Why there is more than one live object or material.
 fn doubled(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     let Some(ledger) = &ended.remains.ledger else { return Vec::new() };
     let (may_double, mut said) = (schedule.faults.iter().any(may_double), Vec::new());
@@ -391,7 +390,7 @@ fn doubled(schedule: &Schedule, ended: &Ended) -> Vec<String> {
         let usable =
             materials(live).filter(|material| !material["state"].as_str().is_some_and(|state| state.eq_ignore_ascii_case("disabled")));
         let usable = usable.count();
-        // Where importing is activating, the first of two was in use until the second came: it goes on to work.
+        // Where the import is the activation, the first of two was in use until the second came, so it stays usable.
         let followed = place == Place::Azure && may_double;
         if usable != 1 && !(followed && usable == 2) {
             said.push(format!("not one material that works: {live}"));
@@ -403,7 +402,7 @@ fn doubled(schedule: &Schedule, ended: &Ended) -> Vec<String> {
     said
 }
 
-/// Walks every cloud's grid, prints how many cases there are of each kind, and the failing ones; whether all hold.
+/// Runs every cloud's grid, and prints the numbers of cases and the failing ones. `true`: all hold.
 #[expect(clippy::print_stdout, reason = "how many cases there are is a result")]
 pub(crate) fn walk() -> bool {
     let grids = Cloud::ALL.map(|cloud| std::thread::spawn(move || Grid::walked(cloud, None)));
@@ -429,7 +428,7 @@ impl fmt::Display for Grid {
 mod tests {
     use super::*;
 
-    /// What the grid is there for: an engine that sends again with no look, or believes a first look, or forgets what it sent before a
+    /// The bugs that the grid is for: an engine that sends again without a look, believes a first look, or forgets what it sent before a
     /// crash.
     #[test]
     fn the_grid_finds_what_a_crash_or_a_lost_reply_makes_of_these_bugs() {

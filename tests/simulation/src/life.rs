@@ -1,7 +1,7 @@
-//! One life of a party, from its start to its crash, and the exact moments at which a schedule made by hand ends it.
+//! One life of a party, from its start to its crash, and the exact moments at which a handmade schedule ends it.
 //!
-//! A random crash counts polls ([`crate::schedule::Fault::Crash`]): it may fall anywhere. What is enumerated needs more: before the
-//! `n`th request leaves, or between its effect and its reply. Every such moment of a run is counted, so that an undisturbed run says
+//! A random crash counts polls ([`crate::schedule::Fault::Crash`]) and may come anywhere. Cases that are enumerated need exact moments:
+//! before the `n`th request leaves, or between its effect and its reply. All moments of a run are counted, so that an undisturbed run tells
 //! how many there are.
 
 use std::collections::BTreeMap;
@@ -12,20 +12,20 @@ use serde::Serialize;
 
 use crate::executor::{Party, Sim, locked};
 
-/// A moment in the work of a server. Requests are the mutating ones.
+/// A moment in the work of a server. Only mutating requests count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) enum Moment {
     /// An attempt is durable in the ledger, and the server does not know that yet.
     Written,
-    /// A request leaves the server. Whether it arrives after the crash, the fault says.
+    /// A request leaves the server. The fault says whether it still arrives after a crash.
     Sent,
-    /// The cloud has dealt with a request, and its reply is still on the way, if there is one.
+    /// The cloud has dealt with a request, and its reply, if any, is still on the way.
     Served,
-    /// The server has dealt with the reply, or with a closed connection, and waits for what it asked next.
+    /// The server has dealt with the reply or with a closed connection, and waits for its next call.
     Answered,
     /// A receipt is durable in the ledger, and the server does not know that yet.
     Recorded,
-    /// The server told a line of progress.
+    /// The server reported a line of progress.
     Told,
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct Moments(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     counts: BTreeMap<Moment, u64>,
-    /// With each, whether what the server was sending still arrives.
+    /// The value: whether the request that the server was sending still arrives.
     crashes: BTreeMap<(Moment, u64), bool>,
 }
 
 impl Moments {
-    /// Has whichever server comes to the `nth` of these moments (from 1, counted over all servers and their lives) crash there.
+    /// Makes the server that comes to the `nth` of these moments crash there, counted from 1 over all servers and their lives.
     pub(crate) fn crash_at(&self, moment: Moment, nth: u64, lands: bool) {
         locked(&self.0).crashes.insert((moment, nth), lands);
     }
@@ -51,7 +51,7 @@ impl Moments {
         locked(&self.0).counts.clone()
     }
 
-    /// Counts a moment. `None`: nobody crashes at this one.
+    /// Counts a moment. `None`: no crash at this one.
     fn pass(&self, moment: Moment) -> Option<bool> {
         let mut inner = locked(&self.0);
         let count = inner.counts.entry(moment).or_default();
@@ -61,28 +61,27 @@ impl Moments {
     }
 }
 
-/// One life of a party; a clone is the same one.
+/// One life of a party. A clone is the same life.
 #[derive(Clone)]
 pub(crate) struct Life {
     pub(crate) party: Party,
     pub(crate) sim: Arc<Sim>,
     moments: Arc<Moments>,
-    /// False once the party crashed.
+    /// False after the party's crash.
     lives: Arc<AtomicBool>,
-    /// Whether what it sent and nobody has received yet still arrives: false once its machine took it along in a crash.
+    /// Whether requests on the way still arrive. False if they were lost with the crashed machine.
     carries: Arc<AtomicBool>,
 }
 
 impl Life {
-    /// A life that begins.
     pub(crate) fn new(party: Party, sim: Arc<Sim>, moments: Arc<Moments>) -> Self {
         let on = || Arc::new(AtomicBool::new(true));
         Self { party, sim, moments, lives: on(), carries: on() }
     }
 
-    /// Counts a moment, and ends the life if the schedule says so: at the end of the poll or event in which it comes.
+    /// Counts a moment and, if the schedule says so, ends the life at the end of the current poll or event.
     pub(crate) fn passes(&self, moment: Moment) {
-        // What a server sent before it crashed may be served when the next one works.
+        // A request of a server that has crashed since may still be served.
         if let Some(lands) = self.moments.pass(moment)
             && self.lives.load(Ordering::Relaxed)
         {
@@ -98,12 +97,12 @@ impl Life {
         self.lives.store(false, Ordering::Relaxed);
     }
 
-    /// Whether what was sent and not received yet still arrives.
+    /// Whether requests on the way still arrive.
     pub(crate) fn carries(&self) -> bool {
         self.carries.load(Ordering::Relaxed)
     }
 
-    /// Has nothing arrive any more that was sent in this life.
+    /// From now on no request of this life arrives any more.
     pub(crate) fn cut(&self) {
         self.carries.store(false, Ordering::Relaxed);
     }

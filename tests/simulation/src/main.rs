@@ -1,6 +1,6 @@
-//! `keyplane-simulate`: runs schedules, or one of them to be read.
+//! `keyplane-simulate`: runs schedules, or prints the transcript of one.
 
-// A run is made of small things that live shortly.
+// A run allocates many small, short-lived objects.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! The way between a party and an emulated cloud: it takes its time, and loses things.
+//! The network between a party and an emulated cloud: messages take time, and some are lost.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -15,28 +15,28 @@ use rand_core::SeedableRng as _;
 use crate::executor::{Sim, locked};
 use crate::life::{Life, Moment};
 
-/// The longest time that a message takes on its way, as a rule.
+/// The longest time that most messages take.
 const QUICK: Span = Span::millis(40);
 
-/// One message in so many takes longer: up to [`SLOW`].
+/// One message in this many takes longer, up to [`SLOW`].
 const RARELY: u32 = 40;
 
 /// The longest time that such a message takes: about a call's time-out.
 const SLOW: Span = Span::seconds(9);
 
-/// An emulated cloud, the same for everybody.
+/// An emulated cloud, shared by all parties.
 pub(crate) struct Site<S: Service>(Mutex<Inner<S>>);
 
 struct Inner<S: Service> {
     frame: Frame<S>,
     rng: ChaCha20Rng,
-    /// The mutating requests that arrive twice, by their number.
+    /// The numbers of the mutating requests that arrive twice.
     twice: BTreeSet<u64>,
-    /// The cloud's buckets, as they would be if each request arrived when it was sent: how the network bunches them is nobody's fault.
+    /// The cloud's buckets as if each request arrived when it was sent, so that the network's delays do not count against a server.
     paced: Buckets,
-    /// The requests that were sent when the quota was used up, and when.
+    /// The requests that were sent when the quota was used up, with their times.
     overdrawn: Vec<(Timestamp, String)>,
-    /// The callers that the cloud will never answer: they wait until their time-out.
+    /// The callers that the cloud will never answer. They wait until their time-out.
     unanswered: Vec<oneshot::Sender<Result<S::Reply, Lost>>>,
 }
 
@@ -47,12 +47,12 @@ impl<S: Service> Site<S> {
         Arc::new(Self(Mutex::new(Inner { frame, rng, twice, paced, overdrawn, unanswered })))
     }
 
-    /// Has the nth mutating request arrive twice.
+    /// Makes the nth mutating request arrive twice.
     pub(crate) fn double(&self, mutation: u64) {
         locked(&self.0).twice.insert(mutation);
     }
 
-    /// A request leaves; whether it is a mutating one.
+    /// A request leaves. Returns whether it is a mutating one.
     fn leaves(&self, now: Timestamp, request: &S::Request) -> bool {
         let mut inner = locked(&self.0);
         let Inner { frame, paced, overdrawn, .. } = &mut *inner;
@@ -64,12 +64,12 @@ impl<S: Service> Site<S> {
         frame.service().is_mutating(request)
     }
 
-    /// The requests that were sent when the quota was used up, and when.
+    /// The requests that were sent when the quota was used up, with their times.
     pub(crate) fn overdrawn(&self) -> Vec<(Timestamp, String)> {
         locked(&self.0).overdrawn.clone()
     }
 
-    /// Serves a request as often as it arrives; the answer is the first one's.
+    /// Serves a request as often as it arrives; returns the first answer.
     fn serve(&self, now: Timestamp, request: &S::Request) -> Answer<S::Reply> {
         let mut inner = locked(&self.0);
         let Inner { frame, rng, twice, .. } = &mut *inner;
@@ -82,7 +82,7 @@ impl<S: Service> Site<S> {
         answer
     }
 
-    /// Looks into the cloud, or changes how it behaves, as no client can.
+    /// Reads or changes the cloud as no client can.
     pub(crate) fn inside<T>(&self, work: impl FnOnce(&mut Frame<S>, &mut ChaCha20Rng) -> T) -> T {
         let mut inner = locked(&self.0);
         let Inner { frame, rng, .. } = &mut *inner;
@@ -90,7 +90,7 @@ impl<S: Service> Site<S> {
     }
 }
 
-/// No answer will come. Whether the cloud did what it was asked for, nobody knows.
+/// No answer will come. It is not known whether the request had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost;
 
@@ -98,7 +98,7 @@ pub(crate) struct Lost;
 pub(crate) struct Line<S: Service> {
     life: Life,
     site: Arc<Site<S>>,
-    /// What the transcript calls it: caller and cloud.
+    /// Caller and cloud, for the transcript.
     name: String,
 }
 
@@ -113,8 +113,8 @@ impl<S: Service> Line<S> {
         Self { life, site, name: name.into() }
     }
 
-    /// Sends one request and waits for its answer, for ever if there is none: time-outs are the lane's. Dropping the future does not
-    /// call the request back.
+    /// Sends one request and waits for its answer, for ever if there is none: the lane has the time-outs. Dropping the future does not
+    /// cancel the request.
     pub(crate) async fn send(&self, request: S::Request) -> Result<S::Reply, Lost> {
         let (answer, answered) = oneshot::channel();
         let Self { life, site, name } = self.clone();
@@ -124,7 +124,7 @@ impl<S: Service> Line<S> {
         }
         let there = way(&life.sim);
         self.life.sim.after(there, move || {
-            // It was still on the machine that crashed.
+            // The request was still on the machine that crashed.
             if !life.carries() {
                 return;
             }
@@ -144,7 +144,7 @@ impl<S: Service> Line<S> {
                 }
             };
             let delay = way(&sim);
-            // Nobody waits for it any more: then it is lost.
+            // If the caller is gone, the answer is lost.
             sim.after(delay, move || {
                 let _ = answer.send(back);
             });
@@ -163,12 +163,12 @@ fn way(sim: &Sim) -> Span {
     sim.span(most)
 }
 
-/// A moment as the emulators write it.
+/// A time in the emulators' type.
 pub(crate) fn core_time(at: Timestamp) -> CoreTime {
     CoreTime::from_micros(at.0)
 }
 
-/// A span as the standard library writes it.
+/// A span in the standard library's type.
 pub(crate) fn duration(span: Span) -> Duration {
     span.to_std()
 }

@@ -1,4 +1,4 @@
-//! Who wants keys, who approves them, and who does not.
+//! The people of a run: intents, and approvers who sign or do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -15,33 +15,32 @@ use crate::clouds::Place;
 use crate::executor::{Sim, locked};
 use crate::schedule::{CharterChange, KeyPlan, Schedule};
 
-/// The approvers, in the order of [`Schedule::approvers`]. The last one is in the charter in place of [`LEAVES`], once that is replaced.
+/// The approvers, in the order of [`Schedule::approvers`]. The last one replaces [`LEAVES`] in the charter, if that is replaced.
 pub(crate) const APPROVERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
-/// The approver who leaves when one is replaced.
+/// The approver who is replaced.
 const LEAVES: &str = APPROVERS[1];
 
-/// The approver who comes instead.
+/// The approver who takes the place.
 const COMES: &str = APPROVERS[3];
 
-/// Who signs another charter that is given up: one is too few.
+/// The only one who signs a new charter that is given up for lack of approvals.
 const SIGNS_ALONE: &str = APPROVERS[0];
 
-/// The login under which the servers propose: its person approves everything at once, which must never count.
+/// The login under which the servers propose. This person approves everything at once, which must never count.
 pub(crate) const PROPOSER: &str = "mallory";
 
 const GROUP: &str = "security";
 
-/// The pause between two looks of an approver, at least.
+/// The shortest pause between two looks of an approver.
 const LOOKS: Span = Span::seconds(25);
 
-/// Parses a constant of the run.
 pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     #[expect(clippy::unwrap_used, reason = "names of a run are constants or numbered, and fit")]
     text.parse().unwrap()
 }
 
-/// Everybody's key, and its public half as charters have it: made once, the same in every run.
+/// Each person's key, and its public key as charters have it. Generated once, the same in every run.
 static KEYS: LazyLock<BTreeMap<&str, (PrivateKey, String)>> = LazyLock::new(|| {
     let key = |name: &'static str| {
         let mut seed = [7; 32];
@@ -61,7 +60,7 @@ fn approver(name: &str) -> (ApproverName, Approver) {
     )
 }
 
-/// What is wanted from the beginning; with `changed`, after the change; with `charter`, with other approvers or rules too.
+/// The intent. `changed`: after the change of what is wanted. `charter`: with these other approvers or rules.
 pub(crate) fn intent(schedule: &Schedule, changed: bool, charter: Option<CharterChange>) -> Intent {
     let later = schedule.change.as_ref().map(|(_, key)| key).filter(|_| changed);
     let keys: Vec<&KeyPlan> = schedule.keys.iter().chain(later).collect();
@@ -106,14 +105,14 @@ fn wanted(place: Place, name: &str, algorithm: Algorithm) -> PlacementIntent {
     PlacementIntent { destination: parsed(place.name()), cloud, name: name.to_owned(), algorithm }
 }
 
-/// So many of a charter's approvers gave one of these approvals, whoever proposed not counted. That they signed is the verifier's to know.
+/// How many of a charter's approvers gave one of these approvals, except the proposer. The verifier checks the signatures.
 pub(crate) fn approvers_of(charter: &Charter, approvals: &[Approval]) -> u32 {
     let people: BTreeSet<_> = approvals.iter().map(|approval| &approval.approver).collect();
     let count = people.into_iter().filter(|name| name.as_str() != PROPOSER && charter.approvers.contains_key(*name)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The same, of those in one of these groups.
+/// The same for approvers in one of these groups.
 pub(crate) fn approvers_in(charter: &Charter, groups: &BTreeSet<GroupName>, approvals: &[Approval]) -> u32 {
     let people: BTreeSet<_> = approvals.iter().map(|approval| &approval.approver).filter(|name| name.as_str() != PROPOSER).collect();
     let counts = |name: &&ApproverName| {
@@ -122,17 +121,17 @@ pub(crate) fn approvers_in(charter: &Charter, groups: &BTreeSet<GroupName>, appr
     u32::try_from(people.into_iter().filter(counts).count()).unwrap_or(u32::MAX)
 }
 
-/// Where charters lie that somebody wants to be in force: what is to be signed, with the approvals that it got.
+/// New charters that somebody wants to be in force: what is to be signed, with the approvals so far.
 #[derive(Clone, Default)]
 pub(crate) struct Desk(Arc<Mutex<BTreeMap<String, Vec<Approval>>>>);
 
 impl Desk {
-    /// The approvals that a change of the charter got so far; who asks for the first time lays it there.
+    /// The approvals of a charter change so far. The first request puts it on the desk.
     pub(crate) fn approvals(&self, change: &Statement) -> Vec<Approval> {
         locked(&self.0).entry(change.as_str().to_owned()).or_default().clone()
     }
 
-    /// Signs whatever lies there and was not signed; how many those were.
+    /// Signs everything on the desk that this person has not signed; returns how many that were.
     fn sign(&self, name: &str, sim: &Sim) -> usize {
         let mut signed = 0;
         for (change, approvals) in locked(&self.0).iter_mut() {
@@ -150,12 +149,12 @@ fn sign(name: &str, statement: &str, sim: &Sim) -> Option<Approval> {
     Some(Approval { approver: parsed(name), signature: signature.to_pem(LineEnding::LF).ok()?, at: sim.now() })
 }
 
-/// An approver of a run, and what it works with.
+/// An approver of a run, and its means.
 pub(crate) struct Person {
     pub(crate) name: &'static str,
-    /// How long it takes to see what there is to be signed, at most.
+    /// The longest time until it notices what is to be signed.
     pub(crate) thinks: Span,
-    /// Whether another charter is given up: then whoever would be one too many does not sign it.
+    /// Whether a new charter is given up: then the approvers who would complete it do not sign.
     pub(crate) given_up: bool,
     pub(crate) sim: Arc<Sim>,
     pub(crate) ledger: Arc<MemoryLedger>,
@@ -163,11 +162,11 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// Looks now and then, thinks, and signs whatever is proposed, until nobody needs anybody any more.
+    /// Looks from time to time, and signs what is proposed, until the run is over.
     pub(crate) async fn approve(self, over: Arc<dyn Fn() -> bool + Send + Sync>) {
         let Self { name, thinks, given_up, sim, ledger, desk } = self;
         let signs = !given_up || [SIGNS_ALONE, PROPOSER].contains(&name);
-        // By digest and charter: under another charter, it has to be signed again.
+        // By digest and charter, since a change set has to be signed again under another charter.
         let mut signed = BTreeSet::new();
         while !over() {
             sim.sleep(LOOKS + sim.span(thinks)).await;

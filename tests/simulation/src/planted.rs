@@ -1,4 +1,4 @@
-//! Bugs, planted by wrappers around the ports: what the rules' checkers are judged by. The product has none of these switches.
+//! Bugs, planted by wrappers around the ports, to test the rules' checkers. The product has none of these switches.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,55 +20,53 @@ use crate::ports::{Behind, Between};
 use crate::rules::Rule;
 use crate::schedule::{Fault, Schedule};
 
-/// A bug that can be planted into a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Planted {
-    /// Whatever is wrapped again is made again: an import is repeated with new bytes.
+    /// A copy that is wrapped again is generated again, so an import is repeated with new bytes.
     NewBytes,
-    /// "It is not there" is believed at once: no time-out, no consistency bound, one look.
+    /// An absence is believed at once: without time-out and consistency bound, after one look.
     SecondLookSkipped,
-    /// The first look at a placement is remembered for good.
+    /// The first look at a placement is kept for good.
     StaleReadTrusted,
-    /// Attempts are not written down.
+    /// Attempts are not recorded.
     AttemptForgotten,
-    /// Material goes to any empty object of ours, whoever holds the claim.
+    /// Material is imported into any empty object of ours, whichever holds the claim.
     SurplusShellFilled,
-    /// An inventory that lacks something counts as complete.
+    /// An incomplete inventory is reported as complete.
     PartialInventoryComplete,
-    /// Who proposed is not written down, and so counts as an approver.
+    /// The proposer is not recorded, and so counts as an approver.
     ProposerCounts,
     /// A blob holds the key's own bytes.
     BytesInBlob,
-    /// What is wrapped under is somebody else's key, and the cloud's own is only told.
+    /// A copy is wrapped under another key than the cloud's, which is reported.
     WrappingKeySwapped,
-    /// An object is switched off on the way, and nobody approved it.
+    /// An object is disabled without approval.
     UnapprovedDisable,
-    /// A look that failed is told as one that found nothing.
+    /// A failed look is reported as one that found nothing.
     FailedLookIsAbsence,
-    /// A passing failure is told as damage.
+    /// A transient failure is reported as damage.
     FailureIsDamage,
-    /// Another charter is adopted with the approvals that it asks for itself.
+    /// A new charter is adopted with the approvals that the new one asks for.
     CharterJudgedByItself,
-    /// A lease is judged by a clock that stands still while the server does: it is acted on when it ran out.
+    /// A lease is judged by a clock that stops while the server is suspended, so the server acts on an expired lease.
     LeaseOutlived,
-    /// Uptime is wall-clock time: whoever sets the clock decides when a "no" is conclusive.
+    /// Uptime is wall-clock time, so whoever sets the clock decides when an absence is conclusive.
     ClockBelieved,
     /// Nothing draws from a quota.
     QuotasForgotten,
-    /// The charter that was read first is taken for the one in force for good.
+    /// The first charter that was read is taken for the one in force for good.
     CharterReadOnce,
-    /// The ledger gets another public key than that of the pair that was made.
+    /// The ledger gets another public key than that of the generated pair.
     OtherPublicKey,
-    /// A clean-up takes what is in use for the surplus beside it.
+    /// A clean-up removes what is in use instead of the surplus.
     WrongOneRemoved,
-    /// A request without a reply is sent again at once, with no look between.
+    /// A request without a reply is sent again at once, without a look.
     RepeatedBlindly,
-    /// The attempts of earlier runs are read as refused ones: whoever goes on after a crash acts as if nothing could have come of them.
+    /// Attempts of earlier runs are read as refused ones, so a server goes on after a crash as if they had had no effect.
     AttemptsUnread,
 }
 
 impl Planted {
-    /// Every one of them.
     pub(crate) const ALL: [Self; 21] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
@@ -93,7 +91,7 @@ impl Planted {
         Self::AttemptsUnread,
     ];
 
-    /// The rule that it breaks, whatever else it does.
+    /// The rule that the bug breaks, among others.
     pub(crate) fn breaks(self) -> Rule {
         match self {
             Self::BytesInBlob => Rule::Plaintext,
@@ -114,8 +112,8 @@ impl Planted {
         }
     }
 
-    /// Whether a schedule has what the bug is about. Where no clock is set, a clock that can be set is right; where no server is
-    /// suspended, one that stops meanwhile does not stop. Such runs are not worth their time: the hunt leaves them out.
+    /// Whether a schedule can show the bug. A clock that can be set is right if nobody sets it, and one that stops during suspension does
+    /// not stop without one. Such runs are skipped.
     pub(crate) fn may_show(self, schedule: &Schedule) -> bool {
         let any = |is: fn(&Fault) -> bool| schedule.faults.iter().any(is);
         match self {
@@ -125,7 +123,7 @@ impl Planted {
         }
     }
 
-    /// Its name on the command line.
+    /// The bug's name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NewBytes => "new-bytes",
@@ -152,7 +150,7 @@ impl Planted {
         }
     }
 
-    /// A clock with the bug in it, if it is one of clocks.
+    /// The clock, with the bug if it is one of clocks.
     pub(crate) fn clock(planted: Option<Self>, inner: Arc<dyn Clock>) -> Arc<dyn Clock> {
         match planted {
             Some(planted @ (Self::LeaseOutlived | Self::ClockBelieved)) => {
@@ -162,7 +160,7 @@ impl Planted {
         }
     }
 
-    /// A cloud with the bug in it, if it is one of clouds.
+    /// The cloud, with the bug if it is one of clouds.
     pub(crate) fn cloud(planted: Option<Self>, inner: Arc<dyn Cloud>) -> Arc<dyn Cloud> {
         let Some(planted) = planted else { return inner };
         let mut destination = inner.destination().clone();
@@ -177,7 +175,7 @@ impl Planted {
         Arc::new(Crooked { planted, inner, destination, first: Mutex::default() })
     }
 
-    /// A ledger with the bug in it, if it is one of ledgers.
+    /// The ledger, with the bug if it is one of ledgers.
     pub(crate) fn ledger(planted: Option<Self>, inner: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         match planted {
             Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts | Self::CharterReadOnce | Self::AttemptsUnread)) => {
@@ -187,7 +185,7 @@ impl Planted {
         }
     }
 
-    /// A custodian with the bug in it, if it is one of custodians. `own` is the one that judges nobody.
+    /// The custodian, with the bug if it is one of custodians. `own`: the custodian that checks nothing.
     pub(crate) fn custodian(planted: Option<Self>, inner: Arc<dyn Custodian>, own: &Arc<SymbolCustodian>) -> Arc<dyn Custodian> {
         match planted {
             Some(
@@ -202,14 +200,14 @@ impl Planted {
     }
 }
 
-/// Whoever does not look at the clock for so long stood still: no lane waits so long in one piece.
+/// A clock that was not read for this long belongs to a suspended server: no lane waits so long without reading it.
 const STOOD_STILL: Span = Span::seconds(25);
 
-/// A clock whose uptime leaves out what a machine sleeps, or is the wall clock's.
+/// A clock whose uptime leaves out suspended time, or is the wall clock's.
 struct CrookedClock {
     planted: Planted,
     inner: Arc<dyn Clock>,
-    /// The true uptime when it was looked at last, and what it said.
+    /// The true uptime at the last reading, and what was returned.
     seen: Mutex<(Span, Span)>,
 }
 
@@ -243,7 +241,7 @@ struct Crooked {
 }
 
 impl Crooked {
-    /// Turns a clean-up against what is in use beside the surplus.
+    /// Turns a clean-up against what is in use instead of the surplus.
     async fn mistake(&self, mutation: &mut Mutation) -> Result<(), CloudError> {
         match mutation {
             Mutation::ScheduleDeletion { object, .. } => {
@@ -289,7 +287,7 @@ impl Cloud for Crooked {
     async fn sweep(&self, cursor: Option<&Cursor>) -> Result<Page, CloudError> {
         let page = self.inner.sweep(cursor).await;
         if self.planted == Planted::PartialInventoryComplete {
-            // The page is not there, and nobody is told.
+            // The page is left out silently.
             return Ok(Page::default());
         }
         page
@@ -408,13 +406,13 @@ impl Custodian for CrookedCustodian {
     }
 }
 
-/// Who is written down in place of the proposer, where whose approval is one's own is forgotten.
+/// Recorded as the proposer by the bug that lets the proposer's own approval count.
 const STAND_IN: &str = "somebody-else";
 
 struct CrookedLedger {
     planted: Planted,
     inner: Arc<dyn Ledger>,
-    /// The first charter that was read; `None`: none was read yet.
+    /// The first charter that was read. `None`: none yet.
     first: Mutex<Option<SealedCharter>>,
 }
 
@@ -447,7 +445,7 @@ impl Between for CrookedLedger {
         if self.planted == Planted::AttemptsUnread
             && let Some(record) = &mut record
         {
-            // Each run counts its attempts on, so that the ledger does not take the next one for the last.
+            // Each run continues the count of attempts, so that the ledger does not take a new one for the last.
             let open = |attempt: &mut Attempt| attempt.refused = Some(Class::Transient);
             record.attempts.iter_mut().for_each(open);
         }

@@ -1,8 +1,8 @@
-//! The ledger and the custodian as a server reaches them: each call takes its time, before it is done and after.
+//! A server's way to the ledger and the custodian: each call takes time, before and after it is done.
 //!
-//! What a server knows is always a little old, and a crash falls between what is durable and what the server knows of it.
+//! So a server's knowledge is always a little old, and a crash can come between what is durable and what the server knows of it.
 //!
-//! Whoever stands between a server and the ledger says so by [`Between`], in as few words as it does something.
+//! [`Between`] makes a wrapper around the ledger short: it implements only the methods that it changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use keyplane_port::{
 
 use crate::executor::Sim;
 
-/// How long each half of a call takes at most.
+/// The longest time of each half of a call.
 const QUICK: Span = Span::millis(20);
 
-/// Something that is reached in its own time.
+/// Something whose calls take time.
 pub(crate) struct Slow<T: ?Sized> {
     sim: Arc<Sim>,
     inner: Arc<T>,
@@ -84,10 +84,10 @@ slow! { Custodian {
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
 } }
 
-/// Somebody between a server and the ledger, who hands on whatever is not said otherwise.
+/// A wrapper around the ledger. By default it passes each call on.
 #[async_trait]
 pub(crate) trait Between: Send + Sync {
-    /// The ledger that calls are handed on to.
+    /// The ledger that calls are passed on to.
     fn behind(&self) -> &dyn Ledger;
 
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
@@ -115,7 +115,7 @@ pub(crate) trait Between: Send + Sync {
     }
 }
 
-/// A ledger as it is reached through a [`Between`].
+/// The ledger behind a [`Between`].
 pub(crate) struct Behind<B>(pub(crate) B);
 
 macro_rules! behind {

@@ -1,4 +1,4 @@
-//! The rules that never bend (`docs/rules.md`), as far as schedules can break them: each by a checker of its own.
+//! The rules (`docs/rules.md`) as far as schedules can break them, each with a checker of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,39 +15,37 @@ use crate::custodian::SymbolCustodian;
 use crate::people::approvers_in;
 use crate::symbols::{Symbols, public_half};
 
-/// A rule that schedules can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
-    /// Rule 1: key bytes are nowhere but in the HSM and, imported, in the clouds.
+    /// Rule 1: key bytes are only in the HSM and, after the import, in the clouds.
     Plaintext,
-    /// Rule 2: the bytes of whatever was imported can be made again, and are those that the cloud holds.
+    /// Rule 2: the bytes of every import can be made again, and are those that the cloud holds.
     Lost,
-    /// Rule 3: one live copy of a version in a placement, only ever in the object that holds the claim.
+    /// Rule 3: a version has one live copy in a placement, in the object that holds the claim.
     Doubles,
-    /// Rule 4: nothing is changed but what was committed under the approvals that it needs.
+    /// Rule 4: every change was committed under the approvals that it needs.
     Approved,
-    /// Rule 5: an attempt is in the ledger before it is made.
+    /// Rule 5: an attempt is in the ledger before its request is sent.
     Attempted,
-    /// Rule 6: what is in use is neither disabled nor deleted: nothing retires yet, and nothing does so by the way.
+    /// Rule 6: what is in use is neither disabled nor deleted, since nothing retires yet.
     Retiring,
-    /// Rule 8: at a lane works the one server that holds it.
+    /// Rule 8: only the server that holds a lane sends mutations there.
     Lanes,
     /// Rule 8: nothing is sent when the quota is used up.
     Quotas,
-    /// Rule 9: what is made is missing, by an answer that says so.
+    /// Rule 9: before something is made, a typed answer has shown that it is missing.
     Absence,
-    /// Rule 10: nothing that schedules can do is told as a bug, or as damage.
+    /// Rule 10: nothing that schedules can do is reported as a bug or as damage.
     Classes,
-    /// Rule 11: what the ledger says that a copy was wrapped under is a key that its destination gave.
+    /// Rule 11: the key that a copy was wrapped under, as the ledger records it, is one that its destination gave.
     WrappedUnder,
-    /// Rule 12: a charter is adopted under the one before, and what is committed is approved under the one in force.
+    /// Rule 12: a charter is adopted under the previous one, and a commit is approved under the one in force.
     Charter,
     /// The run ends: within its time limit the next plan is empty, and nothing blocks a key that nobody changed by hand.
     Settles,
 }
 
 impl Rule {
-    /// Every one of them.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 13] = [
         Self::Plaintext,
@@ -86,21 +84,19 @@ impl fmt::Display for Rule {
     }
 }
 
-/// One violation of a rule in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
-    /// The rule whose checker noticed it.
     pub(crate) rule: Rule,
-    /// What the checker saw, for whoever reads the report.
+    /// What the checker saw, for the report.
     pub(crate) what: String,
 }
 
-/// What a run left, as the checkers see it.
+/// The final state of a run, for the checkers.
 pub(crate) struct Left<'a> {
     pub(crate) ledger: &'a LedgerSnapshot,
     /// Every change set that was ever run or is open, as JSON.
     pub(crate) change_sets: &'a str,
-    /// Each cloud's whole state, as its emulator dumps it.
+    /// Each emulator's dump.
     pub(crate) dumps: &'a [(Place, Value)],
     /// Every request that was sent, as JSON.
     pub(crate) requests: &'a str,
@@ -108,15 +104,15 @@ pub(crate) struct Left<'a> {
     pub(crate) custodian: &'a SymbolCustodian,
     /// The charter in force, as the ledger has it.
     pub(crate) charter: Option<SealedCharter>,
-    /// What a last look showed of each placement.
+    /// The last look at each placement.
     pub(crate) seen: &'a BTreeMap<PlacementId, PlacementSeen>,
     /// The keys whose placements have to hold the same bytes.
     pub(crate) shared: &'a BTreeSet<String>,
-    /// The keys that somebody changed by hand, and where.
+    /// The keys that somebody changed by hand, with the cloud.
     pub(crate) meddled: &'a BTreeSet<(Place, String)>,
 }
 
-/// Runs every checker that judges by what a run left, and gives all violations.
+/// Runs every checker of the final state; returns all violations.
 pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     plaintext(left, &mut broken);
@@ -138,11 +134,11 @@ fn plaintext(left: &Left<'_>, broken: &mut Vec<Broken>) {
     }
 }
 
-/// The objects of a key's placement in a cloud, with their materials.
+/// The objects of a placement in a cloud, with their materials.
 pub(crate) fn objects<'a>(dumps: &'a [(Place, Value)], place: Place, placement: &str) -> Vec<&'a Value> {
     let dump = dumps.iter().find(|(there, _)| *there == place).map(|(_, dump)| dump);
     let all = dump.and_then(|dump| dump["keys"].as_array()).into_iter().flatten();
-    // What copies are wrapped under is marked as ours, and is no copy.
+    // Key exchange keys are marked as ours, but are no copies.
     let all = all.filter(|object| !object["id"].as_str().is_some_and(|id| id.starts_with("keyplane-kek-")));
     all.filter(|object| {
         ["tags", "labels"]
@@ -152,12 +148,12 @@ pub(crate) fn objects<'a>(dumps: &'a [(Place, Value)], place: Place, placement: 
     .collect()
 }
 
-/// Whether an object still counts: it is not on its way out.
+/// Whether an object counts, because its deletion is not scheduled.
 pub(crate) fn is_live(object: &Value) -> bool {
     !["PendingDeletion", "deleted"].iter().any(|state| object["state"] == *state)
 }
 
-/// What was imported into an object.
+/// The imported materials of an object.
 pub(crate) fn materials(object: &Value) -> impl Iterator<Item = &Value> {
     object["materials"].as_array().into_iter().flatten().filter(|material| material["imported"] == true)
 }
@@ -204,7 +200,7 @@ fn nothing_is_lost(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>
     }
 }
 
-/// Where clouds must agree, they hold the same bytes.
+/// Placements that share their bytes hold the same ones.
 fn shared_are_equal(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
     let mut held: BTreeMap<Version, BTreeSet<String>> = BTreeMap::new();
     for copy in record.copies.iter().filter(|copy| copy.imported.is_some()) {
@@ -219,7 +215,7 @@ fn shared_are_equal(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken
     }
 }
 
-/// Each charter has one more than the one before, and had the approvals that the one before asks for.
+/// Each charter has the serial after the previous one's, and the approvals that the previous one asks for.
 fn old_rules(left: &Left<'_>, broken: &mut Vec<Broken>) {
     let adopted = left.custodian.adopted();
     for pair in adopted.windows(2) {
@@ -241,8 +237,8 @@ fn old_rules(left: &Left<'_>, broken: &mut Vec<Broken>) {
     }
 }
 
-/// The old rules that a change of the charter touches, told by what they say and by whom they count; and those that ask for the most. The
-/// verifier has a function of its own for it, which is judged by this one.
+/// The rules of the old charter that a change touches, by what they say and who counts for them; and those that ask for the most. The
+/// verifier has a function of its own for this, which this one checks.
 fn touched<'a>(before: &'a Charter, next: &Charter) -> Vec<&'a ApprovalRule> {
     let of = |charter: &'a Charter| -> Vec<(String, &'a ApprovalRule)> {
         let named = |(profile, approvals): (&ProfileName, &'a Approvals)| {
@@ -257,7 +253,7 @@ fn touched<'a>(before: &'a Charter, next: &Charter) -> Vec<&'a ApprovalRule> {
             [(format!("{profile} import"), approvals.import.clone()), (format!("{profile} retire"), approvals.retire.clone())]
         })
         .collect();
-    // Who counts for a rule, with all that is known of them.
+    // The approvers who count for a rule, with their groups and keys.
     let counted = |charter: &Charter, rule: &ApprovalRule| -> Vec<String> {
         let counts = |approver: &&Approver| approver.groups.iter().any(|group| rule.from.contains(group));
         charter.approvers.iter().filter(|(_, approver)| counts(approver)).map(|person| format!("{person:?}")).collect()
@@ -276,7 +272,7 @@ fn no_doubles(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {
         let name = || format!("{} at {}", record.name, placement.destination);
         let all = objects(left.dumps, place, &id.to_string());
         let filled: Vec<&Value> = all.iter().copied().filter(|object| materials(object).next().is_some()).collect();
-        // But for AWS, the name is the claim.
+        // Except at AWS, the name is the claim.
         let claimed = if place == Place::Aws { placement.object.as_ref().map(ToString::to_string) } else { Some(placement.name.clone()) };
         for object in &filled {
             if object["id"].as_str() != claimed.as_deref() {

@@ -1,5 +1,5 @@
-//! A schedule: the servers and people of a run, the keys that are wanted, and the faults, all fixed before the run begins, so that a
-//! failing schedule can be made smaller and run again. Most are drawn from a seed; the grid makes its own by hand.
+//! A schedule: the servers and people of a run, the keys that are wanted, and the faults, all fixed in advance, so that a failing schedule
+//! can be made smaller and run again. Most are drawn from a seed; those of the grid are made by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,46 +11,46 @@ use serde::Serialize;
 use crate::clouds::Place;
 use crate::life::Moment;
 
-/// The fewest faults of a schedule that is drawn.
+/// The fewest faults of a drawn schedule.
 const FEWEST_FAULTS: u32 = 5;
 
-/// The most faults of a schedule that is drawn.
+/// The most faults of a drawn schedule.
 const MOST_FAULTS: u32 = 12;
 
-/// Within so many seconds from its beginning everything goes wrong in a schedule that is drawn.
+/// All faults of a drawn schedule happen within so many seconds from the beginning.
 const TROUBLE_SECONDS: u32 = 600;
 
 /// Everything that determines a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Schedule {
-    /// Decides everything that the other fields leave open: delays, and whose turn it is.
+    /// Decides what the other fields leave open: delays, and the order of tasks.
     pub(crate) seed: u64,
-    /// How many servers work on the same ledger.
+    /// All of them work on the same ledger.
     pub(crate) servers: u32,
-    /// Whether the Azure vault is a Key Vault, rather than a Managed HSM.
+    /// Whether the Azure vault is a Key Vault instead of a Managed HSM.
     pub(crate) key_vault: bool,
     /// The keys that are wanted from the beginning.
     pub(crate) keys: Vec<KeyPlan>,
-    /// What is wanted later, after so many seconds; `None`: nothing more.
+    /// A key that is wanted later, with the time in seconds. `None`: there is none.
     pub(crate) change: Option<(u32, KeyPlan)>,
-    /// How approvers and approval rules change with it, if they do. Without a change of what is wanted, they do not.
+    /// The change of approvers or approval rules that comes with it. `None`: there is none.
     pub(crate) charter: Option<CharterPlan>,
-    /// How long each approver thinks, in seconds, at most; `None`: one that never answers. The last one comes with a new charter.
+    /// The longest time that each approver takes, in seconds; `None`: this one never answers. The last one is in the charter only after a
+    /// change.
     pub(crate) approvers: Vec<Option<u32>>,
-    /// Seconds for which reads may show what was before, by cloud.
+    /// Seconds for which reads may show an earlier state, by cloud.
     pub(crate) lags: BTreeMap<Place, u32>,
-    /// How open questions of the contracts are read, where not as usual: cloud, question, answer.
+    /// The answers to the contracts' open questions that are not the default: cloud, question, answer.
     pub(crate) readings: Vec<(Place, &'static str, &'static str)>,
-    /// Whether one message in so many takes seconds on its way. Where none does, what is late is late by what the faults say alone.
+    /// Whether some messages take seconds. If none does, only the faults make requests late.
     pub(crate) slow: bool,
-    /// Seconds from the beginning within which everything goes wrong that will: what was to go wrong later does not.
+    /// Seconds from the beginning after which no fault happens any more.
     pub(crate) trouble: u32,
-    /// The faults that are injected.
     pub(crate) faults: Vec<Fault>,
 }
 
-/// What the clouds' documents leave open (`[unstated]` in the contracts) and a run could notice: the emulators' names for it, and the
-/// answers that are not the usual ones, as JSON.
+/// Open questions of the clouds' documents (`[unstated]` in the contracts) that a run could notice: the emulators' names for them, and the
+/// answers that are not the default, as JSON.
 const READINGS: [(Place, &str, &[&str]); 12] = [
     (Place::Aws, "import_token_use", &["\"once\""]),
     (Place::Aws, "import_while_disabled", &["\"enables\"", "\"refused\""]),
@@ -66,87 +66,82 @@ const READINGS: [(Place, &str, &[&str]); 12] = [
     (Place::Azure, "transition_seconds", &["3"]),
 ];
 
-/// A key that the policy asks for.
+/// A key in the policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct KeyPlan {
-    /// Its name in the policy.
     pub(crate) name: String,
     /// How many people have to approve its change sets.
     pub(crate) need: u32,
-    /// Whether the HSM generates it, rather than derives it.
+    /// Whether the HSM generates it instead of deriving it.
     pub(crate) generated: bool,
     /// What applications do with it.
     pub(crate) purpose: Purpose,
     /// Whether its placements hold the same bytes.
     pub(crate) shared: bool,
-    /// Its placements: a destination each, and the algorithm there.
+    /// Its placements, with the algorithm of each.
     pub(crate) places: BTreeMap<Place, Algorithm>,
 }
 
-/// A change of approvers or approval rules in the middle of a run.
+/// A change of approvers or approval rules during a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct CharterPlan {
-    /// Which change it is.
     pub(crate) what: CharterChange,
-    /// After how many seconds it is given up, because too few sign it; `None`: they do.
+    /// When it is given up because too few sign it, in seconds after it; `None`: enough sign.
     pub(crate) given_up: Option<u32>,
 }
 
-/// A change of who may approve what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum CharterChange {
-    /// From now on one approval suffices for every key.
+    /// From then on one approval suffices for every key.
     Loosened,
-    /// From now on every key needs two approvals.
+    /// From then on every key needs two approvals.
     Tightened,
     /// One approver is replaced by another person.
     Replaced,
 }
 
-/// A fault that is injected into a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Fault {
     /// Something happens to the nth mutating request that a cloud gets.
     Request { place: Place, mutation: u64, what: Mishap },
-    /// So many reads in a row at a cloud, after so many, are refused.
+    /// A cloud refuses so many reads in a row, after so many that pass.
     Reads { place: Place, skip: u64, times: u64, throttled: bool },
-    /// A server crashes at its nth poll; with `lands`, what it sent and nobody received yet arrives after the crash.
+    /// A server crashes at its nth poll. `lands`: requests on the way still arrive.
     Crash { server: u32, poll: u64, lands: bool },
-    /// Whichever server comes to the nth such moment of the run crashes there; `lands` as for `Crash`. Never drawn.
+    /// A server crashes at the nth such moment of the run, whichever server that is; `lands` as for `Crash`. Never drawn.
     CrashAt { moment: Moment, nth: u64, lands: bool },
-    /// A server is suspended for a while, as a virtual machine is.
+    /// A server is suspended for a while, as a virtual machine can be.
     Pause { server: u32, after: u32, seconds: u32 },
-    /// The same from its nth poll on: in the middle of whatever it does.
+    /// A server is suspended from its nth poll on: in the middle of its work.
     Stall { server: u32, poll: u64, seconds: u32 },
     /// A server's wall clock is set forward or back.
     Jump { server: u32, after: u32, seconds: i32 },
-    /// Somebody changes a key by hand at a cloud.
+    /// Somebody changes a key at a cloud without Keyplane.
     Meddling { place: Place, after: u32, key: usize, what: Meddling },
 }
 
-/// What happens to a request that does not go as it should.
+/// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Mishap {
     /// It takes effect, and the connection is closed without a reply.
     LostReply,
-    /// It takes effect so many seconds after it arrived, and no reply ever comes.
+    /// It takes effect so many seconds after it arrived, and there is no reply.
     Late(u32),
-    /// The connection is closed at once, and it takes effect when the cloud has answered so many more requests. Never drawn.
+    /// The connection is closed at once, and it takes effect when the cloud has answered so many further requests. Never drawn.
     Closed(u64),
-    /// It never takes effect, and no reply ever comes.
+    /// It never takes effect, and there is no reply.
     Swallowed,
-    /// The cloud answers with its internal error; it took effect all the same, or not.
+    /// The cloud answers with its internal error. `applied`: it took effect all the same.
     Failed { applied: bool },
-    /// It is refused because of too many requests.
+    /// The cloud refuses: too many requests.
     Throttled,
-    /// The network delivers it twice; the reply is the first one's.
+    /// The network delivers it twice. The reply is that of the first.
     Twice,
 }
 
-/// What people do to a key by hand, at the cloud and past Keyplane.
+/// What people do to a key at the cloud without Keyplane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Meddling {
-    /// They disable it.
     Disable,
     /// They delete it, or schedule its deletion.
     Delete,
@@ -159,7 +154,7 @@ impl Draw {
         self.0.next_u32() % end
     }
 
-    /// A number from 1 to `most`; small ones are drawn more often.
+    /// A number from 1 to `most`. Small ones are drawn more often.
     fn small(&mut self, most: u32) -> u32 {
         let most = 1 + self.below(most);
         1 + self.below(most)
@@ -177,7 +172,7 @@ impl Draw {
         self.of(&Place::ALWAYS)
     }
 
-    /// A key for some of the places that can serve its purpose, or for all of those that are in every run.
+    /// A key for some of the places that can serve its purpose; `everywhere`: for all of those in every run.
     fn key(&mut self, number: u32, key_vault: bool, everywhere: bool) -> KeyPlan {
         let purpose = match self.below(8) {
             _ if everywhere => Purpose::Encrypt,
@@ -211,7 +206,7 @@ impl Draw {
         KeyPlan { name: format!("key-{number}"), need: 1 + self.below(2), generated, purpose, shared, places }
     }
 
-    /// AES, which most keys are, more often than each of the others.
+    /// Draws AES, which most keys are, more often than any other.
     fn algorithm(&mut self, possible: &[Algorithm]) -> Algorithm {
         if possible.contains(&Algorithm::Aes256) && self.one_in(2) { Algorithm::Aes256 } else { self.of(possible) }
     }
@@ -261,7 +256,7 @@ impl Schedule {
         let mut draw = Draw(ChaCha20Rng::seed_from_u64(seed ^ 0x5ced));
         let servers = 2 + draw.below(2);
         let key_vault = draw.one_in(3);
-        // Every cloud is in it.
+        // Every cloud takes part.
         let keys: Vec<KeyPlan> = (0..3 + draw.below(2)).map(|number| draw.key(number, key_vault, number == 0)).collect();
         let change = Some((60 + draw.below(400), draw.key(9, key_vault, false)));
         let charter = draw.one_in(2).then(|| draw.charter());
@@ -286,7 +281,7 @@ impl Schedule {
         self.keys.iter().chain(self.change.as_ref().map(|(_, key)| key))
     }
 
-    /// The clouds that are in it: those where a key is wanted.
+    /// The clouds where a key is wanted.
     pub(crate) fn places(&self) -> BTreeSet<Place> {
         self.wanted().flat_map(|key| key.places.keys().copied()).collect()
     }

@@ -1,4 +1,4 @@
-//! A server: it plans, commits what is approved, and runs it, again and again.
+//! A server: it plans, commits what is approved, and runs it, repeatedly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::rules::{Broken, Rule};
 /// The longest pause between two rounds.
 const PAUSE: Span = Span::seconds(240);
 
-/// By the key's name, what stands in the way of it.
+/// What blocks a key, by the key's name.
 pub(crate) type Blocked = BTreeMap<String, String>;
 
-/// A server of a run: the engine, and what it works with.
+/// A server of a run, with the engine's dependencies.
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) id: ServerId,
@@ -38,22 +38,22 @@ pub(crate) struct Server {
     pub(crate) custodian: Arc<dyn Custodian>,
     pub(crate) clouds: BTreeMap<DestinationName, Arc<dyn Cloud>>,
     pub(crate) installation: InstallationId,
-    /// Where people sign another charter.
+    /// Where people sign a new charter.
     pub(crate) desk: Desk,
-    /// The policy's intent at this moment.
+    /// The policy's intent now.
     pub(crate) intent: Arc<dyn Fn() -> Intent + Send + Sync>,
     /// Whether a fault, a late effect or another intent can still come.
     pub(crate) trouble: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Set when a round found nothing to do, and nothing could go wrong any more.
     pub(crate) settled: Arc<AtomicBool>,
-    /// Collects the violations of a run.
+    /// The violations of a run.
     pub(crate) broken: Arc<std::sync::Mutex<Vec<Broken>>>,
-    /// What stood in the way in the round that found nothing to do.
+    /// What blocked keys in the round that found nothing to do.
     pub(crate) blocked: Arc<std::sync::Mutex<Blocked>>,
 }
 
 impl Server {
-    /// Plans and applies, round by round, until a round finds nothing to do when nothing can go wrong any more.
+    /// Plans and applies in rounds, until one finds nothing to do when nothing can go wrong any more.
     pub(crate) async fn serve(self, first: Span) {
         self.sim.sleep(first).await;
         let destinations: BTreeMap<DestinationName, Destination> =
@@ -69,7 +69,7 @@ impl Server {
             leases: Leases::new(self.id),
         };
         while !self.settled.load(Ordering::Relaxed) {
-            // Before the round: what was still possible when it began may have happened in it.
+            // Read before the round, since what was still possible at its beginning may have happened during it.
             let trouble = (self.trouble)();
             match self.round(&engine, &destinations).await {
                 Ok(Some(blocked)) if !trouble => {
@@ -86,7 +86,7 @@ impl Server {
         }
     }
 
-    /// A problem that says that something is broken is one: nothing is, in a run.
+    /// Records a problem of the class "broken" as a violation: nothing is broken in a run.
     fn expect_class(&self, problem: &Problem) {
         if problem.class == Class::Broken {
             let what = format!("{} says that something is broken: {:?}: {}", self.name, problem.code, problem.detail);
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    /// Plans and runs. If there was nothing to do: the keys of which the plan said that something stands in the way, and what.
+    /// Plans and runs. Returns the blocked keys with the reasons if there was nothing to do.
     async fn round(&self, engine: &Engine, destinations: &BTreeMap<DestinationName, Destination>) -> Result<Option<Blocked>, Problem> {
         let intent = (self.intent)();
         let proposer = Actor(PROPOSER.to_owned());
@@ -103,7 +103,7 @@ impl Server {
         let mut sealed = ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| internal("no charter"))?;
         let charter = intent.charter(self.installation);
         if sealed.charter != charter {
-            // Nothing is planned under rules that are not in force; what is open under those that are goes on.
+            // Nothing is planned under rules that are not in force. Open change sets go on.
             let Some(adopted) = self.adopt(engine, &sealed, &charter).await? else {
                 self.run(engine).await?;
                 return Ok(None);
@@ -160,7 +160,7 @@ impl Server {
             }
         }
         for digest in &plan.outdated {
-            // Somebody else may have committed it meanwhile.
+            // Another server may have committed it meanwhile.
             let _ = ledger.withdraw(digest, "it does not fit any more", now).await;
         }
         let mut blocked = BTreeMap::new();
@@ -170,16 +170,16 @@ impl Server {
                 let why = report.findings.iter().map(|finding| format!("{:?}", finding.obstacle)).collect::<Vec<_>>().join("; ");
                 blocked.insert(key.to_string(), why);
             }
-            // A look that may show what was before a change, by a clock that is behind, say: the next one tells.
+            // A look may show an earlier state, for instance by a clock that is behind. The next round decides.
             unsettled |= report.findings.iter().any(|finding| matches!(finding.obstacle, keyplane_planner::Obstacle::Unsettled));
         }
-        // Nothing is concluded beside a change set that was open: somebody else may be running it.
+        // Nothing is concluded while a change set is open, since another server may be running it.
         let idle = plan.change_sets.is_empty() && snapshot.open.is_empty() && inventories.len() == destinations.len() && !unsettled;
         let worked = self.run(engine).await?;
         Ok((idle && !worked).then_some(blocked))
     }
 
-    /// Has another charter adopted, if enough people signed it.
+    /// Has a new charter adopted, if enough people signed it.
     async fn adopt(&self, engine: &Engine, current: &SealedCharter, next: &Charter) -> Result<Option<SealedCharter>, Problem> {
         let uncanonical = |error: serde_json::Error| internal(&error.to_string());
         let digest = next.digest().map_err(uncanonical)?;
@@ -187,7 +187,7 @@ impl Server {
             before: current.id().map_err(uncanonical)?,
             next: next.clone(),
             proposer: Actor(PROPOSER.to_owned()),
-            // The same for every server.
+            // Rounded to a day, so that all servers ask for the same.
             until: Timestamp(engine.clock.now().0 / Span::days(1).micros() * Span::days(1).micros()) + APPROVALS_LAST,
         };
         let approvals = self.desk.approvals(&Statement::of_charter(&change).map_err(uncanonical)?);
@@ -197,7 +197,7 @@ impl Server {
                 self.sim.note(&self.name, &format!("has charter {} adopted, number {}", digest.short(), sealed.serial));
                 Ok(Some(sealed))
             }
-            // Somebody else may have been faster, or asked for another one.
+            // Another server may have been faster, or has asked for another charter.
             Err(CustodianError::ApprovalsMissing { .. } | CustodianError::CharterChanged) => {
                 self.sim.note(&self.name, &format!("waits for charter {}", digest.short()));
                 Ok(None)
@@ -206,7 +206,7 @@ impl Server {
         }
     }
 
-    /// Commits and runs what is open; whether anything was.
+    /// Commits and runs open change sets. `true`: there was something to do.
     async fn run(&self, engine: &Engine) -> Result<bool, Problem> {
         let snapshot = engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let mut committed = Vec::new();

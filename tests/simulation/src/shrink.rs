@@ -3,11 +3,11 @@
 use crate::rules::{Broken, Rule};
 use crate::schedule::Schedule;
 
-/// Leaves out one thing after the other; gives the smallest schedule that was found, and what it breaks.
+/// Leaves out one thing after another; returns the smallest schedule that was found, and what it breaks.
 pub(crate) fn shrink(schedule: &Schedule, broken: &[Broken], run: impl Fn(&Schedule) -> Vec<Broken>) -> (Schedule, Vec<Broken>) {
     let rule = broken.first().map(|broken| broken.rule);
     let (mut smallest, mut said) = (schedule.clone(), broken.to_vec());
-    // What was left out leaves its place to the next: that is tried there. A round in which nothing could be left out is the last.
+    // After something was left out, the next candidate has its index. The last round is one in which nothing could be left out.
     let (mut at, mut progress) = (0, false);
     loop {
         match candidates(&smallest).into_iter().nth(at) {

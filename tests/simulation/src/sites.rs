@@ -1,4 +1,4 @@
-//! The emulated clouds of a run, as one kind of thing.
+//! The emulated clouds of a run behind one trait.
 
 use std::sync::Arc;
 
@@ -15,29 +15,27 @@ use crate::people::parsed;
 use crate::schedule::{Meddling, Mishap};
 use crate::symbols::Symbols;
 
-/// An emulated cloud, whichever it is.
 pub(crate) trait Emulated: Send + Sync {
-    /// How a server reaches it.
+    /// The port of a server to this cloud.
     fn cloud(&self, life: &Life, who: &str, installation: InstallationId) -> Arc<dyn Cloud>;
-    /// Reads an open question in this way, as JSON; whether it could.
+    /// Sets the answer of an open question, as JSON. `false`: there is no such question or answer.
     fn read(&self, question: &str, answer: &str) -> bool;
-    /// Has something go wrong there.
+    /// Adds a fault rule.
     fn add(&self, rule: Rule);
-    /// Has the nth mutating request arrive twice.
+    /// Makes the nth mutating request arrive twice.
     fn double(&self, mutation: u64);
-    /// How many mutating requests it got so far: what it is made with counts.
+    /// How many mutating requests it got so far, including those that set it up.
     fn mutations(&self) -> u64;
-    /// Nothing goes wrong there any more, but for what is under way.
+    /// Removes all fault rules. Late effects that are under way still come.
     fn calm(&self);
-    /// Everything that it holds.
     fn dump(&self, now: Timestamp) -> Value;
-    /// The operations of the mutating requests that it got, in order.
+    /// The operations of its mutating requests, in order.
     fn mutating(&self) -> Vec<String>;
-    /// Every request that it got, as JSON; and of those that something went wrong with, when, what, and which.
+    /// Every request as JSON; and for each injected fault its time, effect and operation.
     fn requests(&self) -> (String, Vec<(Timestamp, String, String)>);
-    /// The requests that were sent when the quota was used up, and when.
+    /// The requests that were sent when the quota was used up, with their times.
     fn overdrawn(&self) -> Vec<(Timestamp, String)>;
-    /// Somebody changes a key by hand; whether there was one.
+    /// Somebody changes a key by hand. `false`: there was no such key.
     fn meddle(&self, now: Timestamp, name: &str, what: Meddling) -> bool;
 }
 
@@ -113,7 +111,7 @@ impl<S: Service> Emulated for Whole<S> {
     }
 }
 
-/// Makes the cloud of a place, of which reads may show for so long what was before; an Azure vault is a Key Vault or a Managed HSM.
+/// The cloud of a place. `lag`: how old a state that a read shows may be. `key_vault`: the Azure vault is a Key Vault, not a Managed HSM.
 pub(crate) fn emulated(place: Place, key_vault: bool, symbols: Symbols, lag: Span, seed: u64) -> Arc<dyn Emulated> {
     let name = parsed(place.name());
     match place {
@@ -156,7 +154,7 @@ pub(crate) fn befall(site: &dyn Emulated, nth: u64, what: Mishap) {
     site.add(Rule { operation: None, mutation: Some(mutation), skip: 0, times: Some(1), effect });
 }
 
-/// The rule that refuses so many requests in a row, after so many.
+/// The rule that refuses `times` requests in a row, after `skip` that pass.
 pub(crate) fn refusals(skip: u64, times: u64, throttled: bool) -> Rule {
     let effect = if throttled { Effect::Throttle } else { Effect::ServerError { applied: false } };
     Rule { operation: None, mutation: None, skip, times: Some(times), effect }

@@ -1,8 +1,7 @@
-//! Cryptography as symbols: a ciphertext is a number that says nothing, and a table knows what it stands for.
+//! Symbolic cryptography: a ciphertext is a number without information, and a table holds its meaning.
 //!
-//! Owns the only place where key bytes of a run are known, and so knows them again wherever they show up where they must not
-//! (rule 1). One table serves the HSM and every emulated cloud; what a cloud can open with which key is exactly what the real
-//! mechanisms would let it open.
+//! Only this file knows the key bytes of a run, and so it can recognise them wherever they must not be (rule 1). One table serves the HSM
+//! and every emulated cloud. A cloud can open exactly what the real mechanisms would let it open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -18,28 +17,28 @@ use sha2::{Digest as _, Sha256};
 
 use crate::executor::locked;
 
-/// Bytes of a symbol: those of an AES-256 key, and what is secret of a private key.
+/// The bytes of a symbol: those of an AES-256 key, or the secret part of a private key.
 pub(crate) const SYMBOL: usize = 32;
 
-/// So many bytes of how a key is written tell it from whatever else there is: what has them may have the rest in another way.
+/// So many bytes of a written key identify it, even if the rest is written in another way.
 const TELLS: usize = 16;
 
-/// The table of a run; a clone is the same one.
+/// The table of a run. A clone is the same table.
 #[derive(Clone, Default)]
 pub(crate) struct Symbols(Arc<Mutex<Table>>);
 
 #[derive(Default)]
 struct Table {
     numbers: u64,
-    /// What each ciphertext stands for.
+    /// By ciphertext.
     meanings: BTreeMap<Vec<u8>, Meaning>,
-    /// The bytes of every key of ours that was ever made; of a pair, what is secret of it.
+    /// The bytes of all our keys; of a pair, the secret part.
     keys: Vec<[u8; SYMBOL]>,
-    /// The digest of the public half of every pair that a cloud made.
+    /// The digests of all public keys of clouds' pairs.
     publics: BTreeSet<Digest>,
 }
 
-/// What a ciphertext stands for: what was sealed, under what, and how.
+/// What a ciphertext stands for: the plaintext, the key, and the mechanism.
 struct Meaning {
     under: Vec<u8>,
     how: How,
@@ -54,7 +53,7 @@ enum How {
 }
 
 impl Symbols {
-    /// A key's bytes, new.
+    /// Generates a key's bytes.
     pub(crate) fn key(&self, what: &str) -> [u8; SYMBOL] {
         let mut table = locked(&self.0);
         let key = table.draw(what);
@@ -62,7 +61,7 @@ impl Symbols {
         key
     }
 
-    /// A key's bytes that follow from what is said: the same again for the same.
+    /// Derives a key's bytes: the same input gives the same bytes.
     pub(crate) fn derived(&self, from: &[u8]) -> [u8; SYMBOL] {
         let key: [u8; SYMBOL] = Sha256::new().chain_update(b"derived").chain_update(from).finalize().into();
         let mut table = locked(&self.0);
@@ -72,33 +71,33 @@ impl Symbols {
         key
     }
 
-    /// A pair's private half, new; [`public_half`] has the other.
+    /// Generates a private key. [`public_half`] gives its public key.
     pub(crate) fn pair(&self, algorithm: Algorithm) -> Vec<u8> {
         private_half(algorithm, &self.key(algorithm.as_str()))
     }
 
-    /// Seals under an RSA public key, by OAEP.
+    /// Encrypts under an RSA public key, by OAEP.
     pub(crate) fn oaep(&self, public: &[u8], hash: OaepHash, plaintext: &[u8]) -> Vec<u8> {
         locked(&self.0).seal(public, How::Oaep(hash), plaintext, public.len())
     }
 
-    /// Seals under an AES key, by AES-KWP.
+    /// Encrypts under an AES key, by AES-KWP.
     pub(crate) fn kwp(&self, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
         locked(&self.0).seal(key, How::Kwp, plaintext, plaintext.len().next_multiple_of(8) + 8)
     }
 
-    /// Whether a cloud made a pair whose public half has this digest.
+    /// Whether a cloud made a pair whose public key has this digest.
     pub(crate) fn gave(&self, public: &Digest) -> bool {
         locked(&self.0).publics.contains(public)
     }
 
-    /// What was sealed by AES-KWP, for whoever has the key.
+    /// The plaintext of an AES-KWP ciphertext, if this is its key.
     pub(crate) fn unwrap(&self, key: &[u8], wrapped: &[u8]) -> Option<Vec<u8>> {
         Some(self.open(key, &How::Kwp, wrapped).ok()?.expose().to_vec())
     }
 
-    /// The first key whose bytes are in one of the texts, by its number, and which text: as they are, in hexadecimal, or in Base64
-    /// wherever they begin in what was encoded.
+    /// The first key whose bytes are in one of the texts, by its number, with the number of the text. The bytes may be raw, in hexadecimal,
+    /// or in Base64 at any offset.
     pub(crate) fn leaked(&self, texts: &[&[u8]]) -> Option<(usize, usize)> {
         let keys = locked(&self.0).keys.clone();
         let patterns: Vec<Vec<u8>> = keys.iter().flat_map(written).collect();
@@ -114,11 +113,11 @@ impl Symbols {
     }
 }
 
-/// How a key's bytes may be written.
+/// The ways in which a key's bytes may be written.
 fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
     let base64 = |encode: &dyn Fn(&[u8]) -> String, shift: usize| {
         let text = encode(&[&[0; 2][..shift], key].concat());
-        // What is mixed with the bytes around is left out, on both sides.
+        // Characters that also depend on adjacent bytes are left out, on both sides.
         let end = text.len() - 2;
         text.as_bytes()[2 * shift..end].to_vec()
     };
@@ -140,7 +139,7 @@ fn written(key: &[u8; SYMBOL]) -> [Vec<u8>; 8] {
 }
 
 impl Table {
-    /// Bytes that nothing else has.
+    /// Unique bytes.
     fn draw(&mut self, what: &str) -> [u8; SYMBOL] {
         self.numbers += 1;
         Sha256::new().chain_update(what).chain_update(self.numbers.to_be_bytes()).finalize().into()
@@ -157,12 +156,12 @@ impl Table {
     }
 }
 
-/// A symbolic private key: what it is, and what is secret of it. PKCS#8 says the same in other words.
+/// A symbolic private key: its algorithm and its secret part. It stands for PKCS#8.
 fn private_half(algorithm: Algorithm, secret: &[u8; SYMBOL]) -> Vec<u8> {
     [algorithm.as_str().as_bytes(), b":", secret].concat()
 }
 
-/// What a private key is, and its public half: the modulus, or both coordinates. Nobody gets back from it to what is secret.
+/// A private key's algorithm, and its public key: the modulus, or both coordinates. The secret part does not follow from it.
 pub(crate) fn public_half(private: &[u8]) -> Option<(Algorithm, Vec<u8>)> {
     let (name, _) = private.split_at_checked(private.len().checked_sub(SYMBOL)?)?;
     let algorithm = Algorithm::ALL.into_iter().find(|algorithm| name.strip_suffix(b":") == Some(algorithm.as_str().as_bytes()))?;
@@ -182,7 +181,7 @@ pub(crate) fn public_half(private: &[u8]) -> Option<(Algorithm, Vec<u8>)> {
         public.extend(Sha256::new().chain_update(b"public").chain_update(private).chain_update(number.to_be_bytes()).finalize());
     }
     public.truncate(length);
-    // All bits of a modulus are used.
+    // The highest bit of a modulus is set.
     public[0] |= 0x80;
     Some((algorithm, public))
 }
@@ -199,12 +198,12 @@ fn is_rsa(algorithm: Algorithm) -> bool {
     matches!(algorithm, Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096)
 }
 
-/// The public half of an RSA key.
+/// The public key of an RSA key.
 fn rsa(private: &Secret) -> Result<Vec<u8>, Refused> {
     public_half(private.expose()).filter(|(algorithm, _)| is_rsa(*algorithm)).map(|(_, public)| public).ok_or(Refused)
 }
 
-/// The public half of a key on this curve.
+/// The public key of a key on this curve.
 fn ec(curve: Curve, private: &Secret) -> Result<Vec<u8>, Refused> {
     public_half(private.expose()).filter(|(algorithm, _)| Some(*algorithm) == algorithm_of(curve)).map(|(_, public)| public).ok_or(Refused)
 }
@@ -216,7 +215,7 @@ impl Crypto for Symbols {
             RsaSize::Rsa3072 => Algorithm::Rsa3072,
             RsaSize::Rsa4096 => Algorithm::Rsa4096,
         };
-        // It is the cloud's own, and none of ours.
+        // A pair of the cloud's own, so it is not searched for.
         let private = private_half(algorithm, &locked(&self.0).draw("pair"));
         let (_, public) = public_half(&private).ok_or(Refused)?;
         locked(&self.0).publics.insert(Digest::of(&public));
@@ -247,7 +246,7 @@ impl Crypto for Symbols {
     }
 }
 
-/// Keys are imported and shown in a run, and not used.
+/// In a run, keys are imported and shown, but not used.
 impl KeyCrypto for Symbols {
     fn make_ec(&self, _: Curve) -> Result<Secret, Refused> {
         Err(Refused)
@@ -313,7 +312,7 @@ impl KeyCrypto for Symbols {
     }
 }
 
-/// What a run does not do is refused, or a number that nobody looks at.
+/// What a run does not use is refused, or returns a number that nothing reads.
 impl ServiceCrypto for Symbols {
     fn mac(&self, _: MacHash, key: &Secret, data: &[u8]) -> Vec<u8> {
         self.hash(&[b"mac", key.expose(), data]).to_vec()

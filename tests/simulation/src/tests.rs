@@ -1,4 +1,4 @@
-//! What a run promises: the same again from the same seed, every rule kept, and every planted bug found.
+//! What a run promises: the same result from the same seed, every rule kept, and every planted bug found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::shrink::shrink;
 use crate::symbols::Symbols;
 use crate::world::run;
 
-/// Enough to see each kind of fault; the thousands are run by `make simulate` and `make test`, optimised.
+/// Enough to meet each kind of fault; `make simulate` and `make test` run thousands, optimised.
 const SEEDS: std::ops::Range<u64> = 1..6;
 
 /// The seeds whose transcripts are in `transcripts.txt`.
@@ -28,7 +28,7 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(first.lines, second.lines, "seed {seed}");
         assert_eq!(first, second, "seed {seed}");
         assert!(first.lines.len() > 500, "seed {seed}: hardly anything happened");
-        // Whether it is read does not change it.
+        // Keeping the transcript's lines does not change the run.
         assert_eq!(run(&schedule, None, false).transcript, first.transcript, "seed {seed}");
     }
     assert_ne!(run(&Schedule::draw(1), None, false).transcript, run(&Schedule::draw(2), None, false).transcript);
@@ -57,7 +57,7 @@ fn a_schedule_has_what_it_has_to_have() {
     }
 }
 
-/// Otherwise a kind of key could be lost from the draw, and nobody would see it.
+/// Otherwise a kind of key could be lost from the draw unnoticed.
 #[test]
 fn every_kind_of_key_is_drawn_wherever_it_is_taken() {
     let mut drawn = BTreeSet::new();
@@ -81,7 +81,7 @@ fn every_kind_of_key_is_drawn_wherever_it_is_taken() {
     assert_eq!(shared, Algorithm::ALL.into(), "what is shared");
 }
 
-/// Of each kind alone, where two clouds take it shared by them, and nothing goes wrong: the keys get there.
+/// Of each kind one key, shared by two clouds where two take it, without faults: the keys arrive.
 #[test]
 fn every_kind_of_key_comes_to_every_cloud_that_takes_it() {
     for (algorithm, purpose, key_vault) in [
@@ -106,8 +106,8 @@ fn every_kind_of_key_comes_to_every_cloud_that_takes_it() {
     }
 }
 
-/// As many as a company has at first: they wait for each other's quotas, and none of them for ever, not even those that have to search
-/// among all the others for what an attempt without an answer may have made.
+/// As many keys as a company has at first. They wait for each other's quotas, but none of them for ever; not even those that have to sweep
+/// all the others for what an unanswered attempt may have made.
 #[test]
 fn many_keys_come_to_every_cloud_side_by_side() {
     let aes = |place| (place, Algorithm::Aes256);
@@ -129,16 +129,16 @@ fn many_keys_come_to_every_cloud_side_by_side() {
     assert_eq!(run(&schedule, None, false).broken, []);
 }
 
-/// What a bug breaks is what finds it: were a checker gone, one of these bugs would no longer be found.
+/// Each rule has a bug that breaks it. Without the rule's checker that bug would not be found.
 #[test]
 fn every_rule_that_schedules_break_has_a_bug_of_its_own() {
     let broken: BTreeSet<Rule> = Planted::ALL.map(Planted::breaks).into();
     assert_eq!(broken, Rule::ALL.into());
 }
 
-/// Everybody's machine runs the same runs: what differs between two of them would make a seed worthless to whoever is told it.
+/// Every machine runs the same runs. Otherwise a seed would mean nothing on another machine.
 ///
-/// `UPDATE=1 cargo nextest run -p keyplane-simulation transcripts` writes the file anew.
+/// `UPDATE=1 cargo nextest run -p keyplane-simulation transcripts` rewrites the file.
 #[test]
 fn transcripts_are_those_of_every_other_machine() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/transcripts.txt");

@@ -1,7 +1,6 @@
-//! Looks at every mutating request as it leaves: whether it is one that was approved, after a look of a few seconds ago (rule 4), written
-//! down before (rule 5), not repeated too early (rule 3), sent by the server that holds the lane (rule 8), and about something of which the
-//! server was told that it is missing (rule 9). Looks at every commit: whether the charter in force asks for no more approvals than there
-//! are (rule 12).
+//! Checks every mutating request as it leaves: that it was approved, follows a look of a few seconds ago (rule 4), was recorded before
+//! (rule 5), is not repeated too early (rule 3), is sent by the server that holds the lane (rule 8), and concerns something that the server
+//! was told is missing (rule 9). Checks every commit: that it has all approvals that the charter in force asks for (rule 12).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -23,26 +22,26 @@ use crate::people::{APPROVERS, approvers_of};
 use crate::ports::Between;
 use crate::rules::{Broken, Rule};
 
-/// A cloud, watched from outside of whatever sends requests to it.
+/// A cloud, watched between the server and the network.
 pub(crate) struct Watched {
     pub(crate) inner: Arc<dyn Cloud>,
     pub(crate) ledger: Arc<MemoryLedger>,
-    /// Who sends them.
+    /// The server that sends requests.
     pub(crate) server: ServerId,
     pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
-    /// Every change set that was ever seen committed: one that another server dropped after an attempt was written down counts.
+    /// Every change set that was ever seen committed, since another server may drop one after its attempt was recorded.
     pub(crate) committed: Arc<Mutex<BTreeSet<Digest>>>,
     pub(crate) sim: Arc<Sim>,
-    /// What this server was told last.
+    /// The last answers that this server got.
     pub(crate) answers: Mutex<Answers>,
-    /// When each step was sent last, by whichever server, unless the cloud refused it for certain.
+    /// When each step was last sent by any server, unless the cloud certainly refused it.
     pub(crate) tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
-    /// How many of each kind were sent.
+    /// How many requests of each kind were sent.
     pub(crate) counts: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Watched {
-    /// Whether whoever sends something holds the lane, as the ledger has it now.
+    /// Checks that the sender holds the lane, as the ledger has it now.
     fn judge_lane(&self, word: &str) {
         let Destination { name, home, .. } = self.inner.destination();
         let Some(Ok(lease)) = self.ledger.lease(home).now_or_never() else { return };
@@ -52,7 +51,7 @@ impl Watched {
         }
     }
 
-    /// The committed change sets that have this step open: written down, and without its receipt. Gives the steps that it is.
+    /// The open steps of committed change sets that this mutation can be: their attempt is recorded, and their receipt is not.
     fn judge(&self, mutation: &Mutation) -> Vec<(Digest, StepNo)> {
         let destination = &self.inner.destination().name;
         // The ledger in memory is never busy.
@@ -88,7 +87,7 @@ impl Watched {
             let what = format!("material was sent to `{object}` at {destination}, which is not the object that holds the claim");
             locked(&self.broken).push(Broken { rule: Rule::Doubles, what });
         }
-        // What a dropped change set attempted, the next one does not search for: it becomes a surplus that a clean-up removes.
+        // The next change set does not search for what a dropped one attempted. It becomes surplus, which a clean-up removes.
         let again = steps
             .iter()
             .filter(|(record, _)| record.state == ChangeSetState::Committed)
@@ -104,7 +103,7 @@ impl Watched {
             let what = format!("{word} was sent to {destination}, and no attempt at it is in the ledger");
             locked(&self.broken).push(Broken { rule: Rule::Attempted, what });
         }
-        // Whoever makes a wrapping key looks for one; and one that is made in vain does no harm.
+        // A server looks for a wrapping key, not at the placement, before it makes one; and an unused one does no harm.
         if !matches!(mutation, Mutation::Prepare { .. }) {
             let committed = steps.iter().filter(|(record, _)| record.state == ChangeSetState::Committed);
             committed.for_each(|(record, number)| self.judge_look(word, record, StepNo(*number)));
@@ -112,7 +111,7 @@ impl Watched {
         steps.iter().map(|(record, number)| (record.digest, StepNo(*number))).collect()
     }
 
-    /// Whether a step follows a look of a few seconds ago, and if it was sent before, a conclusive "no".
+    /// Checks that a step follows a look of a few seconds ago and, if it was sent before, a conclusive absence.
     fn judge_look(&self, word: &str, record: &ChangeSetRecord, number: StepNo) {
         let Some(step) = record.change_set.steps.get(number.0 as usize) else { return };
         let Destination { name, capabilities, .. } = self.inner.destination();
@@ -129,24 +128,23 @@ impl Watched {
     }
 }
 
-/// Counted by itself: so many different people, none of them the one who proposed. That they signed is the verifier's to know.
+/// Counts the approvals by itself: enough different people, without the proposer. The verifier checks the signatures.
 fn is_approved(record: &ChangeSetRecord) -> bool {
     let others = record.approvals.iter().filter(|approval| APPROVERS.contains(&approval.approver.as_str()));
     let people: BTreeSet<_> = others.map(|approval| &approval.approver).collect();
     u32::try_from(people.len()).is_ok_and(|people| people >= record.change_set.approvals.need)
 }
 
-/// The ledger, watched from outside of the server that commits to it.
+/// The ledger, watched between it and the server that commits.
 pub(crate) struct WatchedLedger {
     pub(crate) inner: Arc<MemoryLedger>,
-    /// The server's.
     pub(crate) life: Life,
     pub(crate) broken: Arc<Mutex<Vec<Broken>>>,
-    /// The charter that the server read last, and when: what it counts by is as old as that.
+    /// The charter that the server read last, and when.
     pub(crate) read: Mutex<Option<(SealedCharter, Timestamp)>>,
 }
 
-/// How old what was read of a charter may be when it is counted by: a server may stand still meanwhile.
+/// How old a charter may be when approvals are counted by it: a server may be suspended meanwhile.
 const STALE: Span = Span::seconds(180);
 
 #[async_trait]
@@ -193,7 +191,7 @@ impl Between for WatchedLedger {
     }
 }
 
-/// How many approvals a change set needs: as many as the charter asks for, or as it asks for itself, if that is more.
+/// The number of approvals that a change set needs: the charter's or its own, whichever is higher.
 fn need(charter: &Charter, record: &ChangeSetRecord) -> u32 {
     let change_set = &record.change_set;
     charter.rule(&change_set.profile, change_set.action).map_or(u32::MAX, |rule| rule.need.max(change_set.approvals.need))
@@ -217,7 +215,7 @@ fn matching<'a>(record: &'a ChangeSetRecord, destination: &str, mutation: &Mutat
         (Mutation::ScheduleDeletion { object, .. }, Act::RemoveSurplus { object: planned }) => object == planned,
         _ => false,
     };
-    // Another server may have seen it done between an attempt and its request.
+    // Another server may have confirmed it between an attempt and its request.
     let open = |number: u32| match record.receipts.get(&StepNo(number)) {
         None => true,
         Some(theirs) => record.attempts_of(StepNo(number)).any(|attempt| attempt.refused.is_none() && Some(attempt.id) != theirs.attempt),

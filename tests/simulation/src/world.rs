@@ -1,4 +1,4 @@
-//! One run: everything that a schedule says, from the beginning to the judgement.
+//! One run of a schedule, from the beginning to the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,57 +26,53 @@ use crate::sites::{self, Emulated};
 use crate::symbols::Symbols;
 use crate::watch::{Watched, WatchedLedger};
 
-/// How long after the trouble late effects may still come, at most: a late effect, and what a pause held back.
+/// The longest time after the trouble in which late effects may still come: a late effect, and what a suspension held back.
 const AFTERMATH_SECONDS: u32 = 180;
 
-/// What was sent so long ago shows in every read, whatever the lag and the way there.
+/// What was sent this long ago shows in every read, whatever lag and network do.
 const VISIBLE: Span = Span::seconds(30);
 
-/// A run that takes longer does not settle. One that does takes less than half an hour; a bug that makes runs go on for ever is paid
-/// for in full.
+/// A run that takes longer does not settle. Others take less than half an hour. A bug that makes runs go on for ever costs this much time.
 const LONGEST: Span = Span::seconds(2 * 3_600);
 
-/// How long a server is gone that fell over, at most.
+/// The longest time until a crashed server is back.
 const RESTART: Span = Span::seconds(60);
 
-/// How often a last look is made that is not answered, and the pause between.
+/// How often an unanswered last look is repeated, and the pause between.
 const LAST_LOOKS: u32 = 5;
 
-/// Long enough for reads that contradict each other to agree.
+/// Long enough for contradicting reads to agree.
 const LAST_PAUSE: Span = Span::seconds(15);
 
-/// The first party that is an approver; servers count from 0.
+/// The first approver's party number. Servers count from 0.
 const FIRST_APPROVER: Party = 100;
 
-/// The party that does by hand what people do.
+/// The party that changes keys by hand.
 const HANDS: Party = 200;
 
-/// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// SHA-256 of the transcript.
     pub(crate) transcript: String,
-    /// The transcript, if it was kept.
+    /// The transcript's lines, if they were kept.
     pub(crate) lines: Vec<String>,
-    /// The rules that were broken, and how.
     pub(crate) broken: Vec<Broken>,
-    /// What happened how often: mutations by kind and place, faults by kind.
+    /// How often each thing happened: mutations by kind and place, faults by kind.
     pub(crate) counts: BTreeMap<String, u64>,
-    /// How long it took, in virtual seconds.
+    /// The run's length in virtual seconds.
     pub(crate) seconds: u64,
-    /// What is there in the end.
     pub(crate) remains: Remains,
 }
 
-/// What is there when a run has ended, for whoever demands more of it than the rules do.
+/// The final state of a run, for checks beyond the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remains {
     pub(crate) ledger: Option<LedgerSnapshot>,
     /// Every change set that was ever committed, or is open.
     pub(crate) change_sets: Vec<ChangeSetRecord>,
-    /// Each cloud's whole state, as its emulator dumps it.
+    /// Each emulator's dump.
     pub(crate) dumps: Vec<(Place, Value)>,
-    /// What a last look showed of each placement.
+    /// The last look at each placement.
     pub(crate) seen: BTreeMap<PlacementId, PlacementSeen>,
     /// The operations of the mutating requests that each cloud got from servers and people, in order.
     pub(crate) mutating: BTreeMap<Place, Vec<String>>,
@@ -84,7 +80,7 @@ pub(crate) struct Remains {
     pub(crate) moments: BTreeMap<Moment, u64>,
 }
 
-/// Everything that the servers share.
+/// What the servers share.
 struct World {
     schedule: Schedule,
     planted: Option<Planted>,
@@ -94,7 +90,7 @@ struct World {
     ledger: Arc<MemoryLedger>,
     custodian: Arc<SymbolCustodian>,
     desk: Desk,
-    /// How often a server began.
+    /// How many server lives began.
     begun: u64,
     installation: InstallationId,
     began: Timestamp,
@@ -106,14 +102,14 @@ struct World {
     tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
     meddled: Arc<Mutex<BTreeSet<(Place, String)>>>,
     clocks: BTreeMap<Party, Arc<PartyClock>>,
-    /// How many mutating requests each cloud was made with.
+    /// How many mutating requests set each cloud up.
     made_with: BTreeMap<Place, usize>,
     moments: Arc<Moments>,
-    /// The life of each server that works.
+    /// The current life of each server.
     lives: BTreeMap<Party, Life>,
 }
 
-/// Runs a schedule; with a planted bug, with that one in it. With `readable`, the transcript is kept.
+/// Runs a schedule, with a planted bug if one is given. `readable`: whether the transcript's lines are kept.
 pub(crate) fn run(schedule: &Schedule, planted: Option<Planted>, readable: bool) -> Ended {
     let mut world = World::new(schedule.clone(), planted, readable);
     let stopped = world.play();
@@ -141,7 +137,7 @@ impl World {
         let installation = InstallationId(IdTree::new([3; 32]).uuid());
         let ledger = Arc::new(MemoryLedger::new(installation));
         let custodian = SymbolCustodian::new(symbols.clone(), Arc::clone(&sim));
-        // Neither is ever busy.
+        // Neither ledger nor custodian is ever busy.
         let charter = people::intent(&schedule, false, None).charter(installation);
         let enrolled = custodian.enroll(installation, &charter).now_or_never().and_then(Result::ok);
         if let Some(sealed) = enrolled.and_then(|report| report.charter) {
@@ -173,7 +169,7 @@ impl World {
         }
     }
 
-    /// Lets everything happen.
+    /// Runs all parties to the end.
     fn play(&mut self) -> Stopped {
         let mut parties = Parties::new(Arc::clone(&self.sim));
         for server in 0..self.schedule.servers {
@@ -212,14 +208,14 @@ impl World {
         *locked(&self.counts).entry(what.to_owned()).or_default() += 1;
     }
 
-    /// A server begins, or begins again, after a while.
+    /// Starts a server, or starts it again after a crash.
     fn start(&mut self, parties: &mut Parties, party: Party, first: Span) {
         let life = Life::new(party, Arc::clone(&self.sim), Arc::clone(&self.moments));
         self.lives.insert(party, life.clone());
         let name = name_of(party);
         let Some(clock) = self.clocks.get(&party).cloned() else { return };
         self.begun += 1;
-        // One that comes back after a crash is another one.
+        // After a crash a server has another id.
         let id = ServerId(IdTree::new([4; 32]).child(&self.begun.to_string()).uuid());
         let clouds: BTreeMap<DestinationName, Arc<dyn Cloud>> = self
             .sites
@@ -272,7 +268,7 @@ impl World {
         parties.spawn(party, server.serve(first));
     }
 
-    /// What is wanted, as time goes on.
+    /// The intent, depending on the time.
     fn wanted(&self) -> Arc<dyn Fn() -> Intent + Send + Sync> {
         let Schedule { change, charter, .. } = &self.schedule;
         let changed = change.as_ref().map(|(after, _)| self.began + Span::seconds(*after));
@@ -298,7 +294,7 @@ impl World {
         let settled = Arc::clone(&self.settled);
         let over: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || settled.load(Ordering::Relaxed));
         let slow = APPROVERS.into_iter().zip(self.schedule.approvers.iter().copied());
-        // Whoever proposed is quick to approve, and does not count.
+        // The proposer approves quickly, and does not count.
         let everybody = slow.filter_map(|(name, thinks)| Some((name, thinks?))).chain([(PROPOSER, 1)]);
         let given_up = self.schedule.charter.as_ref().is_some_and(|charter| charter.given_up.is_some());
         for (party, (name, thinks)) in (FIRST_APPROVER..).zip(everybody) {
@@ -314,7 +310,7 @@ impl World {
         }
     }
 
-    /// Has a fault happen in its time.
+    /// Schedules a fault.
     fn arrange(&self, parties: &mut Parties, fault: &Fault, lands: &mut BTreeMap<Party, bool>) {
         match fault {
             Fault::Request { place, mutation, what } => {
@@ -345,12 +341,12 @@ impl World {
                     clock.jump(i64::from(seconds) * 1_000_000);
                 });
             }
-            // What people do is done by the hands, in order.
+            // Changes by hand are made by one party, in order.
             Fault::Meddling { .. } => {}
         }
     }
 
-    /// What people do by hand, in the order of time; and the end of the trouble.
+    /// The changes by hand, in the order of time; then the end of the trouble.
     fn hands(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut todo: Vec<_> = self
             .schedule
@@ -381,7 +377,7 @@ impl World {
         }
     }
 
-    /// Looks at every placement that the ledger knows, when all is over.
+    /// Looks at every placement in the ledger after the end.
     fn last_look(&self) -> BTreeMap<PlacementId, PlacementSeen> {
         let life = Life::new(HANDS, Arc::clone(&self.sim), Arc::default());
         let clouds = self.sites.iter().map(|(place, site)| {
@@ -415,7 +411,7 @@ impl World {
         std::mem::take(&mut locked(&seen))
     }
 
-    /// Judges what is left.
+    /// Judges the final state.
     fn end(self, stopped: Stopped) -> Ended {
         let mut broken = std::mem::take(&mut *locked(&self.broken));
         let now = self.sim.now();
@@ -424,7 +420,7 @@ impl World {
         let mut mishaps: Vec<(Timestamp, String, String)> = mishaps.into_iter().flatten().collect();
         mishaps.sort();
         mishaps.iter().for_each(|(_, kind, operation)| self.count(&format!("{kind} at {operation}")));
-        // In which order they came: what a fault does may depend on the one before.
+        // Counts orders of faults, since the effect of one may depend on the one before.
         mishaps.windows(2).for_each(|pair| self.count(&format!("first {}, then {}", pair[0].1, pair[1].1)));
         for (place, site) in &self.sites {
             if let Some((at, operation)) = site.overdrawn().first() {

@@ -1,8 +1,8 @@
 //! The lab's HSM: the kryoptic software token as a PKCS#11 module (`libkeyplane_token.so`).
 //!
-//! Owns the three symbols by which a PKCS#11 application finds everything else, and hands each over to kryoptic.
-//! Nothing links this crate: `keyplane-hsm` loads it by its path, like any other vendor's module. A development token:
-//! its keys are as safe as the file that holds them. One process for a token file.
+//! Owns the three symbols by which a PKCS#11 application finds all functions, and passes each call to kryoptic. Nothing links this crate:
+//! `keyplane-hsm` loads it by its path, like a vendor's module. It is a development token: its keys are as safe as the file that holds
+//! them. Only one process may use a token file at a time.
 //!
 //! The token file is named at `C_Initialize` by the reserved string: `PATH.sql`, or `kryoptic_conf=PATH`.
 

@@ -1,4 +1,4 @@
-//! What an answer means: every error code that AWS gives, and answers that are none.
+//! The meaning of answers: every error code of AWS, and answers that KMS would not give.
 
 use axum::Router;
 use axum::body::Body;
@@ -24,7 +24,7 @@ fn object() -> ObjectId {
     ObjectId(KEY.to_owned())
 }
 
-/// How a mutation and a read fail at a destination.
+/// The errors of a mutation and of a read.
 async fn both(cloud: &AwsKms) -> (CloudError, CloudError) {
     let acted = cloud.act(&Mutation::Enable { object: object(), material: None }).await.map(|_| ()).unwrap_err();
     let read = cloud.wrapping_key(&WrapFor::Object(object()), WrapScheme::RsaOaepSha256).await.map(|_| ()).unwrap_err();
@@ -113,7 +113,7 @@ async fn without_credentials_nothing_is_sent() {
 async fn the_environment_gives_credentials_and_nothing_that_was_approved() {
     const NAME: &str = "answers::the_environment_gives_credentials_and_nothing_that_was_approved";
     const ENDPOINT: &str = "TEST_ENDPOINT";
-    // This test is two processes, because the environment belongs to a whole one: here is the inner one.
+    // The test runs itself in a second process, because the environment belongs to a process. This is the second one.
     if let Ok(endpoint) = std::env::var(ENDPOINT) {
         let mut config = config(&endpoint);
         config.credentials = Credentials::Default;
@@ -205,7 +205,7 @@ async fn another_account_is_not_the_one_that_was_approved() {
     assert_eq!(cloud.wrapping_key(&WrapFor::Object(foreign.clone()), WrapScheme::RsaOaepSha256).await.map_err(told).map(|_| ()), wrong);
 }
 
-/// A KMS that says what a test tells it to.
+/// A KMS that gives the test's answers.
 async fn told(server: &mut JoinSet<()>, answers: fn(&str) -> Value) -> AwsKms {
     let answer = move |headers: HeaderMap| async move {
         let operation = headers["x-amz-target"].to_str().unwrap().trim_start_matches("TrentService.").to_owned();
@@ -233,7 +233,7 @@ async fn an_answer_about_another_key_is_refused() {
     assert_eq!(error.class, Class::Broken, "{error}");
 }
 
-/// What KMS would give for a key to wrap under of so many bits.
+/// KMS's answer with a wrapping key of so many bits.
 fn parameters(bits: usize) -> Value {
     let spki = STANDARD.encode(keyplane_conformance::rsa_public_key(bits));
     json!({ "KeyId": arn(KEY), "ImportToken": "AAAA", "PublicKey": spki, "ParametersValidTo": 1 })

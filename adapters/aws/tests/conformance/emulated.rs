@@ -1,4 +1,4 @@
-//! An emulated account in this process, the adapter at it, and AWS's own client beside the adapter.
+//! An emulated account in this process, the adapter connected to it, and AWS's own client beside the adapter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub(crate) const ACCOUNT: &str = "111122223333";
 pub(crate) const KEY_ID: &str = "AKIDEXAMPLE";
 pub(crate) const SECRET: &str = "a secret of the tests";
 
-/// An emulated account; it ends with this value.
+/// An emulated account. It ends when this is dropped.
 pub(crate) struct Emulated {
     pub(crate) endpoint: String,
     pub(crate) cloud: Arc<AwsKms>,
-    /// AWS's own client, for what other people do in the account.
+    /// AWS's own client, for what others do in the account.
     pub(crate) client: Client,
     dead: Arc<AwsKms>,
-    /// Has the dead address and never listens, so that nobody else comes to live there.
+    /// Holds the dead address without listening, so that nobody else gets it.
     _nobody: TcpSocket,
     stranger: Arc<AwsKms>,
     pub(crate) control: Control,
@@ -41,7 +41,7 @@ pub(crate) struct Emulated {
     _server: JoinSet<()>,
 }
 
-/// A configuration for an endpoint; what is not said is as in most tests.
+/// The configuration of most tests, for an endpoint.
 pub(crate) fn config(endpoint: &str) -> AwsConfig {
     AwsConfig {
         settings: Settings {
@@ -62,12 +62,12 @@ pub(crate) fn config(endpoint: &str) -> AwsConfig {
     }
 }
 
-/// A fresh account without quotas.
+/// A new account without quotas.
 pub(crate) async fn begin() -> Emulated {
     begin_with(Readings::default()).await
 }
 
-/// The same under other readings of what AWS's documents leave open.
+/// A new account under other readings of what AWS's documents leave open.
 pub(crate) async fn begin_with(readings: Readings) -> Emulated {
     let router = router(Options {
         config: keyplane_emulator_core::aws::Config { region: REGION.into(), account: ACCOUNT.into(), readings, ..Default::default() },
@@ -96,7 +96,7 @@ pub(crate) async fn begin_with(readings: Readings) -> Emulated {
     }
 }
 
-/// Serves a router on a free port of this machine, as long as the set lives.
+/// Serves a router on a free port of this machine until the set is dropped.
 pub(crate) async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -115,7 +115,7 @@ fn client(endpoint: &str) -> Client {
 }
 
 impl Emulated {
-    /// Somebody's own import of other bytes: they wait for a rotation.
+    /// Others import other bytes, which then wait for a rotation.
     pub(crate) async fn import_other(&self, object: &ObjectId) {
         let asked = self.client.get_parameters_for_import().key_id(&object.0);
         let asked = asked.wrapping_algorithm(AlgorithmSpec::RsaesOaepSha256).wrapping_key_spec(WrappingKeySpec::Rsa4096);
@@ -138,7 +138,6 @@ impl Emulated {
             .unwrap();
     }
 
-    /// Whether a rotation is under way.
     async fn rotates(&self, object: &ObjectId) -> bool {
         self.control.settle().await;
         let status = self.client.get_key_rotation_status().key_id(&object.0).send().await.unwrap();
@@ -150,7 +149,7 @@ impl Emulated {
         self.client.create_alias().alias_name(format!("alias/{name}")).target_key_id(&object.0).send().await.unwrap();
     }
 
-    /// The account, to be served once more.
+    /// The account's router, to be served a second time.
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
     }

@@ -1,4 +1,4 @@
-//! The adapter at the emulated AWS KMS: what every cloud's adapter promises, and what only AWS has.
+//! The adapter connected to the emulated AWS KMS: the common suite, and what only AWS has.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

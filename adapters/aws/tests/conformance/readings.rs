@@ -1,4 +1,4 @@
-//! What AWS's documents leave open: the suite under other readings than the likeliest, and what each of them asks of the adapter.
+//! What AWS's documents leave open: the suite under other readings than the default, and how the adapter behaves under each.
 
 use keyplane_aws::{AwsConfig, AwsKms};
 use keyplane_conformance::{Subject as _, Tampering, wrap};
@@ -18,12 +18,11 @@ use crate::requests::{import, marks, target};
 
 const OURS: [u8; 32] = [7; 32];
 
-/// The likeliest ones.
 fn usual() -> Readings {
     Readings::default()
 }
 
-/// Of every reading another one than the likeliest.
+/// For each reading another answer than the default.
 fn others() -> Readings {
     Readings {
         import_while_disabled: ImportWhileDisabled::Enables,
@@ -39,7 +38,7 @@ fn others() -> Readings {
     }
 }
 
-/// Where a reading has three answers, the third.
+/// The third answer, where a reading has three.
 fn further() -> Readings {
     Readings {
         import_while_disabled: ImportWhileDisabled::Refused,
@@ -53,7 +52,7 @@ async fn begin(readings: Readings) -> Emulated {
     let late = readings.mutations_see == MutationsSee::RecentPast;
     let emulated = begin_with(readings).await;
     if late {
-        // It makes a difference only where reads lag.
+        // This reading matters only where reads lag.
         emulated.control.lag(Span::seconds(5)).await;
     }
     emulated
@@ -85,14 +84,14 @@ async fn created(emulated: &Emulated, target: &Target) -> ObjectId {
     object
 }
 
-/// The import of bytes into a key, under a wrapping key of its own.
+/// The import of bytes into a key, wrapped under a new wrapping key.
 async fn import_of(emulated: &Emulated, object: &ObjectId, bytes: &[u8]) -> Mutation {
     let wrapping_key = emulated.cloud.wrapping_key(&WrapFor::Object(object.clone()), WrapScheme::RsaOaepSha256).await.unwrap();
     let wrapped = wrap(&wrapping_key, bytes);
     import(object, Version(1), wrapping_key, wrapped)
 }
 
-/// A key that has the claim and our bytes.
+/// Creates a key that has the claim and our bytes.
 async fn imported(emulated: &Emulated) -> ObjectId {
     let object = created(emulated, &target()).await;
     emulated.cloud.act(&Mutation::Claim { target: target(), object: object.clone() }).await.unwrap();
@@ -109,7 +108,7 @@ async fn disable(emulated: &Emulated, object: &ObjectId) {
     assert_eq!(inspect(emulated, object).await.state, ObjectState::Disabled);
 }
 
-/// How strongly it is shown that the key that has the claim still holds this material.
+/// The evidence that the key with the claim still holds this material.
 async fn evidence(emulated: &Emulated, material: &MaterialSeen) -> (EvidenceStrength, bool) {
     let copy = CopyRecord {
         coordinates: CopyCoordinates {
@@ -142,7 +141,7 @@ fn told(error: &CloudError) -> (Class, Cause) {
     (error.class, error.cause)
 }
 
-/// What switched the key off has to be told of it: the state is read, never concluded from what was asked for.
+/// The adapter has to read the state after an import, not conclude it from the request.
 // contract: aws.unstated.import_while_disabled
 #[tokio::test]
 async fn a_disabled_key_that_is_given_its_bytes_again_is_seen_as_kms_left_it() {
@@ -163,7 +162,7 @@ async fn a_disabled_key_that_is_given_its_bytes_again_is_seen_as_kms_left_it() {
     }
 }
 
-/// Lost material is no reason to forget that the key was switched off, and coming back is none to believe that it still is.
+/// A key that lost its material was disabled before, and after the next import it may be either. The state has to be read.
 // contract: aws.unstated.restored_disabled_key
 #[tokio::test]
 async fn a_disabled_key_that_lost_its_material_is_seen_as_kms_brought_it_back() {
@@ -184,8 +183,8 @@ async fn a_disabled_key_that_lost_its_material_is_seen_as_kms_brought_it_back() 
     }
 }
 
-/// An import whose reply was lost used its token up, or did not. Its refusal must not pass for the one of other bytes, which is an
-/// alarm, nor for one that leaves open what happened.
+/// An import whose reply was lost may have used up its token. KMS's refusal then must not be taken for that of other bytes, which is an
+/// alarm, nor for an ambiguous failure.
 // contract: aws.unstated.import_token_use
 #[tokio::test]
 async fn a_used_token_is_no_other_material_and_a_new_one_works() {
@@ -203,7 +202,7 @@ async fn a_used_token_is_no_other_material_and_a_new_one_works() {
     }
 }
 
-/// Until a rotation is done, ours is what protects: neither is it gone too early, nor does it stay for ever.
+/// Until a rotation is done, our material protects. The adapter must not report the change too early, nor miss it.
 // contract: aws.unstated.rotation_seconds
 #[tokio::test]
 async fn a_rotation_that_takes_its_time_takes_the_key_from_us_when_it_is_done() {
@@ -226,8 +225,7 @@ async fn a_rotation_that_takes_its_time_takes_the_key_from_us_when_it_is_done() 
     assert_eq!(evidence(&emulated, &ours).await, NONE);
 }
 
-/// Both readings are about requests for new material, or for keys of many regions. We send neither: whoever begins to has to come by
-/// here.
+/// Both readings concern requests for new material, or multi-Region keys. We send neither; a change of that has to change this test.
 // contract: aws.unstated.repeated_pending_import, aws.unstated.multi_region_rotation
 #[tokio::test]
 async fn our_bytes_come_again_beside_pending_material_and_never_as_new() {
@@ -245,8 +243,8 @@ async fn our_bytes_come_again_beside_pending_material_and_never_as_new() {
     }
 }
 
-/// A key on its way out is seen for what it is, whatever KMS still says about its materials: a sweep that could not read it would be
-/// incomplete for as long as its deletion waits.
+/// The adapter shows a key that waits for its deletion, whatever KMS says about its materials. Otherwise each sweep would be incomplete
+/// until the key is deleted.
 // contract: aws.unstated.leaving_rotations
 #[tokio::test]
 async fn a_key_that_waits_for_its_deletion_keeps_no_sweep_from_being_complete() {
@@ -262,7 +260,7 @@ async fn a_key_that_waits_for_its_deletion_keeps_no_sweep_from_being_complete() 
     }
 }
 
-/// A policy of a configuration with lists: of principals, of actions, of statements.
+/// A policy with lists of principals, actions and statements.
 fn policy(principals: [&str; 2], last_action: &str) -> String {
     let arn = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
     json!({
@@ -275,7 +273,7 @@ fn policy(principals: [&str; 2], last_action: &str) -> String {
     .to_string()
 }
 
-/// Or every key of such a configuration would look as if somebody had opened it to others, and get no material.
+/// Otherwise every key of such a configuration would seem to have another policy, and would get no material.
 // contract: aws.unstated.policy_text
 #[tokio::test]
 async fn a_policy_fits_in_any_order_and_no_other_does() {
@@ -306,14 +304,14 @@ async fn misses(emulated: &Emulated, mutation: &Mutation) -> usize {
                 assert_eq!(done, Acted::Done);
                 return missed;
             }
-            // Certain: nobody has to wait for an effect. And no word of somebody else's claim.
+            // A certain refusal: nobody has to wait for an effect. Nor may it look like another's claim.
             Err(error) => assert_eq!(told(&error), (Class::NotFound, Cause::Plain), "{}: {error}", mutation.word()),
         }
     }
     unreachable!("{} never works", mutation.word())
 }
 
-/// A key that a mutation does not see yet is a certain refusal without any effect: repeating it makes one claim, one name and one
+/// If a mutation does not see a new key yet, the refusal is certain and without effect: repeating it makes one claim, one name and one
 /// material.
 // contract: aws.unstated.mutations_see
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is sent: exactly what the contract says, and no more than is declared.
+//! The requests that are sent: exactly those of the contract, and no more than declared.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
         let counts = sent(word).await;
         assert!(!counts.is_empty());
         let declared = |name: &str| capabilities.draws[word].iter().filter(|drawn| *drawn == name).count();
-        // In seconds of each quota: nothing that is sent is scarcer than what is declared.
+        // In seconds of each quota: the requests never cost more than what is declared.
         let cost = |name: &str, calls: usize| calls as f64 / f64::from(capabilities.quotas[name].calls);
         let scarcest = capabilities.draws[word].iter().map(|name| cost(name, declared(name))).fold(0.0, f64::max);
         for (name, calls) in counts {

@@ -1,4 +1,4 @@
-//! Endpoints with TLS: a private CA is trusted where it is configured, and alone.
+//! Endpoints with TLS: if a private CA is configured, only that is trusted.
 
 use keyplane_aws::{AwsKms, ConfigError, SettingsError};
 use keyplane_emulator_wire::azure::Identity;
@@ -29,10 +29,10 @@ async fn a_private_ca_is_trusted_and_no_other() {
         AwsKms::connect(config).await
     };
     assert!(connect(Some(ours.authority.clone())).await.unwrap().sweep(None).await.is_ok());
-    // The other authority has the same name.
+    // The second authority has the same name as the right one.
     for other in [None, Some(identity().authority)] {
         let cloud = match connect(other).await {
-            // A machine without any certificate of the system's cannot trust the wrong one.
+            // A machine whose system trusts no certificate cannot trust the wrong one.
             Err(ConfigError::Settings(SettingsError::NoTrust)) => continue,
             connected => connected.unwrap(),
         };

@@ -1,4 +1,4 @@
-//! What an answer means: every error that Azure gives, and answers that are none.
+//! The meaning of answers: every error of Azure, and answers that it would not give.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn rsa() -> Target {
     target(Algorithm::Rsa2048, Purpose::Encrypt)
 }
 
-/// How a mutation and a read fail at a destination.
+/// The errors of a mutation and of a read.
 async fn both(cloud: &AzureVault) -> (CloudError, CloudError) {
     let acted = cloud.act(&enable()).await.map(|_| ()).unwrap_err();
     let read = cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
@@ -47,13 +47,13 @@ async fn both(cloud: &AzureVault) -> (CloudError, CloudError) {
     (acted, read)
 }
 
-/// A server with TLS that answers as it is told, and the adapter at it.
+/// A TLS server that gives the test's answers, and the adapter connected to it.
 struct Told {
     cloud: AzureVault,
     _server: JoinSet<()>,
 }
 
-/// Whoever brings no token is challenged; everybody gets one.
+/// Challenges each request without a token, and gives a token to everybody.
 async fn told(answer: impl Fn(&str) -> Response + Clone + Send + Sync + 'static) -> Told {
     let challenge = r#"Bearer authorization="https://login.example/tenant", resource="https://vault.azure.net""#;
     served(challenge, move |request: Request| {
@@ -133,7 +133,7 @@ async fn every_error_has_its_class() {
         }
         let body = json!({ "error": error }).to_string();
         let told = told(move |path| match path.starts_with("/deletedkeys/") {
-            // What decides about a read that found nothing is the other place; there it fails in the same way.
+            // After a read that found nothing, the read of deleted keys decides. It fails in the same way.
             true => status(code, body.clone().replace("KeyNotFound", "BadParameter")),
             false => status(code, body.clone()),
         })
@@ -220,7 +220,7 @@ async fn nobody_at_the_address_is_told_apart() {
 #[tokio::test]
 async fn who_cannot_prove_the_name_gets_nothing() {
     let emulated = begin(VaultKind::ManagedHsm).await;
-    // Another authority than the one behind the server, the right one and another name, and no TLS at all.
+    // An authority that did not sign the server's certificate; the right one for another name; no TLS at all.
     let mut distrusts = config(&emulated.place);
     distrusts.settings.ca = Some(Identity::new(&["localhost"]).unwrap().authority.into_bytes());
     distrusts.authority = Some("https://localhost:1".into());
@@ -300,7 +300,7 @@ async fn what_is_not_an_answer_of_key_vault_proves_nothing() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_no_answer() {
-    // TLS is the real one, and what is behind it breaks off: a body that is announced longer than it is.
+    // TLS works, but the body is shorter than announced.
     for announced in ["100000"] {
         let told = told(move |_| {
             let stream = futures::stream::iter([Ok(Bytes::from_static(b"{\"key\":")), Err(std::io::Error::other("gone"))]);
@@ -314,7 +314,7 @@ async fn an_answer_that_breaks_off_is_no_answer() {
         let read = told.cloud.inspect(&object()).await.map(|_| ()).unwrap_err();
         assert_eq!((read.class, read.cause), (Class::Transient, Cause::Plain), "{read}");
     }
-    // The connection ends before there is any TLS: nothing was sent.
+    // The connection ends before TLS: nothing was sent.
     let emulated = begin(VaultKind::ManagedHsm).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut broken = config(&emulated.place);
@@ -371,11 +371,11 @@ async fn what_belongs_to_another_vault_or_is_another_key_is_refused() {
     assert_eq!(older.cloud.wrapping_key(&made, WrapScheme::RsaAesKeyWrapSha1).await.map(|_| ()).unwrap_err().class, Class::Broken);
 }
 
-/// The emulator makes whole keys: these are none that a vault would give.
+/// The emulator makes only well-formed keys, so these are made here.
 #[tokio::test]
 async fn a_key_to_wrap_under_is_the_rsa_key_that_was_asked_for() {
     let made = WrapFor::Prepared(ObjectId(kid(NAME, VERSION)));
-    // 512 bytes of nothing but ones.
+    // 512 bytes with all bits set.
     let modulus = format!("{}8", "_".repeat(682));
     for (n, e, reason) in [
         (modulus.as_str(), "AQAB", None),

@@ -1,4 +1,4 @@
-//! An emulated vault in this process, the adapter at it, and plain requests beside the adapter.
+//! An emulated vault in this process, the adapter connected to it, and plain requests beside the adapter.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,13 +28,12 @@ use tokio::task::JoinSet;
 pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) const CLIENT: &str = "66666666-2222-3333-4444-555555555555";
 pub(crate) const SECRET: &str = "a secret of the tests";
-/// Not the one that Azure takes by itself, so that a test sees which is used.
+/// Not Azure's default, so that a test sees which is used.
 pub(crate) const DAYS: u32 = 30;
 
 const ISSUER: &str = "https://issuer.example";
 const SUBJECT: &str = "system:serviceaccount:keyplane:server";
 
-/// The name of an emulated vault.
 pub(crate) fn host(kind: VaultKind) -> &'static str {
     match kind {
         VaultKind::KeyVault => "corp-vault.vault.azure.net",
@@ -42,7 +41,7 @@ pub(crate) fn host(kind: VaultKind) -> &'static str {
     }
 }
 
-/// Where an emulated vault answers, and who stands behind it.
+/// The address of an emulated vault, and its certificate authority.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) kind: VaultKind,
@@ -51,7 +50,7 @@ pub(crate) struct Place {
     pub(crate) ca: Vec<u8>,
 }
 
-/// A configuration for a place; what is not said is as in most tests.
+/// The configuration of most tests, for a place.
 pub(crate) fn config(place: &Place) -> AzureConfig {
     AzureConfig {
         settings: Settings {
@@ -73,24 +72,24 @@ pub(crate) fn config(place: &Place) -> AzureConfig {
     }
 }
 
-/// An emulated vault; it ends with this value.
+/// An emulated vault. It ends when this is dropped.
 pub(crate) struct Emulated {
     pub(crate) place: Place,
     pub(crate) cloud: Arc<AzureVault>,
     pub(crate) dead: Arc<AzureVault>,
-    /// Has the dead address and never listens, so that nobody else comes to live there.
+    /// Holds the dead address without listening, so that nobody else gets it.
     _nobody: TcpSocket,
     pub(crate) stranger: Arc<AzureVault>,
     pub(crate) control: Control,
     _server: JoinSet<()>,
 }
 
-/// A fresh vault without quotas.
+/// A new vault without quotas.
 pub(crate) async fn begin(kind: VaultKind) -> Emulated {
     begin_with(kind, |_| ()).await
 }
 
-/// The same, changed: with other readings of what Azure's documents leave open, or with less room.
+/// A new vault with a changed configuration: other readings of what Azure's documents leave open, or smaller limits.
 pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)) -> Emulated {
     let mut emulated = Config::new(
         match kind {
@@ -146,7 +145,7 @@ pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)
     }
 }
 
-/// The key pair of another issuer, and its public half.
+/// The key pair of another issuer of tokens, and its public key.
 fn federation() -> (&'static RsaKeyPair, Vec<u8>) {
     static PAIR: OnceLock<RsaKeyPair> = OnceLock::new();
     let pair = PAIR.get_or_init(|| RsaKeyPair::from_pkcs8(&rsa_pair(KeySize::Rsa2048)).unwrap());
@@ -154,7 +153,7 @@ fn federation() -> (&'static RsaKeyPair, Vec<u8>) {
     (pair, public.as_ref().to_vec())
 }
 
-/// A file with a token of the other issuer.
+/// A file with a token of that issuer.
 pub(crate) fn federated_token() -> TempPath {
     let now = system_clock()().micros() / 1_000_000;
     let claims = json!({ "iss": ISSUER, "sub": SUBJECT, "aud": "api://AzureADTokenExchange", "nbf": now - 60, "exp": now + 600 });
@@ -269,7 +268,7 @@ impl Subject for Emulated {
         }
     }
 
-    /// A version keeps its material as long as there is one.
+    /// A version cannot lose its material.
     fn tamperings(&self) -> Vec<Tampering> {
         vec![Tampering::Marks, Tampering::Policy, Tampering::OtherMaterial]
     }
@@ -296,7 +295,7 @@ impl Subject for Emulated {
 }
 
 impl Emulated {
-    /// What the usual key of this vault encrypts with.
+    /// The algorithm that the usual key of this vault encrypts with.
     fn algorithm(&self) -> &'static str {
         match self.place.kind {
             VaultKind::KeyVault => "RSA-OAEP-256",
@@ -304,18 +303,18 @@ impl Emulated {
         }
     }
 
-    /// The certificate of the maker of the emulated HSM.
+    /// The root certificate of the emulated HSM's manufacturer.
     pub(crate) async fn attestation_root(&self) -> String {
         String::from_utf8(self.control.raw("GET", "attestation-root", None).await.to_vec()).unwrap()
     }
 
-    /// A request to the vault or its directory.
+    /// Sends a request to the vault or its directory.
     async fn exchange(&self, request: HttpRequest<String>) -> (StatusCode, Value) {
         let (status, answer) = self.control.ask(request).await;
         (status, serde_json::from_slice(&answer).unwrap_or(Value::Null))
     }
 
-    /// A new one each time: none outlives an hour, and the clock moves.
+    /// A new one each time: a token lives for an hour, and tests advance the clock.
     async fn token(&self) -> String {
         let resource = host(self.place.kind).split_once('.').unwrap().1;
         let form = format!("grant_type=client_credentials&client_id={CLIENT}&client_secret={SECRET}&scope=https://{resource}/.default");
@@ -328,7 +327,7 @@ impl Emulated {
         token["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// What somebody else asks of the vault.
+    /// A request of others to the vault.
     pub(crate) async fn asked(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let separator = if path.contains('?') { '&' } else { '?' };
@@ -342,7 +341,7 @@ impl Emulated {
         self.exchange(request).await
     }
 
-    /// The same, and it works.
+    /// A request of others that has to succeed.
     pub(crate) async fn does(&self, method: Method, path: &str, body: Option<Value>) -> Value {
         let (status, answer) = self.asked(method, path, body).await;
         assert!(status.is_success(), "{path}: {status} {answer}");

@@ -1,4 +1,4 @@
-//! What only Azure does: versions, deleted names, keys to wrap under, and what it cannot.
+//! What only Azure has: versions, deleted names, key exchange keys, and what it cannot do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -109,7 +109,7 @@ async fn the_newest_version_is_current_whatever_the_order_of_the_list() {
             let seen = emulated.cloud.look(&rsa).await.unwrap().claimed.unwrap();
             let current = seen.current().unwrap();
             assert_eq!((current.version, current.public_key), (Some(Version(4)), Some(publics[0])), "{order} {pages}");
-            // Made within one second, the former ones have no order that Azure shows.
+            // Versions made within one second have no order that Azure shows.
             let mut told: Vec<_> =
                 seen.materials.iter().map(|material| (material.version.unwrap(), material.public_key.unwrap())).collect();
             told.sort_by(|a, b| b.cmp(a));
@@ -145,7 +145,7 @@ async fn a_deleted_key_keeps_its_name_and_says_until_when() {
     assert_eq!(emulated.cloud.inspect(&object()).await, Ok(None));
 }
 
-/// Counts what the adapter warns of.
+/// Counts the adapter's warnings.
 struct Warnings(Arc<AtomicU32>);
 
 impl tracing::Subscriber for Warnings {
@@ -453,7 +453,7 @@ async fn a_read_that_lags_shows_the_past_or_says_that_it_cannot_tell() {
         let version = Version(version);
         let import = Mutation::Import { target, object: None, marks, again: None, version, public_key: None, wrapping_key, wrapped };
         emulated.cloud.act(&import).await.unwrap();
-        // Not in one second: of such two, times do not tell which is newer.
+        // Not within one second: times would not tell which of the two is newer.
         emulated.control.call("POST", "clock", Some(json!({ "advance_seconds": 2 }))).await;
     }
     let mut versions = std::collections::BTreeSet::new();

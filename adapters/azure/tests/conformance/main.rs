@@ -1,4 +1,4 @@
-//! The adapter at an emulated Key Vault and an emulated Managed HSM: what every cloud's adapter promises, and what only Azure has.
+//! The adapter connected to an emulated Key Vault and an emulated Managed HSM: the common suite, and what only Azure has.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

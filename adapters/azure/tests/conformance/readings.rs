@@ -1,4 +1,4 @@
-//! What Azure's documents leave open: the suite under other readings than the likeliest, and what each of them asks of the adapter.
+//! What Azure's documents leave open: the suite under other readings than the default, and how the adapter behaves under each.
 
 use http::Method;
 use keyplane_azure::VaultKind;
@@ -11,12 +11,11 @@ use serde_json::json;
 use crate::emulated::{DAYS, Emulated, begin_with};
 use crate::requests::{aes, import, material, target};
 
-/// The likeliest ones.
 fn usual() -> Readings {
     Readings::default()
 }
 
-/// Of every reading another one than the likeliest.
+/// For each reading another answer than the default.
 fn others() -> Readings {
     Readings {
         import_quota: ImportQuota::Other,
@@ -29,7 +28,7 @@ fn others() -> Readings {
     }
 }
 
-/// Where a reading has three answers, the third.
+/// The third answer, where a reading has three.
 fn further() -> Readings {
     Readings { versions_order: VersionsOrder::NewestFirst, full: Full::BadParameter, ..others() }
 }
@@ -79,8 +78,8 @@ async fn digests(emulated: &Emulated) -> serde_json::Value {
     emulated.control.call("GET", "dump", None).await["keys"].take()
 }
 
-/// On its way out or back a key is nowhere to be seen, and still nobody gets its name: whoever believes that it is free is told to
-/// come again, and afterwards sees what is there.
+/// While a key is being deleted or recovered, no read shows it, but its name is taken. A request for the name is told to come again, and
+/// afterwards finds the key.
 // contract: azure.unstated.transition_seconds
 #[tokio::test]
 async fn a_name_that_looks_free_meanwhile_is_not_given_away() {
@@ -111,14 +110,14 @@ async fn a_name_that_looks_free_meanwhile_is_not_given_away() {
     assert_eq!(cloud.look(&aes()).await.unwrap(), before, "it came back as another one");
 }
 
-/// However a Managed HSM says that it is full: that is certain, is nobody's name that is taken, and leaves everything as it was.
+/// However a Managed HSM says that it is full, the failure is certain, is not a taken name, and changes nothing.
 // contract: azure.unstated.full
 #[tokio::test]
 async fn a_full_hsm_is_told_from_a_taken_name_and_from_doubt() {
     for (full, class) in [(Full::Conflict, Class::Stale), (Full::Forbidden, Class::Denied), (Full::BadParameter, Class::Invalid)] {
         let emulated = begin_with(VaultKind::ManagedHsm, |config: &mut Config| {
             config.readings = Readings { full, ..others() };
-            // The key to wrap under is one of them.
+            // The key exchange key counts as one of them.
             config.limits = Limits { keys: Some(2), versions: Some(1) };
         })
         .await;
@@ -141,8 +140,8 @@ async fn a_full_hsm_is_told_from_a_taken_name_and_from_doubt() {
     }
 }
 
-/// Whoever keeps to what an import declares is never throttled, whichever quota it counts for; whoever does not learns it as what it
-/// is, and how long to wait.
+/// A caller that keeps to what an import declares is never throttled, whichever quota the import counts for. One that does not is told so,
+/// and how long to wait.
 // contract: azure.unstated.import_quota
 #[tokio::test]
 async fn imports_at_the_declared_pace_are_never_throttled() {

@@ -1,4 +1,4 @@
-//! What is sent: exactly what the contract says, and no more than is declared.
+//! The requests that are sent: exactly those of the contract, and no more than declared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub(crate) fn aes() -> Target {
     target(Algorithm::Aes256, Purpose::Encrypt)
 }
 
-/// Material of a kind, as it is wrapped, and its public half.
+/// Material of an algorithm, as it is wrapped, and its public key.
 pub(crate) fn material(algorithm: Algorithm) -> (Vec<u8>, Option<PublicKey>) {
     use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
     use aws_lc_rs::rsa::KeySize;
@@ -67,14 +67,14 @@ pub(crate) fn material(algorithm: Algorithm) -> (Vec<u8>, Option<PublicKey>) {
 
 const SCHEME: WrapScheme = WrapScheme::RsaAesKeyWrapSha1;
 
-/// Has a key made to wrap under.
+/// Has a key exchange key made.
 pub(crate) async fn prepared(emulated: &Emulated, target: &Target, version: Version) -> ObjectId {
     let prepare = Mutation::Prepare { target: target.clone(), version, scheme: SCHEME };
     let Acted::Created(kid) = emulated.cloud.act(&prepare).await.unwrap() else { unreachable!("preparing makes a key") };
     kid
 }
 
-/// The import of material, wrapped under a key that was made for it.
+/// The import of material, wrapped under a new key exchange key.
 pub(crate) async fn import(emulated: &Emulated, target: &Target, version: Version, material: &[u8]) -> Mutation {
     let kid = prepared(emulated, target, version).await;
     let wrapping_key = emulated.cloud.wrapping_key(&WrapFor::Prepared(kid), SCHEME).await.unwrap();
@@ -83,7 +83,7 @@ pub(crate) async fn import(emulated: &Emulated, target: &Target, version: Versio
     Mutation::Import { target, object: None, marks, again: None, version, public_key: None, wrapping_key, wrapped }
 }
 
-/// Every kind of key, all the way.
+/// Imports a key of this kind, from preparation to evidence.
 async fn goes_all_the_way(kind: VaultKind, algorithm: Algorithm, purpose: Purpose) {
     let emulated = begin(kind).await;
     let cloud = &emulated.cloud;
@@ -204,7 +204,7 @@ async fn fill(emulated: &Emulated, name: &str, versions: std::ops::RangeInclusiv
     }
 }
 
-/// What the requests since the journal was emptied draw at most. An operation on a key of a key vault counts as eight of the lightest.
+/// The largest draw of the requests since the journal was emptied. An operation on a key of a key vault counts as eight of the lightest.
 async fn drawn(emulated: &Emulated) -> BTreeMap<&'static str, usize> {
     let kind = emulated.place.kind;
     let mut drawn = BTreeMap::new();
@@ -212,7 +212,7 @@ async fn drawn(emulated: &Emulated) -> BTreeMap<&'static str, usize> {
         let (quota, times) = match (kind, operation.as_str()) {
             (_, "CreateKey" | "ImportKey") => ("CreateHsm", 1),
             (VaultKind::ManagedHsm, "DeleteKey") => ("Delete", 1),
-            // Of all keys: it is about none.
+            // The list of all keys is about no single key.
             (_, "GetKeys") | (VaultKind::ManagedHsm, _) => ("Operations", 1),
             (VaultKind::KeyVault, _) => ("Operations", 8),
         };
@@ -221,7 +221,7 @@ async fn drawn(emulated: &Emulated) -> BTreeMap<&'static str, usize> {
     drawn
 }
 
-/// Fails if a call drew more than it declares, or nothing at all; empties the journal.
+/// Fails if a call drew more than it declares, or nothing at all. Empties the journal.
 async fn declared(emulated: &Emulated, word: &str, about: &str) {
     let draws = &emulated.cloud.destination().capabilities.draws[word];
     let drawn = drawn(emulated).await;
@@ -253,7 +253,7 @@ async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
                 let target = Target { name: format!("key-{count}"), ..target(Algorithm::EcP256, Purpose::Sign) };
                 let seen = cloud.look(&target).await.unwrap().claimed.unwrap();
                 declared(&emulated, "look", &about).await;
-                // Every version is there; as many public keys as there were requests left for are the newest ones'.
+                // Each version is shown; the requests that are left read the public keys of the newest.
                 let materials = &seen.materials;
                 let listing = usize::from(pages == "short") + materials.len().div_ceil(page);
                 let shown = materials.iter().take_while(|material| material.public_key.is_some()).count();
@@ -281,7 +281,7 @@ async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
     }
 }
 
-/// A copy that no import was ever confirmed for.
+/// A copy whose import was never confirmed.
 fn copy_of(seen: &ObjectSeen, target: &Target) -> CopyRecord {
     let coordinates = CopyCoordinates {
         installation: target.installation,

@@ -1,4 +1,4 @@
-//! What an answer means: every error code that Google gives, and answers that are none.
+//! The meaning of answers: every error code of Google, and answers that KMS would not give.
 
 use axum::Router;
 use axum::body::Body;
@@ -30,7 +30,7 @@ fn creation() -> Mutation {
     Mutation::Create { target: target(), marks: marks() }
 }
 
-/// How a mutation and a read fail at a destination.
+/// The errors of a mutation and of a read.
 async fn both(cloud: &GoogleKms) -> (CloudError, CloudError) {
     let acted = cloud.act(&creation()).await.map(|_| ()).unwrap_err();
     let read = cloud.wrapping_key(&WrapFor::Prepared(ObjectId(JOB.into())), WrapScheme::RsaOaepSha256).await.map(|_| ()).unwrap_err();
@@ -69,7 +69,7 @@ async fn every_error_code_has_its_class() {
         emulated.control.next("CreateCryptoKey", fault.clone()).await;
         emulated.control.next("GetImportJob", fault).await;
         let (mutation, reading) = if code == "NOT_FOUND" {
-            // A job that is not there is an answer of its own, made by us.
+            // The adapter's own answer for a job that is not there.
             let (acted, _) = both(&emulated.cloud).await;
             (acted.clone(), acted)
         } else {
@@ -110,7 +110,7 @@ async fn what_is_not_an_answer_of_kms_proves_nothing() {
         (200, "nonsense", Class::Broken),
         (200, "{}", Class::Broken),
         (200, "[]", Class::Broken),
-        // Nothing at all is what an answer that broke off looks like.
+        // Looks like an answer that broke off.
         (200, "", Class::Transient),
     ] {
         let cloud = always(&mut server, status, &[], body.to_owned()).await;
@@ -175,7 +175,7 @@ async fn how_long_to_wait_is_told_by_the_answer() {
 async fn another_home_is_not_the_one_that_was_approved() {
     let emulated = begin().await;
     emulated.cloud.act(&creation()).await.unwrap();
-    // What stands between us answers for another project than was asked.
+    // A proxy answers for another project than was asked for.
     let mut server = JoinSet::new();
     let foreign = |text: String| text.replace(PROJECT, "acme-evil");
     let router = emulated.router();
@@ -202,7 +202,7 @@ async fn another_home_is_not_the_one_that_was_approved() {
     assert_eq!(cloud.prepared(&target(), Version(3), None).await.map_err(told).map(|_| ()), wrong);
 }
 
-/// A KMS that says what a test tells it to, by method and by what the path ends in.
+/// A KMS that gives the test's answers, by method and by the end of the path.
 async fn told(server: &mut JoinSet<()>, answers: fn(&Method, &str) -> Value) -> GoogleKms {
     let answer = async move |method: Method, uri: Uri| -> Response {
         let answer = answers(&method, uri.path());
@@ -324,7 +324,7 @@ async fn reads_that_contradict_each_other_show_nothing() {
     }
 }
 
-/// An import job that says what its method is, with a key of so many bits.
+/// An import job that states its method, with a key of `bits` bits.
 fn job_of(bits: usize) -> Value {
     let pem = STANDARD.encode(keyplane_conformance::rsa_public_key(bits));
     json!({
@@ -354,7 +354,7 @@ async fn a_key_to_wrap_under_is_of_the_size_that_its_job_says() {
 async fn a_public_key_that_was_damaged_on_the_way_is_not_believed() {
     const PEM: &str = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
     let mut server = JoinSet::new();
-    // CRC-32C of the text, by another implementation than ours; one bit off; none.
+    // The CRC-32C of the text, by another implementation than ours; with one bit changed; none.
     for (checksum, class) in [("1901040767", None), ("1901040766", Some(Class::Transient)), ("", Some(Class::Transient))] {
         let router = Router::new().fallback(async move |uri: Uri| -> Response {
             if uri.path().ends_with("publicKey") {
@@ -379,14 +379,14 @@ async fn a_public_key_that_was_damaged_on_the_way_is_not_believed() {
     }
 }
 
-/// A job that ends so long after the moment that the server says it is.
+/// A job that expires this many minutes after the server's time.
 async fn job_with(server: &mut JoinSet<()>, minutes_left: i64, state: &'static str, second: bool) -> GoogleKms {
     let router = Router::new().fallback(async move |uri: Uri| -> Response {
         let number = uri.path().rsplit('-').next().unwrap().to_owned();
         if number != "1" && !(second && number == "2") {
             return (StatusCode::NOT_FOUND, not_found().to_string()).into_response();
         }
-        // 20:00 on the server's clock; nobody else's counts.
+        // 20:00 by the server's clock, which alone counts.
         let end = if number == "2" { 10_000 } else { minutes_left };
         let expires = chrono::DateTime::parse_from_rfc3339("2031-05-06T20:00:00Z").unwrap() + chrono::Duration::minutes(end);
         let job = json!({
@@ -480,7 +480,7 @@ async fn a_page_as_long_as_they_get_is_read() {
     })
     .await;
     assert_eq!(cloud.sweep(None).await.map(|page| (page.objects, page.broken)), Ok((Vec::new(), 0)));
-    // Versions with all that a list shows of them, indented as Google's answers are.
+    // Versions with everything that a list shows of them, indented as in Google's answers.
     let endpoint = serve(&mut server, Router::new().fallback(versions_as_long_as_they_get)).await;
     let cloud = GoogleKms::connect(config(&endpoint, token("any"))).await.unwrap();
     assert_eq!(cloud.inspect(&object()).await.unwrap().unwrap().materials.len(), 1_000);
@@ -492,7 +492,7 @@ async fn versions_as_long_as_they_get(uri: Uri) -> String {
     }
     let one = |number| {
         let mut one = version(number, "IMPORT_FAILED");
-        // A long reason, and what the longest names would have more than these.
+        // A long reason, and room for what the longest possible names have more than these.
         one["importFailureReason"] = "x".repeat(500).into();
         for time in ["createTime", "generateTime", "importTime", "destroyTime", "destroyEventTime"] {
             one[time] = "2026-01-02T03:04:05.678901234Z".into();

@@ -1,4 +1,4 @@
-//! An emulated project in this process, the adapter at one of its key rings, and what other people do in the project.
+//! An emulated project in this process, the adapter connected to one of its key rings, and what others do in the project.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,17 +27,17 @@ pub(crate) const PROJECT: &str = "acme-prod";
 pub(crate) const LOCATION: &str = "europe-west3";
 pub(crate) const RING: &str = "payments";
 
-/// Longer than the emulator is at work on a job or an import, whatever the reading.
+/// Longer than the emulator works on a job or an import under any reading.
 const WORK: Span = Span::seconds(31);
 
-/// An emulated project; it ends with this value.
+/// An emulated project. It ends when this is dropped.
 pub(crate) struct Emulated {
     pub(crate) endpoint: String,
     pub(crate) cloud: Arc<GoogleKms>,
     protection: Protection,
     attestation: Attestation,
     dead: Arc<GoogleKms>,
-    /// Has the dead address and never listens, so that nobody else comes to live there.
+    /// Holds the dead address without listening, so that nobody else gets it.
     _nobody: TcpSocket,
     stranger: Arc<GoogleKms>,
     pub(crate) control: Control,
@@ -46,7 +46,7 @@ pub(crate) struct Emulated {
     _server: JoinSet<()>,
 }
 
-/// A configuration for an endpoint; what is not said is as in most tests.
+/// The configuration of most tests, for an endpoint.
 pub(crate) fn config(endpoint: &str, credentials: Credentials) -> GcpConfig {
     GcpConfig {
         settings: Settings {
@@ -74,22 +74,22 @@ pub(crate) fn token(text: &str) -> Credentials {
     Credentials::Token(Secret::new(text.into()))
 }
 
-/// The credentials of the machine whose metadata server the emulator is.
+/// The credentials of a machine whose metadata server is the emulator.
 pub(crate) fn machine(endpoint: &str) -> Credentials {
     Credentials::Metadata { endpoint: Some(endpoint.into()) }
 }
 
-/// A fresh project with an empty key ring for software keys, without quotas.
+/// A new project with an empty key ring for software keys, without quotas.
 pub(crate) async fn begin() -> Emulated {
     begin_with(Protection::Software, Readings::default()).await
 }
 
-/// The same for keys in HSMs, whose attestations are checked where the adapter can read them.
+/// A new project for keys in HSMs. Attestations are checked if the adapter can read their format.
 pub(crate) async fn begin_hsm() -> Emulated {
     begin_with(Protection::Hsm, Readings::default()).await
 }
 
-/// The same under other readings of what Google's documents leave open.
+/// A new project under other readings of what Google's documents leave open.
 pub(crate) async fn begin_with(protection: Protection, readings: Readings) -> Emulated {
     let attestation = readings.attestation;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -120,7 +120,7 @@ pub(crate) async fn begin_with(protection: Protection, readings: Readings) -> Em
     let own_token = given["access_token"].as_str().unwrap().to_owned();
     let roots = match protection {
         Protection::Hsm if attestation == Attestation::CaviumV2 => Some(roots(&control).await),
-        // What nobody can read has nothing to be checked against.
+        // Software keys have no attestations, and those of the other format cannot be read.
         Protection::Hsm | Protection::Software => None,
     };
     let connect = async |endpoint: &str, credentials: Credentials| {
@@ -148,7 +148,7 @@ pub(crate) async fn begin_with(protection: Protection, readings: Readings) -> Em
     emulated
 }
 
-/// Serves a router on a free port of this machine, as long as the set lives.
+/// Serves a router on a free port of this machine until the set is dropped.
 pub(crate) async fn serve(server: &mut JoinSet<()>, router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -170,7 +170,7 @@ pub(crate) fn key(id: &str) -> String {
 }
 
 impl Emulated {
-    /// A request of somebody else in the project; `Err` unless it succeeds.
+    /// A request of others in the project. `Err` unless it succeeds.
     pub(crate) async fn kms(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         let body = if method == "GET" { String::new() } else { body.to_string() };
         let request = HttpRequest::builder().method(method).uri(format!("/v1/{path}"));
@@ -188,7 +188,7 @@ impl Emulated {
         roots(&self.control).await
     }
 
-    /// The project, to be served once more.
+    /// The project's router, to be served a second time.
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
     }
@@ -200,7 +200,7 @@ impl Emulated {
         }
     }
 
-    /// Somebody's own import of other bytes; gives the number of the version.
+    /// Others import other bytes. Returns the number of the version.
     async fn import_other(&self, id: &str) -> String {
         let method = "RSA_OAEP_3072_SHA256";
         let making = json!({ "importMethod": method, "protectionLevel": self.level() });
@@ -324,13 +324,13 @@ impl Subject for Emulated {
     fn symmetric_evidence(&self) -> EvidenceStrength {
         match self.protection {
             Protection::Software => EvidenceStrength::None,
-            // Of the other format nothing is believed.
+            // The adapter does not read the other format.
             Protection::Hsm if self.attestation == Attestation::CaviumV1 => EvidenceStrength::None,
             Protection::Hsm => EvidenceStrength::CheckValue,
         }
     }
 
-    /// Who may use a key is the project's matter, not the key's.
+    /// The project decides who may use a key, so a key has no policy to tamper with.
     fn tamperings(&self) -> Vec<Tampering> {
         vec![Tampering::Marks, Tampering::OtherMaterial, Tampering::NoMaterial]
     }

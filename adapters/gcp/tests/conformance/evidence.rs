@@ -1,4 +1,4 @@
-//! What an HSM's signed statement is good for.
+//! What an HSM's signed statement proves.
 
 use axum::Router;
 use axum::extract::Request;
@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use crate::emulated::{Emulated, begin_hsm, begin_with, config, key, machine, serve};
 use crate::placement::{copy, import, marks, target};
 
-/// Brings a key all the way, with material of nothing but sevens.
+/// Imports a key whose bytes are all seven.
 async fn bring(emulated: &Emulated, target: &Target) {
     let cloud = &emulated.cloud;
     let marks = Marks { placement: target.placement, ..marks() };
@@ -34,10 +34,10 @@ async fn bring(emulated: &Emulated, target: &Target) {
     cloud.act(&Mutation::Publish { target: target.clone(), object, material: Some("1".into()) }).await.unwrap();
 }
 
-/// The first three bytes of a zero block under sevens: AES-256, as `openssl enc -aes-256-ecb` gives them.
+/// The first three bytes of a zero block, encrypted by AES-256 under that key (`openssl enc -aes-256-ecb`).
 const SEVENS: CheckValue = CheckValue([0x0a, 0x4d, 0xee]);
 
-/// The evidence for the first import into the key of this name, whatever was recorded of its check value.
+/// The evidence for the first import into the key of this name, whatever check value was recorded.
 pub(crate) async fn of_the_copy(emulated: &Emulated, cloud: &GoogleKms, name: &str) -> Evidence {
     let dump = emulated.control.call("GET", "dump", None).await;
     let found = dump["keys"].as_array().unwrap().iter().find(|key| key["id"] == name).unwrap();
@@ -56,7 +56,7 @@ async fn shown(cloud: &GoogleKms, check_value: Option<CheckValue>) -> (EvidenceS
     (evidence.strength, evidence.fits, evidence.reason)
 }
 
-/// The adapter with other roots for attestations.
+/// The adapter with these roots for attestations.
 async fn with_roots(emulated: &Emulated, roots: Option<Vec<u8>>) -> GoogleKms {
     let mut config = config(&emulated.endpoint, machine(&emulated.endpoint));
     config.protection = Protection::Hsm;
@@ -93,7 +93,7 @@ async fn what_an_hsm_did_not_sign_or_signed_of_another_key_is_drift() {
     }
     emulated.control.call("POST", "readings", Some(json!({}))).await;
 
-    // Another HSM's roots, and one root of the two beside a foreign one: each of them has to vouch.
+    // The roots of another HSM; then one right root beside a foreign one. Each configured root has to vouch.
     let foreign = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem().into_bytes();
     let own = emulated.roots().await;
     for roots in [foreign.clone(), [own.clone(), foreign].concat()] {
@@ -115,7 +115,7 @@ async fn the_statement_about_another_key_proves_nothing_about_this_one() {
     let other = Target { placement: "99999999-9999-8999-8999-999999999999".parse().unwrap(), name: "other".into(), ..target() };
     bring(&emulated, &target()).await;
     bring(&emulated, &other).await;
-    // What stands between us shows the other key's attestation, signed by the right HSM over the same bytes.
+    // A proxy shows the attestation of another key, which the right HSM signed for the same bytes.
     let (ours, theirs) = (format!("{}/cryptoKeyVersions/1", key(&target().name)), format!("{}/cryptoKeyVersions/1", key(&other.name)));
     let attestation = emulated.kms("GET", &theirs, Value::Null).await.unwrap()["attestation"].clone();
     let router = emulated.router();

@@ -1,4 +1,4 @@
-//! Import jobs: every method that we ask for, and how the newest job of a copy is found.
+//! Import jobs: every method that we use, and how the newest job of a copy is found.
 
 use keyplane_conformance::{Subject as _, wrap};
 use keyplane_gcp::GoogleKms;
@@ -14,7 +14,7 @@ fn job(n: u32) -> ObjectId {
     ObjectId(format!("kp-33333333333383338333333333333333-v3-{n}"))
 }
 
-/// The adapter at the same key ring, for an HSM that wraps under keys of this size.
+/// The adapter for the same key ring, for an HSM that wraps under keys of this size.
 async fn with_size(emulated: &Emulated, bits: u32) -> GoogleKms {
     let mut config = config(&emulated.endpoint, machine(&emulated.endpoint));
     config.import_key_size = bits;

@@ -1,4 +1,4 @@
-//! The adapter at the emulated Google Cloud KMS: what every cloud's adapter promises, and what only Google Cloud has.
+//! The adapter connected to the emulated Google Cloud KMS: the common suite, and what only Google Cloud has.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

@@ -1,4 +1,4 @@
-//! The one placement that most tests are about: its target, its marks, its import, its record.
+//! The placement of most tests: its target, marks, import and record.
 
 use keyplane_model::{Algorithm, CheckValue, CopyCoordinates, CopyRecord, EpochId, Marks, ObjectId, Purpose, Source, Target, Version};
 use keyplane_port::{Mutation, WrappingKey};
@@ -38,7 +38,7 @@ pub(crate) fn import(object: &ObjectId, wrapping_key: WrappingKey, wrapped: Vec<
     }
 }
 
-/// What is recorded of a first import.
+/// The record of a first import.
 pub(crate) fn copy(check_value: Option<CheckValue>) -> CopyRecord {
     CopyRecord {
         coordinates: CopyCoordinates {

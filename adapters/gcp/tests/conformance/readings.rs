@@ -1,4 +1,4 @@
-//! What Google's documents leave open: the suite under every answer, and what an attestation of another format is.
+//! What Google's documents leave open: the suite under every answer, and what the adapter makes of another attestation format.
 
 use keyplane_conformance::cases::evidence;
 use keyplane_emulator_core::gcp::{Attestation, BadMaterial, ExpiredJob, ExtendedCheck, PendingJob, PrimaryOfUnusable, Readings, Spoiled};
@@ -8,12 +8,11 @@ use serde_json::json;
 
 use crate::emulated::begin_with;
 
-/// The likeliest ones.
 fn usual() -> Readings {
     Readings::default()
 }
 
-/// Of every reading another one than the likeliest; nothing takes any time.
+/// For each reading another answer than the default; nothing takes any time.
 fn others() -> Readings {
     Readings {
         job_millis: 0,
@@ -30,7 +29,7 @@ fn others() -> Readings {
     }
 }
 
-/// Where a reading has more answers, a third; everything takes long.
+/// The third answer, where a reading has three; everything takes long.
 fn further() -> Readings {
     Readings {
         job_millis: 30_000,
@@ -42,12 +41,12 @@ fn further() -> Readings {
     }
 }
 
-/// The fourth.
+/// The fourth answer, where there is one.
 fn last() -> Readings {
     Readings { expired_job: ExpiredJob::ImportFailed, ..usual() }
 }
 
-/// Every answer. What only HSMs write is in force below.
+/// Every answer. Those that only concern HSMs are used below.
 // contract: gcp.unstated
 mod software {
     use super::{Protection, Readings, begin_with, further, last, others, usual};

@@ -1,4 +1,4 @@
-//! What is sent: exactly what the contract says, and no more than is declared.
+//! The requests that are sent: exactly those of the contract, and no more than declared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -28,7 +28,7 @@ fn object() -> ObjectId {
     ObjectId(target().name)
 }
 
-/// The parameters behind the path of the requests of an operation, as text.
+/// The query parameters of an operation's requests, as text.
 async fn queries(emulated: &Emulated, operation: &str) -> Vec<Value> {
     let requests = emulated.control.call("GET", "requests", None).await;
     requests
@@ -190,20 +190,20 @@ async fn no_call_sends_more_of_what_is_scarce_than_it_declares() {
     }
 }
 
-/// How many versions of each sort of key there are.
+/// The numbers of versions that the tests try.
 const COUNTS: [u32; 5] = [1, 2, 5, 30, 150];
 
-/// What imports of ours went into, and what they brought.
+/// A key ring into which we imported.
 struct Filled {
     emulated: Emulated,
     pair: Vec<u8>,
     public: PublicKey,
-    /// By version: the job, and pair and secret wrapped under it.
+    /// By version: the job, and a pair and a secret wrapped under it.
     jobs: BTreeMap<u32, (String, String, String)>,
 }
 
 impl Filled {
-    /// Jobs for so many versions of ours.
+    /// Makes jobs for versions 1 to `versions`.
     async fn begin(versions: u32) -> Self {
         let emulated = begin().await;
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
@@ -228,7 +228,7 @@ impl Filled {
         filled
     }
 
-    /// Makes a key of ours with these versions, each imported as we do.
+    /// Makes a key of ours with these versions, each imported as the product does.
     async fn make(&self, target: &Target, versions: RangeInclusive<u32>) {
         self.emulated.cloud.act(&Mutation::Create { target: target.clone(), marks: marks() }).await.unwrap();
         self.add(target, versions).await;
@@ -247,7 +247,7 @@ impl Filled {
         self.emulated.control.call("DELETE", "requests", None).await;
     }
 
-    /// What the evidence for an import of the pair is asked with, whatever the version.
+    /// The record to ask for the evidence of the pair's import with.
     fn copy(&self, version: u32) -> CopyRecord {
         let mut copy = copy(None);
         copy.coordinates.version = Version(version);
@@ -255,7 +255,7 @@ impl Filled {
         CopyRecord { public_key: Some(self.public.clone()), material: Some(version.to_string()), ..copy }
     }
 
-    /// How many reads a call sent: never more than it declares, nor none; empties the journal.
+    /// The number of reads that a call sent, which has to be at least 1 and at most what it declares. Empties the journal.
     async fn declared(&self, word: &str, about: &str) -> usize {
         let operations = self.emulated.control.operations().await;
         assert!(operations.iter().all(|operation| operation.starts_with("Get") || operation.starts_with("List")), "{operations:?}");
@@ -265,7 +265,7 @@ impl Filled {
         operations.len()
     }
 
-    /// How many keys a whole sweep finds, each of them once.
+    /// The number of keys that a whole sweep finds. It has to find each of them once.
     async fn sweep(&self, about: &str) -> usize {
         let (mut names, mut cursor) = (BTreeSet::new(), None);
         loop {
@@ -280,7 +280,7 @@ impl Filled {
         }
     }
 
-    /// A page has no more entries than that, whatever is asked for.
+    /// Sets the largest page, whatever is asked for.
     async fn pages_of(&self, largest: usize) {
         self.emulated.control.call("POST", "readings", Some(json!({ "largest_page": largest }))).await;
         self.emulated.control.call("DELETE", "requests", None).await;
@@ -303,7 +303,7 @@ async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
         filled.make(&pair_of(count), 1..=count).await;
         filled.make(&secret_of(count), 1..=count).await;
     }
-    // Whatever a page has at most, and how many pages 150 versions take then.
+    // The largest page, and the number of pages that 150 versions take then.
     for (largest, most_pages) in [(1_000, 1), (100, 2)] {
         filled.pages_of(largest).await;
         for count in COUNTS {
@@ -314,7 +314,7 @@ async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
             filled.declared("look", &about).await;
             assert_eq!(seen.materials.len(), count as usize, "{about}");
             assert!(seen.materials.iter().all(|material| material.version.is_some() && material.is_present()), "{about}");
-            // The one in use shows its public key always; what is left is the newest one's.
+            // The public key of the version in use is always shown; the requests that are left read the newest ones'.
             let shown: Vec<_> = seen.materials.iter().filter(|material| material.public_key.is_some()).collect();
             let newest = count.to_string();
             let expected = if count == 1 || pages == 2 { vec!["1"] } else { vec!["1", &newest] };
@@ -323,7 +323,7 @@ async fn no_read_draws_more_than_it_declares_however_many_versions_there_are() {
             assert_eq!(shown[0].state, MaterialState::Current, "{about}");
             assert_eq!(cloud.inspect(&ObjectId(target.name.clone())).await, Ok(Some(seen)));
             filled.declared("inspect", &about).await;
-            // Of whatever version is asked for, and by no public key but that one's.
+            // The evidence for any version reads only that version's public key.
             for version in [1, count.div_ceil(2), count] {
                 let evidence = cloud.evidence(&target, &filled.copy(version), Timestamp(0)).await.unwrap();
                 assert_eq!((evidence.strength, evidence.fits), (EvidenceStrength::Equality, true), "version {version} of {about}");
@@ -404,7 +404,7 @@ async fn a_key_with_more_versions_than_one_look_lists_is_an_error_and_never_a_pa
 #[tokio::test]
 async fn a_key_with_a_rotation_schedule_is_not_ours() {
     let emulated = begin().await;
-    // What makes its own material cannot be an import-only key: somebody made one under our name, with our marks.
+    // An import-only key cannot generate its own material, so somebody made one under our name and with our marks.
     let labels = json!({
         "keyplane-installation": marks().installation,
         "keyplane-placement": marks().placement,
@@ -455,7 +455,7 @@ async fn a_job_is_asked_for_by_its_own_scheme() {
     }
     let sha1 = Mutation::Prepare { target: target(), version: Version(3), scheme: WrapScheme::RsaAesKeyWrapSha1 };
     assert_eq!(emulated.cloud.act(&sha1).await.unwrap_err().class, Class::Unsupported);
-    // A pair cannot be wrapped as this job wants it.
+    // A pair cannot be wrapped by this job's method.
     let pair = Target { algorithm: Algorithm::Rsa2048, purpose: Purpose::Sign, ..target() };
     assert_eq!(emulated.cloud.prepared(&pair, Version(3), None).await, Ok(None));
 }

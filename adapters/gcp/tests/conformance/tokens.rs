@@ -1,4 +1,4 @@
-//! Where access tokens come from, and what it means when there is none.
+//! The sources of access tokens, and how calls fail without one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ fn secret(value: &Value) -> Secret {
     Secret::new(value.to_string().into())
 }
 
-/// How a mutation and a read fail at a destination.
+/// The errors of a mutation and of a read.
 async fn both(cloud: &GoogleKms) -> [CloudError; 2] {
     let create = keyplane_port::Mutation::Create { target: target(), marks: marks() };
     [cloud.act(&create).await.map(|_| ()).unwrap_err(), cloud.sweep(None).await.map(|_| ()).unwrap_err()]
@@ -82,7 +82,7 @@ async fn a_workload_outside_exchanges_its_own_token() {
     assert_fails(&connect(&emulated.endpoint, missing).await.unwrap(), Class::Denied, Cause::Credentials).await;
 }
 
-/// A token endpoint as Google's: checks the assertion of an account (RFC 7523), padded or not, and gives this token.
+/// A token endpoint like Google's: checks the assertion of an account (RFC 7523), padded or not, and gives this token.
 fn token_endpoint(key_file: &str, token: &'static str) -> Router {
     let file: Value = serde_json::from_str(key_file).unwrap();
     let private = PrivatePkcs8KeyDer::from_pem_slice(file["private_key"].as_str().unwrap().as_bytes()).unwrap();
@@ -114,7 +114,7 @@ fn empty_kms(token: &'static str) -> Router {
     })
 }
 
-/// A service account whose token endpoint is this router, made for its key file.
+/// A service account whose key file names this router as its token endpoint.
 async fn account(server: &mut JoinSet<()>, router: impl FnOnce(&str) -> Router) -> Credentials {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -125,7 +125,7 @@ async fn account(server: &mut JoinSet<()>, router: impl FnOnce(&str) -> Router) 
     Credentials::ServiceAccount(Secret::new(key_file.into()))
 }
 
-/// A token endpoint that gives these answers in turn, the last one again and again.
+/// A token endpoint that gives these answers in turn, and repeats the last.
 fn answers(answers: &[(u16, &'static str)], asked: &Arc<AtomicUsize>) -> Router {
     let (answers, asked) = (answers.to_vec(), Arc::clone(asked));
     let give = move || {
@@ -205,7 +205,7 @@ async fn nobody_who_gives_tokens_is_a_matter_of_credentials() {
 async fn the_environment_is_no_source_of_tokens() {
     const NAME: &str = "tokens::the_environment_is_no_source_of_tokens";
     const INNER: &str = "TEST_INNER";
-    // This test is two processes, because the environment belongs to a whole one: here is the inner one.
+    // The test runs itself in a second process, because the environment belongs to a process. This is the second one.
     if std::env::var_os(INNER).is_some() {
         let error = connect("https://kms.example", Credentials::Metadata { endpoint: None }).await.map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");

@@ -1,4 +1,4 @@
-//! Copies are made, kept, unwrapped again and delivered; and what must not be unwrapped.
+//! Copies are generated or derived, unwrapped from their blobs, and delivered; and forged or changed blobs are refused.
 
 use aws_lc_rs::rsa::KeySize;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
@@ -12,7 +12,7 @@ use crate::software::SoftwareKey;
 #[tokio::test]
 async fn a_copy_arrives_with_the_bytes_that_were_minted_by_every_scheme_and_modulus() {
     let lab = Lab::new();
-    // Enrolment proves RSA-4096.
+    // Without RSA-4096, which enrolment covers.
     let clouds = [KeySize::Rsa2048, KeySize::Rsa3072].map(|size| SoftwareKey::make(size).unwrap());
     let mut arrived = Vec::new();
     for scheme in WrapScheme::ALL {
@@ -42,10 +42,10 @@ async fn a_generated_copy_comes_back_from_its_blob_in_another_process() {
     assert_eq!(desk.deliver(&minted, &cloud).await, bytes);
     assert_eq!(*desk.custodian.reveal_for_test(&desk.coordinates, minted.blob.as_ref()).await.unwrap(), bytes);
     assert_eq!(minted.check_value, Some(check_value(&bytes)));
-    // Nothing that was handed out contains the bytes.
+    // The blob does not contain the bytes.
     let blob = minted.blob.unwrap();
     assert!(!blob.wrapped.windows(8).any(|window| bytes.windows(8).any(|part| part == window)));
-    // Minting again generates another key. The ledger keeps the first blob.
+    // Asking again generates another key. The ledger keeps the first blob.
     assert_ne!(desk.mint().await.check_value, minted.check_value);
 }
 

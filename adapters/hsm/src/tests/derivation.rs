@@ -1,4 +1,4 @@
-//! Derivation gives known answers: a copy has to come out the same for as long as its root epoch lives.
+//! Derivation gives known answers, since a copy has to be derived again for as long as its root epoch lives.
 
 use aws_lc_rs::{cmac, hmac};
 use cryptoki::object::Attribute;
@@ -54,7 +54,7 @@ fn the_token_derives_mac_keys_as_software_does() {
     hmac::verify(&known, b"message", &mac).unwrap();
 }
 
-/// Coordinates whose every part is easily told in hexadecimal digits.
+/// Coordinates whose parts are easy to find in a hexadecimal dump.
 fn known(algorithm: Algorithm, source: Source) -> CopyCoordinates {
     CopyCoordinates {
         key: KeyId(Uuid::from_u128(0x2222_2222_2222_8222_8222_2222_2222_2222)),
@@ -77,7 +77,7 @@ fn the_context_of_a_copy_never_changes() {
     );
 }
 
-/// The sealed bytes can never change either: a blob lives as long as its root epoch.
+/// Like the derivation's input, the sealed bytes can never change: a blob lives as long as its root epoch.
 #[test]
 fn what_the_seal_of_a_blob_covers_never_changes_and_names_the_algorithm() {
     let message = |algorithm| hex::encode(blob_message(&known(algorithm, Source::Generated), &[0xab; 40]).unwrap());
@@ -114,6 +114,6 @@ fn each_coordinate_gives_another_context_but_source_and_epoch() {
     contexts.sort();
     contexts.dedup();
     assert_eq!(contexts.len(), different.len() + 1);
-    // Another epoch has another root key.
+    // The epoch is not part of the context, since each epoch has a root key of its own.
     assert_eq!(copy_context(&CopyCoordinates { epoch: EpochId(2), ..base() }).unwrap(), copy_context(&base()).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Enrolment: what is proven, made, found again, completed and refused.
+//! Enrolment: what it tests, generates, finds again, completes and refuses.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -62,7 +62,7 @@ async fn enrolling_twice_finds_what_is_there() {
     assert_eq!((first.status, first.charter), (second.status, second.charter));
     assert_eq!(custodian.audit_public_key().await.unwrap(), audit);
     drop(custodian);
-    // Two root keys, the audit key's halves, the records of the charter and of the proof.
+    // Two root keys, the two halves of the audit key, and the records of charter and proof.
     assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 6);
 }
 
@@ -72,7 +72,7 @@ async fn an_epoch_that_a_crash_left_half_made_is_finished_and_nothing_is_doubled
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     let before = desk.mint().await.check_value;
     drop(desk);
-    // The state before the second key was made and before a charter was adopted.
+    // As after a crash between the first root key and the second.
     lose(&lab, |root| vec![root.wrapping, root.audit, root.audit_public], true);
     let desk = Desk::open(lab.custodian(), Source::Derived, WrapScheme::RsaOaepSha256).await;
     assert_eq!(desk.mint().await.check_value, before, "the derivation key was made anew");
@@ -90,7 +90,7 @@ async fn a_root_key_that_was_lost_is_not_made_anew() {
     assert_eq!(lab.token().session().find_objects(&[Attribute::Token(true)]).unwrap().len(), 5);
 }
 
-/// Destroys objects of the root epoch, and the records of charter and proof if they are to go too.
+/// Destroys objects of the root epoch and, with `records`, the records of charter and proof.
 fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, records: bool) {
     let token = lab.token();
     let mut handles = which(&Root::open(&token, EPOCH).unwrap());
@@ -107,7 +107,7 @@ fn lose(lab: &Lab, which: impl Fn(&Root) -> Vec<ObjectHandle>, records: bool) {
 async fn an_imported_key_under_our_label_is_refused_by_name() {
     let lab = Lab::new();
     {
-        // Like ours in every attribute that a caller can set. Only the token knows that it was not made inside.
+        // Like ours in every attribute that a caller can set. Only the token's own attributes show that it was imported.
         let mut template = named(template::secret(Life::Root, &[Use::Wrap, Use::Unwrap]), "keyplane/root/1/wrap");
         template.push(Attribute::Value(vec![7; 32]));
         lab.token().session().create_object(&template).unwrap();
@@ -161,9 +161,9 @@ async fn a_charter_is_adopted_under_the_one_before_and_never_goes_back() {
     let to_strict = change(first, charter(2));
     let second = custodian.adopt(first, &to_strict, &[]).await.unwrap();
     assert_eq!(second.serial, 2);
-    // The answer was lost, so the same is asked again, and the answer is the same.
+    // Repeated, as after a lost answer. The answer is the same.
     assert_eq!(custodian.adopt(first, &to_strict, &[]).await.unwrap(), second);
-    // The old charter needed no approvals. It cannot be used any more.
+    // The first charter asks for no approvals, but is no longer in force.
     let to_loose = change(first, charter(0));
     assert_eq!(custodian.adopt(first, &to_loose, &[]).await.unwrap_err(), CustodianError::CharterChanged);
     assert_eq!(custodian.adopt(&second, &to_loose, &[]).await.unwrap_err(), CustodianError::CharterChanged);
@@ -173,7 +173,7 @@ async fn a_charter_is_adopted_under_the_one_before_and_never_goes_back() {
     assert_eq!(custodian.adopt(&second, &to_loose, &one).await.unwrap_err(), CustodianError::ApprovalsMissing { have: 1, need: 2 });
     let two = [approval("alice", 1, &signed), approval("bob", 2, &signed)];
     assert_eq!(custodian.adopt(&second, &to_loose, &two).await.unwrap().serial, 3);
-    // A warrant under the first charter does not count either, though its content equals that of the third.
+    // Nor does a warrant under the first charter count, although the third has the same content.
     let request = keyplane_port::MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
     assert_eq!(custodian.mint(&desk.warrant, &request).await.unwrap_err(), CustodianError::CharterChanged);
 }
@@ -197,7 +197,7 @@ fn of_two_charter_records_that_a_crash_left_the_later_counts_and_the_earlier_goe
     let token = lab.token();
     let adopted = |serial| Adopted { serial, digest: keyplane_model::Digest::of(&[1]) };
     let count = || token.session().find_objects(&[Attribute::Token(true)]).unwrap().len();
-    // If the records are written in this order, both stay, as after a crash before the earlier one is removed.
+    // Written in this order both records stay, as after a crash before the older one is removed.
     adopted(2).write(&token).unwrap();
     adopted(1).write(&token).unwrap();
     assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 2));

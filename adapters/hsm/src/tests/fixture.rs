@@ -1,4 +1,4 @@
-//! Gives each test a token of its own, and the documents that the custodian asks for.
+//! Gives each test its own token, and the documents that the custodian asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub(super) const EPOCH: EpochId = EpochId(1);
 pub(super) const MINT: StepNo = StepNo(0);
 pub(super) const IMPORT: StepNo = StepNo(3);
 
-/// A kryoptic token in a folder that is deleted with it.
+/// A kryoptic token in a temporary folder, which is deleted when this is dropped.
 pub(super) struct Lab {
     pub(super) folder: TempDir,
     pub(super) config: HsmConfig,
@@ -42,7 +42,7 @@ impl Lab {
         Self { folder, config }
     }
 
-    /// Opens the token in this thread. Not while a custodian has it open.
+    /// Opens the token on this thread. No custodian may have it open.
     pub(super) fn token(&self) -> Token {
         Token::open(&self.config).unwrap()
     }
@@ -66,7 +66,7 @@ pub(super) fn kryoptic() -> PathBuf {
     })
 }
 
-/// An approver's signing key, made from one byte.
+/// An approver's signing key, from a seed of one repeated byte.
 pub(super) fn signer(seed: u8) -> PrivateKey {
     PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(&[seed; 32])), "").unwrap()
 }
@@ -77,7 +77,7 @@ pub(super) fn approval(name: &str, seed: u8, statement: &Statement) -> Approval 
     Approval { approver: name.parse().unwrap(), signature: signature.to_pem(LineEnding::LF).unwrap(), at: Timestamp(0) }
 }
 
-/// What approvers of a warrant's change set sign, under the warrant's charter.
+/// The statement that approvers of a warrant's change set sign.
 pub(super) fn statement(warrant: &Warrant) -> Statement {
     let set = &warrant.change_set;
     Statement::of_change_set(set, &set.digest().unwrap(), &warrant.charter.id().unwrap())
@@ -89,17 +89,17 @@ pub(super) fn both(warrant: &Warrant) -> Vec<Approval> {
     vec![approval("alice", 1, &statement), approval("bob", 2, &statement)]
 }
 
-/// The change from a charter to another, proposed by `carol`.
+/// The change of the charter `from` to `next`, proposed by `carol`.
 pub(super) fn change(from: &SealedCharter, next: Charter) -> CharterChange {
     CharterChange { before: from.id().unwrap(), next, proposer: Actor("carol@example.com".to_owned()), until: tomorrow() }
 }
 
-/// So many of `security`.
+/// `need` approvals from `security`.
 pub(super) fn rule(need: u32) -> ApprovalRule {
     ApprovalRule { need, from: BTreeSet::from(["security".parse().unwrap()]) }
 }
 
-/// The id of `payments-db`, and that of its placement at `prod` under the same name.
+/// The key id of `payments-db`.
 pub(super) fn key() -> KeyId {
     IdTree::of(INSTALLATION).key("payments-db")
 }
@@ -108,10 +108,8 @@ pub(super) fn placement() -> PlacementId {
     IdTree::of(INSTALLATION).placement(key(), "prod", "payments-db")
 }
 
-/// What time it is in these tests.
 pub(super) const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
 
-/// A day later.
 pub(super) fn tomorrow() -> Timestamp {
     NOW + Span::days(1)
 }
@@ -136,7 +134,7 @@ pub(super) fn now() -> Arc<dyn Clock> {
     Arc::new(Still)
 }
 
-/// `alice` (key 1) and `bob` (key 2) in `security`. Imports and retirement under `payments` need this many of them.
+/// `alice` (seed 1) and `bob` (seed 2) are in `security`. Imports and retirement under `payments` need this many approvals.
 pub(super) fn charter(need: u32) -> Charter {
     let rule = rule(need);
     let approver = |login: &str, seed| Approver {
@@ -177,7 +175,7 @@ pub(super) fn coordinates_of(algorithm: Algorithm, source: Source) -> CopyCoordi
 
 /// A change set that imports the copy by this scheme.
 pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule) -> ChangeSet {
-    // SHA-1 is used only at the cloud that asks for it.
+    // A cloud that takes the scheme: only those that ask for SHA-1 get it.
     let cloud = match scheme {
         WrapScheme::RsaOaepSha256 | WrapScheme::RsaAesKeyWrapSha256 => CloudKind::Aws,
         WrapScheme::RsaOaepSha1 | WrapScheme::RsaAesKeyWrapSha1 => CloudKind::Azure,
@@ -218,7 +216,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
     }
 }
 
-/// An enrolled custodian whose charter needs no approvals, and the warrant for one copy.
+/// An enrolled custodian whose charter needs no approvals, and a warrant for one copy.
 pub(super) struct Desk {
     pub(super) custodian: HsmCustodian,
     pub(super) warrant: Warrant,
@@ -283,13 +281,13 @@ impl Desk {
     }
 }
 
-/// The key check value, computed by other software than the token.
+/// The key check value, computed without the token.
 pub(super) fn check_value(key: &[u8]) -> CheckValue {
     let block = encrypt_block(key, [0; 16]);
     CheckValue([block[0], block[1], block[2]])
 }
 
-/// The key check value of a MAC key, computed by other software than the token.
+/// The key check value of a MAC key, computed without the token.
 pub(super) fn mac_check_value(key: &[u8]) -> CheckValue {
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, key);
     CheckValue(hash.as_ref()[..3].try_into().unwrap())

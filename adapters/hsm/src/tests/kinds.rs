@@ -1,4 +1,4 @@
-//! MAC keys and key pairs are made, kept and delivered as their destinations take them; and what must not be done with them.
+//! MAC keys and key pairs: how they are generated, kept and delivered, and what is refused.
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::KeySize;
@@ -21,7 +21,7 @@ use crate::token::Token;
 use crate::vault::Vault;
 use crate::{HsmError, pkcs11, proof, seal};
 
-/// Without RSA-4096, which takes seconds to make. Enrolment proves it.
+/// Without RSA-4096, which takes seconds to generate. Enrolment covers it.
 const PAIRS: [Algorithm; 4] = [Algorithm::Rsa2048, Algorithm::Rsa3072, Algorithm::EcP256, Algorithm::EcP384];
 
 fn pair(algorithm: Algorithm) -> Pair {
@@ -29,7 +29,7 @@ fn pair(algorithm: Algorithm) -> Pair {
     pair
 }
 
-/// A vault with a root epoch, in this thread.
+/// A vault with a root epoch, on this thread.
 pub(super) fn vault(config: &crate::HsmConfig) -> Vault {
     let vault = Vault::open(config).unwrap();
     let (routes, _) = vault.prove(proof::QUICK).unwrap();
@@ -37,7 +37,7 @@ pub(super) fn vault(config: &crate::HsmConfig) -> Vault {
     vault
 }
 
-/// A blob as the custodian makes it, of a key that the test made.
+/// A blob as the custodian makes it, of a key that the test generated.
 fn blob_of(vault: &Vault, coordinates: &CopyCoordinates, kwp: &Mechanism<'_>, key: ObjectHandle) -> SealedBlob {
     let root = Root::open(vault.token(), EPOCH).unwrap();
     let wrapped = vault.token().wrap(kwp, root.wrapping, key).unwrap();
@@ -60,7 +60,7 @@ async fn a_key_pair_arrives_as_strict_pkcs8_of_the_public_key_that_was_recorded(
             let pkcs8 = desk.deliver(&minted, &cloud).await;
             assert_eq!(check_private_key(pair(algorithm), &pkcs8, &public), Ok(()), "{algorithm} by {scheme}");
             assert_eq!(*desk.custodian.reveal_for_test(&desk.coordinates, minted.blob.as_ref()).await.unwrap(), pkcs8);
-            // Nothing that was handed out contains the bytes.
+            // The blob does not contain the bytes.
             let blob = &minted.blob.as_ref().unwrap().wrapped;
             assert!(!blob.windows(16).any(|window| pkcs8.windows(16).any(|part| part == window)));
         }
@@ -100,7 +100,7 @@ async fn a_mac_key_arrives_by_every_scheme_derived_or_generated() {
         assert_eq!((arrived.len(), arrived[0].len()), (1, 32));
         assert_eq!(minted.check_value, Some(mac_check_value(&arrived[0])));
     }
-    // The same placement with another algorithm has other bytes.
+    // Another algorithm gives other bytes for the same placement.
     desk.turn_to(Algorithm::HmacSha256, Source::Derived, WrapScheme::RsaOaepSha256);
     let mac = desk.custodian.reveal_for_test(&desk.coordinates, None).await.unwrap();
     let aes = desk.custodian.reveal_for_test(&coordinates(Source::Derived), None).await.unwrap();
@@ -121,11 +121,11 @@ async fn a_mac_key_is_delivered_only_as_the_one_whose_check_value_was_recorded()
     let CheckValue([a, b, c]) = minted.check_value.unwrap();
     let error = wrap(Some(CheckValue([a, b, !c]))).await.unwrap_err();
     assert!(matches!(&error, CustodianError::Broken(text) if text.contains("not the recorded one")), "{error}");
-    // A copy without a recorded check value, as from a token that digests no keys.
+    // No check value is recorded where the token digests no keys. Then none is compared.
     wrap(None).await.unwrap();
 }
 
-/// Private keys stand for a token that digests no keys: no token digests a private key.
+/// A private key stands for a token that digests no keys, because no token digests a private key.
 #[test]
 fn where_the_token_does_not_digest_a_key_there_is_no_check_value_and_a_recorded_one_is_not_passed_over() {
     let lab = Lab::new();
@@ -187,7 +187,7 @@ async fn a_pairs_blob_that_was_moved_or_changed_is_refused_before_it_is_unwrappe
     desk.custodian.reveal_for_test(&base(), Some(&blob)).await.unwrap();
 }
 
-/// Runs on both tokens. The seal is right, as if the custodian had made a mistake, but the key differs from its coordinates.
+/// Runs on both tokens. The seal is right, as if the custodian had made a mistake, but the key does not fit its coordinates.
 pub(super) fn a_key_of_another_kind_or_size_is_not_brought_back(vault: &Vault, kwp: &Mechanism<'_>, secrets: &[(u64, Algorithm)]) {
     let token = vault.token();
     let made = |algorithm| Kind::of(algorithm).generate(token, &[]).unwrap().0;
@@ -210,7 +210,7 @@ pub(super) fn a_key_of_another_kind_or_size_is_not_brought_back(vault: &Vault, k
         let coordinates = coordinates_of(algorithm, Source::Generated);
         let blob = blob_of(vault, &coordinates, kwp, key.handle());
         let error = vault.bring(&coordinates, Some(&blob)).err().unwrap();
-        // The token itself refuses what is no PKCS#8.
+        // The token itself refuses to unwrap what is not PKCS#8.
         let refused = matches!(error, HsmError::OtherKind(of) if of == algorithm) || matches!(error, HsmError::Token { .. });
         assert!(refused, "`{algorithm}`: {error}");
     }
@@ -237,7 +237,7 @@ pub(super) fn what_is_brought_back_can_do_nothing_but_leave(vault: &Vault, kwp: 
         for key in [&fresh, &brought] {
             let secrets = [AttributeType::Value, AttributeType::PrivateExponent, AttributeType::Prime1, AttributeType::Coefficient];
             for secret in secrets {
-                // Some tokens answer nothing, some that the key is sensitive; none shows the value.
+                // Some tokens answer nothing, some that the attribute is sensitive; none shows the value.
                 assert_eq!(session.get_attributes(key.handle(), &[secret]).unwrap_or_default(), [], "`{algorithm}` shows {secret}");
             }
             for change in [Attribute::Sensitive(false), Attribute::Private(false)] {
@@ -246,11 +246,11 @@ pub(super) fn what_is_brought_back_can_do_nothing_but_leave(vault: &Vault, kwp: 
             assert!(session.copy_object(key.handle(), &[Attribute::Sensitive(false)]).is_err(), "`{algorithm}` copied to a readable key");
             if algorithm == Algorithm::Rsa2048 {
                 assert!(session.decrypt(&Mechanism::RsaPkcs, key.handle(), &[1; 256]).is_err());
-                // Unwrapping other keys would be decrypting, too.
+                // Otherwise it could decrypt by unwrapping.
                 assert!(token.unwrap(&Mechanism::RsaPkcs, key.handle(), &[1; 256], &template::secret(Life::Passing, &[])).is_err());
             }
         }
-        // The blob itself, in the hands of somebody with a session.
+        // The blob, in the hands of someone who has a session.
         let unwrap = |with: &[Attribute], uses: &[Use]| {
             let mut template = template::private(pair(algorithm).key_type(), Life::Passing, uses);
             template.retain(|old| !with.iter().any(|new| new.attribute_type() == old.attribute_type()));
@@ -294,7 +294,7 @@ fn key_pairs_cannot_be_derived_nor_go_by_oaep_alone() {
     assert!(matches!(error, HsmError::Unsupported(Unsupported::Scheme { why: NoRoute::ForSecrets, .. })), "{error}");
 }
 
-/// Verifier and custodian apply the same rule.
+/// Verifier and token apply the same rule.
 #[test]
 fn verifier_and_token_refuse_the_same_schemes_for_the_same_keys() {
     let lab = Lab::new();
@@ -316,8 +316,8 @@ fn verifier_and_token_refuse_the_same_schemes_for_the_same_keys() {
     }
 }
 
-/// The root wrapping key of such an epoch was made when all copies were AES keys. Its unwrap template says that unwrapped keys do
-/// not wrap, and private keys have no such attribute.
+/// The root wrapping key of such an epoch was generated when all copies were AES keys. Its unwrap template says that unwrapped keys do not
+/// wrap, and private keys have no such attribute.
 #[tokio::test]
 async fn an_older_epoch_goes_on_with_secret_keys_and_says_that_it_keeps_no_pairs() {
     let lab = Lab::new();
@@ -358,7 +358,7 @@ async fn a_quick_status_tells_the_same_routes_as_a_thorough_enrolment() {
     }
 }
 
-/// kryoptic keeps one key in 256 so: the private number is a byte shorter than the curve's order.
+/// kryoptic keeps one key in 256 like this: the private number is a byte shorter than the curve's order.
 #[test]
 fn a_private_number_without_its_leading_zeros_is_noticed_before_it_leaves() {
     let lab = Lab::new();
@@ -386,7 +386,7 @@ fn what_is_no_strict_pkcs8_or_another_key_is_told_apart() {
     assert_eq!(check(&pkcs8[..pkcs8.len() - 1], &public(&key)), Err(NoRoute::Pkcs8));
     assert_eq!(check_private_key(Pair::Ec(Curve::P384), &pkcs8, &public(&key)), Err(NoRoute::Pkcs8));
     assert_eq!(check_private_key(Pair::Rsa(2048), &pkcs8, &public(&key)), Err(NoRoute::Pkcs8));
-    // aws-lc encodes the same public key as we do.
+    // aws-lc encodes the public key as we do.
     assert_eq!(public(&key).0, key.public_key().as_der().unwrap().as_ref());
 }
 

@@ -1,4 +1,4 @@
-//! Logging in, and logging in again.
+//! Logging in, and replacing a lost session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ async fn the_last_try_is_left_to_a_person() {
     };
     assert_eq!(last, CustodianError::PinLocked);
     assert!(wrong > 0);
-    // The right PIN is not tried either: a person has to look first.
+    // The right PIN is not tried either: a person has to unlock the token.
     assert_eq!(lab.custodian().status().await.unwrap_err(), CustodianError::PinLocked);
     let module = Module::load(&lab.config).unwrap();
     let info = module.pkcs11().get_token_info(module.find("lab").unwrap()).unwrap();
@@ -80,7 +80,7 @@ async fn a_login_that_was_lost_between_two_calls_is_made_again() {
     let desk = Desk::open(lab.custodian(), Source::Generated, WrapScheme::RsaOaepSha256).await;
     let minted = desk.mint().await;
     let bytes = desk.custodian.reveal_for_test(&desk.coordinates, minted.blob.as_ref()).await.unwrap();
-    // The same library, which the custodian has initialised. Logging out here logs the custodian out too.
+    // The library that the custodian has initialised: logging out here logs out the custodian too.
     let same = Pkcs11::new(&lab.config.module).unwrap();
     for _ in 0..2 {
         let slot = same.get_slots_with_initialized_token().unwrap()[0];
@@ -112,7 +112,7 @@ async fn a_job_that_loses_its_session_runs_once_more_in_a_new_one() {
     let after = worker.run(losing(1)).await.unwrap();
     assert_ne!(before, after);
     assert_eq!(runs.swap(0, Ordering::SeqCst), 2);
-    // Not repeated forever: a session that is lost again is an error, and the next call opens a new one.
+    // A session that is lost again is an error; the job is not repeated forever. The next call opens a new one.
     assert!(worker.run(losing(9)).await.unwrap_err().lost_session());
     assert_eq!(runs.load(Ordering::SeqCst), 2);
     runs.store(9, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! The custodian on real tokens: kryoptic always, SoftHSM where it is installed. Each test runs in a process of its own
-//! (cargo-nextest), because `C_Initialize` and a token's file belong to a process.
+//! The custodian on real tokens: kryoptic always, SoftHSM where it is installed. Each test needs a process of its own (cargo-nextest),
+//! because `C_Initialize` and a token's file belong to a process.
 
 mod copies;
 mod derivation;

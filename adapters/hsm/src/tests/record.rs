@@ -1,4 +1,4 @@
-//! The record of the proof: believed by the next process, and only where it was made.
+//! The record of the self-tests: the next process believes it, and only on the token and module where it was made.
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use keyplane_model::{Digest, EpochId, Source};
@@ -13,7 +13,7 @@ use crate::{HsmConfig, HsmCustodian, proof};
 
 const LABEL: &[u8] = b"keyplane/proof";
 
-/// Enrols, opens the token again, and looks that nothing is proven then.
+/// Enrols, opens the token again, and checks that no self-tests run then.
 pub(super) async fn a_second_process_makes_no_proof(config: &HsmConfig) {
     let enrolled = HsmCustodian::start(config.clone(), now()).unwrap().quick().enroll(INSTALLATION, &charter(0)).await.unwrap();
     {
@@ -30,12 +30,12 @@ pub(super) async fn a_second_process_makes_no_proof(config: &HsmConfig) {
     assert_eq!(custodian.proofs_for_test().await, 1);
 }
 
-/// Changes the record of an enrolled token in a few ways, and looks that none is believed.
+/// Changes the record of an enrolled token in several ways, and checks that none is believed.
 pub(super) fn a_tampered_record_is_not_believed(config: &HsmConfig) {
     let token = Token::open(config).unwrap();
     let good = value(&token, the_record(&token));
     let text = String::from_utf8(good.clone()).unwrap();
-    // One more route, or one more refusal, than was proven.
+    // One route, or one refusal, more than was proven.
     let edits = [
         text.replacen("{\"Err\":", "{\"Ok\":", 1).replacen("\"oaep\"", "\"direct\"", 1),
         text.replacen("\"lenient\":true", "\"lenient\":false", 1),
@@ -72,7 +72,7 @@ fn value(token: &Token, record: ObjectHandle) -> Vec<u8> {
     value.clone()
 }
 
-/// Puts something in the place of every record.
+/// Replaces all records by this value.
 fn put(token: &Token, value: &[u8]) {
     for record in records(token) {
         token.session().destroy_object(record).unwrap();
@@ -80,7 +80,7 @@ fn put(token: &Token, value: &[u8]) {
     token.session().create_object(&record::template(value.to_vec())).unwrap();
 }
 
-/// A token with a record of a quick proof.
+/// A token with a record of quick self-tests.
 fn recorded() -> Lab {
     let lab = Lab::new();
     let vault = Vault::open(&lab.config).unwrap();
@@ -165,7 +165,7 @@ fn the_record_of_another_token_is_not_believed() {
     assert_eq!(read(&token).unwrap_err(), Unrecorded::Unsealed);
 }
 
-/// A change to what a proof was made on, and what is said of it.
+/// A change to what the self-tests ran on, and the reason that the log gives for it.
 type Change = (fn(&mut Subject), &'static str);
 
 #[test]
@@ -195,7 +195,7 @@ fn a_record_of_other_firmware_or_another_module_or_proof_is_not_believed() {
 #[test]
 fn another_build_of_the_module_is_proven_anew() {
     let lab = recorded();
-    // The same library with a byte behind its end: it works alike, and is another file.
+    // The same library with one byte after its end works alike, but is another file.
     let module = lab.folder.path().join("another.so");
     let bytes = [std::fs::read(&lab.config.module).unwrap(), vec![0]].concat();
     std::fs::write(&module, bytes).unwrap();
@@ -210,7 +210,7 @@ fn a_record_is_what_the_custodian_goes_by() {
     {
         let token = lab.token();
         let mut proven = read(&token).unwrap();
-        // Less than the token can do: so it was the record that said it.
+        // The record says less than the token can do, so the status shows that it was used.
         proven.routes.derives = false;
         proven.routes.ways.clear();
         record::write(&token, &Root::open(&token, EPOCH).unwrap(), Subject::of(&token, EPOCH).unwrap().unwrap(), &proven).unwrap();

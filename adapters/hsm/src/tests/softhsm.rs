@@ -1,4 +1,4 @@
-//! SoftHSM 2.6: RSA-OAEP with SHA-1 only, and no derivation. A token of another make, which refuses in other words.
+//! SoftHSM 2.6: RSA-OAEP with SHA-1 only, and no derivation. It reports refusals by other return values than kryoptic.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{HsmConfig, HsmCustodian, Pin};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// SoftHSM takes its configuration from the environment only, so the test starts itself again with a configuration of its own.
+/// SoftHSM reads its configuration only from a file that the environment names, so the test starts itself again in a process with its own.
 /// Returns the token in the inner process, and `None` in the outer one.
 fn softhsm(test: &str) -> Option<HsmConfig> {
     let module = PathBuf::from(MODULE);
@@ -60,14 +60,14 @@ async fn what_softhsm_cannot_do_is_said_with_reasons() {
             (WrapScheme::RsaOaepSha256, None, true),
             (WrapScheme::RsaOaepSha1, Some("direct"), false),
             (WrapScheme::RsaAesKeyWrapSha256, None, true),
-            // For secret keys only: no cloud can read what it makes of a private key.
+            // For secret keys only: it pads private keys, which no cloud can then parse.
             (WrapScheme::RsaAesKeyWrapSha1, Some("composed"), true),
         ]
     );
     let composed = report.status.routes.last().unwrap();
     assert_eq!(composed.algorithms, [Algorithm::Aes256, Algorithm::HmacSha256]);
     let reason = composed.reason.as_ref().unwrap();
-    // Never by chance: an encoding may have just the length that needs no padding.
+    // All private keys, and not only those whose encodings happen to need padding.
     assert!(reason.contains(&format!("rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384: {}", NoRoute::Padded)), "{reason}");
 }
 
@@ -78,7 +78,7 @@ async fn a_mac_key_arrives_from_softhsm_and_a_key_pair_is_not_made() {
     let scheme = WrapScheme::RsaAesKeyWrapSha1;
     let custodian = HsmCustodian::start(config, now()).unwrap().quick();
     let mut desk = Desk::of(custodian, Algorithm::HmacSha256, Source::Generated, scheme).await;
-    // SoftHSM leaves an empty object behind when unwrapping fails, and the self-tests expect some unwrapping to fail.
+    // SoftHSM leaves an empty object behind when unwrapping fails, and some self-tests expect it to fail.
     desk.custodian.status().await.unwrap();
     let before = desk.custodian.session_objects_for_test().await.unwrap();
     let minted = desk.mint().await;
@@ -125,7 +125,7 @@ async fn a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused() {
 async fn a_sealed_blob_with_another_key_is_refused_by_softhsm_too() {
     let Some(config) = softhsm("a_sealed_blob_with_another_key_is_refused_by_softhsm_too") else { return };
     let (vault, kwp) = (super::kinds::vault(&config), cryptoki::mechanism::Mechanism::AesKeyWrapPad);
-    // SoftHSM pads a secret of 31 bytes to 32 before it wraps, so that length cannot be told.
+    // SoftHSM pads a secret of 31 bytes to 32 before it wraps, so that length cannot be detected.
     let secrets = [(16, Algorithm::Aes256), (24, Algorithm::Aes256), (16, Algorithm::HmacSha256), (64, Algorithm::HmacSha256)];
     super::kinds::a_key_of_another_kind_or_size_is_not_brought_back(&vault, &kwp, &secrets);
 }

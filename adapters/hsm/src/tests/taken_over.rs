@@ -1,4 +1,4 @@
-//! What a server that was taken over asks of the custodian, and does not get.
+//! Requests of a server that was taken over, which the custodian refuses.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn person(group: &str, seed: u8) -> Approver {
     }
 }
 
-/// `payments`: two of `security` (alice, bob). Beside it another profile, whose approvals `dan` and `dora` of `developers` give.
+/// The profile `payments` needs two of `security` (alice, bob). A second profile is approved by `developers` (`dan` and `dora`).
 fn two_profiles(name: &str, need: u32) -> Charter {
     let mut charter = charter(2);
     charter.profiles.insert(name.parse().unwrap(), of(need, "developers"));
@@ -35,7 +35,7 @@ fn coordinates_of_two() -> CopyCoordinates {
     CopyCoordinates { approvals: rule(2), ..coordinates(Source::Derived) }
 }
 
-/// A custodian, and the warrant for a copy of `payments`, approved by alice and bob.
+/// A custodian, and the warrant for a copy under `payments`, approved by alice and bob.
 async fn approved(lab: &Lab, charter: &Charter) -> Desk {
     let custodian = lab.custodian();
     let sealed = custodian.enroll(INSTALLATION, charter).await.unwrap().charter.unwrap();
@@ -53,7 +53,7 @@ async fn a_key_under_another_profile_is_another_key() {
     let real = desk.deliver(&minted, &SoftwareKey::make(KeySize::Rsa2048).unwrap()).await;
     let attacker = SoftwareKey::make(KeySize::Rsa2048).unwrap();
 
-    // The same key and placement under the profile that needs nobody, with no approvals and a wrapping key of its own.
+    // The same key and placement, under the profile that needs no approvals, and wrapped under the attacker's key.
     desk.warrant.change_set.profile = "sandbox".parse().unwrap();
     desk.warrant.change_set.approvals = ApprovalRule { need: 0, from: BTreeSet::new() };
     desk.warrant.approvals.clear();
@@ -61,7 +61,7 @@ async fn a_key_under_another_profile_is_another_key() {
     let refused = desk.custodian.wrap(&desk.warrant, &request).await.unwrap_err();
     assert_eq!(refused, CustodianError::ApprovalsMissing { have: 0, need: 2 });
 
-    // A copy that says of itself that it is of that profile is let out, and has other bytes.
+    // With that profile in its coordinates the copy is let out, but it has other bytes.
     desk.coordinates.profile = "sandbox".parse().unwrap();
     desk.coordinates.approvals = desk.warrant.change_set.approvals.clone();
     let other = desk.mint().await;
@@ -125,7 +125,7 @@ async fn old_approvals_do_not_bring_an_old_charter_back() {
     let again = change(&third, with_mallory);
     let refused = custodian.adopt(&third, &again, &old).await.unwrap_err();
     assert_eq!(refused, CustodianError::ApprovalsMissing { have: 0, need: 2 });
-    // Signed by two, and proposed by a third person: who brings it under another name has nothing.
+    // The approvals are for a proposal of a third person. Under another proposer they do not count.
     let mut other = again.clone();
     other.proposer = Actor("mallory@example.com".to_owned());
     let refused = custodian.adopt(&third, &other, &sign(&again)).await.unwrap_err();
@@ -171,13 +171,13 @@ async fn a_charter_that_could_not_be_met_or_has_keys_that_are_none_is_not_adopte
     }
 }
 
-/// Whose approvals are good for both keys, would otherwise give one away for the other.
+/// Otherwise an approval given for one key could be used to export another.
 #[tokio::test]
 async fn a_key_under_another_name_is_not_that_key() {
     let lab = Lab::new();
     let mut desk = approved(&lab, &charter(2)).await;
     let minted = desk.mint().await;
-    // What alice and bob read and sign says `test-key`; what it acts by is the id of `payments-db`.
+    // The statement that alice and bob read and sign says `test-key`, but the id in the change set is that of `payments-db`.
     desk.warrant.change_set.key = "test-key".parse().unwrap();
     desk.warrant.approvals = both(&desk.warrant);
     let request = desk.wrap_request(&minted, SoftwareKey::make(KeySize::Rsa2048).unwrap().spki());

@@ -67,7 +67,7 @@ async fn the_proposers_own_approval_does_not_count() {
 async fn a_charter_that_the_hsm_did_not_seal_is_worth_nothing() {
     let lab = Lab::new();
     let (custodian, mut warrant) = strict(&lab).await;
-    // Somebody with the database lowers the number, in the charter and in the change set.
+    // Someone with write access to the database lowers the number, in the charter and in the change set.
     warrant.charter.charter = charter(0);
     warrant.change_set.approvals = rule(0);
     let request = MintRequest { step: MINT, coordinates: coordinates(Source::Derived) };

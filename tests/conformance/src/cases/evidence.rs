@@ -1,4 +1,4 @@
-//! What shows that the right key is there (`contracts/evidence.md`).
+//! Evidence that a destination holds the right key (`contracts/evidence.md`).
 
 use keyplane_model::{Algorithm, CopyRecord, Creation, Evidence, EvidenceStrength, ObjectState, Purpose, Timestamp};
 
@@ -6,7 +6,7 @@ use crate::fixture::{Fixture, VERSION};
 use crate::material::Material;
 use crate::{Subject, Tampering};
 
-/// Any moment: evidence carries it and nothing else depends on it.
+/// Any time: evidence carries it, and nothing else depends on it.
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
 async fn evidence(fixture: &Fixture<'_>, copy: &CopyRecord) -> Evidence {
@@ -29,7 +29,7 @@ async fn assert_there(fixture: &Fixture<'_>, copy: &CopyRecord) {
     assert_eq!(evidence.material, copy.material);
 }
 
-/// Neither without an object, nor with an empty one.
+/// Neither without an object nor with an empty one.
 pub async fn there_is_none_before_an_import<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "bare");
     let copy = fixture.copy().await;
@@ -40,7 +40,7 @@ pub async fn there_is_none_before_an_import<S: Subject>(subject: &S) {
     }
 }
 
-/// As long as the recorded material is the one that is used, and only for the record of that material.
+/// As long as the recorded material is the one in use, and only for the record of that material.
 pub async fn an_imported_copy_is_what_the_cloud_shows<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "proven");
     fixture.published().await;
@@ -58,7 +58,7 @@ pub async fn an_imported_copy_is_what_the_cloud_shows<S: Subject>(subject: &S) {
     assert_none(&fixture, &copy, "no material was ever recorded").await;
 }
 
-/// Equality, where the destination takes key pairs: nothing else has the same public key.
+/// Where the destination takes key pairs, an equal public key is evidence that nothing else gives.
 pub async fn a_key_pair_is_told_by_its_public_key<S: Subject>(subject: &S) {
     if !subject.cloud().destination().capabilities.algorithms.contains_key(&Algorithm::EcP256) {
         return;
@@ -72,7 +72,7 @@ pub async fn a_key_pair_is_told_by_its_public_key<S: Subject>(subject: &S) {
     assert_none(&fixture, &copy, "another key pair").await;
 }
 
-/// Unusable is not gone.
+/// An unusable key is not a missing one.
 pub async fn a_disabled_copy_is_still_there<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "resting");
     let object = fixture.published().await;
@@ -82,7 +82,7 @@ pub async fn a_disabled_copy_is_still_there<S: Subject>(subject: &S) {
     assert_there(&fixture, &copy).await;
 }
 
-/// Whatever somebody changes, the evidence is gone, and looking shows why.
+/// Whatever is changed, the evidence is gone, and a look shows why.
 pub async fn tampering_takes_it_away<S: Subject>(subject: &S) {
     for tampering in subject.tamperings() {
         let fixture = Fixture::new(

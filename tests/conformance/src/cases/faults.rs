@@ -1,4 +1,4 @@
-//! What goes wrong, and what may be concluded from it.
+//! Failures, and what may be concluded from each.
 
 use keyplane_model::{Class, Creation, ObjectId};
 use keyplane_port::{Acted, Cause, CloudError, Mutation, WrapFor};
@@ -6,7 +6,7 @@ use keyplane_port::{Acted, Cause, CloudError, Mutation, WrapFor};
 use crate::fixture::{Fixture, VERSION, assert_is_printable, given_up};
 use crate::{Fault, Request, Subject};
 
-/// Nothing below the port repeats, not even where repeating would be safe.
+/// Nothing below the port repeats a mutation, not even where repeating would be safe.
 pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "once");
     let object = fixture.created().await;
@@ -22,7 +22,7 @@ pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: 
         fixture.performed(&mutation).await;
         assert_eq!(subject.mutations().await, before + 1, "{request:?}");
     }
-    // What the connection does, last: a request whose effect happened cannot be repeated here.
+    // Failures of the connection come last: a request that had its effect cannot be repeated here.
     let fixture = Fixture::new(subject, "once-lost");
     let object = fixture.created().await;
     for request in fixture.life() {
@@ -35,7 +35,7 @@ pub async fn a_mutation_is_one_request_whatever_the_answer<S: Subject>(subject: 
     }
 }
 
-/// Throttled and denied are certain: nobody has to look before trying again.
+/// Throttled and denied requests certainly had no effect, so nobody has to look before trying again.
 pub async fn an_error_without_an_effect_is_never_ambiguous<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "certain");
     let object = fixture.created().await;
@@ -54,7 +54,7 @@ pub async fn an_error_without_an_effect_is_never_ambiguous<S: Subject>(subject: 
     }
 }
 
-/// Whether it had its effect or not: the error is the same, and so is its class.
+/// Error and class are the same, whether the request had its effect or not.
 pub async fn an_internal_error_of_a_mutation_is_ambiguous<S: Subject>(subject: &S) {
     for fault in [Fault::Fails, Fault::FailsAfterEffect, Fault::LosesReply] {
         let fixture = Fixture::new(
@@ -79,7 +79,7 @@ pub async fn an_internal_error_of_a_mutation_is_ambiguous<S: Subject>(subject: &
     }
 }
 
-/// A read has no effect that could be doubted.
+/// A read has no effect, so none is in doubt.
 pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "read");
     let object = fixture.claimed().await;
@@ -112,7 +112,7 @@ pub async fn a_failed_read_is_never_ambiguous<S: Subject>(subject: &S) {
     assert_eq!(fixture.holder().await.object, object);
 }
 
-/// Dropping a call takes nothing back: whoever gave it up has to look, and finds what it did.
+/// Dropping a call does not cancel its request. A look then finds the effect.
 pub async fn an_effect_after_the_call_was_given_up_is_found<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "given-up");
     let (request, making) = fixture.making().await;
@@ -139,7 +139,7 @@ pub async fn an_effect_after_the_call_was_given_up_is_found<S: Subject>(subject:
     assert!(fixture.holds_its_own(&shell.object).await);
 }
 
-/// The object exists, and its marks say whose it is and which attempt made it.
+/// The object exists, and its marks name the installation and the attempt that made it.
 pub async fn a_lost_create_is_found_by_its_marks<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-create");
     let (request, making) = fixture.making().await;
@@ -152,7 +152,7 @@ pub async fn a_lost_create_is_found_by_its_marks<S: Subject>(subject: &S) {
     assert_eq!(swept[0].is_empty(), fixture.creation_kind() != Creation::Imported);
 }
 
-/// Looking shows who has the claim; repeating it is refused, and does no harm.
+/// A look shows who has the claim. Repeating the request is refused and harmless.
 pub async fn a_lost_claim_is_found_by_looking<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-claim");
     if fixture.cloud.destination().capabilities.creation != Creation::Claimed {
@@ -166,7 +166,7 @@ pub async fn a_lost_claim_is_found_by_looking<S: Subject>(subject: &S) {
     assert_eq!(fixture.holder().await.object, object);
 }
 
-/// Found where the name is ours, made again where it is not: in the end there is one to wrap under, and it works.
+/// The wrapping key is found where we choose its name, and made again elsewhere. In the end one can be used.
 pub async fn a_lost_prepare_leaves_one_wrapping_key_to_use<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-prepare");
     if !fixture.prepares() {
@@ -188,7 +188,7 @@ pub async fn a_lost_prepare_leaves_one_wrapping_key_to_use<S: Subject>(subject: 
     assert!(fixture.holds_its_own(&object).await);
 }
 
-/// What tells the version stands beside the material. Where an object takes one material, repeating with the same bytes leaves one;
+/// The version is recorded beside the material. Where an object takes one material, repeating the import with the same bytes leaves one;
 /// elsewhere nothing has to be repeated.
 pub async fn a_lost_import_is_found_by_its_version<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost-import");
@@ -206,7 +206,7 @@ pub async fn a_lost_import_is_found_by_its_version<S: Subject>(subject: &S) {
     assert!(fixture.holds_its_own(&object).await);
 }
 
-/// Certain to have had no effect, mutation or not.
+/// Such a failure certainly had no effect, for mutations and reads.
 pub async fn nobody_at_the_address_is_told_apart<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "nobody");
     fixture.cloud = subject.cloud_at_a_dead_address();
@@ -215,7 +215,7 @@ pub async fn nobody_at_the_address_is_told_apart<S: Subject>(subject: &S) {
     }
 }
 
-/// Somebody has to do something about it; trying again is of no use.
+/// A person has to act on it; trying again is useless.
 pub async fn refused_credentials_are_told_apart<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "stranger");
     fixture.cloud = subject.cloud_with_wrong_credentials();
@@ -226,7 +226,7 @@ pub async fn refused_credentials_are_told_apart<S: Subject>(subject: &S) {
     assert_eq!(subject.mutations().await, before);
 }
 
-/// The engine's time-out drops the call: the adapter goes on working.
+/// The engine's time-out drops the call, and the adapter can still be used.
 pub async fn a_call_that_hangs_can_be_dropped<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "hanging");
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! What works, and what is refused for good reasons.
+//! What works, and what has to be refused.
 
 use keyplane_model::{
     Algorithm, Class, Creation, EvidenceStrength, MaterialState, ObjectSeen, ObjectState, Presence, Purpose, Span, Timestamp, WrapScheme,
@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, VERSION, assert_is_printable};
 use crate::material::Material;
 use crate::{Subject, Tampering, wrap};
 
-/// Create, claim, wrap, import, publish: by every scheme that the destination takes, the cloud then holds the very bytes.
+/// Create, claim, wrap, import and activate, by every scheme that the destination takes: the cloud then holds exactly these bytes.
 pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S) {
     let algorithms = subject.cloud().destination().capabilities.algorithms.clone();
     let usual = Fixture::new(subject, "any").target.algorithm;
@@ -54,7 +54,7 @@ pub async fn an_imported_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S
     }
 }
 
-/// Where wrapping keys are made, one for this scheme.
+/// For clouds whose wrapping keys have to be made: one for this scheme.
 async fn prepared_for(fixture: &Fixture<'_>, object: &keyplane_model::ObjectId, scheme: WrapScheme) -> WrapFor {
     if !fixture.prepares() {
         return WrapFor::Object(object.clone());
@@ -64,7 +64,7 @@ async fn prepared_for(fixture: &Fixture<'_>, object: &keyplane_model::ObjectId, 
     fixture.wrap_for(object).await
 }
 
-/// Every algorithm that the destination takes, for everything that it serves; a key pair is told by its public key.
+/// Every algorithm that the destination takes, for every purpose that it serves there; a key pair is recognised by its public key.
 pub async fn every_kind_of_key_is_the_key_that_was_wrapped<S: Subject>(subject: &S) {
     let algorithms: Vec<Algorithm> = subject.cloud().destination().capabilities.algorithms.keys().copied().collect();
     for algorithm in algorithms {
@@ -94,7 +94,7 @@ pub async fn every_kind_of_key_is_the_key_that_was_wrapped<S: Subject>(subject: 
     }
 }
 
-/// Nothing has to be read, written or waited for before an object can be told to be ours.
+/// An object can be recognised as ours without any further read, write or wait.
 pub async fn an_object_is_recognisable_from_its_first_moment<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "shell");
     let (_, making) = fixture.making().await;
@@ -130,7 +130,7 @@ pub async fn a_claim_can_be_had_once<S: Subject>(subject: &S) {
     assert_eq!(fixture.holder().await.object, first);
 }
 
-/// A claim that somebody else took is seen for what it is, and cannot be had.
+/// A look shows that another object has the claim, and the claim cannot be had.
 pub async fn a_squatted_claim_shows_who_has_it<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "squatted");
     if fixture.cloud.destination().capabilities.creation != Creation::Claimed {
@@ -145,7 +145,7 @@ pub async fn a_squatted_claim_shows_who_has_it<S: Subject>(subject: &S) {
     assert!(!holder.fits(&fixture.target), "material would go into somebody else's object");
 }
 
-/// A users' name that leads to somebody else's object stays where it is.
+/// A users' name that leads to a foreign object is not changed.
 pub async fn a_taken_name_is_seen_and_not_taken_over<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "taken");
     let foreign = subject.occupy(&fixture.target.name).await;
@@ -155,7 +155,7 @@ pub async fn a_taken_name_is_seen_and_not_taken_over<S: Subject>(subject: &S) {
         assert!(!seen.fits(&fixture.target), "material would go into somebody else's object");
     };
     if fixture.creation_kind() != Creation::Claimed {
-        // The name is what makes an object the placement's: there is no other way to it.
+        // Here the name makes an object the placement's.
         let before = fixture.look().await;
         assert_foreign(before.claimed.clone());
         if fixture.creation_kind() == Creation::Named {
@@ -173,7 +173,7 @@ pub async fn a_taken_name_is_seen_and_not_taken_over<S: Subject>(subject: &S) {
     assert_eq!(fixture.look().await.published.map(|object| object.object), Some(foreign));
 }
 
-/// A name that only one object can have is had once, also by us.
+/// A name that only one object can have is given only once, even to us.
 pub async fn an_object_has_its_name_alone<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "alone");
     if fixture.creation_kind() != Creation::Named {
@@ -190,7 +190,7 @@ pub async fn an_object_has_its_name_alone<S: Subject>(subject: &S) {
     assert!(!second.holder().await.fits(&second.target), "the object of another placement fits");
 }
 
-/// "Not there" is an answer of its own, for reads and for acts.
+/// "Not found" is a class of its own, for reads and for mutations.
 pub async fn what_does_not_exist_is_a_typed_not_found<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "missing");
     let object = subject.unknown_object();
@@ -231,7 +231,7 @@ pub async fn a_name_that_the_cloud_cannot_have_is_refused_without_a_request<S: S
     assert_eq!(subject.mutations().await, before);
 }
 
-/// Disabling acts on the cloud's own users, and is undone by enabling.
+/// Disabling affects the cloud's own users, and enabling undoes it.
 pub async fn a_disabled_object_is_unusable_until_it_is_enabled<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "switched");
     let object = fixture.published().await;
@@ -244,7 +244,7 @@ pub async fn a_disabled_object_is_unusable_until_it_is_enabled<S: Subject>(subje
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"before"[..]));
 }
 
-/// The date is the cloud's; a delay that it does not offer is refused. What can never be had again is not given up.
+/// The date is the cloud's, and a delay that it does not offer is refused. A name that could never be had again is not deleted.
 pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "leaving");
     let object = fixture.created().await;
@@ -269,14 +269,14 @@ pub async fn a_scheduled_deletion_says_when<S: Subject>(subject: &S) {
     assert_eq!(fixture.inspect(&object).await, None);
 }
 
-/// A deletion, or the destruction of the one material where an object stays, is called off: nothing was lost by it.
+/// A deletion, or the destruction of the only material where objects cannot be deleted, can be cancelled without loss.
 pub async fn what_is_leaving_can_be_restored<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "restored");
     let object = fixture.published().await;
     let ciphertext = subject.encrypt(&fixture.target.name, b"before").await.expect("the cloud encrypts");
     let current = fixture.holder().await.current().and_then(|material| material.id.clone());
     let deletion = fixture.deletion(&object).await;
-    // At AWS every deletion has a time of its own.
+    // At AWS every deletion has its own delay.
     if fixture.creation_kind() != Creation::Claimed {
         let mut other = deletion.clone();
         let Mutation::ScheduleDeletion { days, .. } = &mut other else { unreachable!("a deletion is a deletion") };
@@ -306,7 +306,7 @@ pub async fn what_is_leaving_can_be_restored<S: Subject>(subject: &S) {
     assert!(matches!(again, Class::Stale | Class::NotFound), "what is not leaving cannot be restored: {again}");
 }
 
-/// Elsewhere there is nothing to purge, and nothing is sent.
+/// Other clouds have nothing to purge, and no request is sent.
 pub async fn what_was_deleted_is_purged_where_it_keeps_its_name<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "purged");
     let object = fixture.published().await;
@@ -326,7 +326,7 @@ pub async fn what_was_deleted_is_purged_where_it_keeps_its_name<S: Subject>(subj
     fixture.act(&making).await;
 }
 
-/// Where a name is kept for what was deleted, it is seen for what it is, and nobody gets it before its time.
+/// Where a deleted object keeps its name, a look shows that, and the name cannot be had before its time.
 pub async fn a_deleted_name_is_not_had_again_before_its_time<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "kept");
     if fixture.creation_kind() != Creation::Imported {
@@ -349,7 +349,7 @@ pub async fn a_deleted_name_is_not_had_again_before_its_time<S: Subject>(subject
     assert_eq!(fixture.ours().await.len(), 1);
 }
 
-/// The way out of every doubt where an object takes one material: the same bytes again, under a new wrapping key.
+/// Where an object takes one material, every ambiguous import is resolved by importing the same bytes under a new wrapping key.
 pub async fn importing_the_same_bytes_again_changes_nothing<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "again");
     if fixture.generations() {
@@ -364,7 +364,7 @@ pub async fn importing_the_same_bytes_again_changes_nothing<S: Subject>(subject:
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"x"[..]));
 }
 
-/// A version's bytes never change; garbage is not taken for other bytes.
+/// A version's bytes never change. Damaged bytes are not reported as other bytes.
 pub async fn other_bytes_are_refused_and_change_nothing<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "other");
     if fixture.generations() {
@@ -382,7 +382,7 @@ pub async fn other_bytes_are_refused_and_change_nothing<S: Subject>(subject: &S)
     assert!(fixture.holds_its_own(&object).await);
 }
 
-/// An import whose bytes were damaged.
+/// An import whose wrapped bytes were damaged.
 async fn garbled(fixture: &Fixture<'_>, object: &keyplane_model::ObjectId, again: Option<String>) -> Mutation {
     let mut garbled = fixture.import_again(object, &fixture.material.bytes, again).await;
     let Mutation::Import { wrapped, .. } = &mut garbled else { unreachable!("an import is an import") };
@@ -390,8 +390,8 @@ async fn garbled(fixture: &Fixture<'_>, object: &keyplane_model::ObjectId, again
     garbled
 }
 
-/// Where the cloud tells behind its reply that it could not use the bytes, the same version takes them when they are right; where it
-/// refuses them at once, nothing is left behind.
+/// If the cloud reports only after its reply that it could not use the bytes, the same material takes the right ones later. If it refuses
+/// them at once, nothing remains.
 pub async fn what_could_not_be_unwrapped_is_imported_again_into_the_same_material<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "damaged");
     if !fixture.generations() {
@@ -411,7 +411,7 @@ pub async fn what_could_not_be_unwrapped_is_imported_again_into_the_same_materia
             Some(assert_failed(&fixture).await)
         }
     };
-    // Once more, and it is still the same one.
+    // Once more into the same material.
     if again.is_some() {
         fixture.act(&garbled(&fixture, &object, again.clone()).await).await;
         fixture.settled().await;
@@ -426,7 +426,7 @@ pub async fn what_could_not_be_unwrapped_is_imported_again_into_the_same_materia
     assert!(fixture.holds_its_own(&object).await);
 }
 
-/// The one material failed, and says why; gives its id.
+/// Checks that the only material failed and shows a reason; returns its id.
 async fn assert_failed(fixture: &Fixture<'_>) -> String {
     let holder = fixture.holder().await;
     assert!(holder.fits(&fixture.target) && holder.state == ObjectState::AwaitingMaterial, "{holder:?}");
@@ -436,7 +436,7 @@ async fn assert_failed(fixture: &Fixture<'_>) -> String {
     material.id.expect("a material that is switched by itself has an id")
 }
 
-/// Deleted bytes come back as the same bytes or not at all.
+/// Deleted bytes can be replaced only by the same bytes.
 pub async fn lost_material_comes_back_by_the_same_bytes_alone<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lost");
     if fixture.creation_kind() == Creation::Imported || !subject.tamperings().contains(&Tampering::NoMaterial) {
@@ -445,7 +445,7 @@ pub async fn lost_material_comes_back_by_the_same_bytes_alone<S: Subject>(subjec
     let object = fixture.published().await;
     let ciphertext = subject.encrypt(&fixture.target.name, b"before").await.expect("the cloud encrypts");
     subject.tamper(&object, Tampering::NoMaterial).await;
-    // What is deleted in days is gone by then.
+    // Materials whose destruction takes days are gone by then.
     subject.advance(Span::days(fixture.cloud.destination().capabilities.deletion_days + 1)).await;
     let holder = fixture.holder().await;
     assert!(holder.fits(&fixture.target) && holder.state == ObjectState::AwaitingMaterial && !holder.is_empty(), "{holder:?}");
@@ -473,8 +473,8 @@ pub async fn lost_material_comes_back_by_the_same_bytes_alone<S: Subject>(subjec
     assert_eq!(subject.decrypt(&fixture.target.name, &ciphertext).await.as_deref(), Some(&b"before"[..]));
 }
 
-/// A request that comes late makes a second material of one version: it is seen as what it is, and the one to keep comes first. That
-/// is the older one where nobody uses what was not published, and the newer one where everybody does.
+/// A late request makes a second material of one version. Both are shown, and the one to keep comes first: the older one where users get
+/// only what was activated, and the newer one where they get the newest.
 pub async fn two_imports_of_one_version_are_both_seen_and_one_is_switched_off<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "twice");
     if !fixture.generations() {
@@ -497,11 +497,11 @@ pub async fn two_imports_of_one_version_are_both_seen_and_one_is_switched_off<S:
     assert!(subject.encrypt(&fixture.target.name, b"after").await.is_some());
 }
 
-/// Between wrapping and importing a week may pass.
+/// A week may pass between wrapping and importing.
 pub async fn an_expired_token_is_named_and_a_new_one_works<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "late");
     if fixture.creation_kind() == Creation::Imported {
-        // Its wrapping keys are keys like others: they run out when somebody switches them off.
+        // Its wrapping keys do not expire by themselves; they become unusable when somebody disables them.
         return;
     }
     let object = fixture.claimed().await;
@@ -519,7 +519,7 @@ pub async fn an_expired_token_is_named_and_a_new_one_works<S: Subject>(subject: 
             assert!(fixture.holder().await.is_empty());
             None
         }
-        // Told behind the reply: that it is too late shows where a new one is asked for.
+        // If the cloud reports the failure only after its reply, it shows where a new key is asked for.
         Ok(_) => {
             fixture.settled().await;
             Some(assert_failed(&fixture).await)

@@ -1,4 +1,4 @@
-//! Finding what is ours among everything else, also when the cloud is slow to show it.
+//! Finding our objects among all others, even when the cloud shows them late.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn names(objects: &[ObjectSeen]) -> BTreeSet<&ObjectId> {
     objects.iter().map(|object| &object.object).collect()
 }
 
-/// Whatever else it may be.
+/// Whatever else the object is.
 pub async fn a_foreign_object_is_never_ours<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "ours");
     for foreign in subject.crowd(3).await {
@@ -24,7 +24,7 @@ pub async fn a_foreign_object_is_never_ours<S: Subject>(subject: &S) {
     assert_eq!(fixture.swept().await, []);
 }
 
-/// Recognised as Keyplane's, and never taken for our own.
+/// It is recognised as Keyplane's, but not as this installation's.
 pub async fn what_another_installation_made_is_listed_as_theirs<S: Subject>(subject: &S) {
     let mut fixture = Fixture::new(subject, "theirs");
     fixture.marks.installation = "99999999-9999-8999-8999-999999999999".parse().expect("an id");
@@ -35,7 +35,7 @@ pub async fn what_another_installation_made_is_listed_as_theirs<S: Subject>(subj
     assert!(!objects[0].fits(&fixture.target), "another installation's object fits our placement");
 }
 
-/// 1,200 objects, five of them ours: each found once, none of the others.
+/// 1,200 objects, five of them ours: each of the five is found once, and no other.
 pub async fn a_handful_of_ours_is_found_among_thousands<S: Subject>(subject: &S) {
     let mut ours = BTreeSet::new();
     for name in ["a", "b", "c", "d", "e"] {
@@ -47,7 +47,7 @@ pub async fn a_handful_of_ours_is_found_among_thousands<S: Subject>(subject: &S)
     assert_eq!(names(&objects), ours.iter().collect());
 }
 
-/// A page is bounded; nothing falls between two of them.
+/// Pages are bounded, and no object is lost between two of them.
 pub async fn more_of_ours_than_one_page_holds_are_all_found<S: Subject>(subject: &S) {
     let mut ours = BTreeSet::new();
     for number in 0..33 {
@@ -61,8 +61,7 @@ pub async fn more_of_ours_than_one_page_holds_are_all_found<S: Subject>(subject:
     assert_eq!(names(&objects), ours.iter().collect());
 }
 
-/// A plan looks at everything that it is about, and reads each object once: what a look at a placement shows, a sweep has told, but for
-/// where names lead.
+/// A plan reads each object only once: what a look at a placement shows, a sweep has already shown, except where names lead.
 pub async fn what_a_sweep_told_is_not_read_again<S: Subject>(subject: &S) {
     let mut fixtures = vec![Fixture::new(subject, "told")];
     if subject.cloud().destination().capabilities.algorithms.contains_key(&Algorithm::EcP256) {
@@ -85,12 +84,12 @@ pub async fn what_a_sweep_told_is_not_read_again<S: Subject>(subject: &S) {
         let find = subject.requests().await - before - look;
         assert_eq!(found, Some(looked));
         assert!(find < look, "{find} requests, and a look takes {look}");
-        // Nothing is concluded from what a sweep does not tell.
+        // Nothing is concluded from an object that is missing in the sweep.
         assert_eq!(fixture.cloud.find(&fixture.target, &Swept::new()).await, Ok(None));
     }
 }
 
-/// The others are found, and the sweep says that it is not complete.
+/// The others are found, and the sweep is reported as incomplete.
 pub async fn one_object_that_cannot_be_read_is_counted_and_spoils_nothing<S: Subject>(subject: &S) {
     let mut ours = BTreeSet::new();
     for name in ["a", "b", "c"] {
@@ -104,7 +103,7 @@ pub async fn one_object_that_cannot_be_read_is_counted_and_spoils_nothing<S: Sub
     assert_eq!(Fixture::new(subject, "any").swept().await.len(), 3);
 }
 
-/// What concerns every object is not held against one of them.
+/// A failure that concerns all objects is not counted against one of them.
 pub async fn a_failing_list_fails_as_a_whole<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "listed");
     fixture.created().await;
@@ -118,7 +117,7 @@ pub async fn a_failing_list_fails_as_a_whole<S: Subject>(subject: &S) {
     }
 }
 
-/// A cursor is the adapter's own; anything else would make a sweep look complete that is not.
+/// A cursor that the adapter did not make is refused; otherwise an incomplete sweep could look complete.
 pub async fn a_foreign_cursor_is_refused<S: Subject>(subject: &S) {
     for cursor in ["", "nonsense", "{\"marker\":3}"] {
         let error = subject.cloud().sweep(Some(&Cursor(cursor.to_owned()))).await.expect_err("a foreign cursor");
@@ -126,7 +125,8 @@ pub async fn a_foreign_cursor_is_refused<S: Subject>(subject: &S) {
     }
 }
 
-/// A read in the window may be late, and says so or is right for some moment; after the window it is right for now.
+/// Within the consistency window a read shows some state of that time, or reports that it may be late. After the window it shows the
+/// present state.
 pub async fn a_lagging_read_shows_the_past_or_the_present_and_nothing_else<S: Subject>(subject: &S) {
     let fixture = Fixture::new(subject, "lagging");
     let object = match fixture.creation_kind() {
@@ -134,7 +134,7 @@ pub async fn a_lagging_read_shows_the_past_or_the_present_and_nothing_else<S: Su
             subject.control().lag(Span::seconds(3_600)).await;
             fixture.published().await
         }
-        // What is made before it is found by its reply alone, which is no matter of lists.
+        // A wrapping key that is made first is found only by its reply, which is not about lists.
         Creation::Imported => {
             let (_, making) = fixture.making().await;
             subject.control().lag(Span::seconds(3_600)).await;
@@ -159,7 +159,7 @@ pub async fn a_lagging_read_shows_the_past_or_the_present_and_nothing_else<S: Su
             assert!(whole || found.state == ObjectState::AwaitingMaterial, "{found:?}");
         }
     }
-    // What is created under a name of its own is seen at once: there, only what changes later is late.
+    // An object that is created under its own name is visible at once; only its later changes are late.
     assert!(seen_nothing || fixture.creation_kind() == Creation::Named, "no read was late: the subject does not lag");
     subject.advance(Span::seconds(3_601)).await;
     let seen = fixture.look().await;

@@ -1,4 +1,4 @@
-//! Every mutating request under everything that can happen to one.
+//! Every mutating request with every fault.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{Fault, Request, Subject};
 /// Later than everything that a case waits for.
 const LATE: Span = Span::seconds(36_000);
 
-/// What happens to a request. The late one twice: its client looks, and then waits, or does it again.
+/// The faults. The late effect comes twice: its client looks, and then either waits or repeats the request.
 const FAULTS: [(Fault, Then); 9] = [
     (Fault::Throttled, Then::Look),
     (Fault::Denied, Then::Look),
@@ -19,22 +19,22 @@ const FAULTS: [(Fault, Then); 9] = [
     (Fault::FailsAfterEffect, Then::Look),
     (Fault::LosesReply, Then::Look),
     (Fault::Hangs, Then::Look),
-    // To a cloud, a client that crashes is one that gives up.
+    // To a cloud, a crashed client is one that gives up.
     (Fault::HangsAfterEffect, Then::Look),
     (Fault::Late(LATE), Then::Wait),
     (Fault::Late(LATE), Then::Look),
 ];
 
-/// What the client does when its request has failed.
+/// What the client does after a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// It looks, and does again what it does not find.
+    /// It looks, and repeats what it does not find.
     Look,
-    /// It looks, and once more when the effect has come.
+    /// It looks, and looks again when the effect has come.
     Wait,
 }
 
-/// What a cloud says of an object, without what differs from one to the next.
+/// What a cloud shows of an object, without what differs between objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shown {
     fits: bool,
@@ -42,26 +42,26 @@ struct Shown {
     materials: Vec<(Option<Version>, MaterialState, Presence)>,
 }
 
-/// What is there, for whoever looks.
+/// What a look shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sight {
-    /// How many objects are marked for the placement; only where one is being made, since it takes a sweep.
+    /// How many objects are marked for the placement. Only counted where one is being made, since it takes a sweep.
     marked: Option<usize>,
     claimed: Option<Shown>,
     published: Option<Shown>,
     prepared: bool,
-    /// Whether the cloud can use the very bytes that were wrapped.
+    /// Whether the cloud can use exactly the bytes that were wrapped.
     holds: bool,
 }
 
-/// Before and after one mutation that nothing disturbs.
+/// What is seen before and after one mutation without faults.
 struct Undisturbed {
     before: Sight,
     after: Sight,
 }
 
-/// Whatever happens to a request: it is sent once, its class is right, looking shows whether it had its effect, and doing again what is
-/// missing leads to where one undisturbed request leads. What comes late all the same does no harm, or is seen for what it is.
+/// With every fault, a request is sent once, its class is right, and a look shows whether it had its effect. Repeating what is missing
+/// leads to the same end as one undisturbed request. A late effect does no harm, or is recognised.
 #[expect(clippy::print_stdout, reason = "how much was tried is the result")]
 pub async fn every_mutation_under_every_fault_comes_to_the_same_end<S: Subject>(subject: &S) {
     let mut tried: BTreeMap<&str, usize> = BTreeMap::new();
@@ -112,7 +112,7 @@ async fn undisturbed(fixture: &Fixture<'_>, request: Request) -> Undisturbed {
     Undisturbed { before, after: sight(fixture, request).await }
 }
 
-/// One case; gives the port's word for the mutation.
+/// Runs one case; returns the port's word for the mutation.
 async fn disturbed(fixture: &Fixture<'_>, request: Request, (fault, then): (Fault, Then), undisturbed: &Undisturbed) -> &'static str {
     let what = format!("{request:?} {fault:?} {then:?}");
     let subject = fixture.subject;
@@ -135,7 +135,7 @@ async fn disturbed(fixture: &Fixture<'_>, request: Request, (fault, then): (Faul
             let error = fixture.refused(&mutation).await;
             assert_eq!((error.class, error.cause), (class, Cause::Plain), "{what}: {error}");
         }
-        // The engine's time-out drops the call, and is itself what makes it ambiguous.
+        // The engine's time-out drops the call, which makes the outcome ambiguous.
         None => fixture.abandoned(&mutation).await,
     }
     assert_eq!(subject.mutations().await, sent + 1, "{what}");
@@ -148,7 +148,7 @@ async fn disturbed(fixture: &Fixture<'_>, request: Request, (fault, then): (Faul
         seen = sight(fixture, request).await;
         assert_eq!(seen, *after, "{what}: the late effect is not seen");
     }
-    // What no look can tell is done again, always.
+    // If no look can tell, the request is always repeated.
     if seen == *before {
         act(fixture, request, &object).await;
         assert_eq!(sight(fixture, request).await, *after, "{what}: done again, it leads elsewhere");
@@ -160,14 +160,14 @@ async fn disturbed(fixture: &Fixture<'_>, request: Request, (fault, then): (Faul
     mutation.word()
 }
 
-/// What is seen when the effect came twice: where a request makes something new each time, two of them, and the one to use is the same or
-/// has the same bytes. Everything else is refused the second time, or changes nothing.
+/// What is seen when the effect came twice. Where each request makes something new there are two, and the one to use is the same or has the
+/// same bytes. Everything else is refused the second time, or changes nothing.
 fn after_a_double(fixture: &Fixture<'_>, request: Request, once: &Sight) -> Sight {
     let mut twice = once.clone();
     match (request, fixture.creation_kind()) {
         (Request::Create, Creation::Claimed) => twice.marked = Some(2),
         (Request::Import, Creation::Named | Creation::Imported) if fixture.generations() => {
-            // Where nothing is published, neither of them is the current one.
+            // Where nothing is activated, neither of them is current.
             let surplus = if fixture.creation_kind() == Creation::Imported { MaterialState::Former } else { MaterialState::Pending };
             for shown in twice.claimed.iter_mut().chain(&mut twice.published) {
                 shown.materials.push((Some(VERSION), surplus, Presence::Present));
@@ -178,7 +178,7 @@ fn after_a_double(fixture: &Fixture<'_>, request: Request, once: &Sight) -> Sigh
     twice
 }
 
-/// Brings a placement to where a mutation of this kind is the next one.
+/// Brings a placement to the point where a mutation of this kind is next.
 async fn brought_to(fixture: &Fixture<'_>, request: Request) -> ObjectId {
     match request {
         Request::Create => ObjectId(fixture.target.name.clone()),
@@ -212,7 +212,7 @@ async fn mutation(fixture: &Fixture<'_>, request: Request, object: &ObjectId) ->
     }
 }
 
-/// Does it, and nothing disturbs it.
+/// Performs the mutation without faults.
 async fn act(fixture: &Fixture<'_>, request: Request, object: &ObjectId) {
     fixture.performed(&mutation(fixture, request, object).await).await;
 }

@@ -1,4 +1,4 @@
-//! The cases. Each is an async function over a fresh [`crate::Subject`] that panics when the adapter breaks its promise.
+//! The cases. Each is an async function on a new [`crate::Subject`], and panics if the adapter breaks its promise.
 
 pub mod evidence;
 pub mod faults;

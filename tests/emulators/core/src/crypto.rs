@@ -1,7 +1,7 @@
-//! The cryptography that a cloud does, as values in and values out.
+//! The cryptography of a cloud, as functions from values to values.
 //!
-//! [`RealCrypto`] is the real thing, on aws-lc-rs. [`RsaPairs`] is the same, and can take its RSA pairs from files. A simulation can
-//! bring a symbolic one, in which a ciphertext is a record of what went in.
+//! [`RealCrypto`] is real cryptography (aws-lc-rs). [`RsaPairs`] is the same, but can take its RSA pairs from files. A simulation can use a
+//! symbolic one, in which a ciphertext is a record of its inputs.
 
 mod der;
 pub mod keys;
@@ -24,16 +24,14 @@ use zeroize::{Zeroize, Zeroizing};
 pub use pairs::RsaPairs;
 pub(crate) use turns::Turns;
 
-/// Secret bytes: wiped when dropped, never printed, never copied by accident.
+/// Secret bytes: wiped when dropped, never printed, never copied implicitly.
 pub struct Secret(Box<[u8]>);
 
 impl Secret {
-    /// Takes the bytes over.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         Self(bytes.into())
     }
 
-    /// The bytes themselves.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -45,19 +43,16 @@ impl Drop for Secret {
     }
 }
 
-/// The size of an RSA pair.
+/// By the length of the modulus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RsaSize {
-    /// 2048 bits.
     Rsa2048,
-    /// 3072 bits.
     Rsa3072,
-    /// 4096 bits.
     Rsa4096,
 }
 
 impl RsaSize {
-    /// The length of the modulus in bytes, and so of every ciphertext.
+    /// The length in bytes of the modulus, and so of every ciphertext.
     pub const fn bytes(self) -> usize {
         match self {
             Self::Rsa2048 => 256,
@@ -67,14 +62,11 @@ impl RsaSize {
     }
 }
 
-/// The hash of an RSA-OAEP encryption; MGF1 uses the same one, and the label is empty.
+/// The hash of RSA-OAEP and of its MGF1. The label is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OaepHash {
-    /// SHA-1.
     Sha1,
-    /// SHA-256.
     Sha256,
-    /// SHA-512.
     Sha512,
 }
 
@@ -90,9 +82,9 @@ impl OaepHash {
 
 /// An RSA pair for wrapping.
 pub struct Pair {
-    /// The public half, DER of `SubjectPublicKeyInfo`.
+    /// The public key, as a SubjectPublicKeyInfo in DER.
     pub public: Vec<u8>,
-    /// The private half, in whatever form the maker understands.
+    /// The private key, in the encoding of the [`Crypto`] that made it.
     pub private: Secret,
 }
 
@@ -104,24 +96,20 @@ impl Pair {
     }
 }
 
-/// The inputs do not belong together: a wrong key, hash, context or length, or bytes that were changed. Deliberately
-/// without detail.
+/// The inputs do not belong together: a wrong key, hash, context or length, or changed bytes. Deliberately without detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the cryptographic operation was refused")]
 pub struct Refused;
 
-/// What a cloud needs of cryptography.
 pub trait Crypto: Send {
-    /// Makes an RSA pair.
-    ///
     /// # Errors
     /// When there is no randomness.
     fn make_pair(&self, size: RsaSize) -> Result<Pair, Refused>;
 
-    /// Decrypts RSA-OAEP with exactly this hash for both digests and an empty label.
+    /// Decrypts RSA-OAEP with this hash for both digests and an empty label.
     ///
     /// # Errors
-    /// For a ciphertext of any other making.
+    /// For a ciphertext that was made otherwise.
     fn unwrap_oaep(&self, private: &Secret, hash: OaepHash, wrapped: &[u8]) -> Result<Secret, Refused>;
 
     /// Unwraps AES-KWP (RFC 5649) under a 256-bit key.
@@ -130,13 +118,13 @@ pub trait Crypto: Send {
     /// When the key has another length, or the integrity check, the length field or the zero padding is wrong.
     fn unwrap_kwp(&self, key: &Secret, wrapped: &[u8]) -> Result<Secret, Refused>;
 
-    /// Seals under a 256-bit key with AES-GCM; the tag is appended. A pair of key and nonce serves once.
+    /// Encrypts under a 256-bit key with AES-GCM, and appends the tag. A key must not be used twice with one nonce.
     ///
     /// # Errors
     /// When the key has another length.
     fn seal(&self, key: &Secret, nonce: [u8; 12], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Refused>;
 
-    /// Opens what [`Crypto::seal`] made.
+    /// Decrypts what [`Crypto::seal`] made.
     ///
     /// # Errors
     /// When key, nonce, context or ciphertext is another.
@@ -146,20 +134,19 @@ pub trait Crypto: Send {
     fn hash(&self, parts: &[&[u8]]) -> [u8; 32];
 }
 
-/// Real cryptography: aws-lc-rs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealCrypto;
 
-/// Where real cryptography has its RSA pairs from. A source of pairs is a [`Crypto`]: everything else it does with aws-lc-rs.
+/// The source of real cryptography's RSA pairs. Each source is a [`Crypto`] that does everything else with aws-lc-rs.
 pub trait PairSource: Send {
-    /// The next RSA pair: nobody else gets it from this source.
+    /// The next RSA pair. The source gives it only once.
     ///
     /// # Errors
     /// When there is no randomness.
     fn next_pair(&self, size: RsaSize) -> Result<Pair, Refused>;
 }
 
-/// Each pair is generated when it is asked for.
+/// Generates each pair when it is asked for.
 impl PairSource for RealCrypto {
     fn next_pair(&self, size: RsaSize) -> Result<Pair, Refused> {
         let size = match size {
@@ -259,8 +246,8 @@ mod tests {
         assert_eq!(open(&pair, OaepHash::Sha256, &[&[0], sha256.as_slice()].concat()), Err(Refused));
     }
 
-    /// Vectors made with another implementation (pyca/cryptography), under the key 00 01 … 1f: 20 bytes that need padding,
-    /// and what a lax reader would take for them.
+    /// Vectors of another implementation (pyca/cryptography), under the key 00 01 … 1f: 20 bytes, which need padding, and what a lax
+    /// implementation would accept for them.
     #[test]
     fn kwp_is_read_as_rfc_5649_says_and_no_other_way() {
         let kek = secret(&(0..32).collect::<Vec<u8>>());

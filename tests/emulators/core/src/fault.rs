@@ -1,112 +1,105 @@
-//! Faults on purpose: rules that say which request goes wrong, and how.
+//! Injected faults: rules that select a request, and what goes wrong with it.
 //!
-//! Deciding is pure: the n-th mutating request is the same one in every run that sends the same requests.
+//! Decisions are pure: in every run that sends the same requests, the n-th mutating request is the same one.
 
 use serde::{Deserialize, Serialize};
 
-/// One rule. A request is served by the first rule that fits it and is not used up.
+/// A request is served by the first rule that fits it and is not used up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Only this operation, by its name on the wire (`ImportKeyMaterial`); any, when left out.
+    /// Only this operation, by its name on the wire (`ImportKeyMaterial`). `None`: any.
     #[serde(default)]
     pub operation: Option<String>,
-    /// Only the mutating request with this number, counted from 1 since the emulator began; any, when left out.
+    /// Only the mutating request with this number, counted from 1 since the emulator started. `None`: any.
     #[serde(default)]
     pub mutation: Option<u64>,
-    /// How many fitting requests pass unharmed first.
+    /// How many fitting requests pass first.
     #[serde(default)]
     pub skip: u64,
-    /// How often the rule acts: once, when left out; for ever, when null.
+    /// How often the rule acts: once if it is left out, always if it is null.
     #[serde(default = "once")]
     pub times: Option<u64>,
-    /// What happens to a request that the rule hits.
     pub effect: Effect,
 }
 
-/// What a fault does to a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Effect {
-    /// The cloud's throttling answer; no effect.
+    /// The cloud's throttling answer, without the effect.
     Throttle,
-    /// The cloud's "not allowed" answer; no effect.
+    /// The cloud's "not allowed" answer, without the effect.
     Deny,
     /// The cloud's internal error.
     ServerError {
-        /// Whether the request took effect all the same.
+        /// Whether the request takes effect all the same.
         #[serde(default)]
         applied: bool,
     },
-    /// An answer with this error code and HTTP status; no effect.
+    /// An answer with this error code and HTTP status, without the effect.
     Error {
-        /// The code as the cloud spells it.
+        /// As the cloud spells it.
         code: String,
-        /// The HTTP status, 400 when left out.
+        /// 400 if it is left out.
         #[serde(default = "bad_request")]
         status: u16,
     },
-    /// No answer at all; the connection stays open.
+    /// No answer. The connection stays open.
     Hang {
-        /// Whether the request took effect all the same.
+        /// Whether the request takes effect all the same.
         #[serde(default)]
         applied: bool,
     },
-    /// The request takes effect, then the connection is closed without an answer.
+    /// The request takes effect; then the connection is closed without an answer.
     LostReply,
-    /// No answer, and the request takes effect later, if it still can. With both limits given, whichever comes first;
-    /// with neither, at once after it was received.
+    /// No answer, and the request takes effect later if it still can. With both limits the earlier one counts; with neither, it takes
+    /// effect at once.
     Late {
-        /// After this much of the emulator's time, in seconds.
+        /// In seconds of the emulator's clock.
         #[serde(default)]
         after_seconds: Option<u32>,
-        /// When this many further requests were answered.
+        /// After so many further requests were answered.
         #[serde(default)]
         after_requests: Option<u64>,
-        /// Close the connection at once, rather than let the client wait.
+        /// Close the connection at once, instead of letting the client wait.
         #[serde(default)]
         close: bool,
     },
-    /// The cloud falls silent: from here on, every request hangs until someone resumes it.
-    Halt {
-        /// Where in the life of the request.
-        when: HaltPoint,
-    },
+    /// The cloud stops: from here on every request hangs until somebody resumes it.
+    Halt { when: HaltPoint },
 }
 
-/// Where in the life of a request the cloud falls silent.
+/// Where in the life of a request the cloud stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HaltPoint {
-    /// It was received, and nothing was done.
+    /// The request was received, and nothing was done.
     BeforeEffect,
-    /// It took effect, and no answer was sent.
+    /// The request took effect, and no answer was sent.
     AfterEffect,
-    /// Its answer was sent.
+    /// The answer was sent.
     AfterReply,
 }
 
-/// The rules that are left.
+/// The rules that can still act.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Rule>);
 
 impl Faults {
-    /// Adds a rule behind the others.
+    /// Adds a rule after the others.
     pub fn add(&mut self, rule: Rule) {
         self.0.push(rule);
     }
 
-    /// Forgets all rules.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The rules that can still act.
     pub fn rules(&self) -> &[Rule] {
         &self.0
     }
 
-    /// What goes wrong with this request, if anything; the rule that says so is used once.
+    /// The effect of the first rule that fits this request; that rule is used once. `None`: nothing goes wrong.
     pub fn decide(&mut self, operation: &str, mutation: Option<u64>) -> Option<Effect> {
         let mut decided = None;
         for rule in self.0.iter_mut().filter(|rule| rule.fits(operation, mutation)) {

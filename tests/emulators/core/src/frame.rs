@@ -1,8 +1,6 @@
-//! What is the same for every cloud, around the state machine that it is: numbers, journal, faults, halts and late
-//! effects, quotas, and reads that lag behind.
+//! What every emulated cloud has around its state machine: numbering, journal, faults, halts, late effects, quotas and lagging reads.
 //!
-//! A cloud implements [`Service`] and becomes whole as a [`Frame`]. The frame must not know what a request means beyond
-//! what the trait tells it.
+//! A cloud implements [`Service`] and is used as a [`Frame`]. The frame knows of a request only what that trait tells.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -17,48 +15,47 @@ use crate::{
     quota::Buckets,
 };
 
-/// How many earlier states are kept for stale reads.
+/// How many earlier states are kept for lagging reads.
 const MOST_PAST: usize = 64;
 
-/// A cloud as a state machine: what one request does to a store, and how the cloud words its answers.
+/// A cloud as a state machine: what a request does to a store, and how the cloud words its answers.
 pub trait Service: Send + 'static {
-    /// All that the cloud holds. Cloning it must be cheap enough to look back in time.
+    /// Everything that the cloud holds. Cloning has to be cheap, because earlier states are kept.
     type Store: Clone + Default + Send;
-    /// One request, already authenticated.
+    /// A request that is already authenticated.
     type Request: Clone + Send;
-    /// What a request that succeeds gives.
+    /// The result of a request that succeeds.
     type Output;
-    /// Why a request was refused.
     type Refusal: Send;
-    /// An answer as it goes over the wire.
+    /// An answer in the form of the wire.
     type Reply: Send;
-    /// How open questions of the contract are read.
+    /// The answers to the contract's open questions.
     type Readings: Serialize + DeserializeOwned + Send;
 
-    /// The operation's name at the cloud; whatever the client wrote, if there is none of that name.
+    /// The operation's name at the cloud, or whatever the client wrote if no operation has that name.
     fn operation<'a>(&self, request: &'a Self::Request) -> &'a str;
 
-    /// Whether it can change what others see.
+    /// Whether the request can change what others see.
     fn is_mutating(&self, request: &Self::Request) -> bool;
 
-    /// Whether the answer may come from a state of the recent past, within the consistency window.
+    /// Whether the answer may come from an earlier state within the consistency window.
     fn may_lag(&self, request: &Self::Request) -> bool {
         !self.is_mutating(request)
     }
 
-    /// The buckets that it takes a token from, one after the other: place and name. The first that is empty refuses it.
+    /// The buckets to take a token from, in this order, as place and name. The first empty one refuses the request.
     fn draws(&self, store: &Self::Store, request: &Self::Request) -> Vec<(String, &'static str)>;
 
-    /// What the journal says about it.
+    /// What the journal records about the request.
     fn noted(&self, request: &Self::Request) -> Noted;
 
-    /// Makes the changes that are due by now without a request: expiry, rotation, deletion.
+    /// Makes the changes that are due without a request: expiry, rotation, deletion.
     fn settle(&mut self, store: &mut Self::Store, now: Timestamp, rng: &mut dyn RngCore);
 
-    /// Serves a request on the present store. `past` is a state before recent changes, from which the answer may come instead.
+    /// Serves a request on the present store. `past` is the state before recent changes, from which the answer may come instead.
     ///
     /// # Errors
-    /// Whatever the cloud refuses. INVARIANT: a refused request has changed nothing.
+    /// What the cloud refuses. INVARIANT: a refused request has changed nothing.
     fn serve(
         &mut self,
         call: Call<'_>,
@@ -67,89 +64,82 @@ pub trait Service: Send + 'static {
         request: &Self::Request,
     ) -> Result<Self::Output, Self::Refusal>;
 
-    /// The answer to a request; `id` is its own.
+    /// `id` is the request's id.
     fn reply(&self, served: Result<&Self::Output, &Self::Refusal>, id: String) -> Self::Reply;
 
-    /// An error of the test's choice, also one that the cloud does not have.
+    /// Any error that a test chooses, even one that the cloud does not have.
     fn error(&self, status: u16, code: &str, id: String) -> Self::Reply;
 
-    /// The cloud's own words for what was asked for on purpose, or what the quota says.
+    /// The cloud's refusal for an injected fault, or for an empty quota.
     fn blamed(&self, blame: Blame, request: &Self::Request) -> Self::Refusal;
 
-    /// The code by which the journal remembers a refusal.
+    /// The code in the journal.
     fn code(refusal: &Self::Refusal) -> String;
 
-    /// How open questions are read.
     fn readings(&mut self) -> &mut Self::Readings;
 
-    /// All that the cloud holds, as JSON, for tests and for people.
+    /// Everything that the cloud holds, as JSON, for tests and people.
     fn dump(&self, now: Timestamp, store: &Self::Store) -> Value;
 
-    /// Loses what was imported in a place, as a failure of the whole place may.
+    /// Loses the imported material of a place, as after a failure of the whole place.
     fn lose(&mut self, store: &mut Self::Store, now: Timestamp, place: &str);
 }
 
 /// What serving one request needs besides the store.
 pub struct Call<'a> {
-    /// The emulator's time when the request is served.
     pub now: Timestamp,
-    /// The only source of randomness, RSA and EC pairs aside.
+    /// The only source of randomness, except for key pairs.
     pub rng: &'a mut dyn RngCore,
-    /// The request's own id, a UUID.
+    /// A UUID.
     pub id: &'a str,
 }
 
-/// Why a request is refused that did nothing wrong.
+/// Why a correct request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// Too many requests. With the seconds to wait, if the quota said so.
+    /// With the seconds to wait, if the quota says so.
     Throttled(Option<u32>),
-    /// Not allowed.
     Denied,
-    /// The cloud failed.
+    /// The cloud has an internal error.
     Failed,
 }
 
-/// What the journal says about a request beyond what the frame knows.
+/// What the journal records about a request beyond what the frame knows.
 #[derive(Clone, Debug, Default)]
 pub struct Noted {
-    /// The region or location that it was addressed to.
+    /// `None`: the cloud has no regions.
     pub region: Option<String>,
-    /// The key that it names.
+    /// As the client wrote it.
     pub key_id: Option<String>,
-    /// The length of its body in bytes.
+    /// In bytes.
     pub size: usize,
-    /// The body; null if it was not JSON.
+    /// Null if it is not JSON.
     pub body: Value,
-    /// The wrapped key material in it.
     pub wrapped_material: Option<Vec<u8>>,
 }
 
-/// What becomes of a request.
+/// What the client gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<R> {
-    /// The client gets this.
     Reply(R),
-    /// The client gets nothing, and the connection stays open.
+    /// Nothing; the connection stays open.
     Hang,
-    /// The client gets nothing, and the connection is closed.
+    /// Nothing; the connection is closed.
     Close,
 }
 
-/// The cloud has fallen silent.
+/// The state of a cloud that a fault stopped.
 #[derive(Clone, Debug, Serialize)]
 pub struct Halted<R> {
-    /// Where in the life of the request.
     pub when: HaltPoint,
-    /// The request's number among all.
+    /// The request's number among all requests.
     pub sequence: u64,
-    /// The request's number among the mutating ones.
+    /// The request's number among the mutating ones. `None`: it is not mutating.
     pub mutation: Option<u64>,
-    /// Its operation.
     pub operation: String,
-    /// How many requests came since, and hang.
+    /// How many requests came since then; all of them hang.
     pub hanging: u64,
-    /// What [`Frame::resume`] can still let happen.
+    /// The request that [`Frame::resume`] can still serve.
     #[serde(skip)]
     request: Option<R>,
 }
@@ -163,13 +153,12 @@ struct Late<R> {
     request: R,
 }
 
-/// A whole cloud.
 pub struct Frame<S: Service> {
     service: S,
     store: S::Store,
-    /// States before recent changes, each with the moment of the change; oldest first.
+    /// Earlier states, each with the moment at which it changed; oldest first.
     past: VecDeque<(Timestamp, S::Store)>,
-    /// How long after a change a read may still show what was before it. Zero: never.
+    /// How long after a change a read may still show the state before it. Zero: never.
     consistency: Duration,
     buckets: Buckets,
     faults: Faults,
@@ -181,7 +170,7 @@ pub struct Frame<S: Service> {
 }
 
 impl<S: Service> Frame<S> {
-    /// A cloud that holds nothing.
+    /// An empty cloud.
     pub fn around(service: S, buckets: Buckets, consistency: Duration) -> Self {
         Self {
             service,
@@ -197,10 +186,8 @@ impl<S: Service> Frame<S> {
         }
     }
 
-    /// Takes one request.
-    ///
-    /// Flow: let happen what is due by time; count and write down; decide on a fault; serve, or not; let happen what is
-    /// due by count. While halted, every request hangs and is only counted in [`Halted::hanging`].
+    /// Serves what is due by time; counts and records the request; decides on a fault; serves the request or not; serves what is due by
+    /// count. While halted, every request hangs and is only counted in [`Halted::hanging`].
     pub fn handle(&mut self, now: Timestamp, rng: &mut dyn RngCore, request: &S::Request) -> Answer<S::Reply> {
         if let Some(halted) = &mut self.halted {
             halted.hanging += 1;
@@ -266,18 +253,18 @@ impl<S: Service> Frame<S> {
         answer
     }
 
-    /// Refuses a request that never gets this far, such as one with a wrong signature. It is not counted.
+    /// The answer to a request that is refused before it gets here, such as one with a wrong signature. It is not counted.
     pub fn turn_away(&self, rng: &mut dyn RngCore, refusal: &S::Refusal) -> S::Reply {
         self.service.reply(Err(refusal), uuid(rng))
     }
 
-    /// Whether the cloud has fallen silent, and at which request.
+    /// `None`: the cloud runs.
     pub fn halted(&self) -> Option<&Halted<S::Request>> {
         self.halted.as_ref()
     }
 
-    /// Ends a halt. The request that was halted before its effect takes effect now if `apply` says so, and never
-    /// otherwise; its client gets no answer either way.
+    /// Ends a halt. With `apply`, a request that was halted before its effect takes effect now, and otherwise never. Its client gets no
+    /// answer.
     pub fn resume(&mut self, now: Timestamp, rng: &mut dyn RngCore, apply: bool) {
         let Some(halted) = self.halted.take() else {
             return;
@@ -288,57 +275,52 @@ impl<S: Service> Frame<S> {
         }
     }
 
-    /// The rules for what goes wrong.
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.faults
     }
 
-    /// The requests so far.
     pub fn journal(&mut self) -> &mut Journal {
         &mut self.journal
     }
 
-    /// The request quotas.
     pub fn quotas(&mut self) -> &mut Buckets {
         &mut self.buckets
     }
 
-    /// The buckets that a request would take a token from now.
+    /// The buckets from which a request would take a token now.
     pub fn draws(&self, request: &S::Request) -> Vec<(String, &'static str)> {
         self.service.draws(&self.store, request)
     }
 
-    /// How open questions are read; may be changed at any time.
+    /// Can be changed at any time.
     pub fn readings(&mut self) -> &mut S::Readings {
         self.service.readings()
     }
 
-    /// The state machine itself.
     pub fn service(&mut self) -> &mut S {
         &mut self.service
     }
 
-    /// Changes how long a read may lag behind. Zero: not at all.
+    /// Sets how long a read may lag behind. Zero: not at all.
     pub fn set_consistency(&mut self, window: Duration) {
         self.consistency = window;
         self.past.clear();
     }
 
-    /// Loses the imported material of a place, as a failure of the whole place may. Everybody sees it at once.
+    /// Loses the imported material of a place, as after a failure of the whole place. Every read shows that at once.
     pub fn lose_imported_material(&mut self, now: Timestamp, rng: &mut dyn RngCore, place: &str) {
         let now = self.tick(now, rng);
         self.past.clear();
         self.service.lose(&mut self.store, now, place);
     }
 
-    /// All that the cloud holds, as JSON. Moments are microseconds since the epoch.
+    /// Everything that the cloud holds, as JSON. Times are microseconds since the epoch.
     pub fn dump(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Value {
         let now = self.tick(now, rng);
         self.service.dump(now, &self.store)
     }
 
-    /// Lets happen what is due by time, and says what time it is: `now`, or the latest time that was ever heard. While
-    /// halted, late requests stay out.
+    /// Serves what is due by time, and returns the time: `now`, or the latest time that was ever passed. While halted, late requests wait.
     pub fn tick(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Timestamp {
         self.now = self.now.max(now);
         let now = self.now;
@@ -358,7 +340,6 @@ impl<S: Service> Frame<S> {
         }
     }
 
-    /// Serves a request within the quotas and answers it.
     fn reply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &S::Request) -> Answer<S::Reply> {
         for (place, name) in self.service.draws(&self.store, request) {
             if !self.buckets.take_in(&place, name, now) {
@@ -371,10 +352,10 @@ impl<S: Service> Frame<S> {
         Answer::Reply(self.service.reply(served.as_ref(), id))
     }
 
-    /// Serves a request that nobody waits for.
+    /// Serves a request whose client gets no answer.
     fn apply(&mut self, now: Timestamp, rng: &mut dyn RngCore, sequence: u64, request: &S::Request) {
         let id = uuid(rng);
-        // Nobody waits for it: the journal has what came of it.
+        // The journal records the result.
         let _ = self.serve(now, rng, &id, sequence, request);
     }
 
@@ -438,7 +419,7 @@ pub(crate) fn uuid(rng: &mut dyn RngCore) -> String {
     dashed(&hex::encode(bytes))
 }
 
-/// A UUID of 32 digits as it is written: 8-4-4-4-12.
+/// Writes a UUID of 32 digits as 8-4-4-4-12.
 pub(crate) fn dashed(hex: &str) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

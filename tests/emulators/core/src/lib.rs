@@ -4,15 +4,14 @@
 //! randomness only from its argument, so the same seed and the same requests give the same answers. Cryptography is behind
 //! [`crypto::Crypto`].
 //!
-//! The emulators judge Keyplane's adapters. Therefore this crate knows no other Keyplane crate, not even the model: nobody would
-//! see a mistake that adapter and emulator shared. What it implements is written in `tests/emulators/contracts.md` and in the
-//! clouds' published service models.
+//! The emulators judge Keyplane's adapters. Therefore this crate knows no other Keyplane crate, not even the model: nobody would notice a
+//! mistake that adapter and emulator shared. Its sources are `tests/emulators/contracts.md` and the clouds' published service models.
 //!
-//! [`aws`] is AWS KMS, [`gcp`] is Google Cloud KMS, [`azure`] is Azure Key Vault and Managed HSM. [`frame`] with [`fault`], [`journal`]
-//! and [`quota`] are the same for every cloud.
+//! [`aws`] is AWS KMS, [`gcp`] is Google Cloud KMS, [`azure`] is Azure Key Vault and Managed HSM. [`frame`] with [`fault`], [`journal`] and
+//! [`quota`] is common to every cloud.
 //!
-//! Each cloud's files know each other in one direction: `mod.rs` dispatches to the operations, the operations use `scope.rs` (what
-//! serving one request needs), and that uses the state of keys, the configuration and the refusals.
+//! In each cloud, `mod.rs` calls the operations; these use `scope.rs` (what serving one request needs), which uses the state of keys, the
+//! configuration and the refusals.
 //!
 //! This is a development tool: it holds key material in the clear in its own memory and shows digests of it.
 

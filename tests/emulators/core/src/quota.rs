@@ -4,35 +4,34 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{Timestamp, time::SECOND};
 
-/// A bucket for each name: it holds one period's worth and fills evenly.
+/// A bucket for each name. It holds the requests of one period and fills evenly.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     on: bool,
-    /// What one request costs: as many parts as the period has microseconds, so that a bucket gains its limit in parts
-    /// each microsecond.
+    /// What one request costs: as many parts as the period has microseconds, so that a bucket gains its limit in parts each microsecond.
     cost: i64,
-    /// Requests per period, by the quota's name. A name that is missing has no limit.
+    /// Requests per period, by the quota's name. A missing name has no limit.
     limits: BTreeMap<String, u32>,
-    /// By place and name: level in parts, and when it was right.
+    /// By place and name: the level in parts, and the time at which it held.
     levels: BTreeMap<(String, String), (i64, Timestamp)>,
 }
 
 impl Buckets {
-    /// Full buckets with these limits, in requests per second. A name without a limit is free.
+    /// Full buckets with these limits, in requests per second. A name without a limit is not limited.
     pub fn new<'a>(limits: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
         Self::per(Duration::from_micros(SECOND.unsigned_abs()), limits)
     }
 
-    /// The same for a cloud that counts by another period: at least a microsecond, and at most an hour.
+    /// Full buckets with limits for another period: at least a microsecond, at most an hour.
     pub fn per<'a>(period: Duration, limits: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
-        /// So that a full bucket of the highest limit fits into 64 bits with room to spare.
+        /// So that a full bucket of the highest limit is far below 64 bits.
         const LONGEST: Duration = Duration::from_secs(60 * 60);
         let limits = limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect();
         let cost = i64::try_from(period.min(LONGEST).as_micros()).unwrap_or(i64::MAX).max(1);
         Self { on: true, cost, limits, levels: BTreeMap::new() }
     }
 
-    /// How many seconds it takes, rounded up, until a bucket that refused grants a request again; `None` if it never does.
+    /// Seconds, rounded up, until a bucket that refused has a token again; `None`: never.
     pub fn wait(&self, place: &str, name: &str) -> Option<u32> {
         let rate = i64::from(*self.limits.get(name)?);
         let level = self.levels.get(&(place.to_owned(), name.to_owned())).map_or(0, |(level, _)| *level);
@@ -41,36 +40,35 @@ impl Buckets {
         if per_second == 0 { None } else { u32::try_from(missing.div_ceil(per_second)).ok() }
     }
 
-    /// How far a bucket may be overdrawn: a tenth of a request. Clouds do not count to the microsecond, and a client that
-    /// keeps its pace exactly must not be throttled because one packet was faster than the one before. The pace over time
-    /// stays exact, since what was overdrawn is owed.
+    /// How far a bucket may be overdrawn: a tenth of a request. Clouds do not count to the microsecond, and a client that keeps its pace
+    /// must not be throttled because one packet was faster than the one before. The overdraft is owed, so the pace over time stays exact.
     fn slack(&self) -> i64 {
         self.cost / 10
     }
 
-    /// Turns all limits on or off; the buckets are full afterwards.
+    /// Turns all limits on or off. The buckets are full afterwards.
     pub fn turn(&mut self, on: bool) {
         self.on = on;
         self.levels.clear();
     }
 
-    /// Changes one limit, in requests per period; its buckets are full afterwards. Zero refuses everything.
+    /// Changes one limit, in requests per period. Its buckets are full afterwards. Zero refuses everything.
     pub fn limit(&mut self, name: &str, limit: u32) {
         self.limits.insert(name.to_owned(), limit);
         self.levels.retain(|(_, limited), _| limited != name);
     }
 
-    /// The limits in force; nothing when they are off.
+    /// The limits in force; `None`: they are off.
     pub fn limits(&self) -> Option<&BTreeMap<String, u32>> {
         self.on.then_some(&self.limits)
     }
 
-    /// Takes one request out of a bucket. False: too many, and nothing was taken.
+    /// Takes one token. `false`: the bucket is empty.
     pub fn take(&mut self, name: &str, now: Timestamp) -> bool {
         self.take_in("", name, now)
     }
 
-    /// The same for a place that has buckets of its own, such as a region, with the same limits.
+    /// Takes one token of a place, such as a region, with buckets of its own and the same limits.
     pub fn take_in(&mut self, place: &str, name: &str, now: Timestamp) -> bool {
         let Some(limit) = self.limits.get(name).filter(|_| self.on) else {
             return true;

@@ -1,5 +1,4 @@
-//! AWS KMS as a state machine. Its RSA is symbolic here: what unwraps is what was said to be wrapped. The real thing is
-//! tested with itself, and by the official clients.
+//! AWS KMS as a state machine. RSA is symbolic here; the real one has its own tests, and those of the official clients.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -26,7 +25,7 @@ use proptest::prelude::*;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 use serde_json::{Value, json};
 
-/// RSA as a record of what was done: a public key is its number, a ciphertext names key and hash.
+/// Symbolic RSA: a public key is a number, and a ciphertext names key and hash.
 #[derive(Default)]
 struct Symbolic {
     pairs: AtomicU64,
@@ -64,7 +63,7 @@ struct World {
     aws: Aws,
     rng: ChaCha20Rng,
     now: Timestamp,
-    /// Where requests go; home if there is none.
+    /// The region that requests are addressed to. `None`: the home region.
     region: Option<String>,
 }
 
@@ -228,12 +227,12 @@ fn a_key_whose_deletion_was_called_off_is_disabled() {
 // contract: aws.quota.requests
 #[test]
 fn every_operation_is_throttled_at_its_published_quota() {
-    // Those above all share one quota, which has its own test.
+    // Those above share one quota, which has its own test.
     for operation in Operation::ALL.iter().filter(|operation| operation.published_quota() <= 2_000) {
         let mut world = World::new();
         world.aws.quotas().turn(true);
         let quota = operation.published_quota();
-        // Empty requests are invalid, and count all the same.
+        // Empty requests are invalid, but count.
         for _ in 0..quota {
             assert_ne!(world.call(operation.name(), json!({})), Err("ThrottlingException".into()), "{operation:?}");
         }
@@ -353,7 +352,7 @@ mod grants {
         let mut world = World::new();
         let key = world.loaded();
         let mut given = world.parameters(&key).unwrap();
-        // Each in the other's alphabet: what tells them apart is not how they are written.
+        // Each in the other's alphabet, so that the encoding does not tell them apart.
         let import = STANDARD.decode(given["ImportToken"].as_str().unwrap()).unwrap();
         let retire = json!({ "GrantToken": URL_SAFE_NO_PAD.encode(import) });
         assert_eq!(world.call("RetireGrant", retire), Err("InvalidGrantTokenException".into()));
@@ -387,7 +386,7 @@ mod multi_region {
         world.call("ReplicateKey", json!({ "KeyId": key, "ReplicaRegion": region }))
     }
 
-    /// A primary key at home with material 1, and a replica away without.
+    /// A primary key at home with material 1, and a replica in another region without it.
     fn pair(world: &mut World) -> String {
         let made = world.call("CreateKey", json!({ "Origin": "EXTERNAL", "MultiRegion": true })).unwrap();
         let key = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
@@ -445,7 +444,7 @@ mod multi_region {
             primaries.push(key);
         }
         world.aws.quotas().turn(true);
-        // A client that trusts in five a second is throttled at the third: each counts as two keys made over there.
+        // A client that relies on five requests a second is throttled at the third: each counts as two keys in the other region.
         let throttled = Some("ThrottlingException".to_owned());
         let refused: Vec<_> = primaries.iter().map(|key| replica(&mut world, key, AWAY).err()).collect();
         assert_eq!(refused, [None, None, throttled.clone(), throttled.clone()]);
@@ -484,7 +483,7 @@ mod multi_region {
         assert_eq!(materials(&mut world, &key)[1], [waiting, "IMPORTED"]);
         assert_eq!(away(&mut world, |world| materials(world, &key))[1], [waiting, "PENDING_IMPORT"]);
 
-        // It expires again before the rotation, and a region joins without it: each time the rotation would leave someone behind.
+        // Before the rotation the material expires in one region; then a new region lacks it. Each time the rotation has to wait.
         let expiring = json!({ "ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": (world.now + Duration::from_secs(60)).seconds() });
         away(&mut world, |world| world.import(&key, 2, expiring)).unwrap();
         assert_eq!(materials(&mut world, &key)[1], ["PENDING_ROTATION", "IMPORTED"]);
@@ -538,7 +537,7 @@ mod multi_region {
             assert_eq!(world.import(&key, 2, new_material()).err(), refused, "{reading:?}");
             let _ = away(&mut world, |world| world.import(&key, 2, json!({})));
             assert_eq!(world.call("RotateKeyOnDemand", json!({ "KeyId": key })).err(), refused, "{reading:?}");
-            // What has nothing to do with many regions is as it was, and material comes back.
+            // Everything else works as before, and the material can be imported again.
             world.call("DeleteImportedKeyMaterial", json!({ "KeyId": key })).unwrap();
             world.import(&key, if refused.is_some() { 1 } else { 2 }, json!({})).unwrap();
             assert_eq!(world.state(&key), "Enabled");
@@ -557,7 +556,7 @@ mod multi_region {
         world.pass(400 * 86_400);
         assert_eq!(world.state(&key), "PendingReplicaDeletion");
         away(&mut world, |world| world.call("ScheduleKeyDeletion", json!({ "KeyId": key, "PendingWindowInDays": 10 }))).unwrap();
-        // Nobody looks for longer than the replica waits: the days of the primary begin when the replica went, not now.
+        // There is no request while the replica waits. The waiting period of the primary began when the replica was deleted, not now.
         let gone = world.now + Duration::from_secs(10 * 86_400);
         world.pass(12 * 86_400);
         let described = world.call("DescribeKey", json!({ "KeyId": key })).unwrap()["KeyMetadata"].clone();
@@ -590,7 +589,7 @@ mod multi_region {
         world.aws.set_consistency(Duration::from_secs(5));
         world.call("TagResource", json!({ "KeyId": key, "Tags": [{ "TagKey": "a", "TagValue": "b" }] })).unwrap();
         world.aws.lose_imported_material(world.now, &mut world.rng, "us-east-1");
-        // A failure is no change that takes its time to be seen.
+        // Lag does not hide a failure.
         assert!((0..40).all(|_| world.state(&key) == "PendingImport"));
         assert_eq!((world.state(&key), world.state(&own)), ("PendingImport".into(), "Enabled".into()));
         assert_eq!(away(&mut world, |world| world.state(&key)), "Enabled");
@@ -622,7 +621,7 @@ mod readings {
             let mut world = World::reading(|readings| readings.import_token_use = reading);
             let key = world.create();
             let given = world.parameters(&key).unwrap();
-            // What fails does not use the token up.
+            // A failed import does not use up the token.
             let missing = json!({ "ImportType": "EXISTING_KEY_MATERIAL" });
             assert!(world.import_with(&given, &key, 1, missing).is_err());
             world.import_with(&given, &key, 1, json!({})).unwrap();
@@ -828,7 +827,7 @@ mod faults {
     }
 }
 
-/// A step of a random story about one multi-Region key.
+/// A step of a random sequence with one multi-Region key.
 #[derive(Clone, Debug)]
 enum Regional {
     Call(&'static str),
@@ -886,7 +885,7 @@ fn check_related(keys: &[Value]) {
     assert!(primary["state"] != "PendingReplicaDeletion" || keys.len() > 1, "the primary waits for nobody: {keys:?}");
 }
 
-/// A step of a random story about three keys.
+/// A step of a random sequence with three keys.
 #[derive(Clone, Debug)]
 enum Step {
     Call(&'static str, usize),
@@ -918,7 +917,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must hold of every key, whatever happened.
+/// What must hold of every key.
 fn check_key(key: &Value) {
     let materials = key["materials"].as_array().unwrap();
     let with = |role: &str| materials.iter().filter(|material| material["role"] == role).count();
@@ -1047,7 +1046,7 @@ proptest! {
             }
             let keys = after["keys"].as_array().unwrap();
             check_related(keys);
-            // What one region encrypted decrypts wherever the key is enabled.
+            // A ciphertext of one region decrypts wherever the key is enabled.
             for region in keys.iter().filter(|key| key["state"] == "Enabled").map(|key| &key["region"]) {
                 world.region = region.as_str().map(str::to_owned);
                 for (blob, plaintext) in &blobs {

@@ -1,5 +1,4 @@
-//! Azure Key Vault and Managed HSM as a state machine. What the official clients can show is tested with them; here is what
-//! holds whatever the order of requests.
+//! Azure Key Vault and Managed HSM as a state machine: what holds in every order of requests. The official clients test the rest.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
@@ -52,7 +51,6 @@ impl World {
         }
     }
 
-    /// Status and body.
     fn call(&mut self, request: &str, body: &Value) -> (u16, Value) {
         match self.send(request, body) {
             Answer::Reply(reply) => reply,
@@ -68,7 +66,6 @@ impl World {
         self.vault.dump(self.now, &mut self.rng)
     }
 
-    /// Every item of a list.
     fn list(&mut self, path: &str) -> Vec<Value> {
         let (mut items, mut next) = (Vec::new(), format!("GET {path}?maxresults=2"));
         loop {
@@ -83,11 +80,11 @@ impl World {
     }
 }
 
-/// Where a key is, as a naive reader of the documents has it.
+/// The expected state of a key, by the documents.
 #[derive(Clone, Debug, Default)]
 struct Known {
     versions: Vec<String>,
-    /// When it was deleted, if it is.
+    /// When it was deleted. `None`: it is not.
     deleted: Option<u64>,
 }
 

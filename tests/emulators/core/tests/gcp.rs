@@ -1,5 +1,4 @@
-//! Google Cloud KMS as a state machine. What the official clients can show is tested with them; here is what holds whatever
-//! the order of requests.
+//! Google Cloud KMS as a state machine: what holds in every order of requests. The official clients test the rest.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
@@ -83,26 +82,27 @@ impl World {
         self.call(request, body).map_or_else(|code| code, |_| "OK".to_owned())
     }
 
-    /// Makes the key, of AES and for imports alone.
+    /// Makes an import-only AES key.
     fn create(&mut self) {
         let making = json!({ "purpose": "ENCRYPT_DECRYPT", "importOnly": true, "labels": { "of": "ours" } });
         self.call(&format!("POST {}?cryptoKeyId=k&skipInitialVersionCreation=true", collection(KEY)), making).unwrap();
     }
 
-    /// Makes a job of this id.
+    /// Makes an import job of this id.
     fn create_job(&mut self, id: &str, level: &str) -> String {
         let making = json!({ "importMethod": "RSA_OAEP_3072_SHA256", "protectionLevel": level });
         self.code(&format!("POST {}?importJobId={id}", collection(JOB)), making)
     }
 
-    /// Makes the job and waits until it can be used; gives its public key, DER of `SubjectPublicKeyInfo`.
+    /// Makes an import job and waits until it is active; returns its public key in DER.
     fn job(&mut self, id: &str, level: &str) -> Vec<u8> {
         assert_eq!(self.create_job(id, level), "OK");
         self.pass(1);
         from_pem(&self.get(&format!("{}/{id}", collection(JOB))).unwrap()["publicKey"]["pem"])
     }
 
-    /// Imports through a job, into a version or none; waits until it is done. The version's number and state, or the error's code.
+    /// Imports through a job, and waits until it is done. `into`: the version to import into; `None`: a new one. Returns the version's
+    /// number and state, or the error's code.
     fn import(&mut self, job: &str, wrapped: &[u8], into: Option<u32>) -> String {
         let into = into.map(|number| version(number)[4..].to_owned());
         let job = format!("{}/{job}", &collection(JOB)[4..]);
@@ -132,7 +132,6 @@ impl World {
         self.gcp.dump(self.now, &mut self.rng)
     }
 
-    /// Every version of the key, in pages of two.
     fn versions(&mut self) -> Vec<Value> {
         let (mut versions, mut token) = (Vec::new(), String::new());
         loop {
@@ -190,7 +189,7 @@ proptest! {
         let mut world = World::new();
         let making = json!({ "purpose": "ENCRYPT_DECRYPT", "destroyScheduledDuration": "172800s" });
         world.call(&format!("POST {}?cryptoKeyId=k", collection(KEY)), making).unwrap();
-        // By number: the state, and when it becomes another one; as a naive reader of the documents has it.
+        // The expected state of each version, by the documents, and when it changes.
         let mut known = BTreeMap::from([(1, ("ENABLED", 0))]);
         let (mut primary, mut clock) = (1, 0);
         for (asked, number, seconds) in steps {
@@ -329,7 +328,7 @@ fn what_is_shown_of_a_pair_has_a_checksum_and_its_statement_tells_it_by_the_bare
     world.gcp.readings().spoiled.checksum = true;
     assert_ne!(world.get(&format!("{}/publicKey", version(1))).unwrap()["pemCrc32c"], sum);
 
-    // The values of 0x0120, each behind its type and length. What is packed here is stored as it is.
+    // The values of 0x0120, each after its type and length. They are not compressed in this archive.
     let told = |shown: Value| -> Vec<Vec<u8>> {
         let statement = STANDARD.decode(shown["attestation"]["content"].as_str().unwrap()).unwrap();
         let at = (0..statement.len() - 8).filter(|at| statement[*at..].starts_with(&[0, 0, 1, 0x20, 0, 0]));

@@ -22,39 +22,36 @@ use crate::{
     sigv4::{Credential, Signed},
 };
 
-/// Bytes of a request body. The longest fields of KMS are a policy of 128 KiB and blobs of 6 KiB; escaped and with
-/// everything else at its limit, a request stays below this.
+/// The longest request body, in bytes. KMS's longest fields are a policy of 128 KiB and blobs of 6 KiB; escaped, and with everything else
+/// at its limit, a request stays below this.
 const LONGEST_BODY: usize = 1024 * 1024;
 
-/// How requests name an operation of KMS.
+/// The prefix of an operation's name in `X-Amz-Target`.
 const TARGET_PREFIX: &str = "TrentService.";
 
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// How to start an emulated AWS account.
+/// The options of an emulated AWS account.
 pub struct Options {
-    /// What the account is like.
     pub config: Config,
-    /// The access key that requests must be signed with, for the home region; without one, any signature is accepted, and
-    /// the region that it names is the one that the request is addressed to.
+    /// The access key that requests have to be signed with, for the home region. `None`: any signature is accepted, and a request is
+    /// addressed to the region that its signature names.
     pub credential: Option<AccessKey>,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
-    /// Where RSA pairs come from; generated, by default.
+    /// The source of RSA pairs.
     pub pairs: RsaPairs,
-    /// For everything random but RSA pairs.
+    /// For everything random except RSA pairs.
     pub seed: u64,
     /// The time, before `/_emulator/clock` moves it.
     pub clock: Clock,
 }
 
-/// The access key that requests must be signed with.
 pub struct AccessKey {
-    /// The access key id: the public part, which every signature names.
+    /// The public part, which every signature names.
     pub id: String,
-    /// The secret access key.
     pub secret: String,
 }
 
@@ -65,7 +62,7 @@ struct Account {
     region: String,
 }
 
-/// The emulator as a router: the protocol at `/`, the control interface under `/_emulator/`.
+/// The protocol at `/`, and the control interface under `/_emulator/`.
 pub fn router(options: Options) -> Router {
     let Options { config, credential, quotas, pairs, seed, clock } = options;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
@@ -90,8 +87,8 @@ async fn serve(State(account): State<Arc<Account>>, method: Method, uri: Uri, he
     Arc::clone(&account.shared).answer(call, respond).await
 }
 
-/// The region and the operation that a request asks for, if the request may ask for anything. Where signatures are checked,
-/// the emulator is the endpoint of its home region, and refuses what was signed for another one, as AWS's endpoints do.
+/// The region and the operation of a request, if it is authenticated. Where signatures are checked, the emulator is the endpoint of its
+/// home region, and refuses requests signed for another one, as AWS's endpoints do.
 fn admit(account: &Account, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(Option<String>, String), Refusal> {
     let signed = Signed::read(headers)?;
     if let Some(credential) = &account.credential {

@@ -1,4 +1,4 @@
-//! Azure Key Vault and Managed HSM over HTTPS, with the part of Entra ID that gives tokens for them.
+//! Azure Key Vault and Managed HSM over HTTPS, with the part of Entra ID that issues tokens for them.
 
 use std::sync::Arc;
 
@@ -30,37 +30,37 @@ pub use crate::{
     tls::{Identity, TlsError},
 };
 
-/// Bytes of a request body: a transfer blob for RSA of 4096 bits needs about 5 KiB.
+/// The longest request body, in bytes. A transfer blob for RSA-4096 needs about 5 KiB.
 const LONGEST_BODY: usize = 1024 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-service-version");
 
-/// How to start an emulated vault.
+/// The options of an emulated vault.
 pub struct Options {
-    /// What the vault is like; a Managed HSM gets something to attest with.
+    /// A Managed HSM also gets a key for attestations.
     pub config: Config,
-    /// The directory that gives tokens for the vault.
+    /// The directory that issues tokens for the vault.
     pub directory: Directory,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
-    /// Where RSA pairs come from; generated, by default.
+    /// The source of RSA pairs.
     pub pairs: RsaPairs,
-    /// For everything random but keys.
+    /// For everything random except keys.
     pub seed: u64,
     /// The time, before `/_emulator/clock` moves it.
     pub clock: Clock,
 }
 
-/// An emulated vault, to be served.
+/// An emulated vault that is not served yet.
 pub struct Emulator {
-    /// The vault, its directory and the control interface under `/_emulator/`: what is served over TLS.
+    /// The vault, its directory and the control interface under `/_emulator/`, to be served over TLS.
     pub vault: Router,
-    /// Managed identities, as a machine's own metadata service has them, and the control interface: what a port without TLS has.
+    /// Managed identities, like a machine's metadata service, and the control interface, to be served without TLS.
     pub metadata: Router,
-    /// Who the server is.
+    /// The server's certificate, and its authority's.
     pub identity: Identity,
-    /// Makes RSA pairs of 4096 bits for key exchange keys, which takes seconds unless they come from files: run it where it may block.
+    /// Makes RSA-4096 pairs for key exchange keys. It takes seconds, unless they come from files, so run it where it may block.
     pub preparation: Box<dyn FnOnce() + Send>,
 }
 
@@ -71,10 +71,10 @@ struct Vault {
     host: String,
 }
 
-/// Makes an emulated vault; nothing listens yet.
+/// Makes an emulated vault. Nothing listens yet.
 ///
 /// # Errors
-/// When the vault's host is no host name, or there is no randomness for certificates.
+/// When the vault's host is not a host name, or there is no randomness for certificates.
 pub fn emulator(options: Options) -> Result<Emulator, TlsError> {
     let Options { mut config, directory, quotas, pairs, seed, clock } = options;
     let (kind, host) = (config.kind, config.host.clone());
@@ -96,8 +96,7 @@ pub fn emulator(options: Options) -> Result<Emulator, TlsError> {
     let preparation = {
         let inner = Arc::clone(&shared.inner);
         move || {
-            // The others are made fast enough when they are asked for; and a pair that cannot be made now is made, or refused,
-            // then.
+            // Other sizes are generated quickly when they are needed. If a pair cannot be made now, that is tried again when it is needed.
             for _ in 0..PAIRS {
                 if let Ok(pair) = pairs.make_pair(RsaSize::Rsa4096) {
                     inner.blocking_lock().cloud.service().provide(RsaSize::Rsa4096, pair);
@@ -131,7 +130,7 @@ async fn serve(State(vault): State<Arc<Vault>>, method: Method, uri: Uri, header
 }
 
 impl Vault {
-    /// What the challenge names: with the port that the client wrote, since some compare it with the whole authority.
+    /// The resource in the challenge, with the port that the client wrote, since some clients compare it with the whole authority.
     fn resource(&self, authority: Option<&str>) -> String {
         let ours = authority.and_then(|authority| authority.split_once(':')).filter(|(host, _)| host.eq_ignore_ascii_case(&self.host));
         let resource = self.kind.resource();

@@ -96,7 +96,7 @@ pub(crate) struct AzureArgs {
     pub(crate) every: EveryCloud,
 }
 
-/// Starts the vault and serves it until one of its listeners fails.
+/// Serves the vault until one of its listeners fails.
 pub(crate) async fn run(args: AzureArgs) -> Result<(), Box<dyn Error + Send + Sync>> {
     let kind = match (args.kind, args.premium) {
         (Service::KeyVault, false) => Kind::Standard,
@@ -155,7 +155,7 @@ pub(crate) async fn run(args: AzureArgs) -> Result<(), Box<dyn Error + Send + Sy
         first["metadata"] = plain.local_addr()?.to_string().into();
     }
     announce(&first)?;
-    // Nobody waits for it, and it ends with the process.
+    // Nobody waits for the thread, which ends with the process.
     if kind != Kind::Standard {
         std::thread::spawn(preparation);
     }

@@ -204,7 +204,7 @@ async fn answer<S: Service>(shared: Handle<S>, work: impl FnOnce(&mut Inner<Fram
     Ok(Json(shared.with(work).await?))
 }
 
-/// Whatever its content type says: a person with `curl` is welcome.
+/// The content type is not checked, so that `curl` works without options.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| Failure { status: StatusCode::BAD_REQUEST, message: error.to_string() })
 }

@@ -1,8 +1,8 @@
-//! Microsoft Entra ID, as far as a client needs it to get a token for a vault: client credentials by secret and by a
-//! federated assertion, managed identities, and the documents that clients look up first.
+//! The part of Microsoft Entra ID from which a client gets a token for a vault: client credentials by secret and by a federated assertion,
+//! managed identities, and the discovery documents.
 //!
-//! Tokens are JSON Web Tokens under a secret of this process. Their times are those of the machine's clock, which
-//! `/_emulator/clock` does not move: clients compare them with their own.
+//! Tokens are JSON Web Tokens under a secret of this process. Their times are those of the machine's clock, which `/_emulator/clock` does
+//! not move, because clients compare them with their own clocks.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,56 +28,53 @@ use crate::Clock;
 /// The audience of an assertion that is exchanged for a token.
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 
-/// What grants a token for a secret or an assertion.
+/// The grant type for a secret or an assertion.
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// The type of an assertion.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// For how long a token is good, in seconds, unless told otherwise.
+/// The default lifetime of a token, in seconds.
 pub const USUAL_TOKEN_SECONDS: u32 = 3_599;
 
-/// The directory (tenant) of an emulated Entra ID: who gets tokens, and for how long they are valid.
+/// The directory (tenant) of an emulated Entra ID.
 pub struct Directory {
-    /// The tenant's id, a UUID; part of every issuer and of the token endpoint's path.
+    /// A UUID, which is part of every issuer and of the token endpoint's path.
     pub tenant: String,
-    /// The application that may ask for tokens; without one, anybody gets one, and none is checked.
+    /// The application that may request tokens. `None`: every request gets one, and no token is checked.
     pub application: Option<Application>,
-    /// Whose assertions are as good as the application's secret.
+    /// An issuer whose assertions are accepted instead of the application's secret.
     pub federation: Option<Federation>,
-    /// The secret header of a managed identity endpoint of an App Service; without it, any is good.
+    /// The secret header of an App Service's managed identity endpoint. `None`: any is accepted.
     pub identity_header: Option<String>,
-    /// For how long a token is good. Zero: it never is.
+    /// The lifetime of a token. Zero: tokens are never valid.
     pub token_seconds: u32,
 }
 
-/// An application's credentials.
 pub struct Application {
-    /// The client id that requests for tokens must name.
+    /// The client id that requests have to name.
     pub id: String,
-    /// Its secret; without one, only federation gets a token.
+    /// `None`: only federation gets a token.
     pub secret: Option<String>,
 }
 
-/// Another issuer that is trusted to say who asks (workload identity federation).
+/// A trusted issuer of assertions (workload identity federation).
 pub struct Federation {
-    /// The issuer's address, as its tokens have it.
+    /// As in its tokens.
     pub issuer: String,
-    /// The subject that is let in.
+    /// The subject that gets tokens.
     pub subject: String,
-    /// The issuer's RSA public key, DER of `SubjectPublicKeyInfo`.
+    /// The issuer's RSA public key, as a SubjectPublicKeyInfo in DER.
     pub key: Vec<u8>,
 }
 
-/// A directory at work.
 pub(crate) struct Entra {
     directory: Directory,
-    /// What tokens are signed with.
+    /// Signs tokens.
     secret: hmac::Key,
     clock: Clock,
 }
 
-/// What a token says.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     aud: String,
@@ -93,7 +90,7 @@ struct Claims {
     ver: String,
 }
 
-/// What an assertion of another issuer says.
+/// The claims of another issuer's assertion.
 #[derive(Deserialize)]
 struct Assertion {
     iss: String,
@@ -111,12 +108,12 @@ enum Audience {
     Many(Vec<String>),
 }
 
-/// Why there is no token: as Entra says it.
+/// Why no token is issued, in Entra's form.
 struct Denied {
     status: StatusCode,
     error: &'static str,
     number: u32,
-    /// INVARIANT: nothing in it needs an escape in JSON; clients borrow it.
+    /// INVARIANT: contains nothing that JSON would escape, because clients borrow the text.
     why: &'static str,
 }
 
@@ -143,7 +140,7 @@ impl Entra {
         Arc::new(Self { directory, secret: hmac::Key::new(hmac::HMAC_SHA256, secret), clock })
     }
 
-    /// What a client reads that brings no good token.
+    /// The challenge for a client without a valid token.
     // contract: azure.challenge
     pub(crate) fn challenge(&self, resource: &str, refusal: &Refusal) -> String {
         let tenant = &self.directory.tenant;
@@ -151,7 +148,7 @@ impl Entra {
         if refusal.message == MISSING { base } else { format!(r#"{base}, error="invalid_token", error_description="{refusal}""#) }
     }
 
-    /// Whether a request's token lets it in.
+    /// Checks a request's token.
     // contract: azure.credentials.token
     pub(crate) fn admit(&self, kind: Kind, headers: &HeaderMap) -> Result<(), Refusal> {
         let header = headers.get(http::header::AUTHORIZATION).and_then(|header| header.to_str().ok());
@@ -205,14 +202,14 @@ impl Entra {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// The claims of a token of ours.
+    /// The claims of a token that this directory issued.
     fn open(&self, token: &str) -> Option<Claims> {
         let (signed, tag) = token.rsplit_once('.')?;
         hmac::verify(&self.secret, signed.as_bytes(), &URL_SAFE_NO_PAD.decode(tag).ok()?).ok()?;
         claims(signed)
     }
 
-    /// A token for whoever proves to be the application.
+    /// Issues a token to the application.
     // contract: azure.credentials.secret, azure.credentials.workload
     fn token(&self, tenant: &str, form: &BTreeMap<String, String>) -> Result<Value, Denied> {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
@@ -252,7 +249,7 @@ impl Entra {
         }))
     }
 
-    /// Whether an assertion of another issuer is as good as the application's secret.
+    /// Checks that an assertion can replace the application's secret.
     fn federated(&self, kind: &str, token: &str) -> Result<(), Denied> {
         let denied = |number, why| Denied::new(StatusCode::UNAUTHORIZED, "invalid_client", number, why);
         if kind != JWT_BEARER {
@@ -293,7 +290,7 @@ impl Entra {
         Ok(())
     }
 
-    /// A token for whatever runs on this machine.
+    /// Issues a token for a managed identity of this machine.
     // contract: azure.credentials.managed
     fn managed(&self, query: &BTreeMap<String, String>) -> Response<Body> {
         let refuse =
@@ -319,13 +316,13 @@ impl Entra {
     }
 }
 
-/// The usual host of Entra ID. The emulator's certificate is good for it too, so that a client whose resolver was told
-/// gets there without any setting.
+/// The usual host of Entra ID. The emulator's certificate is valid for it too, so that a client whose resolver leads here needs no other
+/// setting.
 pub(crate) const LOGIN_HOST: &str = "login.microsoftonline.com";
 
 const MISSING: &str = "AKV10000: Request is missing a Bearer or PoP token.";
 
-/// The resource behind an audience: a port and a slash at the end make no other one.
+/// The resource of an audience, without port and final slash.
 fn resource(audience: &str) -> Option<&'static str> {
     let bare = audience.trim_end_matches('/');
     let known = [Kind::Premium.resource(), Kind::ManagedHsm.resource()];
@@ -335,13 +332,13 @@ fn resource(audience: &str) -> Option<&'static str> {
     })
 }
 
-/// What a token says, signature aside.
+/// The claims of a token. Its signature is not checked.
 fn claims<T: for<'a> Deserialize<'a>>(signed: &str) -> Option<T> {
     let (_, payload) = signed.split_once('.')?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
-/// The directory's own part.
+/// The endpoints of the directory.
 pub(crate) fn router(entra: Arc<Entra>) -> Router {
     Router::new()
         .route("/{tenant}/oauth2/v2.0/token", post(token))
@@ -351,7 +348,7 @@ pub(crate) fn router(entra: Arc<Entra>) -> Router {
         .merge(metadata(entra))
 }
 
-/// The endpoints of managed identities, which are nobody's host: a machine's own metadata service, and an App Service's.
+/// The endpoints of managed identities, which have no host name: a machine's metadata service, and an App Service's.
 pub(crate) fn metadata(entra: Arc<Entra>) -> Router {
     Router::new().route("/metadata/identity/oauth2/token", get(machine)).route("/msi/token", get(service)).with_state(entra)
 }

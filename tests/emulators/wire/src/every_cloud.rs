@@ -36,7 +36,7 @@ impl EveryCloud {
         Duration::from_secs(self.consistency.into())
     }
 
-    /// Where RSA pairs come from: from files that are the same for everybody, or from generation alone.
+    /// The source of RSA pairs: files, or generation only.
     pub(crate) fn pairs(&self) -> RsaPairs {
         if self.fixed_pairs { RsaPairs::fixed() } else { RsaPairs::default() }
     }

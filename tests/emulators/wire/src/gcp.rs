@@ -1,4 +1,4 @@
-//! Google Cloud KMS over plain HTTP: REST with JSON. Beside it the places where its clients get their access tokens.
+//! Google Cloud KMS over plain HTTP: REST with JSON. Also the sources of its clients' access tokens.
 //!
 //! | request | is |
 //! |---|---|
@@ -28,33 +28,32 @@ use serde_json::{Value, json};
 
 use crate::{Clock, Shared, control};
 
-/// Bytes of a request body. The longest fields are a plaintext and its additional data of 64 KiB each; in base64 and with
+/// The longest request body, in bytes. The longest fields are a plaintext and its additional data of 64 KiB each; in base64, and with
 /// everything else at its limit, a request stays below this.
 const LONGEST_BODY: usize = 1024 * 1024;
 
 const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
 
-/// What tells a metadata server from anything else that answers.
+/// The header that identifies a metadata server.
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
 const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
 
-/// How to start an emulated project.
+/// The options of an emulated project.
 pub struct Options {
-    /// What the project is like.
     pub config: Config,
-    /// The account that requests must come from; without one, any token is accepted, and none as well.
+    /// The account that requests have to come from. `None`: any token is accepted, and none is needed.
     pub account: Option<ServiceAccount>,
-    /// The token of a workload outside that can be exchanged; any, if there is none.
+    /// The only token of a workload elsewhere that can be exchanged; `None`: any can.
     pub subject_token: Option<Vec<u8>>,
     /// Whether request quotas hold from the start.
     pub quotas: bool,
-    /// Key rings that are there from the start, by their whole names.
+    /// Key rings that exist from the start, by their full names.
     pub key_rings: Vec<String>,
-    /// Where RSA pairs come from; generated, by default.
+    /// The source of RSA pairs.
     pub pairs: RsaPairs,
-    /// For everything random but private keys of pairs.
+    /// For everything random except private keys of pairs.
     pub seed: u64,
-    /// The time, before `/_emulator/clock` moves it. Tokens are good and bad by this one: the clocks of clients are not moved.
+    /// The time, before `/_emulator/clock` moves it. Tokens expire by this one, since the clocks of clients are not moved.
     pub clock: Clock,
 }
 
@@ -66,7 +65,6 @@ struct Project {
 
 type Handle = State<Arc<Project>>;
 
-/// The emulator as a router.
 pub fn router(options: Options) -> Router {
     let Options { config, account, subject_token, quotas, key_rings, pairs, seed, clock } = options;
     let name = config.project.clone();
@@ -119,7 +117,7 @@ async fn serve(
     Arc::clone(&project.shared).admit(admit, respond).await
 }
 
-/// A request as the core takes it.
+/// A request in the core's form.
 fn read(method: &Method, uri: &Uri, query: Vec<(String, String)>, body: &[u8]) -> Result<Call, Refusal> {
     let method = match *method {
         Method::GET => gcp::Method::Get,
@@ -133,7 +131,7 @@ fn read(method: &Method, uri: &Uri, query: Vec<(String, String)>, body: &[u8]) -
     Ok(Call { method, path, query, body: body.to_vec() })
 }
 
-/// A path without its percent signs.
+/// Decodes percent-encoding.
 fn decoded(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -248,7 +246,7 @@ async fn metadata(State(project): Handle, Path(path): Path<String>, headers: Hea
     })
 }
 
-/// A metadata server answers only who says that it is meant, and says that it is one.
+/// A metadata server answers only requests with its header, and sends that header itself.
 fn flavored(headers: &HeaderMap, answer: impl FnOnce() -> Response<Body>) -> Response<Body> {
     let meant = headers.get(FLAVOR).is_some_and(|flavor| flavor == GOOGLE);
     let mut response = if meant { answer() } else { StatusCode::FORBIDDEN.into_response() };

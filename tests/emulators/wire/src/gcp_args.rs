@@ -57,7 +57,7 @@ pub(crate) async fn run(args: GcpArgs) -> Result<(), Box<dyn Error + Send + Sync
         (None, Some(file)) => {
             let mut rng = ChaCha20Rng::seed_from_u64(args.every.seed);
             let (account, key_file) = ServiceAccount::make(&rsa, &mut rng, &config.project, &format!("http://{address}"))?;
-            // `keyplane` takes no secret from a file that others can read.
+            // `keyplane` reads no secret from a file that others can read.
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(key_file.as_bytes())?;
             Some(account)
         }

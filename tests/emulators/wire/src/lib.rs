@@ -1,23 +1,22 @@
-//! HTTP around the emulator cores, so that a cloud's own official clients work against them unchanged.
+//! HTTP around the emulator cores, so that a cloud's official clients work with them unchanged.
 //!
-//! This crate owns sockets, the clock and signatures; what a cloud does is the core's business alone. It must not decide
-//! anything about keys.
+//! This crate owns sockets, the clock and signatures. It must not decide anything about keys: that is the core's.
 //!
 //! # Regions
 //!
-//! One emulator plays every region of its account: a request is addressed to the region that it is signed for. Where an
-//! access key is demanded, the emulator is the endpoint of its home region, and refuses other regions as AWS's endpoints do.
+//! One emulator is every region of its account: a request is addressed to the region that it is signed for. Where an access key is
+//! demanded, the emulator is the endpoint of its home region, and refuses other regions as AWS's endpoints do.
 //!
 //! # Names and certificates
 //!
-//! An emulated vault speaks TLS only, under an authority that it makes at start. Its certificate is good for the vault's own
-//! name and for `login.microsoftonline.com`, so that a client whose resolver was told where they are needs no other setting
-//! than that authority; for `localhost` and `127.0.0.1` too.
+//! An emulated vault speaks only TLS, under an authority that it makes at start. Its certificate is valid for the vault's own name and for
+//! `login.microsoftonline.com`, so that a client whose resolver leads here needs no other setting than that authority; for `localhost` and
+//! `127.0.0.1` too.
 //!
 //! # The control interface
 //!
-//! Beside the cloud's own protocol, every emulator answers under `/_emulator/`, in JSON, also while it is halted; an emulated
-//! vault also without TLS, at its address for managed identities:
+//! Beside the cloud's own protocol, every emulator answers under `/_emulator/` in JSON, even while it is halted; an emulated vault also
+//! without TLS, at its address for managed identities:
 //!
 //! | request | body | does |
 //! |---|---|---|
@@ -45,10 +44,10 @@
 //! {"operation": "CreateKey", "skip": 1, "times": null, "effect": {"kind": "server_error", "applied": true}}
 //! ```
 //!
-//! `operation` and `mutation` (the n-th request that can change something, counted from 1 since the start) select, both
-//! optional; `skip` lets so many pass first; `times` is 1 unless given, and null is for ever. The effects: `throttle`,
-//! `deny`, `server_error {applied}`, `error {code, status}`, `hang {applied}`, `lost_reply`,
-//! `late {after_seconds, after_requests, close}`, `halt {when: before_effect | after_effect | after_reply}`.
+//! `operation` and `mutation` (the n-th mutating request, counted from 1 since the start) select requests; both are optional. `skip` lets
+//! so many pass first. `times` is 1 by default, and null means always. The effects: `throttle`, `deny`, `server_error {applied}`, `error
+//! {code, status}`, `hang {applied}`, `lost_reply`, `late {after_seconds, after_requests, close}`, `halt {when: before_effect |
+//! after_effect | after_reply}`.
 
 pub mod aws;
 pub mod azure;
@@ -79,10 +78,9 @@ use rand_chacha::ChaCha20Rng;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-/// Where an emulator takes the time from, before its own offset.
+/// The source of the time, before the emulator's own offset is added.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The clock of this machine.
 #[expect(clippy::disallowed_methods, reason = "an emulator is a process of its own: this is its edge, and its clock")]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
@@ -94,7 +92,7 @@ pub fn system_clock() -> Clock {
 /// A cloud behind a lock, with the clock and the randomness that its core takes as arguments.
 struct Shared<C> {
     clock: Clock,
-    /// First come, first served: what waits for an RSA pair to be made keeps its order.
+    /// Fair: requests that wait for an RSA pair to be generated keep their order.
     inner: Arc<Mutex<Inner<C>>>,
 }
 
@@ -109,8 +107,8 @@ impl<C: Send + 'static> Shared<C> {
         Arc::new(Self { clock, inner: Arc::new(Mutex::new(Inner { cloud, rng, offset: Duration::ZERO })) })
     }
 
-    /// Works with the cloud on a thread that may block: making an RSA pair takes seconds. A request counts from when it
-    /// came, not from when its turn was: what waited together did not come together, and is not too much for a quota.
+    /// Uses the cloud on a thread that may block, since generating an RSA pair takes seconds. A request counts from its arrival: requests
+    /// that waited together did not arrive together, and are not too many for a quota.
     async fn with<T: Send + 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&mut Inner<C>, Timestamp) -> T + Send + 'static,
@@ -125,7 +123,7 @@ impl<C: Send + 'static> Shared<C> {
     }
 }
 
-/// What went wrong with the emulator or its control interface, as plain text; a cloud's own errors are replies.
+/// An error of the emulator or its control interface, as plain text. A cloud's own errors are replies.
 struct Failure {
     status: StatusCode,
     message: String,
@@ -138,7 +136,7 @@ impl IntoResponse for Failure {
 }
 
 impl<S: Service> Shared<Frame<S>> {
-    /// Serves one request, or refuses it before the cloud sees it; `respond` says how the answer goes over the wire.
+    /// Serves one request, or refuses it before the cloud sees it. `respond` turns the answer into HTTP.
     async fn answer(
         self: Arc<Self>,
         admitted: Result<S::Request, S::Refusal>,
@@ -147,7 +145,7 @@ impl<S: Service> Shared<Frame<S>> {
         self.admit(move |_| admitted, respond).await
     }
 
-    /// The same, where the cloud itself knows who may call.
+    /// Serves one request of a cloud whose core authenticates it.
     async fn admit(
         self: Arc<Self>,
         admit: impl FnOnce(&mut Frame<S>) -> Result<S::Request, S::Refusal> + Send + 'static,
@@ -166,12 +164,12 @@ impl<S: Service> Shared<Frame<S>> {
     }
 }
 
-/// A body as it goes over the wire: nothing for null.
+/// An answer's body: empty for null.
 fn written(body: &Value) -> Body {
     if body.is_null() { Body::empty() } else { Body::from(body.to_string()) }
 }
 
-/// A response that ends the connection before its first byte: the body fails while the head still waits in the buffer.
+/// A response that closes the connection before its first byte: the body fails while the head is still in the buffer.
 fn closed() -> Response<Body> {
     Response::new(Body::new(Broken))
 }

@@ -76,15 +76,15 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits for the end of standard input, on a thread of its own: a read there cannot be called off.
+/// Waits for the end of standard input, on a thread of its own, because a blocking read cannot be cancelled.
 async fn stdin_ends() {
     let (ended, end) = oneshot::channel();
     std::thread::spawn(move || {
-        // Nothing is expected there: the end, or a failure, is all that counts.
+        // Only the end, or a failure, matters.
         let mut ignored = [0; 64];
         while io::stdin().read(&mut ignored).is_ok_and(|read| read > 0) {}
         ended.send(())
     });
-    // A sender that is gone means that the thread has ended: the same.
+    // A dropped sender means that the thread has ended.
     let _ = end.await;
 }

@@ -1,4 +1,4 @@
-//! Signature Version 4, the verifying side, for requests whose payload is signed in a header.
+//! Verifies Signature Version 4 of requests whose payload is signed in a header.
 //!
 //! Source: AWS General Reference, "Create a signed AWS API request".
 
@@ -15,13 +15,13 @@ use keyplane_emulator_core::{
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "kms";
 
-/// How far a request's time may be off, in either direction. AWS allows 15 minutes at most.
+/// The largest difference of a request's time, in either direction. AWS allows at most 15 minutes.
 const SKEW_SECONDS: i64 = 15 * 60;
 
 /// What moments are counted from.
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// What the `Authorization` header claims.
+/// The claims of the `Authorization` header.
 pub(crate) struct Signed<'a> {
     access_key: &'a str,
     /// Date, region, service and `aws4_request`.
@@ -30,14 +30,13 @@ pub(crate) struct Signed<'a> {
     signature: Vec<u8>,
 }
 
-/// A known access key.
 pub(crate) struct Credential {
     id: String,
     secret: String,
 }
 
 impl<'a> Signed<'a> {
-    /// Reads the header; its form must be right even where any signature is accepted.
+    /// Parses the header. Its form has to be right even where any signature is accepted.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
         let missing = || Code::MissingAuthenticationToken.because("the request has no authentication token");
         let text = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
@@ -66,7 +65,6 @@ impl<'a> Signed<'a> {
 }
 
 impl Signed<'_> {
-    /// The region that the request was signed for.
     pub(crate) fn region(&self) -> Option<&str> {
         self.scope.split('/').nth(1)
     }
@@ -77,7 +75,7 @@ impl Credential {
         Self { id, secret }
     }
 
-    /// Checks that the request was signed with this key, for this region, about now.
+    /// Checks that the request was signed with this key, for this region and service, about now.
     #[expect(clippy::too_many_arguments, reason = "a signature covers every part of a request")]
     pub(crate) fn check(
         &self,
@@ -117,7 +115,7 @@ impl Credential {
 }
 
 fn canonical_request(signed: &Signed<'_>, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    // INVARIANT: KMS has one path and no query; anything else would need AWS's own rules of encoding.
+    // INVARIANT: KMS has one path and no query. Anything else would need AWS's own rules of encoding.
     if uri.path() != "/" || uri.query().is_some() || !signed.headers.is_sorted() {
         return None;
     }
@@ -131,7 +129,7 @@ fn canonical_request(signed: &Signed<'_>, method: &Method, uri: &Uri, headers: &
     Some(canonical)
 }
 
-/// Trimmed, with every run of spaces made one.
+/// Trims a value and turns each run of spaces into one.
 #[expect(clippy::unnecessary_wraps, reason = "it stands in a chain of options")]
 fn one_spaced(value: &str) -> Option<String> {
     Some(value.split(' ').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
@@ -145,9 +143,9 @@ fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
 
-/// Reads `20260102T030405Z`, as seconds since the epoch.
+/// Parses `20260102T030405Z` as seconds since the epoch.
 fn epoch_seconds(time: &str) -> Option<i64> {
-    // jiff also reads numbers with a sign or with fewer digits, which AWS does not.
+    // jiff also accepts numbers with a sign or with fewer digits; AWS does not.
     let is_full = time.len() == 16 && time.bytes().filter(u8::is_ascii_digit).count() == 14;
     let read = is_full.then(|| DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok())?;
     read.map(|time| time.duration_since(EPOCH).as_secs())
@@ -178,7 +176,7 @@ mod tests {
         }
     }
 
-    /// A request as botocore signed it, with the key `AKIDEXAMPLE` and the secret `secret`.
+    /// A request that botocore signed with the key `AKIDEXAMPLE` and the secret `secret`.
     fn request() -> (HeaderMap, &'static [u8]) {
         let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-east-1/kms/aws4_request, \
             SignedHeaders=content-type;host;x-amz-date;x-amz-target;x-spaced, \

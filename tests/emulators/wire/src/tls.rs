@@ -28,36 +28,33 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// Years in which the certificates are good: no moved clock comes out of them.
+/// The validity of the certificates: longer than tests move the clock.
 const FIRST_YEAR: i32 = 2020;
 const LAST_YEAR: i32 = 2099;
 
-/// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A certificate cannot be made, for instance because a name is no host name.
+    /// For instance because a name is not a host name.
     #[error("a certificate cannot be made")]
     Certificate(#[from] rcgen::Error),
-    /// There is no key for the attestations of a Managed HSM.
     #[error("a key for attestations cannot be made")]
     Attestation(#[from] Refused),
-    /// The server does not take its certificate.
     #[error("the server does not take its certificate")]
     Server(#[from] rustls::Error),
 }
 
-/// What a server proves with who it is.
+/// A server's certificate, and that of its authority.
 pub struct Identity {
-    /// The authority's certificate, as PEM: what a client has to trust.
+    /// The authority's certificate, as PEM, which a client has to trust.
     pub authority: String,
     server: Arc<ServerConfig>,
 }
 
 impl Identity {
-    /// Makes an authority and a certificate for these names, which are host names and addresses.
+    /// Makes an authority and a certificate for these host names and addresses.
     ///
     /// # Errors
-    /// When a name is none, or there is no randomness.
+    /// When a name is neither, or there is no randomness.
     pub fn new(names: &[&str]) -> Result<Self, TlsError> {
         let authority_key = KeyPair::generate()?;
         let authority = authority_params("keyplane-emulator")?;
@@ -81,24 +78,24 @@ impl Identity {
         Ok(Self { authority: certificate.pem(), server: Arc::new(server) })
     }
 
-    /// Speaks TLS with whoever connects.
+    /// Serves TLS on a listener.
     pub fn listen(&self, tcp: TcpListener) -> impl Listener<Addr = SocketAddr> + use<> {
         Tls { tcp, acceptor: TlsAcceptor::from(Arc::clone(&self.server)) }
     }
 }
 
-/// A chain for a key that signs attestations: who stands behind it, and the key itself.
+/// A key that signs attestations, and its certificates.
 pub(crate) struct Chain {
-    /// The maker's certificate, which a client knows beforehand.
+    /// The manufacturer's certificate, which clients have beforehand.
     pub(crate) root: String,
-    /// All other certificates: the maker's on the device, the device's on the key, the owner's own, the owner's on the key.
+    /// The others: the manufacturer's on the device, the device's on the key, the owner's root, the owner's on the key.
     pub(crate) certificates: String,
-    /// The key, as PKCS#8.
+    /// PKCS#8.
     pub(crate) private: Vec<u8>,
 }
 
 impl Chain {
-    /// Makes a maker, a device, an owner and a key, with RSA of 2048 bits as such HSMs have it.
+    /// Makes manufacturer, device, owner and key, with RSA-2048 as in such HSMs.
     pub(crate) fn new(pairs: &RsaPairs) -> Result<Self, TlsError> {
         let pair = || -> Result<KeyPair, TlsError> {
             let made = pairs.make_pair(RsaSize::Rsa2048)?;
@@ -155,7 +152,7 @@ impl Listener for Tls {
     }
 }
 
-/// A connection that shakes hands when it is first used: whoever is slow to, or does not, holds up nobody else.
+/// A connection that does its TLS handshake when it is first used, so that a slow client does not delay others.
 struct Lazy(State);
 
 enum State {

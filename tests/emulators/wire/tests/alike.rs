@@ -1,5 +1,5 @@
-//! A conversation over HTTP and the same one with the core itself: the answers have to be the same, byte for byte. What the wire adds
-//! is its own (signatures, challenges, headers); what a cloud says is the core's alone.
+//! The same conversation over HTTP and with the core itself: the answers have to be equal, byte for byte. The wire adds only signatures,
+//! challenges and headers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use tower::ServiceExt as _;
 const SEED: u64 = 7;
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
-/// A request: method, path with query (at AWS the operation), body. `$1` is what the first answer that names something named.
+/// A request: method, path with query (at AWS the operation), body. `$1` stands for the first name in an earlier answer.
 type Step = (&'static str, &'static str, Value);
 
 fn clock() -> Clock {
     Arc::new(|| NOW)
 }
 
-/// Puts in what earlier answers named, and keeps what this one names.
+/// Inserts names of earlier answers, and keeps those of this one.
 #[derive(Default)]
 struct Names(Vec<String>);
 
@@ -44,7 +44,7 @@ impl Names {
     }
 }
 
-/// Asks the router; status and body.
+/// Status and body of the router's answer.
 async fn over_http(router: &Router, request: Request<Body>) -> (u16, Vec<u8>) {
     let response = router.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
@@ -172,7 +172,7 @@ async fn azure_answers_alike() {
         wire::azure::Options { config: config(), directory, quotas: true, pairs: RsaPairs::default(), seed: SEED, clock: clock() };
     let router = wire::azure::emulator(options).unwrap().vault;
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
-    // The wire's own: what it signs tokens with.
+    // The wire draws the secret that it signs tokens with.
     rng.fill_bytes(&mut [0; 32]);
     let mut core = azure::Azure::vault(config(), Box::new(RealCrypto));
     // RFC 7515, A.3.

@@ -1,4 +1,4 @@
-//! The HTTP around the core: connections, the control interface, limits. What the cloud does is tested elsewhere.
+//! The HTTP around the core: connections, the control interface, limits.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -21,12 +21,12 @@ use tokio::{
     time::timeout,
 };
 
-/// Long enough for any answer; whoever waits for longer waits for nothing.
+/// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Emulator {
     address: SocketAddr,
-    /// Ends the server with the test.
+    /// Dropped with the test, which ends the server.
     _server: JoinSet<()>,
 }
 
@@ -48,7 +48,7 @@ impl Emulator {
         Self { address, _server: server }
     }
 
-    /// Everything that comes back until the connection ends.
+    /// Everything that is received until the connection ends.
     async fn send(&self, head: &str, body: &[u8]) -> Vec<u8> {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
         let head = format!("{head}host: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -68,7 +68,6 @@ impl Emulator {
         self.send(&head, b"{}").await
     }
 
-    /// Status and body.
     async fn control(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let answer = self.send(&format!("{method} /_emulator/{path} HTTP/1.1\r\n"), body.as_bytes()).await;
         let answer = String::from_utf8(answer).unwrap();
@@ -95,7 +94,7 @@ async fn a_lost_reply_loses_even_the_first_byte() {
 async fn control_answers_while_everything_else_hangs() {
     let emulator = Emulator::start().await;
     emulator.ask("POST", "faults", r#"[{"mutation": 1, "effect": {"kind": "halt", "when": "after_effect"}}]"#).await;
-    // Each of these is given up after a moment: a hang has no end that could be waited for.
+    // Each of these is given up after a moment, because a hang does not end.
     let moment = Duration::from_millis(300);
     assert!(timeout(moment, emulator.call("CreateKey")).await.is_err());
     assert!(timeout(moment, emulator.call("ListKeys")).await.is_err());

@@ -1,4 +1,4 @@
-//! Where the binary has its RSA pairs from: new ones, or on request the ones of the files.
+//! The source of the binary's RSA pairs: generated or, on request, from files.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -13,10 +13,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use keyplane_pairs::Stock;
 use serde_json::Value;
 
-/// A running emulator; it ends with this value.
+/// A running emulator. It ends when this is dropped.
 struct Emulator {
     process: Child,
-    /// What it said when it was ready.
+    /// Its first line on standard output.
     ready: Value,
 }
 
@@ -56,7 +56,7 @@ impl Drop for Emulator {
     }
 }
 
-/// The modulus in a pair of 2048 bits, which stands behind headers of a fixed length. A certificate or a public key holds it too.
+/// The modulus in the PKCS#8 of a 2048-bit pair, which follows headers of fixed length. Certificates and public keys contain it too.
 fn modulus(pkcs8: &[u8]) -> &[u8] {
     &pkcs8[38..38 + 256]
 }
@@ -65,13 +65,13 @@ fn holds(der: &[u8], pkcs8: &[u8]) -> bool {
     der.windows(256).any(|window| window == modulus(pkcs8))
 }
 
-/// The bytes between the first pair of lines that begin and end something.
+/// The bytes between the first pair of PEM's begin and end lines.
 fn pem(text: &str) -> Vec<u8> {
     let lines = text.lines().skip(1).take_while(|line| !line.starts_with("-----"));
     STANDARD.decode(lines.collect::<String>()).unwrap()
 }
 
-/// A file of this run's own.
+/// The path of a file for this run only.
 fn scratch(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
 }

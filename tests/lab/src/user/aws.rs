@@ -1,4 +1,4 @@
-//! An application that uses keys, as any would: through the cloud's own SDK, by the alias that its owners gave the key.
+//! An application at AWS: it uses keys through the cloud's own SDK, by the alias that their owners chose.
 
 use aws_credential_types::Credentials;
 use aws_sdk_kms::Client;
@@ -16,12 +16,11 @@ pub struct KeyUser {
     caller: Caller,
 }
 
-/// What encrypting gave.
+/// The result of encrypting.
 #[derive(Clone, Debug)]
 pub struct Encrypted {
-    /// The key that did it, by its ARN.
+    /// The ARN of the key that encrypted.
     pub key: String,
-    /// What it gave.
     pub ciphertext: Vec<u8>,
 }
 
@@ -36,7 +35,7 @@ impl KeyUser {
         Ok(Self { client: Client::from_conf(config), caller: Caller::new(destination)? })
     }
 
-    /// Encrypts; `alias` without `alias/`, `context` is authenticated and not secret.
+    /// `alias` is without `alias/`; `context` is authenticated, but not secret.
     ///
     /// # Errors
     /// When the destination refuses.
@@ -50,7 +49,7 @@ impl KeyUser {
         Ok(Encrypted { key: answer.key_id.unwrap_or_default(), ciphertext })
     }
 
-    /// Decrypts, by whichever key the ciphertext names.
+    /// Decrypts with the key that the ciphertext names.
     ///
     /// # Errors
     /// When the destination refuses.
@@ -69,7 +68,7 @@ impl KeyUser {
         Ok(Protected { key, bytes: ciphertext, word: "ciphertext" })
     }
 
-    /// By the key that is known to have encrypted, not by whichever the ciphertext names.
+    /// Checks with the key that is known to have encrypted, not with the one that the ciphertext names.
     pub(super) fn check(&self, algorithm: Algorithm, purpose: Purpose, message: &[u8], kept: &Protected) -> Result<(), LabError> {
         self.expect_fit("Decrypt", algorithm, purpose)?;
         let request = self.client.decrypt().key_id(&kept.key).ciphertext_blob(Blob::new(kept.bytes.as_slice()));

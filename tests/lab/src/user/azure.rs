@@ -1,5 +1,5 @@
-//! An application at Azure Key Vault or a Managed HSM, and the way there: the vault's own name, at the address of the emulator,
-//! proven by a certificate of the emulator's authority.
+//! An application at Azure Key Vault or a Managed HSM. It connects to the emulator's address under the vault's own name, which a
+//! certificate of the emulator's authority proves.
 
 use std::future::ready;
 use std::iter::{Once, once};
@@ -38,32 +38,29 @@ use crate::LabError;
 
 /// Bytes of a nonce and of a tag of AES-GCM.
 const NONCE: usize = 12;
-/// See [`NONCE`].
 const TAG: usize = 16;
 
 /// The longest answer that is read, in bytes: that of an operation with the longest key has less than 2 KiB, an error has more.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// What an application needs to get at a vault.
+/// How an application reaches a vault.
 #[derive(Clone, Copy)]
 pub(crate) struct AzureAccess<'a> {
-    /// The vault's name: `corp-vault.vault.azure.net`.
+    /// The vault's host name, such as `corp-vault.vault.azure.net`.
     pub vault: &'a str,
-    /// Where it answers, and everything else that the application asks.
+    /// The address for all requests.
     pub address: SocketAddr,
-    /// The certificate of the authority behind the vault's own, as PEM: the only one that is trusted.
+    /// The certificate of the authority behind the vault's own, as PEM. No other is trusted.
     pub ca_pem: &'a [u8],
-    /// Where tokens come from: `https://localhost:PORT`.
+    /// The login service: `https://localhost:PORT`.
     pub authority: &'a str,
-    /// The directory of the application.
+    /// The directory's id.
     pub tenant: &'a str,
-    /// The application's id.
     pub client: &'a str,
     /// The application's secret.
     pub secret: &'a str,
 }
 
-/// An application that uses the keys of one vault.
 pub struct AzureUser {
     pub(super) client: KeyClient,
     pub(super) caller: Caller,
@@ -77,7 +74,7 @@ impl AzureUser {
         let wire = Wire::new(address, ca_pem).map_err(|doubt| caller.failed("a certificate authority", doubt))?;
         let options = ClientOptions {
             transport: Some(Transport::new(Arc::new(wire))),
-            // What does not work in a lab has to be seen, not to be tried for minutes.
+            // A failure in a lab has to be seen at once.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         };
@@ -98,7 +95,7 @@ impl AzureUser {
         Ok(Self { client, caller, vault: vault.to_owned() })
     }
 
-    /// Names no version: the newest one does it.
+    /// Names no version, so the newest is used.
     pub(super) fn protect(&self, name: &str, algorithm: Algorithm, purpose: Purpose, message: &[u8]) -> Result<Protected, LabError> {
         match work(algorithm, purpose) {
             Ok(Work::Encrypt(algorithm)) => self.encrypt(name, algorithm, message),
@@ -123,7 +120,7 @@ impl AzureUser {
         }
     }
 
-    /// Of AES-GCM, nonce, ciphertext and tag are kept, in this order: the first and the last have a fixed size.
+    /// With AES-GCM, nonce, ciphertext and tag are kept in this order: the first and the last have fixed sizes.
     fn encrypt(&self, name: &str, algorithm: EncryptionAlgorithm, message: &[u8]) -> Result<Protected, LabError> {
         let sealed = algorithm == EncryptionAlgorithm::A256Gcm;
         let parameters =
@@ -171,7 +168,7 @@ impl AzureUser {
         self.caller.expect("verify", answer.value == Some(true))
     }
 
-    /// The version that a key id names, if it is one of this key.
+    /// The version that a key id names; an error if it is of another key.
     fn version(&self, name: &str, id: &str) -> Result<String, Doubt> {
         let there = id.parse::<ResourceId>().ok();
         let ours = there.filter(|there| there.vault_url == format!("https://{}", self.vault) && there.name == name);
@@ -179,7 +176,7 @@ impl AzureUser {
     }
 }
 
-/// What is done with a key, by Azure's names.
+/// The operation with a key, by Azure's names.
 enum Work {
     Encrypt(EncryptionAlgorithm),
     Sign(SignatureAlgorithm, &'static digest::Algorithm),
@@ -196,7 +193,7 @@ fn work(algorithm: Algorithm, purpose: Purpose) -> Result<Work, Doubt> {
     })
 }
 
-/// The way to one address, whatever name is asked for; TLS proves the name.
+/// Sends everything to one address, whatever the host name. TLS proves the name.
 struct Wire(Client<Connector, Full<Bytes>>);
 
 type Connector = HttpsConnector<HttpConnector<Resolver>>;
@@ -212,7 +209,7 @@ impl Wire {
             .map_err(|_| Doubt::Authority)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // INVARIANT: what an application of the lab sends stays on this machine.
+        // INVARIANT: an application of the lab sends nothing to other machines.
         let resolver = service_fn(move |_| ready(Ok(once(address))));
         let mut http = HttpConnector::new_with_resolver(BoxCloneSyncService::new(resolver));
         http.enforce_http(false);

@@ -1,4 +1,4 @@
-//! What applications at every cloud do alike: wait for an answer, doubt it, and keep what it gave.
+//! What applications at all clouds share: waiting for answers, errors, and what they keep of a message.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -8,40 +8,36 @@ use tokio::runtime::Runtime;
 
 use crate::LabError;
 
-/// How long an application waits for an answer: longer than the slowest emulator on a busy machine takes, and short enough for
-/// nobody to believe that the tour has ended.
+/// How long an application waits for an answer: longer than the slowest emulator on a busy machine takes, and short enough that nobody
+/// takes the tour for ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an application keeps of a message that it protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected {
-    /// The key that did it, and which version of it where the cloud says that, by the cloud's own id.
+    /// The cloud's id of the key, with the version if the cloud tells it.
     pub key: String,
-    /// What it gave.
+    /// The ciphertext, signature or MAC.
     pub bytes: Vec<u8>,
-    /// What that is: `ciphertext`, `signature` or `MAC`.
+    /// What the bytes are: `ciphertext`, `signature` or `MAC`.
     pub word: &'static str,
 }
 
-/// Why an application does not ask, or does not believe what it is told.
+/// Why an application does not send a request, or does not accept an answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Doubt {
-    /// Nothing here does that.
     #[error("no application of the lab uses a key of `{algorithm}` there to {purpose}")]
     Unfit { algorithm: Algorithm, purpose: Purpose },
-    /// The key is not what its owners said.
+    /// The key is of another kind than its owners said.
     #[error("the key is `{said}`, and should be `{expected}`")]
     OtherKind { said: String, expected: &'static str },
-    /// Nothing can be protected with the key.
     #[error("the key has no enabled version")]
     NoVersion,
-    /// What was kept belongs to something else.
     #[error("`{0}` is not of this key")]
     OtherKey(String),
-    /// The cloud left something out.
     #[error("the answer has no {0}, or not one of the right size")]
     Lacks(&'static str),
-    /// No public key is in what the cloud gave as one, or it takes no message of this size.
+    /// The cloud's public key cannot be parsed, or takes no message of this length.
     #[error("the public key does not do that")]
     PublicKey,
     /// The signature or MAC is not of this message, or decrypting gave another one.
@@ -50,15 +46,14 @@ pub(super) enum Doubt {
     /// No PEM, or no certificate in it.
     #[error("the authority's certificate cannot be used")]
     Authority,
-    /// No operation on keys sends more than a few bytes.
+    /// Operations on keys never stream.
     #[error("a request that does not know its own length")]
     Streamed,
-    /// Nobody waits for ever.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Patience,
 }
 
-/// Who calls whom: a destination, and a runtime of its own to wait in.
+/// The destination, and a runtime of its own for its calls.
 #[derive(Debug)]
 pub(super) struct Caller {
     destination: String,
@@ -74,7 +69,7 @@ impl Caller {
         Ok(Self { destination: destination.to_owned(), runtime })
     }
 
-    /// Waits for a call, but not for ever.
+    /// Waits for a call, at most [`PATIENCE`].
     pub(super) fn call<T, E>(&self, operation: &'static str, sent: impl Future<Output = Result<T, E>>) -> Result<T, LabError>
     where
         E: StdError + Send + Sync + 'static,
@@ -85,7 +80,7 @@ impl Caller {
         }
     }
 
-    /// Fails unless decrypting gave the message, or verifying said yes.
+    /// Fails unless decrypting gave the message, or verifying succeeded.
     pub(super) fn expect(&self, operation: &'static str, same: bool) -> Result<(), LabError> {
         if same { Ok(()) } else { Err(self.failed(operation, Doubt::OtherMessage)) }
     }

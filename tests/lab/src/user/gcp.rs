@@ -1,5 +1,5 @@
-//! An application at Google Cloud: what Cloud KMS has no operation for (encrypting for a key pair, verifying its signatures) it
-//! does by itself, with the public key that Cloud KMS gives.
+//! An application at Google Cloud. Cloud KMS has no operation to encrypt for a key pair or to verify its signatures, so the application
+//! does this itself with the public key.
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, digest};
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
@@ -21,10 +21,9 @@ use rustls::pki_types::pem::PemObject as _;
 use super::caller::{Caller, Doubt, Protected};
 use crate::LabError;
 
-/// How many versions are asked for at once: what Google's pages have if nothing is said.
+/// How many versions are requested at once: Google's default.
 const PAGE: i32 = 100;
 
-/// An application that uses the keys of one key ring.
 pub struct GoogleUser {
     pub(super) hub: CloudKMS<HttpConnector>,
     pub(super) caller: Caller,
@@ -80,7 +79,7 @@ impl GoogleUser {
         format!("{}/cryptoKeys/{name}", self.key_ring)
     }
 
-    /// Names no version: the primary one does it.
+    /// Names no version, so the primary one is used.
     fn encrypt(&self, key: &str, message: &[u8]) -> Result<Protected, LabError> {
         let request = EncryptRequest { plaintext: Some(message.to_vec()), ..EncryptRequest::default() };
         let sent = self.hub.projects().locations_key_rings_crypto_keys_encrypt(request, key).doit();
@@ -95,7 +94,7 @@ impl GoogleUser {
         self.caller.expect("decrypt", answer.plaintext.as_deref() == Some(message))
     }
 
-    /// For whoever has the private key, as everybody can.
+    /// Encrypts with the public key.
     fn seal(&self, version: String, kind: &'static str, message: &[u8]) -> Result<Protected, LabError> {
         let public = self.public_key(&version, kind)?;
         let sealed = || {
@@ -130,7 +129,7 @@ impl GoogleUser {
         self.protected("asymmetricSign", answer.name, answer.signature, "signature")
     }
 
-    /// By the public key alone, as whoever is shown the signature does.
+    /// Verifies with the public key alone.
     fn verify(&self, scheme: &Scheme, message: &[u8], kept: &Protected) -> Result<(), LabError> {
         let public = self.public_key(&kept.key, scheme.kind)?;
         let verified = UnparsedPublicKey::new(scheme.verification, &public).verify(message, &kept.bytes);
@@ -151,7 +150,7 @@ impl GoogleUser {
         self.caller.expect("macVerify", answer.success == Some(true))
     }
 
-    /// The newest version that can be used: key pairs and MAC keys have no primary one, so their users choose.
+    /// The newest enabled version. Key pairs and MAC keys have no primary one, so their users choose.
     fn newest(&self, key: &str, kind: &'static str) -> Result<String, LabError> {
         const OPERATION: &str = "cryptoKeyVersions.list";
         let (mut newest, mut page) = (None, None::<String>);
@@ -201,21 +200,21 @@ impl GoogleUser {
     }
 }
 
-/// What is done with a key.
+/// The operation with a key. The texts are Google's names of algorithms.
 enum Work {
-    /// Encrypted and decrypted by the cloud.
+    /// The cloud encrypts and decrypts.
     Encrypt,
-    /// Encrypted by us and decrypted by the cloud, with a key that Google calls so.
+    /// The application encrypts, and the cloud decrypts.
     Seal(&'static str),
-    /// Signed by the cloud and verified by us.
+    /// The cloud signs, and the application verifies.
     Sign(Scheme),
-    /// Made and verified by the cloud, with a key that Google calls so.
+    /// The cloud makes and verifies a MAC.
     Mac(&'static str),
 }
 
 /// How signatures are made.
 struct Scheme {
-    /// What Google calls it.
+    /// Google's name of the algorithm.
     kind: &'static str,
     hash: &'static digest::Algorithm,
     verification: &'static dyn VerificationAlgorithm,
@@ -242,7 +241,7 @@ fn work(algorithm: Algorithm, purpose: Purpose) -> Result<Work, Doubt> {
     })
 }
 
-/// The number of a version, from its whole name.
+/// The number at the end of a version's full name.
 fn number(version: &str) -> Option<u64> {
     version.rsplit_once('/')?.1.parse().ok()
 }

@@ -23,10 +23,10 @@ use crate::symbols::Symbols;
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "111122223333";
 
-/// Keys on one page of a sweep: as many as the adapter describes on one, so that the adapter's draws suffice.
+/// Keys on one page of a sweep: as many as the adapter reads in full, so that the adapter's draws suffice.
 const SWEEP_KEYS: usize = 10;
 
-/// Which quotas a call of the port draws from, and how often: the adapter's.
+/// The quotas that each call of the port draws from, and how often, as the adapter declares them.
 const DRAWS: [(&str, Operation, usize); 14] = [
     ("create", Operation::CreateKey, 1),
     ("claim", Operation::CreateAlias, 1),
@@ -80,7 +80,7 @@ pub(crate) fn destination(name: DestinationName) -> Destination {
     }
 }
 
-/// AWS KMS, reached over a line.
+/// AWS KMS over one connection.
 pub(crate) struct Aws {
     line: Line<Kms>,
     destination: Destination,
@@ -92,7 +92,7 @@ impl Aws {
         Self { line, destination, installation }
     }
 
-    /// One request and its answer; null where KMS has nothing to say.
+    /// One request and its answer; null if KMS answers with an empty body.
     async fn ask(&self, operation: Operation, body: Value) -> Result<Value, CloudError> {
         let name = operation.name();
         let uncertain = if operation.is_mutating() { Class::Ambiguous } else { Class::Transient };
@@ -119,7 +119,7 @@ impl Aws {
             "KeyUsage": "ENCRYPT_DECRYPT",
             "Policy": policy().to_string(),
             "Description": format!("keyplane {}", target.key),
-            // INVARIANT: the key is recognisable from its first moment (rule 3).
+            // INVARIANT: the key carries its marks from its first moment (rule 3).
             "Tags": [
                 tag("installation", marks.installation.to_string()),
                 tag("placement", marks.placement.to_string()),
@@ -136,12 +136,12 @@ impl Aws {
         self.done(Operation::CreateAlias, json!({ "AliasName": alias, "TargetKeyId": object.0 })).await
     }
 
-    /// What KMS says first about a key, by its id or one of its aliases.
+    /// `KeyMetadata`, by the key's id or one of its aliases.
     async fn describe(&self, id: &str) -> Result<Value, CloudError> {
         Ok(self.ask(Operation::DescribeKey, json!({ "KeyId": id })).await?["KeyMetadata"].take())
     }
 
-    /// A key by its id or one of its aliases, unless it was just read; `None`: there is none.
+    /// A key by its id or one of its aliases, unless `read` shows it already; `None`: there is none.
     async fn object(&self, id: &str, read: Option<&ObjectSeen>) -> Result<Option<ObjectSeen>, CloudError> {
         let key = match self.describe(id).await {
             Err(error) if error.class == Class::NotFound => return Ok(None),
@@ -150,17 +150,17 @@ impl Aws {
         if let Some(read) = read.filter(|read| read.object.0 == text(&key, "KeyId")) {
             return Ok(Some(read.clone()));
         }
-        // It was there a moment ago: reads that contradict each other show nothing.
+        // The first read showed the key, so a "not found" of the second is a contradiction, which proves nothing.
         let class = |class| if class == Class::NotFound { Class::Transient } else { class };
         self.details(&key).await.map(Some).map_err(|error| CloudError { class: class(error.class), ..error })
     }
 
-    /// A key that a list names.
+    /// A key in a list.
     async fn listed(&self, id: &str) -> Result<ObjectSeen, CloudError> {
         self.details(&self.describe(id).await?).await
     }
 
-    /// A key that is not marked is not read any further.
+    /// Nothing more is read of a key that is not marked.
     async fn details(&self, key: &Value) -> Result<ObjectSeen, CloudError> {
         let id = text(key, "KeyId");
         // At most 50, which is one page.
@@ -179,7 +179,7 @@ impl Aws {
         if object.marks.is_some() {
             let given = self.ask(Operation::GetKeyPolicy, json!({ "KeyId": id })).await?;
             object.policy_fits = serde_json::from_str::<Value>(text(&given, "Policy")).is_ok_and(|given| given == policy());
-            // Of a key that waits for its deletion KMS may refuse to show them, and nobody needs them.
+            // KMS may refuse to list the materials of a key that waits for its deletion, and they are not needed.
             if object.external && !matches!(object.state, ObjectState::DeletionScheduled(_)) {
                 object.materials = self.materials(key).await?;
             }
@@ -194,7 +194,7 @@ impl Aws {
         let materials: Vec<MaterialSeen> = list(&listed, "Rotations").iter().map(|entry| self.material(entry)).collect();
         let current =
             materials.iter().find(|material| material.state == MaterialState::Current).and_then(|material| material.id.as_deref());
-        // Two reads of one moment's world: if they contradict each other, one of them is late.
+        // If two reads contradict each other, one of them shows an earlier state.
         if matches!(state(key), ObjectState::Usable | ObjectState::Disabled) && current != key["CurrentKeyMaterialId"].as_str() {
             return Err(failed(OPERATION.name(), Class::Transient, "two reads of the same key contradict each other"));
         }
@@ -243,14 +243,14 @@ impl Cloud for Aws {
             match read {
                 Ok(object) => page.objects.extend(object.marks.is_some().then_some(object)),
                 Err(error) if matches!(error.class, Class::Transient | Class::Throttled | Class::Ambiguous) => return Err(error),
-                // It says something about that one key only.
+                // The failure concerns only that key.
                 Err(_) => page.broken += 1,
             }
         }
         Ok(page)
     }
 
-    /// Where claim and users' name lead is all that a sweep does not tell; what it found in another state has to be read.
+    /// A sweep does not tell where claim and users' name lead. An object that is now in another state has to be read.
     async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
         let mut found = PlacementSeen::default();
         for (alias, place) in [(claim_alias(target), &mut found.claimed), (users_alias(target), &mut found.published)] {
@@ -265,7 +265,7 @@ impl Cloud for Aws {
         Ok(Some(found))
     }
 
-    /// KMS gives a key to wrap under at each asking: none is made.
+    /// `None`: KMS gives a new wrapping key at each request, so none is made.
     async fn prepared(&self, _: &Target, _: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         Ok(None)
     }
@@ -292,7 +292,7 @@ impl Cloud for Aws {
             Mutation::Create { target, marks } => self.create(target, marks).await,
             Mutation::Claim { target, object } => self.create_alias(claim_alias(target), object).await,
             Mutation::Publish { target, object, .. } => self.create_alias(users_alias(target), object).await,
-            // Without `ImportType` the same bytes can be imported again: KMS knows by them which material they are.
+            // Without `ImportType` the same bytes can be imported again: KMS recognises the material by them.
             Mutation::Import { object: Some(object), version, wrapping_key, wrapped, .. } => {
                 let body = json!({
                     "KeyId": object.0,
@@ -308,7 +308,7 @@ impl Cloud for Aws {
             Mutation::ScheduleDeletion { object, material: None, days } => {
                 self.done(Operation::ScheduleKeyDeletion, json!({ "KeyId": object.0, "PendingWindowInDays": days })).await
             }
-            // INVARIANT: what is meant for one material never switches the whole key. Restoring is nothing that a run does.
+            // INVARIANT: a mutation of one material never disables or enables the whole key. The engine restores nothing.
             Mutation::Disable { material: Some(_), .. }
             | Mutation::Enable { material: Some(_), .. }
             | Mutation::ScheduleDeletion { material: Some(_), .. }
@@ -367,13 +367,13 @@ fn material_description(installation: InstallationId, version: Version) -> Strin
     format!("keyplane {installation} v{version}")
 }
 
-/// The version that a material's description names; `None`: it is none of this installation's.
+/// `None`: the material is not of this installation.
 fn material_version(installation: InstallationId, description: &str) -> Option<Version> {
     let version = Version(description.rsplit_once(" v")?.1.parse().ok()?);
     (material_description(installation, version) == description).then_some(version)
 }
 
-/// AWS's own default, which leaves access to the account's IAM.
+/// AWS's default policy: the account's IAM decides.
 fn policy() -> Value {
     let root = format!("arn:aws:iam::{ACCOUNT}:root");
     let sid = "Enable IAM User Permissions";
@@ -391,7 +391,7 @@ fn state(key: &Value) -> ObjectState {
     }
 }
 
-/// A member that is text; empty where there is none.
+/// Empty if the member is missing.
 fn text<'a>(of: &'a Value, member: &str) -> &'a str {
     of[member].as_str().unwrap_or_default()
 }
@@ -400,7 +400,7 @@ fn list<'a>(of: &'a Value, member: &str) -> &'a [Value] {
     of[member].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A member that is a moment: seconds, exact to the microsecond.
+/// A time in seconds, exact to the microsecond.
 fn time(of: &Value, member: &str) -> Option<Timestamp> {
     of[member].as_f64().map(|seconds| Timestamp((seconds * 1e6).round() as i64))
 }
@@ -409,7 +409,7 @@ fn failed(operation: &'static str, class: Class, message: &str) -> CloudError {
     CloudError { class, cause: Cause::Plain, operation, message: message.to_owned(), retry_after: None }
 }
 
-/// What KMS's own word for a refusal means. `uncertain`: what it means if nobody knows whether it had its effect.
+/// The meaning of KMS's error code. `uncertain`: the class of a failure that may have had an effect.
 fn refused(code: &str, status: u16, uncertain: Class) -> (Class, Cause) {
     let class = match code {
         "ExpiredImportTokenException" => return (Class::Stale, Cause::ImportTokenExpired),
@@ -422,7 +422,7 @@ fn refused(code: &str, status: u16, uncertain: Class) -> (Class, Cause) {
         "UnsupportedOperationException" | "UnknownOperationException" => Class::Unsupported,
         "KMSInternalException" | "DependencyTimeoutException" | "KeyUnavailableException" => uncertain,
         _ if status >= 500 => uncertain,
-        // A code that is not known here, and no failure of the server: it was answered, and refused.
+        // An unknown code with a status below 500: KMS answered, and refused.
         _ => Class::Invalid,
     };
     (class, Cause::Plain)

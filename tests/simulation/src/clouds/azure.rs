@@ -24,27 +24,27 @@ use crate::symbols::Symbols;
 
 const API_VERSION: &str = "7.6";
 
-/// For how long a deleted key can be recovered, by the vault's own word and by ours.
+/// The number of days for which a deleted key can be recovered, at the vault and in our capabilities.
 const DELETION_DAYS: u32 = 90;
 
 /// The requests of one look: four pages show the 100 versions that a key can have.
 const LOOK: usize = 7;
-/// The requests of one page of a sweep beside the list.
+/// The requests of one page of a sweep, beside the list.
 const SWEEP: usize = 30;
 /// Keys on a page of a sweep. INVARIANT: looking at all of them costs no more than is declared (rule 8).
 const SWEPT: usize = SWEEP / LOOK;
 
-/// What a key of ours may do.
+/// The operations (`key_ops`) of our keys.
 fn operations(purpose: Purpose) -> &'static [&'static str] {
     match purpose {
         Purpose::Encrypt => &["encrypt", "decrypt", "wrapKey", "unwrapKey"],
         Purpose::Sign => &["sign", "verify"],
-        // No such key is imported.
+        // Azure imports no such key.
         Purpose::Mac => &[],
     }
 }
 
-/// How the names of keys to wrap under begin.
+/// The prefix of key exchange keys' names.
 const KEK: &str = "keyplane-kek-";
 
 /// One vault.
@@ -57,14 +57,14 @@ pub(crate) struct Azure {
 /// A vault as a destination; its home is the vault's name.
 pub(crate) fn destination(name: DestinationName, key_vault: bool) -> Destination {
     let home = format!("{name}.{}.azure.net", if key_vault { "vault" } else { "managedhsm" });
-    // A Key Vault counts an operation on the heaviest key as eight on the lightest, and in ten seconds.
+    // A Key Vault counts an operation on the heaviest key as eight on the lightest, within ten seconds.
     let (quotas, per, key) = if key_vault {
         (vec![("CreateHsm", 10), ("Operations", 2_000)], Span::seconds(10), 8)
     } else {
         (vec![("CreateHsm", 1), ("Operations", 1_100), ("Delete", 10)], Span::seconds(1), 1)
     };
     let quotas = quotas.into_iter().map(|(name, calls)| (name.to_owned(), Quota { calls, per }));
-    // An attestation besides, where there is one.
+    // A Managed HSM also has an attestation to be read.
     let kek = if key_vault { key } else { 2 * key };
     let operations = [("prepared", kek), ("wrapping-key", kek), ("disable", key), ("enable", key)];
     let reads = [("look", LOOK * key), ("inspect", LOOK * key), ("evidence", LOOK * key), ("sweep", 1 + SWEEP * key)];
@@ -96,7 +96,7 @@ pub(crate) fn destination(name: DestinationName, key_vault: bool) -> Destination
     }
 }
 
-/// The vault behind a destination, with the published quotas; a read may show what was so long ago.
+/// The vault of a destination, with the published quotas. `consistency`: how old a state that a read shows may be.
 pub(crate) fn frame(symbols: Symbols, destination: &Destination, consistency: Span) -> Frame<emulated::Azure> {
     let kind = if destination.home.contains(".vault.") { Kind::Premium } else { Kind::ManagedHsm };
     let config =
@@ -109,7 +109,7 @@ impl Azure {
         Self { line, destination, installation }
     }
 
-    /// Sends one request. Behind the path there may be a query.
+    /// Sends one request. `path` may include a query.
     async fn call(&self, operation: Operation, method: &str, path: &str, body: Value) -> Result<Value, CloudError> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
@@ -125,7 +125,7 @@ impl Azure {
         self.call(operation, "GET", path, Value::Null).await
     }
 
-    /// A key by its name with the public keys of former versions, as far as a look has requests left for them.
+    /// A key by its name, with the public keys of former versions as far as the look has requests left.
     async fn shown(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
         let Some(mut object) = self.object(name).await? else { return Ok(None) };
         if object.current().is_some_and(|current| current.public_key.is_some()) {
@@ -133,7 +133,7 @@ impl Azure {
             try_join_all(object.materials.iter_mut().filter(former).take(LOOK - 2).map(|material| async move {
                 let id = material.id.as_deref().unwrap_or_default();
                 let read = self.get(Operation::GetKey, &format!("/keys/{name}/{id}")).await;
-                // It was there a moment ago.
+                // The list showed the version a moment ago.
                 let late = || failed(Operation::GetKey, Class::Transient, "a version that is listed is not there");
                 material.public_key = public_key(&found(read)?.ok_or_else(late)?["key"]).map(|public| Digest::of(&public));
                 Ok(())
@@ -143,7 +143,7 @@ impl Azure {
         Ok(Some(object))
     }
 
-    /// A key by its name; `None`: Azure says that there is none, and none that was deleted either.
+    /// `None`: Azure says that there is no such key, and no deleted one either.
     async fn object(&self, name: &str) -> Result<Option<ObjectSeen>, CloudError> {
         if let Some(newest) = found(self.get(Operation::GetKey, &format!("/keys/{name}")).await)? {
             return self.with_versions(name, &newest).await.map(Some);
@@ -155,7 +155,7 @@ impl Azure {
         }))
     }
 
-    /// A key with all its versions; one whose newest version is not marked as ours, with that alone.
+    /// A key with all its versions; if its newest version is not marked as ours, only that one.
     async fn with_versions(&self, name: &str, newest: &Value) -> Result<ObjectSeen, CloudError> {
         let (kid, attributes) = (&newest["key"]["kid"], &newest["attributes"]);
         let marks = marks(newest);
@@ -164,7 +164,7 @@ impl Azure {
             None => vec![json!({ "kid": kid, "attributes": attributes })],
         };
         let created = |one: &Value| moment(&one["attributes"]["created"]);
-        // Which one of a second is the newest, the key itself says.
+        // The key itself tells which of the versions of one second is the newest.
         listed.sort_by_key(|one| Reverse((one["kid"] == *kid, created(one), one["kid"].to_string())));
         let agree = listed.first().is_some_and(|first| {
             let enabled = first["attributes"]["enabled"] == attributes["enabled"];
@@ -191,7 +191,7 @@ impl Azure {
     async fn versions(&self, name: &str) -> Result<Vec<Value>, CloudError> {
         let (mut listed, mut next) = (Vec::new(), Some(format!("/keys/{name}/versions")));
         while let Some(path) = next {
-            // It was there a moment ago.
+            // The key was there a moment ago.
             let late = || failed(Operation::GetKeyVersions, Class::Transient, "a key without versions");
             let page = found(self.get(Operation::GetKeyVersions, &path).await)?.ok_or_else(late)?;
             listed.extend(page["value"].as_array().into_iter().flatten().cloned());
@@ -200,7 +200,7 @@ impl Azure {
         Ok(listed)
     }
 
-    /// The public half of a key to wrap under, which can do nothing else (rule 11).
+    /// The public key of a key exchange key, which must have no other use (rule 11).
     async fn kek(&self, kid: &ObjectId) -> Result<Vec<u8>, CloudError> {
         const OPERATION: Operation = Operation::GetKey;
         let kid = json!(kid);
@@ -222,7 +222,7 @@ impl Azure {
         self.call(Operation::UpdateKey, "PATCH", &format!("/keys/{object}/{material}"), body).await.map(done)
     }
 
-    /// INVARIANT: what is deleted can be recovered for as long as was said.
+    /// INVARIANT: the key can be recovered for exactly `days` days, or nothing is deleted.
     async fn delete(&self, object: &ObjectId, days: u32) -> Result<Acted, CloudError> {
         let path = format!("/keys/{object}");
         if self.get(Operation::GetKey, &path).await?["attributes"]["recoverableDays"] != days {
@@ -240,7 +240,7 @@ impl Cloud for Azure {
 
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let claimed = self.shown(&target.name).await?;
-        // An import is the activation: a version that is current is what the users' name leads to.
+        // The import is the activation: the users' name leads to the current version.
         let published = claimed.clone().filter(|object| object.current().is_some());
         Ok(PlacementSeen { claimed, published })
     }
@@ -267,7 +267,7 @@ impl Cloud for Azure {
         Ok(page)
     }
 
-    /// A sweep tells all but public keys.
+    /// A sweep tells everything but public keys.
     async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
         let told = |object: &&ObjectSeen| object.algorithm.is_some_and(Algorithm::is_symmetric);
         let claimed = swept.get(&ObjectId(target.name.clone())).filter(told).cloned();
@@ -341,7 +341,7 @@ impl Cloud for Azure {
             Mutation::Disable { object, material: Some(material) } => self.switch(object, material, false).await,
             Mutation::Enable { object, material: Some(material) } => self.switch(object, material, true).await,
             Mutation::ScheduleDeletion { object, material: None, days } => self.delete(object, *days).await,
-            // What importing does, what Azure has no switch for, and other schemes.
+            // What the import does here, what Azure cannot disable, and other schemes.
             _ => Err(failed(Operation::ImportKey, Class::Unsupported, "an import makes a version, and makes it current")),
         }
     }
@@ -393,7 +393,7 @@ fn seen(newest: &Value, state: ObjectState, created: Option<Timestamp>, material
     }
 }
 
-/// The type of a key of ours: always one that stays in hardware; `None`: Azure has none.
+/// The type and curve of our keys, always of HSM keys; `None`: Azure has none.
 fn key_type(algorithm: Algorithm) -> Option<(&'static str, Option<&'static str>)> {
     match algorithm {
         Algorithm::Aes256 => Some(("oct-HSM", None)),
@@ -404,7 +404,7 @@ fn key_type(algorithm: Algorithm) -> Option<(&'static str, Option<&'static str>)
     }
 }
 
-/// What a key is; `None`: nothing that we know. Azure does not show how long an AES key is.
+/// `None`: not one of ours. Azure does not show the length of an AES key.
 fn algorithm(key: &Value) -> Option<Algorithm> {
     let kind = (key["kty"].as_str()?, key["crv"].as_str());
     let bits = public_key(key).map_or(0, |public| 8 * public.len());
@@ -419,13 +419,13 @@ fn algorithm(key: &Value) -> Option<Algorithm> {
     })
 }
 
-/// The public half, in the symbols' own writing: the modulus, or both coordinates; `None`: it has none.
+/// The public key in the encoding of `symbols`: the modulus, or both coordinates; `None`: the key has none.
 fn public_key(key: &Value) -> Option<Vec<u8>> {
     let number = |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str()?).ok();
     number("n").or_else(|| Some([number("x")?, number("y")?].concat()))
 }
 
-/// The tags of everything that is made for a copy; marks are two more.
+/// The tags of what is made for a copy. Complete marks have two more.
 fn tags(installation: InstallationId, placement: PlacementId, key: &KeyName, version: Version) -> Value {
     json!({
         "keyplane-installation": installation,
@@ -444,13 +444,13 @@ fn marks(of: &Value) -> Option<Marks> {
     Some(Marks { installation, placement, incarnation: tag(of, "incarnation")?, attempt: tag(of, "attempt")? })
 }
 
-/// Which version of ours it is; `None`: none of this installation's, and of the placement whose marks the key has.
+/// `None`: the version is not of this installation and placement.
 fn version(of: &Value, installation: InstallationId, key: &Marks) -> Option<Version> {
     marks(of).filter(|marks| marks.installation == installation && marks.placement == key.placement)?;
     tag(of, "version").map(Version)
 }
 
-/// The name in a key's id, and the version; without one, nothing.
+/// Name and version in a key id; the version is empty if there is none.
 fn named(kid: &Value) -> (&str, &str) {
     let path = kid.as_str().and_then(|kid| kid.split_once("/keys/")).map_or("", |(_, path)| path);
     path.split_once('/').unwrap_or((path, ""))
@@ -470,7 +470,7 @@ fn done(_: Value) -> Acted {
     Acted::Done
 }
 
-/// A typed "not found" is an answer.
+/// `None`: the typed "not found".
 fn found<T>(read: Result<T, CloudError>) -> Result<Option<T>, CloudError> {
     match read {
         Err(error) if error.class == Class::NotFound => Ok(None),
@@ -478,7 +478,7 @@ fn found<T>(read: Result<T, CloudError>) -> Result<Option<T>, CloudError> {
     }
 }
 
-/// What a call means that may have had its effect; of a read, this.
+/// The class of a failure that may have had an effect: for a read this one.
 fn uncertain(operation: Operation, read: Class) -> Class {
     if operation.is_mutating() { Class::Ambiguous } else { read }
 }
@@ -491,7 +491,7 @@ fn garbled(operation: Operation, message: &str) -> CloudError {
     failed(operation, uncertain(operation, Class::Broken), message)
 }
 
-/// By status and code, and by the code inside where it says more.
+/// The error for status and code, and for the nested code where it says more.
 fn refused(operation: Operation, reply: &Reply) -> CloudError {
     let error = &reply.body["error"];
     let class = match (reply.status, error["code"].as_str(), error["innererror"]["code"].as_str()) {

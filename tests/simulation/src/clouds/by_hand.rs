@@ -1,4 +1,4 @@
-//! What people do to keys at the clouds, by the clouds' own requests: nobody asks Keyplane.
+//! Requests of people who change keys at the clouds without Keyplane.
 
 use keyplane_emulator_core::gcp::Method;
 use keyplane_emulator_core::{aws, azure, gcp};

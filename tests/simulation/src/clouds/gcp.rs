@@ -1,7 +1,7 @@
-//! Google Cloud KMS at the protection level SOFTWARE: what `adapters/gcp` does.
+//! Google Cloud KMS at the protection level SOFTWARE, as `adapters/gcp` uses it.
 //!
-//! A destination is a project of its own name, with one key ring. An object is a crypto key, a material a version of it by its
-//! number, a wrapping key an import job of ours, which serves one copy and no other.
+//! A destination is a project of the same name with one key ring. An object is a crypto key, a material a version of it by its number, a
+//! wrapping key an import job of ours, which serves only one copy.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -28,13 +28,13 @@ use crate::symbols::Symbols;
 const LOCATION: &str = "europe-west3";
 const LEVEL: &str = "SOFTWARE";
 
-/// The purpose of the keys that have a primary version; no others have.
+/// The only purpose whose keys have a primary version.
 const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
 
-/// How many keys a page of a sweep lists: one read for each of them, and one for the list.
+/// The number of keys on a page of a sweep: one read for each of them, and one for the list.
 const SWEEP_KEYS: usize = 12;
 
-/// How many public keys a look shows: what is left of its four reads after that of the key and that of its versions.
+/// The number of public keys that a look shows: the rest of its four reads, after the key and its versions.
 const LOOK_KEYS: usize = 2;
 
 /// Google Cloud KMS in one key ring.
@@ -75,13 +75,13 @@ pub(crate) fn destination(name: DestinationName) -> Destination {
     Destination { cloud: CloudKind::Gcp, home: format!("{name}/{LOCATION}"), fingerprint, capabilities, name }
 }
 
-/// The project of this name, with its key ring and the published quotas. Nobody has to show a token.
+/// The project of this name, with its key ring and the published quotas. Requests need no token.
 pub(crate) fn frame(symbols: Symbols, name: &DestinationName, consistency: Span) -> Frame<Project> {
     let config = Config { project: name.to_string(), consistency: duration(consistency), ..Config::default() };
     let mut frame = Frame::<Project>::new(config, Box::new(symbols));
     let path = format!("/v1/projects/{name}/locations/{LOCATION}/keyRings");
     let query = vec![("keyRingId".to_owned(), "ring".into())];
-    // Long before a run begins, so that its quota is whole again. Nothing about a ring is random.
+    // Long before a run begins, so that its quota is full again. A key ring has nothing random.
     let request = Request { method: Method::Post, path, query, body: Vec::new() };
     frame.handle(CoreTime::from_micros(0), &mut ChaCha20Rng::seed_from_u64(0), &request);
     frame
@@ -97,7 +97,7 @@ impl Cloud for Gcp {
         &self.destination
     }
 
-    /// A key and its name are one: what has the name is the placement's object, and is published once it can be used.
+    /// A key is found by its name, so the key of that name is the placement's object. It is active once it can be used.
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let Some((object, published)) = self.shown(&target.name).await? else { return Ok(PlacementSeen::default()) };
         Ok(PlacementSeen { published: published.then(|| object.clone()), claimed: Some(object) })
@@ -125,7 +125,6 @@ impl Cloud for Gcp {
         Ok(page)
     }
 
-    /// The newest one that did not run out, whoever made it: its name is ours.
     /// A sweep tells all but public keys.
     async fn find(&self, target: &Target, swept: &Swept) -> Result<Option<PlacementSeen>, CloudError> {
         let told = |object: &&ObjectSeen| object.algorithm.is_some_and(Algorithm::is_symmetric);
@@ -138,6 +137,7 @@ impl Cloud for Gcp {
         Ok(Some(PlacementSeen { claimed: Some(object), published }))
     }
 
+    /// The newest job that has not expired, whichever server made it: we choose the names.
     async fn prepared(&self, target: &Target, version: Version, _: Option<&ObjectId>) -> Result<Option<Prepared>, CloudError> {
         let jobs = self.jobs(target.placement, version).await?;
         let usable = jobs.into_iter().rev().find(|(_, job)| job["state"] != "EXPIRED");
@@ -160,7 +160,7 @@ impl Cloud for Gcp {
         Ok(WrappingKey { spki, scheme, token: id.0.clone().into_bytes(), valid_until: time(&job["expireTime"]) })
     }
 
-    /// What Google Cloud has no request for is unsupported: a claim, deleting a key, and switching all of it on or off.
+    /// Google Cloud has no claims, deletes no key, and does not enable or disable whole keys.
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         match mutation {
             Mutation::Create { target, marks } => self.create(target, marks).await,
@@ -178,8 +178,8 @@ impl Cloud for Gcp {
         }
     }
 
-    /// The version that the import was confirmed with is still there, of our job, and no other took its place; of a pair, with its
-    /// public key. More it does not show.
+    /// The version that the import was confirmed with is still there, came through our job, and was not replaced; a pair also has to have
+    /// the public key. Google Cloud shows nothing more.
     async fn evidence(&self, target: &Target, copy: &CopyRecord, now: Timestamp) -> Result<Evidence, CloudError> {
         let object = self.key(&target.name).await?;
         let object = object.as_ref().map(|(object, _)| object);
@@ -237,7 +237,7 @@ impl Gcp {
         Ok(Acted::Created(ObjectId(target.name.clone())))
     }
 
-    /// Under the first id that is free: jobs are never deleted, so those before it are all there.
+    /// Makes a job under the first free id. Jobs are never deleted, so all ids before it are taken.
     async fn prepare(&self, target: &Target, version: Version, scheme: WrapScheme) -> Result<Acted, CloudError> {
         const OPERATION: &str = "CreateImportJob";
         let Some(method) = method(scheme) else { return Err(error(OPERATION, Class::Unsupported, "no import job of ours unwraps that")) };
@@ -247,7 +247,7 @@ impl Gcp {
         Ok(Acted::Created(id))
     }
 
-    /// Without a version it makes a new one, with the next number; into one (`again`) it restores the same bytes.
+    /// Without a version (`again`) it makes a new one with the next number; with one, it restores the same bytes.
     async fn import(
         &self,
         target: &Target,
@@ -267,7 +267,7 @@ impl Gcp {
             "wrappedKey": STANDARD.encode(wrapped),
         });
         match self.send(OPERATION, Method::Post, &format!("{versions}:import"), &[], &order).await {
-            // Google Cloud does not say which code an expired job has: its state tells.
+            // Google Cloud does not document the code for an expired job, so the job's state is read.
             Err(refused) if matches!(refused.class, Class::Stale | Class::Invalid | Class::NotFound) => {
                 let expired = self.get("GetImportJob", &job, &[]).await.is_ok_and(|job| job["state"] == "EXPIRED");
                 Err(if expired { ran_out(refused) } else { refused })
@@ -281,7 +281,7 @@ impl Gcp {
         self.send("UpdateCryptoKeyVersion", Method::Patch, &path, &query, &json!({ "state": state })).await.map(|_| Acted::Done)
     }
 
-    /// A key by its id with public keys, as far as a look has reads left for them, the newest versions first.
+    /// A key by its id, with public keys as far as the look has reads left, newest versions first.
     async fn shown(&self, id: &str) -> Result<Option<(ObjectSeen, bool)>, CloudError> {
         let Some((mut object, published)) = self.key(id).await? else { return Ok(None) };
         if object.algorithm.is_some_and(|algorithm| !algorithm.is_symmetric()) {
@@ -298,7 +298,7 @@ impl Gcp {
         Ok(Some((object, published)))
     }
 
-    /// The digest of a version's public key; only one that can be used shows it.
+    /// The digest of a version's public key. Only an enabled version shows it.
     async fn public_key(&self, id: &str, material: &MaterialSeen) -> Result<Option<Digest>, CloudError> {
         const OPERATION: &str = "GetPublicKey";
         let Some(number) = material.id.as_ref().filter(|_| material.is_present()) else { return Ok(None) };
@@ -307,13 +307,13 @@ impl Gcp {
         spki(&key["pem"]).map(|spki| Some(Digest::of(&spki))).ok_or_else(|| error(OPERATION, Class::Broken, "a public key that is not PEM"))
     }
 
-    /// A key by its id, and whether it is published; `None`: a typed "not found".
+    /// A key by its id, and whether it is active; `None`: the typed "not found".
     async fn key(&self, id: &str) -> Result<Option<(ObjectSeen, bool)>, CloudError> {
         let Some(key) = found(self.get("GetCryptoKey", &format!("cryptoKeys/{id}"), &[]).await)? else { return Ok(None) };
         self.details(&key).await.map(Some).map_err(contradiction)
     }
 
-    /// What a key is and holds, and whether it is published. One that is not marked as ours is not read any further.
+    /// The object, and whether it is active. Nothing more is read of a key that is not marked as ours.
     async fn details(&self, key: &Value) -> Result<(ObjectSeen, bool), CloudError> {
         let (id, primary) = (last(&key["name"]).unwrap_or_default(), last(&key["primary"]["name"]));
         let (kind, by_primary) = (kind(key), key["purpose"] == ENCRYPT_DECRYPT);
@@ -332,7 +332,7 @@ impl Gcp {
             let placement = (marks.installation == self.installation).then_some(marks.placement);
             let path = format!("cryptoKeys/{id}/cryptoKeyVersions");
             let listed = self.get("ListCryptoKeyVersions", &path, &[("pageSize", "1000")]).await?;
-            // The lowest number comes first: of two imports of one copy, that one is kept.
+            // Lowest number first: of two imports of one copy, that one is kept.
             let versions = items(&listed["cryptoKeyVersions"]);
             object.materials = versions.map(|version| material(version, placement)).collect::<Result<_, _>>()?;
             let first = |is: &dyn Fn(&MaterialSeen) -> bool| {
@@ -341,7 +341,7 @@ impl Gcp {
             let current = if by_primary {
                 object.materials.iter().position(|material| material.id.as_deref() == primary)
             } else {
-                // Such keys have no primary version: every version is used by its number.
+                // Keys without a primary version are used by the version's number.
                 first(&MaterialSeen::is_present).or_else(|| first(&|material| material.presence == Presence::Disabled))
             };
             for (at, material) in object.materials.iter_mut().enumerate() {
@@ -371,7 +371,7 @@ impl Gcp {
         self.send(operation, Method::Get, path, query, &json!({})).await
     }
 
-    /// One request about something in the ring, and its answer.
+    /// One request about something in the key ring, and its answer.
     async fn send(
         &self,
         operation: &'static str,
@@ -388,18 +388,18 @@ impl Gcp {
         if reply.status == 200 { Ok(answer) } else { Err(refusal(operation, mutates, reply.status, &answer["error"])) }
     }
 
-    /// Purpose and algorithm, as Google Cloud writes them.
+    /// Google Cloud's purpose and algorithm.
     fn written(&self, operation: &'static str, target: &Target) -> Result<(&'static str, String), CloudError> {
         written(target.algorithm, target.purpose).ok_or_else(|| error(operation, Class::Unsupported, "there is no such kind of key"))
     }
 
-    /// The whole name of something in the ring.
+    /// The full name of something in the key ring.
     fn name(&self, path: &str) -> String {
         format!("{}/{path}", ring(&self.destination.name))
     }
 }
 
-/// Purpose and algorithm, as Google Cloud writes them, of what is made for an algorithm that serves a purpose.
+/// Google Cloud's purpose and algorithm for our keys; `None`: the algorithm does not serve the purpose.
 fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'static str, String)> {
     let bits = match algorithm {
         Algorithm::Rsa2048 => 2_048,
@@ -420,7 +420,7 @@ fn written(algorithm: Algorithm, purpose: Purpose) -> Option<(&'static str, Stri
     })
 }
 
-/// What a key is, if it is something that we make.
+/// `None`: we make no such keys.
 fn kind(key: &Value) -> Option<(Algorithm, Purpose)> {
     let (purpose, template) = (key["purpose"].as_str()?, &key["versionTemplate"]);
     let algorithm = template["algorithm"].as_str().filter(|_| template["protectionLevel"] == LEVEL)?;
@@ -429,7 +429,7 @@ fn kind(key: &Value) -> Option<(Algorithm, Purpose)> {
     kinds.find(|(one, serves)| written(*one, *serves).is_some_and(|(word, spec)| word == purpose && spec == algorithm))
 }
 
-/// Whether one version of such a key is the primary one.
+/// Whether such keys have a primary version.
 fn has_primary(target: &Target) -> bool {
     written(target.algorithm, target.purpose).is_some_and(|(purpose, _)| purpose == ENCRYPT_DECRYPT)
 }
@@ -439,13 +439,13 @@ fn schemes(algorithm: Algorithm) -> Vec<WrapScheme> {
     all.into_iter().filter(|scheme| scheme.takes(algorithm)).collect()
 }
 
-/// What is in a public key's PEM.
+/// The DER in a public key's PEM.
 fn spki(pem: &Value) -> Option<Vec<u8>> {
     let base64: String = pem.as_str()?.lines().filter(|line| !line.starts_with('-')).collect();
     STANDARD.decode(base64).ok()
 }
 
-/// It was there a moment ago: reads that contradict each other show nothing.
+/// Another read just showed it, so a "not found" is a contradiction, which proves nothing.
 fn contradiction(error: CloudError) -> CloudError {
     match error.class {
         Class::NotFound => CloudError { class: Class::Transient, ..error },
@@ -465,7 +465,7 @@ fn uncertain(mutates: bool) -> Class {
     if mutates { Class::Ambiguous } else { Class::Transient }
 }
 
-/// What a refusal means, by the name of its canonical code.
+/// The error for the name of a canonical code.
 fn refusal(operation: &'static str, mutates: bool, status: u16, refused: &Value) -> CloudError {
     let code = refused["status"].as_str().unwrap_or_default();
     let class = match code {
@@ -485,7 +485,7 @@ fn refusal(operation: &'static str, mutates: bool, status: u16, refused: &Value)
     CloudError { cause, retry_after: wait.map(Span::seconds), ..error(operation, class, &format!("{code}: {}", refused["message"])) }
 }
 
-/// What was read; `None`: a typed "not found".
+/// `None`: the typed "not found".
 fn found(read: Result<Value, CloudError>) -> Result<Option<Value>, CloudError> {
     match read {
         Err(error) if error.class == Class::NotFound => Ok(None),
@@ -503,7 +503,7 @@ fn material(version: &Value, placement: Option<PlacementId>) -> Result<MaterialS
         Some("DESTROYED") => Presence::Missing,
         _ => return Err(error("ListCryptoKeyVersions", Class::Broken, "a version in a state that is not known")),
     };
-    // A version has no labels: the import job that it came through says what it is.
+    // A version has no labels. The import job that it came through tells which copy it is.
     let ours = placement.zip(last(&version["importJob"])).and_then(|(placement, job)| job_version(placement, job));
     Ok(MaterialSeen {
         id: last(&version["name"]).map(str::to_owned),
@@ -514,7 +514,7 @@ fn material(version: &Value, placement: Option<PlacementId>) -> Result<MaterialS
     })
 }
 
-/// The state of a key, from that of its versions: it has none of its own.
+/// The state of a key, derived from its versions, because a crypto key has none of its own.
 fn state(materials: &[MaterialSeen]) -> ObjectState {
     if materials.iter().any(MaterialSeen::is_present) {
         ObjectState::Usable
@@ -543,12 +543,12 @@ fn marks(labels: &Value) -> Option<Marks> {
     })
 }
 
-/// The id of the `n`th import job for a copy: the job of a material names its version.
+/// The id of the `n`th import job for a copy. A material's job tells its version.
 fn job_id(placement: PlacementId, version: Version, n: usize) -> ObjectId {
     ObjectId(format!("kp-{}-v{version}-{n}", placement.to_string().replace('-', "")))
 }
 
-/// Which version of a placement an import job was made for; `None`: not one of ours for this placement.
+/// The version that an import job was made for; `None`: it is not ours, or not for this placement.
 fn job_version(placement: PlacementId, id: &str) -> Option<Version> {
     let (_, number) = id.split_once("-v")?;
     let (version, n) = number.split_once('-')?;

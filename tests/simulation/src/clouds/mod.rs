@@ -1,7 +1,7 @@
-//! The port `Cloud` over each emulator's core: what the adapters do over the wire, without a wire and an SDK.
+//! The port `Cloud` with each emulator's core: the adapters' mapping, without a wire and an SDK.
 //!
-//! Owns the same mapping of requests and answers as each adapter, as far as a run needs it. What the adapters themselves do is
-//! the conformance suite's to judge, over the wire; here the engine is judged.
+//! Owns the mapping of requests and answers, as far as a run needs it. The conformance suite tests the adapters over the wire; here the
+//! engine is tested.
 
 pub(crate) mod aws;
 pub(crate) mod azure;
@@ -11,27 +11,23 @@ pub(crate) mod gcp;
 use keyplane_model::Algorithm;
 use serde::Serialize;
 
-/// The clouds of a run, a destination each.
+/// The clouds of a run. Each is one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) enum Place {
-    /// AWS KMS in a region.
     Aws,
     /// A Google Cloud key ring.
     Gcp,
     /// An Azure Key Vault or Managed HSM.
     Azure,
-    /// A second Google Cloud key ring, in a project of its own: whom else could MAC keys agree with. There only if it is wanted.
+    /// A second Google Cloud key ring in a project of its own, so that MAC keys can be shared by two clouds. Only if a schedule uses it.
     Gcp2,
 }
 
 impl Place {
-    /// Those that are in every run.
     pub(crate) const ALWAYS: [Self; 3] = [Self::Aws, Self::Gcp, Self::Azure];
 
-    /// Every one of them.
     pub(crate) const ALL: [Self; 4] = [Self::Aws, Self::Gcp, Self::Azure, Self::Gcp2];
 
-    /// The destination's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Aws => "aws",
@@ -41,7 +37,7 @@ impl Place {
         }
     }
 
-    /// What can be imported there, as the adapters say; an Azure vault is a Key Vault or a Managed HSM.
+    /// The algorithms that can be imported there, as the adapter declares. `key_vault`: the Azure vault is a Key Vault, not a Managed HSM.
     pub(crate) fn takes(self, key_vault: bool) -> Vec<Algorithm> {
         use Algorithm as A;
         match self {

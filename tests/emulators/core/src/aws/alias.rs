@@ -71,7 +71,7 @@ fn alias_name<'a>(fields: &Fields<'a>) -> Result<&'a str, Refusal> {
         let rule = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$";
         return Err(constraint("AliasName", name, rule));
     }
-    // A colon passes the model's pattern and is refused by its text.
+    // The model's pattern allows a colon; its text forbids it.
     let own = name.strip_prefix("alias/").filter(|rest| !rest.is_empty() && !rest.contains(':'));
     if own.is_none_or(|own| own.starts_with("aws/")) {
         let message = format!("`{name}` does not begin with `alias/`, or is reserved, or has a colon");

@@ -1,31 +1,28 @@
-//! Requests and answers, as AWS JSON 1.1 has them.
+//! Requests and answers of AWS JSON 1.1.
 
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
 
-/// One request, already authenticated.
+/// A request that is already authenticated.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The region that it is addressed to; the home region when there is none, or what it says is no region's name.
+    /// The region that it is addressed to. `None`, or not a region's name: the home region.
     pub region: Option<String>,
-    /// The operation's name, the part of `X-Amz-Target` behind the point.
+    /// The part of `X-Amz-Target` after the point.
     pub operation: String,
-    /// The body: a JSON object.
+    /// A JSON object.
     pub body: Vec<u8>,
 }
 
-/// What becomes of a request.
 pub type Answer = crate::frame::Answer<Reply>;
 
-/// An answer as AWS JSON 1.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: u16,
     /// For `x-amzn-requestid`.
     pub request_id: String,
-    /// JSON; null, which is an empty body on the wire, for operations without output.
+    /// Null, which is an empty body on the wire, for operations without output.
     pub body: Value,
 }
 
@@ -39,7 +36,7 @@ impl Reply {
         Self::error(code.status(), code.name(), &refusal.message, request_id)
     }
 
-    /// Any error, also one that KMS does not have.
+    /// Any error, even one that KMS does not have.
     pub(super) fn error(status: u16, code: &str, message: &str, request_id: String) -> Self {
         Self { status, request_id, body: json!({ "__type": code, "message": message }) }
     }

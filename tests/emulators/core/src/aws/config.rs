@@ -1,4 +1,4 @@
-//! What an emulated account is like, and how it names what is in it.
+//! The configuration of an emulated account.
 
 use std::time::Duration;
 
@@ -11,22 +11,19 @@ const PUBLISHED_MOST_KEYS: usize = 100_000;
 /// Grants on a key, of all grantees (the same).
 const PUBLISHED_MOST_GRANTS: usize = 50_000;
 
-/// What the emulated account is like.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The home region, for instance `us-east-1`: that of a request that names none.
+    /// The home region, such as `us-east-1`: that of a request that names none.
     pub region: String,
-    /// The account's id: twelve digits.
+    /// Twelve digits.
     pub account: String,
-    /// How to read what AWS's documents leave open.
     pub readings: Readings,
-    /// How long after a change a read may still show what was before it. Zero: never.
+    /// How long after a change a read may still show the state before it. Zero: never.
     pub consistency: Duration,
-    /// How many keys fit into each region.
+    /// In each region.
     pub most_keys: usize,
-    /// How many grants a key can have.
+    /// On each key.
     pub most_grants: usize,
-    /// Whether the dump shows key material.
     pub reveal_material: bool,
 }
 
@@ -45,7 +42,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The same account, as another region sees it.
+    /// The account as another region sees it.
     pub(super) fn in_region(&self, region: &str) -> Self {
         Self { region: region.to_owned(), ..self.clone() }
     }

@@ -1,9 +1,8 @@
-//! Encrypting and decrypting under KMS keys.
+//! Encryption under KMS keys.
 //!
-//! A ciphertext names its key and its material, so old ciphertext decrypts under the material that made it:
-//! version (1 byte), key id (16), material id (32), nonce (12), then AES-256-GCM. The first three and the encryption
-//! context are authenticated. The version tells whether the key is a multi-Region one: then ciphertext of one region
-//! decrypts in another.
+//! A ciphertext names its key and its material, so an old ciphertext decrypts under the material that made it: version (1 byte), key id
+//! (16), material id (32), nonce (12), then AES-256-GCM. The first three and the encryption context are authenticated. The version tells
+//! whether the key is a multi-Region one, whose ciphertexts decrypt in every region.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -84,7 +83,7 @@ pub(super) fn re_encrypt(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'
     }))
 }
 
-/// `GenerateDataKey` and its variant without plaintext.
+/// `GenerateDataKey`, and its variant without plaintext.
 pub(super) fn data_key(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'_>, with_plaintext: bool) -> Result<Value, Refusal> {
     no_recipient(fields)?;
     let spec = fields.word("KeySpec", &[("AES_256", 32), ("AES_128", 16)])?;
@@ -155,7 +154,7 @@ fn open<'s>(scope: &Scope<'_>, store: &'s Store, expected: Option<&str>, blob: &
     {
         return Err(Code::IncorrectKey.because("the ciphertext was made under another key"));
     }
-    // KMS does not tell whether such a key exists.
+    // KMS does not say whether such a key exists.
     let unknown = "the ciphertext refers to a key that does not exist, or that you are not allowed to access";
     let key = store.get(&id).ok_or_else(|| Code::AccessDenied.because(unknown))?;
     key.allow(USABLE)?;
@@ -171,7 +170,7 @@ fn usable<'s>(scope: &Scope<'_>, store: &'s Store, identifier: &str) -> Result<&
     Ok(key)
 }
 
-/// The encryption context in one canonical form: pairs in order of their names, each text behind its length.
+/// The encryption context in one canonical form: pairs in the order of their names, each text preceded by its length.
 fn context(fields: &Fields<'_>, name: &str) -> Result<Vec<u8>, Refusal> {
     let pairs = fields.texts(name)?;
     let mut canonical = Vec::new();

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{Timestamp, crypto::Crypto};
 
-/// All that the emulator holds, in every region: each key with the SHA-256 of each material; its bytes in hexadecimal
-/// only if [`Config::reveal_material`] says so. Moments are microseconds since the epoch.
+/// Everything in every region: each key with the SHA-256 of each material, and its bytes in hexadecimal only with
+/// [`Config::reveal_material`]. Times are microseconds since the epoch.
 pub(super) fn everything(config: &Config, crypto: &dyn Crypto, now: Timestamp, account: &Account) -> Value {
     let (mut keys, mut aliases) = (Vec::new(), Vec::new());
     for (region, store) in account.regions() {

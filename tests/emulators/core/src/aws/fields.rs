@@ -1,4 +1,4 @@
-//! The members of a request, each read with the limits that the service model sets.
+//! The members of a request, each checked against the limits of the service model.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::refusal::{Code, Refusal};
 use crate::Timestamp;
 
-/// The JSON object of a request. Members that nobody reads are ignored, as AWS does.
+/// A request's JSON object. Unknown members are ignored, as by AWS.
 pub(super) struct Fields<'a>(&'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
@@ -16,7 +16,7 @@ impl<'a> Fields<'a> {
         Self(members)
     }
 
-    /// A text of so many characters, if it is there.
+    /// `None`: it is missing. `length`: in characters.
     pub(super) fn text(&self, name: &str, length: RangeInclusive<usize>) -> Result<Option<&'a str>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -26,12 +26,11 @@ impl<'a> Fields<'a> {
         Ok(Some(text))
     }
 
-    /// A text that must be there.
     pub(super) fn required_text(&self, name: &str, length: RangeInclusive<usize>) -> Result<&'a str, Refusal> {
         self.text(name, length)?.ok_or_else(|| missing(name))
     }
 
-    /// One of these words, if it is there; the index into `words`.
+    /// One of these words; `None`: it is missing.
     pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
         let Some(text) = self.text(name, 0..=usize::MAX)? else {
             return Ok(None);
@@ -43,7 +42,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// An integer in this range, if it is there.
+    /// An integer in this range; `None`: it is missing.
     pub(super) fn integer(&self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -60,12 +59,12 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| constraint(name, number, &format!("Member must have value less than or equal to {high}")))
     }
 
-    /// A truth value; false when it is not there.
+    /// A boolean; `false` if it is missing.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
         self.get(name).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| wrong_type(name, "a boolean")))
     }
 
-    /// So many bytes, which must be there.
+    /// `length`: in bytes.
     pub(super) fn required_blob(&self, name: &str, length: RangeInclusive<usize>) -> Result<Vec<u8>, Refusal> {
         let value = self.get(name).ok_or_else(|| missing(name))?;
         let text = value.as_str().ok_or_else(|| wrong_type(name, "a blob"))?;
@@ -74,7 +73,7 @@ impl<'a> Fields<'a> {
         Ok(bytes)
     }
 
-    /// A moment in seconds since the epoch, if it is there.
+    /// A time in seconds since the epoch; `None`: it is missing.
     pub(super) fn moment(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -83,7 +82,7 @@ impl<'a> Fields<'a> {
         moment.map(Some).ok_or_else(|| wrong_type(name, "a timestamp"))
     }
 
-    /// A map of texts; empty when it is not there.
+    /// A map of texts; empty if it is missing.
     pub(super) fn texts(&self, name: &str) -> Result<BTreeMap<&'a str, &'a str>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(BTreeMap::new());
@@ -95,7 +94,7 @@ impl<'a> Fields<'a> {
         pairs.collect()
     }
 
-    /// A list, if it is there.
+    /// `None`: it is missing.
     pub(super) fn list(&self, name: &str) -> Result<Option<&'a [Value]>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -103,7 +102,7 @@ impl<'a> Fields<'a> {
         value.as_array().map(|list| Some(list.as_slice())).ok_or_else(|| wrong_type(name, "a list"))
     }
 
-    /// The members of a structure, if it is there.
+    /// `None`: it is missing.
     pub(super) fn structure(&self, name: &str) -> Result<Option<Fields<'a>>, Refusal> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -111,7 +110,7 @@ impl<'a> Fields<'a> {
         value.as_object().map(|members| Some(Fields::new(members))).ok_or_else(|| wrong_type(name, "a structure"))
     }
 
-    /// Whether it is there, whatever it is.
+    /// Whether the member is there, whatever its type.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -121,7 +120,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A dry run ends here: it would have succeeded.
+/// Ends a dry run, which would have succeeded.
 pub(super) fn not_dry(fields: &Fields<'_>) -> Result<(), Refusal> {
     if fields.flag("DryRun")? {
         return Err(Code::DryRunOperation.because("the request would have succeeded, but `DryRun` is set"));
@@ -129,7 +128,7 @@ pub(super) fn not_dry(fields: &Fields<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A member that must be there is not.
+/// A required member is missing.
 pub(super) fn missing(name: &str) -> Refusal {
     Code::Validation.because(format!(
         "1 validation error detected: Value null at '{}' failed to satisfy constraint: Member must not be null",
@@ -143,7 +142,7 @@ pub(super) fn constraint(name: &str, value: impl std::fmt::Display, rule: &str) 
         .because(format!("1 validation error detected: Value '{value}' at '{}' failed to satisfy constraint: {rule}", lower_first(name)))
 }
 
-/// A text of another length than allowed; lengths are counted in characters.
+/// Checks a text's length in characters.
 pub(super) fn text_within(name: &str, text: &str, length: RangeInclusive<usize>) -> Result<(), Refusal> {
     within(name, text, text.chars().count(), &length)
 }
@@ -154,7 +153,7 @@ fn within(name: &str, shown: &str, length: usize, allowed: &RangeInclusive<usize
         return Err(constraint(name, shown, &rule));
     }
     if length > *allowed.end() {
-        // The value itself could be as long as the request: it is not repeated.
+        // The value is not repeated, since it could be as long as the request.
         let rule = format!("Member must have length less than or equal to {}", allowed.end());
         return Err(constraint(name, "<too long>", &rule));
     }

@@ -1,9 +1,8 @@
-//! Grants: who may do what with a key, as the key remembers it.
+//! Grants.
 //!
-//! Permissions are not modelled, so a grant allows nothing that was not allowed, its constraints restrict nothing, and
-//! nobody is too strange to retire it. It is checked for its form, kept, listed and deleted; a grant token is checked for
-//! being one. Rules: the service model's `CreateGrant`, `ListGrants`, `ListRetirableGrants`, `RetireGrant`, `RevokeGrant`;
-//! which key states allow which: KMS Developer Guide, "Key states of KMS keys".
+//! Permissions are not modelled, so a grant allows nothing more, its constraints restrict nothing, and anybody can retire it. Its form is
+//! checked, and it is stored, listed and deleted. A grant token has to be a valid one. Rules: the service model's `CreateGrant`,
+//! `ListGrants`, `ListRetirableGrants`, `RetireGrant`, `RevokeGrant`; for the key states: KMS Developer Guide, "Key states of KMS keys".
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,10 +48,10 @@ const LONGEST_VALUE: usize = 384;
 /// Grant tokens in one request (service model, `GrantTokenList`).
 const MOST_TOKENS: usize = 10;
 
-/// What tokens of this kind are sealed with, so that no other kind passes for one.
+/// Distinguishes grant tokens from other tokens of the emulator.
 const TOKEN_CONTEXT: &[u8] = b"grant token";
 
-/// What a grant token says; a client sees it sealed.
+/// The contents of a grant token, which a client sees encrypted.
 #[derive(Serialize, Deserialize)]
 struct Token {
     key: String,
@@ -104,7 +103,7 @@ pub(super) fn list_retirable(scope: &Scope<'_>, store: &Store, fields: &Fields<'
     let retiring = principal(fields, "RetiringPrincipal", "RetiringServicePrincipal")?.ok_or_else(|| missing("RetiringPrincipal"))?;
     let grants = store.keys().flat_map(|key| key.grants.iter().map(move |(id, grant)| (key, id, grant)));
     let grants = grants.filter(|(.., grant)| grant.terms.retiring.as_ref() == Some(&retiring));
-    // Ids of keys sort the same with a tail: none begins with another.
+    // Key ids sort the same with a suffix, because none is a prefix of another.
     let placed = grants.map(|(key, id, grant)| (format!("{}/{id}", key.id), entry(scope, key, id, grant)));
     Ok(page.fill("Grants", placed.filter(|(place, _)| page.after.as_ref().is_none_or(|after| place > after))))
 }
@@ -131,7 +130,7 @@ pub(super) fn revoke(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) 
     remove(scope, store, fields, fields.required_text("KeyId", 1..=2048)?, grant)
 }
 
-/// Checks the member `GrantTokens`: each must be one, of whichever grant, even of one that is gone.
+/// Checks the member `GrantTokens`: each has to be a valid token, of any grant, even of one that is gone.
 pub(super) fn check_tokens(scope: &Scope<'_>, fields: &Fields<'_>) -> Result<(), Refusal> {
     let tokens = fields.list("GrantTokens")?.unwrap_or_default();
     if tokens.len() > MOST_TOKENS {
@@ -145,7 +144,7 @@ pub(super) fn check_tokens(scope: &Scope<'_>, fields: &Fields<'_>) -> Result<(),
     Ok(())
 }
 
-/// A grant as the dump shows it.
+/// A grant in the dump.
 pub(super) fn dumped(id: &str, grant: &Grant) -> Value {
     let mut dumped = grant.terms.members();
     dumped["id"] = id.into();
@@ -171,7 +170,7 @@ impl Terms {
         Ok(Self { name: name.map(str::to_owned), grantee, retiring, operations, constraints })
     }
 
-    /// The terms by the names that requests and answers have for them.
+    /// The terms under their names in requests and answers.
     fn members(&self) -> Value {
         let mut members = json!({ "Operations": self.operations });
         if let Some(name) = &self.name {
@@ -194,7 +193,7 @@ impl Terms {
 }
 
 impl Principal {
-    /// Which of two members names it, and what that says.
+    /// Which of the two members names the principal, and its value.
     fn member<'a>(&'a self, [identity, service]: [&'static str; 2]) -> (&'static str, &'a str) {
         match self {
             Self::Identity(arn) => (identity, arn),
@@ -252,7 +251,7 @@ fn operations(fields: &Fields<'_>) -> Result<BTreeSet<String>, Refusal> {
     Ok(operations)
 }
 
-/// One of two members that exclude each other, if it is there.
+/// One of two members that exclude each other; `None`: both are missing.
 fn principal(fields: &Fields<'_>, identity: &str, service: &str) -> Result<Option<Principal>, Refusal> {
     match (fields.text(identity, 1..=256)?, fields.text(service, 1..=128)?) {
         (None, None) => Ok(None),
@@ -278,7 +277,7 @@ fn principal(fields: &Fields<'_>, identity: &str, service: &str) -> Result<Optio
     }
 }
 
-/// Accounts, IAM users and roles, assumed roles, federated users. Whether one exists is not modelled.
+/// Whether an ARN is that of an account, IAM user, role, assumed role or federated user. Whether it exists is not modelled.
 fn is_principal(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let [_, _, service, "", _, name] = parts[..] else {
@@ -293,7 +292,7 @@ fn is_principal(arn: &str) -> bool {
     (named || (service == "iam" && name == "root")) && is_arn(arn)
 }
 
-/// The ARN of something that an account owns.
+/// Whether a text is an ARN with an account.
 fn is_arn(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let ["arn", partition, service, region, owner, name] = parts[..] else {
@@ -336,7 +335,7 @@ fn entry(scope: &Scope<'_>, key: &Key, id: &str, grant: &Grant) -> Value {
     entry
 }
 
-/// Another token each time, all of them as good.
+/// Makes a new token each time. All of them stay valid.
 fn seal_token(scope: &mut Scope<'_>, key: &str, grant: &str) -> Result<String, Refusal> {
     let token = Token { key: scope.config.key_arn(key), grant: grant.to_owned() };
     let payload = serde_json::to_vec(&token).map_err(|_| Code::Internal.because("the token cannot be written"))?;

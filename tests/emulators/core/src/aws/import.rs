@@ -1,4 +1,4 @@
-//! Importing key material: parameters, import, deletion.
+//! Imports of key material: parameters, import, deletion.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,19 +19,18 @@ use crate::{
     crypto::{OaepHash, RsaSize, Secret},
 };
 
-/// How long public key and token are good for.
+/// How long public key and token are valid.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How far in the future material may expire.
 const LONGEST_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What tokens of this kind are sealed with, so that no other kind passes for one.
+/// Distinguishes import tokens from other tokens of the emulator.
 const TOKEN_CONTEXT: &[u8] = b"import token";
 
-/// Bytes of a symmetric key.
+/// The length of a symmetric key, in bytes.
 const SYMMETRIC: usize = 32;
 
-/// How material is wrapped.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum Wrapping {
     OaepSha1,
@@ -40,7 +39,7 @@ enum Wrapping {
     RsaAesSha256,
 }
 
-/// What an import token says; a client sees it sealed.
+/// The contents of an import token, which a client sees encrypted.
 #[derive(Serialize, Deserialize)]
 struct Token {
     number: u64,
@@ -94,7 +93,6 @@ pub(super) fn parameters(scope: &mut Scope<'_>, store: &Store, fields: &Fields<'
     }))
 }
 
-/// `ImportKeyMaterial`.
 pub(super) fn import(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let order = Order::read(scope, fields)?;
     let key = external(scope, store, fields)?;
@@ -120,7 +118,7 @@ pub(super) fn import(scope: &mut Scope<'_>, store: &mut Store, fields: &Fields<'
     let readings = &scope.config.readings;
     store.change(&id, |key| {
         order.place(key, &material, bytes);
-        // "When this operation is successful, the state of the KMS key changes to Enabled", with the doubtful cases aside.
+        // "When this operation is successful, the state of the KMS key changes to Enabled"; the readings decide the doubtful cases.
         let stays_disabled = if was_disabled {
             readings.import_while_disabled != ImportWhileDisabled::Enables
         } else {
@@ -156,19 +154,19 @@ pub(super) fn delete(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) 
     answer["KeyMaterialId"] = material.id.clone().into();
     let (id, material) = (key.id.clone(), material.id.clone());
     store.change(&id, |key| {
-        // Pending material is not associated for good: it is forgotten. Other material waits for its bytes.
+        // Pending material is forgotten, since it is not yet bound to the key. Other material waits for its bytes.
         key.materials.retain(|known| known.id != material || known.role != Role::PendingRotation);
         key.materials.iter_mut().filter(|known| known.id == material).for_each(Material::lose);
     });
     Ok(answer)
 }
 
-/// What an import asks for.
+/// The parameters of an import.
 struct Order {
     token: Vec<u8>,
     wrapped: Vec<u8>,
     expires: Option<Timestamp>,
-    /// `ImportType`, if given: whether the material is new.
+    /// `ImportType`: whether the material is new. `None`: not given.
     new: Option<bool>,
     material: Option<String>,
     description: Option<String>,
@@ -191,7 +189,7 @@ impl Order {
         })
     }
 
-    /// Whether this material may be imported into this key now.
+    /// Checks that this material may be imported into this key now.
     // contract: aws.import.type, aws.import.wrong_material, aws.rotation.pending
     fn fits(&self, scope: &Scope<'_>, key: &Key, material: &str) -> Result<(), Refusal> {
         let known = key.material(material);
@@ -225,7 +223,7 @@ impl Order {
         }
     }
 
-    /// Puts the bytes where they belong.
+    /// Stores the bytes as current or pending material.
     fn place(self, key: &mut Key, material: &str, bytes: Secret) {
         let role = if key.materials.is_empty() { Role::Current } else { Role::PendingRotation };
         if key.material(material).is_none() {
@@ -243,7 +241,7 @@ impl Order {
     }
 }
 
-/// Finds the key, which must have been made for imported material.
+/// Finds the key, whose origin has to be external.
 fn external<'s>(scope: &Scope<'_>, store: &'s Store, fields: &Fields<'_>) -> Result<&'s Key, Refusal> {
     let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     match key.origin {

@@ -1,6 +1,6 @@
-//! The state of one KMS key, with its material, its grants and what it knows of related keys, and the pure functions on it.
+//! The state of one KMS key, with its material, its grants and its related keys, and pure functions on it.
 //!
-//! Every operation works on keys, so this file knows none of the operations' files.
+//! Every operation's file uses this one, so it uses none of theirs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,12 +14,11 @@ use super::{
 };
 use crate::{Timestamp, crypto::Secret};
 
-/// How the ids of multi-Region keys begin, and no others. They sort behind those, which begin with hexadecimal digits.
+/// The prefix of the ids of multi-Region keys. It sorts after hexadecimal digits, with which other ids begin.
 pub(super) const ID_PREFIX: &str = "mrk-";
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where material comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     AwsKms,
@@ -60,13 +59,13 @@ impl KeyState {
 /// The states in which a key encrypts, decrypts and rotates.
 pub(super) const USABLE: &[KeyState] = &[KeyState::Enabled];
 
-/// The states in which a key is switched on and off.
+/// The states in which a key can be enabled and disabled.
 pub(super) const SWITCHABLE: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled];
 
-/// Every state but the one before the end.
+/// Every state but `PendingDeletion`.
 pub(super) const LIVING: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport];
 
-/// What a material is to its key.
+/// The role of a material in its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     PendingRotation,
@@ -84,37 +83,36 @@ impl Role {
     }
 }
 
-/// One generation of a key's bytes.
+/// One material of a key.
 #[derive(Clone)]
 pub(super) struct Material {
-    /// 64 hexadecimal digits, a function of the key's id and the bytes.
+    /// 64 hexadecimal digits, computed from the key's id and the bytes.
     pub(super) id: String,
     pub(super) description: Option<String>,
-    /// Absent while it waits to be imported again: after it was deleted, and once [`Key::settle`] saw it expire.
+    /// `None` while it waits to be imported again: after it was deleted, and once [`Key::settle`] saw it expire.
     pub(super) bytes: Option<Arc<Secret>>,
     pub(super) expires: Option<Timestamp>,
     pub(super) role: Role,
-    /// When a rotation made it current; never for the first one.
+    /// When a rotation made it current; `None` for the first one.
     pub(super) rotated: Option<Timestamp>,
 }
 
 impl Material {
-    /// The bytes, unless they were deleted or have expired.
+    /// `None`: deleted or expired.
     pub(super) fn bytes(&self) -> Option<&Secret> {
         self.bytes.as_deref()
     }
 
-    /// From now on it waits to be imported again.
+    /// Deletes the bytes. The material then waits to be imported again.
     pub(super) fn lose(&mut self) {
         self.bytes = None;
         self.expires = None;
     }
 }
 
-/// A deletion that is scheduled.
 #[derive(Clone, Copy)]
 pub(super) struct Deletion {
-    /// When the key will be gone; unknown as long as a primary key has replicas.
+    /// When the key will be deleted; `None` as long as a primary key has replicas.
     pub(super) at: Option<Timestamp>,
     /// The waiting period in days.
     pub(super) days: u32,
@@ -127,7 +125,7 @@ pub(super) struct Rotation {
     pub(super) due: Timestamp,
 }
 
-/// The last successful use of a key.
+/// The last successful cryptographic use.
 #[derive(Clone)]
 pub(super) struct LastUse {
     pub(super) operation: Operation,
@@ -136,7 +134,6 @@ pub(super) struct LastUse {
     pub(super) request: String,
 }
 
-/// A symmetric KMS key.
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) id: String,
@@ -147,24 +144,24 @@ pub(super) struct Key {
     pub(super) created: Timestamp,
     pub(super) disabled: bool,
     pub(super) deletion: Option<Deletion>,
-    /// In the order in which they were associated.
+    /// In the order in which they were imported.
     /// INVARIANT: at most one is current and at most one is pending; a pending one comes last and never alone.
     pub(super) materials: Vec<Material>,
     pub(super) rotation: Option<Rotation>,
     /// How many rotations on demand there were.
     pub(super) rotations: u32,
     pub(super) last_use: Option<LastUse>,
-    /// Full names of the aliases that mean it.
+    /// Full names of the aliases of the key.
     /// INVARIANT: exactly those whose target it is in the store of its region.
     pub(super) aliases: BTreeSet<String>,
-    /// The grants by their ids.
+    /// By grant id.
     pub(super) grants: BTreeMap<String, Arc<Grant>>,
-    /// Only multi-Region keys have it.
+    /// `None`: not a multi-Region key.
     pub(super) related: Option<Related>,
 }
 
 impl Key {
-    /// A key without material and without marks.
+    /// A key without material, policy and tags.
     pub(super) fn new(id: String, origin: Origin, now: Timestamp) -> Self {
         Self {
             id,
@@ -197,7 +194,7 @@ impl Key {
         }
     }
 
-    /// Whether all material that belongs to the key for good is there.
+    /// Whether the key has all its permanent material.
     // contract: aws.rotation.enabled
     pub(super) fn is_whole(&self) -> bool {
         self.current().is_some() && self.permanent().all(|material| material.bytes().is_some())
@@ -215,12 +212,11 @@ impl Key {
         self.materials.iter().find(|material| material.id == id)
     }
 
-    /// The material that belongs to the key for good: pending material can still be exchanged.
+    /// The material that is bound to the key. Pending material can still be replaced.
     pub(super) fn permanent(&self) -> impl Iterator<Item = &Material> {
         self.materials.iter().filter(|material| material.role != Role::PendingRotation)
     }
 
-    /// Makes the pending material current.
     pub(super) fn rotate(&mut self, now: Timestamp) {
         self.rotation = None;
         if self.pending().is_none() {
@@ -238,7 +234,7 @@ impl Key {
         }
     }
 
-    /// Refuses what is not for a key in its state.
+    /// Refuses an operation that the key's state does not allow.
     pub(super) fn allow(&self, states: &[KeyState]) -> Result<(), Refusal> {
         match self.state() {
             state if states.contains(&state) => Ok(()),
@@ -250,7 +246,7 @@ impl Key {
         }
     }
 
-    /// Whether it is a replica, seen from its own region.
+    /// Whether the key is a replica in this region.
     pub(super) fn is_replica(&self, region: &str) -> bool {
         self.related.as_ref().is_some_and(|related| related.primary != region)
     }
@@ -273,7 +269,7 @@ impl Key {
         Code::InvalidState.because(format!("`{}` is {state}", self.id))
     }
 
-    /// When something will happen to it without a request.
+    /// When the key will change without a request.
     pub(super) fn next_event(&self) -> Option<Timestamp> {
         let expiries = self.materials.iter().filter(|material| material.bytes.is_some()).filter_map(|m| m.expires);
         let deletion = self.deletion.and_then(|deletion| deletion.at);
@@ -291,14 +287,14 @@ impl Key {
     }
 }
 
-/// A grant on a key. Its id is the name under which [`Key::grants`] holds it.
+/// A grant. [`Key::grants`] has its id.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) created: Timestamp,
     pub(super) terms: Terms,
 }
 
-/// What `CreateGrant` was asked for: a repeat with a name and the same terms means the same grant.
+/// The parameters of `CreateGrant`. A repeated request with the same name and terms returns the same grant.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) name: Option<String>,
@@ -308,7 +304,7 @@ pub(super) struct Terms {
     pub(super) constraints: Constraints,
 }
 
-/// Whom a grant is for, or who may retire it.
+/// The grantee of a grant, or who may retire it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Principal {
     /// The ARN of an account, user or role.
@@ -317,7 +313,7 @@ pub(super) enum Principal {
     Service(String),
 }
 
-/// What a request must fulfil for a grant to permit it; kept, and never enforced.
+/// The grant's constraints, which are stored and never enforced.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Constraints {
     pub(super) equals: Option<BTreeMap<String, String>>,
@@ -328,11 +324,9 @@ pub(super) struct Constraints {
 /// What a key knows of its related keys.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Related {
-    /// The region of the primary key.
     pub(super) primary: String,
-    /// The regions of the replicas.
     pub(super) replicas: BTreeSet<String>,
-    /// Whether some replica lacks the material that is pending.
+    /// Whether a replica lacks the pending material.
     pub(super) awaiting: bool,
 }
 
@@ -343,7 +337,7 @@ impl Related {
     }
 }
 
-/// The name of an expiration model.
+/// The name of the expiration model.
 pub(super) fn expiration_model(expires: Option<Timestamp>) -> &'static str {
     if expires.is_some() { "KEY_MATERIAL_EXPIRES" } else { "KEY_MATERIAL_DOES_NOT_EXPIRE" }
 }

@@ -1,4 +1,4 @@
-//! Keys come, are described, are switched off and on, and go.
+//! Creating, describing, enabling, disabling and deleting keys.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use super::{
     store::{Naming, Store},
 };
 
-/// What `CreateKey` accepts and this emulator does not make yet.
+/// Key specs that `CreateKey` has, but this emulator has not.
 const OTHER_SPECS: [&str; 19] = [
     "RSA_2048",
     "RSA_3072",
@@ -98,7 +98,7 @@ pub(super) fn switch(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>, 
 
 // contract: aws.deletion.waiting
 pub(super) fn schedule_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
-    // The service model says 1 to 365, its text and the service say 7 to 30.
+    // The service model says 1 to 365; its text and the service say 7 to 30.
     let days = fields.integer("PendingWindowInDays", 7..=30)?.unwrap_or(30);
     let key = store.find(scope.config, fields.required_text("KeyId", 1..=2048)?, Naming::Key)?;
     key.allow(LIVING)?;
@@ -122,7 +122,7 @@ pub(super) fn cancel_deletion(scope: &Scope<'_>, store: &mut Store, fields: &Fie
     let id = key.id.clone();
     store.change(&id, |key| {
         key.deletion = None;
-        // A key without its material is `PendingImport` again, and its import enables it as any other does.
+        // A key without its material is `PendingImport` again, and an import enables it.
         key.disabled = key.is_whole();
     });
     Ok(json!({ "KeyId": scope.config.key_arn(&id) }))

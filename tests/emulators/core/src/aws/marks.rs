@@ -1,4 +1,4 @@
-//! What is written on a key: its policy and its tags.
+//! The policy and the tags of a key.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const LONGEST_POLICY: usize = 32 * 1024;
 /// Tags on a key (KMS Developer Guide, "Tags in KMS").
 const MOST_TAGS: usize = 50;
 
-/// The only policy that a key has.
+/// The name of a key's only policy.
 const POLICY_NAME: &str = "default";
 
 pub(super) fn get_policy(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Result<Value, Refusal> {
@@ -82,7 +82,7 @@ pub(super) fn untag(scope: &Scope<'_>, store: &mut Store, fields: &Fields<'_>) -
     Ok(Value::Null)
 }
 
-/// The member `Tags`, if it is there.
+/// The member `Tags`; `None`: it is missing.
 pub(super) fn tags(fields: &Fields<'_>) -> Result<Option<BTreeMap<String, String>>, Refusal> {
     let Some(list) = fields.list("Tags")? else {
         return Ok(None);
@@ -106,7 +106,7 @@ pub(super) fn tags(fields: &Fields<'_>) -> Result<Option<BTreeMap<String, String
     Ok(Some(tags))
 }
 
-/// The member `Policy`, if it is there: well formed, and not one that locks its author out.
+/// The member `Policy`, which has to be well formed and must not lock its author out; `None`: it is missing.
 pub(super) fn policy<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal> {
     let bypass = fields.flag("BypassPolicyLockoutSafetyCheck")?;
     let Some(text) = fields.text("Policy", 1..=131_072)? else {
@@ -128,7 +128,7 @@ pub(super) fn policy<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal
     Ok(Some(text))
 }
 
-/// The policy of a key that was created without one: the account decides.
+/// The policy of a key that was created without one: the account's IAM decides.
 pub(super) fn default_policy(config: &Config) -> String {
     let policy = json!({
         "Version": "2012-10-17",
@@ -168,7 +168,7 @@ fn statements(text: &str) -> Option<Vec<Value>> {
     (!statements.is_empty() && statements.iter().all(formed)).then_some(statements)
 }
 
-/// A rough form of the lockout check: some statement allows someone to put a policy.
+/// A rough form of the lockout check: some statement lets a principal put a policy.
 fn lets_change_policy(statement: &Value) -> bool {
     let opens = |action: &Value| {
         action.as_str().is_some_and(|action| {
@@ -186,14 +186,14 @@ fn lets_change_policy(statement: &Value) -> bool {
         }
 }
 
-/// The policy with other white space, after a change.
+/// The policy after a change, with other white space.
 fn rewritten(policy: &str, change: impl FnOnce(&mut Value)) -> String {
     let Ok(mut document) = serde_json::from_str::<Value>(policy) else { return policy.to_owned() };
     change(&mut document);
     format!("{document:#}")
 }
 
-/// All lists of a policy are sets: another order is another order, and nothing else.
+/// Reverses all lists, which are sets: the policy means the same.
 fn reverse_lists(document: &mut Value) {
     match document {
         Value::Array(items) => {

@@ -1,4 +1,4 @@
-//! How answers describe a key: `KeyMetadata`.
+//! `KeyMetadata`: how answers describe a key.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(super) fn metadata(config: &Config, key: &Key) -> Value {
     }
     if let Some(current) = key.current() {
         metadata["CurrentKeyMaterialId"] = current.id.clone().into();
-        // Expiry belongs to material that is there.
+        // Only material that is present expires.
         if key.origin == Origin::External && key.permanent().any(|material| material.bytes().is_some()) {
             let earliest = key.permanent().filter(|m| m.bytes().is_some()).filter_map(|m| m.expires).min();
             metadata["ExpirationModel"] = expiration_model(earliest).into();
@@ -48,7 +48,6 @@ pub(super) fn metadata(config: &Config, key: &Key) -> Value {
     metadata
 }
 
-/// `MultiRegionConfiguration`.
 fn configuration(config: &Config, id: &str, related: &Related) -> Value {
     let key = |region: &String| json!({ "Arn": config.in_region(region).key_arn(id), "Region": region });
     json!({

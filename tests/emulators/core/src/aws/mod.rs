@@ -1,14 +1,14 @@
 //! AWS KMS: one account.
 //!
-//! Owns the rules of imported symmetric keys as the service model and the developer guide state them. Other key kinds
-//! are refused with `UnsupportedOperationException`. Permissions are not modelled: a policy is checked for its form, kept
-//! and given back, and allows everything; a grant is too, and allows nothing that was not allowed.
+//! Owns the rules of imported symmetric keys as the service model and the developer guide state them. Other kinds of keys are refused with
+//! `UnsupportedOperationException`. Permissions are not modelled: policies and grants are checked for their form, stored and returned, and
+//! change nothing about what is allowed.
 //!
-//! Regions: each has keys, aliases and request quotas of its own, and is there as soon as a request is addressed to it.
-//! Numbers in the journal, faults and the clock are the account's.
+//! Each region has keys, aliases and request quotas of its own, and exists as soon as a request is addressed to it. Journal, faults and
+//! clock belong to the account.
 //!
-//! Consistency: a mutating request changes the state as it is. Within the window after a change, any other request may
-//! be answered from a state before it.
+//! Consistency: a mutating request changes the present state. Within the window after a change, any other request may be answered from a
+//! state before it.
 
 mod alias;
 mod answer;
@@ -61,10 +61,8 @@ use crate::{
     quota::Buckets,
 };
 
-/// AWS KMS in one account.
 pub type Aws = Frame<Kms>;
 
-/// The state machine: what a request does to the account.
 pub struct Kms {
     config: Config,
     crypto: Box<dyn Crypto>,
@@ -72,7 +70,7 @@ pub struct Kms {
 }
 
 impl Aws {
-    /// An account without keys, with the published quotas, by operation; `Cryptographic` for those that encrypt and decrypt.
+    /// An empty account with the published quotas, by operation; `Cryptographic` is the quota of those that encrypt and decrypt.
     pub fn new(config: Config, crypto: Box<dyn Crypto>, rng: &mut dyn RngCore) -> Self {
         let buckets = Buckets::new(Operation::ALL.iter().map(|op| (op.quota(), op.published_quota())));
         let consistency = config.consistency;
@@ -150,7 +148,7 @@ impl Service for Kms {
             mutate(&mut scope, account, operation, &fields)
         } else {
             let seen = past.unwrap_or(account);
-            // A region that nobody addressed is empty.
+            // A region to which no request was addressed is empty.
             read(&mut scope, seen.region(region).unwrap_or(&Store::default()), operation, &fields)
         }?;
         let event = uuid(scope.rng);
@@ -197,7 +195,7 @@ impl Service for Kms {
     /// KMS Developer Guide, "Importing key material": the owner keeps a copy.
     // contract: aws.import.durability
     fn lose(&mut self, account: &mut Account, now: Timestamp, region: &str) {
-        // A region that nobody addressed has nothing to lose.
+        // A region to which no request was addressed has nothing to lose.
         let Some(store) = account.region(region) else {
             return;
         };
@@ -210,7 +208,7 @@ impl Service for Kms {
     }
 }
 
-/// INVARIANT: a refused request has changed nothing; each of these checks first and changes last.
+/// INVARIANT: a refused request has changed nothing, because each operation makes all checks before its first change.
 fn mutate(scope: &mut Scope<'_>, account: &mut Account, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let output = match operation {
         Operation::ReplicateKey => multi_region::replicate(scope, account, fields),
@@ -221,7 +219,7 @@ fn mutate(scope: &mut Scope<'_>, account: &mut Account, operation: Operation, fi
     Ok(output)
 }
 
-/// What a request changes in its own region.
+/// The changes of a request in its own region.
 fn mutate_region(scope: &mut Scope<'_>, store: &mut Store, operation: Operation, fields: &Fields<'_>) -> Result<Value, Refusal> {
     match operation {
         Operation::CancelKeyDeletion => lifecycle::cancel_deletion(scope, store, fields),

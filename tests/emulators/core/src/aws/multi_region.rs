@@ -1,14 +1,12 @@
-//! Multi-Region keys: one id, one key in each of several regions, and what they share.
+//! Multi-Region keys: related keys with one id in several regions, and what they share.
 //!
-//! A primary and its replicas are ordinary keys of their regions, and every operation but the two here works on the key
-//! of its own region alone. After each change [`Account::synchronize`] copies what related keys share from the primary to
-//! its replicas: which materials there are and what each is for, but no bytes. Those the owner imports in every region
-//! (KMS Developer Guide, "Multi-Region keys in AWS KMS", on what related keys share).
-//! Rules: the service model's `ReplicateKey`, `UpdatePrimaryRegion`, `ImportKeyMaterial`, `ListKeyRotations`,
-//! `ScheduleKeyDeletion`.
+//! A primary and its replicas are ordinary keys of their regions, and all operations except the two here work on the key of one region.
+//! After each change [`Account::synchronize`] copies from the primary to its replicas what related keys share: the list of materials with
+//! their roles, but no bytes, which the owner imports in every region (KMS Developer Guide, "Multi-Region keys in AWS KMS").
+//! Rules: the service model's `ReplicateKey`, `UpdatePrimaryRegion`, `ImportKeyMaterial`, `ListKeyRotations`, `ScheduleKeyDeletion`.
 //!
-//! The transient states `Creating` and `Updating` are not modelled: how far replication lags is unstated, and the
-//! consistency window is taken for it.
+//! The transient states `Creating` and `Updating` are not modelled: AWS does not document how far replication lags, and the consistency
+//! window stands for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,14 +24,14 @@ use super::{
 };
 use crate::Timestamp;
 
-/// The regions of an account. Cloning it is cheap enough to look back in time.
+/// The regions of an account. Cloning is cheap, because earlier states are kept.
 #[derive(Clone, Default)]
 pub struct Account {
     regions: BTreeMap<String, Store>,
 }
 
 impl Account {
-    /// The regions that were addressed, by name.
+    /// The regions to which requests were addressed, by name.
     pub(super) fn regions(&self) -> impl Iterator<Item = (&String, &Store)> {
         self.regions.iter()
     }
@@ -42,7 +40,7 @@ impl Account {
         self.regions.get(name)
     }
 
-    /// Every region is there when it is addressed.
+    /// Makes the region if it is new.
     pub(super) fn region_mut(&mut self, name: &str) -> &mut Store {
         self.regions.entry(name.to_owned()).or_default()
     }
@@ -107,7 +105,7 @@ impl Account {
 #[derive(Clone)]
 struct Shared {
     related: Related,
-    /// The primary key's materials without their bytes: the owner imports those in every region.
+    /// The primary key's materials without their bytes, which the owner imports in every region.
     materials: Vec<Material>,
     rotation: Option<Rotation>,
     rotations: u32,
@@ -179,7 +177,6 @@ pub(super) fn replicate(scope: &Scope<'_>, account: &mut Account, fields: &Field
     Ok(answer)
 }
 
-/// `UpdatePrimaryRegion`.
 pub(super) fn update_primary(scope: &Scope<'_>, account: &mut Account, fields: &Fields<'_>) -> Result<Value, Refusal> {
     let region = region(fields, "PrimaryRegion")?;
     let (primary, related) = primary(scope, account, fields)?;
@@ -196,8 +193,8 @@ pub(super) fn update_primary(scope: &Scope<'_>, account: &mut Account, fields: &
     Ok(Value::Null)
 }
 
-/// What a request counts as in another region: replicating as two times creating, one of them a dry run, and moving the
-/// primary as the same request there (KMS Developer Guide, "Request quotas").
+/// The quotas that a request draws in another region: replicating draws those of two creations, one of them a dry run; moving the primary
+/// draws that of the same request (KMS Developer Guide, "Request quotas").
 pub(super) fn counts_elsewhere(operation: Operation, body: &[u8]) -> Vec<(String, Operation)> {
     let (member, counted): (_, &[Operation]) = match operation {
         Operation::ReplicateKey => ("ReplicaRegion", &[Operation::CreateKey, Operation::CreateKey]),
@@ -209,7 +206,7 @@ pub(super) fn counts_elsewhere(operation: Operation, body: &[u8]) -> Vec<(String
     region.into_iter().flat_map(|region| counted.iter().map(|counted| (region.to_owned(), *counted))).collect()
 }
 
-/// The primary key that a request names in the region of its primary.
+/// The primary key that a request names. The request has to be addressed to its region.
 fn primary<'s>(scope: &Scope<'_>, account: &'s Account, fields: &Fields<'_>) -> Result<(&'s Key, &'s Related), Refusal> {
     let identifier = fields.required_text("KeyId", 1..=2048)?;
     let unknown = || Code::NotFound.because(format!("key `{identifier}` does not exist"));
@@ -221,7 +218,7 @@ fn primary<'s>(scope: &Scope<'_>, account: &'s Account, fields: &Fields<'_>) -> 
     Ok((key, related))
 }
 
-/// The name of a region, as the service model has it: `^([a-z]+-){2,3}\d+$`.
+/// Whether a name is that of a region, by the service model: `^([a-z]+-){2,3}\d+$`.
 pub(super) fn is_region(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let Some((number, words)) = parts.split_last() else {

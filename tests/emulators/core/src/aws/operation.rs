@@ -1,6 +1,6 @@
 //! The operations of AWS KMS that this emulator knows.
 
-/// Name on the wire, whether it can change something, and requests per second for each operation.
+/// Name, whether it can change something, and the quota in requests per second.
 ///
 /// Quotas: KMS Developer Guide, "Request quotas", per account and region. The cryptographic operations of symmetric keys
 /// share one quota, under the name `Cryptographic`; 20,000 per second is its value in the large regions.
@@ -12,10 +12,8 @@ macro_rules! operations {
         pub enum Operation { $($variant,)* }
 
         impl Operation {
-            /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name on the wire.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
@@ -24,7 +22,7 @@ macro_rules! operations {
                 match self { $(Self::$variant => Kind::$kind,)* }
             }
 
-            /// Requests per second that AWS grants at first.
+            /// In requests per second.
             pub const fn published_quota(self) -> u32 {
                 match self { $(Self::$variant => $quota,)* }
             }
@@ -82,17 +80,16 @@ operations! {
 }
 
 impl Operation {
-    /// The operation with this name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|operation| operation.name() == name)
     }
 
-    /// Whether it can change what others see. `GetParametersForImport` cannot: a token that nobody uses leaves no trace.
+    /// Whether the operation can change what others see. `GetParametersForImport` cannot: an unused token leaves no trace.
     pub fn is_mutating(self) -> bool {
         self.kind() == Kind::Mutates
     }
 
-    /// The name of the quota that it counts against.
+    /// The name of the quota that the operation draws from.
     pub fn quota(self) -> &'static str {
         match self.kind() {
             Kind::Computes => "Cryptographic",

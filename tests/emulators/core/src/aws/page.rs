@@ -8,16 +8,16 @@ use super::{
     refusal::{Code, Refusal},
 };
 
-/// Which page is asked for.
+/// The page that a request asks for.
 pub(super) struct Page {
     list: &'static str,
     limit: usize,
-    /// The name after which it begins.
+    /// The name after which the page begins. `None`: it is the first page.
     pub(super) after: Option<String>,
 }
 
 impl Page {
-    /// Reads `Limit` and `Marker`. A marker of another list is refused.
+    /// Reads `Limit` and `Marker`. The marker of another list is refused.
     pub(super) fn read(fields: &Fields<'_>, list: &'static str, usual: u32, most: u32) -> Result<Self, Refusal> {
         let limit = fields.integer("Limit", 1..=most)?.unwrap_or(usual) as usize;
         let after = match fields.text("Marker", 1..=1024)? {
@@ -34,7 +34,7 @@ impl Page {
         Ok(Self { list, limit, after })
     }
 
-    /// Answers with this page of `items`, which are sorted by name and begin after [`Page::after`].
+    /// The answer with this page of `items`, which are sorted by name and begin after [`Page::after`].
     pub(super) fn fill(&self, member: &str, items: impl Iterator<Item = (String, Value)>) -> Value {
         let mut items = items.peekable();
         let mut page = Vec::new();

@@ -1,4 +1,4 @@
-//! How AWS KMS says no.
+//! The errors of AWS KMS.
 
 use crate::crypto;
 
@@ -39,7 +39,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
@@ -75,7 +74,7 @@ impl Code {
         }
     }
 
-    /// The HTTP status: KMS answers 400 to whatever the client did, throttling included, and 500 to its own faults.
+    /// The HTTP status: 400 for the client's errors, throttling included, and 500 for KMS's own.
     pub const fn status(self) -> u16 {
         match self {
             Self::Internal => 500,
@@ -83,7 +82,6 @@ impl Code {
         }
     }
 
-    /// This error with a message for people.
     pub fn because(self, message: impl Into<String>) -> Refusal {
         Refusal { code: self, message: message.into() }
     }
@@ -93,14 +91,14 @@ impl Code {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// AWS's error code: decides the name on the wire and the HTTP status.
+    /// Decides the name on the wire and the HTTP status.
     pub code: Code,
-    /// What the client reads.
+    /// The text for people.
     pub message: String,
 }
 
 impl From<crypto::Refused> for Refusal {
-    /// For operations that cannot fail on account of the client.
+    /// For operations that cannot fail because of the client.
     fn from(refused: crypto::Refused) -> Self {
         Code::Internal.because(refused.to_string())
     }

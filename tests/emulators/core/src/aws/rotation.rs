@@ -14,7 +14,7 @@ use super::{
     store::{Naming, Store},
 };
 
-/// Rotations on demand that a key can have in its life.
+/// The most rotations on demand of a key.
 const MOST_ROTATIONS: u32 = 25;
 
 // contract: aws.rotation.imported, aws.rotation.count
@@ -77,7 +77,7 @@ pub(super) fn list(scope: &Scope<'_>, store: &Store, fields: &Fields<'_>) -> Res
     if scope.config.readings.rotations_order == RotationsOrder::NewestFirst {
         materials.reverse();
     }
-    // A place in the list is the marker: a key has at most 27 materials.
+    // The marker is a position in the list: a key has at most 27 materials.
     let placed = materials.iter().enumerate().map(|(place, material)| (format!("{place:04}"), material));
     let placed = placed.filter(|(place, _)| page.after.as_ref().is_none_or(|after| place > after));
     Ok(page.fill("Rotations", placed.map(|(place, material)| (place, entry(key, material)))))

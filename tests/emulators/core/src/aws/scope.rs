@@ -16,7 +16,6 @@ use crate::{
     frame::uuid,
 };
 
-/// What serving one request needs besides the store.
 pub(super) struct Scope<'a> {
     pub(super) now: Timestamp,
     pub(super) config: &'a Config,
@@ -32,7 +31,7 @@ impl Scope<'_> {
         uuid(self.rng)
     }
 
-    /// Seals what a client keeps for us; a token of one kind does not open as another.
+    /// Encrypts a token. One of one kind does not open as one of another.
     pub(super) fn seal_token(&mut self, kind: &[u8], payload: &[u8]) -> Result<Vec<u8>, Refusal> {
         let nonce = self.nonce();
         let mut sealed = nonce.to_vec();
@@ -40,7 +39,7 @@ impl Scope<'_> {
         Ok(sealed)
     }
 
-    /// What a token says, if it is one of this kind.
+    /// The contents of a token; `None`: it is not one of this kind.
     pub(super) fn open_token(&self, kind: &[u8], sealed: &[u8]) -> Option<Secret> {
         let (nonce, sealed) = sealed.split_first_chunk::<12>()?;
         self.crypto.open(self.wrappers.token_key(), *nonce, kind, sealed).ok()
@@ -58,7 +57,7 @@ impl Scope<'_> {
         Secret::new(bytes)
     }
 
-    /// Material that KMS makes itself, for the key with this id.
+    /// Material that KMS generates for the key with this id.
     pub(super) fn own_material(&mut self, key: &str, role: Role) -> Material {
         let bytes = self.secret();
         Material { id: self.material_id(key, &bytes), description: None, bytes: Some(Arc::new(bytes)), expires: None, role, rotated: None }

@@ -1,4 +1,4 @@
-//! The keys and aliases of one region, found by every name that a request can have for them.
+//! The keys and aliases of one region, found by every kind of identifier.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,6 @@ use super::{
 };
 use crate::Timestamp;
 
-/// A name for a key.
 #[derive(Clone)]
 pub(super) struct Alias {
     pub(super) target: String,
@@ -21,7 +20,7 @@ pub(super) struct Alias {
     pub(super) updated: Timestamp,
 }
 
-/// What an identifier in a request may be.
+/// The identifiers that a request may use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
     /// A key id or a key ARN.
@@ -30,15 +29,15 @@ pub(super) enum Naming {
     KeyOrAlias,
 }
 
-/// The keys and aliases of one region of an account. Cloning it is cheap enough to look back in time.
+/// The keys and aliases of one region. Cloning is cheap, because earlier states are kept.
 #[derive(Clone, Default)]
 pub(super) struct Store {
     keys: BTreeMap<String, Arc<Key>>,
     /// By full name, `alias/…`.
     aliases: BTreeMap<String, Alias>,
-    /// Numbers of the import tokens that served; only kept where a token serves once.
+    /// Numbers of used import tokens; kept only under the reading that a token serves once.
     pub(super) used_tokens: BTreeSet<u64>,
-    /// When to look at which key again. A key may be in it at moments that have lost their meaning.
+    /// When to look at which key again. Entries may be outdated.
     events: BTreeSet<(Timestamp, String)>,
 }
 
@@ -56,7 +55,7 @@ impl Store {
         self.keys.get(id).map(Arc::as_ref)
     }
 
-    /// When something will happen in it without a request, or may.
+    /// The next time at which something may happen without a request.
     pub(super) fn next_event(&self) -> Option<Timestamp> {
         self.events.first().map(|(at, _)| *at)
     }
@@ -73,7 +72,7 @@ impl Store {
         self.aliases.range::<str, _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
     }
 
-    /// Gives a name to a key; another key that had it loses it.
+    /// Gives an alias to a key. Another key that had it loses it.
     pub(super) fn bind(&mut self, name: &str, alias: Alias) {
         self.unbind(name);
         self.change(&alias.target, |key| key.aliases.insert(name.to_owned()));
@@ -86,7 +85,7 @@ impl Store {
         Some(alias)
     }
 
-    /// Changes a key, and remembers when to look at it again.
+    /// Changes a key, and records when to look at it again.
     pub(super) fn change<T>(&mut self, id: &str, change: impl FnOnce(&mut Key) -> T) -> Option<T> {
         let key = Arc::make_mut(self.keys.get_mut(id)?);
         let changed = change(key);
@@ -110,7 +109,6 @@ impl Store {
         }
     }
 
-    /// Finds the key that an identifier means.
     pub(super) fn find(&self, config: &Config, identifier: &str, naming: Naming) -> Result<&Key, Refusal> {
         let name = match identifier.strip_prefix("arn:") {
             None => identifier,
@@ -125,7 +123,7 @@ impl Store {
             let missing = || Code::NotFound.because(format!("alias `{}` is not found", config.arn(name)));
             alias.map(|alias| alias.target.as_str()).ok_or_else(missing)?
         } else {
-            // `key/…` stands in ARNs only.
+            // `key/…` is allowed only in ARNs.
             if identifier.starts_with("arn:") { name.strip_prefix("key/").unwrap_or(name) } else { name }
         };
         self.get(id).ok_or_else(|| Code::NotFound.because(format!("key `{}` does not exist", config.key_arn(id))))

@@ -1,8 +1,8 @@
-//! Attestations of a Managed HSM: that a key is in it, and what it can do, signed by the HSM.
+//! Attestations of a Managed HSM: signed statements that it holds a key, and what the key can do.
 //!
-//! The form is that of the HSMs behind the service, as its published checker reads it: a header of 20 bytes, a count, and
-//! attributes of PKCS#11, each as type, length and value; at the end an RSA signature over all of it. The certificates are
-//! two for the same signing key: one that the maker of the HSM stands behind, and one that its owner does.
+//! The format is that of the HSMs behind the service, as the published checker reads it: a header of 20 bytes, a count, and PKCS#11
+//! attributes, each as type, length and value; at the end an RSA signature over all of it. There are two certificates for the signing key,
+//! one from the HSM's manufacturer and one from its owner.
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -17,10 +17,9 @@ use super::{
 };
 use crate::crypto::keys::{Curve, Hash, RsaSignature};
 
-/// Before the attributes.
+/// The length of the header, in bytes.
 const HEADER: usize = 20;
 
-/// The version of the form.
 const VERSION: &str = "MRVL-1";
 
 const CLASS: u32 = 0x0000;
@@ -38,7 +37,7 @@ const NEVER_EXTRACTABLE: u32 = 0x0164;
 const EC_PARAMS: u32 = 0x0180;
 const EC_POINT: u32 = 0x0181;
 
-/// What a key may do, and the attributes that say so. A key exchange key unwraps.
+/// The attributes for the uses of a key. A key exchange key unwraps.
 const USES: [(u32, &[Use]); 6] = [
     (0x0104, &[Use::Encrypt]),
     (0x0105, &[Use::Decrypt]),
@@ -52,7 +51,6 @@ const PUBLIC_CLASS: u8 = 2;
 const PRIVATE_CLASS: u8 = 3;
 const SECRET_CLASS: u8 = 4;
 
-/// `GetKeyAttestation`.
 // contract: azure.attestation
 pub(super) fn attest(scope: &Scope<'_>, store: &Store, target: &Target) -> Result<Value, Refusal> {
     if scope.config.kind != Kind::ManagedHsm {

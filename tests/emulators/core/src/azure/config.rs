@@ -1,4 +1,4 @@
-//! What an emulated vault is like.
+//! The configuration of an emulated vault.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,22 +8,19 @@ use crate::crypto::Secret;
 /// Days for which a deleted key can be recovered, unless the vault was made with another number.
 pub const USUAL_RETENTION_DAYS: u32 = 90;
 
-/// The fewest days.
 pub const SHORTEST_RETENTION_DAYS: u32 = 7;
 
-/// Which service it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A Key Vault for keys in software.
     Standard,
     /// A Key Vault for keys in software and in HSMs.
     Premium,
-    /// A Managed HSM.
     ManagedHsm,
 }
 
 impl Kind {
-    /// What the service is called among resources: the audience of its tokens.
+    /// The resource that tokens are requested for: their audience.
     pub const fn resource(self) -> &'static str {
         match self {
             Self::Standard | Self::Premium => "https://vault.azure.net",
@@ -31,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// How long a quota counts.
+    /// The period of the quotas.
     pub(super) const fn period(self) -> Duration {
         match self {
             Self::Standard | Self::Premium => Duration::from_secs(10),
@@ -40,42 +37,36 @@ impl Kind {
     }
 }
 
-/// How much fits in.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Keys; no limit if none.
+    /// `None`: no limit.
     pub keys: Option<usize>,
-    /// Versions of a key; no limit if none.
+    /// Of each key. `None`: no limit.
     pub versions: Option<usize>,
 }
 
-/// What the emulated vault is like.
 #[derive(Clone)]
 pub struct Config {
-    /// Which service it is.
     pub kind: Kind,
-    /// Its host name, for instance `corp-vault.vault.azure.net`.
+    /// The host name, such as `corp-vault.vault.azure.net`.
     pub host: String,
-    /// How to read what Azure's documents leave open.
     pub readings: Readings,
-    /// How long after a change a read may still show what was before it. Zero: never.
+    /// How long after a change a read may still show the state before it. Zero: never.
     pub consistency: Duration,
     /// Days for which a deleted key can be recovered.
     pub retention_days: u32,
-    /// Whether only time can purge a deleted key.
+    /// With it, a deleted key is purged only when its time is over.
     pub purge_protection: bool,
-    /// How much fits in.
     pub limits: Limits,
-    /// What a Managed HSM attests with; without it, it attests nothing.
+    /// What a Managed HSM signs attestations with. `None`: it attests nothing.
     pub attester: Option<Arc<Attester>>,
-    /// What is wrong with its attestations, on purpose.
+    /// What is wrong with its attestations, for tests.
     pub forgery: Option<Forgery>,
-    /// Whether the dump shows key material.
     pub reveal_material: bool,
 }
 
 impl Config {
-    /// A vault as the service makes it.
+    /// A vault with the service's own limits.
     pub fn new(kind: Kind, host: impl Into<String>) -> Self {
         let limits = match kind {
             Kind::Standard | Kind::Premium => Limits { keys: None, versions: None },
@@ -105,32 +96,30 @@ impl Config {
         }
     }
 
-    /// What stands in addresses: host and port as the client wrote them, if that is this vault, and otherwise its host.
+    /// Host and port in addresses: as the client wrote them if the host is this vault's, otherwise the vault's host.
     pub(super) fn authority<'a>(&'a self, asked: Option<&'a str>) -> &'a str {
         let ours = |authority: &&str| authority.split(':').next().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
         asked.filter(ours).unwrap_or(&self.host)
     }
 }
 
-/// What an emulated HSM signs with, made by whoever starts it.
+/// What an emulated HSM signs with. Whoever starts the emulator makes it.
 pub struct Attester {
-    /// The certificates, as PEM, without the maker's root.
+    /// As PEM, without the manufacturer's root.
     pub certificates: String,
-    /// The signing key: RSA of 2048 bits, as PKCS#8.
+    /// RSA-2048, as PKCS#8.
     pub private: Secret,
 }
 
-/// What can be wrong with an attestation, for tests of those who check it.
+/// What can be wrong with an attestation, for tests of a checker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
-    /// The signature is one of something else.
+    /// The signature is over something else.
     Signature,
-    /// It is about another key: the modulus is not this one's.
+    /// The statement has the modulus of another key.
     Key,
-    /// The key can leave the HSM.
     Extractable,
-    /// The key was not made in the HSM.
+    /// The key was not generated in the HSM.
     Origin,
-    /// The key can decrypt.
     Uses,
 }

@@ -1,4 +1,4 @@
-//! Making versions of keys: what is common to creating and importing, and creating.
+//! Creating versions of keys, and what importing has in common with that.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,13 +14,12 @@ use super::{
 };
 use crate::crypto::{RsaSize, Secret, keys::Curve};
 
-/// RSA pairs of each size that key exchange keys take in turns.
+/// How many RSA pairs of each size key exchange keys use in turn.
 pub const PAIRS: usize = 3;
 
-/// Characters of a name ("Vault-name and Object-name").
+/// In characters ("Vault-name and Object-name").
 const LONGEST_NAME: usize = 127;
 
-/// `CreateKey`.
 pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, name: &str, fields: Fields<'_>) -> Result<Value, Refusal> {
     let (family, hsm) = kind(scope.config.kind, fields.required_text("kty")?)?;
     let draft = Draft::read(scope, store, name, fields, fields, family, hsm)?;
@@ -90,7 +89,7 @@ pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, name: &str) -> Re
     Ok(draft.place(scope, store, Material { public, private, hsm, origin: Origin::Generated }))
 }
 
-/// Rotation is nothing for keys that came from elsewhere, and nothing for those that only exchange keys.
+/// Refuses to rotate imported keys and key exchange keys.
 pub(super) fn refuse_imported(version: &Version) -> Result<(), Refusal> {
     if version.material.origin == Origin::Imported {
         return Err(Code::BadParameter.because("a key that was imported cannot be rotated: its material comes from elsewhere"));
@@ -101,7 +100,7 @@ pub(super) fn refuse_imported(version: &Version) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A version to be, but for its material.
+/// A new version without its material.
 pub(super) struct Draft {
     name: String,
     pub(super) uses: Vec<Use>,
@@ -110,8 +109,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Reads what a request says about the version, and finds out whether there is room for it. `about` has the uses:
-    /// the request itself, or its `key`.
+    /// Reads what a request says about the version, and checks that there is room for it. `about` has the uses: the request itself, or its
+    /// `key`.
     pub(super) fn read(
         scope: &Scope<'_>,
         store: &Store,
@@ -136,7 +135,7 @@ impl Draft {
         Ok(Self { name: name.to_owned(), uses, attributes, tags })
     }
 
-    /// Makes the version, the current one of its key from here on.
+    /// Makes the version, which becomes the current one of its key.
     pub(super) fn place(self, scope: &mut Scope<'_>, store: &mut Store, material: Material) -> Value {
         let Self { name, uses, attributes, tags } = self;
         let id = hex::encode(scope.random(16).expose());
@@ -158,7 +157,7 @@ impl Draft {
     }
 }
 
-/// Whether a version fits in under this name.
+/// Checks that there is room for a version under this name.
 // contract: azure.limits.managed_hsm
 fn room(scope: &Scope<'_>, store: &Store, name: &str) -> Result<(), Refusal> {
     let full = |message: String| {
@@ -179,7 +178,7 @@ fn room(scope: &Scope<'_>, store: &Store, name: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Kind and protection, as far as this vault has them.
+/// Kind and protection of a key type, if this vault has it.
 // contract: azure.kinds
 pub(super) fn kind(vault: Kind, kty: &str) -> Result<(Family, bool), Refusal> {
     let families = [Family::Rsa, Family::Ec, Family::Oct];
@@ -195,14 +194,13 @@ pub(super) fn kind(vault: Kind, kty: &str) -> Result<(Family, bool), Refusal> {
     Err(Code::BadParameter.because(format!("Key type {kty} is not supported here: {reason}")))
 }
 
-/// The size of an RSA modulus of so many bytes.
+/// The RSA size of a modulus of `bytes` bytes.
 pub(super) fn rsa_size(bytes: usize) -> Result<RsaSize, Refusal> {
     let sizes = [RsaSize::Rsa2048, RsaSize::Rsa3072, RsaSize::Rsa4096];
     let found = sizes.into_iter().find(|size| size.bytes() == bytes);
     found.ok_or_else(|| Code::BadParameter.because(format!("an RSA key of {} bits is not supported", bytes * 8)))
 }
 
-/// The curve that a request names.
 pub(super) fn curve(fields: Fields<'_>) -> Result<Option<Curve>, Refusal> {
     let named = |name| match name {
         "P-256" => Ok(Curve::P256),
@@ -214,7 +212,7 @@ pub(super) fn curve(fields: Fields<'_>) -> Result<Option<Curve>, Refusal> {
     fields.text("crv")?.map(named).transpose()
 }
 
-/// What the key shall be used for, if the request says. `import` excludes everything else, and is for RSA keys in an HSM.
+/// The uses that a request names. `import` excludes all others, and is for RSA keys in an HSM. `None`: it names none.
 // contract: azure.kek.create
 pub(super) fn uses(fields: Fields<'_>, family: Family, hsm: bool) -> Result<Option<Vec<Use>>, Refusal> {
     let Some(words) = fields.texts("key_ops")?.filter(|words| !words.is_empty()) else {
@@ -241,7 +239,7 @@ pub(super) fn uses(fields: Fields<'_>, family: Family, hsm: bool) -> Result<Opti
     Ok(Some(uses))
 }
 
-/// The attributes of a request, on top of those that hold so far.
+/// The attributes after a request; those that it does not name stay.
 pub(super) fn attributes(fields: Fields<'_>, before: &Attributes) -> Result<Attributes, Refusal> {
     let mut after = before.clone();
     let Some(given) = fields.object("attributes")? else {

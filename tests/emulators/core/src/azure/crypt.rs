@@ -1,4 +1,4 @@
-//! Using keys.
+//! Operations with keys.
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ const TAG: usize = 16;
 /// Bytes of a block of AES.
 const BLOCK: usize = 16;
 
-/// Bytes that `GetRandomBytes` gives at most.
+/// The most bytes of `GetRandomBytes`.
 const MOST_RANDOM: i64 = 128;
 
 /// `Encrypt` and `WrapKey`.
@@ -91,7 +91,6 @@ pub(super) fn decrypt(scope: &Scope<'_>, store: &Store, target: &Target, fields:
     Ok(json!({ "kid": kid, "value": BASE64URL.encode(opened.expose()) }))
 }
 
-/// `Sign`.
 pub(super) fn sign(scope: &Scope<'_>, store: &Store, target: &Target, fields: Fields<'_>) -> Result<Value, Refusal> {
     let (key, version) = usable(scope, store, target)?;
     let digest = fields.required_bytes("value")?;
@@ -105,7 +104,6 @@ pub(super) fn sign(scope: &Scope<'_>, store: &Store, target: &Target, fields: Fi
     Ok(json!({ "kid": kid, "value": BASE64URL.encode(signature) }))
 }
 
-/// `Verify`.
 pub(super) fn verify(scope: &Scope<'_>, store: &Store, target: &Target, fields: Fields<'_>) -> Result<Value, Refusal> {
     let (key, version) = usable(scope, store, target)?;
     let (digest, signature) = (fields.required_bytes("digest")?, fields.required_bytes("value")?);
@@ -118,7 +116,6 @@ pub(super) fn verify(scope: &Scope<'_>, store: &Store, target: &Target, fields: 
     Ok(json!({ "value": verified.map_err(|_| invalid("digest"))? }))
 }
 
-/// `GetRandomBytes`.
 // contract: azure.random
 pub(super) fn random(scope: &mut Scope<'_>, fields: Fields<'_>) -> Result<Value, Refusal> {
     if scope.config.kind != Kind::ManagedHsm {
@@ -129,7 +126,7 @@ pub(super) fn random(scope: &mut Scope<'_>, fields: Fields<'_>) -> Result<Value,
     Ok(json!({ "value": BASE64URL.encode(scope.random(count).expose()) }))
 }
 
-/// Refuses a version outside of its time.
+/// Refuses a version before or after its validity.
 pub(super) fn in_time(now: Timestamp, version: &Version, word: &str) -> Result<(), Refusal> {
     let seconds = whole_seconds(now);
     let early = version.attributes.not_before.is_some_and(|begin| seconds < begin);
@@ -145,13 +142,13 @@ pub(super) fn in_time(now: Timestamp, version: &Version, word: &str) -> Result<(
     Ok(())
 }
 
-/// The version that a request means, if it may be used so now.
+/// The version that a request names, if the operation is allowed with it now.
 // contract: azure.validity, azure.disabled
 fn usable<'s>(scope: &Scope<'_>, store: &'s Store, target: &Target) -> Result<(&'s Key, &'s Version), Refusal> {
     let key = store.key(scope.now, &target.name)?;
     let version = key.version(target.version.as_deref())?;
     let word = target.operation.word();
-    // What the public half suffices for, and what protects nothing new.
+    // Which operations need only the public key, and which only read old data.
     let (wanted, public, old) = match target.operation {
         Operation::Encrypt => (Use::Encrypt, true, false),
         Operation::Decrypt => (Use::Decrypt, false, true),
@@ -194,7 +191,7 @@ fn cipher(material: &Material, algorithm: &str, operation: Operation, kid: &str)
     found.ok_or_else(|| incompatible(kid, material, algorithm))
 }
 
-/// `A256GCM` and its like: the number has to be the key's.
+/// `A256GCM` and the like: the number has to be the key's length.
 fn aes(algorithm: &str, length: usize, wraps: bool) -> Option<AesMode> {
     let mode = algorithm.strip_prefix('A')?.strip_prefix((length * 8).to_string().as_str())?;
     match (mode, wraps) {

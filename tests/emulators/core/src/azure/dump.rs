@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{Timestamp, crypto::keys::KeyCrypto};
 
-/// All that the vault holds: each key with the SHA-256 of each version's material, as it was imported; its bytes in
-/// hexadecimal only if [`Config::reveal_material`] says so.
+/// Everything in the vault: each key with the SHA-256 of each version's material as it was imported, and its bytes in hexadecimal only with
+/// [`Config::reveal_material`].
 pub(super) fn everything(config: &Config, crypto: &dyn KeyCrypto, store: &Store, now: Timestamp) -> Value {
     let keys: Vec<Value> = store.everything().map(|(key, deleted)| one(config, crypto, key, deleted)).collect();
     json!({ "cloud": "azure", "host": config.host, "now": now, "keys": keys })

@@ -1,4 +1,4 @@
-//! The members of a request's body, each read with the limits of the specification.
+//! The members of a request's body, each checked against the limits of the specification.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::{Code, Refusal};
 
-/// Base64url, with or without padding, as the service takes it; it answers without.
+/// Base64url: the service accepts it with or without padding, and answers without.
 pub(super) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -21,7 +21,7 @@ pub(super) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 const MOST_TAGS: usize = 15;
 const LONGEST_TAG: usize = 256;
 
-/// A JSON object. Members that nobody reads are ignored, as the service does.
+/// A JSON object. Unknown members are ignored, as by the service.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(&'a Map<String, Value>);
 
@@ -67,7 +67,7 @@ impl<'a> Fields<'a> {
         list.iter().map(|item| item.as_str().ok_or_else(|| invalid(name))).collect::<Result<_, _>>().map(Some)
     }
 
-    /// The tags, if the request has any.
+    /// `None`: the request has no tags.
     pub(super) fn tags(&self) -> Result<Option<BTreeMap<String, String>>, Refusal> {
         let Some(value) = self.get("tags") else {
             return Ok(None);
@@ -83,12 +83,11 @@ impl<'a> Fields<'a> {
         members.iter().map(tag).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Whatever it is.
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
         self.get(name)
     }
 
-    /// Whether it is there, whatever it is.
+    /// Whether the member is there, whatever its type.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

@@ -1,4 +1,4 @@
-//! Importing keys: transfer blobs, and keys in plain text for software protection.
+//! Imports: transfer blobs, and plain keys for software protection.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -23,13 +23,13 @@ const SCHEMA_VERSION: &str = "1.0.0";
 const ALGORITHM: &str = "dir";
 const ENCRYPTION: &str = "CKM_RSA_AES_KEY_WRAP";
 
-/// A transfer blob: what a `.byok` file has in it.
+/// A transfer blob: the contents of a `.byok` file.
 #[derive(Deserialize)]
 struct Blob {
     schema_version: String,
     header: Header,
     ciphertext: String,
-    // Who made it. Nobody looks at it, but it is a text if it is there.
+    // The program that made it. Not used, but it has to be a text if it is there.
     #[serde(default, rename = "generator")]
     _generator: String,
 }
@@ -41,7 +41,6 @@ struct Header {
     enc: String,
 }
 
-/// `ImportKey`.
 // contract: azure.import.request
 pub(super) fn import(scope: &mut Scope<'_>, store: &mut Store, name: &str, fields: Fields<'_>) -> Result<Value, Refusal> {
     let key = fields.object("key")?.ok_or_else(|| missing("key"))?;
@@ -77,12 +76,12 @@ pub(super) fn wrapped(body: &Value) -> Option<Vec<u8>> {
     BASE64URL.decode(blob["ciphertext"].as_str()?).ok()
 }
 
-/// The specification of transfer blobs says base64, the service's own asks for base64url: both are read.
+/// The specification of transfer blobs says base64, the service's own says base64url: both are accepted.
 fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64URL.decode(text).or_else(|_| STANDARD.decode(text)).ok()
 }
 
-/// What is in a transfer blob.
+/// The material in a transfer blob.
 // contract: azure.blob, azure.wrapping
 fn open(scope: &Scope<'_>, store: &Store, text: &str) -> Result<Secret, Refusal> {
     let wrong = |what: &str| Code::BadParameter.because(format!("the transfer blob is not valid: {what}"));
@@ -106,7 +105,7 @@ fn open(scope: &Scope<'_>, store: &Store, text: &str) -> Result<Secret, Refusal>
     scope.crypto.unwrap_kwp(&aes, wrapped).map_err(|_| cannot())
 }
 
-/// The version that `kid` names, if it is a key exchange key of this vault and may be used.
+/// The version that `kid` names, which has to be a usable key exchange key of this vault.
 // contract: azure.kek.same_vault
 fn exchange_key<'s>(scope: &Scope<'_>, store: &'s Store, kid: &str) -> Result<&'s Version, Refusal> {
     let unknown = || Code::BadParameter.because(format!("`{kid}` names no version of a key in this vault"));
@@ -158,7 +157,7 @@ fn plain(scope: &Scope<'_>, family: Family, key: Fields<'_>) -> Result<Secret, R
     joined.map_err(|_| Code::BadParameter.because("the parts of the key do not belong together"))
 }
 
-/// Reads material strictly as what it shall be.
+/// Parses material strictly as a key of this kind.
 // contract: azure.material, azure.targets
 fn public(scope: &Scope<'_>, family: Family, curve: Option<Curve>, private: &Secret) -> Result<Public, Refusal> {
     let wrong = |what: &str| Code::BadParameter.because(format!("the key material is not valid: {what}"));

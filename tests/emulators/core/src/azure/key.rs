@@ -1,4 +1,4 @@
-//! Keys, their versions, and where they are: in the vault, or deleted.
+//! Keys and their versions, in the vault or deleted.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,7 +18,6 @@ use crate::{
     },
 };
 
-/// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Use {
     Encrypt,
@@ -50,7 +49,7 @@ impl Use {
     }
 }
 
-/// A kind of key, without its place of safety.
+/// A kind of key, without its protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     Rsa,
@@ -59,7 +58,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// What a key of this kind can do when the request does not say.
+    /// The uses of a key whose request names none.
     pub(super) const fn usual(self) -> &'static [Use] {
         match self {
             Self::Rsa => &[Use::Encrypt, Use::Decrypt, Use::Sign, Use::Verify, Use::WrapKey, Use::UnwrapKey],
@@ -68,7 +67,6 @@ impl Family {
         }
     }
 
-    /// The name on the wire.
     pub(super) const fn name(self, hsm: bool) -> &'static str {
         match (self, hsm) {
             (Self::Rsa, false) => "RSA",
@@ -90,12 +88,12 @@ pub(super) const fn curve_name(curve: Curve) -> &'static str {
     }
 }
 
-/// What everybody may see of the material.
+/// The public part of the material.
 #[derive(Debug)]
 pub(super) enum Public {
     Rsa(RsaPublic),
     Ec(Curve, EcPublic),
-    /// Nothing but its length, in bytes, which nobody is told either.
+    /// Only the length, in bytes, which no answer shows.
     Oct(usize),
 }
 
@@ -109,7 +107,6 @@ impl Public {
     }
 }
 
-/// Where a key came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     Generated,
@@ -125,7 +122,7 @@ pub(super) struct Material {
     pub(super) origin: Origin,
 }
 
-/// What its owner says about a version, all of it changeable.
+/// The changeable attributes of a version.
 #[derive(Clone, Debug)]
 pub(super) struct Attributes {
     pub(super) enabled: bool,
@@ -135,13 +132,12 @@ pub(super) struct Attributes {
     pub(super) expires: Option<i64>,
 }
 
-/// One version of a key.
 #[derive(Clone)]
 pub(super) struct Version {
     /// 32 hexadecimal digits.
     pub(super) id: String,
     pub(super) material: Arc<Material>,
-    /// In the order in which they were given.
+    /// In the order of the request.
     pub(super) uses: Vec<Use>,
     pub(super) attributes: Attributes,
     pub(super) tags: BTreeMap<String, String>,
@@ -149,19 +145,18 @@ pub(super) struct Version {
     pub(super) updated: Timestamp,
 }
 
-/// A key: versions under a name.
 #[derive(Clone)]
 pub(super) struct Key {
-    /// As it was first written; names are compared without regard to case.
+    /// As it was first written. Names are compared without regard to case.
     pub(super) name: String,
     /// INVARIANT: never empty, oldest first; the last one is current.
     versions: Vec<Version>,
     pub(super) rotation_policy: Option<RotationPolicy>,
-    /// Until then, it is being recovered.
+    /// When its recovery ends; before that no read shows it.
     pub(super) back: Timestamp,
 }
 
-/// What was asked for; nothing here acts on it.
+/// A rotation policy, which is stored and never applied.
 #[derive(Clone)]
 pub(super) struct RotationPolicy {
     pub(super) actions: Value,
@@ -185,12 +180,12 @@ impl Key {
         &self.versions[self.versions.len() - 1]
     }
 
-    /// All versions, oldest first.
+    /// Oldest first.
     pub(super) fn versions(&self) -> &[Version] {
         &self.versions
     }
 
-    /// The version with this id; without one, the current version.
+    /// `None`: the current version.
     pub(super) fn version(&self, id: Option<&str>) -> Result<&Version, Refusal> {
         let Some(id) = id else {
             return Ok(self.current());
@@ -205,17 +200,16 @@ impl Key {
     }
 }
 
-/// A key that can still be recovered.
 #[derive(Clone)]
 pub(super) struct Deleted {
     pub(super) key: Arc<Key>,
     pub(super) at: Timestamp,
-    /// Until then, it is being deleted.
+    /// When its deletion ends; before that no read shows it.
     pub(super) done: Timestamp,
     pub(super) purge: Timestamp,
 }
 
-/// A vault's keys. Cloning is cheap: what did not change is shared.
+/// A vault's keys. Cloning is cheap, because earlier states are kept.
 #[derive(Clone, Default)]
 pub struct Store {
     /// By name in lower case.
@@ -224,39 +218,37 @@ pub struct Store {
 }
 
 impl Store {
-    /// A key that is there.
     pub(super) fn key(&self, now: Timestamp, name: &str) -> Result<&Key, Refusal> {
         let key = self.keys.get(&lower(name)).filter(|key| key.back <= now);
         key.map(Arc::as_ref).ok_or_else(|| not_found(name))
     }
 
-    /// A key, also one that is on its way back.
+    /// A key, even one that is being recovered.
     pub(super) fn any(&self, name: &str) -> Option<&Key> {
         self.keys.get(&lower(name)).map(Arc::as_ref)
     }
 
-    /// A key that is deleted.
     pub(super) fn deleted(&self, now: Timestamp, name: &str) -> Result<&Deleted, Refusal> {
         let deleted = self.deleted.get(&lower(name)).filter(|deleted| deleted.done <= now);
         deleted.map(Arc::as_ref).ok_or_else(|| Code::KeyNotFound.because(format!("Deleted Key not found: {name}")))
     }
 
-    /// The keys that are there, by name.
+    /// The keys that reads show, by name.
     pub(super) fn keys(&self, now: Timestamp) -> impl Iterator<Item = &Key> {
         self.keys.values().map(Arc::as_ref).filter(move |key| key.back <= now)
     }
 
-    /// The keys that are deleted, by name.
+    /// The deleted keys that reads show, by name.
     pub(super) fn all_deleted(&self, now: Timestamp) -> impl Iterator<Item = &Deleted> {
         self.deleted.values().map(Arc::as_ref).filter(move |deleted| deleted.done <= now)
     }
 
-    /// How many keys are there, those on their way back included.
+    /// The number of keys, including those that are being recovered.
     pub(super) fn count(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether a new version could get this name; the key that has it already, if any.
+    /// Checks that a new version can get this name; returns the key that has it, if any.
     // contract: azure.delete.name
     pub(super) fn room(&self, now: Timestamp, name: &str) -> Result<Option<&Key>, Refusal> {
         if let Some(deleted) = self.deleted.get(&lower(name)) {
@@ -305,13 +297,13 @@ impl Store {
         self.deleted.remove(&lower(name));
     }
 
-    /// Purges what was deleted long enough ago.
+    /// Purges keys whose time is over.
     // contract: azure.delete.soft
     pub(super) fn settle(&mut self, now: Timestamp) {
         self.deleted.retain(|_, deleted| deleted.purge > now);
     }
 
-    /// Every key and whether it is deleted, for the dump.
+    /// Every key and its deletion, for the dump.
     pub(super) fn everything(&self) -> impl Iterator<Item = (&Key, Option<&Deleted>)> {
         let live = self.keys.values().map(|key| (key.as_ref(), None));
         live.chain(self.deleted.values().map(|deleted| (deleted.key.as_ref(), Some(deleted.as_ref()))))
@@ -328,7 +320,7 @@ pub(super) fn not_found(name: &str) -> Refusal {
     ))
 }
 
-/// How a vault writes what it holds.
+/// Writes answers of one request.
 pub(super) struct Writer<'a> {
     pub(super) config: &'a Config,
     /// Host, and port if there is one.
@@ -345,7 +337,6 @@ impl Writer<'_> {
         self.address(&format!("keys/{}/{}", key.name, version.id))
     }
 
-    /// A `KeyBundle`.
     pub(super) fn bundle(&self, key: &Key, version: &Version) -> Value {
         let mut bundle = json!({ "key": self.jwk(key, version), "attributes": self.attributes(version) });
         if !version.tags.is_empty() {
@@ -354,7 +345,7 @@ impl Writer<'_> {
         bundle
     }
 
-    /// A `KeyItem`: of one version, or of the whole key.
+    /// A `KeyItem` of one version, or of the whole key.
     pub(super) fn item(&self, key: &Key, version: Option<&Version>) -> Value {
         let id = version.map_or_else(|| self.address(&format!("keys/{}", key.name)), |version| self.key_id(key, version));
         let version = version.unwrap_or(key.current());
@@ -365,7 +356,7 @@ impl Writer<'_> {
         item
     }
 
-    /// What a bundle or item says more when its key is deleted.
+    /// Adds to a bundle or item what a deleted key shows.
     pub(super) fn deleted(&self, mut written: Value, deleted: &Deleted) -> Value {
         written["recoveryId"] = self.address(&format!("deletedkeys/{}", deleted.key.name)).into();
         written["deletedDate"] = whole_seconds(deleted.at).into();
@@ -414,7 +405,7 @@ impl Writer<'_> {
         if let Some(expires) = expires {
             attributes["exp"] = expires.into();
         }
-        // Version 7.5 of the API brought it.
+        // Since version 7.5 of the API.
         if self.api_version != "7.4" {
             attributes["hsmPlatform"] = if version.material.hsm { "2" } else { "0" }.into();
         }
@@ -422,12 +413,11 @@ impl Writer<'_> {
     }
 }
 
-/// Seconds since the epoch, as every moment is written.
+/// Seconds since the epoch, as every time is written.
 pub(super) fn whole_seconds(moment: Timestamp) -> i64 {
     moment.micros().div_euclid(1_000_000)
 }
 
-/// So many days later.
 pub(super) fn days_after(moment: Timestamp, days: u32) -> Timestamp {
     moment + Duration::from_secs(u64::from(days) * 24 * 60 * 60)
 }

@@ -15,23 +15,21 @@ use super::{
     scope::Scope,
 };
 
-/// Versions of a key that fit into a backup (Key Vault service limits).
+/// The most versions of a key in a backup (Key Vault service limits).
 const MOST_BACKUP_VERSIONS: usize = 500;
 
-/// `GetKey`.
 pub(super) fn get(scope: &Scope<'_>, store: &Store, target: &Target) -> Result<Value, Refusal> {
     let key = store.key(scope.now, &target.name)?;
     Ok(scope.writer.bundle(key, key.version(target.version.as_deref())?))
 }
 
-/// `GetKeys`: one item a key.
+/// `GetKeys`: one item for each key.
 pub(super) fn list(scope: &Scope<'_>, store: &Store) -> Result<Value, Refusal> {
     let page = Page::read(scope, "keys")?;
     let items = store.keys(scope.now).map(|key| (key.name.to_ascii_lowercase(), scope.writer.item(key, None)));
     Ok(page.fill(scope, items))
 }
 
-/// `GetKeyVersions`.
 pub(super) fn versions(scope: &Scope<'_>, store: &Store, name: &str) -> Result<Value, Refusal> {
     let key = store.key(scope.now, name)?;
     let page = Page::read(scope, &format!("keys/{}/versions", key.name))?;
@@ -43,7 +41,7 @@ pub(super) fn versions(scope: &Scope<'_>, store: &Store, name: &str) -> Result<V
             let place = match scope.config.readings.versions_order {
                 VersionsOrder::ById => version.id.clone(),
                 VersionsOrder::OldestFirst => format!("{index:010}"),
-                // Counted from the end of time, so that a version made between two pages moves no other one.
+                // Counted from the maximum, so that a version that is made between two pages moves no other one.
                 VersionsOrder::NewestFirst => format!("{:010}", u32::MAX as usize - index),
             };
             (place, scope.writer.item(key, Some(version)))
@@ -81,7 +79,7 @@ pub(super) fn update(scope: &Scope<'_>, store: &mut Store, target: &Target, fiel
     Ok(scope.writer.bundle(key, key.version(Some(&id))?))
 }
 
-/// `DeleteKey`: all versions, recoverable for a while.
+/// `DeleteKey`: all versions, recoverable until they are purged.
 // contract: azure.delete.soft
 pub(super) fn delete(scope: &Scope<'_>, store: &mut Store, name: &str) -> Result<Value, Refusal> {
     store.key(scope.now, name)?;
@@ -90,12 +88,10 @@ pub(super) fn delete(scope: &Scope<'_>, store: &mut Store, name: &str) -> Result
     deleted(scope, store, name, done)
 }
 
-/// `GetDeletedKey`.
 pub(super) fn get_deleted(scope: &Scope<'_>, store: &Store, name: &str) -> Result<Value, Refusal> {
     deleted(scope, store, name, scope.now)
 }
 
-/// `GetDeletedKeys`.
 pub(super) fn list_deleted(scope: &Scope<'_>, store: &Store) -> Result<Value, Refusal> {
     let page = Page::read(scope, "deletedkeys")?;
     let items = store
@@ -113,7 +109,6 @@ pub(super) fn recover(scope: &Scope<'_>, store: &mut Store, name: &str) -> Resul
     Ok(bundle)
 }
 
-/// `PurgeDeletedKey`.
 // contract: azure.delete.purge
 pub(super) fn purge(scope: &Scope<'_>, store: &mut Store, name: &str) -> Result<Value, Refusal> {
     store.deleted(scope.now, name)?;
@@ -125,7 +120,7 @@ pub(super) fn purge(scope: &Scope<'_>, store: &mut Store, name: &str) -> Result<
     Ok(Value::Null)
 }
 
-/// `BackupKey`, which fails here as it does above a number of versions; below, this emulator makes no backups.
+/// `BackupKey`, which fails here as at Azure above a number of versions; below, this emulator makes no backups.
 // contract: azure.limits.backup
 pub(super) fn backup(scope: &Scope<'_>, store: &Store, name: &str) -> Result<Value, Refusal> {
     let key = store.key(scope.now, name)?;
@@ -136,13 +131,12 @@ pub(super) fn backup(scope: &Scope<'_>, store: &Store, name: &str) -> Result<Val
     Err(Code::NotSupported.because("this emulator makes no backups"))
 }
 
-/// `GetKeyRotationPolicy`.
 pub(super) fn rotation_policy(scope: &Scope<'_>, store: &Store, name: &str) -> Result<Value, Refusal> {
     let key = store.key(scope.now, name)?;
     Ok(written_policy(scope, key))
 }
 
-/// `UpdateKeyRotationPolicy`: kept and given back; nothing rotates by itself here.
+/// `UpdateKeyRotationPolicy`: stored and returned; nothing rotates by itself here.
 // contract: azure.rotation.imported
 pub(super) fn set_rotation_policy(scope: &Scope<'_>, store: &mut Store, name: &str, fields: Fields<'_>) -> Result<Value, Refusal> {
     let key = store.key(scope.now, name)?;
@@ -161,7 +155,7 @@ pub(super) fn set_rotation_policy(scope: &Scope<'_>, store: &mut Store, name: &s
 fn written_policy(scope: &Scope<'_>, key: &Key) -> Value {
     let id = scope.writer.address(&format!("keys/{}/rotationpolicy", key.name));
     let Some(policy) = &key.rotation_policy else {
-        // What a key has that nobody gave one: a notice before it expires.
+        // The policy of a key that was never given one: a notice before it expires.
         let notice = json!([{ "trigger": { "timeBeforeExpiry": "P30D" }, "action": { "type": "Notify" } }]);
         return json!({ "id": id, "lifetimeActions": notice, "attributes": { "expiryTime": null } });
     };
@@ -176,7 +170,7 @@ fn written_policy(scope: &Scope<'_>, key: &Key) -> Value {
     })
 }
 
-/// A deleted key, as it is seen at that moment.
+/// A deleted key as it is seen at that time.
 fn deleted(scope: &Scope<'_>, store: &Store, name: &str, at: crate::Timestamp) -> Result<Value, Refusal> {
     let deleted = store.deleted(at, name)?;
     Ok(scope.writer.deleted(scope.writer.bundle(&deleted.key, deleted.key.current()), deleted))

@@ -1,7 +1,7 @@
-//! Azure Key Vault and Azure Managed HSM: one vault, its keys.
+//! Azure Key Vault and Azure Managed HSM: the keys of one vault.
 //!
-//! Owns the rules of keys as the service's specification and documents state them, above all of keys that are brought from
-//! elsewhere. Secrets and certificates are not here. Permissions are not modelled: whoever is let in may do everything.
+//! Owns the rules of keys as the service's specification and documents state them, above all those of imported keys. Secrets and
+//! certificates are left out. Permissions are not modelled: every authenticated caller may do everything.
 //!
 //! A vault is Standard (software keys), Premium (HSM keys too) or a Managed HSM (HSM keys only, symmetric ones too).
 
@@ -43,14 +43,13 @@ use crate::{
     quota::Buckets,
 };
 
-/// Versions of the API that are answered.
+/// The versions of the API that are served.
 // contract: azure.api_version
 pub const API_VERSIONS: [&str; 4] = ["7.4", "7.5", "7.6", "2025-07-01"];
 
-/// What a client reads that asked too often.
+/// The text of a throttling error.
 const THROTTLED: &str = "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached";
 
-/// A vault.
 pub struct Azure {
     config: Config,
     crypto: Box<dyn KeyCrypto>,
@@ -58,15 +57,14 @@ pub struct Azure {
 }
 
 impl Azure {
-    /// A vault without keys, with the published quotas.
+    /// An empty vault with the published quotas.
     pub fn vault(config: Config, crypto: Box<dyn KeyCrypto>) -> Frame<Self> {
         let buckets = Buckets::per(config.kind.period(), quota::published(config.kind).iter().copied());
         let consistency = config.consistency;
         Frame::around(Self { config, crypto, pairs: Turns::of(PAIRS) }, buckets, consistency)
     }
 
-    /// Gives the vault an RSA pair for a key exchange key to come, so that it need not make one while a client waits. It
-    /// takes [`PAIRS`] of each size.
+    /// Adds an RSA pair for later key exchange keys, so that no client waits for one to be generated. [`PAIRS`] of each size are used.
     pub fn provide(&mut self, size: RsaSize, pair: Pair) {
         self.pairs.provide(size, pair);
     }
@@ -160,11 +158,11 @@ impl Service for Azure {
     }
 
     fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {
-        // Azure keeps imported keys as it keeps its own.
+        // Azure loses imported keys no sooner than its own.
     }
 }
 
-/// The version of the API that a request asks for.
+/// The version of the API that a request names.
 fn api_version(query: &Query) -> Result<&str, Refusal> {
     let Some(version) = query.get("api-version") else {
         return Err(Code::BadParameter.because("api-version must be specified"));
@@ -178,7 +176,7 @@ fn api_version(query: &Query) -> Result<&str, Refusal> {
     Ok(version)
 }
 
-/// The members of a body; an empty one has none.
+/// The members of a body; none if it is empty.
 fn members(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     if body.is_empty() {
         return Ok(Map::new());
@@ -186,7 +184,7 @@ fn members(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     serde_json::from_slice(body).map_err(|_| Code::BadParameter.because("The request body is not a JSON object"))
 }
 
-/// INVARIANT: a refused request has changed nothing; each of these checks first and changes last.
+/// INVARIANT: a refused request has changed nothing, because each operation makes all checks before its first change.
 fn mutate(scope: &mut Scope<'_>, store: &mut Store, target: &Target, fields: Fields<'_>) -> Result<Value, Refusal> {
     let name = target.name.as_str();
     match target.operation {

@@ -1,9 +1,9 @@
-//! The operations, and how requests name them.
+//! The operations, and the methods and paths that name them.
 
 use super::refusal::{Code, Refusal};
 
-/// Method, path and kind of each operation. In a path, `*` is a name, `?` a version that may be left out. The names are
-/// those of the service's specification.
+/// Method, path and kind of each operation. In a path, `*` is a name and `?` an optional version. The names are those of the service's
+/// specification.
 macro_rules! operations {
     ($($variant:ident $kind:ident $method:ident $path:literal,)*) => {
         /// An operation on keys.
@@ -12,10 +12,8 @@ macro_rules! operations {
         pub enum Operation { $($variant,)* }
 
         impl Operation {
-            /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name in the specification.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
@@ -38,7 +36,7 @@ enum Kind {
     Computes,
 }
 
-// A path of fixed words comes before one with a name or a version in the same place.
+// A path of fixed words comes before one with a name or version in the same place.
 operations! {
     RestoreKey Mutates POST "keys/restore",
     GetKeys Reads GET "keys",
@@ -68,22 +66,21 @@ operations! {
 }
 
 impl Operation {
-    /// The operation with this name in the specification.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|operation| operation.name() == name)
     }
 
-    /// Whether it can change what others see.
+    /// Whether the operation can change what others see.
     pub fn is_mutating(self) -> bool {
         self.kind() == Kind::Mutates
     }
 
-    /// Whether it uses a key.
+    /// Whether the operation uses a key.
     pub(super) fn computes(self) -> bool {
         self.kind() == Kind::Computes
     }
 
-    /// What the messages call it: `wrapKey` for [`Operation::WrapKey`].
+    /// Its name in messages: `wrapKey` for [`Operation::WrapKey`].
     pub(super) fn word(self) -> String {
         let mut letters = self.name().chars();
         letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
@@ -94,15 +91,15 @@ impl Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) operation: Operation,
-    /// The key's name; empty where there is none.
+    /// Empty if the operation names no key.
     pub(super) name: String,
-    /// The version; none is the newest.
+    /// `None`: the newest.
     pub(super) version: Option<String>,
 }
 
 impl Target {
-    /// Reads method and path. Empty segments count for nothing: clients ask for the newest version with a slash at the end,
-    /// or with two in the middle.
+    /// Reads method and path. Empty segments are ignored: clients ask for the newest version with a slash at the end, or with two in the
+    /// middle.
     // contract: azure.latest
     pub(super) fn read(method: &str, path: &str) -> Result<Self, Refusal> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -126,7 +123,7 @@ fn fit<'p>(pattern: &str, segments: &[&'p str]) -> Option<(&'p str, Option<&'p s
     while let Some(word) = words.next() {
         match word {
             "*" => name = segments.next()?,
-            // Left out, if what stands in its place is the word behind it, or nothing.
+            // Left out if the next word of the pattern, or nothing, is in its place.
             "?" if segments.peek() == words.peek() => {}
             "?" => version = Some(segments.next()?),
             _ => segments.next_if(|segment| segment.eq_ignore_ascii_case(word)).map(|_| ())?,

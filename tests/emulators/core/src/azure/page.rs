@@ -9,19 +9,19 @@ use super::{
     scope::Scope,
 };
 
-/// Objects of a page, at most and unless asked for fewer.
+/// The most objects on a page, and the default.
 const MOST: usize = 25;
 
-/// Which page is asked for.
+/// The page that a request asks for.
 pub(super) struct Page {
     list: String,
     limit: usize,
-    /// The place after which it begins; a page that begins at all has one, and it may be empty.
+    /// The position after which it begins, possibly empty. `None`: it is the first page.
     after: Option<String>,
 }
 
 impl Page {
-    /// Reads `maxresults` and `$skiptoken`. A token of another list is refused.
+    /// Reads `maxresults` and `$skiptoken`. The token of another list is refused.
     // contract: azure.lists
     pub(super) fn read(scope: &Scope<'_>, list: &str) -> Result<Self, Refusal> {
         let limit = match scope.query.get("maxresults") {
@@ -42,7 +42,7 @@ impl Page {
         Ok(Self { list: list.to_owned(), limit, after })
     }
 
-    /// This page of `items`, which are sorted by place.
+    /// This page of `items`, which are sorted by position.
     pub(super) fn fill(&self, scope: &Scope<'_>, items: impl Iterator<Item = (String, Value)>) -> Value {
         let limit = match (scope.config.readings.pages, &self.after) {
             (Pages::Full, _) => self.limit,
@@ -62,7 +62,7 @@ impl Page {
         let next = items.peek().map(|_| {
             let token = URL_SAFE_NO_PAD.encode(format!("{}:{last}", self.list));
             let version = scope.writer.api_version;
-            // The service names the port in these addresses, even if it is the usual one.
+            // The service names the port in these addresses, even the default one.
             let port = if scope.writer.authority.contains(':') { "" } else { ":443" };
             let path = format!("{}{port}/{}", scope.writer.authority, self.list);
             format!("https://{path}?api-version={version}&$skiptoken={token}&maxresults={}", self.limit)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Its parameters, decoded; of two with the same name, the last one.
+/// The decoded parameters; of two with the same name, the last one.
 pub(super) struct Query(BTreeMap<String, String>);
 
 impl Query {
@@ -16,7 +16,7 @@ impl Query {
     }
 }
 
-/// Undoes percent-encoding; what is none stays as it is.
+/// Undoes percent-encoding; malformed escapes stay as they are.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

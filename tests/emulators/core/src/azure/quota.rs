@@ -1,7 +1,7 @@
-//! Which quota a request draws from.
+//! The quota that a request draws from.
 //!
-//! Key Vault counts per vault and ten seconds (Key Vault service limits), Managed HSM per second (Managed HSM service
-//! limits). A subscription gets five vaults' worth, which one vault cannot use up.
+//! Key Vault counts per vault and ten seconds (Key Vault service limits), Managed HSM per second (Managed HSM service limits). A
+//! subscription's limit is that of five vaults, so one vault cannot use it up.
 
 use super::{
     config::{Config, Kind},
@@ -22,7 +22,7 @@ const RSA: &str = "UseRsaKey";
 const AES: &str = "UseAesKey";
 const DELETE: &str = "DeleteKey";
 
-/// The quotas of a service: requests in [`Kind::period`].
+/// Requests in [`Kind::period`].
 // contract: azure.quota.vault, azure.quota.managed_hsm
 pub(super) const fn published(kind: Kind) -> &'static [(&'static str, u32)] {
     match kind {
@@ -31,7 +31,7 @@ pub(super) const fn published(kind: Kind) -> &'static [(&'static str, u32)] {
     }
 }
 
-/// The quota that a request draws from; none if it is free.
+/// `None`: the request is free.
 pub(super) fn drawn(config: &Config, store: &Store, target: &Target, fields: Fields<'_>) -> Option<&'static str> {
     let operation = target.operation;
     let creates = match operation {

@@ -1,30 +1,27 @@
-//! What Azure's documents leave open: each a switch, so that a client can be tried under every reading.
+//! What Azure's documents leave open: each question is a switch, so that a client can be tested under every reading.
 
 use serde::{Deserialize, Serialize};
 
-/// One choice for each open question. The default is the likeliest reading.
+/// One answer for each open question. The default is the likeliest reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Readings {
     /// Whether an import draws from the small quota of creating keys.
     pub import_quota: ImportQuota,
-    /// The order of `GetKeyVersions`.
     pub versions_order: VersionsOrder,
     /// Whether a page of a list may be empty although another one follows.
     pub pages: Pages,
-    /// How long a key takes to be deleted or recovered, in seconds: meanwhile it is in neither place, and its name is taken.
+    /// How long deleting or recovering a key takes, in seconds. Meanwhile the key is in neither list, and its name is taken.
     pub transition_seconds: u32,
-    /// What a disabled key still does. The documents say that it does nothing; users saw that the service goes on with what
-    /// the public half suffices for.
+    /// What a disabled key still does. The documents say nothing; users observed that the service goes on with operations that need only
+    /// the public key.
     pub disabled_key: DisabledKey,
-    /// Whether the parts of a key in plain text can be imported into an HSM: the API describes it, the documents on bringing
-    /// keys ask for a transfer blob.
+    /// Whether a plain key can be imported into an HSM. The API describes it; the documents on bringing keys ask for a transfer blob.
     pub plain_key_into_hsm: PlainKeyIntoHsm,
-    /// How a Managed HSM says that it, or a key, is full.
+    /// The error of a Managed HSM that is full, or whose key is.
     pub full: Full,
 }
 
-/// See [`Readings::import_quota`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportQuota {
@@ -35,20 +32,16 @@ pub enum ImportQuota {
     Other,
 }
 
-/// See [`Readings::versions_order`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VersionsOrder {
     /// By version id, which is random.
     #[default]
     ById,
-    /// The first one first.
     OldestFirst,
-    /// The newest one first.
     NewestFirst,
 }
 
-/// See [`Readings::pages`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pages {
@@ -59,7 +52,6 @@ pub enum Pages {
     Short,
 }
 
-/// See [`Readings::disabled_key`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledKey {
@@ -70,7 +62,6 @@ pub enum DisabledKey {
     DoesNothing,
 }
 
-/// See [`Readings::plain_key_into_hsm`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlainKeyIntoHsm {
@@ -81,7 +72,6 @@ pub enum PlainKeyIntoHsm {
     Accepted,
 }
 
-/// See [`Readings::full`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Full {

@@ -1,8 +1,7 @@
-//! How Azure says no.
+//! The errors of Azure.
 
 use crate::crypto;
 
-/// The code of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are Azure's own")]
 pub enum Code {
@@ -19,7 +18,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadParameter => "BadParameter",
@@ -35,7 +33,6 @@ impl Code {
         }
     }
 
-    /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
             Self::BadParameter | Self::NotSupported => 400,
@@ -49,13 +46,12 @@ impl Code {
         }
     }
 
-    /// This error with a message for people.
     pub fn because(self, message: impl Into<String>) -> Refusal {
         Refusal { code: self, inner: None, message: message.into(), retry_after: None }
     }
 }
 
-/// What an error says in its `innererror`.
+/// The code in an error's `innererror`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are Azure's own")]
 pub enum Inner {
@@ -71,7 +67,6 @@ pub enum Inner {
 }
 
 impl Inner {
-    /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ForbiddenByPolicy => "ForbiddenByPolicy",
@@ -91,13 +86,13 @@ impl Inner {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Azure's error code: decides the name on the wire and the HTTP status.
+    /// Decides the name on the wire and the HTTP status.
     pub code: Code,
     /// The more exact code in `innererror`; most errors have none.
     pub inner: Option<Inner>,
-    /// What the client reads.
+    /// The text for people.
     pub message: String,
-    /// Seconds until the client should try again, for `Retry-After`; only throttled requests have it.
+    /// Seconds for `Retry-After`; only of throttled requests.
     pub retry_after: Option<u32>,
 }
 
@@ -109,7 +104,7 @@ impl Refusal {
 }
 
 impl From<crypto::Refused> for Refusal {
-    /// For operations that cannot fail on account of the client.
+    /// For operations that cannot fail because of the client.
     fn from(refused: crypto::Refused) -> Self {
         Code::InternalServerError.because(refused.to_string())
     }

@@ -8,7 +8,6 @@ use crate::{
     crypto::{Secret, Turns, keys::KeyCrypto},
 };
 
-/// What serving one request needs besides the store.
 pub(super) struct Scope<'a> {
     pub(super) now: Timestamp,
     pub(super) config: &'a Config,

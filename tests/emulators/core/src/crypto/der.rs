@@ -1,4 +1,4 @@
-//! Strict reading of keys: exactly one structure in DER, and nothing behind it.
+//! Strict parsing of keys: exactly one structure in DER, and nothing after it.
 
 use pkcs1::RsaPublicKey;
 use pkcs8::{
@@ -18,7 +18,6 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// `id-Ed25519`.
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// Whose key it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Rsa,
@@ -26,11 +25,11 @@ pub(super) enum Algorithm {
     Ed25519,
 }
 
-/// Checks that these bytes are one PKCS#8 `PrivateKeyInfo`, version 0, without attributes, of this algorithm, and nothing
-/// else: a library that reads it next may forgive more, above all what stands behind the end.
+/// Checks that these bytes are exactly one PKCS#8 `PrivateKeyInfo` of this algorithm, version 0, without attributes. The library that
+/// parses it next may accept more, such as bytes after the end.
 pub(super) fn check_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<(), Refused> {
     let info = PrivateKeyInfo::from_der(der).map_err(|_| Refused)?;
-    // The crate passes over attributes, and takes a version 1 with a public key: either makes the structure longer than this.
+    // The crate ignores attributes and accepts version 1 with a public key: either makes the structure longer than this.
     let bare = PrivateKeyInfo::new(info.algorithm, info.private_key).encoded_len().and_then(usize::try_from);
     if bare.map_err(|_| Refused)? != der.len() {
         return Err(Refused);
@@ -38,7 +37,7 @@ pub(super) fn check_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<(), Refuse
     let parameters = info.algorithm.parameters;
     let (oid, fits, inner) = match algorithm {
         Algorithm::Rsa => (RSA, parameters.is_some_and(|any| any.is_null()), Tag::Sequence),
-        // The curve; which one it is, the library tells.
+        // Only that there is a curve; the library checks which one.
         Algorithm::Ec => (EC, parameters.is_some_and(|any| any.tag() == Tag::ObjectIdentifier), Tag::Sequence),
         Algorithm::Ed25519 => (ED25519, parameters.is_none(), Tag::OctetString),
     };
@@ -77,7 +76,7 @@ mod tests {
         wrap(SEQUENCE, &[wrap(0x06, oid), wrap(0x05, &[])].concat())
     }
 
-    /// A private key with this version and algorithm, and this behind its key.
+    /// A private key with this version and algorithm, and these bytes after its key.
     fn pkcs8(version: &[u8], oid: &[u8], tail: &[u8]) -> Vec<u8> {
         let key = wrap(0x04, &wrap(SEQUENCE, &wrap(INTEGER, &[0])));
         wrap(SEQUENCE, &[wrap(INTEGER, version), identifier(oid), key, tail.to_vec()].concat())

@@ -1,6 +1,6 @@
-//! The cryptography of keys that are used, and not only kept: RSA, elliptic curves, AES.
+//! Cryptography with keys: RSA, elliptic curves, AES.
 //!
-//! Private keys are PKCS#8 in DER, secret keys their raw bytes. What is signed is a digest.
+//! Private keys are PKCS#8 in DER, secret keys raw bytes. Signatures are over a digest.
 
 use aws_lc_rs::{
     aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -28,16 +28,11 @@ use super::{
     der::{self, Algorithm},
 };
 
-/// A curve that clouds offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Curve {
-    /// NIST P-256.
     P256,
-    /// NIST P-384.
     P384,
-    /// NIST P-521.
     P521,
-    /// secp256k1.
     Secp256k1,
 }
 
@@ -79,14 +74,11 @@ impl Curve {
     }
 }
 
-/// What made a digest.
+/// The hash of a digest to be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
-    /// SHA-256.
     Sha256,
-    /// SHA-384.
     Sha384,
-    /// SHA-512.
     Sha512,
 }
 
@@ -101,10 +93,8 @@ impl Hash {
     }
 }
 
-/// How an RSA signature is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RsaSignature {
-    /// RSASSA-PKCS1-v1_5.
     Pkcs1,
     /// RSASSA-PSS with a salt as long as the digest.
     Pss,
@@ -134,19 +124,17 @@ impl RsaSignature {
     }
 }
 
-/// How an RSA encryption is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RsaEncryption {
-    /// RSAES-PKCS1-v1_5.
     Pkcs1,
     /// RSAES-OAEP with an empty label.
     Oaep(OaepHash),
 }
 
-/// A mode of AES; the key's length says which AES.
+/// A mode of AES. The key's length chooses the AES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AesMode {
-    /// GCM: a nonce of 12 bytes, additional data, and a tag of 16 bytes at the end of the ciphertext.
+    /// GCM with a nonce of 12 bytes, and a tag of 16 bytes at the end of the ciphertext.
     Gcm,
     /// CBC of whole blocks.
     Cbc,
@@ -161,17 +149,17 @@ pub enum AesMode {
 /// An RSA public key: big-endian numbers without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsaPublic {
-    /// The modulus n.
+    /// n.
     pub modulus: Vec<u8>,
-    /// The public exponent e.
+    /// e.
     pub exponent: Vec<u8>,
 }
 
 /// The secret numbers of an RSA key, big-endian.
 pub struct RsaNumbers {
-    /// The private exponent d.
+    /// d.
     pub exponent: Secret,
-    /// The primes p and q.
+    /// p and q.
     pub primes: [Secret; 2],
     /// d mod (p - 1) and d mod (q - 1).
     pub exponents: [Secret; 2],
@@ -182,52 +170,46 @@ pub struct RsaNumbers {
 /// A point on a curve: coordinates of [`Curve::bytes`] bytes each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EcPublic {
-    /// The first coordinate.
     pub x: Vec<u8>,
-    /// The second coordinate.
     pub y: Vec<u8>,
 }
 
-/// Using keys. Every function refuses what does not belong together, without detail.
+/// Operations with keys. Each refuses inputs that do not belong together, without detail.
 #[expect(clippy::missing_errors_doc, reason = "all of them fail in the one way that the trait's documentation tells")]
 pub trait KeyCrypto: Crypto {
-    /// Makes an elliptic pair, as PKCS#8.
+    /// Generates a pair, as PKCS#8.
     fn make_ec(&self, curve: Curve) -> Result<Secret, Refused>;
 
-    /// The public half of an RSA key that is exactly one PKCS#8 structure.
+    /// The public key of an RSA key that is exactly one PKCS#8 structure.
     fn read_rsa(&self, pkcs8: &Secret) -> Result<RsaPublic, Refused>;
 
-    /// The public half of a key on this curve that is exactly one PKCS#8 structure.
+    /// The public key of a key on this curve that is exactly one PKCS#8 structure.
     fn read_ec(&self, curve: Curve, pkcs8: &Secret) -> Result<EcPublic, Refused>;
 
-    /// An RSA key of these numbers, as PKCS#8.
+    /// An RSA key with these numbers, as PKCS#8.
     fn join_rsa(&self, public: &RsaPublic, private: &RsaNumbers) -> Result<Secret, Refused>;
 
-    /// An elliptic key of these numbers, as PKCS#8.
+    /// A key on this curve with these numbers, as PKCS#8.
     fn join_ec(&self, curve: Curve, public: &EcPublic, private: &Secret) -> Result<Secret, Refused>;
 
-    /// Signs a digest with RSA.
     fn rsa_sign(&self, pkcs8: &Secret, padding: RsaSignature, hash: Hash, digest: &[u8]) -> Result<Vec<u8>, Refused>;
 
     /// Whether this is the key's RSA signature of the digest.
     fn rsa_verify(&self, pkcs8: &Secret, padding: RsaSignature, hash: Hash, digest: &[u8], signature: &[u8]) -> Result<bool, Refused>;
 
-    /// Signs a digest of [`Curve::hash`] with ECDSA: both numbers at their fixed length.
+    /// Signs a digest of [`Curve::hash`] with ECDSA: two numbers of fixed length.
     fn ec_sign(&self, curve: Curve, pkcs8: &Secret, digest: &[u8]) -> Result<Vec<u8>, Refused>;
 
     /// Whether this is the key's ECDSA signature of the digest.
     fn ec_verify(&self, curve: Curve, pkcs8: &Secret, digest: &[u8], signature: &[u8]) -> Result<bool, Refused>;
 
-    /// Encrypts with RSA.
     fn rsa_encrypt(&self, pkcs8: &Secret, padding: RsaEncryption, plaintext: &[u8]) -> Result<Vec<u8>, Refused>;
 
-    /// Decrypts with RSA.
     fn rsa_decrypt(&self, pkcs8: &Secret, padding: RsaEncryption, ciphertext: &[u8]) -> Result<Secret, Refused>;
 
     /// Encrypts with AES. `iv` is empty for a key wrap, `context` for everything but GCM.
     fn aes_encrypt(&self, key: &Secret, mode: AesMode, iv: &[u8], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Refused>;
 
-    /// Decrypts with AES.
     fn aes_decrypt(&self, key: &Secret, mode: AesMode, iv: &[u8], context: &[u8], ciphertext: &[u8]) -> Result<Secret, Refused>;
 }
 
@@ -351,7 +333,7 @@ impl<P: PairSource> KeyCrypto for P {
                 Ok(data)
             }
             AesMode::Wrap | AesMode::WrapPadded => {
-                // Padding to a block of eight, and one block more.
+                // Padding to a multiple of eight bytes, and eight more.
                 let mut output = vec![0; plaintext.len() + 16];
                 let kek = kek(key)?;
                 let wrapped =

@@ -1,4 +1,4 @@
-//! RSA pairs from files, for tests that are about something else than making them.
+//! RSA pairs from files, for tests that need a pair but do not test generating one.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::{Pair, PairSource, RealCrypto, Refused, RsaSize};
 /// Real cryptography, with RSA pairs that are generated or taken from files.
 #[derive(Clone, Default)]
 pub struct RsaPairs {
-    /// Pairs that come first. `None`: every pair is generated when it is asked for.
+    /// The pairs to take first. `None`: every pair is generated.
     stock: Option<Arc<Stock>>,
 }
 
 impl RsaPairs {
-    /// The pairs of `keyplane-pairs` in order, and new ones when those of a size are used up. Their private keys are public: they protect
-    /// nothing. Clones take from one stock, so none of them gets a pair of another.
+    /// Takes the pairs of `keyplane-pairs` in order, and generates when those of a size are used up. Their private keys are public and
+    /// protect nothing. Clones share one stock, so no two of them get the same pair.
     #[must_use]
     pub fn fixed() -> Self {
         Self { stock: Some(Arc::new(Stock::of_clouds())) }
@@ -43,7 +43,7 @@ mod tests {
 
     const SIZES: [RsaSize; 3] = [RsaSize::Rsa2048, RsaSize::Rsa3072, RsaSize::Rsa4096];
 
-    /// A ciphertext under the public half is as long as the size says, and the private half opens it.
+    /// A ciphertext under the public key has the expected length, and the private key decrypts it.
     fn assert_works(pair: &Pair, size: RsaSize) {
         let public = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&pair.public).unwrap()).unwrap();
         let mut wrapped = vec![0; size.bytes()];
@@ -52,8 +52,7 @@ mod tests {
         assert_eq!(RealCrypto.unwrap_oaep(&pair.private, OaepHash::Sha256, wrapped).unwrap().expose(), b"plain");
     }
 
-    /// The only test that waits for a new pair of every size. That two new pairs differ is shown where one does not open what was wrapped
-    /// for the other.
+    /// The only test that waits for a new pair of every size. That two new pairs differ is shown where one cannot decrypt for the other.
     #[test]
     fn a_source_without_files_generates_pairs_of_every_size() {
         for size in SIZES {

@@ -1,5 +1,5 @@
-//! What a cloud does for its clients beyond RSA, elliptic curves and AES: message authentication codes, Ed25519, AES in
-//! counter mode, digests, and public keys as certificates have them.
+//! Operations of a cloud beyond RSA, elliptic curves and AES: message authentication codes, Ed25519, AES in counter mode, digests, and
+//! public keys as SubjectPublicKeyInfo.
 
 use aws_lc_rs::{
     cipher::{self, EncryptingKey, EncryptionContext, UnboundCipherKey},
@@ -21,23 +21,17 @@ use super::{
     keys::{Curve, Hash, KeyCrypto},
 };
 
-/// The hash of an HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacHash {
-    /// SHA-1.
     Sha1,
-    /// SHA-224.
     Sha224,
-    /// SHA-256.
     Sha256,
-    /// SHA-384.
     Sha384,
-    /// SHA-512.
     Sha512,
 }
 
 impl MacHash {
-    /// The length of a code in bytes, and the least length of a good key.
+    /// The length of a code in bytes; a good key is at least as long.
     pub const fn bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -59,39 +53,33 @@ impl MacHash {
     }
 }
 
-/// What sort of pair a private key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairKind {
-    /// RSA.
     Rsa,
-    /// A curve.
     Ec(Curve),
-    /// Ed25519.
     Ed25519,
 }
 
-/// Using keys for clients. Every function that can fail refuses what does not belong together, without detail.
+/// Operations with clients' keys. Each one that can fail refuses inputs that do not belong together, without detail.
 #[expect(clippy::missing_errors_doc, reason = "all of them fail in the one way that the trait's documentation tells")]
 pub trait ServiceCrypto: KeyCrypto {
-    /// The HMAC (RFC 2104) of some data.
+    /// HMAC (RFC 2104).
     fn mac(&self, hash: MacHash, key: &Secret, data: &[u8]) -> Vec<u8>;
 
-    /// The digest of some data.
     fn digest(&self, hash: Hash, data: &[u8]) -> Vec<u8>;
 
-    /// SHA-1, for check values and nothing else.
+    /// Only for check values.
     fn sha1(&self, data: &[u8]) -> [u8; 20];
 
-    /// Makes an Ed25519 pair, as PKCS#8.
+    /// Generates a pair, as PKCS#8.
     fn make_ed25519(&self) -> Result<Secret, Refused>;
 
-    /// Signs a message with Ed25519.
     fn ed25519_sign(&self, pkcs8: &Secret, message: &[u8]) -> Result<Vec<u8>, Refused>;
 
     /// Encrypts and decrypts with AES in counter mode.
     fn aes_ctr(&self, key: &Secret, counter: [u8; 16], data: &[u8]) -> Result<Vec<u8>, Refused>;
 
-    /// The public half of a pair that is exactly one PKCS#8 structure, as `SubjectPublicKeyInfo` in DER.
+    /// The public key of a pair that is exactly one PKCS#8 structure, as SubjectPublicKeyInfo in DER.
     fn public_of(&self, kind: PairKind, pkcs8: &Secret) -> Result<Vec<u8>, Refused>;
 }
 

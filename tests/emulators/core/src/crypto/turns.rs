@@ -1,13 +1,13 @@
-//! RSA pairs for wrapping that take turns.
+//! RSA pairs for wrapping that are used in turn.
 //!
-//! A cloud makes a new pair for each token, import job or key exchange key. Making one takes up to seconds, so an emulated cloud makes a
-//! few of each size. Two are enough to refuse what was wrapped under another one.
+//! A cloud generates a new pair for each token, import job or key exchange key. That takes up to seconds, so an emulated cloud generates a
+//! few of each size and reuses them. Two are enough to refuse what was wrapped under another one.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Crypto, Pair, Refused, RsaSize};
 
-/// Pairs of each size, made when their turn first comes.
+/// Pairs of each size, generated when they are first needed.
 pub(crate) struct Turns {
     most: usize,
     sizes: BTreeMap<RsaSize, Size>,
@@ -21,12 +21,12 @@ struct Size {
 }
 
 impl Turns {
-    /// So many pairs of each size take turns.
+    /// Uses this many pairs of each size in turn.
     pub(crate) fn of(most: usize) -> Self {
         Self { most, sizes: BTreeMap::new() }
     }
 
-    /// Takes a pair that was made beforehand, if there is room for it.
+    /// Adds a pair that was generated beforehand, if fewer than the most are there.
     pub(crate) fn provide(&mut self, size: RsaSize, pair: Pair) {
         let Size { pairs, .. } = self.sizes.entry(size).or_default();
         if pairs.len() < self.most {
@@ -34,7 +34,7 @@ impl Turns {
         }
     }
 
-    /// The pair whose turn it is, and its place among those of its size.
+    /// The next pair, and its position among those of its size.
     pub(crate) fn next<C: Crypto + ?Sized>(&mut self, crypto: &C, size: RsaSize) -> Result<(usize, &Arc<Pair>), Refused> {
         let Size { pairs, next } = self.sizes.entry(size).or_default();
         let turn = *next;
@@ -45,7 +45,7 @@ impl Turns {
         Ok((turn, &pairs[turn]))
     }
 
-    /// The pair at a place that [`Self::next`] gave.
+    /// The pair at a position that [`Self::next`] returned.
     pub(crate) fn at(&self, size: RsaSize, place: usize) -> Option<&Pair> {
         self.sizes.get(&size)?.pairs.get(place).map(Arc::as_ref)
     }

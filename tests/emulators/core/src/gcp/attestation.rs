@@ -1,10 +1,9 @@
-//! What the emulated HSM signs about a key: attributes, among them the check values by which their owner knows the key.
+//! The emulated HSM's signed statements about a key: attributes, among them check values by which the owner recognises the key.
 //!
-//! Format: Marvell, "LiquidSecurity key attestation", as the public scripts read it that Google refers to (`parse_v1.py`,
-//! `parse_v2.py`, and `verify_attestation_chains.py` of GoogleCloudPlatform/python-docs-samples): numbers are big-endian,
-//! the whole is compressed with gzip, its last 256 bytes are a signature, RSA PKCS#1 with SHA-256, of what stands before
-//! them by the key of the HSM's partition. That key has a certificate of the manufacturer, by way of the card, and one of
-//! the owner; the card's key has one of the owner too.
+//! Format: Marvell, "LiquidSecurity key attestation", as parsed by the public scripts that Google refers to (`parse_v1.py`, `parse_v2.py`,
+//! and `verify_attestation_chains.py` of GoogleCloudPlatform/python-docs-samples). Numbers are big-endian, and the whole is compressed with
+//! gzip. Its last 256 bytes are a signature over the rest, RSA PKCS#1 with SHA-256, by the key of the HSM's partition. That key has a
+//! certificate of the manufacturer, by way of the card, and one of the owner; the card's key has one of the owner too.
 
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use crate::{
     },
 };
 
-/// Attributes by number, and what they say.
+/// The types of attributes.
 mod attribute {
     pub(super) const CLASS: u32 = 0x0000;
     pub(super) const TOKEN: u32 = 0x0001;
@@ -37,12 +36,12 @@ mod attribute {
     pub(super) const KEY_TYPE: u32 = 0x0100;
     pub(super) const ID: u32 = 0x0102;
     pub(super) const SENSITIVE: u32 = 0x0103;
-    /// Marvell's table: "RSA key modulus value". Of any other pair these HSMs show the point here.
+    /// Marvell's table: "RSA key modulus value". For other pairs these HSMs put the point here.
     pub(super) const MODULUS: u32 = 0x0120;
     pub(super) const MODULUS_BITS: u32 = 0x0121;
     pub(super) const VALUE_LEN: u32 = 0x0161;
     pub(super) const EXTRACTABLE: u32 = 0x0162;
-    /// Whether it was made inside.
+    /// Whether the key was generated inside.
     pub(super) const LOCAL: u32 = 0x0163;
     pub(super) const NEVER_EXTRACTABLE: u32 = 0x0164;
     pub(super) const ALWAYS_SENSITIVE: u32 = 0x0165;
@@ -58,25 +57,24 @@ const PUBLIC: u8 = 2;
 const PRIVATE: u8 = 3;
 const SECRET: u8 = 4;
 
-/// Bytes of a signature.
+/// The length of a signature, in bytes.
 const SIGNATURE: u32 = 256;
 
-/// Bytes before the attributes in version 2: a header of sixteen, and sixteen that the scripts pass over.
+/// The bytes before the attributes in version 2: a header of sixteen, and sixteen that the scripts skip.
 const PREFACE: u32 = 32;
 
-/// Attributes and header were asked for, with a signature.
+/// Attributes and header were requested, with a signature.
 const FLAGS: u16 = 3;
 
-/// How long the emulated HSM's certificates are good for.
+/// The validity of the emulated HSM's certificates.
 const VALIDITY: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 
-/// What the HSM knows of a key.
+/// What the HSM states about a key.
 pub(super) struct Statement {
-    /// SHA-512 of the key's full name, in hexadecimal.
+    /// SHA-512 of the key's full name, in hexadecimal digits.
     id: String,
-    /// CKK_…
+    /// The lowest byte of PKCS#11's `CKK_…`.
     key_type: u8,
-    /// Whether its material came from outside.
     imported: bool,
     subject: Subject,
 }
@@ -87,7 +85,7 @@ enum Subject {
 }
 
 impl Statement {
-    /// What the HSM says about this material of this version, or wrapping pair of this import job.
+    /// The statement about this material of a version, or about the wrapping pair of an import job.
     pub(super) fn of(crypto: &dyn ServiceCrypto, name: &str, kind: Kind, material: &Secret, imported: bool) -> Result<Self, Refused> {
         /// CKK_RSA, CKK_EC, CKK_GENERIC_SECRET, CKK_AES and CKK_EC_EDWARDS, the lowest byte.
         const RSA: u8 = 0x00;
@@ -98,7 +96,7 @@ impl Statement {
         let size = |size: RsaSize| size.bytes() * 8;
         let (key_type, subject) = match kind {
             Kind::Symmetric | Kind::Raw { .. } => {
-                // A block of zeros under the key: CBC with zeros to begin with is just that.
+                // AES-CBC of a block of zeros, with zeros as initialisation vector, encrypts just that block.
                 let block = crypto.aes_encrypt(material, AesMode::Cbc, &[0; 16], &[], &[0; 16])?;
                 (AES, secret(crypto, material, [block[0], block[1], block[2]]))
             }
@@ -115,7 +113,7 @@ impl Statement {
                 (EC, pair(crypto, PairKind::Ec(curve), material, uncompressed, curve_bits(curve))?)
             }
             Kind::Ed25519 => {
-                // What stands at the end of its `SubjectPublicKeyInfo` (RFC 8410).
+                // The end of its SubjectPublicKeyInfo (RFC 8410).
                 let public = crypto.public_of(PairKind::Ed25519, material)?;
                 let point = public.last_chunk::<32>().ok_or(Refused)?.to_vec();
                 (EDWARDS, pair(crypto, PairKind::Ed25519, material, point, 256)?)
@@ -125,9 +123,9 @@ impl Statement {
         Ok(Self { id, key_type, imported, subject })
     }
 
-    /// The objects that it tells of, each with its attributes.
+    /// The objects of the statement, each with its attributes.
     fn objects(&self, readings: &Readings) -> Vec<Vec<(u32, Vec<u8>)>> {
-        // Check values of another key differ in every byte.
+        // Spoiled check values differ in every byte.
         let spoil = |mut value: Vec<u8>| {
             if readings.spoiled.check_value {
                 value.iter_mut().for_each(|byte| *byte ^= 0xff);
@@ -180,7 +178,6 @@ impl Statement {
     }
 }
 
-/// Keys and certificates of the emulated HSM.
 pub(super) struct Hsm {
     partition: Pair,
     /// The manufacturer's, then the owner's.
@@ -212,7 +209,7 @@ impl Hsm {
         })
     }
 
-    /// The certificates that a client must trust, as PEM: the manufacturer's root and the owner's.
+    /// The certificates that a client has to trust, as PEM: the manufacturer's root and the owner's.
     pub(super) fn roots(&self) -> String {
         self.roots.concat()
     }
@@ -249,7 +246,7 @@ impl Hsm {
     }
 }
 
-/// Version 2: a response header, an information header that tells where each object begins, and the objects.
+/// Version 2: a response header, an information header with the offset of each object, and the objects.
 fn response(objects: &[Vec<u8>]) -> Vec<u8> {
     /// Bytes of the information header.
     const INFORMATION: u16 = 8;
@@ -271,7 +268,7 @@ fn response(objects: &[Vec<u8>]) -> Vec<u8> {
     content
 }
 
-/// Handle, number of attributes, their size, and the attributes: each its type, its length and its value.
+/// An object: handle, number of attributes, their size, and for each attribute type, length and value.
 fn object(attributes: &[(u32, Vec<u8>)]) -> Vec<u8> {
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     let mut encoded = Vec::new();
@@ -285,14 +282,14 @@ fn object(attributes: &[(u32, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn secret(crypto: &dyn ServiceCrypto, material: &Secret, check: [u8; 3]) -> Subject {
-    // HKDF (RFC 5869): extract under zeros, then the first block of the expansion without information.
+    // HKDF (RFC 5869): extract with a salt of zeros, then the first block of the expansion with empty info.
     let extracted = crypto.mac(MacHash::Sha256, &Secret::new([0; 32]), material.expose());
     let hkdf = crypto.mac(MacHash::Sha256, &Secret::new(extracted), &[1]);
     let sha256 = crypto.digest(Hash::Sha256, material.expose());
     Subject::Secret { length: material.expose().len(), check, hkdf, sha256 }
 }
 
-/// Check values are of the public key's `SubjectPublicKeyInfo`.
+/// The check values are those of the public key's SubjectPublicKeyInfo.
 fn pair(crypto: &dyn ServiceCrypto, kind: PairKind, material: &Secret, told: Vec<u8>, bits: usize) -> Result<Subject, Refused> {
     let public = crypto.public_of(kind, material)?;
     let hash = crypto.sha1(&public);

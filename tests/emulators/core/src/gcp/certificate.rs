@@ -27,17 +27,17 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
-/// Who signs, or is signed for.
+/// An issuer or a subject.
 pub(super) struct Party<'a> {
     pub(super) name: &'a str,
     pub(super) pair: &'a Pair,
 }
 
-/// What a certificate says beside its names.
+/// The contents of a certificate beside its names.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
     pub(super) serial: u64,
-    /// Whether its owner may sign certificates.
+    /// Whether the subject may sign certificates.
     pub(super) authority: bool,
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
@@ -47,11 +47,11 @@ pub(super) struct Terms {
 pub(super) fn certificate(crypto: &dyn ServiceCrypto, issuer: &Party<'_>, subject: &Party<'_>, terms: Terms) -> Result<Vec<u8>, Refused> {
     let algorithm = sequence(&[&tlv(OBJECT_ID, SHA256_WITH_RSA), &[0x05, 0]]);
     let validity = sequence(&[&time(terms.from), &time(terms.until)]);
-    // Digital signatures, or certificates and revocation lists as well.
+    // Digital signatures or, for an authority, certificates and revocation lists as well.
     let usage = if terms.authority { [0x03, 2, 1, 0x86] } else { [0x03, 2, 7, 0x80] };
     let constraints = if terms.authority { sequence(&[&[0x01, 1, 0xff]]) } else { sequence(&[]) };
     let extensions = sequence(&[&extension(BASIC_CONSTRAINTS, &constraints), &extension(KEY_USAGE, &usage)]);
-    // The first byte of a serial number must not make it negative, nor be a zero too many.
+    // A serial number must not be negative, nor begin with a superfluous zero.
     let serial = [&[1], terms.serial.to_be_bytes().as_slice()].concat();
     let body = sequence(&[
         &tlv(0xa0, &[0x02, 1, 2]),
@@ -80,7 +80,7 @@ pub(super) fn pem(label: &str, der: &[u8]) -> String {
     pem
 }
 
-/// A value with its tag and length.
+/// A DER element.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut value = vec![tag];

@@ -1,4 +1,4 @@
-//! The checksum of what goes to and fro, CRC-32C, and the container of attestations, gzip.
+//! CRC-32C, the checksum in requests and answers, and gzip, the container of attestations.
 
 use std::io::Read as _;
 
@@ -9,12 +9,12 @@ use crate::crypto::Refused;
 
 const CRC_32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// CRC-32C (RFC 3720, section 12.1), which Cloud KMS guards its data with.
+/// CRC-32C (RFC 3720, section 12.1), which Cloud KMS protects its data with.
 pub(super) fn crc32c(data: &[u8]) -> u32 {
     CRC_32C.checksum(data)
 }
 
-/// A gzip file (RFC 1952) of stored blocks: not smaller, but whatever reads gzip reads it.
+/// A gzip file (RFC 1952) of stored blocks. It is not compressed, but every gzip reader reads it.
 pub(super) fn gzip(data: &[u8]) -> Result<Vec<u8>, Refused> {
     let mut file = Vec::new();
     GzEncoder::new(data, Compression::none()).read_to_end(&mut file).map_err(|_| Refused)?;
@@ -40,7 +40,7 @@ mod tests {
         for length in [0, 1, 65_535, 65_536, 200_000] {
             let data: Vec<u8> = (0..length).map(|place: u32| place.to_le_bytes()[0]).collect();
             let file = gzip(&data).unwrap();
-            // Deflate, no flags, no time; at the end of the header an unknown system.
+            // Deflate, no flags, no time; the last byte of the header is an unknown system.
             assert_eq!((&file[..8], file[9]), (&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0][..], 255));
             let mut read = Vec::new();
             GzDecoder::new(file.as_slice()).read_to_end(&mut read).unwrap();

@@ -1,19 +1,16 @@
-//! What an emulated project is like.
+//! The configuration of an emulated project.
 
 use std::time::Duration;
 
 use super::readings::Readings;
 
-/// What the emulated project is like.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The project's id, as resource names have it. Requests for another project are refused.
+    /// As in resource names. Requests for another project are refused.
     pub project: String,
-    /// How to read what Google's documents leave open.
     pub readings: Readings,
-    /// How long after a change a key may still be used as before it. Zero: not at all.
+    /// How long after a change a key may still be used in its former state. Zero: not at all.
     pub consistency: Duration,
-    /// Whether the dump shows key material.
     pub reveal_material: bool,
 }
 

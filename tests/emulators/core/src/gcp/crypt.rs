@@ -1,8 +1,7 @@
-//! Encrypting and decrypting under secret keys.
+//! Encryption under secret keys.
 //!
-//! A ciphertext of `encrypt` names the version that made it: a mark (1 byte), the version's number (4), a nonce (12), then
-//! AES-256-GCM. The key's name and the additional data are authenticated, so it decrypts under this key alone. Real Cloud
-//! KMS has a format of its own that nobody else can read either.
+//! A ciphertext of `encrypt` names the version that made it: a mark (1 byte), the version's number (4), a nonce (12), then AES-256-GCM. The
+//! key's name and the additional data are authenticated, so it decrypts only under this key. Real Cloud KMS has an undocumented format.
 
 use std::sync::Arc;
 
@@ -23,21 +22,20 @@ use crate::crypto::{Secret, keys::AesMode};
 const MARK: u8 = 0x0a;
 const NONCE: usize = 12;
 
-/// Bytes of plaintext, and of additional data, at most (PROTO, `EncryptRequest`); for HSM keys both together.
+/// The most bytes of plaintext, and of additional data (PROTO, `EncryptRequest`); for HSM keys of both together.
 const MOST_SOFTWARE: usize = 64 * 1024;
 const MOST_HSM: usize = 8 * 1024;
 
-/// A version that is used: as it is, or within the consistency window as it was.
+/// A version to be used, in its present state or in a former one within the consistency window.
 pub(super) struct Used<'s> {
-    /// The version's full name.
     pub(super) name: String,
     pub(super) version: &'s Version,
     pub(super) material: Arc<Secret>,
     pub(super) kind: Kind,
 }
 
-/// The version of this name, if it can be used for a purpose. What was enabled within the window may still be; what is
-/// enabled now always is.
+/// The version of this name, if a purpose allows its use. A version that was enabled within the window may still be used; one that is
+/// enabled now always can be.
 // contract: gcp.consistency
 pub(super) fn usable<'s>(store: &'s Store, past: Option<&'s Store>, name: &str, purposes: &[Purpose]) -> Result<Used<'s>, Refusal> {
     let (key_name, key, version) = store.version(name)?;
@@ -196,7 +194,7 @@ pub(super) fn raw_decrypt(scope: &mut Scope<'_>, store: &Store, past: Option<&St
     Ok(answer)
 }
 
-/// Refuses a key that is for something else.
+/// Refuses a key of another purpose.
 pub(super) fn serves(name: &str, key: &Key, purposes: &[Purpose]) -> Result<(), Refusal> {
     if purposes.contains(&key.purpose) {
         return Ok(());
@@ -205,7 +203,7 @@ pub(super) fn serves(name: &str, key: &Key, purposes: &[Purpose]) -> Result<(), 
     Err(wrong_state(name, "CRYPTO_KEY_PURPOSE", message))
 }
 
-/// The version that encrypts under a key: its primary one, or within the consistency window that of before.
+/// The version that encrypts under a key: its primary one or, within the consistency window, the former one.
 // contract: gcp.consistency, gcp.primary
 fn primary(store: &Store, past: Option<&Store>, name: &str) -> Result<String, Refusal> {
     let key = store.key(name)?;
@@ -218,7 +216,7 @@ fn primary(store: &Store, past: Option<&Store>, name: &str) -> Result<String, Re
     Ok(version_name(name, number))
 }
 
-/// The number at the end of a name, if it is a version's.
+/// The number at the end of a version's name; `None`: it is another name.
 fn number_of_version(name: &str) -> Option<u32> {
     let mut parts = name.rsplit('/');
     parts.next()?;
@@ -237,7 +235,7 @@ fn within_limits(level: Level, plaintext: &[u8], context: &[u8]) -> Result<(), R
     Ok(())
 }
 
-/// What a ciphertext is bound to: the key's name behind its length, the header, the additional data.
+/// What a ciphertext is bound to: the key's name preceded by its length, the header, the additional data.
 fn bound(key: &str, header: &[u8], context: &[u8]) -> Vec<u8> {
     [&(key.len() as u64).to_be_bytes(), key.as_bytes(), header, context].concat()
 }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{Timestamp, crypto::service::ServiceCrypto};
 
-/// All that the emulator holds: each key with its versions as materials, each with its SHA-256; the bytes in hexadecimal
-/// only if [`Config::reveal_material`] says so. Moments are microseconds since the epoch.
+/// Everything in the project: each key with its versions as materials, each with its SHA-256, and its bytes in hexadecimal only with
+/// [`Config::reveal_material`]. Times are microseconds since the epoch.
 pub(super) fn everything(config: &Config, crypto: &dyn ServiceCrypto, now: Timestamp, store: &Store) -> Value {
     json!({
         "cloud": "gcp",
@@ -70,7 +70,7 @@ fn dump_job(now: Timestamp, name: &str, job: &Job) -> Value {
     })
 }
 
-/// A key has no state of its own here: that of the version that works, or of the latest one.
+/// The state of a key, which has none of its own: that of the enabled version, or of the latest one.
 fn state(key: &Key) -> &'static str {
     let enabled = key.versions.values().find(|version| version.state == VersionState::Enabled);
     enabled.or_else(|| key.versions.values().next_back()).map_or("NO_VERSION", |version| version.state.name())

@@ -1,6 +1,5 @@
-//! The members of a request, read as protobuf's JSON mapping says: names in camel case or as in the proto file, bytes in
-//! either base64, long integers as numbers or strings, enumerations as names or numbers. A name that a message does not
-//! have is refused, as Google's front ends do.
+//! The members of a request, parsed by protobuf's JSON mapping: names in camel case or as in the proto file, bytes in either base64, long
+//! integers as numbers or strings, enumerations as names or numbers. Unknown names are refused, as by Google's front ends.
 //!
 //! Source: protobuf.dev, "ProtoJSON Format".
 
@@ -20,12 +19,12 @@ use super::{
 };
 use crate::Timestamp;
 
-/// Padding may be there or not.
+/// Padding is optional.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Parameters that every method of Google's REST interfaces takes.
+/// Parameters of every method of Google's REST interfaces.
 const SYSTEM: [&str; 12] = [
     "alt",
     "$alt",
@@ -41,23 +40,22 @@ const SYSTEM: [&str; 12] = [
     "uploadType",
 ];
 
-/// Bytes in either alphabet, with or without padding.
+/// Decodes base64 of either alphabet, with or without padding.
 // contract: gcp.json
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     engine.decode(text).ok()
 }
 
-/// The members of one message.
 pub(super) struct Message<'a> {
-    /// By name in camel case; members that say nothing are left out.
+    /// By name in camel case. Members with their default value are left out.
     members: BTreeMap<String, &'a Value>,
-    /// Whether they stood in the query of a URL, where all is text.
+    /// Whether the members are those of a URL's query, where all values are text.
     of_query: bool,
 }
 
 impl<'a> Message<'a> {
-    /// Reads a JSON object that may have these members, named in camel case.
+    /// Reads a JSON object. `known`: its possible members, in camel case.
     pub(super) fn of_body(object: &'a Map<String, Value>, known: &[&str]) -> Result<Self, Refusal> {
         let mut members = BTreeMap::new();
         for (name, value) in object {
@@ -73,7 +71,7 @@ impl<'a> Message<'a> {
         Ok(Self { members, of_query: false })
     }
 
-    /// Reads the query of a URL, which may have these members besides the parameters that every method has.
+    /// Reads the query of a URL. `known`: its possible members besides the parameters of every method.
     pub(super) fn of_query(query: &'a [(String, Value)], known: &[&str]) -> Result<Self, Refusal> {
         let mut members = BTreeMap::new();
         for (name, value) in query {
@@ -89,12 +87,12 @@ impl<'a> Message<'a> {
         Ok(Self { members, of_query: true })
     }
 
-    /// Whether it is there, whatever it is.
+    /// Whether the member is there, whatever its type.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)
     }
 
-    /// A text; empty is the same as not there.
+    /// `None`: it is missing or empty.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
         let Some(value) = self.members.get(name) else {
             return Ok(None);
@@ -119,7 +117,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// An integer, as a number or as text.
+    /// An integer, written as a number or as text.
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let Some(value) = self.members.get(name) else {
             return Ok(None);
@@ -131,7 +129,7 @@ impl<'a> Message<'a> {
         number.map(Some).ok_or_else(|| invalid_field(name, "must be an integer"))
     }
 
-    /// A value of an enumeration, by name or number; zero is the same as not there.
+    /// A value of an enumeration, by name or number; `None`: it is missing or zero.
     pub(super) fn word<W: Word>(&self, name: &str) -> Result<Option<W>, Refusal> {
         let Some(value) = self.members.get(name) else {
             return Ok(None);
@@ -147,12 +145,11 @@ impl<'a> Message<'a> {
         found.map(|word| Some(*word)).ok_or_else(|| invalid_field(name, format!("`{value}` is none of its values")))
     }
 
-    /// A value of an enumeration that must be there.
     pub(super) fn required_word<W: Word>(&self, name: &str) -> Result<W, Refusal> {
         self.word(name)?.ok_or_else(|| required(name))
     }
 
-    /// Bytes; empty is the same as not there.
+    /// `None`: it is missing or empty.
     pub(super) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
@@ -160,8 +157,7 @@ impl<'a> Message<'a> {
         decode(text).map(Some).ok_or_else(|| invalid_field(name, "Base64 decoding failed"))
     }
 
-    /// Bytes with the CRC32C that their client may have sent along: they, and whether there was one. One that does not
-    /// fit is refused.
+    /// Bytes, and whether the client sent their CRC32C. A wrong one is refused.
     // contract: gcp.crc32c
     pub(super) fn checked_bytes(&self, name: &str) -> Result<(Option<Vec<u8>>, bool), Refusal> {
         let bytes = self.bytes(name)?;
@@ -175,7 +171,7 @@ impl<'a> Message<'a> {
         Ok((bytes, true))
     }
 
-    /// A moment as RFC 3339 has it, if it is there.
+    /// A time in RFC 3339; `None`: it is missing.
     pub(super) fn moment(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
@@ -183,7 +179,6 @@ impl<'a> Message<'a> {
         moment::parse_rfc3339(text).map(Some).ok_or_else(|| invalid_field(name, "must be a timestamp of RFC 3339"))
     }
 
-    /// A span of time.
     pub(super) fn span(&self, name: &str) -> Result<Option<Duration>, Refusal> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
@@ -191,7 +186,7 @@ impl<'a> Message<'a> {
         moment::parse_span(text).map(Some).ok_or_else(|| invalid_field(name, "must be a duration such as `86400s`"))
     }
 
-    /// A message within this one, which may have these members.
+    /// A message in this one. `known`: its possible members.
     pub(super) fn message(&self, name: &str, known: &[&str]) -> Result<Option<Message<'a>>, Refusal> {
         let Some(value) = self.members.get(name) else {
             return Ok(None);
@@ -200,7 +195,6 @@ impl<'a> Message<'a> {
         Message::of_body(object, known).map(Some)
     }
 
-    /// A map of texts.
     pub(super) fn texts(&self, name: &str) -> Result<BTreeMap<String, String>, Refusal> {
         let Some(value) = self.members.get(name) else {
             return Ok(BTreeMap::new());
@@ -210,14 +204,14 @@ impl<'a> Message<'a> {
         object.iter().map(|member| pair(member).ok_or_else(|| invalid_field(name, "must have strings as values"))).collect()
     }
 
-    /// The paths of a field mask, in camel case; empty when it is not there.
+    /// The paths of a field mask, in camel case; empty if it is missing.
     pub(super) fn mask(&self, name: &str) -> Result<Vec<String>, Refusal> {
         let text = self.text(name)?.unwrap_or_default();
         Ok(text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(camel).collect())
     }
 }
 
-/// A field that must be there is not.
+/// A required field is missing.
 pub(super) fn required(name: &str) -> Refusal {
     invalid_field(name, "the field is required")
 }

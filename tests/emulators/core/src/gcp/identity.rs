@@ -1,8 +1,7 @@
-//! Who may call: access tokens, and the ways to one.
+//! Authentication: access tokens, and the ways to get one.
 //!
-//! A service account proves itself with a signed assertion (RFC 7523), or signs its own access token; a workload outside
-//! exchanges a token of its own (RFC 8693); a virtual machine asks its metadata server. Moments here are those of the
-//! clients' own clocks, which a test does not move.
+//! A service account sends a signed assertion (RFC 7523) or signs its own access token; a workload elsewhere exchanges its own token (RFC
+//! 8693); a virtual machine asks its metadata server. Times here are those of the clients' clocks, which tests do not move.
 //!
 //! Sources: Google Identity, "Using OAuth 2.0 for server to server applications", AIP-4111 on self-signed tokens.
 
@@ -29,10 +28,10 @@ use crate::{
     },
 };
 
-/// How long an access token is good for.
+/// The lifetime of an access token.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// How long an assertion may be good for, and how far clocks may differ.
+/// In seconds: the longest validity of an assertion, and the largest difference of clocks.
 const LONGEST_ASSERTION: i64 = 60 * 60;
 const SKEW: i64 = 60;
 
@@ -42,7 +41,7 @@ const AUDIENCE: &str = "https://cloudkms.googleapis.com/";
 /// The audience of an assertion by Google's own clients, whatever endpoint the key file names.
 const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 
-/// Either of these scopes allows using Cloud KMS.
+/// Either of these scopes allows the use of Cloud KMS.
 const SCOPES: [&str; 2] = ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/cloudkms"];
 
 /// A service account with one key.
@@ -50,11 +49,10 @@ pub struct ServiceAccount {
     email: String,
     key_id: String,
     private: Secret,
-    /// Whom assertions are for.
+    /// The audience of assertions.
     token_uri: String,
 }
 
-/// A file that is not the key of a service account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the file is not the JSON key of a service account")]
 pub struct BadKeyFile;
@@ -68,7 +66,7 @@ struct KeyFile {
 }
 
 impl ServiceAccount {
-    /// Reads the JSON key file that Google gives out.
+    /// Reads a JSON key file as Google issues it.
     ///
     /// # Errors
     /// For any other file.
@@ -80,7 +78,7 @@ impl ServiceAccount {
         Ok(Self { email: client_email, key_id: private_key_id, private, token_uri })
     }
 
-    /// Makes an account, and its key file, for an emulator with this address.
+    /// Makes an account and its key file, for an emulator with this URL.
     ///
     /// # Errors
     /// When there is no randomness.
@@ -108,11 +106,11 @@ impl ServiceAccount {
         Ok((account, format!("{file:#}\n")))
     }
 
-    /// What a token of this account says, if it is one and of now (RFC 7515, RFC 7519).
+    /// The claims of a token that this account signed and that is valid now (RFC 7515, RFC 7519).
     fn claims(&self, crypto: &dyn ServiceCrypto, token: &str, now: Timestamp) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
-        // Some of Google's own clients pad, which RFC 7515 does not; Google takes both.
+        // Some of Google's clients pad, which RFC 7515 forbids; Google accepts both.
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
         let part = |text: &str| serde_json::from_slice::<Value>(&decode(text)?).ok();
         let (header, claims) = (part(header)?, part(claims)?);
@@ -129,59 +127,56 @@ impl ServiceAccount {
     }
 }
 
-/// An access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// What a client sends back.
     pub text: String,
-    /// Seconds until it expires.
+    /// In seconds.
     pub expires_in: u64,
 }
 
-/// Why there is no token: an error of OAuth 2 (RFC 6749, section 5.2).
+/// Why no token is issued: an error of OAuth 2 (RFC 6749, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantRefused {
-    /// The assertion or the subject's token is not good.
+    /// The assertion or the workload's token is not valid.
     #[error("invalid_grant")]
     InvalidGrant,
-    /// The request lacks a parameter, or has one that is not served here.
+    /// A parameter is missing or not supported.
     #[error("invalid_request")]
     InvalidRequest,
-    /// Another kind of grant.
     #[error("unsupported_grant_type")]
     UnsupportedGrantType,
-    /// No scope that allows using Cloud KMS.
+    /// No scope allows the use of Cloud KMS.
     #[error("invalid_scope")]
     InvalidScope,
 }
 
-/// Who may call, and with which tokens. Without an account anybody may.
+/// Without an account, every request is accepted.
 #[derive(Default)]
 pub struct Identity {
     account: Option<ServiceAccount>,
-    /// The token of a workload outside that can be exchanged; any, if there is none.
+    /// The only token of a workload elsewhere that can be exchanged; `None`: any can.
     subject: Option<Secret>,
-    /// Those that were given out, and when they expire.
+    /// The tokens that were issued, with the time at which each expires.
     tokens: BTreeMap<String, Timestamp>,
 }
 
 impl Identity {
-    /// From now on only this account's tokens are accepted, and those of the other ways.
+    /// From now on requests need a token of this account, or one issued in another way.
     pub fn demand(&mut self, account: ServiceAccount) {
         self.account = Some(account);
     }
 
-    /// From now on only this token of a workload outside can be exchanged.
+    /// From now on only this token of a workload elsewhere can be exchanged.
     pub fn expect_subject(&mut self, token: impl Into<Box<[u8]>>) {
         self.subject = Some(Secret::new(token));
     }
 
-    /// The account's e-mail address, or that of a virtual machine without one.
+    /// The account's e-mail address; without an account, that of a virtual machine.
     pub fn email(&self) -> &str {
         self.account.as_ref().map_or("default@emulated-project.iam.gserviceaccount.com", |account| &account.email)
     }
 
-    /// A token for a virtual machine.
+    /// Issues a token for a virtual machine.
     pub fn issue(&mut self, now: Timestamp, rng: &mut dyn RngCore) -> Token {
         let mut bytes = [0; 24];
         rng.fill_bytes(&mut bytes);
@@ -191,10 +186,10 @@ impl Identity {
         Token { text, expires_in: LIFETIME.as_secs() }
     }
 
-    /// A token for a workload outside, which shows a token of its own.
+    /// Issues a token for a workload elsewhere, in exchange for its own.
     ///
     /// # Errors
-    /// When that is not the one that is expected.
+    /// When that is not the expected one.
     pub fn exchange(&mut self, now: Timestamp, rng: &mut dyn RngCore, subject: &str) -> Result<Token, GrantRefused> {
         let known = self.subject.as_ref().is_none_or(|expected| expected.expose() == subject.as_bytes());
         if subject.is_empty() || !known {
@@ -203,7 +198,7 @@ impl Identity {
         Ok(self.issue(now, rng))
     }
 
-    /// Whether a request with this `Authorization` header may call.
+    /// Checks the `Authorization` header of a request.
     pub(super) fn authorize(&self, crypto: &dyn ServiceCrypto, now: Timestamp, header: Option<&str>) -> Result<(), Refusal> {
         let Some(account) = &self.account else {
             return Ok(());
@@ -218,7 +213,7 @@ impl Identity {
         if claims["sub"] == account.email.as_str() && for_us { Ok(()) } else { Err(unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")) }
     }
 
-    /// A token for a service account, which shows a signed assertion.
+    /// Issues a token for a service account, in exchange for a signed assertion.
     pub(super) fn grant(
         &mut self,
         crypto: &dyn ServiceCrypto,
@@ -238,7 +233,7 @@ impl Identity {
     }
 }
 
-/// Whether a list of scopes, separated by spaces, allows using Cloud KMS.
+/// Whether a list of scopes, separated by spaces, allows the use of Cloud KMS.
 fn has_scope(scopes: &Value) -> bool {
     scopes.as_str().is_some_and(|scopes| scopes.split(' ').any(|scope| SCOPES.contains(&scope)))
 }

@@ -1,4 +1,4 @@
-//! Importing key material.
+//! Imports of key material.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,18 +19,17 @@ use crate::crypto::{RsaSize, Secret, service::PairKind};
 
 const MEMBERS: [&str; 6] = ["cryptoKeyVersion", "algorithm", "importJob", "wrappedKey", "rsaAesWrappedKey", "trustedWrappingEnabled"];
 
-/// What an import asks for.
+/// The parameters of an import.
 struct Order<'a> {
     algorithm: Algorithm,
     kind: Kind,
-    /// The import job's full name.
+    /// By its full name.
     job: &'a str,
     wrapped: Vec<u8>,
-    /// The full name of the version that it goes into, if that is there already.
+    /// The full name of an existing version to import into. `None`: a new one.
     into: Option<&'a str>,
 }
 
-/// `ImportCryptoKeyVersion`.
 // contract: gcp.import.version
 pub(super) fn import(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>) -> Result<Value, Refusal> {
     let body = input.members(&MEMBERS)?;
@@ -84,7 +83,7 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The job, which must belong to the key's ring and have its protection level.
+/// The job, which has to be of the key's ring and of its protection level.
 // contract: gcp.import.job
 fn job_for<'s>(store: &'s Store, key_name: &str, key: &Key, order: &Order<'_>) -> Result<&'s Job, Refusal> {
     if child(order.job, parent(key_name), "importJobs").is_none() {
@@ -103,7 +102,7 @@ fn job_for<'s>(store: &'s Store, key_name: &str, key: &Key, order: &Order<'_>) -
     Ok(job)
 }
 
-/// Whether the job has expired, and the import will fail for that; any other job that is not active is refused.
+/// Whether the job is active; `false`: it has expired, and the import will fail because of that. Any other state is refused.
 fn is_usable(scope: &Scope<'_>, name: &str, job: &Job) -> Result<bool, Refusal> {
     let readings = &scope.config.readings;
     let state = job.state(scope.now);
@@ -124,7 +123,7 @@ fn is_usable(scope: &Scope<'_>, name: &str, job: &Job) -> Result<bool, Refusal> 
     }
 }
 
-/// The version that is imported again, if it may be.
+/// The version to import into again, if that is allowed.
 // contract: gcp.import.again
 fn reimported(store: &Store, key: &str, name: &str, order: &Order<'_>) -> Result<Version, Refusal> {
     if child(name, key, "cryptoKeyVersions").is_none() {
@@ -144,7 +143,7 @@ fn reimported(store: &Store, key: &str, name: &str, order: &Order<'_>) -> Result
     Ok(Version { algorithm: order.algorithm, ..version.clone() })
 }
 
-/// The material, or why an import fails behind its answer.
+/// The material, or the reason for which the import fails after it was answered.
 // contract: gcp.import.payload, gcp.import.lengths
 fn unwrap(scope: &Scope<'_>, job: &Job, order: &Order<'_>, before: Option<&[u8; 32]>) -> Result<Secret, &'static str> {
     let unwrapped = unwrap_bytes(scope, job, &order.wrapped).ok_or("the key material could not be unwrapped")?;
@@ -168,7 +167,7 @@ fn unwrap_bytes(scope: &Scope<'_>, job: &Job, wrapped: &[u8]) -> Option<Secret> 
     scope.crypto.unwrap_kwp(&kek, material).ok()
 }
 
-/// Whether bytes are a key of this kind: raw of the right length, or exactly one PKCS#8 structure.
+/// Whether bytes are a key of this kind: raw and of the right length, or exactly one PKCS#8 structure.
 fn fits(scope: &Scope<'_>, kind: Kind, level: Level, material: &Secret) -> bool {
     let length = material.expose().len();
     let public = |kind| scope.crypto.public_of(kind, material);
@@ -179,14 +178,14 @@ fn fits(scope: &Scope<'_>, kind: Kind, level: Level, material: &Secret) -> bool 
         Kind::Raw { length: wanted, .. } => length == wanted,
         Kind::Hmac(hash) => length == hash.bytes(),
         Kind::RsaSign { size, .. } | Kind::RsaDecrypt { size, .. } => is_rsa(size),
-        // secp256k1 is for HSMs alone (Cloud KMS documentation, "Key purposes and algorithms").
+        // secp256k1 is only for HSMs (Cloud KMS documentation, "Key purposes and algorithms").
         Kind::Ec(crate::crypto::keys::Curve::Secp256k1) if level != Level::Hsm => false,
         Kind::Ec(curve) => public(PairKind::Ec(curve)).is_ok(),
         Kind::Ed25519 => public(PairKind::Ed25519).is_ok(),
     }
 }
 
-/// A modulus without leading zeros has all of its bits.
+/// Whether a modulus, given without leading zeros, has all bits of its size.
 fn is_of(size: RsaSize, modulus: &[u8]) -> bool {
     modulus.len() == size.bytes() && modulus.first().is_some_and(|first| first & 0x80 != 0)
 }

@@ -18,7 +18,7 @@ use super::{
     written::{encode, put},
 };
 
-/// RSA pairs of each size that the jobs take in turns.
+/// How many RSA pairs of each size the jobs use in turn.
 pub(super) const PAIRS: usize = 2;
 
 const MEMBERS: [&str; 12] = [

@@ -1,4 +1,4 @@
-//! Keys: made, shown, changed, rotated, deleted.
+//! Creating, reading, updating, rotating and deleting keys.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -35,17 +35,17 @@ const MEMBERS: [&str; 12] = [
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long versions wait for their destruction unless the key says something else (PROTO).
+/// How long versions wait for their destruction if the key does not say (PROTO).
 // contract: gcp.key.create
 const USUAL_DESTROY_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long they can wait (Cloud KMS documentation, "Destroy and restore key versions"); keys for imports alone need not.
+/// The longest wait (Cloud KMS documentation, "Destroy and restore key versions"). Import-only keys may have none.
 const LONGEST_DESTROY_DELAY: Duration = Duration::from_secs(120 * 24 * 60 * 60);
 
 /// The longest rotation period (PROTO: "at most 876,000 hours").
 const LONGEST_PERIOD: Duration = Duration::from_secs(876_000 * 60 * 60);
 
-/// Labels of a key (Cloud KMS documentation, "Labeling keys").
+/// Labels on a key (Cloud KMS documentation, "Labeling keys").
 const MOST_LABELS: usize = 64;
 
 pub(super) fn create(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>) -> Result<Value, Refusal> {
@@ -208,7 +208,7 @@ pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, name: &str) {
     else {
         return;
     };
-    // Only symmetric keys rotate, and making one cannot fail.
+    // Only symmetric keys rotate, and generating one cannot fail.
     let Ok(version) = versions::generate(scope, name, key) else {
         return;
     };
@@ -220,7 +220,6 @@ pub(super) fn rotate(scope: &mut Scope<'_>, store: &mut Store, name: &str) {
     });
 }
 
-/// A `CryptoKey`.
 pub(super) fn show(scope: &mut Scope<'_>, name: &str, key: &Key, full: bool) -> Result<Value, Refusal> {
     let style = scope.style;
     let mut shown = json!({
@@ -262,8 +261,7 @@ fn template(body: &Message<'_>, purpose: Purpose) -> Result<Template, Refusal> {
     Ok(Template { level, algorithm })
 }
 
-/// Labels: at most 64, names and values of at most 63 lower-case letters, digits, underscores and dashes, names beginning
-/// with a letter.
+/// Labels: at most 64. Names and values have at most 63 lower-case letters, digits, underscores and dashes; names begin with a letter.
 // contract: gcp.key.labels
 fn labels(body: &Message<'_>) -> Result<BTreeMap<String, String>, Refusal> {
     let labels = body.texts("labels")?;
@@ -286,7 +284,7 @@ fn schedule(scope: &Scope<'_>, body: &Message<'_>, key: &Key) -> Result<Option<S
     checked(scope, key, next, period)
 }
 
-/// The schedule after a change of what the mask names.
+/// The schedule after an update of the fields in the mask.
 fn updated_schedule(scope: &Scope<'_>, body: &Message<'_>, key: &Key, mask: &[String]) -> Result<Option<Schedule>, Refusal> {
     let names = |path: &str| mask.iter().any(|named| named == path);
     let next = if names("nextRotationTime") { body.moment("nextRotationTime")? } else { key.schedule.map(|schedule| schedule.next) };

@@ -1,14 +1,13 @@
 //! Google Cloud KMS: one project.
 //!
-//! Owns the rules of key rings, keys, versions and import jobs as the published interface (googleapis,
-//! `google/cloud/kms/v1`) and the documentation state them, for the purposes ENCRYPT_DECRYPT, RAW_ENCRYPT_DECRYPT,
-//! ASYMMETRIC_SIGN, ASYMMETRIC_DECRYPT and MAC at the protection levels SOFTWARE and HSM. Everything else that the interface
-//! has is refused with `UNIMPLEMENTED`. Permissions are not modelled. Locations have quotas of their own, and are there as
-//! soon as they are named.
+//! Owns the rules of key rings, keys, versions and import jobs as the published interface (googleapis, `google/cloud/kms/v1`) and the
+//! documentation state them, for the purposes ENCRYPT_DECRYPT, RAW_ENCRYPT_DECRYPT, ASYMMETRIC_SIGN, ASYMMETRIC_DECRYPT and MAC at the
+//! protection levels SOFTWARE and HSM. The rest of the interface is refused with `UNIMPLEMENTED`. Permissions are not modelled. A location
+//! has quotas of its own, and exists as soon as a request names it.
 //!
-//! Consistency: resources are read as they are, and creating keys and enabling versions count at once. Within the window
-//! after a change, a version that was disabled or scheduled for destruction may still work, and encrypting under a key may
-//! still use the primary version of before.
+//! Consistency: reads show the present state, and new keys and enabled versions can be used at once. Within the window after a change, a
+//! version that was disabled or scheduled for destruction may still work, and encrypting under a key may still use the former primary
+//! version.
 
 mod attestation;
 mod certificate;
@@ -62,9 +61,9 @@ use crate::{
     quota::Buckets,
 };
 
-/// Tokens a minute and location, by class. Reads: Cloud KMS documentation, "Quotas". Writes have no published number any
-/// more; 60 is what they had. Those of using keys are the former ones too: 60,000 for software, and 3,000 for HSM keys,
-/// the lower one of asymmetric and symmetric.
+/// Requests per minute and location, by class. Reads: Cloud KMS documentation, "Quotas". The number for writes is no longer published; it
+/// was 60. Those for using keys are former ones too: 60,000 for software keys, and 3,000 for HSM keys, the lower one of asymmetric and
+/// symmetric.
 const QUOTAS: [(&str, u32); 4] = [(READ, 600), (WRITE, 60), (SOFTWARE, 60_000), (HSM, 3_000)];
 
 const READ: &str = "Read";
@@ -72,23 +71,20 @@ const WRITE: &str = "Write";
 const SOFTWARE: &str = "Software";
 const HSM: &str = "HSM";
 
-/// One request, already authenticated.
+/// A request that is already authenticated.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The HTTP method.
     pub method: Method,
-    /// The path behind the host, decoded.
+    /// The path after the host, decoded.
     pub path: String,
-    /// The parameters behind the path, decoded.
+    /// Decoded.
     pub query: Vec<(String, Value)>,
-    /// A JSON object, or nothing.
+    /// A JSON object, or empty.
     pub body: Vec<u8>,
 }
 
-/// Google Cloud KMS in one project.
 pub type Gcp = Frame<Project>;
 
-/// The state machine: what a request does to the project.
 pub struct Project {
     config: Config,
     crypto: Box<dyn ServiceCrypto>,
@@ -98,7 +94,7 @@ pub struct Project {
 }
 
 impl Gcp {
-    /// An empty project, with the published quotas.
+    /// An empty project with the published quotas.
     pub fn new(config: Config, crypto: Box<dyn ServiceCrypto>) -> Self {
         let consistency = config.consistency;
         let project = Project { config, crypto, pairs: Turns::of(jobs::PAIRS), hsm: None, identity: Identity::default() };
@@ -108,12 +104,11 @@ impl Gcp {
 }
 
 impl Project {
-    /// Who may call, and with which tokens.
     pub fn identity(&mut self) -> &mut Identity {
         &mut self.identity
     }
 
-    /// Whether a request with this `Authorization` header may call.
+    /// Checks the `Authorization` header of a request.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` for a token that is unknown, expired or missing.
@@ -121,10 +116,10 @@ impl Project {
         self.identity.authorize(self.crypto.as_ref(), now, header)
     }
 
-    /// A token for a service account, which shows a signed assertion.
+    /// Issues a token for a service account, in exchange for a signed assertion.
     ///
     /// # Errors
-    /// When the assertion is not one of the account, for this server, of now.
+    /// When the assertion is not a valid one of the account for this server.
     pub fn grant(&mut self, now: Timestamp, rng: &mut dyn RngCore, assertion: &str) -> Result<Token, GrantRefused> {
         self.identity.grant(self.crypto.as_ref(), now, rng, assertion)
     }
@@ -257,7 +252,7 @@ impl Service for Project {
         dump::everything(&self.config, self.crypto.as_ref(), now, store)
     }
 
-    /// The contract knows no such failure: nothing is lost.
+    /// The contract knows no such failure, so nothing is lost.
     fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {}
 }
 
@@ -311,7 +306,7 @@ fn style(query: &[(String, Value)]) -> Result<Style, Refusal> {
     Ok(style)
 }
 
-/// The class of the quota that a request counts against.
+/// The class of the quota that a request draws from.
 fn class(store: &Store, route: &Route<'_>) -> &'static str {
     match route.operation.kind() {
         Kind::Reads => READ,

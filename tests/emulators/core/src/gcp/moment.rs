@@ -1,4 +1,4 @@
-//! Moments and spans as JSON has them: RFC 3339 in UTC, and seconds with an `s`.
+//! Times and durations in JSON: RFC 3339 in UTC, and seconds with an `s`.
 
 use std::{str::FromStr, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{Timestamp, time::SECOND};
 /// What a [`Timestamp`] counts from.
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// Date and time in UTC. A moment before the year -9999 or after 9999 is shown as the end of the calendar.
+/// Date and time in UTC. A time outside of the years -9999 to 9999 becomes the first or last of them.
 pub(super) fn utc(moment: Timestamp) -> DateTime {
     EPOCH.saturating_add(SignedDuration::from_micros(moment.micros()))
 }
@@ -27,10 +27,10 @@ pub(super) fn rfc3339(moment: Timestamp) -> String {
     utc(moment).strftime(format).to_string()
 }
 
-/// Reads RFC 3339 with any offset; years 1970 to 9999, digits behind the microsecond are dropped.
+/// Parses RFC 3339 with any offset, for the years 1970 to 9999. Digits after the microsecond are dropped.
 ///
-/// The form is read here, and the calendar is jiff's: jiff reads more forms than RFC 3339 has (no seconds, no separators, a leap
-/// second, a time zone behind the offset), and no moment in the last day of 9999.
+/// The format is parsed here, and jiff computes the calendar: jiff accepts more formats than RFC 3339 has (no seconds, no separators, a
+/// leap second, a time zone after the offset), and no time on the last day of 9999.
 pub(super) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once(['T', 't'])?;
     let mut date = date.splitn(3, '-');
@@ -52,7 +52,7 @@ pub(super) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros((local.duration_since(EPOCH).as_secs() - offset) * SECOND + micros))
 }
 
-/// A span as protobuf writes it: `86400s`, `0.200s`.
+/// A duration as protobuf writes it: `86400s`, `0.200s`.
 pub(super) fn span(duration: Duration) -> String {
     match duration.subsec_micros() {
         0 => format!("{}s", duration.as_secs()),
@@ -61,7 +61,7 @@ pub(super) fn span(duration: Duration) -> String {
     }
 }
 
-/// Reads a span that is not negative and at most 10,000 years long, as protobuf demands.
+/// Parses a duration that is not negative and at most 10,000 years long, as protobuf demands.
 pub(super) fn parse_span(text: &str) -> Option<Duration> {
     const LONGEST: u64 = 315_576_000_000;
     let text = text.strip_suffix('s')?;
@@ -72,7 +72,7 @@ pub(super) fn parse_span(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds) + Duration::from_micros(micros.unsigned_abs()))
 }
 
-/// One to nine digits behind the point, as microseconds.
+/// One to nine digits after the point, as microseconds.
 fn micros(fraction: &str) -> Option<i64> {
     if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -80,7 +80,7 @@ fn micros(fraction: &str) -> Option<i64> {
     format!("{fraction:0<9}")[..6].parse().ok()
 }
 
-/// Exactly so many digits.
+/// Exactly `count` digits.
 fn digits<N: FromStr>(text: &str, count: usize) -> Option<N> {
     (text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }

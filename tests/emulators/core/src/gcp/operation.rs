@@ -1,21 +1,16 @@
-//! The operations of Cloud KMS that this emulator knows, and the paths that mean them.
+//! The operations of Cloud KMS that this emulator knows, and their paths.
 //!
 //! Paths: googleapis, `google/cloud/kms/v1/service.proto`, the `google.api.http` options.
 
-/// An HTTP method that an operation can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// `GET`.
     Get,
-    /// `POST`.
     Post,
-    /// `PATCH`.
     Patch,
-    /// `DELETE`.
     Delete,
 }
 
-/// Name, class, and the permission that it needs.
+/// Name, class, and the permission that is needed.
 macro_rules! operations {
     ($($variant:ident $kind:ident $permission:literal,)*) => {
         /// An operation of Cloud KMS.
@@ -24,7 +19,6 @@ macro_rules! operations {
         pub enum Operation { $($variant,)* }
 
         impl Operation {
-            /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The name of its RPC.
@@ -32,12 +26,12 @@ macro_rules! operations {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
 
-            /// What it is to quotas and to whoever counts changes.
+            /// Which quota the operation draws from, and whether it mutates.
             pub(super) const fn kind(self) -> Kind {
                 match self { $(Self::$variant => Kind::$kind,)* }
             }
 
-            /// The permission that it needs (Cloud KMS documentation, "Permissions and roles").
+            /// The permission that is needed (Cloud KMS documentation, "Permissions and roles").
             pub(super) const fn permission(self) -> &'static str {
                 match self { $(Self::$variant => concat!("cloudkms.", $permission),)* }
             }
@@ -49,7 +43,7 @@ macro_rules! operations {
 pub(super) enum Kind {
     Reads,
     Writes,
-    /// It uses a key: the class of its quota is the key's protection level.
+    /// The operation uses a key. The class of its quota is the key's protection level.
     Computes,
 }
 
@@ -88,24 +82,24 @@ operations! {
 }
 
 impl Operation {
-    /// Whether it can change what others see.
+    /// Whether the operation can change what others see.
     pub fn is_mutating(self) -> bool {
         self.kind() == Kind::Writes
     }
 }
 
-/// What a method and a path mean.
+/// The meaning of a method and a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Route<'a> {
     pub(super) operation: Operation,
-    /// The resource that the path names: the object itself, or for creations and lists its parent.
+    /// The resource in the path: the object itself, or the parent of what is created or listed.
     pub(super) name: &'a str,
     pub(super) project: &'a str,
     pub(super) location: &'a str,
 }
 
 impl<'a> Route<'a> {
-    /// Reads a path without its host, `/v1/…`; nothing if it means no operation.
+    /// Reads a path without its host, `/v1/…`; `None`: it is that of no operation.
     pub(super) fn read(method: Method, path: &'a str) -> Option<Self> {
         use Method::{Delete, Get, Patch, Post};
         use Operation as O;
@@ -164,7 +158,7 @@ impl<'a> Route<'a> {
             },
             _ => return None,
         };
-        // A collection, and the part that is no resource, do not belong to the name.
+        // A collection's name, and the suffix `publicKey`, are not part of the resource's name.
         let name = if operation == O::GetPublicKey || rest.len() % 2 == 1 {
             resource.rsplit_once('/').map_or(resource, |(parent, _)| parent)
         } else {
@@ -174,7 +168,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Whether this is the name of a child of `parent` in this collection; its id.
+/// The id of a child of `parent` in this collection; `None`: `name` is another resource.
 pub(super) fn child<'a>(name: &'a str, parent: &str, collection: &str) -> Option<&'a str> {
     let id = name.strip_prefix(parent)?.strip_prefix('/')?.strip_prefix(collection)?.strip_prefix('/')?;
     Some(id).filter(|id| !id.is_empty() && !id.contains('/'))

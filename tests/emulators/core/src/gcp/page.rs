@@ -1,4 +1,4 @@
-//! Lists that come in pages, perhaps filtered and ordered.
+//! Lists that come in pages, filtered and ordered on request.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -10,18 +10,18 @@ use super::{
     written::{encode, put},
 };
 
-/// Entries of a page unless the request says something else.
+/// The default size of a page.
 const USUAL: usize = 100;
 
 /// The parameters that every list takes.
 pub(super) const PARAMETERS: [&str; 4] = ["pageSize", "pageToken", "filter", "orderBy"];
 
-/// Which page is asked for.
+/// The page that a request asks for.
 pub(super) struct Page {
-    /// The name of the parent, so that no list takes another one's token.
+    /// The parent's name, so that no list accepts the token of another.
     parent: String,
     size: usize,
-    /// The rank of the last entry that was shown.
+    /// The rank of the last entry of the page before.
     after: Option<String>,
     filter: Option<String>,
     descending: bool,
@@ -55,8 +55,8 @@ impl Page {
         Ok(page)
     }
 
-    /// Answers with this page of `items`, which come in order of their ranks. A fact is what a field of an entry says, for
-    /// filters. Only what the page shows is made by `show`.
+    /// The answer with this page of `items`, which are sorted by rank. A fact is the value of an entry's field, for filters. Only entries
+    /// on the page are passed to `show`.
     pub(super) fn fill<T: Copy>(
         &self,
         member: &str,
@@ -96,14 +96,14 @@ impl Page {
         Ok(answer)
     }
 
-    /// What a token of this list begins with.
+    /// The beginning of this list's tokens.
     fn mark(&self) -> String {
         let filter = encode(self.filter.as_deref().unwrap_or_default().as_bytes());
         format!("{}|{filter}|{}|", self.parent, self.descending)
     }
 }
 
-/// Equalities joined by AND; no more of the filter language is understood here.
+/// Parses equalities joined by AND, the only part of the filter language that is supported.
 fn terms(filter: &str) -> Result<Vec<(String, String)>, Refusal> {
     let term = |text: &str| {
         let (field, value) = text.split_once(['=', ':'])?;

@@ -1,9 +1,9 @@
-//! What Google's documents leave open, or say twice: each a switch, so that a client can be tried under every reading.
-//! Beside them, what goes wrong inside an answer, which no rule for faults could say.
+//! What Google's documents leave open, or contradict: each question is a switch, so that a client can be tested under every reading. Also
+//! errors inside of answers, which the rules for faults cannot express.
 
 use serde::{Deserialize, Serialize};
 
-/// One choice for each open question. The default is the likeliest reading.
+/// One answer for each open question. The default is the likeliest reading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Readings {
@@ -13,7 +13,7 @@ pub struct Readings {
     pub import_millis: u32,
     /// How long a generated asymmetric version is `PENDING_GENERATION`, in milliseconds.
     pub generation_millis: u32,
-    /// When an import is refused whose wrapped bytes are wrong: wrong wrapping, wrong length, other material than before.
+    /// When an import fails whose wrapped bytes are wrong: wrong wrapping, wrong length, or other material than before.
     pub bad_material: BadMaterial,
     /// The error of an import with a job that has expired.
     pub expired_job: ExpiredJob,
@@ -21,13 +21,13 @@ pub struct Readings {
     pub pending_job: PendingJob,
     /// Whether a version that is not enabled can become the primary one.
     pub primary_of_unusable: PrimaryOfUnusable,
-    /// How HSMs write attestations.
+    /// The format of attestations.
     pub attestation: Attestation,
-    /// What the extended key check value of a secret key is.
+    /// The extended key check value of a secret key.
     pub extended_check: ExtendedCheck,
-    /// How many entries a page has at most, whatever is asked for.
+    /// The most entries on a page, whatever is asked for.
     pub largest_page: u32,
-    /// What goes wrong inside answers.
+    /// Errors inside of answers.
     pub spoiled: Spoiled,
 }
 
@@ -49,7 +49,6 @@ impl Default for Readings {
     }
 }
 
-/// See [`Readings::bad_material`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadMaterial {
@@ -60,7 +59,6 @@ pub enum BadMaterial {
     AtOnce,
 }
 
-/// See [`Readings::expired_job`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiredJob {
@@ -75,7 +73,6 @@ pub enum ExpiredJob {
     ImportFailed,
 }
 
-/// See [`Readings::pending_job`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PendingJob {
@@ -86,18 +83,16 @@ pub enum PendingJob {
     InvalidArgument,
 }
 
-/// See [`Readings::primary_of_unusable`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrimaryOfUnusable {
     /// `FAILED_PRECONDITION`.
     #[default]
     Refused,
-    /// It can, and encrypting is refused until it is enabled.
+    /// It can, but encrypting is refused until it is enabled.
     Accepted,
 }
 
-/// See [`Readings::attestation`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attestation {
@@ -108,7 +103,6 @@ pub enum Attestation {
     CaviumV1,
 }
 
-/// See [`Readings::extended_check`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExtendedCheck {
@@ -119,16 +113,14 @@ pub enum ExtendedCheck {
     Sha256,
 }
 
-/// See [`Readings::spoiled`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spoiled {
-    /// The CRC32C of what an answer carries is wrong.
+    /// The CRC32C of an answer's data is wrong.
     pub checksum: bool,
-    /// Answers do not confirm that they verified a client's checksum, as if it had not arrived.
+    /// Answers do not confirm a client's checksum, as if it had not arrived.
     pub verification: bool,
-    /// Attestations carry the check values of another key.
+    /// Attestations have the check values of another key.
     pub check_value: bool,
-    /// The signatures of attestations are wrong.
     pub signature: bool,
 }

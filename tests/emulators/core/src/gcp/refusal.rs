@@ -1,10 +1,10 @@
-//! How Google Cloud says no, and how its answers look.
+//! The errors of Google Cloud, and the form of its answers.
 
 use serde_json::{Value, json};
 
 use crate::crypto;
 
-/// The name by which Google's APIs know the service, in errors.
+/// The name of the service in errors.
 const SERVICE: &str = "cloudkms.googleapis.com";
 
 /// A canonical code (googleapis, `google/rpc/code.proto`).
@@ -23,7 +23,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::InvalidArgument => "INVALID_ARGUMENT",
@@ -53,7 +52,6 @@ impl Code {
         }
     }
 
-    /// This error with a message for people.
     pub fn because(self, message: impl Into<String>) -> Refusal {
         Refusal { code: self, message: message.into(), details: Vec::new() }
     }
@@ -63,30 +61,30 @@ impl Code {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Google's canonical code: decides the name on the wire and the HTTP status.
+    /// Decides the name on the wire and the HTTP status.
     pub code: Code,
-    /// What the client reads.
+    /// The text for people.
     pub message: String,
     /// Messages of `google/rpc/error_details.proto`, each with its `@type`.
     pub details: Vec<Value>,
 }
 
 impl Refusal {
-    /// One more detail: a message of this type.
+    /// Adds a detail: a message of this type.
     fn with(mut self, kind: &str, mut members: Value) -> Self {
         members["@type"] = format!("type.googleapis.com/google.rpc.{kind}").into();
         self.details.push(members);
         self
     }
 
-    /// The machine-readable reason, an `ErrorInfo`.
+    /// Adds the machine-readable reason, an `ErrorInfo`.
     fn with_reason(self, reason: &str, metadata: Value) -> Self {
         self.with("ErrorInfo", json!({ "reason": reason, "domain": "googleapis.com", "metadata": metadata }))
     }
 }
 
 impl From<crypto::Refused> for Refusal {
-    /// For operations that cannot fail on account of the client.
+    /// For operations that cannot fail because of the client.
     fn from(refused: crypto::Refused) -> Self {
         Code::Internal.because(refused.to_string())
     }
@@ -99,33 +97,31 @@ pub(super) fn invalid_field(field: &str, description: impl Into<String>) -> Refu
     Code::InvalidArgument.because(format!("Invalid value at '{field}': {description}")).with("BadRequest", violation)
 }
 
-/// A resource is in the wrong state.
 pub(super) fn wrong_state(name: &str, kind: &str, description: impl Into<String>) -> Refusal {
     let description = description.into();
     let violation = json!({ "violations": [{ "type": kind, "subject": name, "description": description }] });
     Code::FailedPrecondition.because(description).with("PreconditionFailure", violation)
 }
 
-/// A resource is not there.
 pub(super) fn missing(kind: &str, name: &str) -> Refusal {
     Code::NotFound.because(format!("{kind} {name} not found."))
 }
 
-/// Not allowed. Google does not tell whether the resource exists.
+/// Not allowed. Google does not say whether the resource exists.
 pub(super) fn denied(permission: &str, name: &str) -> Refusal {
     let message = format!("Permission '{permission}' denied on resource '{name}' (or it may not exist).");
     let metadata = json!({ "permission": permission, "resource": name });
     Code::PermissionDenied.because(message).with_reason("IAM_PERMISSION_DENIED", metadata)
 }
 
-/// No credentials, or none that are good.
+/// Credentials are missing or not valid.
 pub fn unauthenticated(reason: &str) -> Refusal {
     let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid \
                    authentication credential.";
     Code::Unauthenticated.because(message).with_reason(reason, json!({ "service": SERVICE }))
 }
 
-/// Too many requests of a class in a minute.
+/// Too many requests of a class within a minute.
 // contract: gcp.quota.requests
 pub(super) fn exhausted(class: &str, project: &str, location: &str, wait: Option<u32>) -> Refusal {
     let limit = format!("{class} requests per minute per region");
@@ -151,9 +147,8 @@ pub(super) fn exhausted(class: &str, project: &str, location: &str, wait: Option
 /// An answer over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: u16,
-    /// The JSON body, of an answer or an error.
+    /// JSON, also of an error.
     pub body: Value,
 }
 

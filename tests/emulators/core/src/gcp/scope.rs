@@ -16,7 +16,6 @@ use crate::{
     frame,
 };
 
-/// What serving one request needs besides the store.
 pub(super) struct Scope<'a> {
     pub(super) now: Timestamp,
     pub(super) config: &'a Config,
@@ -28,7 +27,7 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// The HSM, made when it is first needed.
+    /// Made when it is first needed.
     pub(super) fn hsm(&mut self) -> Result<(&Hsm, &dyn ServiceCrypto), Refusal> {
         if self.hsm.is_none() {
             *self.hsm = Some(Hsm::new(self.crypto, self.now, self.rng)?);
@@ -37,21 +36,21 @@ impl Scope<'_> {
         Ok((hsm, self.crypto))
     }
 
-    /// What the HSM signs about a key.
+    /// The HSM's signed statement about a key.
     pub(super) fn attest(&mut self, statement: &Statement) -> Result<Value, Refusal> {
         let (style, config) = (self.style, self.config);
         let (hsm, crypto) = self.hsm()?;
         Ok(hsm.attest(crypto, &config.readings, style, statement)?)
     }
 
-    /// The CRC32C of what an answer carries, as JSON has long integers.
+    /// The CRC32C of an answer's data, as JSON writes long integers.
     // contract: gcp.crc32c
     pub(super) fn crc(&self, data: &[u8]) -> Value {
         let wrong = u32::from(self.config.readings.spoiled.checksum);
         crc32c(data).wrapping_add(wrong).to_string().into()
     }
 
-    /// Whether an answer confirms that it verified a client's checksum.
+    /// Whether the answer confirms that a client's checksum was verified.
     pub(super) fn confirms(&self, verified: bool) -> bool {
         verified && !self.config.readings.spoiled.verification
     }

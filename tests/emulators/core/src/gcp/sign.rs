@@ -19,11 +19,10 @@ use crate::crypto::{
     service::PairKind,
 };
 
-/// Bytes that are signed, at most (PROTO, `AsymmetricSignRequest` and `MacSignRequest`).
+/// The most bytes that are signed (PROTO, `AsymmetricSignRequest` and `MacSignRequest`).
 const MOST_SOFTWARE: usize = 64 * 1024;
 const MOST_HSM: usize = 16 * 1024;
 
-/// `GetPublicKey`.
 pub(super) fn public_key(scope: &Scope<'_>, store: &Store, past: Option<&Store>, input: &Input<'_>) -> Result<Value, Refusal> {
     let format: Option<KeyFormat> = input.parameters(&["publicKeyFormat"])?.word("publicKeyFormat")?;
     let used = usable(store, past, input.name(), &[Purpose::AsymmetricSign, Purpose::AsymmetricDecrypt])?;
@@ -171,7 +170,7 @@ fn limited(level: Level, data: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a checksum came along; one that does not fit is refused.
+/// Whether the client sent a checksum. A wrong one is refused.
 fn is_checked(body: &Message<'_>, field: &str, of: &str, bytes: &[u8]) -> Result<bool, Refusal> {
     match body.integer(field)? {
         None => Ok(false),
@@ -180,7 +179,7 @@ fn is_checked(body: &Message<'_>, field: &str, of: &str, bytes: &[u8]) -> Result
     }
 }
 
-/// An ECDSA signature as DER, from both numbers at their fixed length.
+/// An ECDSA signature in DER, from two numbers of fixed length.
 fn asn1(fixed: &[u8]) -> Vec<u8> {
     let integer = |bytes: &[u8]| {
         let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
@@ -190,6 +189,6 @@ fn asn1(fixed: &[u8]) -> Vec<u8> {
     };
     let (r, s) = fixed.split_at(fixed.len() / 2);
     let content = [integer(r), integer(s)].concat();
-    // Two numbers of at most 49 bytes each: the length fits into seven bits.
+    // Two numbers of at most 49 bytes each, so the length fits into seven bits.
     [&[0x30, content.len().to_le_bytes()[0]], content.as_slice()].concat()
 }

@@ -1,4 +1,4 @@
-//! What the project holds: key rings, import jobs, keys and their versions.
+//! The contents of the project: key rings, import jobs, keys and their versions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,19 +22,18 @@ use crate::{
 // contract: gcp.import.job
 pub(super) const JOB_LIFETIME: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
-/// A key ring.
 #[derive(Clone)]
 pub(super) struct Ring {
     pub(super) created: Timestamp,
 }
 
-/// An import job: a pair for wrapping.
+/// An import job, with its pair for wrapping.
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) method: ImportMethod,
     pub(super) level: Level,
     pub(super) created: Timestamp,
-    /// When its pair is, or was, ready.
+    /// When its pair becomes, or became, ready.
     pub(super) ready: Timestamp,
     pub(super) pair: Arc<Pair>,
     pub(super) statement: Option<Arc<Statement>>,
@@ -56,42 +55,41 @@ impl Job {
     }
 }
 
-/// What new versions of a key are like.
+/// The attributes of new versions of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Template {
     pub(super) level: Level,
     pub(super) algorithm: Algorithm,
 }
 
-/// When a key rotates by itself.
+/// When a key rotates automatically.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub(super) next: Timestamp,
-    /// Without it the key rotates once.
+    /// `None`: the key rotates once.
     pub(super) period: Option<Duration>,
 }
 
-/// What a version's last import was.
+/// The last import into a version.
 #[derive(Clone)]
 pub(super) struct Import {
-    /// The job's full name.
+    /// By its full name.
     pub(super) job: String,
     /// When the material arrived.
     pub(super) at: Option<Timestamp>,
-    /// Why it did not.
+    /// Why the material did not arrive.
     pub(super) failure: Option<String>,
 }
 
-/// What will become of a version without a request.
+/// A change of a version that comes without a request.
 #[derive(Clone)]
 pub(super) struct Pending {
     pub(super) due: Timestamp,
-    /// Its material, or why there will be none.
+    /// Its material, or the reason for which there will be none.
     pub(super) outcome: Result<Arc<Secret>, String>,
     pub(super) statement: Option<Arc<Statement>>,
 }
 
-/// One version of a key.
 #[derive(Clone)]
 pub(super) struct Version {
     pub(super) number: u32,
@@ -101,11 +99,11 @@ pub(super) struct Version {
     pub(super) created: Timestamp,
     pub(super) generated: Option<Timestamp>,
     pub(super) import: Option<Import>,
-    /// When its material will be destroyed, or was.
+    /// When its material will be, or was, destroyed.
     pub(super) destroyed: Option<Timestamp>,
-    /// There exactly when the version is enabled, disabled or scheduled for destruction.
+    /// Present exactly when the version is enabled, disabled or scheduled for destruction.
     pub(super) material: Option<Arc<Secret>>,
-    /// SHA-256 of the material that it ever held.
+    /// SHA-256 of the material that the version ever held.
     pub(super) fingerprint: Option<[u8; 32]>,
     pub(super) statement: Option<Arc<Statement>>,
     pub(super) pending: Option<Pending>,
@@ -129,13 +127,13 @@ impl Version {
         }
     }
 
-    /// Whether an import may name it.
+    /// Whether the version can be imported again.
     // contract: gcp.import.again
     pub(super) fn is_reimport_eligible(&self) -> bool {
         self.import.is_some() && matches!(self.state, VersionState::Destroyed | VersionState::ImportFailed)
     }
 
-    /// Its material is gone for good.
+    /// Destroys the material for good.
     fn destroy(&mut self, at: Timestamp) {
         self.state = VersionState::Destroyed;
         self.destroyed = Some(at);
@@ -143,7 +141,6 @@ impl Version {
         self.statement = None;
     }
 
-    /// Schedules its destruction.
     pub(super) fn schedule_destruction(&mut self, now: Timestamp, delay: Duration) {
         if delay.is_zero() {
             self.destroy(now);
@@ -186,7 +183,6 @@ impl Version {
     }
 }
 
-/// A key.
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) purpose: Purpose,
@@ -194,12 +190,12 @@ pub(super) struct Key {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) template: Template,
     pub(super) import_only: bool,
-    /// How long its versions wait for their destruction.
+    /// How long versions wait for their destruction.
     pub(super) destroy_delay: Duration,
     pub(super) schedule: Option<Schedule>,
-    /// The versions by their numbers.
+    /// By number.
     pub(super) versions: BTreeMap<u32, Version>,
-    /// The number of the latest version that there ever was.
+    /// The highest number that a version ever had.
     pub(super) last_number: u32,
     pub(super) primary: Option<u32>,
 }
@@ -209,21 +205,20 @@ impl Key {
         self.versions.get(&number)
     }
 
-    /// When something will happen to it without a request.
+    /// When the key will change without a request.
     fn next_event(&self) -> Option<Timestamp> {
         let versions = self.versions.values().filter_map(Version::next_event);
         versions.chain(self.schedule.map(|schedule| schedule.next)).min()
     }
 }
 
-/// The record of a key that was deleted.
 #[derive(Clone)]
 pub(super) struct Retired {
     pub(super) original: String,
     pub(super) deleted: Timestamp,
 }
 
-/// Everything, by full name. Cloning it is cheap enough to look back in time.
+/// Everything, by full name. Cloning is cheap, because earlier states are kept.
 #[derive(Clone, Default)]
 pub struct Store {
     pub(super) rings: BTreeMap<String, Ring>,
@@ -231,7 +226,7 @@ pub struct Store {
     keys: BTreeMap<String, Arc<Key>>,
     /// By the name of the record.
     pub(super) retired: BTreeMap<String, Retired>,
-    /// When to look at which key again. A key may be in it at moments that have lost their meaning.
+    /// When to look at which key again. Entries may be outdated.
     events: BTreeSet<(Timestamp, String)>,
 }
 
@@ -252,7 +247,7 @@ impl Store {
         self.keys.get(name).map(Arc::as_ref)
     }
 
-    /// A version by its full name, with its key and that one's name.
+    /// A version by its full name, with its key and the key's name.
     pub(super) fn version<'s, 'n>(&'s self, name: &'n str) -> Result<(&'n str, &'s Key, &'s Version), Refusal> {
         let key_name = parent(name);
         let key = self.key(key_name)?;
@@ -260,7 +255,7 @@ impl Store {
         Ok((key_name, key, number.ok_or_else(|| missing("CryptoKeyVersion", name))?))
     }
 
-    /// The keys with names behind `after` that begin with a prefix.
+    /// The keys whose names begin with a prefix and sort after `after`.
     pub(super) fn keys_in<'s>(&'s self, prefix: &'s str, after: Option<&'s str>) -> impl Iterator<Item = (&'s str, &'s Key)> {
         within(&self.keys, prefix, after).map(|(name, key)| (name, key.as_ref()))
     }
@@ -278,7 +273,7 @@ impl Store {
         self.keys.remove(name);
     }
 
-    /// Changes a key, and remembers when to look at it again.
+    /// Changes a key, and records when to look at it again.
     pub(super) fn change<T>(&mut self, name: &str, change: impl FnOnce(&mut Key) -> T) -> Option<T> {
         let key = Arc::make_mut(self.keys.get_mut(name)?);
         let changed = change(key);
@@ -286,7 +281,7 @@ impl Store {
         Some(changed)
     }
 
-    /// The next key to which something happens without a request, until `now`; it is looked at once for each moment.
+    /// The next key that changes without a request until `now`. Each entry is returned once.
     pub(super) fn next_due(&mut self, now: Timestamp) -> Option<(Timestamp, String)> {
         let due = self.events.first().is_some_and(|(at, _)| *at <= now);
         if due { self.events.pop_first() } else { None }
@@ -298,7 +293,7 @@ impl Store {
     }
 }
 
-/// What an algorithm needs to know, if this emulator has it and it serves this purpose.
+/// The kind of an algorithm, if this emulator supports it and it serves this purpose.
 pub(super) fn kind_for(algorithm: Algorithm, purpose: Purpose) -> Result<Kind, Refusal> {
     let kind = algorithm.kind().ok_or_else(|| Code::Unimplemented.because(format!("this emulator does not have {}", algorithm.name())))?;
     if kind.purpose() != purpose {
@@ -307,7 +302,7 @@ pub(super) fn kind_for(algorithm: Algorithm, purpose: Purpose) -> Result<Kind, R
     Ok(kind)
 }
 
-/// The entries of a map with names behind `after` that begin with a prefix.
+/// The entries whose names begin with a prefix and sort after `after`.
 pub(super) fn within<'s, T>(
     map: &'s BTreeMap<String, T>,
     prefix: &'s str,
@@ -329,7 +324,7 @@ pub(super) fn version_name(key: &str, number: u32) -> String {
     format!("{key}/cryptoKeyVersions/{number}")
 }
 
-/// A version is in a state that an operation does not take.
+/// A version is in a state that an operation does not allow.
 pub(super) fn not_in_state(name: &str, version: &Version, wanted: &str) -> Refusal {
     let message = format!("{name} is not {wanted}, current state is: {}.", version.state.name());
     wrong_state(name, "CRYPTO_KEY_VERSION_STATE", message)

@@ -1,4 +1,4 @@
-//! Versions of keys: made, shown, switched on and off, destroyed, restored, deleted.
+//! Creating, reading, enabling, disabling, destroying, restoring and deleting versions of keys.
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,13 +79,13 @@ pub(super) fn list(scope: &mut Scope<'_>, store: &Store, input: &Input<'_>) -> R
         "importJob" | "import_job" => Some(version.import.as_ref().map(|import| import.job.clone()).unwrap_or_default()),
         _ => None,
     };
-    // Version 10 comes behind version 9.
+    // Sorts version 10 after version 9.
     let rank = |version: &Version| format!("{:010}", version.number);
     let show_one = |version: &Version| show(scope, &version_name(input.name(), version.number), version, full);
     page.fill("cryptoKeyVersions", key.versions.values(), rank, fact, show_one)
 }
 
-/// Only the state can change, between enabled and disabled.
+/// Only the state can be updated, between enabled and disabled.
 // contract: gcp.version.states
 pub(super) fn update(scope: &mut Scope<'_>, store: &mut Store, input: &Input<'_>) -> Result<Value, Refusal> {
     let query = Message::of_query(input.query, &["updateMask"])?;
@@ -151,7 +151,7 @@ pub(super) fn delete(store: &mut Store, input: &Input<'_>) -> Result<Value, Refu
     }))
 }
 
-/// The next version of a key, with material of our own. Symmetric ones are there at once.
+/// The next version of a key, with generated material. Symmetric versions are ready at once.
 pub(super) fn generate(scope: &mut Scope<'_>, name: &str, key: &Key) -> Result<Version, Refusal> {
     let kind = kind_for(key.template.algorithm, key.purpose)?;
     let mut version = Version::new(key.last_number + 1, key.template, scope.now);
@@ -170,7 +170,7 @@ pub(super) fn generate(scope: &mut Scope<'_>, name: &str, key: &Key) -> Result<V
     Ok(version)
 }
 
-/// What the HSM says about a version's material, if it is there.
+/// The HSM's statement about a version's material; `None`: there is none.
 pub(super) fn statement(
     scope: &Scope<'_>,
     name: &str,
@@ -184,7 +184,6 @@ pub(super) fn statement(
     Statement::of(scope.crypto, name, kind, material, version.import.is_some()).map(|statement| Some(Arc::new(statement)))
 }
 
-/// A `CryptoKeyVersion`.
 pub(super) fn show(scope: &mut Scope<'_>, name: &str, version: &Version, full: bool) -> Result<Value, Refusal> {
     let style = scope.style;
     let mut shown = json!({
@@ -214,7 +213,7 @@ pub(super) fn show(scope: &mut Scope<'_>, name: &str, version: &Version, full: b
     Ok(shown)
 }
 
-/// Changes a version, which is known to be there, and shows it.
+/// Changes a version, which has to exist, and shows it.
 fn change(
     scope: &mut Scope<'_>,
     store: &mut Store,

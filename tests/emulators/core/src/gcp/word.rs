@@ -1,4 +1,4 @@
-//! The enumerations of Cloud KMS: read by name or number, written as the client asked for.
+//! The enumerations of Cloud KMS: read by name or number, written as the client asked.
 //!
 //! Numbers and names: googleapis, `google/cloud/kms/v1/resources.proto`.
 
@@ -10,9 +10,8 @@ use crate::crypto::{
     service::MacHash,
 };
 
-/// A value of an enumeration.
 pub(super) trait Word: Copy + PartialEq + 'static {
-    /// All values but the one that says nothing.
+    /// All values except the unspecified one.
     const ALL: &'static [Self];
 
     fn name(self) -> &'static str;
@@ -57,7 +56,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What a key is for.
+    /// The purpose of a key.
     Purpose {
         EncryptDecrypt ENCRYPT_DECRYPT = 1,
         AsymmetricSign ASYMMETRIC_SIGN = 5,
@@ -70,7 +69,7 @@ words! {
 }
 
 words! {
-    /// Where a version is kept and used.
+    /// The protection level of a version.
     Level {
         Software SOFTWARE = 1,
         Hsm HSM = 2,
@@ -114,17 +113,17 @@ words! {
     }
 }
 
-/// A method on RSA.
+/// An import method with RSA.
 #[derive(Clone, Copy)]
 pub(super) struct RsaWrapping {
     pub(super) size: RsaSize,
     pub(super) hash: OaepHash,
-    /// Whether a fresh AES key stands between the RSA key and the material.
+    /// Whether a new AES key is between the RSA key and the material.
     pub(super) with_aes: bool,
 }
 
 impl ImportMethod {
-    /// Nothing for a method on HPKE.
+    /// `None`: a method with HPKE.
     pub(super) const fn rsa(self) -> Option<RsaWrapping> {
         let (size, hash, with_aes) = match self {
             Self::Rsa3072Sha1Aes256 => (RsaSize::Rsa3072, OaepHash::Sha1, true),
@@ -149,7 +148,7 @@ words! {
 }
 
 words! {
-    /// How a public key is written.
+    /// The format of a public key.
     KeyFormat {
         Pem PEM = 1,
         Der DER = 2,
@@ -159,7 +158,7 @@ words! {
 }
 
 words! {
-    /// How an attestation is written.
+    /// The format of an attestation.
     AttestationFormat {
         CaviumV1 CAVIUM_V1_COMPRESSED = 3,
         CaviumV2 CAVIUM_V2_COMPRESSED = 4,
@@ -167,7 +166,7 @@ words! {
 }
 
 words! {
-    /// What a version computes.
+    /// The algorithm of a version.
     Algorithm {
         GoogleSymmetric GOOGLE_SYMMETRIC_ENCRYPTION = 1,
         Aes128Gcm AES_128_GCM = 41,
@@ -219,7 +218,7 @@ words! {
     }
 }
 
-/// A mode of AES that clients choose themselves.
+/// A mode of AES for which the client chooses the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RawMode {
     Gcm,
@@ -227,12 +226,12 @@ pub(super) enum RawMode {
     Ctr,
 }
 
-/// What an algorithm needs to know.
+/// What the emulator needs to know of an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Encryption in Google's own format.
     Symmetric,
-    /// AES with a key of so many bytes.
+    /// AES. The length is in bytes.
     Raw {
         length: usize,
         mode: RawMode,
@@ -252,7 +251,7 @@ pub(super) enum Kind {
 }
 
 impl Algorithm {
-    /// What it needs to know; nothing for an algorithm that this emulator does not have.
+    /// `None`: this emulator does not support the algorithm.
     pub(super) const fn kind(self) -> Option<Kind> {
         use RsaSize::{Rsa2048, Rsa3072, Rsa4096};
         const fn pss(size: RsaSize, hash: Hash) -> Kind {
@@ -320,7 +319,7 @@ impl Algorithm {
 }
 
 impl Kind {
-    /// The purpose of the keys that have it.
+    /// The purpose of keys with this algorithm.
     pub(super) const fn purpose(self) -> Purpose {
         match self {
             Self::Symmetric => Purpose::EncryptDecrypt,

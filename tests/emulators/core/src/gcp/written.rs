@@ -1,14 +1,14 @@
-//! How answers write what protobuf's JSON mapping leaves no choice about (protobuf.dev, "ProtoJSON Format").
+//! Writes values by protobuf's JSON mapping (protobuf.dev, "ProtoJSON Format").
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-/// Bytes as JSON has them.
+/// Base64, as the mapping asks.
 pub(super) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Sets a member unless it says nothing, as protobuf leaves out what has its default value.
+/// Sets a member, except to its default value, which protobuf leaves out.
 pub(super) fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
     let value = value.into();
     let nothing = match &value {

@@ -1,4 +1,4 @@
-//! The port over the core of AWS: a key from its beginning to its end, and what is refused.
+//! The port with AWS's core: the life of a key, and what is refused.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ struct Rig {
     symbols: Symbols,
 }
 
-/// Runs a test to its end, in virtual time.
+/// Runs a test to its end in virtual time.
 fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Rig) -> F) {
     let (sim, symbols) = (Sim::new(7, false), Symbols::default());
     let site = Site::new(frame(symbols.clone(), Span::ZERO, 7), 7);
@@ -56,7 +56,7 @@ impl Rig {
         self.cloud.wrapping_key(&WrapFor::Object(object.clone()), scheme).await.unwrap()
     }
 
-    /// What the HSM does.
+    /// Wraps as the HSM would.
     fn wrap(&self, under: &WrappingKey, material: &[u8]) -> Vec<u8> {
         let oaep = |plaintext: &[u8]| self.symbols.oaep(&under.spki, OaepHash::Sha256, plaintext);
         match under.scheme {
@@ -137,7 +137,7 @@ fn a_key_comes_is_seen_and_goes() {
                 assert_eq!(rig.cloud.inspect(&ObjectId(alias.to_owned())).await, Ok(Some(seen.clone())));
             }
             assert!(seen.fits(&target) && seen.state == ObjectState::Usable, "{seen:?}");
-            // The cloud's id of a material is a digest of the key's id and the bytes: it has those of the HSM.
+            // The cloud computes a material's id from the key's id and the bytes: so it has the HSM's bytes.
             let bytes = hex::encode(rig.symbols.hash(&[b"key material", object.0.as_bytes(), &material]));
             let (state, presence) = (MaterialState::Current, Presence::Present);
             let current = MaterialSeen { id: Some(bytes), version: Some(Version(1)), state, presence, public_key: None };
@@ -169,7 +169,7 @@ fn what_is_foreign_is_not_ours() {
         assert_eq!((seen.object.clone(), &seen.marks, seen.external), (foreign, &None, false));
         assert!(!seen.fits(&target()));
         assert!(rig.cloud.sweep(None).await.unwrap().objects.is_empty());
-        // Marked by another installation: swept, and not this one's either.
+        // A key of another installation is swept, and its marks say so.
         let marks = Marks { installation: id('9'), ..ours() };
         rig.act(Mutation::Create { target: target(), marks }).await.unwrap();
         let swept = rig.cloud.sweep(None).await.unwrap().objects;

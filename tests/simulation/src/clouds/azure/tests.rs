@@ -1,4 +1,4 @@
-//! The port over the core of a Managed HSM: a key from its beginning to its end, and what is refused.
+//! The port with the core of a Managed HSM: the life of a key, and what is refused.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct World {
     hsm: Azure,
 }
 
-/// Lets one task run to its end, at a Managed HSM.
+/// Runs one task to its end, at a Managed HSM.
 fn run<F: Future<Output = ()> + Send + 'static>(consistency: Span, task: impl FnOnce(World) -> F) {
     run_at(false, consistency, task);
 }
@@ -81,14 +81,14 @@ fn copy(version: u32, material: Option<&str>) -> CopyRecord {
 }
 
 impl World {
-    /// An act, and the time that the quota wants behind it.
+    /// A mutation, and then a pause for the quota.
     async fn act(&self, mutation: Mutation) -> Result<Acted, CloudError> {
         let acted = self.hsm.act(&mutation).await;
         self.sim.sleep(Span::seconds(1)).await;
         acted
     }
 
-    /// Has a key to wrap under made.
+    /// Makes a key exchange key.
     async fn kek(&self, version: u32) -> ObjectId {
         match self.act(Mutation::Prepare { target: target(), version: Version(version), scheme: SHA1 }).await {
             Ok(Acted::Created(kek)) => kek,
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// What the HSM does, and the import.
+    /// Wraps as the HSM would, and imports.
     async fn import(&self, version: u32, kek: &ObjectId, hash: OaepHash) -> Result<Acted, CloudError> {
         let spki = self.hsm.wrapping_key(&WrapFor::Prepared(kek.clone()), SHA1).await?.spki;
         let aes = self.symbols.key("transport");
@@ -115,7 +115,7 @@ impl World {
         self.hsm.look(&target()).await.unwrap()
     }
 
-    /// The names that a whole sweep finds, however many pages it has.
+    /// The names that a whole sweep finds.
     async fn swept(&self) -> Vec<String> {
         let (mut names, mut cursor) = (Vec::new(), None);
         loop {
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Makes a key as somebody else would; its id.
+    /// Makes a key as others would; returns its id.
     async fn make(&self, name: &str, kty: &str) -> ObjectId {
         let path = format!("/keys/{name}/create");
         let made = self.hsm.call(Operation::CreateKey, "POST", &path, json!({ "kty": kty })).await.unwrap();
@@ -250,7 +250,7 @@ fn a_failure_is_ambiguous_exactly_where_it_may_have_had_its_effect() {
     });
 }
 
-/// Whoever believed them would take the newest version for a former one.
+/// Otherwise the newest version could be taken for a former one.
 #[test]
 fn two_reads_that_contradict_each_other_are_no_answer() {
     run(Span::seconds(10), |world| async move {
@@ -304,7 +304,7 @@ fn every_kind_is_seen_as_what_it_is_with_the_public_key_that_it_has() {
                 let seen = world.hsm.look(&target).await.unwrap().claimed.unwrap();
                 assert!(seen.fits(&target), "{seen:?}");
                 ids.push(seen.current().unwrap().id.clone());
-                // The former one shows its own as well.
+                // The former version shows its public key too.
                 assert!(seen.materials.iter().all(|material| material.public_key == Some(public.digest())), "{seen:?}");
             }
             let seen = world.hsm.look(&Target { purpose: Purpose::Mac, ..target.clone() }).await.unwrap().claimed.unwrap();

@@ -1,4 +1,4 @@
-//! The port over the core of Google Cloud: a key from its beginning to its end, and what is refused.
+//! The port with Google Cloud's core: the life of a key, and what is refused.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ struct Rig {
     symbols: Symbols,
 }
 
-/// Runs a test to its end, in virtual time.
+/// Runs a test to its end in virtual time.
 fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Rig) -> F) {
     let (sim, symbols, name) = (Sim::new(7, false), Symbols::default(), "gcp".parse().unwrap());
     let site = Site::new(frame(symbols.clone(), &name, Span::seconds(10)), 7);
@@ -47,7 +47,7 @@ impl Rig {
         self.cloud.act(&mutation).await.map_err(|error| (error.class, error.cause))
     }
 
-    /// Has a job made, and gives its key as soon as it is there.
+    /// Makes an import job, and returns its key as soon as it is active.
     async fn wrapping_key(&self, scheme: WrapScheme) -> WrappingKey {
         let Ok(Acted::Created(job)) = self.act(prepare(scheme)).await else { panic!() };
         let prepared = self.cloud.prepared(&target(), Version(1), None).await.unwrap();
@@ -60,7 +60,7 @@ impl Rig {
         self.cloud.wrapping_key(&from, scheme).await.unwrap()
     }
 
-    /// What the HSM does.
+    /// Wraps as the HSM would.
     fn wrap(&self, under: &WrappingKey, material: &[u8]) -> Vec<u8> {
         let oaep = |plaintext: &[u8]| self.symbols.oaep(&under.spki, OaepHash::Sha256, plaintext);
         match under.scheme {
@@ -76,7 +76,7 @@ impl Rig {
         self.cloud.evidence(&target(), &copy(version, recorded), Timestamp(0)).await.unwrap().fits
     }
 
-    /// The materials of the key, once the cloud has finished its work on them.
+    /// The materials of the key, once the cloud has finished its imports.
     async fn materials(&self) -> Vec<MaterialSeen> {
         self.sim.sleep(Span::seconds(1)).await;
         self.cloud.inspect(&object()).await.unwrap().unwrap().materials
@@ -163,7 +163,7 @@ fn a_key_comes_is_seen_and_is_switched_but_never_goes() {
                 assert_eq!(rig.fits(version, recorded).await, fits, "{version} as {recorded:?}");
             }
 
-            // Sent twice it is there twice; the second one is switched off by itself.
+            // Sent twice, it makes two versions. The second one can be disabled by itself.
             rig.act(import(None, under.clone(), rig.wrap(&under, &material))).await.unwrap();
             let (first, second) =
                 (seen("1", MaterialState::Current, Presence::Present), |presence| seen("2", MaterialState::Pending, presence));
@@ -200,7 +200,7 @@ fn what_is_foreign_is_not_ours() {
         assert!(!foreign.fits(&target()));
         assert!(rig.cloud.sweep(None).await.unwrap().objects.is_empty());
         assert_eq!(rig.act(creation()).await, Err((Class::AlreadyExists, Cause::Plain)));
-        // Marked by another installation: swept, and not this one's either, whatever it holds.
+        // A key of another installation is swept, and is not taken for ours, whatever it holds.
         let (target, marks) = (Target { name: "theirs".to_owned(), ..target() }, Marks { installation: id('9'), ..ours() });
         let Ok(Acted::Created(theirs)) = rig.act(Mutation::Create { target: target.clone(), marks }).await else { panic!() };
         let under = rig.wrapping_key(WrapScheme::RsaOaepSha256).await;
@@ -310,7 +310,7 @@ fn a_sweep_goes_on_to_the_last_page_and_counts_what_it_cannot_read() {
     });
 }
 
-/// What is no pair has no public key, and only what encrypts with one key for all has a primary version.
+/// Only pairs have public keys, and only symmetric encryption has a primary version.
 #[test]
 fn every_kind_is_seen_as_what_it_is_with_the_public_key_that_it_has() {
     for (algorithm, purpose) in [
