@@ -275,6 +275,14 @@ impl<S: Service> Frame<S> {
         }
     }
 
+    /// Lets every late request take effect now, whenever it was due. Nothing takes effect while the cloud is halted.
+    pub fn land_late(&mut self, now: Timestamp, rng: &mut dyn RngCore) {
+        self.tick(now, rng);
+        if self.halted.is_none() {
+            self.land(rng, |_| true);
+        }
+    }
+
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.faults
     }

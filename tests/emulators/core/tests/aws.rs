@@ -774,6 +774,18 @@ mod faults {
     }
 
     #[test]
+    fn a_late_effect_comes_when_it_is_called_whatever_it_waits_for() {
+        for (after_seconds, after_requests) in [(Some(3600), None), (None, Some(1_000_000))] {
+            let mut world = World::new();
+            on_create(&mut world, Effect::Late { after_seconds, after_requests, close: true });
+            assert_eq!(world.send("CreateKey", &json!({})), Answer::Close);
+            assert_eq!(world.count(), 0);
+            world.aws.land_late(world.now, &mut world.rng);
+            assert_eq!(world.count(), 1);
+        }
+    }
+
+    #[test]
     fn a_halt_keeps_late_effects_out_until_it_is_over() {
         for (after_seconds, after_requests) in [(Some(1), None), (None, Some(1))] {
             let mut world = World::new();
@@ -784,6 +796,7 @@ mod faults {
             on_create(&mut world, halt);
             assert_eq!(world.send("CreateKey", &json!({})), Answer::Hang);
             world.pass(60);
+            world.aws.land_late(world.now, &mut world.rng);
             assert_eq!(world.dump()["keys"], json!([]));
             world.aws.resume(world.now, &mut world.rng, true);
             world.call("DescribeKey", json!({})).unwrap_err();

@@ -71,6 +71,7 @@ pub(crate) fn router<S: Service>(shared: Handle<S>) -> Router {
         .route("/consistency", post(consistency::<S>))
         .route("/readings", get(readings::<S>).post(set_readings::<S>))
         .route("/faults", get(faults::<S>).post(add_faults::<S>).delete(clear_faults::<S>))
+        .route("/late", post(late::<S>))
         .route("/resume", post(resume::<S>))
         .route("/lose", post(lose::<S>))
         .route("/dump", get(dump::<S>))
@@ -152,6 +153,14 @@ async fn clear_faults<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
     answer(shared, |inner, _| {
         inner.cloud.faults().clear();
         json!([])
+    })
+    .await
+}
+
+async fn late<S: Service>(State(shared): State<Handle<S>>) -> Outcome {
+    answer(shared, |inner, now| {
+        inner.cloud.land_late(now, &mut inner.rng);
+        summary(inner, now)
     })
     .await
 }

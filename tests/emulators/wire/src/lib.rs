@@ -29,6 +29,7 @@
 //! | `POST faults` | one [`keyplane_emulator_core::fault::Rule`], or a list | adds rules |
 //! | `GET faults` | | the rules that can still act |
 //! | `DELETE faults` | | forgets all rules |
+//! | `POST late` | | lets every `late` request take effect now; answers as `state` |
 //! | `POST resume` | `{"apply": false}` | ends a halt; with `apply`, a request that was halted before its effect takes effect now |
 //! | `POST lose` | `{"region": "us-east-1"}` | loses the imported material of a region, as a failure of the whole region may |
 //! | `GET dump` | | the whole state; key material as SHA-256, and in the clear only if the emulator was started so |

@@ -8,7 +8,6 @@ macro_rules! operations {
     ($($variant:ident $kind:ident $quota:literal,)*) => {
         /// An operation of AWS KMS.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "the names are AWS's own, and its service model explains them")]
         pub enum Operation { $($variant,)* }
 
         impl Operation {

@@ -4,7 +4,6 @@ use crate::crypto;
 
 /// An error of AWS KMS, or of the front that all AWS services share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are AWS's own, and its service model explains them")]
 pub enum Code {
     AccessDenied,
     AlreadyExists,

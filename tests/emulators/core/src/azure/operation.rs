@@ -8,7 +8,6 @@ macro_rules! operations {
     ($($variant:ident $kind:ident $method:ident $path:literal,)*) => {
         /// An operation on keys.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "the names are Azure's own, and its specification explains them")]
         pub enum Operation { $($variant,)* }
 
         impl Operation {

@@ -3,7 +3,6 @@
 use crate::crypto;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are Azure's own")]
 pub enum Code {
     BadParameter,
     Conflict,
@@ -53,7 +52,6 @@ impl Code {
 
 /// The code in an error's `innererror`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are Azure's own")]
 pub enum Inner {
     ForbiddenByPolicy,
     ForbiddenByRbac,

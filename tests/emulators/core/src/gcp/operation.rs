@@ -15,7 +15,6 @@ macro_rules! operations {
     ($($variant:ident $kind:ident $permission:literal,)*) => {
         /// An operation of Cloud KMS.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "the names are Google's own, and service.proto explains them")]
         pub enum Operation { $($variant,)* }
 
         impl Operation {

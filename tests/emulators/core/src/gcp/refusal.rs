@@ -9,7 +9,6 @@ const SERVICE: &str = "cloudkms.googleapis.com";
 
 /// A canonical code (googleapis, `google/rpc/code.proto`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are Google's own, and code.proto explains them")]
 pub enum Code {
     InvalidArgument,
     NotFound,
