@@ -79,7 +79,9 @@ fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
     const PRIVATE: &str =
         "this is a private key, which only its owner may have: take the `.pub` file of a new pair, since this one is known now";
     const NO_KEY: &str = "this is no OpenSSH public key: take the line in the `.pub` file, as in `ssh-ed25519 AAAA… name`";
+    const SEVERAL: &str = "this has several lines, and a key has one: write each key as an item of the list";
     let read = match PublicKey::from_openssh(key.value.trim()) {
+        _ if key.value.trim().lines().nth(1).is_some() && !key.value.contains("PRIVATE KEY") => Err(SEVERAL.to_owned()),
         Ok(parsed) => usable(parsed.key_data())
             .and_then(|()| PublicKey::new(parsed.key_data().clone(), "").to_openssh().map_err(|_| NO_KEY.to_owned())),
         Err(_) if key.value.contains("PRIVATE KEY") => Err(PRIVATE.to_owned()),
@@ -91,16 +93,23 @@ fn public_key(key: &At<String>, report: &mut Report) -> Option<String> {
 /// Checks the key's algorithm and RSA length. The verifier checks more before a charter is adopted.
 fn usable(key: &KeyData) -> Result<(), String> {
     match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Ok(()),
+        Algorithm::Ed25519 | Algorithm::SkEd25519 => Ok(()),
         Algorithm::Ecdsa { curve: ssh_key::EcdsaCurve::NistP256 | ssh_key::EcdsaCurve::NistP384 } => Ok(()),
         Algorithm::Rsa { .. } => {
-            let bits = key.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).map_or(0, |n| n.len() * 8);
+            let modulus = key.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).unwrap_or_default();
+            let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+            let bits = (modulus.len() * 8).saturating_sub(leading);
             if bits >= LEAST_RSA_BITS {
                 Ok(())
             } else {
                 Err(format!("this RSA key has {bits} bits, fewer than {LEAST_RSA_BITS}: take `ssh-keygen -t ed25519`"))
             }
         }
-        other => Err(format!("keys of kind `{}` are not taken: take `ssh-keygen -t ed25519`", other.as_str())),
+        Algorithm::SkEcdsaSha2NistP256 => Err(not_taken(&key.algorithm(), "ed25519-sk")),
+        other => Err(not_taken(&other, "ed25519")),
     }
+}
+
+fn not_taken(algorithm: &Algorithm, take: &str) -> String {
+    format!("keys of kind `{}` are not taken: take `ssh-keygen -t {take}`", algorithm.as_str())
 }

@@ -141,6 +141,9 @@ pub enum NoRoute {
     /// The token wraps, but the result does not unwrap as the scheme says.
     #[error("what the token gives cannot be unwrapped as the scheme says")]
     Nonconforming,
+    /// `C_DigestKey` gives no digest of the key's value.
+    #[error("the token's digest of such a key is not of the key's bytes, so its check values say nothing")]
+    Digest,
     /// The token appends zeros before it wraps, so a private key arrives with bytes after its end. Strict parsers refuse that.
     #[error("the token puts zeros behind what it wraps, and strict parsers refuse a private key with anything behind it")]
     Padded,

@@ -99,7 +99,7 @@ impl Kind {
 }
 
 /// SHA-1 of a secret key's value. The value stays in the token, and its digest reveals nothing about 256 random bits.
-fn digest(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
+pub(crate) fn digest(token: &Token, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
     let session = token.session();
     session.digest_init(&Mechanism::Sha1)?;
     let taken = session.digest_key(key);

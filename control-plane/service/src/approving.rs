@@ -47,7 +47,9 @@ impl Service {
         let known = self.known(&record).await?;
         let rules = verifier::required_in_all(change_set, charter, known.as_ref());
         let statement = statement(&record, &sealed)?;
-        let approval = Approval { approver: request.approver.clone(), signature: request.signature.clone(), at: now };
+        // What cannot be normalised does not count, which is said below.
+        let signature = verifier::normalised(&request.signature).unwrap_or_else(|_| request.signature.clone());
+        let approval = Approval { approver: request.approver.clone(), signature, at: now };
         // Checked alone, under a rule that one approval of any group satisfies. A signature that does not count under that rule counts
         // under none.
         let alone = ApprovalRule { need: 1, from: rules.iter().flat_map(|rule| rule.from.clone()).collect() };

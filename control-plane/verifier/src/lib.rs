@@ -22,5 +22,5 @@ pub use charter::{CharterFault, fit, required_for_charter};
 pub use entitlement::{Denial, Entitlement, entitles, may_mint, may_wrap};
 pub use judge::{Facts, in_time, judge};
 pub use keys::KeyFault;
-pub use signature::{ApprovalFault, MAX_SIGNATURE};
+pub use signature::{ApprovalFault, MAX_SIGNATURE, normalised};
 pub use violation::{MAX_STEPS, Violation};

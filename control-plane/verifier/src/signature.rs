@@ -2,7 +2,7 @@
 
 use keyplane_model::{APPROVAL_NAMESPACE, Approval, Approver, ApproverName, Charter, ProblemCode, Statement};
 use ssh_key::public::KeyData;
-use ssh_key::{Algorithm, PublicKey, SshSig};
+use ssh_key::{Algorithm, LineEnding, PublicKey, SshSig};
 
 use crate::keys;
 
@@ -21,6 +21,7 @@ pub enum ApprovalFault {
     UnknownApprover,
     #[error("the signature is longer than {MAX_SIGNATURE} bytes")]
     TooLong,
+    /// It does not parse, or was changed in bytes that signing does not protect.
     #[error("it is no armored OpenSSH signature")]
     Malformed,
     /// The signature was made for another purpose.
@@ -84,10 +85,7 @@ impl Signed<'_> {
 /// Checks a signature. The cheap checks come first, the cryptography last.
 pub(crate) fn signer<'a>(statement: &Statement, approval: &Approval, charter: &'a Charter) -> Result<Signed<'a>, ApprovalFault> {
     let approver = charter.approvers.get(&approval.approver).ok_or(ApprovalFault::UnknownApprover)?;
-    if approval.signature.len() > MAX_SIGNATURE {
-        return Err(ApprovalFault::TooLong);
-    }
-    let signature = SshSig::from_pem(approval.signature.trim()).map_err(|_| ApprovalFault::Malformed)?;
+    let signature = read(&approval.signature)?;
     if signature.namespace() != APPROVAL_NAMESPACE {
         return Err(ApprovalFault::Namespace);
     }
@@ -100,6 +98,27 @@ pub(crate) fn signer<'a>(statement: &Statement, approval: &Approval, charter: &'
         return Err(ApprovalFault::Untouched);
     }
     Ok(Signed { approver, key: key.key_data().clone() })
+}
+
+/// The signature as `ssh-keygen` writes it: a text that differs in line breaks alone gives the same.
+///
+/// # Errors
+/// When it is too long, or no armored signature.
+pub fn normalised(signature: &str) -> Result<String, ApprovalFault> {
+    read(signature)?.to_pem(LineEnding::LF).map_err(|_| ApprovalFault::Malformed)
+}
+
+/// Reads a signature of version 1 (OpenSSH, PROTOCOL.sshsig) that is, byte by byte, the encoding of what was read from it. `ssh-key` passes
+/// over some bytes that `ssh-keygen` compares, so without this a changed signature would be accepted here and refused by
+/// `ssh-keygen -Y verify`.
+fn read(text: &str) -> Result<SshSig, ApprovalFault> {
+    if text.len() > MAX_SIGNATURE {
+        return Err(ApprovalFault::TooLong);
+    }
+    let signature = SshSig::from_pem(text.trim()).map_err(|_| ApprovalFault::Malformed)?;
+    let encoded = signature.to_pem(LineEnding::LF).map_err(|_| ApprovalFault::Malformed)?;
+    let same = text.split_whitespace().flat_map(str::bytes).eq(encoded.split_whitespace().flat_map(str::bytes));
+    if same && signature.version() == SshSig::VERSION { Ok(signature) } else { Err(ApprovalFault::Malformed) }
 }
 
 /// An enrolled key that cannot be read is skipped.

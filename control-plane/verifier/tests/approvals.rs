@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyplane_model::{
     APPROVAL_NAMESPACE, Actor, Approval, ApprovalRule, Approver, ApproverName, Charter, CharterChange, CharterId, Digest, IdTree,
     InstallationId, ProblemCode, Statement, Timestamp,
 };
-use keyplane_verifier::{ApprovalFault, MAX_SIGNATURE, NotCounted, approved, verify_approval};
+use keyplane_verifier::{ApprovalFault, MAX_SIGNATURE, NotCounted, approved, normalised, verify_approval};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use ssh_key::private::{EcdsaKeypair, Ed25519Keypair};
@@ -308,5 +310,25 @@ fn what_the_real_ssh_keygen_signs_is_an_approval() {
         let given = approval("alice", std::fs::read_to_string(folder.path().join("message.sig")).unwrap());
         assert_eq!(verify_approval(&statement(), &given, &alice), Ok(()), "{kind} {bits}");
         assert_eq!(verify_approval(&statement_after(2), &given, &alice), Err(ApprovalFault::BadSignature), "{kind} {bits}");
+        assert_eq!(normalised(&given.signature).as_ref(), Ok(&given.signature), "{kind} {bits}");
+        for changed in with_one_bit_changed(&given.signature) {
+            let counts = verify_approval(&statement(), &approval("alice", changed.clone()), &alice);
+            assert!(counts.is_err(), "{kind} {bits}: {changed}");
+        }
     }
+}
+
+/// The armored signature with the highest and the lowest bit of each byte changed in turn.
+fn with_one_bit_changed(armored: &str) -> Vec<String> {
+    let lines: Vec<&str> = armored.trim().lines().collect();
+    let [begin, body @ .., end] = lines.as_slice() else { unreachable!("{armored}") };
+    let bytes = STANDARD.decode(body.concat()).unwrap();
+    let changed = |(place, bit): (usize, u8)| {
+        let mut changed = bytes.clone();
+        changed[place] ^= bit;
+        let text = STANDARD.encode(changed);
+        let body: Vec<&str> = text.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("{begin}\n{}\n{end}\n", body.join("\n"))
+    };
+    (0..bytes.len()).flat_map(|place| [(place, 0x80), (place, 0x01)]).map(changed).collect()
 }

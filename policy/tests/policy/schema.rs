@@ -1,10 +1,8 @@
-//! The JSON Schema in the repository is the one that the types generate.
+//! The JSON Schema in the repository is the one that the types generate. `tests/clients/schema` has it judged by a validator.
 
 use std::path::Path;
 
 use keyplane_policy::json_schema;
-
-use crate::common::examples;
 
 #[test]
 fn the_schema_in_the_repository_is_the_one_of_the_types() {
@@ -33,40 +31,4 @@ fn every_field_says_in_the_schema_what_it_is() {
             assert_eq!(definition["additionalProperties"], false, "{name}");
         }
     }
-}
-
-/// The documents as an editor sees them: JSON values, one by one.
-fn values(text: &str) -> Vec<serde_json::Value> {
-    let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_multiple_with_options(text, options).unwrap_or_default()
-}
-
-#[test]
-fn the_schema_takes_every_document_of_the_example_company() {
-    let schema = jsonschema::draft202012::new(&json_schema()).unwrap();
-    let documents: Vec<_> = examples().iter().flat_map(|(_, text)| values(text)).collect();
-    assert!(documents.len() > 20, "only {} documents", documents.len());
-    for document in documents {
-        let complaint = schema.iter_errors(&document).next().map(|error| error.to_string());
-        assert_eq!(complaint, None, "{document}");
-    }
-}
-
-#[test]
-fn the_schema_refuses_the_mistakes_that_one_document_shows() {
-    let schema = jsonschema::draft202012::new(&json_schema()).unwrap();
-    let transcript = include_str!("mistakes.md");
-    let section = |title: &str| {
-        let (_, rest) = transcript.split_once(&format!("\n## {title}\n")).unwrap();
-        rest.split_once("\n## ").map_or(rest, |(section, _)| section).to_owned()
-    };
-    let mut taken = Vec::new();
-    for case in [section("Documents"), section("Fields and values")].join("\n").split("```yaml\n").skip(1) {
-        let (yaml, _) = case.split_once("```\n").unwrap();
-        if values(yaml).iter().all(|document| schema.is_valid(document)) {
-            taken.push(yaml.to_owned());
-        }
-    }
-    // A pattern cannot express that a span of zero is refused.
-    assert!(matches!(taken.as_slice(), [only] if only.contains("0d")), "{taken:#?}");
 }

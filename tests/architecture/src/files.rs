@@ -143,3 +143,30 @@ fn anchors(text: &str) -> BTreeSet<String> {
         })
         .collect()
 }
+
+/// The first lines of the code blocks in a file's documentation that `rustdoc` would compile: those that name no other language.
+fn doc_tests(text: &str) -> Vec<&str> {
+    let mut open = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let Some(fence) = ["//!", "///"].iter().find_map(|mark| line.strip_prefix(mark)?.trim().strip_prefix("```")) else { continue };
+        open = !open;
+        if open && ["", "rust", "no_run", "ignore", "should_panic", "compile_fail"].contains(&fence) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+#[test]
+fn no_code_stands_in_the_documentation_where_no_test_runs_it() {
+    for (path, text) in files(&["rs"]) {
+        assert_eq!(doc_tests(&text), Vec::<&str>::new(), "{path}: `make test` runs no doc tests: write a test");
+    }
+}
+
+#[test]
+fn a_doc_test_is_found() {
+    assert_eq!(doc_tests("//! ```json\n//! {}\n//! ```\n/// ```\n/// f();\n/// ```"), ["/// ```"]);
+    assert_eq!(doc_tests("    /// ```no_run\n    /// ```"), ["/// ```no_run"]);
+}
