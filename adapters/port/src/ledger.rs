@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyName, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence,
+    Generation, InstallationId, Intent, Inventory, KeyId, KeyName, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter,
+    SettleError, Timestamp,
 };
+
+/// How many keys or change sets [`Ledger::snapshot`] and [`Ledger::open`] read in one transaction. A page of records is a few hundred
+/// kilobytes, so that no transaction keeps a connection for long.
+const PAGE: u32 = 100;
 
 /// Intents, keys, change sets, leases, inventories and charters of one installation.
 ///
@@ -26,8 +31,49 @@ pub trait Ledger: Send + Sync {
     /// The newest intent; `None`: there is none yet.
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
 
-    /// All keys and all open change sets, as they were at one moment. Open is: proposed or committed.
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    /// The record of a key; `None`: no change set for it was committed yet.
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+
+    /// The keys that have a record or an open change set, sorted by id: the first `limit` after `after`, as they were at one moment.
+    /// Fewer than `limit`: there are no more.
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+
+    /// The same for the open change sets, sorted by the id of the key. Open is: proposed or committed.
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
+
+    /// All keys and all open change sets, read in pages. Each key is as it was at one moment; two keys may be from different moments.
+    ///
+    /// # Caveats
+    /// Takes time with the number of keys: for plans and reports. Whatever is about one key uses [`Ledger::key`].
+    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
+        let mut all = LedgerSnapshot { installation: self.installation().await?, keys: BTreeMap::new(), open: BTreeMap::new() };
+        let mut after = None;
+        loop {
+            let page = self.page_of_keys(after, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            for KeyState { id, record, open } in page {
+                after = Some(id);
+                all.keys.extend(record.map(|record| (record.name.clone(), record)));
+                all.open.extend(open.map(|open| (id, open)));
+            }
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Which change sets are open, without their steps, approvals, attempts and receipts; read in pages, sorted by the id of the key.
+    async fn open(&self) -> Result<Vec<OpenChangeSet>, LedgerError> {
+        let mut all: Vec<OpenChangeSet> = Vec::new();
+        loop {
+            let page = self.page_of_open(all.last().map(|open| open.key), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
 
     /// Opens a change set, in the state *proposed*. A key has at most one open change set: proposing the same one again changes
     /// nothing, another one that is only proposed is dropped, and another one that is committed makes this call fail.
@@ -82,6 +128,25 @@ pub trait Ledger: Send + Sync {
 
     /// The sealed charter with the highest serial; `None`: there is none.
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
+}
+
+/// What the ledger knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    pub id: KeyId,
+    /// `None`: no change set for the key was committed yet.
+    pub record: Option<KeyRecord>,
+    /// The key's proposed or committed change set. `None`: none is open.
+    pub open: Option<ChangeSetRecord>,
+}
+
+/// That a change set is open. [`Ledger::change_set`] reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenChangeSet {
+    pub key: KeyId,
+    pub digest: Digest,
+    /// Proposed or committed.
+    pub state: ChangeSetState,
 }
 
 /// A revision of the intent.

@@ -16,7 +16,7 @@ pub use custodian::{
     Custodian, CustodianError, CustodianStatus, EnrolmentCheck, EnrolmentReport, Expected, MintRequest, Minted, Route, Warrant,
     WrapRequest, Wrapped,
 };
-pub use ledger::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+pub use ledger::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet, Refusal};
 pub use memory::MemoryLedger;
 
 use keyplane_model::Timestamp;

@@ -4,16 +4,17 @@
 //! Each method checks in this order: whether it was done already (then nothing changes), whether the change set's state allows it, and
 //! whether it fits the key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
 
-use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+use crate::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet, Refusal};
 
 /// Durable as long as this value lives: a simulated crash drops the engine and keeps the ledger.
 ///
@@ -74,13 +75,28 @@ impl Ledger for MemoryLedger {
         Ok(self.state().intents.last().cloned())
     }
 
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
+        Ok(self.state().keys.get(&id).cloned())
+    }
+
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError> {
         let state = self.state();
-        Ok(LedgerSnapshot {
-            installation: self.installation,
-            keys: state.keys.values().map(|key| (key.name.clone(), key.clone())).collect(),
-            open: state.open.iter().filter_map(|(key, digest)| Some((*key, state.change_sets.get(digest)?.clone()))).collect(),
-        })
+        let ids: BTreeSet<KeyId> = state.keys.range(beyond(after)).map(|(id, _)| *id).chain(state.open_after(after)).collect();
+        let states = ids.into_iter().take(limit as usize).map(|id| KeyState {
+            id,
+            record: state.keys.get(&id).cloned(),
+            open: state.open.get(&id).and_then(|digest| state.change_sets.get(digest)).cloned(),
+        });
+        Ok(states.collect())
+    }
+
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
+        let state = self.state();
+        let open = state.open_after(after).filter_map(|key| {
+            let record = state.change_sets.get(state.open.get(&key)?)?;
+            Some(OpenChangeSet { key, digest: record.digest, state: record.state })
+        });
+        Ok(open.take(limit as usize).collect())
     }
 
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
@@ -297,6 +313,11 @@ impl Ledger for MemoryLedger {
 }
 
 impl State {
+    /// The keys with an open change set that follow `after`.
+    fn open_after(&self, after: Option<KeyId>) -> impl Iterator<Item = KeyId> {
+        self.open.range(beyond(after)).map(|(key, _)| *key)
+    }
+
     fn record(&mut self, digest: &Digest) -> Result<&mut ChangeSetRecord, LedgerError> {
         Ok(self.change_sets.get_mut(digest).ok_or(Refusal::NoChangeSet(*digest))?)
     }
@@ -327,6 +348,11 @@ impl State {
         self.open.remove(&key);
         Ok(())
     }
+}
+
+/// The ids that follow `after`; all for `None`.
+fn beyond(after: Option<KeyId>) -> (Bound<KeyId>, Bound<KeyId>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 fn must_be(record: &ChangeSetRecord, state: ChangeSetState) -> Result<(), Refusal> {

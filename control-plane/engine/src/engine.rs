@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, KeyRecord, PlacementId, PlacementPlan, Problem, ProblemCode,
+    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyRecord, PlacementId, PlacementPlan, Problem, ProblemCode,
     SealedCharter, Statement, StepNo, Target,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
@@ -112,7 +112,7 @@ impl Engine {
             Err(Stop::Held(problem)) => problems.push(problem),
         };
         // A ledger that cannot be read stops the run before any bytes are generated.
-        self.known(key).await.map_err(one)?;
+        self.known(&record).await.map_err(one)?;
         let ports = Ports { ledger: self.ledger.as_ref(), custodian: self.custodian.as_ref(), clock: self.clock.as_ref() };
         let job = Job { ports, record: &record, warrant: &warrant, progress };
         match self.run_prologue(&job).await {
@@ -157,7 +157,6 @@ impl Engine {
 
     /// Runs the remaining steps of one placement.
     async fn run_placement(&self, job: &Job<'_>, placement: PlacementId) -> Result<(), Stop> {
-        let key = &job.record.change_set.key;
         let mut left = job.record.change_set.steps_of(placement).filter(|(number, _)| !job.record.receipts.contains_key(number));
         if left.all(|(_, step)| prologue::has(&step.act)) {
             return Ok(());
@@ -168,7 +167,7 @@ impl Engine {
         // INVARIANT: the server reads the placement's records while it holds the lane. Before, another server may have changed them.
         let record = self.record(&job.record.digest).await.map_err(held)?;
         let job = Job { record: &record, ..*job };
-        let known = self.known(key).await.map_err(held)?;
+        let known = self.known(&record).await.map_err(held)?;
         let (_, plan) = self.approved(&job, placement)?;
         let track = Track::begin(placement, known.as_ref(), self.clock.uptime());
         let mut way = Way::begin(Site { job, target: target(&record, placement, plan), hold }, track);
@@ -203,9 +202,9 @@ impl Engine {
         Err(Stop::Conflict(job.problem(ProblemCode::DestinationChanged, detail, "keyplane plan").destination(&plan.destination)))
     }
 
-    async fn known(&self, key: &KeyName) -> Result<Option<KeyRecord>, Problem> {
-        let mut snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
-        Ok(snapshot.keys.remove(key))
+    /// The ledger's record of the change set's key.
+    async fn known(&self, of: &ChangeSetRecord) -> Result<Option<KeyRecord>, Problem> {
+        self.ledger.key(of.change_set.key_id).await.map_err(|error| error.problem().key(&of.change_set.key))
     }
 
     async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
@@ -248,7 +247,7 @@ impl Engine {
             .id()
             .map_err(|error| Problem::new(ProblemCode::Internal, format!("the charter has no digest: {error}"), "keyplane status"))?;
         let statement = Statement::of_change_set(change_set, &record.digest, &charter);
-        let known = self.known(key).await?;
+        let known = self.known(record).await?;
         let rules = verifier::required_in_all(change_set, &sealed.charter, known.as_ref());
         verifier::approved(&statement, &change_set.proposer, rules, &sealed.charter, &record.approvals).map_err(|shortfall| {
             Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane show {} --message", record.digest))

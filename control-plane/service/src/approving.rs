@@ -75,8 +75,7 @@ impl Service {
 
     /// The ledger's record of the change set's key.
     async fn known(&self, record: &ChangeSetRecord) -> Result<Option<KeyRecord>, Problem> {
-        let mut snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
-        Ok(snapshot.keys.remove(&record.change_set.key))
+        self.engine.ledger.key(record.change_set.key_id).await.map_err(|error| error.problem().key(&record.change_set.key))
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use keyplane_model::{
     Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Digest, KeyId, Receipt, StepNo, Timestamp,
 };
-use keyplane_port::LedgerError;
+use keyplane_port::{LedgerError, OpenChangeSet};
 
 use crate::db::Transaction;
-use crate::row::{Cell, Row, Table};
+use crate::row::{Cell, IdRange, Row, Table};
 
 const CHANGE_SETS: Table = Table { name: "change_sets", id_columns: 1 };
 const APPROVALS: Table = Table { name: "approvals", id_columns: 2 };
@@ -22,9 +22,18 @@ pub(crate) async fn one(transaction: &mut Transaction, digest: &Digest) -> Resul
     Ok(read(transaction, &ONE, &[Cell::word(digest)?]).await?.remove(digest))
 }
 
-/// The proposed and committed change sets, by key. A key has at most one.
-pub(crate) async fn open(transaction: &mut Transaction) -> Result<BTreeMap<KeyId, ChangeSetRecord>, LedgerError> {
-    let open = read(transaction, &OPEN, &[]).await?;
+/// The first open change sets of keys after `after`, in order of the keys' ids. A key has at most one.
+pub(crate) async fn open(transaction: &mut Transaction, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
+    let sql =
+        "SELECT digest, key_id, state FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 ORDER BY key_id LIMIT $2";
+    let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::after(after)?, limit.into()]).await?;
+    let open = |row: &Row| Ok(OpenChangeSet { key: row.word("key_id")?, digest: row.word("digest")?, state: row.word("state")? });
+    rows.iter().map(open).collect()
+}
+
+/// The open change sets of these keys, by key.
+pub(crate) async fn open_in(transaction: &mut Transaction, range: IdRange) -> Result<BTreeMap<KeyId, ChangeSetRecord>, LedgerError> {
+    let open = read(transaction, &OPEN, &range.cells()?).await?;
     Ok(open.into_values().map(|record| (record.change_set.key_id, record)).collect())
 }
 
@@ -127,8 +136,10 @@ macro_rules! selection {
 }
 
 const ONE: Selection = selection!("digest = $1", "= $1");
-const OPEN: Selection =
-    selection!("state IN ('proposed', 'committed')", "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed'))");
+const OPEN: Selection = selection!(
+    "state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2",
+    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2)"
+);
 
 async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell]) -> Result<BTreeMap<Digest, ChangeSetRecord>, LedgerError> {
     let mut records = BTreeMap::new();

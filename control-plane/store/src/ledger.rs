@@ -3,17 +3,17 @@
 //! Each checks in the same order as [`keyplane_port::MemoryLedger`]: whether it is already done, whether the change set's state allows it,
 //! whether it fits the key. `tests/ledger/suite.rs` runs against both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, Receipt, Revision, SealedCharter, SettleError, Timestamp,
 };
-use keyplane_port::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+use keyplane_port::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet, Refusal};
 
 use crate::db::{Db, Location, Mode, Transaction};
-use crate::row::{Cell, Row, Table};
+use crate::row::{Cell, IdRange, Row, Table};
 use crate::schema::{self, Migrated};
 use crate::{change_sets, keys, leases};
 
@@ -133,11 +133,27 @@ impl Ledger for SqlLedger {
         Ok(Some((revision(&row)?, intent)))
     }
 
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
         let mut transaction = self.begin(Mode::Read).await?;
-        let keys = keys::all(&mut transaction).await?;
-        let open = change_sets::open(&mut transaction).await?;
-        Ok(LedgerSnapshot { installation: self.installation, keys: keys.into_values().map(|key| (key.name.clone(), key)).collect(), open })
+        keys::one(&mut transaction, id).await
+    }
+
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        let mut ids: BTreeSet<KeyId> = keys::ids(&mut transaction, after, limit).await?.into_iter().collect();
+        ids.extend(change_sets::open(&mut transaction, after, limit).await?.into_iter().map(|open| open.key));
+        let ids: Vec<KeyId> = ids.into_iter().take(limit as usize).collect();
+        // A page that is not full reads to the end, so that rows without their key are noticed.
+        let last = ids.last().copied().filter(|_| ids.len() == limit as usize);
+        let range = IdRange { after, last };
+        let mut records = keys::range(&mut transaction, range).await?;
+        let mut open = change_sets::open_in(&mut transaction, range).await?;
+        Ok(ids.into_iter().map(|id| KeyState { id, record: records.remove(&id), open: open.remove(&id) }).collect())
+    }
+
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        change_sets::open(&mut transaction, after, limit).await
     }
 
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {

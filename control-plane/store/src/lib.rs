@@ -17,8 +17,8 @@
 //! | `sqlite` | the database's file, how it is opened, and SQLite's error codes |
 //! | `row` | cells, typed and checked |
 //!
-//! All databases share the SQL text: `$n` for arguments, ids as text, times as 64-bit microseconds. SQL never sorts by text, since
-//! collations differ.
+//! All databases share the SQL text: `$n` for arguments, ids as text, times as 64-bit microseconds. SQL sorts by no
+//! text but ids, since collations differ: ids are lower-case hexadecimal digits with hyphens at fixed places, which all sort alike.
 
 mod change_sets;
 mod db;

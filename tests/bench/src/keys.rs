@@ -18,7 +18,7 @@ use std::process::Stdio;
 
 use keyplane_lab::{Lab, Options, Policy};
 use keyplane_model::{Act, ChangeSetRecord, CopyCoordinates, Outcome, Receipt, StepNo, Timestamp};
-use keyplane_port::Ledger as _;
+use keyplane_port::{Ledger as _, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
 use tempfile::TempDir;
 
@@ -225,10 +225,10 @@ fn key_documents(numbers: std::ops::Range<u32>) -> String {
 /// It uses the ledger's transactions directly, without approvals: engine and custodian ask for those, but have no part in `status`.
 async fn begin(url: &str) -> Result<usize, BenchError> {
     let ledger = SqlLedger::open(url).await?;
-    let open = ledger.snapshot().await?.open;
-    for record in open.values() {
+    for open in ledger.open().await? {
+        let record = ledger.change_set(&open.digest).await?.ok_or(Refusal::NoChangeSet(open.digest)).map_err(LedgerError::from)?;
         ledger.commit(&record.digest, record.proposed).await?;
-        for receipt in minted(record) {
+        for receipt in minted(&record) {
             ledger.receive(&record.digest, &receipt, None).await?;
         }
     }

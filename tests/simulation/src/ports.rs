@@ -10,11 +10,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, DestinationName, Digest, Fence,
-    InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, Receipt, SealedCharter, Span, Timestamp,
 };
 use keyplane_port::{
-    Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger, LedgerError, MintRequest, Minted,
-    Warrant, WrapRequest, Wrapped,
+    Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, KeyState, Ledger, LedgerError, MintRequest,
+    Minted, OpenChangeSet, Warrant, WrapRequest, Wrapped,
 };
 
 use crate::executor::Sim;
@@ -56,7 +56,9 @@ slow! { Ledger {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
@@ -143,7 +145,9 @@ behind! {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;

@@ -208,11 +208,11 @@ impl Server {
 
     /// Commits and runs open change sets. `true`: there was something to do.
     async fn run(&self, engine: &Engine) -> Result<bool, Problem> {
-        let snapshot = engine.ledger.snapshot().await.map_err(|error| error.problem())?;
+        let open = engine.ledger.open().await.map_err(|error| error.problem())?;
         let mut committed = Vec::new();
-        for record in snapshot.open.values() {
-            if record.state == ChangeSetState::Committed || engine.commit(&record.digest).await.is_ok() {
-                committed.push(record.digest);
+        for change_set in &open {
+            if change_set.state == ChangeSetState::Committed || engine.commit(&change_set.digest).await.is_ok() {
+                committed.push(change_set.digest);
             }
         }
         let told = Told { life: self.life.clone(), name: self.name.clone() };
@@ -228,7 +228,7 @@ impl Server {
             };
             self.sim.note(&self.name, &format!("ran {}: {said}", ran.digest.short()));
         }
-        Ok(!snapshot.open.is_empty())
+        Ok(!open.is_empty())
     }
 }
 

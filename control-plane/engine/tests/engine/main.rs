@@ -86,6 +86,18 @@ async fn without_faults_a_first_key_takes_no_request_too_many() {
 }
 
 #[tokio::test]
+async fn a_run_reads_the_ledger_by_key_and_digest_alone() {
+    // Whatever reads pages of the ledger takes longer with each key that has nothing to do with this one.
+    for (way, _) in WAYS {
+        let world = World::at(way).await;
+        assert_eq!(world.run().await, Some(Ok(())), "{way:?}");
+        let calls = world.calls.lock().unwrap().clone();
+        assert!(calls.contains("key") && calls.contains("change_set"), "{calls:?}");
+        assert!(!calls.iter().any(|call| call.starts_with("page_of")), "{calls:?}");
+    }
+}
+
+#[tokio::test]
 async fn running_what_is_done_does_nothing() {
     let world = World::new(0).await;
     assert_eq!(world.run().await, Some(Ok(())));

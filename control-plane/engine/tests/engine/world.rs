@@ -10,14 +10,14 @@ use keyplane_engine::{Engine, Lane, Leases, Silent, lane::Quotas};
 use keyplane_model::{
     Act, Action, Algorithm, Approval, ApprovalRule, Approvals, Approver, Attempt, AttemptId, Capabilities, ChangeSet, ChangeSetRecord,
     Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId, Evidence, EvidenceStrength,
-    Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Marks, MaterialSeen,
+    Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, Marks, MaterialSeen,
     MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen, Presence, Problem, Protection, Purpose,
     Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
-    IntentRevision, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest,
-    Wrapped, WrappingKey,
+    IntentRevision, KeyState, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, OpenChangeSet, Page, Prepared, Swept,
+    Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000_000);
@@ -480,7 +480,11 @@ pub(crate) struct TestLedger {
     clock: Arc<TestClock>,
     /// How many seconds pass, once, after an attempt is recorded.
     slow: Arc<AtomicU32>,
+    calls: Calls,
 }
+
+/// The names of the ledger's methods that were called.
+pub(crate) type Calls = Arc<Mutex<BTreeSet<&'static str>>>;
 
 macro_rules! passing {
     ($(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
@@ -488,6 +492,7 @@ macro_rules! passing {
         impl Ledger for TestLedger {
             $(async fn $name(&self $(, $argument: $type)*) -> $result {
                 self.switch.pass().await;
+                self.calls.lock().unwrap().insert(stringify!($name));
                 let result = self.inner.$name($($argument),*).await;
                 if stringify!($name) == "attempt" {
                     self.clock.moves(Span::seconds(self.slow.swap(0, Ordering::SeqCst)));
@@ -503,7 +508,9 @@ passing! {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, author: &keyplane_model::Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
     async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
@@ -529,6 +536,7 @@ pub(crate) struct World {
     pub(crate) digest: Digest,
     /// How many seconds pass after the next attempt is recorded.
     pub(crate) slow: Arc<AtomicU32>,
+    pub(crate) calls: Calls,
 }
 
 pub(crate) fn server(number: u64) -> ServerId {
@@ -673,15 +681,22 @@ impl World {
             .unwrap();
         let digest = inner.propose(&change_set, START).await.unwrap();
         let shared: Arc<dyn Cloud> = Arc::clone(&cloud) as Arc<dyn Cloud>;
-        let slow = Arc::new(AtomicU32::new(0));
+        let (slow, calls) = (Arc::new(AtomicU32::new(0)), Calls::default());
+        let ledger = TestLedger {
+            inner,
+            switch: Arc::clone(&switch),
+            clock: Arc::clone(&clock),
+            slow: Arc::clone(&slow),
+            calls: Arc::clone(&calls),
+        };
         let engine = Engine {
-            ledger: Arc::new(TestLedger { inner, switch: Arc::clone(&switch), clock: Arc::clone(&clock), slow: Arc::clone(&slow) }),
+            ledger: Arc::new(ledger),
             custodian: Arc::new(TestCustodian { mints: AtomicU32::new(0), switch: Arc::clone(&switch) }),
             lanes: [(destination.name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
             clock,
             leases: Leases::new(server(1)),
         };
-        Self { engine, cloud, switch, digest, slow }
+        Self { engine, cloud, switch, digest, slow, calls }
     }
 
     /// Commits and runs. `None`: the switch stopped it.

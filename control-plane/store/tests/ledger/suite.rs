@@ -7,7 +7,7 @@ use keyplane_model::{
     AttemptId, ChangeSetState, Class, Digest, Fence, Generation, Inventory, Lease, ObjectId, Outcome, Receipt, Revision, SettleError,
     StepNo, Version, VersionState,
 };
-use keyplane_port::{Commitment, MemoryLedger, Refusal};
+use keyplane_port::{Commitment, KeyState, MemoryLedger, OpenChangeSet, Refusal};
 use tokio::task::JoinSet;
 
 use crate::world::*;
@@ -67,7 +67,9 @@ cases! {
     an_unknown_digest_is_refused_everywhere
     of_many_competing_change_sets_exactly_one_is_committed
     of_many_commits_of_one_change_set_exactly_one_commits
-    a_snapshot_shows_one_moment
+    a_key_is_read_alone
+    pages_leave_out_nothing_and_repeat_nothing
+    a_key_in_a_snapshot_shows_one_moment
 }
 
 async fn an_empty_ledger_knows_nothing(ledger: SharedLedger) {
@@ -543,7 +545,71 @@ async fn of_many_commits_of_one_change_set_exactly_one_commits(ledger: SharedLed
     assert_eq!(commitments.iter().filter(|commitment| **commitment == Commitment::Already).count(), 15);
 }
 
-async fn a_snapshot_shows_one_moment(ledger: SharedLedger) {
+async fn a_key_is_read_alone(ledger: SharedLedger) {
+    ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
+    assert_eq!(ledger.key(key_id(1)).await, Ok(None), "a proposal makes no key");
+    for key in [1, 2] {
+        carry_out(&*ledger, &change_set(key, 0, 0)).await;
+    }
+    let all = snapshot(&*ledger).await;
+    for key in [1, 2] {
+        assert_eq!(ledger.key(key_id(key)).await.unwrap().as_ref(), all.keys.get(&parse(&format!("key-{key}"))));
+    }
+    assert_eq!(ledger.key(key_id(3)).await, Ok(None));
+}
+
+/// Keys with a record alone, with an open change set alone, and with both, in more than one page of every size.
+async fn pages_leave_out_nothing_and_repeat_nothing(ledger: SharedLedger) {
+    assert_eq!(ledger.page_of_keys(None, 3).await, Ok(Vec::new()));
+    assert_eq!(ledger.page_of_open(None, 3).await, Ok(Vec::new()));
+    let (mut keys, mut open) = (Vec::new(), Vec::new());
+    for key in 0..7 {
+        let id = key_id(key);
+        keys.push(id);
+        match key % 3 {
+            0 => {
+                carry_out(&*ledger, &change_set(key, 0, 0)).await;
+            }
+            1 => open.push((id, ledger.propose(&change_set(key, 0, 0), AT).await.unwrap(), ChangeSetState::Proposed)),
+            _ => open.push((id, commit(&*ledger, &change_set(key, 0, 0)).await, ChangeSetState::Committed)),
+        }
+    }
+    for limit in 1..9 {
+        let (mut read, mut listed) = (Vec::new(), Vec::new());
+        loop {
+            let page = ledger.page_of_keys(read.last().map(|state: &KeyState| state.id), limit).await.unwrap();
+            let is_last = page.len() < limit as usize;
+            read.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        loop {
+            let page = ledger.page_of_open(listed.last().map(|open: &OpenChangeSet| open.key), limit).await.unwrap();
+            let is_last = page.len() < limit as usize;
+            listed.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(read.iter().map(|state| state.id).collect::<Vec<_>>(), keys, "pages of {limit}");
+        assert_eq!(listed.iter().map(|open| (open.key, open.digest, open.state)).collect::<Vec<_>>(), open, "pages of {limit}");
+        for state in &read {
+            assert_eq!(state.record, ledger.key(state.id).await.unwrap());
+            let there = open.iter().find(|(key, _, _)| *key == state.id).map(|(_, digest, _)| *digest);
+            assert_eq!(state.open.as_ref().map(|record| record.digest), there);
+        }
+    }
+    // More than a page of what `snapshot` and `open` read.
+    for key in 10..230 {
+        ledger.propose(&change_set(key, 0, 0), AT).await.unwrap();
+    }
+    assert_eq!(ledger.open().await.unwrap().len(), open.len() + 220);
+    let all = snapshot(&*ledger).await;
+    assert_eq!((all.keys.len(), all.open.len()), (5, open.len() + 220));
+}
+
+async fn a_key_in_a_snapshot_shows_one_moment(ledger: SharedLedger) {
     let planned = change_set(1, 0, 0);
     let digest = commit(&*ledger, &planned).await;
     let mut tasks = JoinSet::new();
