@@ -2,7 +2,7 @@
 
 use keyplane_api::Applied;
 use keyplane_engine::Progress;
-use keyplane_model::{ChangeSetRecord, ChangeSetState, Digest, KeyName, Problem, ProblemCode};
+use keyplane_model::{Actor, ChangeSetRecord, ChangeSetState, Digest, KeyName, Problem, ProblemCode};
 
 use crate::Service;
 
@@ -13,7 +13,7 @@ impl Service {
     ///
     /// # Errors
     /// When the ledger cannot be read. What stands in the way of a single change set is in [`Applied::problems`], and the others run.
-    pub async fn apply(&self, only: &[Digest], progress: &dyn Progress) -> Result<Applied, Problem> {
+    pub async fn apply(&self, only: &[Digest], by: &Actor, progress: &dyn Progress) -> Result<Applied, Problem> {
         let ledger = &self.engine.ledger;
         let asked = if only.is_empty() {
             let open = ledger.open().await.map_err(|error| error.problem())?;
@@ -29,7 +29,7 @@ impl Service {
                 continue;
             };
             match record.state {
-                ChangeSetState::Proposed => match self.engine.commit(&digest).await {
+                ChangeSetState::Proposed => match self.engine.commit(&digest, by).await {
                     Ok(_) => committed.push((record.change_set.key, digest)),
                     Err(problem) => applied.problems.push(placed(problem, &record)),
                 },
@@ -44,7 +44,7 @@ impl Service {
         committed.dedup();
         applied.problems.sort_by(|a, b| a.key.cmp(&b.key));
         let committed: Vec<Digest> = committed.into_iter().map(|(_, digest)| digest).collect();
-        for ran in self.engine.run(&committed, progress).await {
+        for ran in self.engine.run(&committed, by, progress).await {
             match ran.result {
                 Ok(()) => applied.done.push(ran.digest),
                 Err(problems) => applied.problems.extend(problems),

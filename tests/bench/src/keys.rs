@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use keyplane_lab::{Lab, Options, Policy};
-use keyplane_model::{Act, ChangeSetRecord, CopyCoordinates, Digest, IdTree, KeyId, Outcome, Receipt, StepNo, Timestamp};
+use keyplane_model::{Act, Actor, Asked, ChangeSetRecord, CopyCoordinates, Digest, IdTree, KeyId, Outcome, Receipt, StepNo, Timestamp};
 use keyplane_port::{Ledger as _, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
 use tempfile::TempDir;
@@ -304,11 +304,13 @@ async fn open_of(url: &str, numbers: std::ops::Range<u32>) -> Result<Vec<Digest>
 /// It uses the ledger's transactions directly, without approvals: engine and custodian ask for those, but have no part in `status`.
 async fn begin(url: &str) -> Result<usize, BenchError> {
     let ledger = SqlLedger::open(url).await?;
+    let by = Actor("bench".to_owned());
     for open in ledger.open().await? {
         let record = ledger.change_set(&open.digest).await?.ok_or(Refusal::NoChangeSet(open.digest)).map_err(LedgerError::from)?;
-        ledger.commit(&record.digest, record.proposed).await?;
+        let asked = Asked { by: &by, at: record.proposed };
+        ledger.commit(&record.digest, asked).await?;
         for receipt in minted(&record) {
-            ledger.receive(&record.digest, &receipt, None).await?;
+            ledger.receive(&record.digest, &receipt, None, asked).await?;
         }
     }
     let begun = ledger.snapshot().await?;
