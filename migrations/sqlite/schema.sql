@@ -13,3 +13,6 @@ CREATE TABLE receipts ( change_set TEXT NOT NULL REFERENCES change_sets (digest)
 CREATE TABLE inventories ( destination TEXT NOT NULL PRIMARY KEY, seen_at INTEGER NOT NULL, body TEXT NOT NULL ) STRICT;
 CREATE TABLE charters ( serial INTEGER NOT NULL PRIMARY KEY CHECK (serial >= 0), body TEXT NOT NULL ) STRICT;
 CREATE TABLE leases ( lane TEXT NOT NULL PRIMARY KEY, holder TEXT, fence INTEGER NOT NULL CHECK (fence > 0), beat INTEGER NOT NULL CHECK (beat >= 0), span INTEGER NOT NULL CHECK (span >= 0) ) STRICT;
+CREATE TABLE events ( sequence INTEGER NOT NULL PRIMARY KEY CHECK (sequence > 0), at INTEGER NOT NULL, actor TEXT NOT NULL, what TEXT NOT NULL, body TEXT NOT NULL, key_id TEXT, change_set TEXT, placement_id TEXT, reason TEXT ) STRICT;
+CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are only ever added'); END;
+CREATE TRIGGER events_are_not_removed BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are only ever added'); END;

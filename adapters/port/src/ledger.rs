@@ -4,16 +4,24 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyName, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, EventKind,
+    Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, LedgerSnapshot, Receipt, Refusal, Revision,
+    SealedCharter, Subject, Timestamp,
 };
+
+/// How many keys or change sets [`Ledger::snapshot`] and [`Ledger::open`] read in one transaction. A page of records is a few hundred
+/// kilobytes, so that no transaction keeps a connection for long.
+const PAGE: u32 = 100;
 
 /// Intents, keys, change sets, leases, inventories and charters of one installation.
 ///
 /// # Guarantees
 /// - Each method is one transaction: a crash leaves it done or not begun, and it is durable once the method returned `Ok`.
 /// - Each method can be repeated with the same arguments after a crash; the second call changes nothing.
-/// - Commits and receipts change a key as [`keyplane_model::KeyRecord`] says, in the same way in every ledger.
+/// - [`Subject`] and [`keyplane_model::Opening`] say what each transition of a change set demands and changes, in the same way in every
+///   ledger.
+/// - Each method that changes something adds an event in the same transaction ([`LedgerEvent`]). The only exception is the renewal of a
+///   lease, which comes every few seconds and says nothing about keys.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// The installation that the ledger was made for; it never changes.
@@ -21,67 +29,131 @@ pub trait Ledger: Send + Sync {
 
     /// Adds an intent as the newest revision, unless the newest revision has the same digest. `source` says where it came from
     /// ([`IntentRevision::source`]).
-    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
 
     /// The newest intent; `None`: there is none yet.
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
 
-    /// All keys and all open change sets, as they were at one moment. Open is: proposed or committed.
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
+    /// The record of a key; `None`: no change set for it was committed yet.
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+
+    /// The keys that have a record or an open change set, sorted by id: the first `limit` after `after`, as they were at one moment.
+    /// Fewer than `limit`: there are no more.
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+
+    /// The same for the open change sets, sorted by the id of the key. Open is: proposed or committed.
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
+
+    /// All keys and all open change sets, read in pages. Each key is as it was at one moment; two keys may be from different moments.
+    ///
+    /// # Caveats
+    /// Takes time with the number of keys: for plans and reports. Whatever is about one key uses [`Ledger::key`].
+    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
+        let mut all = LedgerSnapshot { installation: self.installation().await?, keys: BTreeMap::new(), open: BTreeMap::new() };
+        let mut after = None;
+        loop {
+            let page = self.page_of_keys(after, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            for KeyState { id, record, open } in page {
+                after = Some(id);
+                all.keys.extend(record.map(|record| (record.name.clone(), record)));
+                all.open.extend(open.map(|open| (id, open)));
+            }
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Which change sets are open, without their steps, approvals, attempts and receipts; read in pages, sorted by the id of the key.
+    async fn open(&self) -> Result<Vec<OpenChangeSet>, LedgerError> {
+        let mut all: Vec<OpenChangeSet> = Vec::new();
+        loop {
+            let page = self.page_of_open(all.last().map(|open| open.key), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
 
     /// Opens a change set, in the state *proposed*. A key has at most one open change set: proposing the same one again changes
     /// nothing, another one that is only proposed is dropped, and another one that is committed makes this call fail.
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError>;
 
     /// The change set with a digest, in whatever state; `None`: there is none.
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
 
     /// Adds an approval to a proposed change set; a second approval by the same approver replaces the first. The caller has verified
     /// the signature.
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Commits a proposed change set: compares the key's generation with the one that the change set was planned at, and increments
     /// it. Committing a committed change set changes nothing.
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
 
     /// Records that a step is about to act. `fence` names the lease of the lane that the step acts at, and has to be current;
     /// `None`: the step acts at no lane.
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Records that an attempt is certain to have had no effect.
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Records what a step did, and changes the key's record accordingly in the same transaction. The same receipt again changes
     /// nothing; another receipt for the same step is refused. `fence` as for [`Ledger::attempt`].
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Ends a committed change set, every step of which has its receipt, in the state *done*.
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
+    async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Drops a proposed change set that does not fit the world any more. One that was committed meanwhile is refused: the engine that
     /// runs it finds out whether it still fits.
-    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+    async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Drops a proposed or committed change set that does not fit the world any more. The effects of its receipts stay recorded.
-    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// The lease on a lane. If the ledger is certain that the holder is dead, [`Lease::holder`] is `None`.
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
 
     /// Replaces the lease `seen` by `next`. `false`: the lane has another lease by now, which stays.
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
 
     /// Keeps the inventory of a destination, in place of the one before.
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// The last inventory of every destination that was ever surveyed.
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
 
-    /// Keeps a sealed charter; one with a serial that is there already must be equal.
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+    /// Keeps a sealed charter; one with a serial that is there already must be equal. `approvals`: those under which it was adopted, none
+    /// for the first.
+    async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// The sealed charter with the highest serial; `None`: there is none.
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
+
+    /// The first `limit` events with a sequence above `after`, in order. Fewer than `limit`: there are no more yet.
+    async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;
+}
+
+/// What the ledger knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    pub id: KeyId,
+    /// `None`: no change set for the key was committed yet.
+    pub record: Option<KeyRecord>,
+    /// The key's proposed or committed change set. `None`: none is open.
+    pub open: Option<ChangeSetRecord>,
+}
+
+/// That a change set is open. [`Ledger::change_set`] reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenChangeSet {
+    pub key: KeyId,
+    pub digest: Digest,
+    /// Proposed or committed.
+    pub state: ChangeSetState,
 }
 
 /// A revision of the intent.
@@ -98,6 +170,14 @@ pub struct IntentRevision {
     pub at: Timestamp,
 }
 
+impl IntentRevision {
+    /// The event of this revision.
+    #[must_use]
+    pub fn taken(&self) -> EventKind {
+        EventKind::IntentTaken { revision: self.revision, digest: self.digest, source: self.source.clone() }
+    }
+}
+
 /// The result of [`Ledger::commit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commitment {
@@ -107,29 +187,12 @@ pub enum Commitment {
     Already,
 }
 
-/// Why the ledger refused a transaction. It changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("the ledger knows no change set {0}")]
-    NoChangeSet(Digest),
-    /// The change set is not in the state that the method asks for.
-    #[error("the change set is {0}")]
-    State(&'static str),
-    /// Another change set of the key is committed and not done.
-    #[error("change set {open} of key `{key}` is committed and not done")]
-    KeyBusy { key: KeyName, open: Digest },
-    /// The same approver already gave this signature, so nothing is left to do.
-    #[error("`{0}` approved it already")]
-    AlreadyApproved(ApproverName),
-    /// The fencing number is not that of the lane's lease: another server holds the lane, or nobody does.
-    #[error("the lease on lane `{0}` is another server's by now")]
-    LeaseLost(String),
-    /// The write contradicts what the ledger holds: another attempt, receipt, lease, charter, name or installation.
-    #[error("the ledger holds something else there already")]
-    Contradiction,
-    /// The commit or receipt does not fit the key's record.
-    #[error("{0}")]
-    Settle(#[from] SettleError),
+impl Commitment {
+    /// By what a commit left. `None`: it was made before.
+    #[must_use]
+    pub fn of(after: Option<Subject>) -> Self {
+        after.and_then(|after| after.key).map_or(Self::Already, |key| Self::Committed(key.generation))
+    }
 }
 
 /// Why a method of the ledger failed.

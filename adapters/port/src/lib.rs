@@ -16,9 +16,11 @@ pub use custodian::{
     Custodian, CustodianError, CustodianStatus, EnrolmentCheck, EnrolmentReport, Expected, MintRequest, Minted, Route, Warrant,
     WrapRequest, Wrapped,
 };
-pub use ledger::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+pub use ledger::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 pub use memory::MemoryLedger;
 
+/// Why a ledger refused a transaction.
+pub use keyplane_model::Refusal;
 use keyplane_model::Timestamp;
 
 /// The clock: the only source of "now" for the engine and everything above it.

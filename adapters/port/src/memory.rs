@@ -1,24 +1,25 @@
 //! A ledger in memory, for the simulation and for tests. It is also the reference implementation: every other ledger passes the same suite
 //! ([ADR 4](../../../control-plane/docs/adr/0004-the-memory-ledger-lives-beside-its-trait.md)).
 //!
-//! Each method checks in this order: whether it was done already (then nothing changes), whether the change set's state allows it, and
-//! whether it fits the key.
+//! [`Subject`] and [`Opening`] decide what a transition of a change set demands and changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, Context, DestinationName, Digest, EventKind, Fence,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opened, Opening, Receipt, Refusal, Revision, SealedCharter,
+    Subject, Subjects, Transition,
 };
 
-use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+use crate::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 
 /// Durable as long as this value lives: a simulated crash drops the engine and keeps the ledger.
 ///
 /// # Caveats
-/// It does not keep when a change set was committed, nor when and why it was dropped: no method of [`Ledger`] reads these.
+/// When a change set was committed, and when and why it was dropped, is only in its events: nothing else reads these.
 #[derive(Debug)]
 pub struct MemoryLedger {
     installation: InstallationId,
@@ -36,6 +37,8 @@ struct State {
     leases: BTreeMap<String, Lease>,
     inventories: BTreeMap<DestinationName, Inventory>,
     charters: BTreeMap<u32, SealedCharter>,
+    /// In order of their sequence.
+    events: Vec<LedgerEvent>,
 }
 
 impl MemoryLedger {
@@ -49,6 +52,34 @@ impl MemoryLedger {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes a transition, and keeps what it leaves. `None`: it was made before.
+    fn change(
+        &self,
+        digest: &Digest,
+        transition: &Transition<'_>,
+        fence: Option<&Fence>,
+        asked: Asked<'_>,
+        reason: Option<&str>,
+    ) -> Result<Option<Subject>, LedgerError> {
+        let mut state = self.state();
+        let change_set = state.change_sets.get(digest).cloned().ok_or(Refusal::NoChangeSet(*digest))?;
+        let context = Context {
+            is_name_taken: state.is_name_taken(&change_set.change_set),
+            fence: fence.map(|fence| (fence, state.leases.get(&fence.lane).copied().unwrap_or_default())),
+        };
+        let before = Subject { key: state.keys.get(&change_set.change_set.key_id).cloned(), change_set };
+        let after = before.after(transition, &context)?;
+        if let Some(after) = &after {
+            let (what, about) = after.event(transition);
+            state.tell(asked, what, about, reason);
+            state.keep(after.change_set.clone());
+            if let Some(key) = &after.key {
+                state.keys.insert(key.id, key.clone());
+            }
+        }
+        Ok(after)
+    }
 }
 
 #[async_trait]
@@ -57,7 +88,7 @@ impl Ledger for MemoryLedger {
         Ok(self.installation)
     }
 
-    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError> {
+    async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError> {
         let mut state = self.state();
         let newest = state.intents.last();
         if let Some((newest, _)) = newest.filter(|(_, wanted)| wanted == intent) {
@@ -65,8 +96,9 @@ impl Ledger for MemoryLedger {
         }
         let digest = intent.digest().map_err(no_json)?;
         let revision = newest.map_or(Revision(0), |(newest, _)| newest.revision).next();
-        let revision = IntentRevision { revision, digest, author: author.clone(), source: source.to_owned(), at };
+        let revision = IntentRevision { revision, digest, author: asked.by.clone(), source: source.to_owned(), at: asked.at };
         state.intents.push((revision.clone(), intent.clone()));
+        state.tell(asked, revision.taken(), Subjects::default(), None);
         Ok(revision)
     }
 
@@ -74,53 +106,46 @@ impl Ledger for MemoryLedger {
         Ok(self.state().intents.last().cloned())
     }
 
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
-        let state = self.state();
-        Ok(LedgerSnapshot {
-            installation: self.installation,
-            keys: state.keys.values().map(|key| (key.name.clone(), key.clone())).collect(),
-            open: state.open.iter().filter_map(|(key, digest)| Some((*key, state.change_sets.get(digest)?.clone()))).collect(),
-        })
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
+        Ok(self.state().keys.get(&id).cloned())
     }
 
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError> {
+        let state = self.state();
+        let ids: BTreeSet<KeyId> = state.keys.range(beyond(after)).map(|(id, _)| *id).chain(state.open_after(after)).collect();
+        let states = ids.into_iter().take(limit as usize).map(|id| KeyState {
+            id,
+            record: state.keys.get(&id).cloned(),
+            open: state.open.get(&id).and_then(|digest| state.change_sets.get(digest)).cloned(),
+        });
+        Ok(states.collect())
+    }
+
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
+        let state = self.state();
+        let open = state.open_after(after).filter_map(|key| {
+            let record = state.change_sets.get(state.open.get(&key)?)?;
+            Some(OpenChangeSet { key, digest: record.digest, state: record.state })
+        });
+        Ok(open.take(limit as usize).collect())
+    }
+
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError> {
         let digest = change_set.digest().map_err(no_json)?;
         let mut state = self.state();
-        let key = change_set.key_id;
-        let open = state.open.get(&key).copied();
-        if open == Some(digest) {
-            return Ok(digest);
+        let opening = Opening {
+            installation: self.installation,
+            key: state.keys.get(&change_set.key_id).cloned(),
+            is_name_taken: state.is_name_taken(change_set),
+            open: state.open.get(&change_set.key_id).and_then(|open| state.change_sets.get(open)).cloned(),
+            earlier: state.change_sets.get(&digest).cloned(),
+        };
+        let Some(opened) = opening.propose(change_set, digest, asked.at)? else { return Ok(digest) };
+        for (what, about) in opened.events() {
+            state.tell(asked, what, about, None);
         }
-        if change_set.installation != self.installation {
-            return Err(Refusal::State("for another installation").into());
-        }
-        if let Some(record) = open.and_then(|open| state.change_sets.get(&open))
-            && record.state == ChangeSetState::Committed
-        {
-            return Err(Refusal::KeyBusy { key: record.change_set.key.clone(), open: record.digest }.into());
-        }
-        state.check_name(change_set)?;
-        let found = state.keys.get(&key).map_or(Generation(0), |record| record.generation);
-        if found != change_set.generation {
-            return Err(Refusal::Settle(SettleError::Generation { planned: change_set.generation, found }).into());
-        }
-        if let Some(superseded) = open.and_then(|open| state.change_sets.get_mut(&open)) {
-            superseded.state = ChangeSetState::Dropped;
-        }
-        // A change set that was dropped as a proposal opens again when it is planned again byte for byte. Its approvals are for the same
-        // digest and stay valid.
-        let record = state.change_sets.entry(digest).or_insert_with(|| ChangeSetRecord {
-            digest,
-            change_set: change_set.clone(),
-            state: ChangeSetState::Proposed,
-            proposed: at,
-            approvals: Vec::new(),
-            attempts: Vec::new(),
-            receipts: BTreeMap::new(),
-        });
-        record.state = ChangeSetState::Proposed;
-        record.proposed = at;
-        state.open.insert(key, digest);
+        let Opened { change_set, superseded } = opened;
+        superseded.into_iter().chain([change_set]).for_each(|record| state.keep(record));
         Ok(digest)
     }
 
@@ -128,142 +153,43 @@ impl Ledger for MemoryLedger {
         Ok(self.state().change_sets.get(digest).cloned())
     }
 
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let record = state.record(digest)?;
-        must_be(record, ChangeSetState::Proposed)?;
-        // INVARIANT: sorted by approver, at most one each.
-        match record.approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
-            Ok(place) if record.approvals[place].signature == approval.signature => {
-                return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
-            }
-            Ok(place) => record.approvals[place] = approval.clone(),
-            Err(place) => record.approvals.insert(place, approval.clone()),
-        }
-        Ok(())
+    async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Approve(approval), None, asked, None).map(drop)
     }
 
-    async fn commit(&self, digest: &Digest, _at: Timestamp) -> Result<Commitment, LedgerError> {
-        let mut state = self.state();
-        let record = state.record(digest)?.clone();
-        if matches!(record.state, ChangeSetState::Committed | ChangeSetState::Done) {
-            return Ok(Commitment::Already);
-        }
-        must_be(&record, ChangeSetState::Proposed)?;
-        state.check_name(&record.change_set)?;
-        let key = KeyRecord::committed(state.keys.get(&record.change_set.key_id), &record.change_set).map_err(Refusal::Settle)?;
-        let generation = key.generation;
-        state.keys.insert(record.change_set.key_id, key);
-        state.record(digest)?.state = ChangeSetState::Committed;
-        Ok(Commitment::Committed(generation))
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
+        self.change(digest, &Transition::Commit, None, asked, None).map(Commitment::of)
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let held = state.check_fence(fence);
-        let record = state.record(digest)?;
-        if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
-            // A refusal that was recorded since does not count as a difference.
-            let same = Attempt { refused: attempt.refused, ..there.clone() } == *attempt;
-            return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
-        }
-        must_be(record, ChangeSetState::Committed)?;
-        held?;
-        if record.change_set.step(attempt.step).is_none() {
-            return Err(Refusal::Settle(SettleError::NoStep(attempt.step)).into());
-        }
-        // INVARIANT: the attempts of a step are numbered from 1 without gaps, have the id that follows from that, and end
-        // with its receipt.
-        let next = 1 + record.attempts_of(attempt.step).map(|there| there.ordinal).max().unwrap_or(0);
-        let fits = attempt.ordinal == next
-            && attempt.id == AttemptId::of(digest, attempt.step.0, attempt.ordinal)
-            && !record.receipts.contains_key(&attempt.step);
-        if !fits {
-            return Err(Refusal::Contradiction.into());
-        }
-        record.attempts.push(attempt.clone());
-        Ok(())
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Attempt(attempt), fence, asked, None).map(drop)
     }
 
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let record = state.record(digest)?;
-        let found = record.attempts.iter().position(|there| there.id == attempt);
-        if found.is_some_and(|place| record.attempts[place].refused == Some(class)) {
-            return Ok(());
-        }
-        must_be(record, ChangeSetState::Committed)?;
-        let Some(place) = found else { return Err(Refusal::Contradiction.into()) };
-        // An attempt that a receipt names had an effect, so it cannot be recorded as one without.
-        let acted = record.receipts.values().any(|receipt| receipt.attempt == Some(attempt));
-        if acted || record.attempts[place].refused.is_some() {
-            return Err(Refusal::Contradiction.into());
-        }
-        record.attempts[place].refused = Some(class);
-        Ok(())
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Refuse { attempt, class }, None, asked, None).map(drop)
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let record = state.record(digest)?.clone();
-        if let Some(there) = record.receipts.get(&receipt.step) {
-            return if there == receipt { Ok(()) } else { Err(Refusal::Contradiction.into()) };
-        }
-        must_be(&record, ChangeSetState::Committed)?;
-        state.check_fence(fence)?;
-        let mut key = state.committed_key(&record)?;
-        key.settle(&record.change_set, receipt).map_err(Refusal::Settle)?;
-        // A receipt either names no attempt, or one of its own step that may have had an effect.
-        if let Some(by) = receipt.attempt
-            && !record.attempts_of(receipt.step).any(|attempt| attempt.id == by && attempt.refused.is_none())
-        {
-            return Err(Refusal::Contradiction.into());
-        }
-        state.keys.insert(key.id, key);
-        state.record(digest)?.receipts.insert(receipt.step, receipt.clone());
-        Ok(())
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Receive(receipt), fence, asked, None).map(drop)
     }
 
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let record = state.record(digest)?.clone();
-        if record.state == ChangeSetState::Done {
-            return Ok(());
-        }
-        must_be(&record, ChangeSetState::Committed)?;
-        if !record.is_finished() {
-            return Err(Refusal::State("not finished: a step has no receipt").into());
-        }
-        let mut key = state.committed_key(&record)?;
-        key.complete(at);
-        state.keys.insert(key.id, key);
-        state.close(digest, ChangeSetState::Done)
+    async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Complete { at: asked.at }, None, asked, None).map(drop)
     }
 
-    async fn withdraw(&self, digest: &Digest, _reason: &str, _at: Timestamp) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        let record = state.record(digest)?;
-        if record.state == ChangeSetState::Dropped {
-            return Ok(());
-        }
-        must_be(record, ChangeSetState::Proposed)?;
-        state.close(digest, ChangeSetState::Dropped)
+    async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Withdraw, None, asked, Some(reason)).map(drop)
     }
 
-    async fn abandon(&self, digest: &Digest, _reason: &str, _at: Timestamp) -> Result<(), LedgerError> {
-        let mut state = self.state();
-        match state.record(digest)?.state {
-            ChangeSetState::Dropped => Ok(()),
-            ChangeSetState::Done => Err(Refusal::State(word(ChangeSetState::Done)).into()),
-            ChangeSetState::Proposed | ChangeSetState::Committed => state.close(digest, ChangeSetState::Dropped),
-        }
+    async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Abandon, None, asked, Some(reason)).map(drop)
     }
 
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
         Ok(self.state().leases.get(lane).copied().unwrap_or_default())
     }
 
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError> {
         let mut state = self.state();
         let there = state.leases.get(lane).copied().unwrap_or_default();
         if (there.fence, there.beat) != (seen.fence, seen.beat) {
@@ -273,11 +199,17 @@ impl Ledger for MemoryLedger {
             return Err(Refusal::Contradiction.into());
         }
         state.leases.insert(lane.to_owned(), *next);
+        if let Some(what) = EventKind::of_lease(lane, &there, next) {
+            state.tell(asked, what, Subjects::default(), None);
+        }
         Ok(true)
     }
 
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError> {
-        self.state().inventories.insert(destination.clone(), inventory.clone());
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        state.inventories.insert(destination.clone(), inventory.clone());
+        let what = EventKind::Surveyed { destination: destination.clone(), complete: inventory.complete };
+        state.tell(asked, what, Subjects::default(), None);
         Ok(())
     }
 
@@ -285,61 +217,58 @@ impl Ledger for MemoryLedger {
         Ok(self.state().inventories.clone())
     }
 
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError> {
+    async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError> {
         let mut state = self.state();
-        let there = state.charters.entry(charter.serial).or_insert_with(|| charter.clone());
-        if there == charter { Ok(()) } else { Err(Refusal::Contradiction.into()) }
+        if let Some(there) = state.charters.get(&charter.serial) {
+            return if there == charter { Ok(()) } else { Err(Refusal::Contradiction.into()) };
+        }
+        let what = EventKind::of_charter(charter, approvals).map_err(no_json)?;
+        state.charters.insert(charter.serial, charter.clone());
+        state.tell(asked, what, Subjects::default(), None);
+        Ok(())
     }
 
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
         Ok(self.state().charters.values().next_back().cloned())
     }
+
+    async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError> {
+        let state = self.state();
+        Ok(state.events.iter().filter(|event| event.sequence > after).take(limit as usize).cloned().collect())
+    }
 }
 
 impl State {
-    fn record(&mut self, digest: &Digest) -> Result<&mut ChangeSetRecord, LedgerError> {
-        Ok(self.change_sets.get_mut(digest).ok_or(Refusal::NoChangeSet(*digest))?)
+    /// The keys with an open change set that follow `after`.
+    fn open_after(&self, after: Option<KeyId>) -> impl Iterator<Item = KeyId> {
+        self.open.range(beyond(after)).map(|(key, _)| *key)
     }
 
-    /// A copy of the key's record, to be changed. The change set has to be committed.
-    fn committed_key(&self, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
-        let key = self.keys.get(&record.change_set.key_id).cloned();
-        key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
+    /// Adds an event.
+    fn tell(&mut self, asked: Asked<'_>, what: EventKind, about: Subjects, reason: Option<&str>) {
+        let last = self.events.last().map_or(0, |event| event.sequence);
+        self.events.push(LedgerEvent::new(last, asked, what, about, reason));
     }
 
-    // INVARIANT: only the current holder of a lane writes what belongs to it. A writer that lost the lane meanwhile is refused.
-    fn check_fence(&self, fence: Option<&Fence>) -> Result<(), Refusal> {
-        let Some(fence) = fence else { return Ok(()) };
-        let held = self.leases.get(&fence.lane).is_some_and(|lease| lease.is_held_under(fence));
-        if held { Ok(()) } else { Err(Refusal::LeaseLost(fence.lane.clone())) }
-    }
-
-    // INVARIANT: a name belongs to one key.
-    fn check_name(&self, change_set: &ChangeSet) -> Result<(), Refusal> {
-        let taken = self.keys.values().any(|key| key.name == change_set.key && key.id != change_set.key_id);
-        if taken { Err(Refusal::Contradiction) } else { Ok(()) }
-    }
-
-    fn close(&mut self, digest: &Digest, end: ChangeSetState) -> Result<(), LedgerError> {
-        let record = self.record(digest)?;
-        record.state = end;
+    /// Keeps a change set as a transition left it.
+    fn keep(&mut self, record: ChangeSetRecord) {
         let key = record.change_set.key_id;
-        self.open.remove(&key);
-        Ok(())
+        if record.state.is_open() {
+            self.open.insert(key, record.digest);
+        } else if self.open.get(&key) == Some(&record.digest) {
+            self.open.remove(&key);
+        }
+        self.change_sets.insert(record.digest, record);
+    }
+
+    fn is_name_taken(&self, change_set: &ChangeSet) -> bool {
+        self.keys.values().any(|key| key.name == change_set.key && key.id != change_set.key_id)
     }
 }
 
-fn must_be(record: &ChangeSetRecord, state: ChangeSetState) -> Result<(), Refusal> {
-    if record.state == state { Ok(()) } else { Err(Refusal::State(word(record.state))) }
-}
-
-fn word(state: ChangeSetState) -> &'static str {
-    match state {
-        ChangeSetState::Proposed => "proposed",
-        ChangeSetState::Committed => "committed",
-        ChangeSetState::Done => "done",
-        ChangeSetState::Dropped => "dropped",
-    }
+/// The ids that follow `after`; all for `None`.
+fn beyond(after: Option<KeyId>) -> (Bound<KeyId>, Bound<KeyId>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 fn no_json(error: impl std::fmt::Display) -> LedgerError {

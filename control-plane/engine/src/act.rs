@@ -115,7 +115,7 @@ impl<'a> Actor<'a> {
         let job = &self.site.job;
         // Preparing may have taken longer than the lease.
         let fence = self.site.keep().await?;
-        match job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence)).await {
+        match job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence), job.asked()).await {
             Ok(()) => Ok(()),
             // INVARIANT: only the server that recorded the attempt sends its request.
             Err(LedgerError::Refused(Refusal::Contradiction)) => {
@@ -156,7 +156,7 @@ impl<'a> Actor<'a> {
         if error.class != Class::Ambiguous
             && let Some(id) = attempts.last()
         {
-            match job.ports.ledger.refused(&job.record.digest, id, error.class).await {
+            match job.ports.ledger.refused(&job.record.digest, id, error.class, job.asked()).await {
                 Ok(()) => attempts.refuse(error.class),
                 // Another server confirmed this attempt's effect as its own; the next look shows it.
                 Err(LedgerError::Refused(Refusal::Contradiction)) => {}

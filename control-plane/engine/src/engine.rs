@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    Act, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyName, KeyRecord, PlacementId, PlacementPlan, Problem, ProblemCode,
-    SealedCharter, Statement, StepNo, Target,
+    Act, Actor, Asked, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyRecord, PlacementId, PlacementPlan, Problem,
+    ProblemCode, SealedCharter, Statement, StepNo, Target,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier::{self as verifier, Violation};
@@ -47,37 +47,37 @@ pub struct Ran {
 const SIDE_BY_SIDE: usize = 16;
 
 impl Engine {
-    /// Commits a proposed change set.
+    /// Commits a proposed change set. `by`: who asks for it.
     ///
     /// # Errors
     /// When it breaks a rule, lacks approvals, or does not fit the ledger any more; nothing was changed then.
-    pub async fn commit(&self, digest: &Digest) -> Result<Commitment, Problem> {
+    pub async fn commit(&self, digest: &Digest, by: &Actor) -> Result<Commitment, Problem> {
         let record = self.record(digest).await?;
         self.entitled(&record).await?;
-        self.ledger.commit(digest, self.clock.now()).await.map_err(|error| error.problem().key(&record.change_set.key))
+        self.ledger.commit(digest, self.asked(by)).await.map_err(|error| error.problem().key(&record.change_set.key))
     }
 
-    /// Runs committed change sets as far as possible. The next run resumes what is left.
+    /// Runs committed change sets as far as possible. The next run resumes what is left. `by`: who asks for it.
     ///
     /// # Guarantees
     /// A crash anywhere loses nothing and makes nothing twice: the next run continues from the ledger alone.
-    pub async fn run(&self, digests: &[Digest], progress: &dyn Progress) -> Vec<Ran> {
+    pub async fn run(&self, digests: &[Digest], by: &Actor, progress: &dyn Progress) -> Vec<Ran> {
         let working = self.leases.begin();
         let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
             .map(|digest| {
                 let span = tracing::info_span!("change_set", digest = %digest.short());
-                async move { Ran { digest, result: self.run_one(&digest, progress).await } }.instrument(span)
+                async move { Ran { digest, result: self.run_one(&digest, by, progress).await } }.instrument(span)
             })
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
             .await;
         drop(working);
-        self.leases.release(self.ledger.as_ref()).await;
+        self.leases.release(self.ledger.as_ref(), self.asked(by)).await;
         runs.sort_by_key(|run| digests.iter().position(|digest| *digest == run.digest));
         runs
     }
 
-    async fn run_one(&self, digest: &Digest, progress: &dyn Progress) -> Result<(), Vec<Problem>> {
+    async fn run_one(&self, digest: &Digest, by: &Actor, progress: &dyn Progress) -> Result<(), Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
         let record = self.record(digest).await.map_err(one)?;
         let key = &record.change_set.key;
@@ -95,7 +95,7 @@ impl Engine {
             // next plan continues with what it left and asks for new approvals.
             Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
                 let why = format!("what is in force today does not carry it: {}", problem.detail);
-                self.ledger.abandon(digest, &why, self.clock.now()).await.map_err(|error| one(error.problem().key(key)))?;
+                self.ledger.abandon(digest, &why, self.asked(by)).await.map_err(|error| one(error.problem().key(key)))?;
                 return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
             }
             Err(problem) => return Err(one(problem)),
@@ -112,9 +112,9 @@ impl Engine {
             Err(Stop::Held(problem)) => problems.push(problem),
         };
         // A ledger that cannot be read stops the run before any bytes are generated.
-        self.known(key).await.map_err(one)?;
+        self.known(&record).await.map_err(one)?;
         let ports = Ports { ledger: self.ledger.as_ref(), custodian: self.custodian.as_ref(), clock: self.clock.as_ref() };
-        let job = Job { ports, record: &record, warrant: &warrant, progress };
+        let job = Job { ports, by, record: &record, warrant: &warrant, progress };
         match self.run_prologue(&job).await {
             Err(stop) => take(Err(stop)),
             Ok(()) => {
@@ -126,12 +126,11 @@ impl Engine {
             }
         }
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
-        let now = self.clock.now();
         if !conflicts.is_empty() {
             // A change set is never adapted. It is dropped, and a new plan continues with what it left.
-            self.ledger.abandon(digest, &conflicts.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
+            self.ledger.abandon(digest, &conflicts.join("; "), self.asked(by)).await.map_err(|error| one(error.problem().key(key)))?;
         } else if problems.is_empty() {
-            self.ledger.complete(digest, now).await.map_err(|error| one(error.problem().key(key)))?;
+            self.ledger.complete(digest, self.asked(by)).await.map_err(|error| one(error.problem().key(key)))?;
             progress.event(&Event::Completed { key, digest });
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -157,18 +156,17 @@ impl Engine {
 
     /// Runs the remaining steps of one placement.
     async fn run_placement(&self, job: &Job<'_>, placement: PlacementId) -> Result<(), Stop> {
-        let key = &job.record.change_set.key;
         let mut left = job.record.change_set.steps_of(placement).filter(|(number, _)| !job.record.receipts.contains_key(number));
         if left.all(|(_, step)| prologue::has(&step.act)) {
             return Ok(());
         }
         let held = |problem| job.held(problem);
         let (lane, _) = self.configured(job, placement)?;
-        let hold = Hold::take(&self.leases, lane, job.ports.ledger, job.progress).await.map_err(held)?;
+        let hold = Hold::take(&self.leases, lane, job).await.map_err(held)?;
         // INVARIANT: the server reads the placement's records while it holds the lane. Before, another server may have changed them.
         let record = self.record(&job.record.digest).await.map_err(held)?;
         let job = Job { record: &record, ..*job };
-        let known = self.known(key).await.map_err(held)?;
+        let known = self.known(&record).await.map_err(held)?;
         let (_, plan) = self.approved(&job, placement)?;
         let track = Track::begin(placement, known.as_ref(), self.clock.uptime());
         let mut way = Way::begin(Site { job, target: target(&record, placement, plan), hold }, track);
@@ -179,6 +177,10 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn asked<'a>(&self, by: &'a Actor) -> Asked<'a> {
+        Asked { by, at: self.clock.now() }
     }
 
     fn configured<'a>(&self, job: &Job<'a>, placement: PlacementId) -> Result<(&Lane, &'a PlacementPlan), Stop> {
@@ -203,9 +205,9 @@ impl Engine {
         Err(Stop::Conflict(job.problem(ProblemCode::DestinationChanged, detail, "keyplane plan").destination(&plan.destination)))
     }
 
-    async fn known(&self, key: &KeyName) -> Result<Option<KeyRecord>, Problem> {
-        let mut snapshot = self.ledger.snapshot().await.map_err(|error| error.problem().key(key))?;
-        Ok(snapshot.keys.remove(key))
+    /// The ledger's record of the change set's key.
+    async fn known(&self, of: &ChangeSetRecord) -> Result<Option<KeyRecord>, Problem> {
+        self.ledger.key(of.change_set.key_id).await.map_err(|error| error.problem().key(&of.change_set.key))
     }
 
     async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
@@ -248,7 +250,7 @@ impl Engine {
             .id()
             .map_err(|error| Problem::new(ProblemCode::Internal, format!("the charter has no digest: {error}"), "keyplane status"))?;
         let statement = Statement::of_change_set(change_set, &record.digest, &charter);
-        let known = self.known(key).await?;
+        let known = self.known(record).await?;
         let rules = verifier::required_in_all(change_set, &sealed.charter, known.as_ref());
         verifier::approved(&statement, &change_set.proposer, rules, &sealed.charter, &record.approvals).map_err(|shortfall| {
             Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane show {} --message", record.digest))

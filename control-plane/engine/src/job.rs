@@ -1,6 +1,6 @@
 //! One change set's run: what its steps share, how a receipt is written, and why a run stops.
 
-use keyplane_model::{ChangeSetRecord, DestinationName, Fence, Problem, ProblemCode, Receipt, Step, StepNo};
+use keyplane_model::{Actor, Asked, ChangeSetRecord, DestinationName, Fence, Problem, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::{Clock, Custodian, CustodianError, Ledger, LedgerError, Refusal, Warrant};
 
 use crate::progress::{Event, Progress};
@@ -17,6 +17,8 @@ pub(crate) struct Ports<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) ports: Ports<'a>,
+    /// Who asked for the run.
+    pub(crate) by: &'a Actor,
     /// As read from the ledger when the run, or this placement's part of it, began.
     pub(crate) record: &'a ChangeSetRecord,
     pub(crate) warrant: &'a Warrant,
@@ -39,7 +41,7 @@ impl Job<'_> {
 
     /// Writes a step's receipt. Returns the one in the ledger: another server that works on the same change set may have written it first.
     pub(crate) async fn receive(&self, receipt: Receipt, fence: Option<&Fence>) -> Result<Receipt, Stop> {
-        let receipt = match self.ports.ledger.receive(&self.record.digest, &receipt, fence).await {
+        let receipt = match self.ports.ledger.receive(&self.record.digest, &receipt, fence, self.asked()).await {
             Ok(()) => receipt,
             Err(LedgerError::Refused(Refusal::Contradiction)) => self.theirs(receipt, fence).await?,
             Err(error) => return Err(self.ledger(&error)),
@@ -56,8 +58,13 @@ impl Job<'_> {
             return Ok(theirs);
         }
         let found = Receipt { attempt: None, ..ours };
-        self.ports.ledger.receive(&self.record.digest, &found, fence).await.map_err(|error| self.ledger(&error))?;
+        self.ports.ledger.receive(&self.record.digest, &found, fence, self.asked()).await.map_err(|error| self.ledger(&error))?;
         Ok(found)
+    }
+
+    /// For a write to the ledger, now.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked { by: self.by, at: self.ports.clock.now() }
     }
 
     /// Reports that a step has its receipt.

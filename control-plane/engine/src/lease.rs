@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use keyplane_model::{Class, Fence, Lease, Problem, ProblemCode, ServerId, Span};
+use keyplane_model::{Actor, Asked, Class, Fence, Lease, Problem, ProblemCode, ServerId, Span};
 use keyplane_port::{Cause, CloudError, Ledger};
 
+use crate::job::Job;
 use crate::lane::{Guard, Lane};
 use crate::progress::{Event, Progress};
 
@@ -62,7 +63,7 @@ impl Leases {
     ///
     /// # Errors
     /// When another server works there, or the ledger fails.
-    async fn keep(&self, lane: &Lane, ledger: &dyn Ledger, progress: &dyn Progress) -> Result<Fence, Problem> {
+    async fn keep(&self, lane: &Lane, ledger: &dyn Ledger, by: &Actor, progress: &dyn Progress) -> Result<Fence, Problem> {
         let home = &lane.destination().home;
         let clock = lane.clock();
         let slot = self.slot(home);
@@ -99,7 +100,7 @@ impl Leases {
                     continue;
                 }
             };
-            if ledger.put_lease(home, &seen, &next).await.map_err(|error| error.problem())? {
+            if ledger.put_lease(home, &seen, &next, Asked { by, at: clock.now() }).await.map_err(|error| error.problem())? {
                 if next.fence != seen.fence {
                     lane.begin_with_empty_buckets();
                     tracing::info!(lane = home, fence = next.fence, "takes the lane");
@@ -126,7 +127,7 @@ impl Leases {
     }
 
     /// Releases every lane, unless another run is active. A lease that cannot be released expires by itself.
-    pub(crate) async fn release(&self, ledger: &dyn Ledger) {
+    pub(crate) async fn release(&self, ledger: &dyn Ledger, asked: Asked<'_>) {
         if self.runs.load(Ordering::SeqCst) > 0 {
             return;
         }
@@ -136,7 +137,7 @@ impl Leases {
         };
         for (lane, slot) in lanes {
             if let Some(Held { lease, .. }) = slot.lock().await.take()
-                && let Err(error) = ledger.put_lease(&lane, &lease, &lease.released()).await
+                && let Err(error) = ledger.put_lease(&lane, &lease, &lease.released(), asked).await
             {
                 tracing::debug!(lane, %error, "the lease was not given back");
             }
@@ -162,6 +163,7 @@ pub(crate) struct Hold<'a> {
     leases: &'a Leases,
     lane: &'a Lane,
     ledger: &'a dyn Ledger,
+    by: &'a Actor,
     progress: &'a dyn Progress,
     fence: Fence,
 }
@@ -171,14 +173,10 @@ impl<'a> Hold<'a> {
     ///
     /// # Errors
     /// When another server works there, or the ledger fails.
-    pub(crate) async fn take(
-        leases: &'a Leases,
-        lane: &'a Lane,
-        ledger: &'a dyn Ledger,
-        progress: &'a dyn Progress,
-    ) -> Result<Self, Problem> {
-        let fence = leases.keep(lane, ledger, progress).await?;
-        Ok(Self { leases, lane, ledger, progress, fence })
+    pub(crate) async fn take(leases: &'a Leases, lane: &'a Lane, job: &Job<'a>) -> Result<Self, Problem> {
+        let Job { ports, by, progress, .. } = *job;
+        let fence = leases.keep(lane, ports.ledger, by, progress).await?;
+        Ok(Self { leases, lane, ledger: ports.ledger, by, progress, fence })
     }
 
     pub(crate) fn lane(&self) -> &'a Lane {
@@ -190,7 +188,7 @@ impl<'a> Hold<'a> {
     /// # Errors
     /// When another server has the lane, or had it for a while: then what this one knows of the placement is old.
     pub(crate) async fn keep(&self) -> Result<&Fence, Problem> {
-        let fence = self.leases.keep(self.lane, self.ledger, self.progress).await?;
+        let fence = self.leases.keep(self.lane, self.ledger, self.by, self.progress).await?;
         if fence == self.fence {
             return Ok(&self.fence);
         }

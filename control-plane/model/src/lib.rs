@@ -9,6 +9,7 @@ mod approval;
 mod change;
 mod custody;
 mod destination;
+mod event;
 mod ids;
 mod intent;
 mod lease;
@@ -18,12 +19,14 @@ mod record;
 mod rule;
 mod seen;
 mod time;
+mod transition;
 
 pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapScheme};
 pub use approval::{APPROVAL_NAMESPACE, APPROVALS_LAST, Approval, Approver, Charter, CharterChange, CharterId, SealedCharter, Statement};
 pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
 pub use custody::{CheckValue, CopyCoordinates, PublicKey, SealedBlob};
 pub use destination::{Capabilities, Creation, Destination, Quota};
+pub use event::{Asked, EventKind, LedgerEvent, Subjects};
 pub use ids::{
     Actor, AttemptId, Digest, EpochId, Generation, IdTree, InstallationId, KeyId, ObjectId, PlacementId, Revision, ServerId, Version,
 };
@@ -40,6 +43,7 @@ pub use seen::{
     Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Presence, Target,
 };
 pub use time::{Span, SpanError, Timestamp};
+pub use transition::{Context, Opened, Opening, Refusal, Subject, Transition};
 
 /// The canonical JSON of a value (RFC 8785, JSON Canonicalization Scheme). Digests are computed over it.
 ///

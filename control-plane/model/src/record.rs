@@ -157,6 +157,28 @@ pub enum ChangeSetState {
     Dropped,
 }
 
+impl ChangeSetState {
+    /// Whether the key can have no other change set beside it.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Proposed | Self::Committed => true,
+            Self::Done | Self::Dropped => false,
+        }
+    }
+
+    /// As in messages and in the database.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Committed => "committed",
+            Self::Done => "done",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// The durable record that a step is about to send its request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {

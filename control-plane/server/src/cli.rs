@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Approve(Approve),
     /// Run what is approved, resume what was begun, and say what is left.
     Apply {
-        /// Only these change sets.
+        /// Only these change sets, without planning again afterwards.
         digests: Vec<Digest>,
     },
     /// Show what is where.

@@ -173,6 +173,7 @@ async fn plan(config: &Config, sources: Vec<Source>, detailed: bool, json: bool)
 
 async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json: bool) -> Result<ExitCode, Vec<Problem>> {
     let client = client(config).await?;
+    let plans = digests.is_empty();
     let applied = client
         .apply(digests, |line| {
             if !json {
@@ -187,6 +188,10 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
     if !applied.problems.is_empty() {
         render::result(&applied, json, |_| {});
         return Err(applied.problems);
+    }
+    if !plans {
+        render::result(&serde_json::json!({ "applied": applied }), json, |_| {});
+        return Ok(ExitCode::SUCCESS);
     }
     // Plans again, to report what is left to do, or why nothing is.
     let planned = client.plan(&PlanRequest { sources }).await.map_err(problems)?;

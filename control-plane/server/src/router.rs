@@ -58,8 +58,8 @@ async fn show(State(service): Shared, Json(request): Json<ShowRequest>) -> Respo
     answer(service.proposal(&request.digest).await.map_err(one))
 }
 
-async fn approve(State(service): Shared, Json(request): Json<ApprovalRequest>) -> Response {
-    answer(service.approve(&request).await.map_err(one))
+async fn approve(State(service): Shared, Extension(actor): Extension<Actor>, Json(request): Json<ApprovalRequest>) -> Response {
+    answer(service.approve(&request, &actor).await.map_err(one))
 }
 
 async fn status(State(service): Shared) -> Response {
@@ -70,8 +70,8 @@ async fn evidence(State(service): Shared) -> Response {
     answer(service.evidence().await.map_err(one))
 }
 
-async fn enroll(State(service): Shared, Json(request): Json<EnrollRequest>) -> Response {
-    answer(service.enroll(&request).await)
+async fn enroll(State(service): Shared, Extension(actor): Extension<Actor>, Json(request): Json<EnrollRequest>) -> Response {
+    answer(service.enroll(&request, &actor).await)
 }
 
 async fn test(State(service): Shared) -> Response {
@@ -83,12 +83,12 @@ async fn charter(State(service): Shared, Extension(actor): Extension<Actor>, Jso
 }
 
 /// Runs while the client listens. If the client disconnects, the run stops as if the server had crashed; the next run resumes it.
-async fn apply(State(service): Shared, Json(request): Json<ApplyRequest>) -> Response {
+async fn apply(State(service): Shared, Extension(actor): Extension<Actor>, Json(request): Json<ApplyRequest>) -> Response {
     let (lines, told) = mpsc::unbounded();
     let run = async move {
         let lines = Lines(lines);
         let applied = service
-            .apply(&request.digests, &lines)
+            .apply(&request.digests, &actor, &lines)
             .await
             .unwrap_or_else(|problem| keyplane_api::Applied { done: Vec::new(), problems: vec![problem] });
         lines.send(ApplyLine::Ended(applied));

@@ -2,38 +2,49 @@
 
 use keyplane_api::Applied;
 use keyplane_engine::Progress;
-use keyplane_model::{ChangeSetState, Digest, Problem, ProblemCode};
+use keyplane_model::{Actor, ChangeSetRecord, ChangeSetState, Digest, KeyName, Problem, ProblemCode};
 
 use crate::Service;
 
 impl Service {
     /// Commits and runs the approved change sets, and resumes the committed ones. An empty `only` means every open change set.
     ///
+    /// Reads each change set when its turn comes, and nothing of the change sets that were not asked for.
+    ///
     /// # Errors
     /// When the ledger cannot be read. What stands in the way of a single change set is in [`Applied::problems`], and the others run.
-    pub async fn apply(&self, only: &[Digest], progress: &dyn Progress) -> Result<Applied, Problem> {
-        let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
+    pub async fn apply(&self, only: &[Digest], by: &Actor, progress: &dyn Progress) -> Result<Applied, Problem> {
+        let ledger = &self.engine.ledger;
+        let asked = if only.is_empty() {
+            let open = ledger.open().await.map_err(|error| error.problem())?;
+            open.into_iter().map(|open| open.digest).collect()
+        } else {
+            only.to_vec()
+        };
         let mut applied = Applied::default();
-        for digest in only {
-            if !snapshot.open.values().any(|record| record.digest == *digest) {
-                let detail = format!("no change set {digest} is open");
-                applied.problems.push(Problem::new(ProblemCode::ApprovalUnknownDigest, detail, "keyplane status"));
+        let mut committed: Vec<(KeyName, Digest)> = Vec::new();
+        for digest in asked {
+            let Some(record) = ledger.change_set(&digest).await.map_err(|error| error.problem())? else {
+                applied.problems.push(not_open(&digest));
+                continue;
+            };
+            match record.state {
+                ChangeSetState::Proposed => match self.engine.commit(&digest, by).await {
+                    Ok(_) => committed.push((record.change_set.key, digest)),
+                    Err(problem) => applied.problems.push(placed(problem, &record)),
+                },
+                ChangeSetState::Committed => committed.push((record.change_set.key, digest)),
+                // It ended since it was listed, so nothing is left of it to apply.
+                ChangeSetState::Done | ChangeSetState::Dropped if only.is_empty() => {}
+                ChangeSetState::Done | ChangeSetState::Dropped => applied.problems.push(not_open(&digest)),
             }
         }
-        let mut open: Vec<_> = snapshot.open.values().filter(|record| only.is_empty() || only.contains(&record.digest)).collect();
-        open.sort_by(|a, b| a.change_set.key.cmp(&b.change_set.key));
-        let mut committed = Vec::new();
-        for record in open {
-            if record.state == ChangeSetState::Proposed {
-                match self.engine.commit(&record.digest).await {
-                    Ok(_) => committed.push(record.digest),
-                    Err(problem) => applied.problems.push(self.placed(problem, record)),
-                }
-            } else {
-                committed.push(record.digest);
-            }
-        }
-        for ran in self.engine.run(&committed, progress).await {
+        // Sorted for people. A digest that was given twice runs once.
+        committed.sort();
+        committed.dedup();
+        applied.problems.sort_by(|a, b| a.key.cmp(&b.key));
+        let committed: Vec<Digest> = committed.into_iter().map(|(_, digest)| digest).collect();
+        for ran in self.engine.run(&committed, by, progress).await {
             match ran.result {
                 Ok(()) => applied.done.push(ran.digest),
                 Err(problems) => applied.problems.extend(problems),
@@ -41,12 +52,16 @@ impl Service {
         }
         Ok(applied)
     }
+}
 
-    /// Sets the destination of a problem that has none to the first one of the change set.
-    fn placed(&self, problem: Problem, record: &keyplane_model::ChangeSetRecord) -> Problem {
-        match record.change_set.placements.values().next() {
-            Some(plan) if problem.destination.is_none() => problem.destination(&plan.destination),
-            _ => problem,
-        }
+fn not_open(digest: &Digest) -> Problem {
+    Problem::new(ProblemCode::ApprovalUnknownDigest, format!("no change set {digest} is open"), "keyplane status")
+}
+
+/// Sets the destination of a problem that has none to the first one of the change set.
+fn placed(problem: Problem, record: &ChangeSetRecord) -> Problem {
+    match record.change_set.placements.values().next() {
+        Some(plan) if problem.destination.is_none() => problem.destination(&plan.destination),
+        Some(_) | None => problem,
     }
 }

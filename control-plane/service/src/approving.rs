@@ -2,7 +2,8 @@
 
 use keyplane_api::{ApprovalRequest, Approved, Proposal};
 use keyplane_model::{
-    Approval, ApprovalRule, ChangeSetRecord, ChangeSetState, Digest, KeyRecord, Problem, ProblemCode, SealedCharter, Statement,
+    Actor, Approval, ApprovalRule, Asked, ChangeSetRecord, ChangeSetState, Digest, KeyRecord, Problem, ProblemCode, SealedCharter,
+    Statement,
 };
 use keyplane_port::{LedgerError, Refusal};
 use keyplane_verifier as verifier;
@@ -29,7 +30,7 @@ impl Service {
     ///
     /// # Errors
     /// When no change set with that digest waits for approval, or the approval would not count. Nothing is recorded then.
-    pub async fn approve(&self, request: &ApprovalRequest) -> Result<Approved, Problem> {
+    pub async fn approve(&self, request: &ApprovalRequest, by: &Actor) -> Result<Approved, Problem> {
         let ledger = &self.engine.ledger;
         let record = ledger.change_set(&request.digest).await.map_err(|error| error.problem())?;
         let record = record.filter(|record| record.state == ChangeSetState::Proposed).ok_or_else(|| {
@@ -59,7 +60,7 @@ impl Service {
             let code = fault.map_or(ProblemCode::ApprovalInvalid, verifier::ApprovalFault::code);
             Problem::new(code, detail, format!("keyplane show {} --message", request.digest)).key(&change_set.key)
         })?;
-        match ledger.approve(&request.digest, &approval).await {
+        match ledger.approve(&request.digest, &approval, Asked { by, at: now }).await {
             // The same signature was recorded before, and counts.
             Ok(()) | Err(LedgerError::Refused(Refusal::AlreadyApproved(_))) => {}
             Err(error) => return Err(error.problem().key(&change_set.key)),
@@ -77,8 +78,7 @@ impl Service {
 
     /// The ledger's record of the change set's key.
     async fn known(&self, record: &ChangeSetRecord) -> Result<Option<KeyRecord>, Problem> {
-        let mut snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
-        Ok(snapshot.keys.remove(&record.change_set.key))
+        self.engine.ledger.key(record.change_set.key_id).await.map_err(|error| error.problem().key(&record.change_set.key))
     }
 }
 

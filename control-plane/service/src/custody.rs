@@ -1,7 +1,9 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{APPROVALS_LAST, Actor, Approval, ApproverName, CharterChange, Problem, ProblemCode, SealedCharter, Span, Timestamp};
+use keyplane_model::{
+    APPROVALS_LAST, Actor, Approval, ApproverName, Asked, CharterChange, Problem, ProblemCode, SealedCharter, Span, Timestamp,
+};
 use keyplane_port::{EnrolmentReport, Expected};
 use keyplane_verifier as verifier;
 
@@ -13,12 +15,15 @@ impl Service {
     ///
     /// # Errors
     /// Problems of the policy files, of the token, or of the ledger.
-    pub async fn enroll(&self, request: &EnrollRequest) -> Result<HsmReport, Vec<Problem>> {
+    pub async fn enroll(&self, request: &EnrollRequest, by: &Actor) -> Result<HsmReport, Vec<Problem>> {
         let charter = self.load(&request.sources)?.intent.charter(self.installation);
         let report = self.engine.custodian.enroll(self.installation, &charter).await.map_err(|error| vec![error.problem()])?;
         let ledger = &self.engine.ledger;
         match &report.charter {
-            Some(sealed) => ledger.put_charter(sealed).await.map_err(|error| vec![error.problem()])?,
+            Some(sealed) => {
+                let asked = Asked { by, at: self.engine.clock.now() };
+                ledger.put_charter(sealed, &[], asked).await.map_err(|error| vec![error.problem()])?;
+            }
             None if ledger.charter().await.map_err(|error| vec![error.problem()])?.is_none() => {
                 let detail = "the token holds the charter of another installation, or of this one in a database that is gone";
                 let next = "bring that database back, or configure another token and see `keyplane config check`";
@@ -65,7 +70,7 @@ impl Service {
             // That command shows who has to sign, and what.
             one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
         })?;
-        self.engine.ledger.put_charter(&sealed).await.map_err(|error| one(error.problem()))?;
+        self.engine.ledger.put_charter(&sealed, &approvals, Asked { by: proposer, at: now }).await.map_err(|error| one(error.problem()))?;
         let id = id(&sealed)?;
         Ok(CharterState { current: sealed.charter, id, change: None, rules: Vec::new() })
     }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use keyplane_api::{ExplainRequest, PlanRequest, Planned, PlannedKey, ValidateRequest, Validated, Verdict};
 use keyplane_engine::Looked;
-use keyplane_model::{Actor, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target};
+use keyplane_model::{
+    Actor, Asked, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
+};
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
 use keyplane_port::{LedgerError, Refusal};
 use keyplane_verifier as verifier;
@@ -53,9 +55,10 @@ impl Service {
         let custody = self.custody().await.map_err(one)?;
         let ledger = &self.engine.ledger;
         let now = self.engine.clock.now();
-        ledger.put_intent(&policy.intent, proposer, "files", now).await.map_err(|error| one(error.problem()))?;
+        let asked = Asked { by: proposer, at: now };
+        ledger.put_intent(&policy.intent, "files", asked).await.map_err(|error| one(error.problem()))?;
         let before = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
-        let looked = self.look(&policy.intent, &before).await.map_err(one)?;
+        let looked = self.look(&policy.intent, &before, proposer).await.map_err(one)?;
         // Read after the looks. Anything a look shows is already recorded here, so it is not mistaken for drift.
         let snapshot = ledger.snapshot().await.map_err(|error| one(error.problem()))?;
 
@@ -72,10 +75,10 @@ impl Service {
         });
         for change_set in &plan.change_sets {
             self.judge(change_set, &policy.intent, &snapshot, &sealed.charter).map_err(one)?;
-            ledger.propose(change_set, now).await.map_err(|error| one(error.problem().key(&change_set.key)))?;
+            ledger.propose(change_set, asked).await.map_err(|error| one(error.problem().key(&change_set.key)))?;
         }
         for digest in &plan.outdated {
-            match ledger.withdraw(digest, "it does not fit any more", now).await {
+            match ledger.withdraw(digest, "it does not fit any more", asked).await {
                 // Another request committed it meanwhile. The look may show part of its effects, so the next plan decides.
                 Ok(()) | Err(LedgerError::Refused(Refusal::State(_))) => {}
                 Err(error) => return Err(one(error.problem())),
@@ -96,7 +99,7 @@ impl Service {
     }
 
     /// Surveys every destination, concurrently. A destination that does not answer does not stop planning for the others.
-    async fn look(&self, intent: &Intent, snapshot: &LedgerSnapshot) -> Result<World, Problem> {
+    async fn look(&self, intent: &Intent, snapshot: &LedgerSnapshot, by: &Actor) -> Result<World, Problem> {
         let targets = keyplane_planner::targets(intent, &self.destinations, snapshot, self.ids(), self.installation);
         let none: &[Target] = &[];
         let surveys = self.engine.lanes.iter().map(|(name, lane)| {
@@ -107,7 +110,11 @@ impl Service {
         for (name, result) in join_all(surveys).await {
             match result {
                 Ok(Looked { inventory, problems }) => {
-                    self.engine.ledger.put_inventory(&name, &inventory).await.map_err(|error| error.problem())?;
+                    self.engine
+                        .ledger
+                        .put_inventory(&name, &inventory, Asked { by, at: self.engine.clock.now() })
+                        .await
+                        .map_err(|error| error.problem())?;
                     world.inventories.insert(name, inventory);
                     world.keys.extend(
                         problems.into_iter().filter_map(|problem| Some(((problem.key.clone()?, problem.destination.clone()?), problem))),

@@ -3,78 +3,119 @@
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Digest, KeyId, Receipt, StepNo, Timestamp,
+    Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, KeyId, LedgerEvent, Receipt, StepNo, Timestamp,
 };
-use keyplane_port::LedgerError;
+use keyplane_port::{LedgerError, OpenChangeSet};
 
 use crate::db::Transaction;
-use crate::row::{Cell, Row, Table};
+use crate::row::{Cell, IdRange, Row, Table};
 
 const CHANGE_SETS: Table = Table { name: "change_sets", id_columns: 1 };
 const APPROVALS: Table = Table { name: "approvals", id_columns: 2 };
 const ATTEMPTS: Table = Table { name: "attempts", id_columns: 2 };
 const RECEIPTS: Table = Table { name: "receipts", id_columns: 2 };
 
-/// The longest reason that is kept, in characters. The rest is cut off; reasons are only for people.
-const REASON_LIMIT: usize = 1_000;
-
 pub(crate) async fn one(transaction: &mut Transaction, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
     Ok(read(transaction, &ONE, &[Cell::word(digest)?]).await?.remove(digest))
 }
 
-/// The proposed and committed change sets, by key. A key has at most one.
-pub(crate) async fn open(transaction: &mut Transaction) -> Result<BTreeMap<KeyId, ChangeSetRecord>, LedgerError> {
-    let open = read(transaction, &OPEN, &[]).await?;
+/// The first open change sets of keys after `after`, in order of the keys' ids. A key has at most one.
+pub(crate) async fn open(transaction: &mut Transaction, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
+    let sql =
+        "SELECT digest, key_id, state FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 ORDER BY key_id LIMIT $2";
+    let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::after(after)?, limit.into()]).await?;
+    let open = |row: &Row| Ok(OpenChangeSet { key: row.word("key_id")?, digest: row.word("digest")?, state: row.word("state")? });
+    rows.iter().map(open).collect()
+}
+
+/// The open change sets of these keys, by key.
+pub(crate) async fn open_in(transaction: &mut Transaction, range: IdRange) -> Result<BTreeMap<KeyId, ChangeSetRecord>, LedgerError> {
+    let open = read(transaction, &OPEN, &range.cells()?).await?;
     Ok(open.into_values().map(|record| (record.change_set.key_id, record)).collect())
 }
 
-pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result<Option<(Digest, ChangeSetState)>, LedgerError> {
-    let sql = "SELECT digest, state FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'committed')";
+/// The key's open change set.
+pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result<Option<Digest>, LedgerError> {
+    let sql = "SELECT digest FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'committed')";
     let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::word(&key)?]).await?;
-    rows.first().map(|row| Ok((row.word("digest")?, row.word("state")?))).transpose()
+    rows.first().map(|row| row.word("digest")).transpose()
 }
 
-/// Proposes a change set. One that was dropped before its commit becomes proposed again.
-pub(crate) async fn propose(
+/// Writes the differences between two records of a change set. `before` is `None` for a new one. `reason`: why it was dropped.
+///
+/// # Assumptions
+/// Records only grow: no transition removes an approval, an attempt or a receipt, or changes the order of attempts.
+pub(crate) async fn write(
     transaction: &mut Transaction,
-    digest: Digest,
-    change_set: &ChangeSet,
+    before: Option<&ChangeSetRecord>,
+    after: &ChangeSetRecord,
+    reason: Option<&str>,
     at: Timestamp,
 ) -> Result<(), LedgerError> {
+    let digest = &after.digest;
+    if before.is_none_or(|before| before.state != after.state) {
+        match after.state {
+            ChangeSetState::Proposed => write_proposed(transaction, after).await?,
+            ChangeSetState::Committed => write_committed(transaction, digest, at).await?,
+            ChangeSetState::Done | ChangeSetState::Dropped => write_ended(transaction, after, reason, at).await?,
+        }
+    }
+    for approval in &after.approvals {
+        if before.is_none_or(|before| !before.approvals.contains(approval)) {
+            write_approval(transaction, digest, approval).await?;
+        }
+    }
+    for (place, attempt) in (0..).zip(&after.attempts) {
+        match before.and_then(|before| before.attempts.get(place)) {
+            None => write_attempt(transaction, digest, place, attempt).await?,
+            Some(before) if before != attempt => write_refused(transaction, attempt).await?,
+            Some(_) => {}
+        }
+    }
+    for (step, receipt) in &after.receipts {
+        if before.is_none_or(|before| !before.receipts.contains_key(step)) {
+            write_receipt(transaction, digest, receipt).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Also opens one again that was dropped as a proposal.
+async fn write_proposed(transaction: &mut Transaction, record: &ChangeSetRecord) -> Result<(), LedgerError> {
     let sql = "INSERT INTO change_sets (digest, key_id, state, proposed_at, body) VALUES ($1, $2, 'proposed', $3, $4) \
                ON CONFLICT (digest) DO UPDATE SET state = excluded.state, proposed_at = excluded.proposed_at, ended_at = NULL, end_reason = NULL";
-    let row = [Cell::word(&digest)?, Cell::word(&change_set.key_id)?, at.into(), Cell::document(change_set)?];
+    let ChangeSetRecord { digest, change_set, proposed, .. } = record;
+    let row = [Cell::word(digest)?, Cell::word(&change_set.key_id)?, (*proposed).into(), Cell::document(change_set)?];
     transaction.execute(sql, &row).await.map(drop)
 }
 
-pub(crate) async fn commit(transaction: &mut Transaction, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
+async fn write_committed(transaction: &mut Transaction, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
     let sql = "UPDATE change_sets SET state = 'committed', committed_at = $2 WHERE digest = $1";
     transaction.execute(sql, &[Cell::word(digest)?, at.into()]).await.map(drop)
 }
 
-/// Ends a change set in the state `Done` or `Dropped`.
-pub(crate) async fn end(
+async fn write_ended(
     transaction: &mut Transaction,
-    digest: &Digest,
-    state: ChangeSetState,
+    record: &ChangeSetRecord,
     reason: Option<&str>,
     at: Timestamp,
 ) -> Result<(), LedgerError> {
     let sql = "UPDATE change_sets SET state = $2, end_reason = $3, ended_at = $4 WHERE digest = $1";
-    let reason: Option<String> = reason.map(|reason| reason.chars().take(REASON_LIMIT).collect());
-    transaction.execute(sql, &[Cell::word(digest)?, Cell::word(&state)?, Cell::Text(reason), at.into()]).await.map(drop)
+    let reason: Option<String> = reason.map(|reason| reason.chars().take(LedgerEvent::REASON_LIMIT).collect());
+    let row = [Cell::word(&record.digest)?, Cell::word(&record.state)?, Cell::Text(reason), at.into()];
+    transaction.execute(sql, &row).await.map(drop)
 }
 
-/// Adds an approval, in place of an earlier one by the same approver.
-pub(crate) async fn approve(transaction: &mut Transaction, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
+/// In place of an earlier approval by the same approver.
+async fn write_approval(transaction: &mut Transaction, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
     let sql = "INSERT INTO approvals (change_set, approver, signature, given_at) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (change_set, approver) DO UPDATE SET signature = excluded.signature, given_at = excluded.given_at";
     let row = [Cell::word(digest)?, Cell::word(&approval.approver)?, approval.signature.as_str().into(), approval.at.into()];
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// `place`: how many attempts the change set already has.
-pub(crate) async fn attempt(transaction: &mut Transaction, digest: &Digest, place: usize, attempt: &Attempt) -> Result<(), LedgerError> {
+/// `place`: how many attempts of the change set came before.
+async fn write_attempt(transaction: &mut Transaction, digest: &Digest, place: usize, attempt: &Attempt) -> Result<(), LedgerError> {
     let sql = "INSERT INTO attempts (id, change_set, place, step, ordinal, begun_at, wrapped_under, refused) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let row = [
@@ -90,13 +131,13 @@ pub(crate) async fn attempt(transaction: &mut Transaction, digest: &Digest, plac
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// Records that an attempt certainly had no effect.
-pub(crate) async fn refuse(transaction: &mut Transaction, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
+/// Nothing but the class of a refusal is ever added to an attempt.
+async fn write_refused(transaction: &mut Transaction, attempt: &Attempt) -> Result<(), LedgerError> {
     let sql = "UPDATE attempts SET refused = $2 WHERE id = $1";
-    transaction.execute(sql, &[Cell::word(&attempt)?, Cell::word(&class)?]).await.map(drop)
+    transaction.execute(sql, &[Cell::word(&attempt.id)?, Cell::word(&attempt.refused)?]).await.map(drop)
 }
 
-pub(crate) async fn receive(transaction: &mut Transaction, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
+async fn write_receipt(transaction: &mut Transaction, digest: &Digest, receipt: &Receipt) -> Result<(), LedgerError> {
     let sql = "INSERT INTO receipts (change_set, step, attempt, outcome, received_at) VALUES ($1, $2, $3, $4, $5)";
     let row =
         [Cell::word(digest)?, receipt.step.0.into(), Cell::word(&receipt.attempt)?, Cell::document(&receipt.outcome)?, receipt.at.into()];
@@ -127,8 +168,10 @@ macro_rules! selection {
 }
 
 const ONE: Selection = selection!("digest = $1", "= $1");
-const OPEN: Selection =
-    selection!("state IN ('proposed', 'committed')", "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed'))");
+const OPEN: Selection = selection!(
+    "state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2",
+    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2)"
+);
 
 async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell]) -> Result<BTreeMap<Digest, ChangeSetRecord>, LedgerError> {
     let mut records = BTreeMap::new();

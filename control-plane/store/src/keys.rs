@@ -8,15 +8,22 @@ use keyplane_model::{
 use keyplane_port::LedgerError;
 
 use crate::db::Transaction;
-use crate::row::{Cell, Row, Table};
+use crate::row::{Cell, IdRange, Row, Table};
 
 const KEYS: Table = Table { name: "keys", id_columns: 1 };
 const PLACEMENTS: Table = Table { name: "placements", id_columns: 2 };
 const VERSIONS: Table = Table { name: "versions", id_columns: 2 };
 const COPIES: Table = Table { name: "copies", id_columns: 3 };
 
-pub(crate) async fn all(transaction: &mut Transaction) -> Result<BTreeMap<KeyId, KeyRecord>, LedgerError> {
-    read(transaction, &ALL, &[]).await
+/// The first ids after `after`, in order.
+pub(crate) async fn ids(transaction: &mut Transaction, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyId>, LedgerError> {
+    let sql = "SELECT id FROM keys WHERE id > $1 ORDER BY id LIMIT $2";
+    let rows = transaction.rows(KEYS, sql, &[Cell::after(after)?, limit.into()]).await?;
+    rows.iter().map(|row| row.word("id")).collect()
+}
+
+pub(crate) async fn range(transaction: &mut Transaction, range: IdRange) -> Result<BTreeMap<KeyId, KeyRecord>, LedgerError> {
+    read(transaction, &RANGE, &range.cells()?).await
 }
 
 /// `None`: no change set for the key was committed yet.
@@ -80,7 +87,7 @@ macro_rules! selection {
     };
 }
 
-const ALL: Selection = selection!("", "");
+const RANGE: Selection = selection!(" WHERE id > $1 AND id <= $2", " WHERE key_id > $1 AND key_id <= $2");
 const ONE: Selection = selection!(" WHERE id = $1", " WHERE key_id = $1");
 
 async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell]) -> Result<BTreeMap<KeyId, KeyRecord>, LedgerError> {

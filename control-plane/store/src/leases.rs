@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use keyplane_model::{Fence, Lease, ServerId, Span};
-use keyplane_port::{LedgerError, Refusal};
+use keyplane_model::{Lease, ServerId, Span};
+use keyplane_port::LedgerError;
 
 use crate::db::Transaction;
 use crate::row::{Cell, Table};
@@ -34,13 +34,4 @@ pub(crate) async fn put(transaction: &mut Transaction, lane: &str, lease: &Lease
     let sql = "INSERT INTO leases (lane, holder, fence, beat, span) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (lane) DO UPDATE \
                SET holder = excluded.holder, fence = excluded.fence, beat = excluded.beat, span = excluded.span";
     transaction.execute(sql, &row).await.map(drop)
-}
-
-/// Refuses a write to a lane whose fencing number is not the holder's. A write without a fence belongs to no lane.
-///
-/// INVARIANT: only a lane's current holder writes what belongs to it. It is not enough to have been the holder when the work began.
-pub(crate) async fn check(transaction: &mut Transaction, fence: Option<&Fence>) -> Result<(), LedgerError> {
-    let Some(fence) = fence else { return Ok(()) };
-    let held = one(transaction, &fence.lane).await?.is_held_under(fence);
-    if held { Ok(()) } else { Err(Refusal::LeaseLost(fence.lane.clone()).into()) }
 }

@@ -1,21 +1,22 @@
 //! The transactions of [`Ledger`], in SQL.
 //!
-//! Each checks in the same order as [`keyplane_port::MemoryLedger`]: whether it is already done, whether the change set's state allows it,
-//! whether it fits the key. `tests/ledger/suite.rs` runs against both.
+//! [`Subject`] and [`Opening`] decide what a transition of a change set demands and changes, as for [`keyplane_port::MemoryLedger`].
+//! `tests/ledger/suite.rs` runs against both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Context, DestinationName, Digest, EventKind,
+    Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opening, Receipt, Refusal, Revision, SealedCharter,
+    Subject, Subjects, Timestamp, Transition,
 };
-use keyplane_port::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
+use keyplane_port::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 
 use crate::db::{Db, Location, Mode, Transaction};
-use crate::row::{Cell, Row, Table};
+use crate::row::{Cell, IdRange, Row, Table};
 use crate::schema::{self, Migrated};
-use crate::{change_sets, keys, leases};
+use crate::{change_sets, events, keys, leases};
 
 const INSTALLATION: Table = Table { name: "installation", id_columns: 1 };
 const INTENTS: Table = Table { name: "intents", id_columns: 1 };
@@ -97,6 +98,41 @@ impl SqlLedger {
         self.db.close().await;
     }
 
+    /// Makes a transition, and writes what it leaves. `None`: it was made before.
+    async fn change(
+        &self,
+        digest: &Digest,
+        transition: &Transition<'_>,
+        fence: Option<&Fence>,
+        asked: Asked<'_>,
+        reason: Option<&str>,
+    ) -> Result<Option<Subject>, LedgerError> {
+        let mut in_database = self.begin(Mode::Write).await?;
+        let change_set = change_sets::one(&mut in_database, digest).await?.ok_or(Refusal::NoChangeSet(*digest))?;
+        let ChangeSet { key: name, key_id, .. } = &change_set.change_set;
+        let key = keys::one(&mut in_database, *key_id).await?;
+        if key.is_none() && change_set.state == ChangeSetState::Committed {
+            return Err(LedgerError::Broken(format!("change set {digest} is committed and its key `{name}` is not there")));
+        }
+        let context = Context {
+            is_name_taken: keys::is_name_taken(&mut in_database, name, *key_id).await?,
+            fence: match fence {
+                Some(fence) => Some((fence, leases::one(&mut in_database, &fence.lane).await?)),
+                None => None,
+            },
+        };
+        let before = Subject { change_set, key };
+        let Some(after) = before.after(transition, &context)? else { return Ok(None) };
+        if let Some(key) = after.key.as_ref().filter(|key| before.key.as_ref() != Some(key)) {
+            keys::write(&mut in_database, before.key.as_ref(), key).await?;
+        }
+        change_sets::write(&mut in_database, Some(&before.change_set), &after.change_set, reason, asked.at).await?;
+        let (what, about) = after.event(transition);
+        events::tell(&mut in_database, asked, what, about, reason).await?;
+        in_database.commit().await?;
+        Ok(Some(after))
+    }
+
     async fn begin(&self, mode: Mode) -> Result<Transaction, LedgerError> {
         let mut transaction = self.db.begin(mode).await?;
         schema::guard(&mut transaction).await?;
@@ -110,7 +146,7 @@ impl Ledger for SqlLedger {
         Ok(self.installation)
     }
 
-    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError> {
+    async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError> {
         let body = Cell::document(intent)?;
         let digest = intent.digest().map_err(|error| LedgerError::Broken(error.to_string()))?;
         let mut transaction = self.begin(Mode::Write).await?;
@@ -120,10 +156,12 @@ impl Ledger for SqlLedger {
         }
         let number = newest.map_or(Revision(0), |newest| newest.revision).next();
         let sql = "INSERT INTO intents (revision, digest, author, source, taken_at, body) VALUES ($1, $2, $3, $4, $5, $6)";
-        let row = [Cell::number(number.0)?, Cell::word(&digest)?, Cell::word(author)?, source.into(), at.into(), body];
+        let row = [Cell::number(number.0)?, Cell::word(&digest)?, Cell::word(asked.by)?, source.into(), asked.at.into(), body];
         transaction.execute(sql, &row).await?;
+        let revision = IntentRevision { revision: number, digest, author: asked.by.clone(), source: source.to_owned(), at: asked.at };
+        events::tell(&mut transaction, asked, revision.taken(), Subjects::default(), None).await?;
         transaction.commit().await?;
-        Ok(IntentRevision { revision: number, digest, author: author.clone(), source: source.to_owned(), at })
+        Ok(revision)
     }
 
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError> {
@@ -133,41 +171,51 @@ impl Ledger for SqlLedger {
         Ok(Some((revision(&row)?, intent)))
     }
 
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError> {
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
         let mut transaction = self.begin(Mode::Read).await?;
-        let keys = keys::all(&mut transaction).await?;
-        let open = change_sets::open(&mut transaction).await?;
-        Ok(LedgerSnapshot { installation: self.installation, keys: keys.into_values().map(|key| (key.name.clone(), key)).collect(), open })
+        keys::one(&mut transaction, id).await
     }
 
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        let mut ids: BTreeSet<KeyId> = keys::ids(&mut transaction, after, limit).await?.into_iter().collect();
+        ids.extend(change_sets::open(&mut transaction, after, limit).await?.into_iter().map(|open| open.key));
+        let ids: Vec<KeyId> = ids.into_iter().take(limit as usize).collect();
+        // A page that is not full reads to the end, so that rows without their key are noticed.
+        let last = ids.last().copied().filter(|_| ids.len() == limit as usize);
+        let range = IdRange { after, last };
+        let mut records = keys::range(&mut transaction, range).await?;
+        let mut open = change_sets::open_in(&mut transaction, range).await?;
+        Ok(ids.into_iter().map(|id| KeyState { id, record: records.remove(&id), open: open.remove(&id) }).collect())
+    }
+
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        change_sets::open(&mut transaction, after, limit).await
+    }
+
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError> {
         let digest = change_set.digest().map_err(|error| LedgerError::Broken(error.to_string()))?;
         let mut transaction = self.begin(Mode::Write).await?;
-        let open = change_sets::open_of(&mut transaction, change_set.key_id).await?;
-        if open.is_some_and(|(open, _)| open == digest) {
-            return Ok(digest);
-        }
-        if change_set.installation != self.installation {
-            return Err(Refusal::State("for another installation").into());
-        }
-        let key = keys::one(&mut transaction, change_set.key_id).await?;
-        match open {
-            Some((open, ChangeSetState::Committed)) => {
-                let key =
-                    change_sets::one(&mut transaction, &open).await?.map_or_else(|| change_set.key.clone(), |record| record.change_set.key);
-                return Err(Refusal::KeyBusy { key, open }.into());
-            }
-            Some(_) | None => check_name(&mut transaction, change_set).await?,
-        }
-        let found = key.map_or(Generation(0), |key| key.generation);
-        if found != change_set.generation {
-            return Err(Refusal::Settle(SettleError::Generation { planned: change_set.generation, found }).into());
-        }
-        if let Some((superseded, _)) = open {
+        let opening = Opening {
+            installation: self.installation,
+            key: keys::one(&mut transaction, change_set.key_id).await?,
+            is_name_taken: keys::is_name_taken(&mut transaction, &change_set.key, change_set.key_id).await?,
+            open: match change_sets::open_of(&mut transaction, change_set.key_id).await? {
+                Some(open) => change_sets::one(&mut transaction, &open).await?,
+                None => None,
+            },
+            earlier: change_sets::one(&mut transaction, &digest).await?,
+        };
+        let Some(opened) = opening.propose(change_set, digest, asked.at)? else { return Ok(digest) };
+        if let (Some(before), Some(after)) = (&opening.open, &opened.superseded) {
             let reason = format!("superseded by {digest}");
-            change_sets::end(&mut transaction, &superseded, ChangeSetState::Dropped, Some(&reason), at).await?;
+            change_sets::write(&mut transaction, Some(before), after, Some(&reason), asked.at).await?;
         }
-        change_sets::propose(&mut transaction, digest, change_set, at).await?;
+        change_sets::write(&mut transaction, opening.earlier.as_ref(), &opened.change_set, None, asked.at).await?;
+        for (what, about) in opened.events() {
+            events::tell(&mut transaction, asked, what, about, None).await?;
+        }
         transaction.commit().await?;
         Ok(digest)
     }
@@ -177,132 +225,36 @@ impl Ledger for SqlLedger {
         change_sets::one(&mut transaction, digest).await
     }
 
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        must_be(&record, ChangeSetState::Proposed)?;
-        if record.approvals.iter().any(|given| given.approver == approval.approver && given.signature == approval.signature) {
-            return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
-        }
-        change_sets::approve(&mut transaction, digest, approval).await?;
-        transaction.commit().await
+    async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Approve(approval), None, asked, None).await.map(drop)
     }
 
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        match record.state {
-            ChangeSetState::Committed | ChangeSetState::Done => return Ok(Commitment::Already),
-            ChangeSetState::Proposed | ChangeSetState::Dropped => must_be(&record, ChangeSetState::Proposed)?,
-        }
-        check_name(&mut transaction, &record.change_set).await?;
-        let before = keys::one(&mut transaction, record.change_set.key_id).await?;
-        let after = KeyRecord::committed(before.as_ref(), &record.change_set).map_err(Refusal::Settle)?;
-        keys::write(&mut transaction, before.as_ref(), &after).await?;
-        change_sets::commit(&mut transaction, digest, at).await?;
-        transaction.commit().await?;
-        Ok(Commitment::Committed(after.generation))
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
+        self.change(digest, &Transition::Commit, None, asked, None).await.map(Commitment::of)
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        if let Some(there) = record.attempts.iter().find(|there| there.id == attempt.id) {
-            let same = Attempt { refused: attempt.refused, ..there.clone() } == *attempt;
-            return if same { Ok(()) } else { Err(Refusal::Contradiction.into()) };
-        }
-        must_be(&record, ChangeSetState::Committed)?;
-        leases::check(&mut transaction, fence).await?;
-        if record.change_set.step(attempt.step).is_none() {
-            return Err(Refusal::Settle(SettleError::NoStep(attempt.step)).into());
-        }
-        let last = record.attempts_of(attempt.step).map(|there| there.ordinal).max().unwrap_or(0);
-        if attempt.ordinal != last + 1
-            || attempt.id != AttemptId::of(digest, attempt.step.0, attempt.ordinal)
-            || record.receipts.contains_key(&attempt.step)
-        {
-            return Err(Refusal::Contradiction.into());
-        }
-        change_sets::attempt(&mut transaction, digest, record.attempts.len(), attempt).await?;
-        transaction.commit().await
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Attempt(attempt), fence, asked, None).await.map(drop)
     }
 
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        let there = record.attempts.iter().find(|there| there.id == attempt);
-        if there.is_some_and(|there| there.refused == Some(class)) {
-            return Ok(());
-        }
-        must_be(&record, ChangeSetState::Committed)?;
-        let acted = record.receipts.values().any(|receipt| receipt.attempt == Some(attempt));
-        if acted || there.is_none_or(|there| there.refused.is_some()) {
-            return Err(Refusal::Contradiction.into());
-        }
-        change_sets::refuse(&mut transaction, attempt, class).await?;
-        transaction.commit().await
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Refuse { attempt, class }, None, asked, None).await.map(drop)
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        if let Some(there) = record.receipts.get(&receipt.step) {
-            return if there == receipt { Ok(()) } else { Err(Refusal::Contradiction.into()) };
-        }
-        must_be(&record, ChangeSetState::Committed)?;
-        leases::check(&mut transaction, fence).await?;
-        let before = committed_key(&mut transaction, &record).await?;
-        let mut after = before.clone();
-        after.settle(&record.change_set, receipt).map_err(Refusal::Settle)?;
-        if let Some(by) = receipt.attempt
-            && !record.attempts_of(receipt.step).any(|attempt| attempt.id == by && attempt.refused.is_none())
-        {
-            return Err(Refusal::Contradiction.into());
-        }
-        keys::write(&mut transaction, Some(&before), &after).await?;
-        change_sets::receive(&mut transaction, digest, receipt).await?;
-        transaction.commit().await
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Receive(receipt), fence, asked, None).await.map(drop)
     }
 
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        if record.state == ChangeSetState::Done {
-            return Ok(());
-        }
-        must_be(&record, ChangeSetState::Committed)?;
-        if !record.is_finished() {
-            return Err(Refusal::State("not finished: a step has no receipt").into());
-        }
-        let before = committed_key(&mut transaction, &record).await?;
-        let mut after = before.clone();
-        after.complete(at);
-        keys::write(&mut transaction, Some(&before), &after).await?;
-        change_sets::end(&mut transaction, digest, ChangeSetState::Done, None, at).await?;
-        transaction.commit().await
+    async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Complete { at: asked.at }, None, asked, None).await.map(drop)
     }
 
-    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        let record = record(&mut transaction, digest).await?;
-        if record.state == ChangeSetState::Dropped {
-            return Ok(());
-        }
-        must_be(&record, ChangeSetState::Proposed)?;
-        change_sets::end(&mut transaction, digest, ChangeSetState::Dropped, Some(reason), at).await?;
-        transaction.commit().await
+    async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Withdraw, None, asked, Some(reason)).await.map(drop)
     }
 
-    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError> {
-        let mut transaction = self.begin(Mode::Write).await?;
-        match record(&mut transaction, digest).await?.state {
-            ChangeSetState::Dropped => Ok(()),
-            ChangeSetState::Done => Err(Refusal::State(word(ChangeSetState::Done)).into()),
-            ChangeSetState::Proposed | ChangeSetState::Committed => {
-                change_sets::end(&mut transaction, digest, ChangeSetState::Dropped, Some(reason), at).await?;
-                transaction.commit().await
-            }
-        }
+    async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Abandon, None, asked, Some(reason)).await.map(drop)
     }
 
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError> {
@@ -312,7 +264,7 @@ impl Ledger for SqlLedger {
         Ok(if dead { Lease { holder: None, ..lease } } else { lease })
     }
 
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError> {
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError> {
         let mut transaction = self.begin(Mode::Write).await?;
         let there = leases::one(&mut transaction, lane).await?;
         if (there.fence, there.beat) != (seen.fence, seen.beat) {
@@ -326,6 +278,9 @@ impl Ledger for SqlLedger {
             self.db.hold_liveness_lock(holder)?;
         }
         leases::put(&mut transaction, lane, next).await?;
+        if let Some(what) = EventKind::of_lease(lane, &there, next) {
+            events::tell(&mut transaction, asked, what, Subjects::default(), None).await?;
+        }
         if let Some(before) = there.holder
             && next.holder != Some(before)
         {
@@ -336,12 +291,14 @@ impl Ledger for SqlLedger {
         Ok(true)
     }
 
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError> {
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError> {
         let row = [Cell::word(destination)?, inventory.at.into(), Cell::document(inventory)?];
         let mut transaction = self.begin(Mode::Write).await?;
         let sql = "INSERT INTO inventories (destination, seen_at, body) VALUES ($1, $2, $3) \
                    ON CONFLICT (destination) DO UPDATE SET seen_at = excluded.seen_at, body = excluded.body";
         transaction.execute(sql, &row).await?;
+        let what = EventKind::Surveyed { destination: destination.clone(), complete: inventory.complete };
+        events::tell(&mut transaction, asked, what, Subjects::default(), None).await?;
         transaction.commit().await
     }
 
@@ -351,7 +308,7 @@ impl Ledger for SqlLedger {
         rows.iter().map(|row| Ok((row.word("destination")?, row.document("body")?))).collect()
     }
 
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError> {
+    async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError> {
         let mut transaction = self.begin(Mode::Write).await?;
         let sql = "SELECT serial, body FROM charters WHERE serial = $1";
         if let Some(row) = transaction.rows(CHARTERS, sql, &[charter.serial.into()]).await?.first() {
@@ -360,6 +317,8 @@ impl Ledger for SqlLedger {
         }
         let row = [charter.serial.into(), Cell::document(charter)?];
         transaction.execute("INSERT INTO charters (serial, body) VALUES ($1, $2)", &row).await?;
+        let what = EventKind::of_charter(charter, approvals).map_err(|error| LedgerError::Broken(error.to_string()))?;
+        events::tell(&mut transaction, asked, what, Subjects::default(), None).await?;
         transaction.commit().await
     }
 
@@ -367,6 +326,11 @@ impl Ledger for SqlLedger {
         let mut transaction = self.begin(Mode::Read).await?;
         let sql = "SELECT serial, body FROM charters ORDER BY serial DESC LIMIT 1";
         transaction.rows(CHARTERS, sql, &[]).await?.first().map(sealed_charter).transpose()
+    }
+
+    async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        events::page(&mut transaction, after, limit).await
     }
 }
 
@@ -393,32 +357,4 @@ fn revision(row: &Row) -> Result<IntentRevision, LedgerError> {
 fn sealed_charter(row: &Row) -> Result<SealedCharter, LedgerError> {
     let charter: SealedCharter = row.document("body")?;
     if charter.serial == row.number::<u32>("serial")? { Ok(charter) } else { Err(row.broken("its body has another serial")) }
-}
-
-async fn record(transaction: &mut Transaction, digest: &Digest) -> Result<ChangeSetRecord, LedgerError> {
-    Ok(change_sets::one(transaction, digest).await?.ok_or(Refusal::NoChangeSet(*digest))?)
-}
-
-/// The record of a committed change set's key. The commit made it.
-async fn committed_key(transaction: &mut Transaction, record: &ChangeSetRecord) -> Result<KeyRecord, LedgerError> {
-    let key = keys::one(transaction, record.change_set.key_id).await?;
-    key.ok_or_else(|| LedgerError::Broken(format!("change set {} is committed and its key is not there", record.digest)))
-}
-
-// INVARIANT: two keys never have the same name.
-async fn check_name(transaction: &mut Transaction, change_set: &ChangeSet) -> Result<(), LedgerError> {
-    if keys::is_name_taken(transaction, &change_set.key, change_set.key_id).await? { Err(Refusal::Contradiction.into()) } else { Ok(()) }
-}
-
-fn must_be(record: &ChangeSetRecord, state: ChangeSetState) -> Result<(), Refusal> {
-    if record.state == state { Ok(()) } else { Err(Refusal::State(word(record.state))) }
-}
-
-fn word(state: ChangeSetState) -> &'static str {
-    match state {
-        ChangeSetState::Proposed => "proposed",
-        ChangeSetState::Committed => "committed",
-        ChangeSetState::Done => "done",
-        ChangeSetState::Dropped => "dropped",
-    }
 }

@@ -1,6 +1,6 @@
 //! Typed cells and rows. Everything read from a database is checked before it is used.
 
-use keyplane_model::{Digest, Timestamp};
+use keyplane_model::{Digest, KeyId, Timestamp};
 use keyplane_port::LedgerError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,11 @@ impl Cell {
         }
     }
 
+    /// What the ids that follow `after` are greater than, as text; `None`: all ids.
+    pub(crate) fn after(after: Option<KeyId>) -> Result<Self, LedgerError> {
+        after.map_or_else(|| Ok(Self::from("")), |after| Self::word(&after))
+    }
+
     /// As canonical JSON (RFC 8785).
     pub(crate) fn document<T: Serialize>(value: &T) -> Result<Self, LedgerError> {
         let bytes = keyplane_model::canonical_bytes(value).map_err(no_json)?;
@@ -40,6 +45,23 @@ impl Cell {
     pub(crate) fn number(value: u64) -> Result<Self, LedgerError> {
         let number = i64::try_from(value).map_err(|_| LedgerError::Failed(format!("`{value}` is too large a number to be kept")))?;
         Ok(Self::Number(Some(number)))
+    }
+}
+
+/// A range of key ids in the order of their text.
+#[derive(Clone, Copy)]
+pub(crate) struct IdRange {
+    /// Exclusive. `None`: from the first.
+    pub(crate) after: Option<KeyId>,
+    /// Inclusive. `None`: to the end.
+    pub(crate) last: Option<KeyId>,
+}
+
+impl IdRange {
+    /// The arguments of `id > $1 AND id <= $2`.
+    pub(crate) fn cells(self) -> Result<[Cell; 2], LedgerError> {
+        // Ids are hexadecimal digits, so `g` sorts after all of them.
+        Ok([Cell::after(self.after)?, self.last.map_or_else(|| Ok(Cell::from("g")), |last| Cell::word(&last))?])
     }
 }
 

@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use keyplane_lab::{Lab, Options, Policy};
-use keyplane_model::{Act, ChangeSetRecord, CopyCoordinates, Outcome, Receipt, StepNo, Timestamp};
-use keyplane_port::Ledger as _;
+use keyplane_model::{Act, Actor, Asked, ChangeSetRecord, CopyCoordinates, Digest, IdTree, KeyId, Outcome, Receipt, StepNo, Timestamp};
+use keyplane_port::{Ledger as _, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
 use tempfile::TempDir;
 
 use crate::error::{BenchError, system};
-use crate::ratio::{Runs, growth};
+use crate::ratio::{Runs, growth, median};
 use crate::temporary::temporary;
 
 /// The command that is measured.
@@ -37,6 +37,12 @@ pub(crate) enum Command {
     Status,
 }
 
+/// How many change sets an `apply` runs.
+const TEN: u32 = 10;
+
+/// The number of the first key that is applied. It is beyond those of the keys that are only planned.
+const FIRST_APPLIED: u32 = 80_000;
+
 /// What all keys have in common. The folder without keys has only this.
 const PROFILE: &str = "
 profile: plain
@@ -44,6 +50,9 @@ algorithms: [aes-256]
 protection: software
 approvals: { import: { need: 1, from: [security] }, retire: { need: 2, from: [security] } }
 ";
+
+/// Who may approve imports under that profile.
+const APPROVER: &str = "alice";
 
 const KEYS_A_FILE: u32 = 100;
 
@@ -65,6 +74,8 @@ pub(crate) struct Installation {
     folder: TempDir,
     /// The numbers of keys for which there is a database in which each key has an open change set that has begun.
     begun: BTreeSet<u32>,
+    /// The number of the next key that is applied. The emulator keeps what was applied before, so each run applies others.
+    next: u32,
 }
 
 impl Installation {
@@ -80,7 +91,7 @@ impl Installation {
         lab.edit_config(|config| config.replace("quotas = { ", "quotas = { DescribeKey = 1000000, "))?;
         lab.must(&["init"])?;
         lab.must(&["hsm", "enroll"])?;
-        Ok(Self { lab, folder, begun: BTreeSet::new() })
+        Ok(Self { lab, folder, begun: BTreeSet::new(), next: FIRST_APPLIED })
     }
 
     /// How much the time per key grows between two numbers of keys.
@@ -100,24 +111,73 @@ impl Installation {
         Ok(growth(empty, small, large))
     }
 
+    /// The CPU time of an `apply` of ten change sets beside this many that are open and not approved, divided by that beside none.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub(crate) fn apply_beside(&mut self, others: u32) -> Result<f64, BenchError> {
+        let mut sides = [0, others].map(|others| (others, Vec::new()));
+        let mut waiting = [self.propose_beside(0)?, self.propose_beside(others)?];
+        for _ in 0..TURNS {
+            for ((others, times), waiting) in sides.iter_mut().zip(&mut waiting) {
+                let ten = waiting.split_off(waiting.len().saturating_sub(TEN as usize));
+                times.push(self.apply(*others, &ten)?);
+            }
+        }
+        let [(_, alone), (_, beside)] = &sides;
+        Ok(median(beside) / median(alone))
+    }
+
+    /// Makes a database in which this many keys are planned, and ten more for each turn. Returns the digests of the latter.
+    fn propose_beside(&mut self, others: u32) -> Result<Vec<Digest>, BenchError> {
+        let numbers = self.next..self.next + TEN * TURNS;
+        self.next = numbers.end;
+        let folder = self.folder.path().join(format!("applied-{others}"));
+        fs::create_dir(&folder).map_err(system("a policy folder"))?;
+        fs::write(folder.join("keys.yaml"), key_documents(numbers.clone())).map_err(system("a policy file"))?;
+        let mut policy = self.policy(others)?;
+        policy.push(folder);
+        self.begun.remove(&others);
+        let database = self.fresh(others)?;
+        self.run(&["plan"], &policy, &database)?;
+        let digests = on_this_thread(open_of(&url(&database), numbers))?;
+        if digests.len() == (TEN * TURNS) as usize {
+            return Ok(digests);
+        }
+        Err(BenchError::Failed(format!("{} of {} keys were planned", digests.len(), TEN * TURNS)))
+    }
+
+    /// The CPU time of an `apply` of these change sets, which are approved before.
+    fn apply(&self, others: u32, digests: &[Digest]) -> Result<f64, BenchError> {
+        let database = self.planned(others);
+        let key = self.lab.approver_key(APPROVER).display().to_string();
+        let digests: Vec<String> = digests.iter().map(Digest::to_string).collect();
+        for digest in &digests {
+            self.run(&["approve", digest, "--as", APPROVER, "--key", &key], &[], &database)?;
+        }
+        let apply: Vec<&str> = ["apply"].into_iter().chain(digests.iter().map(String::as_str)).collect();
+        self.run(&apply, &[], &database)
+    }
+
     /// The CPU time of the command with this many keys, in seconds.
     fn time(&mut self, command: Command, keys: u32) -> Result<f64, BenchError> {
         match command {
-            Command::Validate => self.run("validate", keys, &self.lab.database()),
+            Command::Validate => self.run(&["validate"], &self.policy(keys)?, &self.lab.database()),
             Command::Plan => {
                 self.begun.remove(&keys);
-                self.run("plan", keys, &self.fresh(keys)?)
+                self.run(&["plan"], &self.policy(keys)?, &self.fresh(keys)?)
             }
             Command::Status => {
                 self.begin(keys)?;
-                self.run("status", keys, &self.planned(keys))
+                self.run(&["status"], &self.policy(keys)?, &self.planned(keys))
             }
         }
     }
 
-    fn run(&self, word: &str, keys: u32, database: &Path) -> Result<f64, BenchError> {
-        let mut command = self.lab.command(&[word]);
-        for path in self.policy(keys)? {
+    /// The CPU time of a run of `keyplane`. Without policy folders, it uses the lab's own.
+    fn run(&self, args: &[&str], policy: &[PathBuf], database: &Path) -> Result<f64, BenchError> {
+        let mut command = self.lab.command(args);
+        for path in policy {
             command.arg("--policy").arg(path);
         }
         command.env("KEYPLANE_DATABASE", url(database)).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -127,7 +187,7 @@ impl Installation {
             return Ok(cpu_time()? - before);
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(BenchError::Failed(format!("`keyplane {word}` failed: {said}")))
+        Err(BenchError::Failed(format!("`keyplane {}` failed: {said}", args.first().copied().unwrap_or_default())))
     }
 
     /// The policy folders for this many keys: the lab's own, and one that is written when it is first needed.
@@ -178,8 +238,7 @@ impl Installation {
         if !self.planned(keys).exists() {
             self.time(Command::Plan, keys)?;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("no threads"))?;
-        let begun = runtime.block_on(begin(&url(&self.planned(keys))))?;
+        let begun = on_this_thread(begin(&url(&self.planned(keys))))?;
         if begun != keys as usize {
             return Err(BenchError::Failed(format!("{begun} of {keys} keys were planned")));
         }
@@ -206,17 +265,37 @@ fn url(database: &Path) -> String {
     format!("sqlite:{}", database.display())
 }
 
+fn name(number: u32) -> String {
+    format!("orders-{number:05}")
+}
+
 /// Policy documents for keys with these numbers.
 fn key_documents(numbers: std::ops::Range<u32>) -> String {
     numbers.fold(String::new(), |mut text, number| {
+        let key = name(number);
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "---\nkey: orders-{number:05}\nprofile: plain\npurpose: encrypt\n\
+            "---\nkey: {key}\nprofile: plain\npurpose: encrypt\n\
              placements: [aws: {{ destination: prod-us-east-1, alias: orders/{number:05}, algorithm: aes-256 }}]\n"
         );
         text
     })
+}
+
+fn on_this_thread<T>(work: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("no threads"))?;
+    runtime.block_on(work)
+}
+
+/// The open change sets of the keys with these numbers.
+async fn open_of(url: &str, numbers: std::ops::Range<u32>) -> Result<Vec<Digest>, BenchError> {
+    let ledger = SqlLedger::open(url).await?;
+    let ids = IdTree::of(ledger.installation().await?);
+    let keys: BTreeSet<KeyId> = numbers.map(|number| ids.key(&name(number))).collect();
+    let open = ledger.open().await?;
+    ledger.close().await;
+    Ok(open.into_iter().filter(|open| keys.contains(&open.key)).map(|open| open.digest).collect())
 }
 
 /// Commits every proposed change set and records that its key was derived, as in a run that is interrupted then. Returns how many there
@@ -225,11 +304,13 @@ fn key_documents(numbers: std::ops::Range<u32>) -> String {
 /// It uses the ledger's transactions directly, without approvals: engine and custodian ask for those, but have no part in `status`.
 async fn begin(url: &str) -> Result<usize, BenchError> {
     let ledger = SqlLedger::open(url).await?;
-    let open = ledger.snapshot().await?.open;
-    for record in open.values() {
-        ledger.commit(&record.digest, record.proposed).await?;
-        for receipt in minted(record) {
-            ledger.receive(&record.digest, &receipt, None).await?;
+    let by = Actor("bench".to_owned());
+    for open in ledger.open().await? {
+        let record = ledger.change_set(&open.digest).await?.ok_or(Refusal::NoChangeSet(open.digest)).map_err(LedgerError::from)?;
+        let asked = Asked { by: &by, at: record.proposed };
+        ledger.commit(&record.digest, asked).await?;
+        for receipt in minted(&record) {
+            ledger.receive(&record.digest, &receipt, None, asked).await?;
         }
     }
     let begun = ledger.snapshot().await?;

@@ -56,19 +56,23 @@ enum Group {
 /// How a ratio's value is measured.
 #[derive(Clone, Copy, Debug)]
 enum Measure {
+    /// How the time of an `apply` of ten keys grows beside this many open change sets of other keys.
+    Beside(u32),
     /// How the time per key of a command grows between two numbers of keys.
     PerKey { command: Command, from: u32, to: u32 },
     /// The time of `make` from a clean clone, divided by that of [`revision::BASE`].
     Clean(Goal),
 }
 
-const RATIOS: [Ratio<Measure>; 8] = [
+const RATIOS: [Ratio<Measure>; 9] = [
     per_key("validate, per key, 100 to 1,000 keys", Command::Validate, 100, 1_000),
     per_key("validate, per key, 1,000 to 10,000 keys", Command::Validate, 1_000, 10_000),
     per_key("plan, per key, 100 to 1,000 keys", Command::Plan, 100, 1_000),
     per_key("plan, per key, 1,000 to 10,000 keys", Command::Plan, 1_000, 10_000),
     per_key("status, per key, 100 to 1,000 keys", Command::Status, 100, 1_000),
     per_key("status, per key, 1,000 to 10,000 keys", Command::Status, 1_000, 10_000),
+    // A part of the start's time is for opening the database, which is larger; nothing else may depend on the others.
+    Ratio { name: "apply of ten keys, beside 10,000 open to alone", bound: 1.5, measure: Measure::Beside(10_000) },
     Ratio { name: "make demo from nothing, new to old", bound: 0.8, measure: Measure::Clean(Goal::Demo) },
     Ratio { name: "make test from nothing, new to old", bound: 1.0 / 3.0, measure: Measure::Clean(Goal::Test) },
 ];
@@ -81,7 +85,7 @@ const fn per_key(name: &'static str, command: Command, from: u32, to: u32) -> Ra
 impl Measure {
     fn group(self) -> Group {
         match self {
-            Self::PerKey { .. } => Group::Keys,
+            Self::PerKey { .. } | Self::Beside(_) => Group::Keys,
             Self::Clean(Goal::Demo) => Group::Demo,
             Self::Clean(Goal::Test) => Group::Loop,
         }
@@ -94,7 +98,8 @@ fn main() -> ExitCode {
     let mut verdict = Verdict(Vec::new());
     for ratio in RATIOS.iter().filter(|ratio| cli.groups.contains(&ratio.measure.group())) {
         let value = match ratio.measure {
-            Measure::PerKey { command, from, to } => per_key_growth(&mut installation, command, from, to),
+            Measure::PerKey { command, from, to } => in_installation(&mut installation, |there| there.growth(command, from, to)),
+            Measure::Beside(others) => in_installation(&mut installation, |there| there.apply_beside(others)),
             Measure::Clean(goal) => Repository::here().compare(goal, cli.turns),
         };
         let judged = ratio.judged(value.map_err(|error| error.to_string()));
@@ -111,10 +116,13 @@ fn main() -> ExitCode {
 }
 
 /// Measures in the only installation of this run, which is made when it is first needed.
-fn per_key_growth(installation: &mut Option<Installation>, command: Command, from: u32, to: u32) -> Result<f64, BenchError> {
+fn in_installation(
+    installation: &mut Option<Installation>,
+    measure: impl FnOnce(&mut Installation) -> Result<f64, BenchError>,
+) -> Result<f64, BenchError> {
     let installation = match installation {
         Some(installation) => installation,
         None => installation.insert(Installation::start()?),
     };
-    installation.growth(command, from, to)
+    measure(installation)
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use keyplane_model::{
-    APPROVAL_NAMESPACE, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, ChangeSetState, Charter, CloudKind,
-    GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing, Statement,
+    APPROVAL_NAMESPACE, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, Asked, ChangeSetState, Charter,
+    CloudKind, GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing,
+    Statement,
 };
 use keyplane_port::{Ledger, MemoryLedger};
 use ssh_key::private::Ed25519Keypair;
@@ -179,7 +180,7 @@ impl Person {
                 let statement = Statement::of_change_set(&record.change_set, &record.digest, &charter);
                 if signed.insert((record.digest, charter.serial))
                     && let Some(approval) = sign(name, statement.as_str(), &sim)
-                    && ledger.approve(&record.digest, &approval).await.is_ok()
+                    && ledger.approve(&record.digest, &approval, Asked { by: &Actor(name.to_owned()), at: sim.now() }).await.is_ok()
                 {
                     sim.note(name, &format!("approves {} of {}", record.digest.short(), record.change_set.key));
                 }

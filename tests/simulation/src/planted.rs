@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, CopyRecord, Creation, Destination, Digest,
+    Actor, Approval, Asked, Attempt, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, CopyRecord, Creation, Destination, Digest,
     Evidence, Fence, InstallationId, ObjectId, ObjectSeen, ObjectState, PlacementSeen, SealedCharter, Span, Target, Timestamp, Version,
     WrapScheme,
 };
@@ -422,12 +422,12 @@ impl Between for CrookedLedger {
         self.inner.as_ref()
     }
 
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError> {
         if self.planted == Planted::ProposerCounts {
             let proposer = Actor(STAND_IN.to_owned());
-            return self.inner.propose(&ChangeSet { proposer, ..change_set.clone() }, at).await;
+            return self.inner.propose(&ChangeSet { proposer, ..change_set.clone() }, asked).await;
         }
-        self.inner.propose(change_set, at).await
+        self.inner.propose(change_set, asked).await
     }
 
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError> {
@@ -452,10 +452,10 @@ impl Between for CrookedLedger {
         Ok(record)
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
         if self.planted == Planted::AttemptForgotten {
             return Ok(());
         }
-        self.inner.attempt(digest, attempt, fence).await
+        self.inner.attempt(digest, attempt, fence, asked).await
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, DestinationName, Digest, Fence,
-    InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
+    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, DestinationName, Digest, Fence,
+    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Receipt, SealedCharter, Span,
 };
 use keyplane_port::{
-    Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger, LedgerError, MintRequest, Minted,
-    Warrant, WrapRequest, Wrapped,
+    Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, KeyState, Ledger, LedgerError, MintRequest,
+    Minted, OpenChangeSet, Warrant, WrapRequest, Wrapped,
 };
 
 use crate::executor::Sim;
@@ -54,24 +54,27 @@ macro_rules! slow {
 
 slow! { Ledger {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
-    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+    async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError>;
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
-    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
-    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
+    async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+    async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 } }
 
@@ -90,20 +93,20 @@ pub(crate) trait Between: Send + Sync {
     /// The ledger that calls are passed on to.
     fn behind(&self) -> &dyn Ledger;
 
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError> {
-        self.behind().propose(change_set, at).await
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError> {
+        self.behind().propose(change_set, asked).await
     }
 
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
-        self.behind().commit(digest, at).await
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
+        self.behind().commit(digest, asked).await
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        self.behind().attempt(digest, attempt, fence).await
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.behind().attempt(digest, attempt, fence, asked).await
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        self.behind().receive(digest, receipt, fence).await
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.behind().receive(digest, receipt, fence, asked).await
     }
 
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError> {
@@ -134,24 +137,27 @@ macro_rules! behind {
 }
 
 behind! {
-    own async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
-    own async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
-    own async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
-    own async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    own async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError>;
+    own async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+    own async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
+    own async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     own async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     own async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
-    async fn put_intent(&self, intent: &Intent, author: &Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+    async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
-    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
-    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
+    async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+    async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
 }

@@ -8,8 +8,8 @@ use futures::future::join_all;
 use keyplane_engine::lane::Quotas;
 use keyplane_engine::{Engine, Event, Lane, Leases, Progress};
 use keyplane_model::{
-    APPROVALS_LAST, Actor, ChangeSetState, Charter, CharterChange, Class, Destination, DestinationName, IdTree, InstallationId, Intent,
-    Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
+    APPROVALS_LAST, Actor, Asked, ChangeSetState, Charter, CharterChange, Class, Destination, DestinationName, IdTree, InstallationId,
+    Intent, Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
 };
 use keyplane_planner::{Custody, PlanInput};
 use keyplane_port::{Clock, Cloud, Custodian, CustodianError, Ledger};
@@ -114,7 +114,8 @@ impl Server {
         let schemes =
             status.routes.into_iter().map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
         let custody = Custody { epoch: status.epoch.ok_or_else(|| internal("no epoch"))?, derives: status.derives, schemes };
-        ledger.put_intent(&intent, &proposer, "files", now).await.map_err(|error| error.problem())?;
+        let asked = Asked { by: &proposer, at: now };
+        ledger.put_intent(&intent, "files", asked).await.map_err(|error| error.problem())?;
         let before = ledger.snapshot().await.map_err(|error| error.problem())?;
 
         let ids = IdTree::of(self.installation);
@@ -126,7 +127,7 @@ impl Server {
         let mut inventories = BTreeMap::new();
         for (name, looked) in join_all(surveys).await {
             if let Ok(looked) = looked {
-                ledger.put_inventory(&name, &looked.inventory).await.map_err(|error| error.problem())?;
+                ledger.put_inventory(&name, &looked.inventory, asked).await.map_err(|error| error.problem())?;
                 inventories.insert(name, looked.inventory);
             }
         }
@@ -152,7 +153,7 @@ impl Server {
                 destinations: Some(destinations),
             };
             judge(change_set, &facts).map_err(|violations| internal(&format!("the plan breaks a rule: {violations:?}")))?;
-            match ledger.propose(change_set, now).await {
+            match ledger.propose(change_set, asked).await {
                 Ok(digest) => {
                     self.sim.note(&self.name, &format!("proposes {} for {}: {:?}", digest.short(), change_set.key, words(change_set)))
                 }
@@ -161,7 +162,7 @@ impl Server {
         }
         for digest in &plan.outdated {
             // Another server may have committed it meanwhile.
-            let _ = ledger.withdraw(digest, "it does not fit any more", now).await;
+            let _ = ledger.withdraw(digest, "it does not fit any more", asked).await;
         }
         let mut blocked = BTreeMap::new();
         let mut unsettled = false;
@@ -193,7 +194,11 @@ impl Server {
         let approvals = self.desk.approvals(&Statement::of_charter(&change).map_err(uncanonical)?);
         match engine.custodian.adopt(current, &change, &approvals).await {
             Ok(sealed) => {
-                engine.ledger.put_charter(&sealed).await.map_err(|error| error.problem())?;
+                engine
+                    .ledger
+                    .put_charter(&sealed, &approvals, Asked { by: &change.proposer, at: engine.clock.now() })
+                    .await
+                    .map_err(|error| error.problem())?;
                 self.sim.note(&self.name, &format!("has charter {} adopted, number {}", digest.short(), sealed.serial));
                 Ok(Some(sealed))
             }
@@ -208,15 +213,16 @@ impl Server {
 
     /// Commits and runs open change sets. `true`: there was something to do.
     async fn run(&self, engine: &Engine) -> Result<bool, Problem> {
-        let snapshot = engine.ledger.snapshot().await.map_err(|error| error.problem())?;
+        let open = engine.ledger.open().await.map_err(|error| error.problem())?;
+        let by = Actor(PROPOSER.to_owned());
         let mut committed = Vec::new();
-        for record in snapshot.open.values() {
-            if record.state == ChangeSetState::Committed || engine.commit(&record.digest).await.is_ok() {
-                committed.push(record.digest);
+        for change_set in &open {
+            if change_set.state == ChangeSetState::Committed || engine.commit(&change_set.digest, &by).await.is_ok() {
+                committed.push(change_set.digest);
             }
         }
         let told = Told { life: self.life.clone(), name: self.name.clone() };
-        for ran in engine.run(&committed, &told).await {
+        for ran in engine.run(&committed, &by, &told).await {
             if let Err(problems) = &ran.result {
                 problems.iter().for_each(|problem| self.expect_class(problem));
             }
@@ -228,7 +234,7 @@ impl Server {
             };
             self.sim.note(&self.name, &format!("ran {}: {said}", ran.digest.short()));
         }
-        Ok(!snapshot.open.is_empty())
+        Ok(!open.is_empty())
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use keyplane_model::{
-    Act, Attempt, ChangeSetRecord, ChangeSetState, Charter, Class, CopyRecord, Destination, Digest, Evidence, Fence, ObjectId, ObjectSeen,
-    PlacementId, PlacementSeen, Receipt, SealedCharter, ServerId, Span, StepNo, Target, Timestamp, Version, WrapScheme,
+    Act, Asked, Attempt, ChangeSetRecord, ChangeSetState, Charter, Class, CopyRecord, Destination, Digest, Evidence, Fence, ObjectId,
+    ObjectSeen, PlacementId, PlacementSeen, Receipt, SealedCharter, ServerId, Span, StepNo, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cloud, CloudError, Commitment, Cursor, Ledger, LedgerError, MemoryLedger, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey,
@@ -159,21 +159,21 @@ impl Between for WatchedLedger {
         charter
     }
 
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        self.inner.attempt(digest, attempt, fence).await?;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.inner.attempt(digest, attempt, fence, asked).await?;
         self.life.passes(Moment::Written);
         Ok(())
     }
 
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError> {
-        self.inner.receive(digest, receipt, fence).await?;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.inner.receive(digest, receipt, fence, asked).await?;
         self.life.passes(Moment::Recorded);
         Ok(())
     }
 
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError> {
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
         let record = self.inner.change_set(digest).await?;
-        let committed = self.inner.commit(digest, at).await;
+        let committed = self.inner.commit(digest, asked).await;
         if let (Ok(Commitment::Committed(_)), Some(record)) = (&committed, record) {
             let why = match &*locked(&self.read) {
                 Some((sealed, read)) if self.life.sim.now() - *read <= STALE => {

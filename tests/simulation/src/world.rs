@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use keyplane_model::{
-    ChangeSetRecord, DestinationName, Digest, IdTree, InstallationId, Intent, LedgerSnapshot, PlacementId, PlacementSeen, ServerId, Span,
-    StepNo, Timestamp,
+    Actor, Asked, ChangeSetRecord, DestinationName, Digest, IdTree, InstallationId, Intent, LedgerSnapshot, PlacementId, PlacementSeen,
+    ServerId, Span, StepNo, Timestamp,
 };
 use keyplane_port::{Cloud, Custodian, Ledger, MemoryLedger};
 use serde_json::Value;
@@ -141,7 +141,8 @@ impl World {
         let charter = people::intent(&schedule, false, None).charter(installation);
         let enrolled = custodian.enroll(installation, &charter).now_or_never().and_then(Result::ok);
         if let Some(sealed) = enrolled.and_then(|report| report.charter) {
-            let _ = ledger.put_charter(&sealed).now_or_never();
+            let installer = Actor(PROPOSER.to_owned());
+            let _ = ledger.put_charter(&sealed, &[], Asked { by: &installer, at: sim.now() }).now_or_never();
         }
         Self {
             began: sim.now(),

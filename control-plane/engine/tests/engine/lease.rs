@@ -8,7 +8,7 @@ use keyplane_engine::Leases;
 use keyplane_model::{Class, Creation, Lease, ProblemCode, Quota, Span};
 use keyplane_port::Clock as _;
 
-use crate::world::{Fault, World, destination, server};
+use crate::world::{Fault, World, asked, destination, server};
 use crate::{MOST_CALLS, WAYS};
 
 /// The lane of the test's destination.
@@ -65,11 +65,11 @@ async fn after_a_crash_at_any_call_another_server_takes_over_when_the_first_can_
 async fn a_lane_at_which_another_server_works_is_left_alone() {
     let world = World::new(0).await;
     let (ledger, held) = (Arc::clone(&world.engine.ledger), lease(&world).await.taken(server(9), Span::seconds(50)));
-    assert_eq!(ledger.put_lease(&lane(), &Lease::default(), &held).await, Ok(true));
+    assert_eq!(ledger.put_lease(&lane(), &Lease::default(), &held, asked()).await, Ok(true));
     let mut last = held;
     world.cloud.clock.meanwhile(move || {
         let next = last.renewed();
-        assert_eq!(ledger.put_lease(&lane(), &last, &next).now_or_never(), Some(Ok(true)), "somebody took it");
+        assert_eq!(ledger.put_lease(&lane(), &last, &next, asked()).now_or_never(), Some(Ok(true)), "somebody took it");
         last = next;
     });
     let problems = world.run().await.unwrap().unwrap_err();
@@ -121,7 +121,7 @@ async fn who_lost_the_lane_while_it_waited_for_a_quota_reads_nothing() {
             let held = ledger.lease(&lane()).now_or_never().unwrap().unwrap();
             if clock.uptime() >= Span::seconds(100) && held.holder == Some(server(1)) {
                 let taken = held.taken(server(9), Span::seconds(50));
-                assert_eq!(ledger.put_lease(&lane(), &held, &taken).now_or_never(), Some(Ok(true)));
+                assert_eq!(ledger.put_lease(&lane(), &held, &taken, asked()).now_or_never(), Some(Ok(true)));
             }
         });
         let problems = world.run().await.unwrap().unwrap_err();

@@ -86,10 +86,22 @@ async fn without_faults_a_first_key_takes_no_request_too_many() {
 }
 
 #[tokio::test]
+async fn a_run_reads_the_ledger_by_key_and_digest_alone() {
+    // Whatever reads pages of the ledger takes longer with each key that has nothing to do with this one.
+    for (way, _) in WAYS {
+        let world = World::at(way).await;
+        assert_eq!(world.run().await, Some(Ok(())), "{way:?}");
+        let calls = world.calls.lock().unwrap().clone();
+        assert!(calls.contains("key") && calls.contains("change_set"), "{calls:?}");
+        assert!(!calls.iter().any(|call| call.starts_with("page_of")), "{calls:?}");
+    }
+}
+
+#[tokio::test]
 async fn running_what_is_done_does_nothing() {
     let world = World::new(0).await;
     assert_eq!(world.run().await, Some(Ok(())));
-    assert_eq!(world.engine.run(&[world.digest], &keyplane_engine::Silent).await.remove(0).result, Ok(()));
+    assert_eq!(world.engine.run(&[world.digest], &world::actor(), &keyplane_engine::Silent).await.remove(0).result, Ok(()));
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 4);
 }
 
@@ -259,12 +271,12 @@ async fn what_lacks_approvals_is_neither_committed_nor_run() {
 async fn what_the_charter_in_force_no_longer_carries_is_dropped() {
     let world = World::new(0).await;
     let ledger = &world.engine.ledger;
-    assert!(world.engine.commit(&world.digest).await.is_ok());
+    assert!(world.engine.commit(&world.digest, &world::actor()).await.is_ok());
     let old = ledger.charter().await.unwrap().unwrap();
     let mut charter = old.charter.clone();
     charter.profiles.values_mut().for_each(|approvals| approvals.import.need = 2);
-    ledger.put_charter(&SealedCharter { charter, serial: old.serial + 1, ..old }).await.unwrap();
-    let problems = world.engine.run(&[world.digest], &Silent).await.remove(0).result.unwrap_err();
+    ledger.put_charter(&SealedCharter { charter, serial: old.serial + 1, ..old }, &[], world::asked()).await.unwrap();
+    let problems = world.engine.run(&[world.digest], &world::actor(), &Silent).await.remove(0).result.unwrap_err();
     assert_eq!((problems[0].code, problems[0].class), (ProblemCode::CharterChanged, Class::Stale));
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
     assert_eq!(ledger.change_set(&world.digest).await.unwrap().unwrap().state, ChangeSetState::Dropped);
@@ -318,16 +330,16 @@ async fn what_a_dropped_change_set_made_is_known_to_the_next() {
     world.cloud.state.lock().unwrap().faults.insert(3, Fault::Refused(Class::Denied));
     assert_eq!(world.run().await.unwrap().unwrap_err()[0].code, ProblemCode::DestinationDenied);
     let ledger = &world.engine.ledger;
-    ledger.abandon(&world.digest, "a test", world::START).await.unwrap();
+    ledger.abandon(&world.digest, "a test", world::asked()).await.unwrap();
 
     // The object is created and claimed. Import and publish are left.
     let snapshot = ledger.snapshot().await.unwrap();
     let mut rest = ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
     rest.generation = snapshot.keys.values().next().unwrap().generation;
     rest.steps.drain(..3);
-    let digest = ledger.propose(&rest, world::START).await.unwrap();
-    world.engine.commit(&digest).await.unwrap();
-    assert_eq!(world.engine.run(&[digest], &keyplane_engine::Silent).await.remove(0).result, Ok(()));
+    let digest = ledger.propose(&rest, world::asked()).await.unwrap();
+    world.engine.commit(&digest, &world::actor()).await.unwrap();
+    assert_eq!(world.engine.run(&[digest], &world::actor(), &keyplane_engine::Silent).await.remove(0).result, Ok(()));
     world.check();
     assert_eq!(world.surplus(), 0);
 }

@@ -3,21 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use keyplane_engine::{Engine, Lane, Leases, Silent, lane::Quotas};
 use keyplane_model::{
-    Act, Action, Algorithm, Approval, ApprovalRule, Approvals, Approver, Attempt, AttemptId, Capabilities, ChangeSet, ChangeSetRecord,
-    Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId, Evidence, EvidenceStrength,
-    Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Marks, MaterialSeen,
-    MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen, Presence, Problem, Protection, Purpose,
-    Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target, Timestamp, Version, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, Asked, Attempt, AttemptId, Capabilities, ChangeSet,
+    ChangeSetRecord, Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId, Evidence,
+    EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease,
+    LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen,
+    Presence, Problem, Protection, Purpose, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target,
+    Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
-    IntentRevision, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest,
-    Wrapped, WrappingKey,
+    IntentRevision, KeyState, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, OpenChangeSet, Page, Prepared, Swept,
+    Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000_000);
@@ -480,7 +481,11 @@ pub(crate) struct TestLedger {
     clock: Arc<TestClock>,
     /// How many seconds pass, once, after an attempt is recorded.
     slow: Arc<AtomicU32>,
+    calls: Calls,
 }
+
+/// The names of the ledger's methods that were called.
+pub(crate) type Calls = Arc<Mutex<BTreeSet<&'static str>>>;
 
 macro_rules! passing {
     ($(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
@@ -488,6 +493,7 @@ macro_rules! passing {
         impl Ledger for TestLedger {
             $(async fn $name(&self $(, $argument: $type)*) -> $result {
                 self.switch.pass().await;
+                self.calls.lock().unwrap().insert(stringify!($name));
                 let result = self.inner.$name($($argument),*).await;
                 if stringify!($name) == "attempt" {
                     self.clock.moves(Span::seconds(self.slow.swap(0, Ordering::SeqCst)));
@@ -501,24 +507,27 @@ macro_rules! passing {
 
 passing! {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
-    async fn put_intent(&self, intent: &Intent, author: &keyplane_model::Actor, source: &str, at: Timestamp) -> Result<IntentRevision, LedgerError>;
+    async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
-    async fn snapshot(&self) -> Result<LedgerSnapshot, LedgerError>;
-    async fn propose(&self, change_set: &ChangeSet, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
+    async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
+    async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;
+    async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
+    async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError>;
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
-    async fn approve(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
-    async fn commit(&self, digest: &Digest, at: Timestamp) -> Result<Commitment, LedgerError>;
-    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>) -> Result<(), LedgerError>;
-    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class) -> Result<(), LedgerError>;
-    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>) -> Result<(), LedgerError>;
+    async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+    async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
-    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease) -> Result<bool, LedgerError>;
-    async fn complete(&self, digest: &Digest, at: Timestamp) -> Result<(), LedgerError>;
-    async fn withdraw(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
-    async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
-    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
+    async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
+    async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
-    async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
+    async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 }
 
@@ -529,6 +538,17 @@ pub(crate) struct World {
     pub(crate) digest: Digest,
     /// How many seconds pass after the next attempt is recorded.
     pub(crate) slow: Arc<AtomicU32>,
+    pub(crate) calls: Calls,
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor("operator".to_owned())
+}
+
+/// For writes of the tests themselves.
+pub(crate) fn asked() -> Asked<'static> {
+    static ACTOR: LazyLock<Actor> = LazyLock::new(actor);
+    Asked { by: &ACTOR, at: START }
 }
 
 pub(crate) fn server(number: u64) -> ServerId {
@@ -651,44 +671,55 @@ impl World {
         let change_set = first_key(creation, placement, rule.clone());
         let inner = MemoryLedger::new(installation());
         inner
-            .put_charter(&SealedCharter {
-                charter: Charter {
-                    installation: installation(),
-                    approvers: [(
-                        "alice".parse().unwrap(),
-                        Approver { groups: [security].into(), logins: ["alice".to_owned()].into(), keys: BTreeSet::new() },
-                    )]
-                    .into(),
-                    profiles: [(
-                        change_set.profile.clone(),
-                        Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
-                    )]
-                    .into(),
+            .put_charter(
+                &SealedCharter {
+                    charter: Charter {
+                        installation: installation(),
+                        approvers: [(
+                            "alice".parse().unwrap(),
+                            Approver { groups: [security].into(), logins: ["alice".to_owned()].into(), keys: BTreeSet::new() },
+                        )]
+                        .into(),
+                        profiles: [(
+                            change_set.profile.clone(),
+                            Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
+                        )]
+                        .into(),
+                    },
+                    serial: 1,
+                    epoch: EpochId(1),
+                    mac: Vec::new(),
                 },
-                serial: 1,
-                epoch: EpochId(1),
-                mac: Vec::new(),
-            })
+                &[],
+                asked(),
+            )
             .await
             .unwrap();
-        let digest = inner.propose(&change_set, START).await.unwrap();
+        let digest = inner.propose(&change_set, asked()).await.unwrap();
         let shared: Arc<dyn Cloud> = Arc::clone(&cloud) as Arc<dyn Cloud>;
-        let slow = Arc::new(AtomicU32::new(0));
+        let (slow, calls) = (Arc::new(AtomicU32::new(0)), Calls::default());
+        let ledger = TestLedger {
+            inner,
+            switch: Arc::clone(&switch),
+            clock: Arc::clone(&clock),
+            slow: Arc::clone(&slow),
+            calls: Arc::clone(&calls),
+        };
         let engine = Engine {
-            ledger: Arc::new(TestLedger { inner, switch: Arc::clone(&switch), clock: Arc::clone(&clock), slow: Arc::clone(&slow) }),
+            ledger: Arc::new(ledger),
             custodian: Arc::new(TestCustodian { mints: AtomicU32::new(0), switch: Arc::clone(&switch) }),
             lanes: [(destination.name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
             clock,
             leases: Leases::new(server(1)),
         };
-        Self { engine, cloud, switch, digest, slow }
+        Self { engine, cloud, switch, digest, slow, calls }
     }
 
     /// Commits and runs. `None`: the switch stopped it.
     pub(crate) async fn run(&self) -> Option<Result<(), Vec<Problem>>> {
         let run = async {
-            self.engine.commit(&self.digest).await.map_err(|problem| vec![problem])?;
-            self.engine.run(&[self.digest], &Silent).await.remove(0).result
+            self.engine.commit(&self.digest, &actor()).await.map_err(|problem| vec![problem])?;
+            self.engine.run(&[self.digest], &actor(), &Silent).await.remove(0).result
         };
         // Nothing here waits except a call that the switch stopped, so pending means stopped.
         futures::FutureExt::now_or_never(run)

@@ -28,6 +28,8 @@ const DAMAGE: &[(&str, &str, &str)] = &[
     ("UPDATE attempts SET refused = 'bored'", "attempts", "sha256:"),
     ("UPDATE receipts SET outcome = '{\"vanished\":{}}'", "receipts", "sha256:"),
     ("UPDATE receipts SET attempt = 'nobody'", "receipts", "sha256:"),
+    ("DROP TRIGGER events_are_not_changed; UPDATE events SET what = 'withdrawn' WHERE what = 'committed'", "events", ""),
+    ("DROP TRIGGER events_are_not_changed; UPDATE events SET body = '{\"proposed\":{}}' WHERE sequence = 5", "events", "5"),
     ("UPDATE intents SET body = replace(body, 'login', 'logon')", "intents", "1"),
     ("UPDATE intents SET digest = (SELECT digest FROM change_sets LIMIT 1)", "intents", "1"),
     ("UPDATE inventories SET body = '{}'", "inventories", "destination-1"),
@@ -47,6 +49,7 @@ async fn damaged_rows_are_broken_and_named() {
             ledger.inventories().await.map(drop),
             ledger.charter().await.map(drop),
             ledger.change_set(&digest).await.map(drop),
+            ledger.page_of_events(0, 100).await.map(drop),
         ];
         let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         assert!(!errors.is_empty(), "nobody noticed `{damage}`");
@@ -76,6 +79,17 @@ async fn the_database_itself_refuses_a_second_open_change_set_of_a_key() {
     assert!(error.as_database_error().unwrap().is_unique_violation(), "{error}");
 }
 
+#[tokio::test]
+async fn the_database_itself_refuses_to_change_or_remove_an_event() {
+    let database = lived_in().await;
+    let before = events(&database.open().await).await;
+    for sql in ["UPDATE events SET actor = 'mallory'", "DELETE FROM events", "DELETE FROM events WHERE sequence = 1"] {
+        let error = sqlx::raw_sql(sql).execute(&mut database.raw().await).await.unwrap_err();
+        assert!(error.to_string().contains("events are only ever added"), "`{sql}`: {error}");
+    }
+    assert_eq!(events(&database.open().await).await, before);
+}
+
 async fn lived_in() -> Database {
     let database = Database::new();
     let ledger = database.init().await;
@@ -86,21 +100,21 @@ async fn lived_in() -> Database {
 
 /// Puts a row into every table, with a half-done change set for key 1.
 pub(crate) async fn fill(ledger: &dyn keyplane_port::Ledger) {
-    ledger.put_intent(&intent("login"), &actor(), "files", AT).await.unwrap();
-    ledger.put_charter(&sealed_charter(1, 0)).await.unwrap();
+    ledger.put_intent(&intent("login"), "files", asked(AT)).await.unwrap();
+    ledger.put_charter(&sealed_charter(1, 0), &[], asked(AT)).await.unwrap();
     let inventory = keyplane_model::Inventory { at: AT, complete: true, ours: Default::default(), placements: Default::default() };
-    ledger.put_inventory(&parse("destination-1"), &inventory).await.unwrap();
+    ledger.put_inventory(&parse("destination-1"), &inventory, asked(AT)).await.unwrap();
     take(ledger, "account/region", server(1)).await;
     let planned = change_set(1, 0, 0);
-    let digest = ledger.propose(&planned, AT).await.unwrap();
-    ledger.approve(&digest, &approval("bob", "b")).await.unwrap();
-    ledger.commit(&digest, later(1)).await.unwrap();
-    ledger.receive(&digest, &receipt(&planned, 0, None), None).await.unwrap();
+    let digest = ledger.propose(&planned, asked(AT)).await.unwrap();
+    ledger.approve(&digest, &approval("bob", "b"), asked(AT)).await.unwrap();
+    ledger.commit(&digest, asked(later(1))).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 0, None), None, asked(AT)).await.unwrap();
     for ordinal in [1, 2] {
-        ledger.attempt(&digest, &attempt(&digest, 1, ordinal), None).await.unwrap();
+        ledger.attempt(&digest, &attempt(&digest, 1, ordinal), None, asked(AT)).await.unwrap();
         if ordinal == 1 {
-            ledger.refused(&digest, attempt(&digest, 1, 1).id, keyplane_model::Class::Throttled).await.unwrap();
+            ledger.refused(&digest, attempt(&digest, 1, 1).id, keyplane_model::Class::Throttled, asked(AT)).await.unwrap();
         }
     }
-    ledger.receive(&digest, &receipt(&planned, 1, Some(attempt(&digest, 1, 2).id)), None).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 1, Some(attempt(&digest, 1, 2).id)), None, asked(AT)).await.unwrap();
 }

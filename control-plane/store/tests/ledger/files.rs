@@ -12,7 +12,7 @@ use crate::world::*;
 async fn a_database_and_its_log_are_their_owners_alone() {
     let database = Database::new();
     let ledger = database.init().await;
-    ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
+    ledger.propose(&change_set(1, 0, 0), asked(AT)).await.unwrap();
     let mut seen = Vec::new();
     for entry in std::fs::read_dir(database.folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -108,22 +108,22 @@ async fn a_database_that_somebody_else_holds_has_failed_and_works_again_afterwar
     let ledger = database.init().await;
     let mut raw = database.raw().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
-    assert!(matches!(ledger.propose(&change_set(1, 0, 0), AT).await, Err(LedgerError::Failed(_))));
+    assert!(matches!(ledger.propose(&change_set(1, 0, 0), asked(AT)).await, Err(LedgerError::Failed(_))));
     // Readers do not wait, and see the previous state.
     assert!(snapshot(&ledger).await.open.is_empty());
     sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
-    ledger.propose(&change_set(1, 0, 0), AT).await.unwrap();
+    ledger.propose(&change_set(1, 0, 0), asked(AT)).await.unwrap();
 }
 
 #[tokio::test]
 async fn why_and_when_change_sets_ended_is_kept() {
     let database = Database::new();
     let ledger = database.init().await;
-    let superseded = ledger.propose(&change_set(1, 0, 1), AT).await.unwrap();
-    let dropped = ledger.propose(&change_set(1, 0, 2), later(1)).await.unwrap();
-    ledger.commit(&dropped, later(2)).await.unwrap();
-    ledger.abandon(&dropped, &"x".repeat(5_000), later(3)).await.unwrap();
-    ledger.abandon(&dropped, "again", later(4)).await.unwrap();
+    let superseded = ledger.propose(&change_set(1, 0, 1), asked(AT)).await.unwrap();
+    let dropped = ledger.propose(&change_set(1, 0, 2), asked(later(1))).await.unwrap();
+    ledger.commit(&dropped, asked(later(2))).await.unwrap();
+    ledger.abandon(&dropped, &"x".repeat(5_000), asked(later(3))).await.unwrap();
+    ledger.abandon(&dropped, "again", asked(later(4))).await.unwrap();
     let sql = "SELECT digest, committed_at, ended_at, end_reason FROM change_sets ORDER BY proposed_at";
     let rows: Vec<(String, Option<i64>, i64, String)> = sqlx::query_as(sql).fetch_all(&mut database.raw().await).await.unwrap();
     assert_eq!(
@@ -154,9 +154,9 @@ async fn a_server_that_gave_back_its_leases_leaves_no_lock_behind() {
     let database = Database::new();
     let (one, other) = (database.init().await, database.open().await);
     let held = [take(&one, "lane", server(1)).await, take(&one, "another", server(1)).await];
-    assert_eq!(one.put_lease("lane", &held[0], &held[0].released()).await, Ok(true));
+    assert_eq!(one.put_lease("lane", &held[0], &held[0].released(), asked(AT)).await, Ok(true));
     assert_eq!(other.lease("another").await, Ok(held[1]), "it has another lane");
-    assert_eq!(one.put_lease("another", &held[1], &held[1].released()).await, Ok(true));
+    assert_eq!(one.put_lease("another", &held[1], &held[1].released(), asked(AT)).await, Ok(true));
     assert_eq!(locks(&database), [server(1).to_string()]);
     drop(one);
     assert_eq!(locks(&database), <[String; 0]>::default());
@@ -211,7 +211,10 @@ async fn a_server_whose_lock_is_not_there_or_is_a_copy_is_not_taken_for_dead() {
     assert_eq!(other.lease("lane").await, Ok(held), "the file is a copy");
     // Nor is the copy removed as a dead server's file.
     take(&other, "another", server(2)).await;
-    other.put_lease("another", &other.lease("another").await.unwrap(), &other.lease("another").await.unwrap().released()).await.unwrap();
+    other
+        .put_lease("another", &other.lease("another").await.unwrap(), &other.lease("another").await.unwrap().released(), asked(AT))
+        .await
+        .unwrap();
     assert!(lock.exists());
     drop(one);
     assert_eq!(other.lease("lane").await, Ok(held), "a copy proves nothing, whether the server lives or not");

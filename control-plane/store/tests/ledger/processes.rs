@@ -22,8 +22,8 @@ async fn of_competing_change_sets_in_several_ledgers_exactly_one_is_committed() 
         let mut tasks = JoinSet::new();
         for (variant, ledger) in (0..12).zip(ledgers.iter().cycle().cloned()) {
             tasks.spawn(async move {
-                let digest = refused_or(ledger.propose(&change_set(key, 0, variant), AT).await)?;
-                let commitment = refused_or(ledger.commit(&digest, AT).await)?;
+                let digest = refused_or(ledger.propose(&change_set(key, 0, variant), asked(AT)).await)?;
+                let commitment = refused_or(ledger.commit(&digest, asked(AT)).await)?;
                 Some((digest, commitment))
             });
         }
@@ -178,8 +178,8 @@ async fn competing_process() {
     let (Ok(url), Ok(variant)) = (std::env::var("KEYPLANE_TEST_DATABASE"), std::env::var("KEYPLANE_TEST_VARIANT")) else { return };
     let ledger = SqlLedger::open(&url).await.unwrap();
     for key in 0..30 {
-        let Some(digest) = refused_or(ledger.propose(&change_set(key, 0, parse(&variant)), AT).await) else { continue };
-        if let Some(Commitment::Committed(_)) = refused_or(ledger.commit(&digest, AT).await) {
+        let Some(digest) = refused_or(ledger.propose(&change_set(key, 0, parse(&variant)), asked(AT)).await) else { continue };
+        if let Some(Commitment::Committed(_)) = refused_or(ledger.commit(&digest, asked(AT)).await) {
             println!("told {digest}");
         }
     }
@@ -201,20 +201,20 @@ async fn work(ledger: &dyn Ledger, key: u32, told: impl Fn()) {
     let digest = planned.digest().unwrap();
     let record = ledger.change_set(&digest).await.unwrap();
     if record.is_none() {
-        ledger.propose(&planned, AT).await.unwrap();
+        ledger.propose(&planned, asked(AT)).await.unwrap();
         told();
     }
     if record.as_ref().is_none_or(|record| record.state == ChangeSetState::Proposed) {
-        ledger.commit(&digest, AT).await.unwrap();
+        ledger.commit(&digest, asked(AT)).await.unwrap();
         told();
     }
     let receipts = record.as_ref().map(|record| record.receipts.clone()).unwrap_or_default();
     for step in (0..10).filter(|step| !receipts.contains_key(&keyplane_model::StepNo(*step))) {
-        ledger.receive(&digest, &receipt(&planned, step, None), None).await.unwrap();
+        ledger.receive(&digest, &receipt(&planned, step, None), None, asked(AT)).await.unwrap();
         told();
     }
     if record.is_none_or(|record| record.state != ChangeSetState::Done) {
-        ledger.complete(&digest, later(2_000)).await.unwrap();
+        ledger.complete(&digest, asked(later(2_000))).await.unwrap();
         told();
     }
 }

@@ -91,7 +91,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> String {
     let pick = |set: usize| known.get(set % (known.len() + 1)).cloned().unwrap_or_else(|| change_set(9, 0, 9));
     match ask {
-        Ask::PutIntent { login } => format!("{:?}", ledger.put_intent(&intent(&format!("login-{login}")), &actor(), "api", AT).await),
+        Ask::PutIntent { login } => format!("{:?}", ledger.put_intent(&intent(&format!("login-{login}")), "api", asked(AT)).await),
         Ask::Propose { key, variant, generation } => {
             // Keys 0 and 1 want the same name.
             let name = format!("key-{}", key / 2);
@@ -102,21 +102,21 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             if !known.contains(&planned) {
                 known.push(planned.clone());
             }
-            format!("{:?}", ledger.propose(&planned, AT).await)
+            format!("{:?}", ledger.propose(&planned, asked(AT)).await)
         }
         Ask::Approve { set, approver, signature } => {
             let approval = approval(&format!("approver-{approver}"), &format!("signature-{signature}"));
-            format!("{:?}", ledger.approve(&digest(&pick(*set)), &approval).await)
+            format!("{:?}", ledger.approve(&digest(&pick(*set)), &approval, asked(AT)).await)
         }
-        Ask::Commit { set } => format!("{:?}", ledger.commit(&digest(&pick(*set)), AT).await),
+        Ask::Commit { set } => format!("{:?}", ledger.commit(&digest(&pick(*set)), asked(AT)).await),
         Ask::Attempt { set, step, ordinal } => {
             let digest = digest(&pick(*set));
-            format!("{:?}", ledger.attempt(&digest, &attempt(&digest, *step, *ordinal), None).await)
+            format!("{:?}", ledger.attempt(&digest, &attempt(&digest, *step, *ordinal), None, asked(AT)).await)
         }
         Ask::Refuse { set, step, ordinal, throttled } => {
             let digest = digest(&pick(*set));
             let class = if *throttled { Class::Throttled } else { Class::Denied };
-            format!("{:?}", ledger.refused(&digest, AttemptId::of(&digest, *step, *ordinal), class).await)
+            format!("{:?}", ledger.refused(&digest, AttemptId::of(&digest, *step, *ordinal), class, asked(AT)).await)
         }
         Ask::Receive { set, step, by, late } => {
             let planned = pick(*set);
@@ -127,7 +127,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             if *late {
                 receipt.at = later(9_999);
             }
-            format!("{:?}", ledger.receive(&digest, &receipt, None).await)
+            format!("{:?}", ledger.receive(&digest, &receipt, None, asked(AT)).await)
         }
         Ask::Advance { set, steps } => {
             let planned = pick(*set);
@@ -135,17 +135,17 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             let there = ledger.change_set(&digest).await.unwrap().map(|record| record.receipts).unwrap_or_default();
             let mut answers = Vec::new();
             for step in (0..10).filter(|step| !there.contains_key(&keyplane_model::StepNo(*step))).take(*steps) {
-                answers.push(ledger.receive(&digest, &receipt(&planned, step, None), None).await);
+                answers.push(ledger.receive(&digest, &receipt(&planned, step, None), None, asked(AT)).await);
             }
             format!("{answers:?}")
         }
-        Ask::Complete { set } => format!("{:?}", ledger.complete(&digest(&pick(*set)), later(5_000)).await),
-        Ask::Abandon { set } => format!("{:?}", ledger.abandon(&digest(&pick(*set)), "a test", later(6_000)).await),
+        Ask::Complete { set } => format!("{:?}", ledger.complete(&digest(&pick(*set)), asked(later(5_000))).await),
+        Ask::Abandon { set } => format!("{:?}", ledger.abandon(&digest(&pick(*set)), "a test", asked(later(6_000))).await),
         Ask::PutInventory { place, complete } => {
             let inventory = Inventory { at: AT, complete: *complete, ours: BTreeMap::new(), placements: BTreeMap::new() };
-            format!("{:?}", ledger.put_inventory(&parse(&format!("destination-{place}")), &inventory).await)
+            format!("{:?}", ledger.put_inventory(&parse(&format!("destination-{place}")), &inventory, asked(AT)).await)
         }
-        Ask::PutCharter { serial, mac } => format!("{:?}", ledger.put_charter(&sealed_charter(*serial, *mac)).await),
+        Ask::PutCharter { serial, mac } => format!("{:?}", ledger.put_charter(&sealed_charter(*serial, *mac), &[], asked(AT)).await),
     }
 }
 
@@ -165,6 +165,7 @@ async fn everything(ledger: &dyn Ledger, known: &[ChangeSet]) -> impl PartialEq 
         ledger.intent().await.unwrap(),
         ledger.inventories().await.unwrap(),
         ledger.charter().await.unwrap(),
+        events(ledger).await,
     )
 }
 

@@ -86,7 +86,7 @@ async fn a_newer_schema_is_refused_even_by_a_ledger_that_is_open() {
     assert_eq!(SqlLedger::migrate(&database.url).await.map(drop), Err(newer.clone()));
     assert_eq!(SqlLedger::init(&database.url, installation(), AT).await.map(drop), Err(newer.clone()));
     assert_eq!(ledger.snapshot().await, Err(newer.clone()));
-    assert_eq!(ledger.propose(&change_set(1, 0, 0), AT).await, Err(newer));
+    assert_eq!(ledger.propose(&change_set(1, 0, 0), asked(AT)).await, Err(newer));
 }
 
 #[tokio::test]
