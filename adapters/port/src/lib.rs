@@ -10,6 +10,7 @@ mod custodian;
 mod ledger;
 mod memory;
 mod problem;
+mod usage;
 
 pub use cloud::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 pub use custodian::{
@@ -18,6 +19,7 @@ pub use custodian::{
 };
 pub use ledger::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
 pub use memory::MemoryLedger;
+pub use usage::{MOST_WRAPPING_KEYS, Spent, Usage, Usages, Wrap};
 
 use keyplane_model::Timestamp;
 

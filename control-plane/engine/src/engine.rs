@@ -95,7 +95,7 @@ impl Engine {
             // next plan continues with what it left and asks for new approvals.
             Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
                 let why = format!("what is in force today does not carry it: {}", problem.detail);
-                self.ledger.abandon(digest, &why, self.clock.now()).await.map_err(|error| one(error.problem().key(key)))?;
+                self.abandon(&record, &why).await.map_err(one)?;
                 return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
             }
             Err(problem) => return Err(one(problem)),
@@ -126,12 +126,13 @@ impl Engine {
             }
         }
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
-        let now = self.clock.now();
         if !conflicts.is_empty() {
             // A change set is never adapted. It is dropped, and a new plan continues with what it left.
-            self.ledger.abandon(digest, &conflicts.join("; "), now).await.map_err(|error| one(error.problem().key(key)))?;
+            if let Err(problem) = self.abandon(&record, &conflicts.join("; ")).await {
+                problems.push(problem);
+            }
         } else if problems.is_empty() {
-            self.ledger.complete(digest, now).await.map_err(|error| one(error.problem().key(key)))?;
+            self.complete(&record).await.map_err(one)?;
             progress.event(&Event::Completed { key, digest });
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -208,7 +209,7 @@ impl Engine {
         Ok(snapshot.keys.remove(key))
     }
 
-    async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
+    pub(crate) async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
         let found = self.ledger.change_set(digest).await.map_err(|error| error.problem())?;
         found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
     }

@@ -152,7 +152,7 @@ impl Server {
                 destinations: Some(destinations),
             };
             judge(change_set, &facts).map_err(|violations| internal(&format!("the plan breaks a rule: {violations:?}")))?;
-            match ledger.propose(change_set, now).await {
+            match engine.propose(change_set, snapshot.open.get(&change_set.key_id), now).await {
                 Ok(digest) => {
                     self.sim.note(&self.name, &format!("proposes {} for {}: {:?}", digest.short(), change_set.key, words(change_set)))
                 }
@@ -160,8 +160,7 @@ impl Server {
             }
         }
         for digest in &plan.outdated {
-            // Another server may have committed it meanwhile.
-            let _ = ledger.withdraw(digest, "it does not fit any more", now).await;
+            engine.withdraw(digest, "it does not fit any more", now).await?;
         }
         let mut blocked = BTreeMap::new();
         let mut unsettled = false;
