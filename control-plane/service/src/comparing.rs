@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_run_that_is_at_work_has_time_to_record_its_attempt() {
         let (usage, mut record) = wrapped();
-        assert_eq!(unknown(&usage, Some(&record), NOW + WAITS - Span::seconds(1)), []);
+        assert_eq!(unknown(&usage, Some(&record), NOW + (WAITS - Span::seconds(1))), []);
         assert_eq!(unknown(&usage, Some(&record), NOW + WAITS).len(), 1);
         for state in [ChangeSetState::Proposed, ChangeSetState::Done, ChangeSetState::Dropped] {
             record.state = state;

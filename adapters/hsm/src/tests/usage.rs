@@ -217,7 +217,7 @@ async fn records_are_removed_after_the_end_of_their_approvals_and_not_before() {
     desk.custodian.finish(&until(&change_set, later)).await.unwrap();
     drop(desk);
     let over = tomorrow() + usage::KEPT;
-    for (now, left) in [(tomorrow(), true), (over - Span::seconds(1), true), (over, false)] {
+    for (now, left) in [(tomorrow(), true), (tomorrow() + (usage::KEPT - Span::seconds(1)), true), (over, false)] {
         let custodian = start(&lab.config, now);
         custodian.finish(&until(&change_set, later + Span::seconds(1))).await.unwrap();
         let kept: Vec<Digest> = custodian.usages().await.unwrap().usages.iter().map(|usage| usage.change_set).collect();
