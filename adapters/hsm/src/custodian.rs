@@ -7,18 +7,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyplane_model::{Approval, Charter, CharterChange, CopyCoordinates, Digest, InstallationId, SealedCharter, Statement, Timestamp};
-use keyplane_port::{
-    Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Warrant, WrapRequest, Wrapped,
+use keyplane_model::{
+    Approval, ChangeSet, Charter, CharterChange, CopyCoordinates, Digest, InstallationId, SealedCharter, Statement, Timestamp,
 };
-use keyplane_verifier::{Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
+use keyplane_port::{
+    Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Usage, Usages, Warrant, Wrap, WrapRequest,
+    Wrapped,
+};
+use keyplane_verifier::{Facts, Shortfall, Violation, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
 
 use crate::charter::{self, Adopted};
 use crate::proof::{Effort, THOROUGH};
 use crate::root::Root;
 use crate::vault::Vault;
 use crate::worker::Worker;
-use crate::{HsmConfig, HsmError};
+use crate::{HsmConfig, HsmError, usage};
 
 /// The custodian of one token. Dropping it waits for the running call, closes the session and finalises the module.
 pub struct HsmCustodian {
@@ -72,6 +75,11 @@ impl HsmCustodian {
     /// Proves only [`QUICK`](crate::proof::QUICK) at enrolment, since generating RSA-4096 keys takes seconds.
     pub(crate) fn quick(self) -> Self {
         Self { effort: crate::proof::QUICK, ..self }
+    }
+
+    /// Makes some of the token's calls fail from now on.
+    pub(crate) async fn fail_for_test(&self, fails: Option<crate::token::Fails>) {
+        self.worker.run(move |vault| Ok(vault.token().fails.set(fails))).await.unwrap();
     }
 
     pub(crate) async fn proofs_for_test(&self) -> usize {
@@ -151,8 +159,10 @@ impl Custodian for HsmCustodian {
         entitled(warrant, None, self.clock.now())?;
         may_mint(&warrant.change_set, request.step, &request.coordinates).map_err(refused)?;
         let (sealed, coordinates) = (warrant.charter.clone(), request.coordinates.clone());
+        let unused = unused(&warrant.change_set)?;
         let minted = self.worker.run(move |vault| {
             in_force(vault, &sealed)?;
+            usage::read(vault.token(), &unused)?.still_open()?;
             vault.mint(&coordinates)
         });
         Ok(minted.await?)
@@ -160,15 +170,37 @@ impl Custodian for HsmCustodian {
 
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
         // The coordinates cannot be forged: a derivation takes them as input, and a blob's MAC covers them.
-        entitled(warrant, Some(&request.copy.coordinates), self.clock.now())?;
+        let now = self.clock.now();
+        entitled(warrant, Some(&request.copy.coordinates), now)?;
         let scheme = request.wrapping_key.scheme;
         may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme).map_err(refused)?;
         let (sealed, copy, spki) = (warrant.charter.clone(), request.copy.clone(), request.wrapping_key.spki.clone());
+        let (unused, step) = (unused(&warrant.change_set)?, request.step);
         let wrapped = self.worker.run(move |vault| {
             in_force(vault, &sealed)?;
-            vault.wrap(&copy, &spki, scheme)
+            usage::read(vault.token(), &unused)?.still_open()?;
+            vault.wrap(&copy, &spki, scheme, |wrapped_under| {
+                usage::wrapped(vault.token(), &unused, Wrap { step, wrapped_under, at: now }, now)
+            })
         });
         Ok(wrapped.await?)
+    }
+
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        let (unused, now) = (unused(change_set)?, self.clock.now());
+        if usage::is_over(&unused, now) {
+            return Ok(());
+        }
+        // Such a change set entitles to nothing yet, and its record would be kept too long.
+        in_time(unused.until, now).or_else(|violation| match violation {
+            Violation::Ended(_) => Ok(()),
+            other => Err(refused(other)),
+        })?;
+        Ok(self.worker.run(move |vault| usage::finish(vault.token(), &unused, now)).await?)
+    }
+
+    async fn usages(&self) -> Result<Usages, CustodianError> {
+        Ok(self.worker.run(|vault| usage::all(vault.token())).await?)
     }
 }
 
@@ -182,6 +214,11 @@ fn entitled(warrant: &Warrant, made: Option<&CopyCoordinates>, now: Timestamp) -
     let statement = Statement::of_change_set(change_set, &digest, &sealed.id().map_err(HsmError::from)?);
     approved(&statement, &change_set.proposer, required(change_set, charter, made), charter, approvals).map_err(missing)?;
     Ok(())
+}
+
+/// The record of a change set before it was used.
+fn unused(change_set: &ChangeSet) -> Result<Usage, HsmError> {
+    Ok(Usage::none(change_set, change_set.digest()?))
 }
 
 /// Checks that a charter could be in force.

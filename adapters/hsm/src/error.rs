@@ -2,8 +2,8 @@
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::object::AttributeType;
-use keyplane_model::{Algorithm, EpochId, WrapScheme};
-use keyplane_port::CustodianError;
+use keyplane_model::{Algorithm, Digest, EpochId, WrapScheme};
+use keyplane_port::{CustodianError, Spent};
 
 use crate::spki::PublicKeyError;
 
@@ -83,6 +83,14 @@ pub enum HsmError {
     CharterChanged,
     #[error("the record of the adopted charter in the token cannot be read")]
     CharterRecord,
+    #[error(transparent)]
+    Spent(#[from] Spent),
+    #[error("the token holds another record of change set {change_set} than the custodian wrote ({why}): nothing more is wrapped for it")]
+    UsageBroken { change_set: Digest, why: &'static str },
+    #[error("another process is writing the record of change set {0}")]
+    UsageBusy(Digest),
+    #[error("the token takes no record of change set {change_set}, so nothing was wrapped for it")]
+    UsageUnwritten { change_set: Digest, source: Pkcs11Error },
     #[error("a value cannot be written as canonical JSON")]
     Canonical(#[from] serde_json::Error),
     /// Software cryptography failed in a self-test.
@@ -160,7 +168,8 @@ impl HsmError {
 
     /// Whether the session is lost, so that the same call may succeed in a new one.
     pub(crate) fn lost_session(&self) -> bool {
-        matches!(self, Self::Token { source: Pkcs11Error::Pkcs11(rv, _), .. } if kind(*rv) == Kind::SessionLost)
+        let (Self::Token { source, .. } | Self::UsageUnwritten { source, .. }) = self else { return false };
+        matches!(source, Pkcs11Error::Pkcs11(rv, _) if kind(*rv) == Kind::SessionLost)
     }
 }
 
@@ -229,6 +238,9 @@ impl From<HsmError> for CustodianError {
             }
             HsmError::Unsupported(what) => Self::Unsupported(what.to_string()),
             HsmError::PublicKey(_) | HsmError::Coordinates(_) => Self::Refused(chain(&error)),
+            HsmError::Spent(spent) => Self::Spent(spent),
+            HsmError::UsageBroken { .. } => Self::UsageBroken(chain(&error)),
+            HsmError::UsageUnwritten { .. } => Self::Full(chain(&error)),
             HsmError::Token { source: Pkcs11Error::Pkcs11(rv, _), .. } if kind(rv) == Kind::Refused => Self::Broken(chain(&error)),
             HsmError::InitString
             | HsmError::PinLength { .. }
@@ -245,7 +257,8 @@ impl From<HsmError> for CustodianError {
             | HsmError::Attribute(_)
             | HsmError::CharterRecord
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
-            HsmError::Software(_)
+            HsmError::UsageBusy(_)
+            | HsmError::Software(_)
             | HsmError::File { .. }
             | HsmError::Token { .. }
             | HsmError::Thread(_)

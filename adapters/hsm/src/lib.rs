@@ -8,8 +8,8 @@
 //!
 //! From the bottom up: `pkcs11` (what `cryptoki` cannot do), `token` (a session), `template` (what keys may do), `pair` and `kind`
 //! (algorithms in PKCS#11), `derive`, `root` (the root epoch), `seal`, `routes`, `throwaway`, `proof` and `controls` (what enrolment
-//! tests), `record` (the result of those tests, kept for later processes), `charter`, `vault` (copies), `worker` (the thread that owns all
-//! of it), `custodian` (judges, then sends jobs to the thread).
+//! tests), `record` (the result of those tests, kept for later processes), `charter`, `usage` (what change sets were used for), `vault`
+//! (copies), `worker` (the thread that owns all of it), `custodian` (judges, then sends jobs to the thread).
 
 mod charter;
 mod config;
@@ -31,6 +31,7 @@ mod spki;
 mod template;
 mod throwaway;
 mod token;
+mod usage;
 mod vault;
 mod worker;
 

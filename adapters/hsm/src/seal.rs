@@ -5,6 +5,7 @@
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use keyplane_model::{Charter, CopyCoordinates, EpochId, Source};
+use keyplane_port::Usage;
 use serde::Serialize;
 
 use crate::HsmError;
@@ -46,6 +47,13 @@ pub(crate) fn charter_message(charter: &Charter, serial: u32, epoch: EpochId) ->
 pub(crate) fn proof_message(record: &impl Serialize) -> Result<Vec<u8>, HsmError> {
     let mut message = b"keyplane/v1/proof\0".to_vec();
     message.extend(keyplane_model::canonical_bytes(record)?);
+    Ok(message)
+}
+
+/// The sealed bytes for a record of what a change set was used for: the record and the epoch, as canonical JSON.
+pub(crate) fn usage_message(usage: &Usage, epoch: EpochId) -> Result<Vec<u8>, HsmError> {
+    let mut message = b"keyplane/v1/usage\0".to_vec();
+    message.extend(keyplane_model::canonical_bytes(&(usage, epoch))?);
     Ok(message)
 }
 

@@ -189,6 +189,19 @@ pub(crate) struct Token {
     /// The number of keys and key pairs that the token was asked to generate.
     #[cfg(test)]
     made: std::cell::Cell<usize>,
+    /// What fails from now on, for tests.
+    #[cfg(test)]
+    pub(crate) fails: std::cell::Cell<Option<Fails>>,
+}
+
+/// What a test makes fail.
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fails {
+    /// The token has no room for another object.
+    Room,
+    /// Every `C_WrapKey`.
+    Wraps,
 }
 
 impl Token {
@@ -205,6 +218,8 @@ impl Token {
             module,
             #[cfg(test)]
             made: std::cell::Cell::default(),
+            #[cfg(test)]
+            fails: std::cell::Cell::default(),
         })
     }
 
@@ -281,6 +296,10 @@ impl Token {
 
     /// `C_WrapKey`.
     pub(crate) fn wrap(&self, mechanism: &Mechanism<'_>, wrapping_key: ObjectHandle, key: ObjectHandle) -> Result<Vec<u8>, Pkcs11Error> {
+        #[cfg(test)]
+        if self.fails.get() == Some(Fails::Wraps) {
+            return Err(Pkcs11Error::Pkcs11(RvError::FunctionFailed, cryptoki::context::Function::WrapKey));
+        }
         self.module.raw.wrap(&self.session, mechanism, wrapping_key, key)
     }
 
@@ -293,6 +312,15 @@ impl Token {
         template: &[Attribute],
     ) -> Result<Ephemeral<'_>, Pkcs11Error> {
         self.session.unwrap_key(mechanism, wrapping_key, wrapped, template).map(|handle| self.ephemeral(handle))
+    }
+
+    /// Makes a data object that stays.
+    pub(crate) fn keep(&self, template: &[Attribute]) -> Result<ObjectHandle, Pkcs11Error> {
+        #[cfg(test)]
+        if self.fails.get() == Some(Fails::Room) {
+            return Err(Pkcs11Error::Pkcs11(RvError::DeviceMemory, cryptoki::context::Function::CreateObject));
+        }
+        self.session.create_object(template)
     }
 
     /// The only object with these attributes. `None`: there is none. An error if there are several.

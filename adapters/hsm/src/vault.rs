@@ -216,14 +216,23 @@ impl Vault {
         }
     }
 
-    /// `spki`: the cloud's public key, in DER.
-    pub(crate) fn wrap(&self, copy: &CopyRecord, spki: &[u8], scheme: WrapScheme) -> Result<Wrapped, HsmError> {
+    /// `spki`: the cloud's public key, in DER. `record`: writes its digest down.
+    ///
+    /// INVARIANT: nothing is wrapped before `record` has succeeded.
+    pub(crate) fn wrap(
+        &self,
+        copy: &CopyRecord,
+        spki: &[u8],
+        scheme: WrapScheme,
+        record: impl FnOnce(Digest) -> Result<(), HsmError>,
+    ) -> Result<Wrapped, HsmError> {
         let algorithm = copy.coordinates.algorithm;
         let public = RsaPublicKey::parse(spki)?;
         let way = self.routes()?.way(scheme, algorithm)?;
         let key = self.bring(&copy.coordinates, copy.blob.as_ref())?;
         self.is_recorded(Kind::of(algorithm), key.handle(), copy.check_value, copy.public_key.as_ref())?;
         let handle = routes::import(&self.token, &public)?;
+        record(public.digest)?;
         let bytes = routes::wrap(&self.token, scheme, way, handle.handle(), key.handle())
             .map_err(HsmError::token("wrapping a copy for its destination"))?;
         Ok(Wrapped { bytes, wrapped_under: public.digest })

@@ -9,7 +9,7 @@ use keyplane_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::WrappingKey;
+use crate::{Spent, Usages, WrappingKey};
 
 /// Generates or derives the bytes of copies, wraps them, and refuses what was not approved.
 ///
@@ -18,6 +18,9 @@ use crate::WrappingKey;
 /// - [`Custodian::mint`] and [`Custodian::wrap`] first judge the warrant by themselves: the change set keeps the rules, the step is
 ///   in it and is what the request asks for, the sealed charter is the one that was adopted last, and the approvals suffice under
 ///   it (rule 4). They trust nothing that the server says about approvals.
+/// - It keeps a [`Usage`](crate::Usage) of each change set that it wrapped for or that is finished, in a place that survives the server
+///   and its database. A finished change set is good for nothing more, and a step is wrapped under
+///   [`MOST_WRAPPING_KEYS`](crate::MOST_WRAPPING_KEYS) keys at most.
 /// - Asked twice for a derived copy, it gives the same bytes. Asked twice for a generated copy, it gives two blobs, of which the ledger
 ///   keeps the first: its receipt is written before anything is imported, and a blob without a receipt is never used.
 #[async_trait]
@@ -42,8 +45,15 @@ pub trait Custodian: Send + Sync {
     /// Generates or derives a copy's bytes inside the HSM.
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
 
-    /// Wraps a copy under a destination's public key.
+    /// Wraps a copy under a destination's public key. That key is on record before any wrapped bytes leave the custodian.
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
+
+    /// Records that a change set is done or dropped: from then on it is refused. It can be repeated, and needs no approvals, since it only
+    /// takes power away. A change set whose approvals ended needs no record.
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError>;
+
+    /// What is on record.
+    async fn usages(&self) -> Result<Usages, CustodianError>;
 }
 
 /// Everything that the custodian needs to judge by itself whether a step is approved.
@@ -190,6 +200,14 @@ pub enum CustodianError {
     },
     #[error("the charter in use is not the one that the custodian adopted last")]
     CharterChanged,
+    #[error(transparent)]
+    Spent(#[from] Spent),
+    /// The record of what a change set was used for is not as it was written, so the change set is good for nothing more.
+    #[error("{0}")]
+    UsageBroken(String),
+    /// The token takes no more records, so nothing was wrapped.
+    #[error("{0}")]
+    Full(String),
     /// The MAC or the digest of something in the token or in the ledger is wrong, or a copy differs from its record: somebody changed it.
     #[error("{0}")]
     Broken(String),

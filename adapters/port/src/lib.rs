@@ -10,6 +10,7 @@ mod custodian;
 mod ledger;
 mod memory;
 mod problem;
+mod usage;
 
 pub use cloud::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
 pub use custodian::{
@@ -18,6 +19,7 @@ pub use custodian::{
 };
 pub use ledger::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 pub use memory::MemoryLedger;
+pub use usage::{MOST_WRAPPING_KEYS, Spent, Usage, Usages, Wrap};
 
 /// Why a ledger refused a transaction.
 pub use keyplane_model::Refusal;

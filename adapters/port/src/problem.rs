@@ -48,6 +48,15 @@ impl CustodianError {
             Self::Refused(_) => (ProblemCode::CustodianRefused, "keyplane plan"),
             Self::ApprovalsMissing { .. } => (ProblemCode::ApprovalsMissing, "keyplane status"),
             Self::CharterChanged => (ProblemCode::CharterChanged, "keyplane hsm charter"),
+            Self::Spent(_) => (ProblemCode::CustodianRefused, "keyplane plan"),
+            Self::UsageBroken(_) => (
+                ProblemCode::TokenBroken,
+                "find out who can log in to the token, and treat the bytes that the change set wraps as exposed; then `keyplane plan`",
+            ),
+            Self::Full(_) => (
+                ProblemCode::TokenFailed,
+                "make room in the token, then `keyplane apply`; objects labelled `keyplane/usage/…` go by themselves after 31 days",
+            ),
             Self::Broken(_) => (ProblemCode::TokenBroken, "keyplane hsm test"),
             Self::Failed(_) => (ProblemCode::TokenFailed, "keyplane hsm test"),
         };

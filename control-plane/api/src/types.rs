@@ -288,7 +288,8 @@ pub struct CopyLine {
 pub struct EvidenceTable {
     /// One line for each imported copy.
     pub lines: Vec<EvidenceLine>,
-    /// Destinations and copies that could not be looked at, and copies whose evidence contradicts the ledger.
+    /// Destinations and copies that could not be looked at, copies whose evidence contradicts the ledger, and bytes that left the HSM under
+    /// a wrapping key that the ledger does not know.
     pub problems: Vec<Problem>,
 }
 

@@ -1,6 +1,7 @@
 //! The attempts of one step: which were made, which may still take effect, and how many there may be.
 
 use keyplane_model::{Attempt, AttemptId, Class, ObjectId, Span};
+use keyplane_port::MOST_WRAPPING_KEYS;
 
 /// As one run sees them. Moments are the server's uptime.
 pub(crate) struct Attempts {
@@ -25,6 +26,9 @@ const UNSHOWN: usize = 3;
 /// The same over all runs of a change set; then it is dropped. This leaves five more runs to an operator who looks for the cause, and ends
 /// a job that repeats by itself.
 const UNSHOWN_IN_ALL: usize = 8;
+
+// Each of them may be wrapped under another key, and a crash before it is recorded costs one more.
+const _: () = assert!(2 * UNSHOWN_IN_ALL <= MOST_WRAPPING_KEYS, "the custodian allows fewer wrapping keys than attempts need");
 
 /// How long after its first attempt a run may begin another one. Three attempts at the slowest destination take half of it.
 const LONGEST: Span = Span::seconds(3_600);

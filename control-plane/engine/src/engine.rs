@@ -95,7 +95,7 @@ impl Engine {
             // next plan continues with what it left and asks for new approvals.
             Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
                 let why = format!("what is in force today does not carry it: {}", problem.detail);
-                self.ledger.abandon(digest, &why, self.asked(by)).await.map_err(|error| one(error.problem().key(key)))?;
+                self.abandon(&record, &why, by).await.map_err(one)?;
                 return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
             }
             Err(problem) => return Err(one(problem)),
@@ -128,9 +128,11 @@ impl Engine {
         problems.sort_by(|a, b| a.destination.cmp(&b.destination));
         if !conflicts.is_empty() {
             // A change set is never adapted. It is dropped, and a new plan continues with what it left.
-            self.ledger.abandon(digest, &conflicts.join("; "), self.asked(by)).await.map_err(|error| one(error.problem().key(key)))?;
+            if let Err(problem) = self.abandon(&record, &conflicts.join("; "), by).await {
+                problems.push(problem);
+            }
         } else if problems.is_empty() {
-            self.ledger.complete(digest, self.asked(by)).await.map_err(|error| one(error.problem().key(key)))?;
+            self.complete(&record, by).await.map_err(one)?;
             progress.event(&Event::Completed { key, digest });
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -179,7 +181,7 @@ impl Engine {
         Ok(())
     }
 
-    fn asked<'a>(&self, by: &'a Actor) -> Asked<'a> {
+    pub(crate) fn asked<'a>(&self, by: &'a Actor) -> Asked<'a> {
         Asked { by, at: self.clock.now() }
     }
 
@@ -210,7 +212,7 @@ impl Engine {
         self.ledger.key(of.change_set.key_id).await.map_err(|error| error.problem().key(&of.change_set.key))
     }
 
-    async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
+    pub(crate) async fn record(&self, digest: &Digest) -> Result<ChangeSetRecord, Problem> {
         let found = self.ledger.change_set(digest).await.map_err(|error| error.problem())?;
         found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
     }

@@ -85,7 +85,23 @@ impl Job<'_> {
         self.held(error.problem())
     }
 
+    /// A change set for which the custodian wraps nothing more is dropped: a committed one cannot be withdrawn, and would block its key.
     pub(crate) fn custodian(&self, error: &CustodianError, destination: &DestinationName) -> Stop {
-        self.held(error.problem().destination(destination))
+        let problem = error.problem().destination(destination).key(&self.record.change_set.key);
+        match error {
+            CustodianError::Spent(_) | CustodianError::UsageBroken(_) => Stop::Conflict(problem),
+            CustodianError::ModuleMissing { .. }
+            | CustodianError::TokenMissing { .. }
+            | CustodianError::PinWrong
+            | CustodianError::PinLocked
+            | CustodianError::NotEnrolled(_)
+            | CustodianError::Unsupported(_)
+            | CustodianError::Refused(_)
+            | CustodianError::ApprovalsMissing { .. }
+            | CustodianError::CharterChanged
+            | CustodianError::Full(_)
+            | CustodianError::Broken(_)
+            | CustodianError::Failed(_) => Stop::Held(problem),
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `engine` | the order of a run: commit, prologue, placements concurrently |
+//! | `ending` | how a change set ends, at the custodian and in the ledger |
 //! | `step` | one step of a placement, from the first look to its receipt |
 //! | `prologue` | the steps that generate, derive and share bytes, before any request to a cloud |
 //! | `act` | one attempt: the mutating request is prepared, recorded, sent, and its failure handled |
@@ -26,6 +27,7 @@
 
 mod act;
 mod attempts;
+mod ending;
 mod engine;
 mod job;
 pub mod judgement;

@@ -9,7 +9,6 @@ use keyplane_model::{
     Actor, Asked, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
 };
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
-use keyplane_port::{LedgerError, Refusal};
 use keyplane_verifier as verifier;
 
 use crate::{Service, uncanonical};
@@ -75,14 +74,11 @@ impl Service {
         });
         for change_set in &plan.change_sets {
             self.judge(change_set, &policy.intent, &snapshot, &sealed.charter).map_err(one)?;
-            ledger.propose(change_set, asked).await.map_err(|error| one(error.problem().key(&change_set.key)))?;
+            self.engine.propose(change_set, snapshot.open.get(&change_set.key_id), asked).await.map_err(one)?;
         }
         for digest in &plan.outdated {
-            match ledger.withdraw(digest, "it does not fit any more", asked).await {
-                // Another request committed it meanwhile. The look may show part of its effects, so the next plan decides.
-                Ok(()) | Err(LedgerError::Refused(Refusal::State(_))) => {}
-                Err(error) => return Err(one(error.problem())),
-            }
+            // If another request committed it meanwhile, the look may show part of its effects, so the next plan decides.
+            self.engine.withdraw(digest, "it does not fit any more", asked).await.map_err(one)?;
         }
         self.told(&plan, &looked, policy.warnings).await.map_err(one)
     }

@@ -42,7 +42,8 @@ impl Service {
         Ok(StatusReport { keys: keys.collect(), open })
     }
 
-    /// Reads from every destination what shows that it holds the right copies. Changes nothing.
+    /// Reads from every destination what shows that it holds the right copies, and from the custodian what else left the HSM. Changes
+    /// nothing.
     ///
     /// # Errors
     /// When the ledger cannot be read. Copies that could not be asked about are in [`EvidenceTable::problems`].
@@ -90,6 +91,7 @@ impl Service {
                 Err(problem) => table.problems.push(problem),
             }
         }
+        table.problems.extend(self.unknown_wraps().await);
         Ok(table)
     }
 

@@ -1,5 +1,6 @@
 //! A custodian with symbolic keys. It judges with the same verifier as the real one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -9,7 +10,8 @@ use keyplane_model::{
     PublicKey, SealedBlob, SealedCharter, Source, Statement, WrapScheme, canonical_bytes,
 };
 use keyplane_port::{
-    Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Warrant, WrapRequest, Wrapped,
+    Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Spent, Usage, Usages, Warrant, Wrap,
+    WrapRequest, Wrapped,
 };
 use keyplane_verifier::{Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
 use sha2::{Digest as _, Sha256};
@@ -30,6 +32,8 @@ pub(crate) struct SymbolCustodian {
     digest: Mutex<Option<(u32, Digest)>>,
     /// What was judged good under the charter in force. Each step shows the same, and checking signatures is slow.
     good: Mutex<Vec<Good>>,
+    /// What each change set was used for.
+    usages: Mutex<BTreeMap<Digest, Usage>>,
     sim: Arc<Sim>,
 }
 
@@ -39,7 +43,15 @@ type Good = (ChangeSet, Vec<Approval>, Option<CopyCoordinates>);
 impl SymbolCustodian {
     pub(crate) fn new(symbols: Symbols, sim: Arc<Sim>) -> Arc<Self> {
         let root = symbols.key("root");
-        Arc::new(Self { symbols, root, adopted: Mutex::default(), digest: Mutex::default(), good: Mutex::default(), sim })
+        Arc::new(Self {
+            symbols,
+            root,
+            adopted: Mutex::default(),
+            digest: Mutex::default(),
+            good: Mutex::default(),
+            usages: Mutex::default(),
+            sim,
+        })
     }
 
     /// Every charter that was ever adopted, oldest first, with its approvals.
@@ -132,6 +144,17 @@ impl SymbolCustodian {
             WrapScheme::RsaAesKeyWrapSha1 => by_key(OaepHash::Sha1),
         };
         Ok(Wrapped { bytes, wrapped_under: Digest::of(spki) })
+    }
+
+    /// The record of a change set, to be read or added to in one step.
+    fn usage<T>(&self, change_set: &ChangeSet, with: impl FnOnce(&mut Usage) -> Result<T, Spent>) -> Result<T, CustodianError> {
+        let digest = change_set.digest().map_err(|error| CustodianError::Refused(error.to_string()))?;
+        Ok(with(locked(&self.usages).entry(digest).or_insert_with(|| Usage::none(change_set, digest)))?)
+    }
+
+    /// Whether nothing more is wrapped for a change set.
+    pub(crate) fn has_finished(&self, change_set: &Digest) -> bool {
+        locked(&self.usages).get(change_set).is_some_and(|usage| usage.finished)
     }
 
     fn mac(&self, coordinates: &CopyCoordinates, wrapped: &[u8]) -> Vec<u8> {
@@ -232,6 +255,7 @@ impl Custodian for SymbolCustodian {
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
         self.entitled(warrant, None)?;
         may_mint(&warrant.change_set, request.step, &request.coordinates).map_err(|denial| CustodianError::Refused(denial.to_string()))?;
+        self.usage(&warrant.change_set, |usage| usage.still_open())?;
         Ok(self.make(&request.coordinates))
     }
 
@@ -240,6 +264,25 @@ impl Custodian for SymbolCustodian {
         let scheme = request.wrapping_key.scheme;
         may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme)
             .map_err(|denial| CustodianError::Refused(denial.to_string()))?;
+        let wrap = Wrap { step: request.step, wrapped_under: Digest::of(&request.wrapping_key.spki), at: self.sim.now() };
+        self.usage(&warrant.change_set, |usage| {
+            usage.admits(&wrap)?;
+            usage.add(&Usage { wraps: vec![wrap], ..usage.clone() });
+            Ok(())
+        })?;
         self.seal(request)
+    }
+
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        self.usage(change_set, |usage| {
+            usage.finished = true;
+            Ok(())
+        })
+    }
+
+    async fn usages(&self) -> Result<Usages, CustodianError> {
+        let mut all = Usages::default();
+        locked(&self.usages).values().for_each(|usage| all.add(usage.clone()));
+        Ok(all)
     }
 }

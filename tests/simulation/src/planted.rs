@@ -11,7 +11,7 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Acted, Clock, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
-    Minted, Mutation, Page, Prepared, Swept, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
+    Minted, Mutation, Page, Prepared, Swept, Usages, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 use crate::custodian::SymbolCustodian;
@@ -64,10 +64,12 @@ pub(crate) enum Planted {
     RepeatedBlindly,
     /// Attempts of earlier runs are read as refused ones, so a server goes on after a crash as if they had had no effect.
     AttemptsUnread,
+    /// The custodian is not told that a change set ended.
+    EndUntold,
 }
 
 impl Planted {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -89,6 +91,7 @@ impl Planted {
         Self::WrongOneRemoved,
         Self::RepeatedBlindly,
         Self::AttemptsUnread,
+        Self::EndUntold,
     ];
 
     /// The rule that the bug breaks, among others.
@@ -99,7 +102,7 @@ impl Planted {
             Self::SecondLookSkipped | Self::SurplusShellFilled | Self::ClockBelieved | Self::RepeatedBlindly | Self::AttemptsUnread => {
                 Rule::Doubles
             }
-            Self::ProposerCounts | Self::UnapprovedDisable => Rule::Approved,
+            Self::ProposerCounts | Self::UnapprovedDisable | Self::EndUntold => Rule::Approved,
             Self::AttemptForgotten => Rule::Attempted,
             Self::WrongOneRemoved => Rule::Retiring,
             Self::PartialInventoryComplete | Self::FailedLookIsAbsence => Rule::Absence,
@@ -147,6 +150,7 @@ impl Planted {
             Self::WrongOneRemoved => "wrong-one-removed",
             Self::RepeatedBlindly => "repeated-blindly",
             Self::AttemptsUnread => "attempts-unread",
+            Self::EndUntold => "end-untold",
         }
     }
 
@@ -193,7 +197,8 @@ impl Planted {
                 | Self::BytesInBlob
                 | Self::WrappingKeySwapped
                 | Self::CharterJudgedByItself
-                | Self::OtherPublicKey),
+                | Self::OtherPublicKey
+                | Self::EndUntold),
             ) => Arc::new(CrookedCustodian { planted, inner, own: Arc::clone(own) }),
             _ => inner,
         }
@@ -403,6 +408,17 @@ impl Custodian for CrookedCustodian {
             }
             _ => self.inner.wrap(warrant, request).await,
         }
+    }
+
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        if self.planted == Planted::EndUntold {
+            return Ok(());
+        }
+        self.inner.finish(change_set).await
+    }
+
+    async fn usages(&self) -> Result<Usages, CustodianError> {
+        self.inner.usages().await
     }
 }
 

@@ -14,7 +14,7 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, KeyState, Ledger, LedgerError, MintRequest,
-    Minted, OpenChangeSet, Warrant, WrapRequest, Wrapped,
+    Minted, OpenChangeSet, Usages, Warrant, WrapRequest, Wrapped,
 };
 
 use crate::executor::Sim;
@@ -85,6 +85,8 @@ slow! { Custodian {
     async fn adopt(&self, current: &SealedCharter, change: &CharterChange, approvals: &[Approval]) -> Result<SealedCharter, CustodianError>;
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError>;
+    async fn usages(&self) -> Result<Usages, CustodianError>;
 } }
 
 /// A wrapper around the ledger. By default it passes each call on.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use keyplane_model::{
-    ApprovalRule, Approvals, Approver, Charter, KeyRecord, LedgerSnapshot, PlacementId, PlacementSeen, ProfileName, PublicKey,
-    SealedCharter, Version,
+    Act, ApprovalRule, Approvals, Approver, ChangeSetRecord, ChangeSetState, Charter, KeyRecord, LedgerSnapshot, PlacementId,
+    PlacementSeen, ProfileName, PublicKey, SealedCharter, Version,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,7 @@ pub(crate) enum Rule {
     Lost,
     /// Rule 3: a version has one live copy in a placement, in the object that holds the claim.
     Doubles,
-    /// Rule 4: every change was committed under the approvals that it needs.
+    /// Rule 4: every change was committed under the approvals that it needs, and those are good for nothing once it ended.
     Approved,
     /// Rule 5: an attempt is in the ledger before its request is sent.
     Attempted,
@@ -94,8 +94,8 @@ pub(crate) struct Broken {
 /// The final state of a run, for the checkers.
 pub(crate) struct Left<'a> {
     pub(crate) ledger: &'a LedgerSnapshot,
-    /// Every change set that was ever run or is open, as JSON.
-    pub(crate) change_sets: &'a str,
+    /// Every change set that was ever run or is open.
+    pub(crate) change_sets: &'a [ChangeSetRecord],
     /// Each emulator's dump.
     pub(crate) dumps: &'a [(Place, Value)],
     /// Every request that was sent, as JSON.
@@ -122,12 +122,26 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
         no_doubles(left, record, &mut broken);
     }
     old_rules(left, &mut broken);
+    ends_are_known(left, &mut broken);
     broken
+}
+
+/// The custodian wraps nothing more for a change set that ended.
+fn ends_are_known(left: &Left<'_>, broken: &mut Vec<Broken>) {
+    for record in left.change_sets {
+        let ended = matches!(record.state, ChangeSetState::Done | ChangeSetState::Dropped);
+        let wraps = record.change_set.steps.iter().any(|step| matches!(step.act, Act::Import { .. }));
+        if ended && wraps && !left.custodian.has_finished(&record.digest) {
+            let what = format!("change set {} of {} ended, and the custodian still wraps for it", record.digest, record.change_set.key);
+            broken.push(Broken { rule: Rule::Approved, what });
+        }
+    }
 }
 
 fn plaintext(left: &Left<'_>, broken: &mut Vec<Broken>) {
     let ledger = serde_json::to_string(&left.ledger.keys).unwrap_or_default();
-    let texts = [ledger.as_bytes(), left.change_sets.as_bytes(), left.requests.as_bytes()];
+    let change_sets = serde_json::to_string(left.change_sets).unwrap_or_default();
+    let texts = [ledger.as_bytes(), change_sets.as_bytes(), left.requests.as_bytes()];
     if let Some((key, number)) = left.symbols.leaked(&texts) {
         let there = ["the ledger", "a change set", "a request"][number];
         broken.push(Broken { rule: Rule::Plaintext, what: format!("the bytes of key {key} are in {there}") });

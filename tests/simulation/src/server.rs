@@ -153,7 +153,7 @@ impl Server {
                 destinations: Some(destinations),
             };
             judge(change_set, &facts).map_err(|violations| internal(&format!("the plan breaks a rule: {violations:?}")))?;
-            match ledger.propose(change_set, asked).await {
+            match engine.propose(change_set, snapshot.open.get(&change_set.key_id), asked).await {
                 Ok(digest) => {
                     self.sim.note(&self.name, &format!("proposes {} for {}: {:?}", digest.short(), change_set.key, words(change_set)))
                 }
@@ -161,8 +161,7 @@ impl Server {
             }
         }
         for digest in &plan.outdated {
-            // Another server may have committed it meanwhile.
-            let _ = ledger.withdraw(digest, "it does not fit any more", asked).await;
+            engine.withdraw(digest, "it does not fit any more", asked).await?;
         }
         let mut blocked = BTreeMap::new();
         let mut unsettled = false;

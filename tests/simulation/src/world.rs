@@ -440,7 +440,7 @@ impl World {
             change_sets = digests.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?).collect();
             broken.extend(rules::judge(&Left {
                 ledger: snapshot,
-                change_sets: &serde_json::to_string(&change_sets).unwrap_or_default(),
+                change_sets: &change_sets,
                 dumps: &dumps,
                 requests: &requests.concat(),
                 symbols: &self.symbols,

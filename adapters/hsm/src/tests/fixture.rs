@@ -115,12 +115,12 @@ pub(super) fn tomorrow() -> Timestamp {
 }
 
 /// A clock that stands still.
-struct Still;
+struct Still(Timestamp);
 
 #[async_trait::async_trait]
 impl Clock for Still {
     fn now(&self) -> Timestamp {
-        NOW
+        self.0
     }
 
     fn uptime(&self) -> Span {
@@ -131,7 +131,11 @@ impl Clock for Still {
 }
 
 pub(super) fn now() -> Arc<dyn Clock> {
-    Arc::new(Still)
+    at(NOW)
+}
+
+pub(super) fn at(now: Timestamp) -> Arc<dyn Clock> {
+    Arc::new(Still(now))
 }
 
 /// `alice` (seed 1) and `bob` (seed 2) are in `security`. Imports and retirement under `payments` need this many approvals.

@@ -290,7 +290,7 @@ fn key_pairs_cannot_be_derived_nor_go_by_oaep_alone() {
         wrapped_under: None,
         imported: None,
     };
-    let error = vault.wrap(&copy, cloud.spki(), WrapScheme::RsaOaepSha256).err().unwrap();
+    let error = vault.wrap(&copy, cloud.spki(), WrapScheme::RsaOaepSha256, |_| Ok(())).err().unwrap();
     assert!(matches!(error, HsmError::Unsupported(Unsupported::Scheme { why: NoRoute::ForSecrets, .. })), "{error}");
 }
 

@@ -10,4 +10,5 @@ mod login;
 mod record;
 mod softhsm;
 mod taken_over;
+mod usage;
 mod warrants;

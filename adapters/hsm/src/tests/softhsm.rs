@@ -122,6 +122,12 @@ async fn a_generated_copy_arrives_from_softhsm_and_a_derived_one_is_refused() {
 }
 
 #[tokio::test]
+async fn a_finished_change_set_is_good_for_nothing_at_softhsm_either() {
+    let Some(config) = softhsm("a_finished_change_set_is_good_for_nothing_at_softhsm_either") else { return };
+    super::usage::a_finished_change_set_is_good_for_nothing(&config, Source::Generated, WrapScheme::RsaOaepSha1).await;
+}
+
+#[tokio::test]
 async fn a_sealed_blob_with_another_key_is_refused_by_softhsm_too() {
     let Some(config) = softhsm("a_sealed_blob_with_another_key_is_refused_by_softhsm_too") else { return };
     let (vault, kwp) = (super::kinds::vault(&config), cryptoki::mechanism::Mechanism::AesKeyWrapPad);

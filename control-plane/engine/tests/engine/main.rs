@@ -7,10 +7,13 @@ mod lease;
 mod world;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
 use keyplane_engine::{Silent, lane::Anybody};
-use keyplane_model::{ChangeSetState, Class, Creation, MaterialSeen, Presence, ProblemCode, Quota, SealedCharter, Span};
+use keyplane_model::{
+    Approval, ChangeSetState, Class, Creation, MaterialSeen, ObjectState, Presence, ProblemCode, Quota, SealedCharter, Span,
+};
 use keyplane_port::Clock as _;
 use world::{Fault, World};
 
@@ -306,6 +309,101 @@ async fn a_name_that_belongs_to_somebody_else_drops_the_change_set() {
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
     let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
     assert_eq!(record.state, ChangeSetState::Dropped);
+}
+
+/// Whether the custodian knows that the world's change set ended.
+async fn is_finished(world: &World) -> bool {
+    let usages = world.engine.custodian.usages().await.unwrap().usages;
+    usages.iter().any(|usage| usage.change_set == world.digest && usage.finished)
+}
+
+async fn state(world: &World) -> ChangeSetState {
+    world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap().state
+}
+
+/// A world in which everything but publishing is done.
+async fn almost_done() -> World {
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().faults.insert(4, Fault::Refused(Class::Denied));
+    assert_eq!(world.run().await.unwrap().unwrap_err()[0].code, ProblemCode::DestinationDenied);
+    assert!(!is_finished(&world).await);
+    world
+}
+
+#[tokio::test]
+async fn the_custodian_is_told_that_a_change_set_is_done() {
+    let world = almost_done().await;
+    world.custodian.gone.store(true, Ordering::SeqCst);
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::TokenFailed);
+    assert!(problems[0].detail.contains("stays open"), "{problems:?}");
+    assert_eq!(state(&world).await, ChangeSetState::Committed);
+    world.custodian.gone.store(false, Ordering::SeqCst);
+    assert_eq!(world.run().await, Some(Ok(())));
+    assert!(is_finished(&world).await);
+    assert_eq!(state(&world).await, ChangeSetState::Done);
+}
+
+#[tokio::test]
+async fn the_custodian_is_told_that_a_change_set_is_dropped() {
+    let world = almost_done().await;
+    world.cloud.state.lock().unwrap().objects.iter_mut().for_each(|object| object.state = ObjectState::Disabled);
+    world.custodian.gone.store(true, Ordering::SeqCst);
+    let codes: Vec<_> = world.run().await.unwrap().unwrap_err().iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, [ProblemCode::Drift, ProblemCode::TokenFailed]);
+    assert_eq!(state(&world).await, ChangeSetState::Committed);
+    world.custodian.gone.store(false, Ordering::SeqCst);
+    assert_eq!(world.run().await.unwrap().unwrap_err()[0].code, ProblemCode::Drift);
+    assert!(is_finished(&world).await);
+    assert_eq!(state(&world).await, ChangeSetState::Dropped);
+}
+
+/// A crash came between the custodian's record and the ledger's.
+#[tokio::test]
+async fn what_the_custodian_calls_finished_is_completed_if_nothing_is_left_to_wrap_and_dropped_otherwise() {
+    let world = almost_done().await;
+    let change_set = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
+    world.engine.custodian.finish(&change_set).await.unwrap();
+    assert_eq!(world.run().await, Some(Ok(())));
+    assert_eq!(state(&world).await, ChangeSetState::Done);
+
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().faults.insert(3, Fault::Refused(Class::Denied));
+    assert!(world.run().await.unwrap().is_err());
+    world.engine.custodian.finish(&change_set).await.unwrap();
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!((problems[0].code, problems[0].next.as_str()), (ProblemCode::CustodianRefused, "keyplane plan"));
+    assert_eq!(state(&world).await, ChangeSetState::Dropped);
+}
+
+#[tokio::test]
+async fn the_custodian_is_told_of_a_superseded_or_withdrawn_proposal_that_somebody_approved() {
+    let approval = Approval { approver: "alice".parse().unwrap(), signature: String::new(), at: world::START };
+    for (approved, superseded) in [(true, true), (true, false), (false, true), (false, false)] {
+        let world = World::new(1).await;
+        let (engine, ledger) = (&world.engine, &world.engine.ledger);
+        if approved {
+            ledger.approve(&world.digest, &approval, world::asked()).await.unwrap();
+        }
+        let open = ledger.change_set(&world.digest).await.unwrap().unwrap();
+        engine.propose(&open.change_set, Some(&open), world::asked()).await.unwrap();
+        assert!(!is_finished(&world).await, "the same proposal again supersedes nothing");
+        world.custodian.gone.store(true, Ordering::SeqCst);
+        let next = keyplane_model::ChangeSet { until: open.change_set.until + Span::seconds(1), ..open.change_set.clone() };
+        let end = async || {
+            if superseded {
+                engine.propose(&next, Some(&open), world::asked()).await.map(drop)
+            } else {
+                engine.withdraw(&world.digest, "a test", world::asked()).await
+            }
+        };
+        // Without approvals there is nothing to tell, so the custodian is not needed.
+        assert_eq!(end().await.is_ok(), !approved);
+        world.custodian.gone.store(false, Ordering::SeqCst);
+        end().await.unwrap();
+        assert_eq!(is_finished(&world).await, approved);
+        assert_eq!(state(&world).await, ChangeSetState::Dropped);
+    }
 }
 
 #[tokio::test]

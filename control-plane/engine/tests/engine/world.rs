@@ -2,7 +2,7 @@
 //! everything at the nth call of any port, as a crash does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
@@ -17,8 +17,8 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
-    IntentRevision, KeyState, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, OpenChangeSet, Page, Prepared, Swept,
-    Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
+    IntentRevision, KeyState, Ledger, LedgerError, MemoryLedger, MintRequest, Minted, Mutation, OpenChangeSet, Page, Prepared, Spent,
+    Swept, Usage, Usages, Warrant, Wrap, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000_000);
@@ -439,6 +439,9 @@ impl Cloud for TestCloud {
 /// A custodian whose "bytes" are its count of mints, so a second mint of a generated copy gives another key.
 pub(crate) struct TestCustodian {
     mints: AtomicU32,
+    usages: Mutex<BTreeMap<Digest, Usage>>,
+    /// Whether it cannot be reached.
+    pub(crate) gone: AtomicBool,
     switch: Arc<Switch>,
 }
 
@@ -460,17 +463,50 @@ impl Custodian for TestCustodian {
         Err(CustodianError::Unsupported("adopt: a test".to_owned()))
     }
 
-    async fn mint(&self, _: &Warrant, _: &MintRequest) -> Result<Minted, CustodianError> {
+    async fn mint(&self, warrant: &Warrant, _: &MintRequest) -> Result<Minted, CustodianError> {
         self.switch.pass().await;
+        self.usage(&warrant.change_set, |usage| usage.still_open())?;
         let count = self.mints.fetch_add(1, Ordering::SeqCst);
         let blob = SealedBlob { wrapped: count.to_be_bytes().to_vec(), mac: Vec::new() };
         Ok(Minted { check_value: Some(CheckValue([0, 0, 1])), blob: Some(blob), public_key: None })
     }
 
-    async fn wrap(&self, _: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
+    async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
         self.switch.pass().await;
+        let wrap = Wrap { step: request.step, wrapped_under: Digest::of(&request.wrapping_key.spki), at: START };
+        self.usage(&warrant.change_set, |usage| {
+            usage.admits(&wrap)?;
+            usage.add(&Usage { wraps: vec![wrap], ..usage.clone() });
+            Ok(())
+        })?;
         let blob = request.copy.blob.as_ref().ok_or_else(|| CustodianError::Broken("no blob".to_owned()))?;
         Ok(Wrapped { bytes: blob.wrapped.clone(), wrapped_under: Digest::of(&request.wrapping_key.spki) })
+    }
+
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        self.switch.pass().await;
+        let finished = self.usage(change_set, |usage| {
+            usage.finished = true;
+            Ok(())
+        });
+        self.switch.pass().await;
+        finished
+    }
+
+    async fn usages(&self) -> Result<Usages, CustodianError> {
+        let mut all = Usages::default();
+        self.usages.lock().unwrap().values().for_each(|usage| all.add(usage.clone()));
+        Ok(all)
+    }
+}
+
+impl TestCustodian {
+    fn usage<T>(&self, change_set: &ChangeSet, with: impl FnOnce(&mut Usage) -> Result<T, Spent>) -> Result<T, CustodianError> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(CustodianError::Failed("it is gone".to_owned()));
+        }
+        let digest = change_set.digest().unwrap();
+        Ok(with(self.usages.lock().unwrap().entry(digest).or_insert_with(|| Usage::none(change_set, digest)))?)
     }
 }
 
@@ -534,6 +570,7 @@ passing! {
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) cloud: Arc<TestCloud>,
+    pub(crate) custodian: Arc<TestCustodian>,
     pub(crate) switch: Arc<Switch>,
     pub(crate) digest: Digest,
     /// How many seconds pass after the next attempt is recorded.
@@ -705,14 +742,20 @@ impl World {
             slow: Arc::clone(&slow),
             calls: Arc::clone(&calls),
         };
+        let custodian = Arc::new(TestCustodian {
+            mints: AtomicU32::new(0),
+            usages: Mutex::default(),
+            gone: AtomicBool::new(false),
+            switch: Arc::clone(&switch),
+        });
         let engine = Engine {
             ledger: Arc::new(ledger),
-            custodian: Arc::new(TestCustodian { mints: AtomicU32::new(0), switch: Arc::clone(&switch) }),
+            custodian: Arc::clone(&custodian) as Arc<dyn Custodian>,
             lanes: [(destination.name, Lane::new(shared, Quotas::default(), Arc::clone(&clock) as Arc<dyn Clock>))].into(),
             clock,
             leases: Leases::new(server(1)),
         };
-        Self { engine, cloud, switch, digest, slow, calls }
+        Self { engine, cloud, custodian, switch, digest, slow, calls }
     }
 
     /// Commits and runs. `None`: the switch stopped it.
