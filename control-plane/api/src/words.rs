@@ -78,8 +78,8 @@ pub fn rule(rule: &ApprovalRule) -> String {
     if rule.need == 0 { "nobody".to_owned() } else { format!("{} of {}", rule.need, groups.join(", ")) }
 }
 
-/// A change of the charter for people, one line for each difference: approvers added and removed, their keys, groups and logins, and the
-/// rules that become looser or stricter. Empty: the charters are equal.
+/// A change of the charter for people, one line for each difference: approvers added and removed, their keys, groups and logins, the rules
+/// of profiles that become looser or stricter, and the rules of keys. Empty: the charters are equal.
 #[must_use]
 pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
     let mut lines = Vec::new();
@@ -117,6 +117,10 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
             (None, None) => {}
         }
     }
+    let keys = |new: &ApprovalRule| format!("keys may ask for approval by {}, where their profiles ask for less", rule(new));
+    lines.extend(after.key_rules.difference(&before.key_rules).map(keys));
+    let gone = |old: &ApprovalRule| format!("keys no longer ask for approval by {}: who belongs to these groups is GUARDED LESS", rule(old));
+    lines.extend(before.key_rules.difference(&after.key_rules).map(gone));
     lines
 }
 

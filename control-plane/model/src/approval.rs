@@ -132,6 +132,10 @@ pub struct Charter {
     pub approvers: BTreeMap<ApproverName, Approver>,
     /// Each profile's approval rules.
     pub profiles: BTreeMap<ProfileName, Approvals>,
+    /// The rules by which single keys are stricter than their profiles, without duplicates. A change set asks for its profile's rule or for
+    /// one of these. Left out if empty, so that a charter from before this field keeps its digest.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub key_rules: BTreeSet<ApprovalRule>,
 }
 
 impl Charter {
@@ -144,19 +148,24 @@ impl Charter {
         })
     }
 
-    /// Every rule of every profile, without duplicates.
+    /// Every rule of every profile, and those of keys.
     #[must_use]
     pub fn rules(&self) -> BTreeSet<&ApprovalRule> {
-        self.profiles.values().flat_map(|approvals| [&approvals.import, &approvals.retire]).collect()
+        self.of_profiles().chain(&self.key_rules).collect()
     }
 
-    /// The rules with the highest `need`. Several, if they accept different groups.
+    /// The profiles' rules with the highest `need`. Several, if they accept different groups. Keys' rules are not among them: whoever may
+    /// approve one key does not thereby decide about all.
     #[must_use]
     pub fn strictest(&self) -> BTreeSet<&ApprovalRule> {
-        let mut rules = self.rules();
+        let mut rules: BTreeSet<_> = self.of_profiles().collect();
         let most = rules.iter().map(|rule| rule.need).max();
         rules.retain(|rule| Some(rule.need) == most);
         rules
+    }
+
+    fn of_profiles(&self) -> impl Iterator<Item = &ApprovalRule> {
+        self.profiles.values().flat_map(|approvals| [&approvals.import, &approvals.retire])
     }
 
     /// Over the canonical bytes (RFC 8785).

@@ -192,13 +192,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Checks that the charter knows the profile, and that the change set asks for at least the charter's approvals.
+    /// Checks that the charter knows the profile and the change set's rule of approval, and that the rule is at least the profile's.
     fn charter(&mut self) {
         let (set, facts) = (self.set, self.facts);
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
         match facts.charter.rule(&set.profile, set.action) {
             None => self.violations.push(Violation::UnknownProfile(set.profile.clone())),
-            Some(rule) => self.is(!is_at_least(&set.approvals, rule), || Violation::ApprovalsLooser),
+            Some(rule) if !is_at_least(&set.approvals, rule) => self.violations.push(Violation::ApprovalsLooser),
+            Some(rule) => {
+                let known = set.approvals == *rule || facts.charter.key_rules.contains(&set.approvals);
+                self.is(!known, || Violation::ApprovalsUnknown);
+            }
         }
     }
 

@@ -86,6 +86,9 @@ pub enum Violation {
     /// It asks for fewer approvals than the charter, or for approvals from other groups.
     #[error("it asks for fewer approvals than the charter, or from others")]
     ApprovalsLooser,
+    /// Its rule is guarded by nobody: those who may change the members of its groups need not be those who satisfy it.
+    #[error("it asks for approvals by a rule that is neither its profile's nor any key's in the charter")]
+    ApprovalsUnknown,
 
     // Rules that the ledger decides.
     /// The key has changed since the change set was planned.

@@ -220,6 +220,7 @@ fn first_import() -> World {
             installation,
             approvers: BTreeMap::new(),
             profiles: BTreeMap::from([(name("payments"), approvals.clone()), (name("loose"), Approvals { import: rule(0), ..approvals })]),
+            key_rules: BTreeSet::new(),
         },
         record: None,
         key: Some(key),
@@ -390,7 +391,8 @@ broken! {
         w.want_again();
         w.set.approvals.need = 0;
     } => [Violation::ApprovalsLooser], custodian: yes;
-    approvals_other_than_the_keys_rules_ask_for_are_refused: first_import(), |w| w.set.approvals.need = 2
+    approvals_other_than_the_keys_rules_ask_for_are_refused: first_import(),
+        |w| { w.set.approvals.need = 2; w.charter.key_rules.insert(rule(2)); }
         => [Violation::ApprovalsDiffer], custodian: no;
     a_profile_that_the_charter_does_not_know_is_refused: first_import(),
         |w| { w.set.profile = name("other"); w.key.as_mut().unwrap().profile = name("other"); w.want_again(); }
@@ -445,7 +447,8 @@ broken! {
         => [Violation::Wanted], custodian: no;
     a_key_that_nobody_wants_any_more_is_refused: first_import(), |w| w.key = None => [Violation::Wanted], custodian: no;
     a_clean_up_that_does_not_say_what_is_wanted_is_refused: World::clean_up(), |w| w.set.wanted = None => [Violation::Wanted], custodian: no;
-    another_profile_than_the_keys_is_refused: first_import(), |w| w.set.profile = name("loose")
+    another_profile_than_the_keys_is_refused: first_import(),
+        |w| { w.set.profile = name("loose"); w.charter.key_rules.insert(rule(1)); }
         => [Violation::OtherProfile(name("loose"))], custodian: no;
     another_profile_than_the_last_one_is_refused_for_an_unwanted_key: World::clean_up(),
         |w| { w.key = None; w.set.wanted = None; w.set.profile = name("loose"); w.set.approvals = rule(0); }
@@ -495,6 +498,7 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     world.rules().approvals.import.need = 2;
     world.want_again();
     world.set.approvals.need = 2;
+    world.charter.key_rules = BTreeSet::from([rule(2)]);
     assert_eq!(world.verdict(), []);
     assert_eq!(asked(&world, None), [rule(1), rule(2)]);
 
@@ -504,6 +508,21 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     assert_eq!(asked(&world, None), [rule(1), friends]);
     world.set.approvals = rule(0);
     assert_eq!(asked(&world, None), [rule(0), rule(1)]);
+}
+
+/// Bytes are bound to the rule that they are made under. If the charter does not have it, nobody guards who belongs to its groups.
+#[test]
+fn a_rule_of_approval_that_the_charter_does_not_have_is_refused() {
+    let mut world = first_import();
+    world.rules().approvals.import = rule(2);
+    world.want_again();
+    world.set.approvals = rule(2);
+    assert_eq!(world.verdict(), [Violation::ApprovalsUnknown]);
+    assert_eq!(world.custodian(), [Violation::ApprovalsUnknown]);
+    // Not even another key's rule, if it is looser than the profile's.
+    world.charter.profiles.insert(name("payments"), Approvals { import: rule(3), ..world.charter.profiles[&name("payments")].clone() });
+    world.charter.key_rules = BTreeSet::from([rule(2)]);
+    assert_eq!(world.custodian(), [Violation::ApprovalsLooser]);
 }
 
 /// The rules that a change set has to satisfy, sorted.

@@ -152,6 +152,7 @@ pub(super) fn charter(need: u32) -> Charter {
             "payments".parse().unwrap(),
             Approvals { import: rule.clone(), retire: rule.clone(), standing: Standing { rotation: None } },
         )]),
+        key_rules: BTreeSet::new(),
     }
 }
 

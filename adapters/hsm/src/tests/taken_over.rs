@@ -55,7 +55,7 @@ async fn a_key_under_another_profile_is_another_key() {
 
     // The same key and placement, under the profile that needs no approvals, and wrapped under the attacker's key.
     desk.warrant.change_set.profile = "sandbox".parse().unwrap();
-    desk.warrant.change_set.approvals = ApprovalRule { need: 0, from: BTreeSet::new() };
+    desk.warrant.change_set.approvals = of(0, "developers").import;
     desk.warrant.approvals.clear();
     let request = desk.wrap_request(&minted, attacker.spki());
     let refused = desk.custodian.wrap(&desk.warrant, &request).await.unwrap_err();
@@ -79,7 +79,7 @@ async fn a_generated_copy_does_not_change_its_profile() {
     let minted = desk.mint().await;
 
     desk.warrant.change_set.profile = "sandbox".parse().unwrap();
-    desk.warrant.change_set.approvals = ApprovalRule { need: 0, from: BTreeSet::new() };
+    desk.warrant.change_set.approvals = of(0, "developers").import;
     desk.warrant.approvals.clear();
     desk.coordinates.profile = "sandbox".parse().unwrap();
     desk.coordinates.approvals = desk.warrant.change_set.approvals.clone();

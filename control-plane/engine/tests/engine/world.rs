@@ -664,6 +664,7 @@ impl World {
                         Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
                     )]
                     .into(),
+                    key_rules: BTreeSet::new(),
                 },
                 serial: 1,
                 epoch: EpochId(1),
