@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, Creation, Destination, DestinationName, Expectation,
-    Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp, Version,
-    WrapScheme,
+    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, CopyRecord, Creation, Destination, DestinationName,
+    Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp,
+    Version, WrapScheme,
 };
 
 use crate::violation::{MAX_STEPS, Violation};
@@ -243,7 +243,7 @@ impl<'a> Judge<'a> {
                     let ours = set.placements.get(&id).map(|plan| plan.algorithm);
                     self.is(theirs != ours, || Violation::SharesOtherAlgorithm(number));
                 }
-                Act::Import { version, of, .. } => {
+                Act::Import { version, of, made, .. } => {
                     let recorded = record.and_then(|record| record.copy(*version, id));
                     self.is(recorded.is_none() && !earlier(|act| matches!(act, Act::Mint { .. } | Act::Share { .. })), || {
                         Violation::NoCopy { step: number, version: *version }
@@ -253,6 +253,10 @@ impl<'a> Judge<'a> {
                         _ => None,
                     });
                     self.is(*of != recorded.and_then(|copy| copy.bytes_of).or(shared), || Violation::OtherBytes(number));
+                    // Bytes that this change set shares may have been made before.
+                    let origin = || record.zip(shared).and_then(|(record, from)| record.copy(*version, from));
+                    let before = recorded.or_else(origin).map(CopyRecord::bound);
+                    self.is(*made != before, || Violation::OtherMaking(number));
                     let object = self.imports_make_objects(id) || placement.is_some_and(|placement| placement.object.is_some());
                     self.is(!object && !earlier(|act| matches!(act, Act::Create | Act::Claim)), || Violation::NoObject(number));
                 }

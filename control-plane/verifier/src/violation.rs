@@ -130,6 +130,10 @@ pub enum Violation {
     /// The import names bytes of another placement than the copy's record does.
     #[error("step {0} imports the bytes of another placement than the copy's")]
     OtherBytes(StepNo),
+    /// The import says of bytes that were made before that this change set makes them, or names another profile, rule, source or root epoch
+    /// than the copy's record does.
+    #[error("step {0} does not say how the bytes that it imports were made")]
+    OtherMaking(StepNo),
     /// The import uses another scheme than the prepare step.
     #[error("step {0} wraps in another way than was prepared")]
     PreparedOtherwise(StepNo),

@@ -616,7 +616,10 @@ pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: A
         steps: [
             vec![step(Expectation::NoCopy, Act::Mint { version, source: Source::Generated, epoch: EpochId(1) })],
             before_the_import,
-            vec![step(Expectation::Empty, Act::Import { version, scheme, of: None }), step(Expectation::Imported, Act::Publish)],
+            vec![
+                step(Expectation::Empty, Act::Import { version, scheme, of: None, made: None }),
+                step(Expectation::Imported, Act::Publish),
+            ],
         ]
         .concat(),
         reasons: vec![Reason::NewKey],

@@ -125,7 +125,7 @@ pub(crate) fn named_change_set(name: &str, key: u32, generation: u64, variant: u
             (Expectation::NoCopy, Act::Mint { version, source, epoch: EpochId(1) }),
             (Expectation::Unclaimed, Act::Create),
             (Expectation::Created, Act::Claim),
-            (Expectation::Empty, Act::Import { version, scheme: WrapScheme::RsaOaepSha256, of: None }),
+            (Expectation::Empty, Act::Import { version, scheme: WrapScheme::RsaOaepSha256, of: None, made: None }),
             (Expectation::Imported, Act::Publish),
         ] {
             steps.push(Step { placement, expects, act });
