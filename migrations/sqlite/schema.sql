@@ -13,3 +13,5 @@ CREATE TABLE receipts ( change_set TEXT NOT NULL REFERENCES change_sets (digest)
 CREATE TABLE inventories ( destination TEXT NOT NULL PRIMARY KEY, seen_at INTEGER NOT NULL, body TEXT NOT NULL ) STRICT;
 CREATE TABLE charters ( serial INTEGER NOT NULL PRIMARY KEY CHECK (serial >= 0), body TEXT NOT NULL ) STRICT;
 CREATE TABLE leases ( lane TEXT NOT NULL PRIMARY KEY, holder TEXT, fence INTEGER NOT NULL CHECK (fence > 0), beat INTEGER NOT NULL CHECK (beat >= 0), span INTEGER NOT NULL CHECK (span >= 0) ) STRICT;
+CREATE TABLE charter_proposals ( digest TEXT NOT NULL PRIMARY KEY, serial INTEGER NOT NULL CHECK (serial >= 0), proposed_at INTEGER NOT NULL, body TEXT NOT NULL ) STRICT;
+CREATE TABLE charter_approvals ( proposal TEXT NOT NULL REFERENCES charter_proposals (digest), approver TEXT NOT NULL, signature TEXT NOT NULL, given_at INTEGER NOT NULL, PRIMARY KEY (proposal, approver) ) STRICT;

@@ -241,5 +241,5 @@ fn refused(why: impl std::fmt::Display) -> CustodianError {
 }
 
 fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need }
+    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
 }

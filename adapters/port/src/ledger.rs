@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyName, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, CharterChange, CharterId, CharterProposal, Class,
+    DestinationName, Digest, Fence, Generation, InstallationId, Intent, Inventory, KeyName, Lease, LedgerSnapshot, Receipt, Revision,
+    SealedCharter, SettleError, Timestamp,
 };
 
 /// Intents, keys, change sets, leases, inventories and charters of one installation.
@@ -77,6 +78,18 @@ pub trait Ledger: Send + Sync {
     /// The last inventory of every destination that was ever surveyed.
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
 
+    /// Keeps a proposed change of the charter under its digest. Proposing the same one again changes nothing.
+    async fn propose_charter(&self, change: &CharterChange, at: Timestamp) -> Result<Digest, LedgerError>;
+
+    /// The proposed changes of one charter, sorted by the time of the proposal and the digest.
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError>;
+
+    /// The proposed change with a digest; `None`: there is none.
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError>;
+
+    /// Adds an approval to a proposed change of the charter, as [`Ledger::approve`] does to a change set.
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
+
     /// Keeps a sealed charter; one with a serial that is there already must be equal.
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
 
@@ -112,6 +125,8 @@ pub enum Commitment {
 pub enum Refusal {
     #[error("the ledger knows no change set {0}")]
     NoChangeSet(Digest),
+    #[error("the ledger knows no proposed charter {0}")]
+    NoCharterProposal(Digest),
     /// The change set is not in the state that the method asks for.
     #[error("the change set is {0}")]
     State(&'static str),

@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal, Class,
+    DestinationName, Digest, Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerSnapshot, Receipt,
+    Revision, SealedCharter, SettleError, Timestamp,
 };
 
 use crate::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
@@ -36,6 +37,7 @@ struct State {
     leases: BTreeMap<String, Lease>,
     inventories: BTreeMap<DestinationName, Inventory>,
     charters: BTreeMap<u32, SealedCharter>,
+    charter_proposals: BTreeMap<Digest, CharterProposal>,
 }
 
 impl MemoryLedger {
@@ -132,15 +134,7 @@ impl Ledger for MemoryLedger {
         let mut state = self.state();
         let record = state.record(digest)?;
         must_be(record, ChangeSetState::Proposed)?;
-        // INVARIANT: sorted by approver, at most one each.
-        match record.approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
-            Ok(place) if record.approvals[place].signature == approval.signature => {
-                return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
-            }
-            Ok(place) => record.approvals[place] = approval.clone(),
-            Err(place) => record.approvals.insert(place, approval.clone()),
-        }
-        Ok(())
+        add(&mut record.approvals, approval).map_err(LedgerError::from)
     }
 
     async fn commit(&self, digest: &Digest, _at: Timestamp) -> Result<Commitment, LedgerError> {
@@ -285,6 +279,30 @@ impl Ledger for MemoryLedger {
         Ok(self.state().inventories.clone())
     }
 
+    async fn propose_charter(&self, change: &CharterChange, at: Timestamp) -> Result<Digest, LedgerError> {
+        let digest = change.digest().map_err(no_json)?;
+        let proposal = || CharterProposal { digest, change: change.clone(), proposed: at, approvals: Vec::new() };
+        self.state().charter_proposals.entry(digest).or_insert_with(proposal);
+        Ok(digest)
+    }
+
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError> {
+        let mut found: Vec<_> =
+            self.state().charter_proposals.values().filter(|proposal| proposal.change.before == *before).cloned().collect();
+        found.sort_by_key(|proposal| (proposal.proposed, proposal.digest));
+        Ok(found)
+    }
+
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError> {
+        Ok(self.state().charter_proposals.get(digest).cloned())
+    }
+
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        let proposal = state.charter_proposals.get_mut(digest).ok_or(Refusal::NoCharterProposal(*digest))?;
+        add(&mut proposal.approvals, approval).map_err(LedgerError::from)
+    }
+
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError> {
         let mut state = self.state();
         let there = state.charters.entry(charter.serial).or_insert_with(|| charter.clone());
@@ -327,6 +345,17 @@ impl State {
         self.open.remove(&key);
         Ok(())
     }
+}
+
+/// Adds an approval, in place of an earlier one by the same approver.
+fn add(approvals: &mut Vec<Approval>, approval: &Approval) -> Result<(), Refusal> {
+    // INVARIANT: sorted by approver, at most one each.
+    match approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
+        Ok(place) if approvals[place].signature == approval.signature => return Err(Refusal::AlreadyApproved(approval.approver.clone())),
+        Ok(place) => approvals[place] = approval.clone(),
+        Err(place) => approvals.insert(place, approval.clone()),
+    }
+    Ok(())
 }
 
 fn must_be(record: &ChangeSetRecord, state: ChangeSetState) -> Result<(), Refusal> {

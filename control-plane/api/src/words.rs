@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use keyplane_model::{
-    Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CopyCoordinates, Digest, Standing, StepNo,
+    Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CopyCoordinates, Digest, PlacementPlan,
+    Standing, StepNo,
 };
 
-use crate::{ChangeSetView, StepView};
+use crate::{ChangeSetView, CharterChangeView, PlacementView, StepView};
 
 impl ChangeSetView {
     /// A change set for people. Its time is 0, since only a plan knows it.
@@ -40,9 +41,39 @@ impl ChangeSetView {
             approved_by,
             reasons: change_set.reasons.iter().map(|reason| plain(&reason.to_string())).collect(),
             until: change_set.until,
+            placements: change_set.placements.values().map(placement).collect(),
             steps: steps.collect(),
             seconds: 0,
         }
+    }
+}
+
+impl CharterChangeView {
+    /// A proposed change of the charter for people. `current`: the charter in force, which the change follows.
+    ///
+    /// # Errors
+    /// See [`Charter::digest`].
+    pub fn of(change: &CharterChange, current: &Charter, approved_by: Vec<ApproverName>) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            digest: change.digest()?,
+            before: change.before,
+            next: change.next.digest()?,
+            proposer: plain(&change.proposer.0),
+            approved_by,
+            until: change.until,
+            differences: differences(current, &change.next),
+        })
+    }
+}
+
+fn placement(plan: &PlacementPlan) -> PlacementView {
+    PlacementView {
+        cloud: plan.cloud,
+        destination: plan.destination.clone(),
+        fingerprint: plan.fingerprint,
+        name: plain(&plan.name),
+        algorithm: plan.algorithm,
+        purpose: plan.purpose,
     }
 }
 
@@ -191,6 +222,14 @@ mod tests {
         let of = |profile: &str, need: u32| format!("; its bytes were MADE UNDER profile `{profile}` with approval by {need} of security");
         assert_eq!(words("payments", 1), words("logs", 1) + &of("payments", 1));
         assert_eq!(words("logs", 2), words("logs", 1) + &of("logs", 2));
+    }
+
+    /// Another account behind the same name, or another use of the key, is another thing to approve.
+    #[test]
+    fn where_a_key_goes_and_what_it_is_for_is_shown() {
+        let view = view(&change_set("logs", 1));
+        let [placement] = &view.placements[..] else { panic!("{:?}", view.placements) };
+        assert_eq!((placement.fingerprint, placement.purpose), (Digest::of(b"prod"), keyplane_model::Purpose::Mac));
     }
 
     #[test]

@@ -45,6 +45,29 @@ pub struct CharterChange {
     pub until: Timestamp,
 }
 
+impl CharterChange {
+    /// Over the canonical bytes (RFC 8785). The change is proposed, shown and approved under it.
+    ///
+    /// # Errors
+    /// See [`Charter::digest`].
+    pub fn digest(&self) -> Result<Digest, serde_json::Error> {
+        Ok(Digest::of(&crate::canonical_bytes(self)?))
+    }
+}
+
+/// A change of the charter that was proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CharterProposal {
+    /// [`CharterChange::digest`].
+    pub digest: Digest,
+    pub change: CharterChange,
+    /// By the server's wall clock.
+    pub proposed: Timestamp,
+    /// At most one for each approver, sorted by approver. Whoever relies on them verifies them.
+    pub approvals: Vec<Approval>,
+}
+
 /// The text that an approver signs: for what, where, under which charter, until when.
 ///
 /// INVARIANT: two different things to approve never have the same text. Each line is a fixed label and one value. Values that people choose

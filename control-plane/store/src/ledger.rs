@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, Fence, Generation,
-    InstallationId, Intent, Inventory, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision, SealedCharter, SettleError, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal, Class,
+    DestinationName, Digest, Fence, Generation, InstallationId, Intent, Inventory, KeyRecord, Lease, LedgerSnapshot, Receipt, Revision,
+    SealedCharter, SettleError, Timestamp,
 };
 use keyplane_port::{Commitment, IntentRevision, Ledger, LedgerError, Refusal};
 
 use crate::db::{Db, Location, Mode, Transaction};
 use crate::row::{Cell, Row, Table};
 use crate::schema::{self, Migrated};
-use crate::{change_sets, keys, leases};
+use crate::{change_sets, charter_proposals, keys, leases};
 
 const INSTALLATION: Table = Table { name: "installation", id_columns: 1 };
 const INTENTS: Table = Table { name: "intents", id_columns: 1 };
@@ -349,6 +350,34 @@ impl Ledger for SqlLedger {
         let mut transaction = self.begin(Mode::Read).await?;
         let rows = transaction.rows(INVENTORIES, "SELECT destination, body FROM inventories", &[]).await?;
         rows.iter().map(|row| Ok((row.word("destination")?, row.document("body")?))).collect()
+    }
+
+    async fn propose_charter(&self, change: &CharterChange, at: Timestamp) -> Result<Digest, LedgerError> {
+        let digest = change.digest().map_err(|error| LedgerError::Broken(error.to_string()))?;
+        let mut transaction = self.begin(Mode::Write).await?;
+        charter_proposals::propose(&mut transaction, &digest, change, at).await?;
+        transaction.commit().await?;
+        Ok(digest)
+    }
+
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        charter_proposals::of(&mut transaction, before).await
+    }
+
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        charter_proposals::one(&mut transaction, digest).await
+    }
+
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError> {
+        let mut transaction = self.begin(Mode::Write).await?;
+        let proposal = charter_proposals::one(&mut transaction, digest).await?.ok_or(Refusal::NoCharterProposal(*digest))?;
+        if proposal.approvals.iter().any(|given| given.approver == approval.approver && given.signature == approval.signature) {
+            return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
+        }
+        charter_proposals::approve(&mut transaction, digest, approval).await?;
+        transaction.commit().await
     }
 
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError> {

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `ledger` | the transactions; each checks whether it is already done, is allowed, and fits |
 //! | `schema` | migrations, and the guard against older and newer schemas |
-//! | `keys`, `change_sets`, `leases` | records from and to rows |
+//! | `keys`, `change_sets`, `charter_proposals`, `leases` | records from and to rows |
 //! | `db` | the kinds of databases: connections, transactions, the classes of errors |
 //! | `liveness` | which servers of a database in a file are dead |
 //! | `sqlite` | the database's file, how it is opened, and SQLite's error codes |
@@ -21,6 +21,7 @@
 //! collations differ.
 
 mod change_sets;
+mod charter_proposals;
 mod db;
 mod keys;
 mod leases;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, DestinationName, Digest, Fence,
-    InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
+    Actor, Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, CharterId, CharterProposal, Class,
+    DestinationName, Digest, Fence, InstallationId, Intent, Inventory, Lease, LedgerSnapshot, Receipt, SealedCharter, Span, Timestamp,
 };
 use keyplane_port::{
     Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, Ledger, LedgerError, MintRequest, Minted,
@@ -71,6 +71,10 @@ slow! { Ledger {
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn propose_charter(&self, change: &CharterChange, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError>;
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError>;
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 } }
@@ -153,5 +157,9 @@ behind! {
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn propose_charter(&self, change: &CharterChange, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError>;
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError>;
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
 }

@@ -518,6 +518,10 @@ passing! {
     async fn abandon(&self, digest: &Digest, reason: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn propose_charter(&self, change: &keyplane_model::CharterChange, at: Timestamp) -> Result<Digest, LedgerError>;
+    async fn charter_proposals(&self, before: &keyplane_model::CharterId) -> Result<Vec<keyplane_model::CharterProposal>, LedgerError>;
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<keyplane_model::CharterProposal>, LedgerError>;
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval) -> Result<(), LedgerError>;
     async fn put_charter(&self, charter: &SealedCharter) -> Result<(), LedgerError>;
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 }
