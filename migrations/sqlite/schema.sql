@@ -16,3 +16,5 @@ CREATE TABLE leases ( lane TEXT NOT NULL PRIMARY KEY, holder TEXT, fence INTEGER
 CREATE TABLE events ( sequence INTEGER NOT NULL PRIMARY KEY CHECK (sequence > 0), at INTEGER NOT NULL, actor TEXT NOT NULL, what TEXT NOT NULL, body TEXT NOT NULL, key_id TEXT, change_set TEXT, placement_id TEXT, reason TEXT ) STRICT;
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are only ever added'); END;
 CREATE TRIGGER events_are_not_removed BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are only ever added'); END;
+CREATE TABLE charter_proposals ( digest TEXT NOT NULL PRIMARY KEY, serial INTEGER NOT NULL CHECK (serial >= 0), proposed_at INTEGER NOT NULL, body TEXT NOT NULL ) STRICT;
+CREATE TABLE charter_approvals ( proposal TEXT NOT NULL REFERENCES charter_proposals (digest), approver TEXT NOT NULL, signature TEXT NOT NULL, given_at INTEGER NOT NULL, PRIMARY KEY (proposal, approver) ) STRICT;

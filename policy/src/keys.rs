@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyplane_model::{Algorithm, CloudKind, Destination, DestinationName, Key, KeyName, PlacementIntent, ProblemCode, Source};
+use keyplane_model::{
+    Algorithm, ApprovalRule, CloudKind, Destination, DestinationName, Key, KeyName, PlacementIntent, ProblemCode, Source,
+};
 
 use crate::explain::{self, ExplainedPlacement, Explanation};
 use crate::people::Groups;
@@ -17,6 +19,8 @@ pub(crate) struct Keys {
     pub(crate) wanted: BTreeMap<KeyName, Key>,
     /// All keys, including those left out of the intent.
     pub(crate) explanations: BTreeMap<KeyName, Explanation>,
+    /// The approval rules by which any key is stricter than its profile.
+    pub(crate) rules: BTreeSet<ApprovalRule>,
 }
 
 pub(crate) fn resolve(
@@ -27,7 +31,7 @@ pub(crate) fn resolve(
     destinations: Option<&BTreeMap<DestinationName, Destination>>,
     report: &mut Report,
 ) -> Keys {
-    let mut keys = Keys { wanted: BTreeMap::new(), explanations: BTreeMap::new() };
+    let mut keys = Keys { wanted: BTreeMap::new(), explanations: BTreeMap::new(), rules: BTreeSet::new() };
     let mut names: BTreeMap<&KeyName, Place> = BTreeMap::new();
     let mut taken = Taken::new();
     for document in documents {
@@ -53,6 +57,8 @@ pub(crate) fn resolve(
                 }
             }
             if let Some(rules) = rules {
+                let of_profile = profiles.get(&document.profile.value).and_then(Option::as_ref);
+                keys.rules.extend(of_profile.into_iter().flat_map(|profile| rules.stricter_approvals(profile)).cloned());
                 keep(document, &rules, destinations, report, &mut keys);
             }
         }

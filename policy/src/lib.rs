@@ -84,7 +84,11 @@ pub fn load(sources: &[(String, String)], destinations: Option<&BTreeMap<Destina
     // INVARIANT: everything that is left out because it is broken has a problem. Without problems, nothing is missing.
     if problems.is_empty() {
         let profiles = profiles.into_iter().filter_map(|(name, rules)| Some((name, rules?.to_model()))).collect();
-        Ok(Policy { intent: Intent { approvers, profiles, keys: keys.wanted }, warnings, explanations: keys.explanations })
+        Ok(Policy {
+            intent: Intent { approvers, profiles, key_rules: keys.rules, keys: keys.wanted },
+            warnings,
+            explanations: keys.explanations,
+        })
     } else {
         Err(problems)
     }

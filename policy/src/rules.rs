@@ -52,6 +52,12 @@ impl Effective {
         }
     }
 
+    /// The approval rules that differ from the profile's.
+    pub(crate) fn stricter_approvals<'a>(&'a self, profile: &Self) -> impl Iterator<Item = &'a ApprovalRule> + use<'a> {
+        let of = |own: &'a Stated<ApprovalRule>, held: &Stated<ApprovalRule>| (own.value != held.value).then_some(&own.value);
+        [of(&self.import_approvals, &profile.import_approvals), of(&self.retire_approvals, &profile.retire_approvals)].into_iter().flatten()
+    }
+
     /// The rules of a profile that extends none. `None`: a required rule is missing, which was reported.
     fn root(profile: &At<ProfileName>, own: Statements, report: &mut Report) -> Option<Self> {
         let speaker = Speaker::Profile(&profile.value);

@@ -79,7 +79,11 @@ impl HsmCustodian {
 
     /// Makes some of the token's calls fail from now on.
     pub(crate) async fn fail_for_test(&self, fails: Option<crate::token::Fails>) {
-        self.worker.run(move |vault| Ok(vault.token().fails.set(fails))).await.unwrap();
+        let set = move |vault: &Vault| {
+            vault.token().fails.set(fails);
+            Ok(())
+        };
+        self.worker.run(set).await.unwrap();
     }
 
     pub(crate) async fn proofs_for_test(&self) -> usize {
@@ -278,5 +282,5 @@ fn refused(why: impl std::fmt::Display) -> CustodianError {
 }
 
 fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need }
+    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
 }

@@ -191,12 +191,14 @@ pub enum CustodianError {
     /// The warrant's change set breaks a rule, has expired, or does not ask for this.
     #[error("refused: {0}")]
     Refused(String),
-    #[error("{have} of {need} approvals")]
+    #[error("{why}")]
     ApprovalsMissing {
         /// The number of valid approvals.
         have: u32,
         /// The number that the charter asks for.
         need: u32,
+        /// For people: both numbers, the groups that count, and which approvals did not count, and why.
+        why: String,
     },
     #[error("the charter in use is not the one that the custodian adopted last")]
     CharterChanged,

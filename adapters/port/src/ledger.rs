@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Actor, Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, DestinationName, Digest, EventKind,
-    Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, LedgerSnapshot, Receipt, Refusal, Revision,
-    SealedCharter, Subject, Timestamp,
+    Actor, Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal,
+    Class, DestinationName, Digest, EventKind, Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent,
+    LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp,
 };
 
 /// How many keys or change sets [`Ledger::snapshot`] and [`Ledger::open`] read in one transaction. A page of records is a few hundred
@@ -125,6 +125,18 @@ pub trait Ledger: Send + Sync {
 
     /// The last inventory of every destination that was ever surveyed.
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+
+    /// Keeps a proposed change of the charter under its digest. Proposing the same one again changes nothing.
+    async fn propose_charter(&self, change: &CharterChange, asked: Asked<'_>) -> Result<Digest, LedgerError>;
+
+    /// The proposed changes of one charter, sorted by the time of the proposal and the digest.
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError>;
+
+    /// The proposed change with a digest; `None`: there is none.
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError>;
+
+    /// Adds an approval to a proposed change of the charter, as [`Ledger::approve`] does to a change set.
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Keeps a sealed charter; one with a serial that is there already must be equal. `approvals`: those under which it was adopted, none
     /// for the first.

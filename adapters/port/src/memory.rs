@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Class, Context, DestinationName, Digest, EventKind, Fence,
-    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opened, Opening, Receipt, Refusal, Revision, SealedCharter,
-    Subject, Subjects, Transition,
+    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, CharterChange, CharterId, CharterProposal, Class, Context,
+    DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opened, Opening,
+    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Transition,
 };
 
 use crate::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
@@ -37,6 +37,7 @@ struct State {
     leases: BTreeMap<String, Lease>,
     inventories: BTreeMap<DestinationName, Inventory>,
     charters: BTreeMap<u32, SealedCharter>,
+    charter_proposals: BTreeMap<Digest, CharterProposal>,
     /// In order of their sequence.
     events: Vec<LedgerEvent>,
 }
@@ -215,6 +216,39 @@ impl Ledger for MemoryLedger {
 
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError> {
         Ok(self.state().inventories.clone())
+    }
+
+    async fn propose_charter(&self, change: &CharterChange, asked: Asked<'_>) -> Result<Digest, LedgerError> {
+        let digest = change.digest().map_err(no_json)?;
+        let mut state = self.state();
+        if state.charter_proposals.contains_key(&digest) {
+            return Ok(digest);
+        }
+        let proposal = CharterProposal { digest, change: change.clone(), proposed: asked.at, approvals: Vec::new() };
+        state.charter_proposals.insert(digest, proposal);
+        state.tell(asked, EventKind::CharterProposed { digest }, Subjects::default(), None);
+        Ok(digest)
+    }
+
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError> {
+        let mut found: Vec<_> =
+            self.state().charter_proposals.values().filter(|proposal| proposal.change.before == *before).cloned().collect();
+        found.sort_by_key(|proposal| (proposal.proposed, proposal.digest));
+        Ok(found)
+    }
+
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError> {
+        Ok(self.state().charter_proposals.get(digest).cloned())
+    }
+
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError> {
+        let mut state = self.state();
+        if !state.charter_proposals.get_mut(digest).ok_or(Refusal::NoCharterProposal(*digest))?.approve(approval) {
+            return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
+        }
+        let Approval { approver, signature, .. } = approval.clone();
+        state.tell(asked, EventKind::CharterApproved { digest: *digest, approver, signature }, Subjects::default(), None);
+        Ok(())
     }
 
     async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError> {

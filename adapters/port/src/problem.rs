@@ -69,7 +69,7 @@ impl LedgerError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         let (code, next) = match self {
-            Self::Refused(Refusal::NoChangeSet(_)) => (ProblemCode::ApprovalUnknownDigest, "keyplane plan"),
+            Self::Refused(Refusal::NoChangeSet(_) | Refusal::NoCharterProposal(_)) => (ProblemCode::ApprovalUnknownDigest, "keyplane plan"),
             Self::Refused(Refusal::State(_) | Refusal::Settle(_) | Refusal::KeyBusy { .. }) => {
                 (ProblemCode::ChangeSetStale, "keyplane plan")
             }

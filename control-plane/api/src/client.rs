@@ -62,10 +62,10 @@ where
         self.ask(Method::POST, paths::PLAN, Some(request)).await
     }
 
-    /// A change set, to be shown to its approvers.
+    /// A change set or a proposed charter, to be shown to its approvers.
     ///
     /// # Errors
-    /// When there is no change set with that digest.
+    /// When there is none with that digest, or the charter in force is not the one that a proposed charter follows.
     pub async fn show(&self, request: &ShowRequest) -> Result<Proposal, ClientError> {
         self.ask(Method::POST, paths::SHOW, Some(request)).await
     }
@@ -143,10 +143,10 @@ where
         self.ask(Method::POST, paths::HSM_TEST, None::<&()>).await
     }
 
-    /// Compares the policy's charter with the one in force, or adopts it.
+    /// Proposes the policy's charter, or adopts it.
     ///
     /// # Errors
-    /// When approvals were given and do not suffice.
+    /// When approvals were given before and do not suffice.
     pub async fn charter(&self, request: &CharterRequest) -> Result<CharterState, ClientError> {
         self.ask(Method::POST, paths::CHARTER, Some(request)).await
     }

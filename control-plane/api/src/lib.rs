@@ -12,9 +12,9 @@ mod words;
 
 pub use client::{Client, ClientError};
 pub use types::{
-    Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, ChangeSetView, CharterRequest, CharterState, CopyLine, EnrollRequest,
-    EvidenceLine, EvidenceTable, ExplainRequest, Failure, HsmCheck, HsmReport, HsmRoute, KeyStatus, PlanRequest, Planned, PlannedKey,
-    Proposal, ShowRequest, Source, StatusReport, StepView, ValidateRequest, Validated, Verdict,
+    Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, ChangeSetView, CharterChangeView, CharterRequest, CharterState, CopyLine,
+    EnrollRequest, EvidenceLine, EvidenceTable, ExplainRequest, Failure, HsmCheck, HsmReport, HsmRoute, KeyStatus, PlacementView,
+    PlanRequest, Planned, PlannedKey, Proposal, ShowRequest, Source, StatusReport, StepView, Subject, ValidateRequest, Validated, Verdict,
 };
 pub use words::{differences, rule};
 
@@ -27,7 +27,7 @@ pub mod paths {
     /// POST [`crate::PlanRequest`], gives [`crate::Planned`].
     pub const PLAN: &str = "/v1/plans";
     /// POST [`crate::ShowRequest`], gives [`crate::Proposal`].
-    pub const SHOW: &str = "/v1/change-sets/show";
+    pub const SHOW: &str = "/v1/proposals/show";
     /// POST [`crate::ApprovalRequest`], gives [`crate::Approved`].
     pub const APPROVE: &str = "/v1/approvals";
     /// POST [`crate::ApplyRequest`], gives lines of [`crate::ApplyLine`].

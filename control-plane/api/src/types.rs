@@ -2,8 +2,8 @@
 
 use keyplane_model::{
     Action, Algorithm, Approval, ApprovalRule, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CharterId, CheckValue,
-    DestinationName, Digest, EpochId, Evidence, Generation, KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose, ServerId,
-    Source as KeySource, Span, Timestamp, Version, VersionState,
+    CloudKind, DestinationName, Digest, EpochId, Evidence, Generation, KeyName, ObjectId, PlacementId, Problem, ProfileName, Purpose,
+    ServerId, Source as KeySource, Span, Timestamp, Version, VersionState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -108,10 +108,25 @@ pub struct ChangeSetView {
     pub reasons: Vec<String>,
     /// When its approvals expire.
     pub until: Timestamp,
+    pub placements: Vec<PlacementView>,
     /// In order.
     pub steps: Vec<StepView>,
     /// The least time in seconds, by the clouds' quotas, for all change sets of the plan together. 0: not from a plan.
     pub seconds: u64,
+}
+
+/// A placement of a change set, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacementView {
+    pub cloud: CloudKind,
+    pub destination: DestinationName,
+    /// That of the destination when this was planned: the digest of its endpoint, account and credential source.
+    pub fingerprint: Digest,
+    /// The name by which users address the key there.
+    pub name: String,
+    pub algorithm: Algorithm,
+    pub purpose: Purpose,
 }
 
 /// A step, for people.
@@ -130,25 +145,60 @@ pub struct StepView {
     pub done: bool,
 }
 
-/// Asks for a change set, to show it to its approvers.
+/// A proposed change of the charter, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CharterChangeView {
+    /// What it is shown and approved under.
+    pub digest: Digest,
+    /// The charter in force.
+    pub before: CharterId,
+    /// The digest of the next charter.
+    pub next: Digest,
+    /// The login that proposed it. Its owner's approval does not count.
+    pub proposer: String,
+    /// Whose approvals were received, verified or not.
+    pub approved_by: Vec<ApproverName>,
+    /// When its approvals expire.
+    pub until: Timestamp,
+    /// One line for each difference.
+    pub differences: Vec<String>,
+}
+
+/// Asks for a change set or a proposed charter, to show it to its approvers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShowRequest {
     pub digest: Digest,
 }
 
-/// A change set and what an approval of it needs. The approver's client computes the digest, shows the steps and makes the statement to
-/// sign from this alone.
+/// What can be approved, and what an approval of it needs. The approver's client computes the digest, shows the words and makes the
+/// statement to sign from this alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proposal {
-    pub change_set: ChangeSet,
-    pub state: ChangeSetState,
+    pub subject: Subject,
     /// Those received, verified or not.
     pub approvals: Vec<Approval>,
-    pub charter: CharterId,
     /// The rules that approvals have to satisfy, all of them.
     pub rules: Vec<ApprovalRule>,
+}
+
+/// What is approved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Subject {
+    ChangeSet {
+        change_set: Box<ChangeSet>,
+        state: ChangeSetState,
+        /// The charter in force.
+        charter: CharterId,
+    },
+    Charter {
+        change: Box<CharterChange>,
+        /// The charter in force, which the change follows.
+        current: Box<Charter>,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,15 +207,17 @@ pub struct ApprovalRequest {
     pub digest: Digest,
     /// The approver who signed.
     pub approver: ApproverName,
-    /// An armored OpenSSH signature over the change set's statement under the charter in force.
+    /// An armored OpenSSH signature over the statement, under the charter in force.
     pub signature: String,
 }
 
-/// A change set after an approval was recorded.
+/// The approvals of a proposal after one was recorded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approved {
-    pub change_set: ChangeSetView,
+    pub digest: Digest,
+    /// That of the change set. `None`: a change of the charter.
+    pub key: Option<KeyName>,
     /// How many approvals count for the rule that `need` belongs to; if all rules are satisfied, for any.
     pub have: u32,
     /// That of the first rule that is not satisfied; if all are, the largest.
@@ -350,28 +402,22 @@ pub struct HsmCheck {
     pub detail: String,
 }
 
-/// Compares the policy's charter with the one in force, and adopts it if approvals are given.
+/// Proposes the policy's charter if it is not in force, or adopts it if it is proposed already and was approved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterRequest {
     pub sources: Vec<Source>,
-    /// When the approvals expire. `None`: 30 days after the beginning of today (UTC), so a second request today gives the same text to
-    /// sign.
-    #[serde(default)]
-    pub until: Option<Timestamp>,
-    /// Approvers, each with an armored OpenSSH signature over the statement of the change.
-    pub approvals: Vec<(ApproverName, String)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterState {
-    pub current: Charter,
+    /// The charter in force, after an adoption the new one.
     pub id: CharterId,
-    /// The change to the policy's charter, as approvers sign it. `None`: the policy's charter is the one in force.
-    pub change: Option<CharterChange>,
-    /// The rules that approvals of the change have to satisfy, all of them.
-    pub rules: Vec<ApprovalRule>,
+    /// Whether this request had it adopted.
+    pub adopted: bool,
+    /// The proposal that leads to the policy's charter. `None`: that is in force.
+    pub proposal: Option<Digest>,
 }
 
 /// The members of a problem+json body.

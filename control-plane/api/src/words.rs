@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use keyplane_model::{Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, Digest, Standing, StepNo};
+use keyplane_model::{
+    Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CopyCoordinates, Digest, PlacementPlan,
+    Standing, StepNo,
+};
 
-use crate::{ChangeSetView, StepView};
+use crate::{ChangeSetView, CharterChangeView, PlacementView, StepView};
 
 impl ChangeSetView {
     /// A change set for people. Its time is 0, since only a plan knows it.
@@ -23,7 +26,7 @@ impl ChangeSetView {
                 destination: plan.destination.clone(),
                 name: plain(&plan.name),
                 algorithm: plan.algorithm,
-                detail: plain(&detail(&step.act, &plan.name)),
+                detail: plain(&detail(change_set, &step.act, &plan.name)),
                 done: done.contains(&number),
             })
         });
@@ -38,9 +41,39 @@ impl ChangeSetView {
             approved_by,
             reasons: change_set.reasons.iter().map(|reason| plain(&reason.to_string())).collect(),
             until: change_set.until,
+            placements: change_set.placements.values().map(placement).collect(),
             steps: steps.collect(),
             seconds: 0,
         }
+    }
+}
+
+impl CharterChangeView {
+    /// A proposed change of the charter for people. `current`: the charter in force, which the change follows.
+    ///
+    /// # Errors
+    /// See [`Charter::digest`].
+    pub fn of(change: &CharterChange, current: &Charter, approved_by: Vec<ApproverName>) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            digest: change.digest()?,
+            before: change.before,
+            next: change.next.digest()?,
+            proposer: plain(&change.proposer.0),
+            approved_by,
+            until: change.until,
+            differences: differences(current, &change.next),
+        })
+    }
+}
+
+fn placement(plan: &PlacementPlan) -> PlacementView {
+    PlacementView {
+        cloud: plan.cloud,
+        destination: plan.destination.clone(),
+        fingerprint: plan.fingerprint,
+        name: plain(&plan.name),
+        algorithm: plan.algorithm,
+        purpose: plan.purpose,
     }
 }
 
@@ -51,16 +84,21 @@ fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() || is_format(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
-fn detail(act: &Act, name: &str) -> String {
+fn detail(change_set: &ChangeSet, act: &Act, name: &str) -> String {
     match act {
         Act::Mint { version, source, epoch } => format!("version {version}, {source} in the HSM under root epoch {epoch}"),
         Act::Share { version, from } => format!("version {version} has the bytes of placement {from}"),
         Act::Create => "an object that takes material from outside, marked as ours".to_owned(),
         Act::Prepare { scheme, .. } => format!("a key of the destination's own, to wrap under by {scheme}"),
         Act::Claim => "the name that only one object can have".to_owned(),
-        Act::Import { version, scheme, of: None } => format!("version {version}, wrapped in the HSM by {scheme}"),
-        Act::Import { version, scheme, of: Some(of) } => {
-            format!("version {version}, with the bytes of placement {of}, wrapped in the HSM by {scheme}")
+        Act::Import { version, scheme, of, made } => {
+            let whose = of.map(|of| format!(", with the bytes of placement {of}")).unwrap_or_default();
+            let other = |made: &&CopyCoordinates| made.profile != change_set.profile || made.approvals != change_set.approvals;
+            let under = made
+                .as_ref()
+                .filter(other)
+                .map(|made| format!("; its bytes were MADE UNDER profile `{}` with approval by {}", made.profile, rule(&made.approvals)));
+            format!("version {version}{whose}, wrapped in the HSM by {scheme}{}", under.unwrap_or_default())
         }
         Act::Publish => format!("`{name}` points at it"),
         Act::DisableSurplus { object, material, .. } => format!("`{material}` in `{object}`, imported late and unused, is disabled"),
@@ -78,8 +116,8 @@ pub fn rule(rule: &ApprovalRule) -> String {
     if rule.need == 0 { "nobody".to_owned() } else { format!("{} of {}", rule.need, groups.join(", ")) }
 }
 
-/// A change of the charter for people, one line for each difference: approvers added and removed, their keys, groups and logins, and the
-/// rules that become looser or stricter. Empty: the charters are equal.
+/// A change of the charter for people, one line for each difference: approvers added and removed, their keys, groups and logins, the rules
+/// of profiles that become looser or stricter, and the rules of keys. Empty: the charters are equal.
 #[must_use]
 pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
     let mut lines = Vec::new();
@@ -117,6 +155,11 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
             (None, None) => {}
         }
     }
+    let keys = |new: &ApprovalRule| format!("keys may ask for approval by {}, where their profiles ask for less", rule(new));
+    lines.extend(after.key_rules.difference(&before.key_rules).map(keys));
+    let gone =
+        |old: &ApprovalRule| format!("keys no longer ask for approval by {}: who belongs to these groups is GUARDED LESS", rule(old));
+    lines.extend(before.key_rules.difference(&after.key_rules).map(gone));
     lines
 }
 
@@ -139,4 +182,65 @@ fn standing(standing: Standing) -> String {
 
 fn listed<T: ToString>(all: &BTreeSet<T>) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// An import of a copy that was made before, under this profile and rule.
+    fn change_set(profile: &str, need: u32) -> ChangeSet {
+        let id = "00000000-0000-0000-0000-000000000000";
+        let digest = Digest::of(b"prod");
+        let made = json!({
+            "installation": id, "key": id, "version": 1, "placement": id, "algorithm": "aes-256", "source": "derived", "epoch": 1,
+            "profile": profile, "approvals": { "need": need, "from": ["security"] },
+        });
+        let plan = json!({
+            "destination": "prod", "fingerprint": digest, "cloud": "aws", "name": "db", "algorithm": "aes-256", "purpose": "mac", "incarnation": 1,
+        });
+        let import = json!({ "import": { "version": 1, "scheme": "rsa-oaep-sha256", "made": made } });
+        let text = json!({
+            "format": ChangeSet::FORMAT, "installation": id, "key": "db", "key_id": id, "profile": "logs", "action": "import",
+            "wanted": digest, "approvals": { "need": 1, "from": ["security"] }, "proposer": "pipeline", "generation": 3,
+            "placements": { id: plan }, "steps": [{ "placement": id, "expects": "empty", "act": import }],
+            "reasons": [], "until": "2026-01-01T00:00:00Z",
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    fn view(change_set: &ChangeSet) -> ChangeSetView {
+        ChangeSetView::of(change_set, Digest::of(b""), ChangeSetState::Proposed, Vec::new(), &BTreeSet::new())
+    }
+
+    #[test]
+    fn bytes_of_another_profile_or_rule_are_shown_as_that() {
+        let words = |profile: &str, need| view(&change_set(profile, need)).steps[0].detail.clone();
+        assert_eq!(words("logs", 1), "version 1, wrapped in the HSM by rsa-oaep-sha256");
+        let of = |profile: &str, need: u32| format!("; its bytes were MADE UNDER profile `{profile}` with approval by {need} of security");
+        assert_eq!(words("payments", 1), words("logs", 1) + &of("payments", 1));
+        assert_eq!(words("logs", 2), words("logs", 1) + &of("logs", 2));
+    }
+
+    /// Another account behind the same name, or another use of the key, is another thing to approve.
+    #[test]
+    fn where_a_key_goes_and_what_it_is_for_is_shown() {
+        let view = view(&change_set("logs", 1));
+        let [placement] = &view.placements[..] else { panic!("{:?}", view.placements) };
+        assert_eq!((placement.fingerprint, placement.purpose), (Digest::of(b"prod"), keyplane_model::Purpose::Mac));
+    }
+
+    #[test]
+    fn a_change_of_keys_rules_is_shown() {
+        let id = "00000000-0000-0000-0000-000000000000";
+        let before: Charter = serde_json::from_value(json!({ "installation": id, "approvers": {}, "profiles": {} })).unwrap();
+        let rule = ApprovalRule { need: 2, from: ["vault".parse().unwrap()].into() };
+        let after = Charter { key_rules: [rule].into(), ..before.clone() };
+        let came = differences(&before, &after);
+        assert!(came.len() == 1 && came[0].contains("2 of vault"), "{came:?}");
+        let gone = differences(&after, &before);
+        assert!(gone.len() == 1 && gone[0].contains("2 of vault") && gone[0].contains("GUARDED LESS"), "{gone:?}");
+    }
 }

@@ -237,7 +237,9 @@ impl Engine {
         verifier::judge(change_set, &facts).map_err(|violations| {
             let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             // A change set that was planned under another charter, or long ago, is only out of date.
-            let by_charter = |violation: &Violation| matches!(violation, Violation::ApprovalsLooser | Violation::UnknownProfile(_));
+            let by_charter = |violation: &Violation| {
+                matches!(violation, Violation::ApprovalsLooser | Violation::ApprovalsUnknown | Violation::UnknownProfile(_))
+            };
             let by_time = |violation: &Violation| matches!(violation, Violation::Ended(_));
             let code = if !violations.iter().all(|violation| by_charter(violation) || by_time(violation)) {
                 ProblemCode::ChangeSetRefused

@@ -45,6 +45,48 @@ pub struct CharterChange {
     pub until: Timestamp,
 }
 
+impl CharterChange {
+    /// Over the canonical bytes (RFC 8785). The change is proposed, shown and approved under it.
+    ///
+    /// # Errors
+    /// See [`Charter::digest`].
+    pub fn digest(&self) -> Result<Digest, serde_json::Error> {
+        Ok(Digest::of(&crate::canonical_bytes(self)?))
+    }
+}
+
+/// A change of the charter that was proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CharterProposal {
+    /// [`CharterChange::digest`].
+    pub digest: Digest,
+    pub change: CharterChange,
+    /// By the server's wall clock.
+    pub proposed: Timestamp,
+    /// At most one for each approver, sorted by approver. Whoever relies on them verifies them.
+    pub approvals: Vec<Approval>,
+}
+
+impl CharterProposal {
+    /// Adds an approval, in place of an earlier one by the same approver. False: this signature is there already.
+    pub fn approve(&mut self, approval: &Approval) -> bool {
+        add_approval(&mut self.approvals, approval)
+    }
+}
+
+/// Adds an approval, in place of an earlier one by the same approver. False: this signature is there already.
+///
+/// INVARIANT: the approvals are sorted by approver, at most one each.
+pub(crate) fn add_approval(approvals: &mut Vec<Approval>, approval: &Approval) -> bool {
+    match approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
+        Ok(place) if approvals[place].signature == approval.signature => return false,
+        Ok(place) => approvals[place] = approval.clone(),
+        Err(place) => approvals.insert(place, approval.clone()),
+    }
+    true
+}
+
 /// The text that an approver signs: for what, where, under which charter, until when.
 ///
 /// INVARIANT: two different things to approve never have the same text. Each line is a fixed label and one value. Values that people choose
@@ -132,6 +174,10 @@ pub struct Charter {
     pub approvers: BTreeMap<ApproverName, Approver>,
     /// Each profile's approval rules.
     pub profiles: BTreeMap<ProfileName, Approvals>,
+    /// The rules by which single keys are stricter than their profiles, without duplicates. A change set asks for its profile's rule or for
+    /// one of these. Left out if empty, so that a charter from before this field keeps its digest.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub key_rules: BTreeSet<ApprovalRule>,
 }
 
 impl Charter {
@@ -144,19 +190,24 @@ impl Charter {
         })
     }
 
-    /// Every rule of every profile, without duplicates.
+    /// Every rule of every profile, and those of keys.
     #[must_use]
     pub fn rules(&self) -> BTreeSet<&ApprovalRule> {
-        self.profiles.values().flat_map(|approvals| [&approvals.import, &approvals.retire]).collect()
+        self.of_profiles().chain(&self.key_rules).collect()
     }
 
-    /// The rules with the highest `need`. Several, if they accept different groups.
+    /// The profiles' rules with the highest `need`. Several, if they accept different groups. Keys' rules are not among them: whoever may
+    /// approve one key does not thereby decide about all.
     #[must_use]
     pub fn strictest(&self) -> BTreeSet<&ApprovalRule> {
-        let mut rules = self.rules();
+        let mut rules: BTreeSet<_> = self.of_profiles().collect();
         let most = rules.iter().map(|rule| rule.need).max();
         rules.retain(|rule| Some(rule.need) == most);
         rules
+    }
+
+    fn of_profiles(&self) -> impl Iterator<Item = &ApprovalRule> {
+        self.profiles.values().flat_map(|approvals| [&approvals.import, &approvals.retire])
     }
 
     /// Over the canonical bytes (RFC 8785).

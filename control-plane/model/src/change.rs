@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Algorithm, ApprovalRule, AttemptId, CloudKind, DestinationName, Digest, EpochId, Generation, InstallationId, KeyId, KeyName,
-    ObjectId, PlacementId, ProfileName, Purpose, Source, Timestamp, Version, WrapScheme,
+    Actor, Algorithm, ApprovalRule, AttemptId, CloudKind, CopyCoordinates, DestinationName, Digest, EpochId, Generation, InstallationId,
+    KeyId, KeyName, ObjectId, PlacementId, ProfileName, Purpose, Source, Timestamp, Version, WrapScheme,
 };
 
 /// The steps for one key, each with the state that it expects to find. Approvers approve its digest. Execution makes no choices of its own.
@@ -45,7 +45,7 @@ pub struct ChangeSet {
 
 impl ChangeSet {
     /// The format that this program writes and reads.
-    pub const FORMAT: u32 = 2;
+    pub const FORMAT: u32 = 3;
 
     /// The digest over its canonical bytes (RFC 8785).
     ///
@@ -150,6 +150,10 @@ pub enum Act {
         /// The placement whose bytes are imported. `None`: the placement's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<PlacementId>,
+        /// What the bytes are bound to, if an earlier change set made them: so approvers see under which profile and rule that was. `None`:
+        /// this change set makes them, under its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<CopyCoordinates>,
     },
     /// Activate: point the name that users know at the object.
     Publish,

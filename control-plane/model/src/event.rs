@@ -100,6 +100,15 @@ pub enum EventKind {
         destination: DestinationName,
         complete: bool,
     },
+    /// A change of the charter was proposed. `digest`: the change's.
+    CharterProposed {
+        digest: Digest,
+    },
+    CharterApproved {
+        digest: Digest,
+        approver: ApproverName,
+        signature: String,
+    },
     /// `approvals`: those under which the custodian adopted it. None for the first charter.
     CharterAdopted {
         serial: u32,
@@ -127,6 +136,8 @@ impl EventKind {
             Self::LaneTaken { .. } => "lane-taken",
             Self::LaneReleased { .. } => "lane-released",
             Self::Surveyed { .. } => "surveyed",
+            Self::CharterProposed { .. } => "charter-proposed",
+            Self::CharterApproved { .. } => "charter-approved",
             Self::CharterAdopted { .. } => "charter-adopted",
         }
     }

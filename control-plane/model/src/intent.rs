@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Algorithm, Approvals, Approver, ApproverName, Charter, CloudKind, DestinationName, Digest, InstallationId, KeyName, ProfileName,
-    Protection, Purpose, Source, Span,
+    Algorithm, ApprovalRule, Approvals, Approver, ApproverName, Charter, CloudKind, DestinationName, Digest, InstallationId, KeyName,
+    ProfileName, Protection, Purpose, Source, Span,
 };
 
 /// Everything that the owners and the security team ask for.
@@ -16,6 +16,10 @@ use crate::{
 pub struct Intent {
     pub approvers: BTreeMap<ApproverName, Approver>,
     pub profiles: BTreeMap<ProfileName, Rules>,
+    /// The approval rules by which keys are stricter than their profiles. Includes those of keys that are left out because none of their
+    /// destinations is configured: the charter depends on the policy files alone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub key_rules: BTreeSet<ApprovalRule>,
     pub keys: BTreeMap<KeyName, Key>,
 }
 
@@ -27,6 +31,7 @@ impl Intent {
             installation,
             approvers: self.approvers.clone(),
             profiles: self.profiles.iter().map(|(name, rules)| (name.clone(), rules.approvals.clone())).collect(),
+            key_rules: self.key_rules.clone(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! Each function looks in this order: whether the transition was made before (then nothing changes), whether the change set's state allows
 //! it, and whether it fits the rest of the record.
 
+use crate::approval::add_approval;
 use crate::{
     Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Digest, Fence, Generation,
     InstallationId, KeyName, KeyRecord, Lease, Receipt, SettleError, Timestamp,
@@ -35,6 +36,8 @@ pub enum Transition<'a> {
 pub enum Refusal {
     #[error("the ledger knows no change set {0}")]
     NoChangeSet(Digest),
+    #[error("the ledger knows no proposed charter {0}")]
+    NoCharterProposal(Digest),
     /// The change set is not in the state that the transition asks for.
     #[error("the change set is {0}")]
     State(&'static str),
@@ -94,16 +97,11 @@ impl Subject {
 
     fn approve(&mut self, approval: &Approval) -> Result<bool, Refusal> {
         self.must_be(ChangeSetState::Proposed)?;
-        // INVARIANT: sorted by approver, at most one each.
-        let approvals = &mut self.change_set.approvals;
-        match approvals.binary_search_by(|given| given.approver.cmp(&approval.approver)) {
-            Ok(place) if approvals[place].signature == approval.signature => {
-                return Err(Refusal::AlreadyApproved(approval.approver.clone()));
-            }
-            Ok(place) => approvals[place] = approval.clone(),
-            Err(place) => approvals.insert(place, approval.clone()),
+        if add_approval(&mut self.change_set.approvals, approval) {
+            Ok(true)
+        } else {
+            Err(Refusal::AlreadyApproved(approval.approver.clone()))
         }
-        Ok(true)
     }
 
     fn commit(&mut self, context: &Context<'_>) -> Result<bool, Refusal> {

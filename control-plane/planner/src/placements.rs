@@ -202,6 +202,8 @@ impl Subject<'_> {
             (None, Some(from)) => acts.push(Act::Share { version, from }),
         }
         let of = copy.map_or(shares, |copy| copy.bytes_of);
+        let of_origin = || self.record.zip(shares).and_then(|(record, from)| record.copy(version, from));
+        let made = copy.or_else(of_origin).map(CopyRecord::bound);
         match capabilities.creation {
             Creation::Claimed => {
                 // An object that has the claim, or can still get it, is reused. An object that a failed attempt left becomes surplus.
@@ -221,7 +223,7 @@ impl Subject<'_> {
             if capabilities.prepares {
                 acts.push(Act::Prepare { version, scheme });
             }
-            acts.push(Act::Import { version, scheme, of });
+            acts.push(Act::Import { version, scheme, of, made });
         }
         if !self.known.is_some_and(|known| known.published) {
             acts.push(Act::Publish);

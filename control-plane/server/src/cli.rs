@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use keyplane_model::{ApproverName, Digest, KeyName, Timestamp};
+use keyplane_model::{ApproverName, Digest, KeyName};
 
 /// A control plane for encryption keys that live in several clouds and are owned by none of them.
 #[derive(Debug, Parser)]
@@ -53,15 +53,15 @@ pub(crate) enum Command {
         #[arg(long)]
         detailed_exitcode: bool,
     },
-    /// Show what a change set does, and how to sign an approval of it elsewhere.
+    /// Show what a change set or a proposed charter does, and how to sign an approval of it elsewhere.
     Show {
-        /// The change set's digest.
+        /// The digest of the change set or of the proposed charter.
         digest: Digest,
         /// Print the text that an approval signs, and nothing else.
         #[arg(long)]
         message: bool,
     },
-    /// Approve a change set: show what it does, then sign that by OpenSSH.
+    /// Approve a change set or a proposed charter: show what it does, ask, then sign that by OpenSSH.
     Approve(Approve),
     /// Run what is approved, resume what was begun, and say what is left.
     Apply {
@@ -91,23 +91,13 @@ pub(crate) enum HsmCommand {
     Enroll,
     /// Prove the wrapping routes again; changes nothing.
     Test,
-    /// Compare the policy's approvers and approval rules with those in force; with signatures, adopt them.
-    Charter {
-        /// An approval of the change, as NAME=SIGNATURE-FILE.
-        #[arg(long, value_name = "NAME=FILE", value_parser = approval)]
-        approval: Vec<(ApproverName, PathBuf)>,
-        /// When the approvals end, as in the text that was signed; 30 days from today unless it is given.
-        #[arg(long, value_name = "TIME")]
-        until: Option<Timestamp>,
-        /// Print the text that an approval signs, and nothing else.
-        #[arg(long, conflicts_with = "approval")]
-        message: bool,
-    },
+    /// Propose the policy's approvers and approval rules, if they are not in force; adopt them, once they are proposed and approved.
+    Charter,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Approve {
-    /// The change set's digest.
+    /// The digest of the change set or of the proposed charter.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) digest: Option<Digest>,
 
@@ -126,11 +116,10 @@ pub(crate) struct Approve {
     /// A signature made elsewhere, over what `keyplane show DIGEST --message` prints.
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub(crate) signature: Option<PathBuf>,
-}
 
-fn approval(text: &str) -> Result<(ApproverName, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("write NAME=FILE")?;
-    Ok((name.parse().map_err(|error: keyplane_model::NameError| error.to_string())?, PathBuf::from(file)))
+    /// Sign without asking first: for scripts, which read what they sign by `keyplane show`.
+    #[arg(long, conflicts_with = "signature")]
+    pub(crate) yes: bool,
 }
 
 #[cfg(test)]

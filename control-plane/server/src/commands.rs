@@ -1,6 +1,6 @@
 //! What each command does. All are clients of the API, except those that the API depends on (`init`, `migrate`, `config check`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use axum::Router;
@@ -9,12 +9,10 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keyplane_api::{
-    ApprovalRequest, ChangeSetView, CharterRequest, CharterState, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest,
-    Proposal, ShowRequest, Source, ValidateRequest, Verdict,
+    ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest,
+    Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
 };
-use keyplane_model::{
-    APPROVAL_NAMESPACE, ApproverName, ChangeSetState, Charter, Digest, InstallationId, Problem, ProblemCode, Statement, Timestamp,
-};
+use keyplane_model::{APPROVAL_NAMESPACE, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement};
 use keyplane_port::{Clock as _, Entropy as _};
 use keyplane_store::SqlLedger;
 use tower::ServiceExt as _;
@@ -72,9 +70,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
         Command::Hsm { command: HsmCommand::Test } => {
             render::result(&client(&config).await?.hsm_test().await.map_err(problems)?, json, render::hsm);
         }
-        Command::Hsm { command: HsmCommand::Charter { approval, until, message } } => {
-            charter(&config, read()?, &approval, until, message, json).await?;
-        }
+        Command::Hsm { command: HsmCommand::Charter } => charter(&config, read()?, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -201,47 +197,83 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
     if blocked.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(blocked) }
 }
 
-/// A change set with its statement. Digest and statement are computed here from what is shown, so a compromised ledger cannot show one
-/// thing and have another one signed.
-async fn proposed(client: &Local, digest: Digest) -> Result<(Proposal, ChangeSetView, Statement), Vec<Problem>> {
-    let proposal = client.show(&ShowRequest { digest }).await.map_err(problems)?;
-    let change_set = &proposal.change_set;
-    let computed = change_set.digest().map_err(|error| vec![usage(&error.to_string())])?;
-    if computed != digest {
-        let detail = format!("the ledger gives another change set ({computed}) for {digest}: somebody changed it");
-        return Err(vec![Problem::new(ProblemCode::ChangeSetRefused, detail, "keyplane status").key(&change_set.key)]);
-    }
-    let by = proposal.approvals.iter().map(|approval| approval.approver.clone()).collect();
-    let view = ChangeSetView::of(change_set, digest, proposal.state, by, &std::collections::BTreeSet::new());
-    let statement = Statement::of_change_set(change_set, &digest, &proposal.charter);
-    Ok((proposal, view, statement))
+/// Something to approve.
+struct Proposed {
+    proposal: Proposal,
+    words: Words,
+    statement: Statement,
 }
 
-/// Prints what an approval signs, and its namespace.
-fn told(statement: &Statement, json: bool) {
-    render::result(&serde_json::json!({ "message": statement.as_str(), "namespace": APPROVAL_NAMESPACE }), json, |_| {
-        render::text(statement.as_str());
-    });
+/// What people read before they sign.
+enum Words {
+    ChangeSet(ChangeSetView),
+    Charter(CharterChangeView),
+}
+
+impl Proposed {
+    /// Digest, words and statement are computed here from what the ledger gives, so a compromised ledger cannot show one thing and have
+    /// another one signed.
+    async fn read(client: &Local, digest: Digest) -> Result<Self, Vec<Problem>> {
+        let proposal = client.show(&ShowRequest { digest }).await.map_err(problems)?;
+        let by = proposal.approvals.iter().map(|approval| approval.approver.clone()).collect();
+        let same = |computed: Digest, of: Digest, what: &str| {
+            if computed == of {
+                return Ok(());
+            }
+            let detail = format!("the ledger gives another {what} ({computed}) for {of}: somebody changed it");
+            Err(vec![Problem::new(ProblemCode::ChangeSetRefused, detail, "keyplane status")])
+        };
+        let uncanonical = |error: serde_json::Error| vec![usage(&error.to_string())];
+        let (words, statement) = match &proposal.subject {
+            Subject::ChangeSet { change_set, state, charter } => {
+                same(change_set.digest().map_err(uncanonical)?, digest, "change set")?;
+                let view = ChangeSetView::of(change_set, digest, *state, by, &std::collections::BTreeSet::new());
+                (Words::ChangeSet(view), Statement::of_change_set(change_set, &digest, charter))
+            }
+            Subject::Charter { change, current } => {
+                same(change.digest().map_err(uncanonical)?, digest, "proposed charter")?;
+                // The differences that are shown are those to the charter that the statement names.
+                same(current.digest().map_err(uncanonical)?, change.before.digest, "charter in force")?;
+                let view = CharterChangeView::of(change, current, by).map_err(uncanonical)?;
+                (Words::Charter(view), Statement::of_charter(change).map_err(uncanonical)?)
+            }
+        };
+        Ok(Self { proposal, words, statement })
+    }
+
+    fn render(&self) {
+        match &self.words {
+            Words::ChangeSet(view) => render::change_set_view(view),
+            Words::Charter(view) => render::charter_change_view(view),
+        }
+        for rule in &self.proposal.rules {
+            render::line(&format!("  asks for approval by {}", keyplane_api::rule(rule)));
+        }
+    }
 }
 
 async fn show(config: &Config, digest: Digest, message: bool, json: bool) -> Result<(), Vec<Problem>> {
-    let (proposal, view, statement) = proposed(&client(config).await?, digest).await?;
+    let proposed = Proposed::read(&client(config).await?, digest).await?;
+    let statement = proposed.statement.as_str();
     if message {
-        told(&statement, json);
+        render::result(&serde_json::json!({ "message": statement, "namespace": APPROVAL_NAMESPACE }), json, |_| render::text(statement));
         return Ok(());
     }
-    let shown = serde_json::json!({ "proposal": proposal, "statement": statement.as_str(), "namespace": APPROVAL_NAMESPACE });
+    let shown = serde_json::json!({ "proposal": proposed.proposal, "statement": statement, "namespace": APPROVAL_NAMESPACE });
     render::result(&shown, json, |_| {
-        render::change_set_view(&view);
-        for rule in &proposal.rules {
-            render::line(&format!("  asks for approval by {}", keyplane_api::rule(rule)));
-        }
-        render::line("to approve it with a key that is elsewhere:");
-        render::line(&format!("  keyplane show {digest} --message > approval.txt"));
-        render::line(&format!("  ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY approval.txt"));
-        render::line(&format!("  keyplane approve {digest} --as NAME --signature approval.txt.sig"));
+        proposed.render();
+        how_to_approve(&digest);
     });
     Ok(())
+}
+
+fn how_to_approve(digest: &Digest) {
+    render::line("to approve it:");
+    render::line(&format!("  keyplane approve {digest} --as NAME --key KEY"));
+    render::line("or, with a key that is elsewhere:");
+    render::line(&format!("  keyplane show {digest} --message > approval.txt"));
+    render::line(&format!("  ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY approval.txt"));
+    render::line(&format!("  keyplane approve {digest} --as NAME --signature approval.txt.sig"));
 }
 
 async fn approving(config: &Config, approve: Approve, json: bool) -> Result<ExitCode, Vec<Problem>> {
@@ -254,24 +286,33 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
         }
     };
     let mut failed = Vec::new();
-    let mut taken = Vec::new();
+    let mut shown = Vec::new();
     for digest in digests {
-        let (_, view, statement) = match proposed(&client, digest).await {
-            Ok(proposed) => proposed,
-            Err(problems) => {
-                failed.extend(problems);
-                continue;
+        match Proposed::read(&client, digest).await {
+            Ok(proposed) => {
+                if !json {
+                    proposed.render();
+                }
+                shown.push((digest, proposed.statement));
             }
-        };
-        if !json {
-            render::change_set_view(&view);
+            Err(problems) => failed.extend(problems),
         }
+    }
+    if let Some(key) = approve.key.as_ref().filter(|_| !shown.is_empty()) {
+        let fingerprint = keygen::fingerprint(key).await.map_err(|why| vec![usage(&why)])?;
+        let question = format!("sign {} approval(s) as {} with the key {fingerprint}", shown.len(), approve.approver);
+        if !approve.yes {
+            agreed(&question, json).map_err(one)?;
+        }
+    }
+    let mut taken = Vec::new();
+    for (digest, statement) in &shown {
         let signature = match (&approve.signature, &approve.key) {
             (Some(file), _) => read_signature(file).map_err(one)?,
-            (None, Some(key)) => sign(&digest, &statement, key).await.map_err(one)?,
+            (None, Some(key)) => sign(digest, statement, key).await.map_err(one)?,
             (None, None) => return Err(vec![usage("give a key to sign with, or a signature")]),
         };
-        match client.approve(&ApprovalRequest { digest, approver: approve.approver.clone(), signature }).await {
+        match client.approve(&ApprovalRequest { digest: *digest, approver: approve.approver.clone(), signature }).await {
             Ok(approved) => {
                 if !json {
                     render::approved(&approved);
@@ -289,65 +330,47 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failed) }
 }
 
-/// Checks the server's answer about charters against the files read here, so that approvers sign only what they see.
-fn truthful(state: &CharterState, read: &[(String, String)]) -> Result<(), Vec<Problem>> {
-    let refused = |detail: &str| Err(vec![Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")]);
-    let digest = |charter: &Charter| charter.digest().map_err(|error| vec![usage(&error.to_string())]);
-    if digest(&state.current)? != state.id.digest {
-        return refused("the ledger's charter in force does not have the digest that it is said to have: somebody changed it");
+/// Asks at the terminal before anything is signed. Whoever reads JSON has seen no words to agree to.
+fn agreed(question: &str, json: bool) -> Result<(), Problem> {
+    use std::io::IsTerminal as _;
+    if json || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        let detail = format!("nothing was signed: there is no terminal to ask at whether to {question}; `--yes` signs without asking");
+        return Err(usage(&detail));
     }
-    let next = keyplane_policy::load(read, None)?.intent.charter(state.current.installation);
-    match &state.change {
-        Some(change) if change.before != state.id => refused("the change is said to follow another charter than the one in force"),
-        Some(change) if change.next != next => refused("the change is said to lead to another charter than the policy's"),
-        None if state.current != next => refused("the charter in force is said to be the policy's, and differs from it"),
-        Some(_) | None => Ok(()),
+    render::question(&format!("{question}? [y/N] "));
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    match read.map(|_| answer.trim()) {
+        Ok("y" | "Y" | "yes") => Ok(()),
+        Ok(_) | Err(_) => Err(usage("nothing was signed: the answer was not yes")),
     }
 }
 
-async fn charter(
-    config: &Config,
-    sources: Vec<Source>,
-    files: &[(ApproverName, PathBuf)],
-    until: Option<Timestamp>,
-    message: bool,
-    json: bool,
-) -> Result<(), Vec<Problem>> {
-    let mut approvals = Vec::new();
-    for (name, file) in files {
-        approvals.push((name.clone(), read_signature(file).map_err(one)?));
-    }
+async fn charter(config: &Config, sources: Vec<Source>, json: bool) -> Result<(), Vec<Problem>> {
     let read: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
-    let state = client(config).await?.charter(&CharterRequest { sources, until, approvals }).await.map_err(problems)?;
-    truthful(&state, &read)?;
-    let Some(change) = &state.change else {
+    let client = client(config).await?;
+    let state = client.charter(&CharterRequest { sources }).await.map_err(problems)?;
+    let Some(digest) = state.proposal else {
         render::result(&state, json, |state| {
             render::line(&format!("in force: charter {}", state.id));
-            render::line("the policy says the same: nothing to do");
+            render::line(if state.adopted { "it was approved and is adopted" } else { "the policy says the same: nothing to do" });
         });
         return Ok(());
     };
-    let statement = Statement::of_charter(change).map_err(|error| vec![usage(&error.to_string())])?;
-    if message {
-        told(&statement, json);
-        return Ok(());
+    let proposed = Proposed::read(&client, digest).await?;
+    // Whoever proposes sees that the server proposes what the files here say.
+    if let Subject::Charter { change, current } = &proposed.proposal.subject
+        && change.next != keyplane_policy::load(&read, None)?.intent.charter(current.installation)
+    {
+        let detail = format!("the server proposes another charter than the policy's, as {digest}");
+        return Err(vec![Problem::new(ProblemCode::CharterChanged, detail, format!("keyplane show {digest}"))]);
     }
-    render::result(&serde_json::json!({ "state": state, "statement": statement.as_str() }), json, |_| {
+    render::result(&state, json, |state| {
         render::line(&format!("in force: charter {}", state.id));
-        render::line("the policy changes it:");
-        for line in keyplane_api::differences(&state.current, &change.next) {
-            render::line(&format!("  {line}"));
-        }
-        for rule in &state.rules {
-            render::line(&format!("needs approval by {}", keyplane_api::rule(rule)));
-        }
-        let until = change.until;
-        render::line(&format!("until {until}; each reads and signs this text"));
-        statement.as_str().lines().for_each(|line| render::line(&format!("  | {line}")));
-        render::line("by");
-        render::line(&format!("  keyplane hsm charter --until {until} --message > charter.txt"));
-        render::line(&format!("  ssh-keygen -Y sign -n {APPROVAL_NAMESPACE} -f KEY charter.txt"));
-        render::line(&format!("and then: keyplane hsm charter --until {until} --approval NAME=charter.txt.sig"));
+        proposed.render();
+        how_to_approve(&digest);
+        render::line("once it is approved, adopt it:");
+        render::line("  keyplane hsm charter");
     });
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Starts `ssh-keygen`, which signs approvals.
 
 use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Stdio;
 
 use tokio::process::Command;
 
@@ -34,6 +36,22 @@ pub(crate) fn command() -> Command {
     let mut command = Command::new("ssh-keygen");
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| inherits(name)));
     command
+}
+
+/// The fingerprint of a key: of a private one, or of the public one whose private half an agent or a hardware key holds. `Err`: why not,
+/// for people.
+pub(crate) async fn fingerprint(key: &Path) -> Result<String, String> {
+    let output = command().args(["-l", "-f"]).arg(key).stdin(Stdio::null()).output().await;
+    let output = output.map_err(|error| format!("`ssh-keygen` cannot be run: {error}"))?;
+    // It prints bits, fingerprint, comment and algorithm.
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.split_whitespace().nth(1) {
+        Some(fingerprint) if output.status.success() => Ok(fingerprint.to_owned()),
+        _ => {
+            let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
+            Err(format!("`ssh-keygen` finds no key in `{}`: {said}", key.display()))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 use std::process::ExitCode;
 
 use keyplane_api::{
-    Applied, ApplyLine, Approved, ChangeSetView, EvidenceTable, HsmReport, HsmRoute, Planned, StatusReport, Validated, Verdict,
+    Applied, ApplyLine, Approved, ChangeSetView, CharterChangeView, EvidenceTable, HsmReport, HsmRoute, Planned, StatusReport, Validated,
+    Verdict,
 };
-use keyplane_model::Problem;
+use keyplane_model::{ApproverName, Problem};
 use serde::Serialize;
 
 /// Prints a result: as JSON, or by calling `text`.
@@ -24,6 +25,14 @@ pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T))
 /// Prints a text that ends with a line feed.
 pub(crate) fn text(text: &str) {
     print!("{text}");
+}
+
+/// Prints a question, whose answer is on the same line.
+pub(crate) fn question(text: &str) {
+    use std::io::Write as _;
+    print!("{text}");
+    // A terminal that is gone gives no answer.
+    let _ = std::io::stdout().flush();
 }
 
 pub(crate) fn line(text: &str) {
@@ -113,18 +122,40 @@ pub(crate) fn change_set_view(view: &ChangeSetView) {
         })
         .collect();
     table(&rows);
-    let approved: Vec<&str> = view.approved_by.iter().map(|name| name.as_str()).collect();
+    for placement in &view.placements {
+        println!(
+            "  at {} destination {} with fingerprint {}: {} to {}",
+            placement.cloud, placement.destination, placement.fingerprint, placement.algorithm, placement.purpose
+        );
+    }
     println!(
         "  needs approval by {}, until {}; approved by {}; proposed by {}",
         keyplane_api::rule(&view.approvals),
         view.until,
-        if approved.is_empty() { "nobody yet".to_owned() } else { approved.join(", ") },
+        names(&view.approved_by),
         view.proposer
     );
 }
 
+pub(crate) fn charter_change_view(view: &CharterChangeView) {
+    println!("change of charter {}", view.before.serial);
+    println!("  proposal {}", view.digest);
+    for line in &view.differences {
+        println!("  {line}");
+    }
+    println!("  approvals count until {}; approved by {}; proposed by {}", view.until, names(&view.approved_by), view.proposer);
+}
+
+fn names(approvers: &[ApproverName]) -> String {
+    if approvers.is_empty() {
+        return "nobody yet".to_owned();
+    }
+    approvers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 pub(crate) fn approved(approved: &Approved) {
-    println!("{}: approved, {} of {} approvals", approved.change_set.key, approved.have, approved.need);
+    let what = approved.key.as_ref().map_or_else(|| "charter".to_owned(), ToString::to_string);
+    println!("{what}: approved, {} of {} approvals", approved.have, approved.need);
 }
 
 /// Progress goes to standard error, so that the result can be piped.

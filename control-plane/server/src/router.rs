@@ -79,7 +79,7 @@ async fn test(State(service): Shared) -> Response {
 }
 
 async fn charter(State(service): Shared, Extension(actor): Extension<Actor>, Json(request): Json<CharterRequest>) -> Response {
-    answer(service.adopt_charter(&request, &actor).await)
+    answer(service.change_charter(&request, &actor).await)
 }
 
 /// Runs while the client listens. If the client disconnects, the run stops as if the server had crashed; the next run resumes it.

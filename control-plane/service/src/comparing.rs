@@ -97,7 +97,7 @@ mod tests {
             purpose: Purpose::Encrypt,
             incarnation: 1,
         };
-        let act = Act::Import { version: Version(3), scheme: WrapScheme::RsaOaepSha256, of: None };
+        let act = Act::Import { version: Version(3), scheme: WrapScheme::RsaOaepSha256, of: None, made: None };
         let change_set = ChangeSet {
             format: ChangeSet::FORMAT,
             installation,

@@ -1,10 +1,8 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{
-    APPROVALS_LAST, Actor, Approval, ApproverName, Asked, CharterChange, Problem, ProblemCode, SealedCharter, Span, Timestamp,
-};
-use keyplane_port::{EnrolmentReport, Expected};
+use keyplane_model::{APPROVALS_LAST, Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode};
+use keyplane_port::{EnrolmentReport, Expected, LedgerError, Refusal};
 use keyplane_verifier as verifier;
 
 use crate::{Service, uncanonical};
@@ -42,37 +40,56 @@ impl Service {
         self.engine.custodian.test().await.map(shown).map_err(|error| error.problem())
     }
 
-    /// Compares the policy's charter with the one in force. If they differ and the request carries approvals, adopts the policy's under the
-    /// rules in force.
+    /// Proposes the policy's charter if it is not in force: keeps the change under its digest, for everybody. If it is proposed already and
+    /// was approved, adopts it under the rules in force.
     ///
     /// # Errors
-    /// When the approvals do not suffice under the charter in force; problems of the policy files, of the token, or of the ledger.
-    pub async fn adopt_charter(&self, request: &CharterRequest, proposer: &Actor) -> Result<CharterState, Vec<Problem>> {
-        let one = |problem: Problem| vec![problem];
-        let id = |sealed: &SealedCharter| sealed.id().map_err(|error| one(uncanonical(&error)));
+    /// When there are approvals and they do not suffice under the charter in force; problems of the policy files, of the token, or of the
+    /// ledger.
+    pub async fn change_charter(&self, request: &CharterRequest, proposer: &Actor) -> Result<CharterState, Vec<Problem>> {
         let next = self.load(&request.sources)?.intent.charter(self.installation);
-        let sealed = self.charter().await.map_err(one)?;
-        let before = id(&sealed)?;
+        self.propose_or_adopt(next, proposer).await.map_err(|problem| vec![problem])
+    }
+
+    async fn propose_or_adopt(&self, next: Charter, proposer: &Actor) -> Result<CharterState, Problem> {
+        let ledger = &self.engine.ledger;
+        let sealed = self.charter().await?;
+        let id = sealed.id().map_err(|error| uncanonical(&error))?;
         if next == sealed.charter {
-            return Ok(CharterState { current: sealed.charter, id: before, change: None, rules: Vec::new() });
+            return Ok(CharterState { id, adopted: false, proposal: None });
         }
         let now = self.engine.clock.now();
-        let until = request.until.unwrap_or_else(|| Timestamp(now.0 - now.0.rem_euclid(Span::days(1).micros())) + APPROVALS_LAST);
-        let change = CharterChange { before, next, proposer: proposer.clone(), until };
-        if request.approvals.is_empty() {
-            let rules = verifier::required_for_charter(&sealed.charter, &change.next).into_iter().cloned().collect();
-            return Ok(CharterState { current: sealed.charter, id: before, change: Some(change), rules });
+        let proposals = ledger.charter_proposals(&id).await.map_err(|error| error.problem())?;
+        // Whoever asks for the same finds the first proposal, with its proposer and its approvals.
+        let open = proposals.into_iter().find(|there| there.change.next == next && verifier::in_time(there.change.until, now).is_ok());
+        let Some(CharterProposal { digest, change, approvals, .. }) = open else {
+            let change = CharterChange { before: id, next, proposer: proposer.clone(), until: now + APPROVALS_LAST };
+            let digest = ledger.propose_charter(&change, Asked { by: proposer, at: now }).await.map_err(|error| error.problem())?;
+            return Ok(CharterState { id, adopted: false, proposal: Some(digest) });
+        };
+        let rules = verifier::required_for_charter(&sealed.charter, &change.next);
+        if approvals.is_empty() && rules.iter().any(|rule| rule.need > 0) {
+            return Ok(CharterState { id, adopted: false, proposal: Some(digest) });
         }
-        let approval =
-            |(approver, signature): &(ApproverName, String)| Approval { approver: approver.clone(), signature: signature.clone(), at: now };
-        let approvals: Vec<Approval> = request.approvals.iter().map(approval).collect();
-        let sealed = self.engine.custodian.adopt(&sealed, &change, &approvals).await.map_err(|error| {
-            // That command shows who has to sign, and what.
-            one(Problem { next: "keyplane hsm charter".to_owned(), ..error.problem() })
+        let adopted = self.engine.custodian.adopt(&sealed, &change, &approvals).await.map_err(|error| {
+            // That command shows what is asked for, and how to sign it.
+            Problem { next: format!("keyplane show {digest}"), ..error.problem() }
         })?;
-        self.engine.ledger.put_charter(&sealed, &approvals, Asked { by: proposer, at: now }).await.map_err(|error| one(error.problem()))?;
-        let id = id(&sealed)?;
-        Ok(CharterState { current: sealed.charter, id, change: None, rules: Vec::new() })
+        match ledger.put_charter(&adopted, &approvals, Asked { by: proposer, at: now }).await {
+            Ok(()) => {}
+            Err(LedgerError::Refused(Refusal::Contradiction)) => return Err(self.overtaken(&digest, adopted.serial).await),
+            Err(error) => return Err(error.problem()),
+        }
+        let id = adopted.id().map_err(|error| uncanonical(&error))?;
+        Ok(CharterState { id, adopted: true, proposal: None })
+    }
+
+    /// Another process had another charter adopted between this one's reading and writing. Which of the two the token took, it says itself.
+    async fn overtaken(&self, digest: &Digest, serial: u32) -> Problem {
+        let token = self.engine.custodian.status().await.ok().and_then(|status| status.charter);
+        let token = token.map_or_else(String::new, |(serial, digest)| format!("; the token's is charter {serial} {digest}"));
+        let detail = format!("another charter was adopted at the same moment as {digest}, and is charter {serial} in the database{token}");
+        Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")
     }
 }
 

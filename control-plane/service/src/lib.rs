@@ -7,7 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `planning` | `validate`, `explain`, `plan` |
-//! | `approving` | `approve` |
+//! | `approving` | `show`, `approve` |
 //! | `applying` | `apply` |
 //! | `showing` | `status`, `evidence`, and change sets for people |
 //! | `comparing` | the custodian's records of use against the ledger |

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Context, DestinationName, Digest, EventKind,
-    Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opening, Receipt, Refusal, Revision, SealedCharter,
-    Subject, Subjects, Timestamp, Transition,
+    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal, Class,
+    Context, DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opening,
+    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition,
 };
 use keyplane_port::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 
 use crate::db::{Db, Location, Mode, Transaction};
 use crate::row::{Cell, IdRange, Row, Table};
 use crate::schema::{self, Migrated};
-use crate::{change_sets, events, keys, leases};
+use crate::{change_sets, charter_proposals, events, keys, leases};
 
 const INSTALLATION: Table = Table { name: "installation", id_columns: 1 };
 const INTENTS: Table = Table { name: "intents", id_columns: 1 };
@@ -306,6 +306,40 @@ impl Ledger for SqlLedger {
         let mut transaction = self.begin(Mode::Read).await?;
         let rows = transaction.rows(INVENTORIES, "SELECT destination, body FROM inventories", &[]).await?;
         rows.iter().map(|row| Ok((row.word("destination")?, row.document("body")?))).collect()
+    }
+
+    async fn propose_charter(&self, change: &CharterChange, asked: Asked<'_>) -> Result<Digest, LedgerError> {
+        let digest = change.digest().map_err(|error| LedgerError::Broken(error.to_string()))?;
+        let mut transaction = self.begin(Mode::Write).await?;
+        if charter_proposals::one(&mut transaction, &digest).await?.is_none() {
+            charter_proposals::propose(&mut transaction, &digest, change, asked.at).await?;
+            events::tell(&mut transaction, asked, EventKind::CharterProposed { digest }, Subjects::default(), None).await?;
+            transaction.commit().await?;
+        }
+        Ok(digest)
+    }
+
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        charter_proposals::of(&mut transaction, before).await
+    }
+
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        charter_proposals::one(&mut transaction, digest).await
+    }
+
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError> {
+        let mut transaction = self.begin(Mode::Write).await?;
+        let mut proposal = charter_proposals::one(&mut transaction, digest).await?.ok_or(Refusal::NoCharterProposal(*digest))?;
+        if !proposal.approve(approval) {
+            return Err(Refusal::AlreadyApproved(approval.approver.clone()).into());
+        }
+        charter_proposals::approve(&mut transaction, digest, approval).await?;
+        let Approval { approver, signature, .. } = approval.clone();
+        let what = EventKind::CharterApproved { digest: *digest, approver, signature };
+        events::tell(&mut transaction, asked, what, Subjects::default(), None).await?;
+        transaction.commit().await
     }
 
     async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError> {

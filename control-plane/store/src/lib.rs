@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `ledger` | the transactions: each reads what a transition depends on, and writes what it leaves and its event |
 //! | `schema` | migrations, and the guard against older and newer schemas |
-//! | `keys`, `change_sets`, `leases`, `events` | records from and to rows |
+//! | `keys`, `change_sets`, `charter_proposals`, `leases`, `events` | records from and to rows |
 //! | `db` | the kinds of databases: connections, transactions, the classes of errors |
 //! | `liveness` | which servers of a database in a file are dead |
 //! | `sqlite` | the database's file, how it is opened, and SQLite's error codes |
@@ -21,6 +21,7 @@
 //! text but ids, since collations differ: ids are lower-case hexadecimal digits with hyphens at fixed places, which all sort alike.
 
 mod change_sets;
+mod charter_proposals;
 mod db;
 mod events;
 mod keys;

@@ -32,6 +32,9 @@ pub enum CharterFault {
         /// How many of them there are.
         have: u32,
     },
+    /// The same for a rule of keys.
+    #[error("a key's rule needs {need} approval(s), and {have} approver(s) belong to its groups")]
+    KeyRuleCannotBeMet { need: u32, have: u32 },
 }
 
 /// Whether a charter can be in force. Checked before the first adoption and before each change.
@@ -66,14 +69,20 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
             }
         }
     }
+    for rule in &charter.key_rules {
+        let have = people(rule, charter);
+        if have < rule.need {
+            faults.push(CharterFault::KeyRuleCannotBeMet { need: rule.need, have });
+        }
+    }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// The rules of the charter in force whose approvals a change of it needs, all of them.
 ///
-/// They are: the rules that need the most people; each rule that the next charter changes, removes, or whose profile it removes; and, if an
-/// approver is added, removed, or gets other groups, keys or logins, each rule that one of the person's old or new groups counts for. So
-/// only those who decide now can change who decides.
+/// They are: the profiles' rules that need the most people; each rule of a profile or of keys that the next charter changes, removes, or whose
+/// profile it removes; and, if an approver is added, removed, or gets other groups, keys or logins, each rule that one of the person's old
+/// or new groups counts for. So only those who decide now can change who decides.
 #[must_use]
 pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSet<&'a ApprovalRule> {
     let mut rules = current.strictest();
@@ -88,6 +97,7 @@ pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSe
             rules.insert(&old.retire);
         }
     }
+    rules.extend(current.key_rules.iter().filter(|rule| !next.key_rules.contains(*rule)));
     for name in current.approvers.keys().chain(next.approvers.keys()) {
         let (old, new) = (current.approvers.get(name), next.approvers.get(name));
         if old != new {

@@ -32,6 +32,9 @@ pub enum Denial {
         /// The first field that differs.
         field: &'static str,
     },
+    /// An import names the copy that it imports if and only if an earlier change set made it.
+    #[error("step {step} does not say whether the copy was made before, or says both")]
+    MadeWhen { step: StepNo },
     /// The request is for another scheme than the step's.
     #[error("step {step} wraps by `{planned}`, not `{asked}`")]
     OtherScheme { step: StepNo, planned: WrapScheme, asked: WrapScheme },
@@ -77,15 +80,15 @@ pub fn may_mint(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates) ->
     Ok(())
 }
 
-/// Whether a step allows wrapping this copy by this scheme. If the change set itself makes the copy, it has to be exactly that one. Source,
-/// epoch, profile and approvals of an older copy are not compared: they were recorded when it was made, and [`crate::required`] asks for
+/// Whether a step allows wrapping this copy by this scheme. If the change set itself makes the copy, it has to be exactly that one.
+/// Otherwise it has to be the one that the step names: approvers saw under which profile and rule it was made. [`crate::required`] asks for
 /// the approvals of both.
 ///
 /// # Errors
 /// When there is no such step, when it is no import, or when it is for another copy or scheme.
 pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, scheme: WrapScheme) -> Result<(), Denial> {
     let entitlement = entitles(change_set, step)?;
-    let Act::Import { version, scheme: planned, of } = entitlement.act else {
+    let Act::Import { version, scheme: planned, of, made } = entitlement.act else {
         return Err(Denial::OtherAct { step, act: entitlement.act.word(), asked: "import" });
     };
     // If placements share bytes, the approved step names the placement that the bytes were made for.
@@ -98,13 +101,32 @@ pub fn may_wrap(change_set: &ChangeSet, step: StepNo, copy: &CopyCoordinates, sc
     let makes = change_set
         .steps_of(entitlement.placement)
         .find(|(_, step)| matches!(&step.act, Act::Mint { version: made, .. } if made == version));
-    if let Some((number, _)) = makes {
-        may_mint(change_set, number, copy)?;
+    match (makes, made) {
+        (Some((number, _)), None) => may_mint(change_set, number, copy)?,
+        (None, Some(made)) => same_making(step, made, copy)?,
+        (Some(_), Some(_)) | (None, None) => return Err(Denial::MadeWhen { step }),
     }
     if *planned != scheme {
         return Err(Denial::OtherScheme { step, planned: *planned, asked: scheme });
     }
     Ok(())
+}
+
+/// Compares how a copy was made with what the step says of it.
+fn same_making(step: StepNo, made: &CopyCoordinates, copy: &CopyCoordinates) -> Result<(), Denial> {
+    let CopyCoordinates { installation, key, version, placement, algorithm, source, epoch, profile, approvals } = made;
+    let fields = [
+        ("installation", *installation == copy.installation),
+        ("key", *key == copy.key),
+        ("version", *version == copy.version),
+        ("placement", *placement == copy.placement),
+        ("algorithm", *algorithm == copy.algorithm),
+        ("source", *source == copy.source),
+        ("root epoch", *epoch == copy.epoch),
+        ("profile", *profile == copy.profile),
+        ("rule of approval", *approvals == copy.approvals),
+    ];
+    fields.into_iter().try_for_each(|(field, same)| if same { Ok(()) } else { Err(Denial::OtherCopy { step, field }) })
 }
 
 /// Compares what every request has to match: installation, key, placement and algorithm.

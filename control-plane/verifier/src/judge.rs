@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, Creation, Destination, DestinationName, Expectation,
-    Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp, Version,
-    WrapScheme,
+    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, CopyRecord, Creation, Destination, DestinationName,
+    Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp,
+    Version, WrapScheme,
 };
 
 use crate::violation::{MAX_STEPS, Violation};
@@ -192,13 +192,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Checks that the charter knows the profile, and that the change set asks for at least the charter's approvals.
+    /// Checks that the charter knows the profile and the change set's rule of approval, and that the rule is at least the profile's.
     fn charter(&mut self) {
         let (set, facts) = (self.set, self.facts);
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
         match facts.charter.rule(&set.profile, set.action) {
             None => self.violations.push(Violation::UnknownProfile(set.profile.clone())),
-            Some(rule) => self.is(!is_at_least(&set.approvals, rule), || Violation::ApprovalsLooser),
+            Some(rule) if !is_at_least(&set.approvals, rule) => self.violations.push(Violation::ApprovalsLooser),
+            Some(rule) => {
+                let known = set.approvals == *rule || facts.charter.key_rules.contains(&set.approvals);
+                self.is(!known, || Violation::ApprovalsUnknown);
+            }
         }
     }
 
@@ -239,7 +243,7 @@ impl<'a> Judge<'a> {
                     let ours = set.placements.get(&id).map(|plan| plan.algorithm);
                     self.is(theirs != ours, || Violation::SharesOtherAlgorithm(number));
                 }
-                Act::Import { version, of, .. } => {
+                Act::Import { version, of, made, .. } => {
                     let recorded = record.and_then(|record| record.copy(*version, id));
                     self.is(recorded.is_none() && !earlier(|act| matches!(act, Act::Mint { .. } | Act::Share { .. })), || {
                         Violation::NoCopy { step: number, version: *version }
@@ -249,6 +253,10 @@ impl<'a> Judge<'a> {
                         _ => None,
                     });
                     self.is(*of != recorded.and_then(|copy| copy.bytes_of).or(shared), || Violation::OtherBytes(number));
+                    // Bytes that this change set shares may have been made before.
+                    let origin = || record.zip(shared).and_then(|(record, from)| record.copy(*version, from));
+                    let before = recorded.or_else(origin).map(CopyRecord::bound);
+                    self.is(*made != before, || Violation::OtherMaking(number));
                     let object = self.imports_make_objects(id) || placement.is_some_and(|placement| placement.object.is_some());
                     self.is(!object && !earlier(|act| matches!(act, Act::Create | Act::Claim)), || Violation::NoObject(number));
                 }

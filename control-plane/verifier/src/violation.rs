@@ -86,6 +86,9 @@ pub enum Violation {
     /// It asks for fewer approvals than the charter, or for approvals from other groups.
     #[error("it asks for fewer approvals than the charter, or from others")]
     ApprovalsLooser,
+    /// Its rule is guarded by nobody: those who may change the members of its groups need not be those who satisfy it.
+    #[error("it asks for approvals by a rule that is neither its profile's nor any key's in the charter")]
+    ApprovalsUnknown,
 
     // Rules that the ledger decides.
     /// The key has changed since the change set was planned.
@@ -127,6 +130,10 @@ pub enum Violation {
     /// The import names bytes of another placement than the copy's record does.
     #[error("step {0} imports the bytes of another placement than the copy's")]
     OtherBytes(StepNo),
+    /// The import says of bytes that were made before that this change set makes them, or names another profile, rule, source or root epoch
+    /// than the copy's record does.
+    #[error("step {0} does not say how the bytes that it imports were made")]
+    OtherMaking(StepNo),
     /// The import uses another scheme than the prepare step.
     #[error("step {0} wraps in another way than was prepared")]
     PreparedOtherwise(StepNo),

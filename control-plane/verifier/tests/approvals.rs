@@ -68,6 +68,7 @@ fn charter(approvers: impl IntoIterator<Item = (&'static str, Approver)>) -> Cha
         installation: InstallationId(IdTree::new([7; 32]).uuid()),
         approvers: approvers.into_iter().map(|(who, approver)| (name(who), approver)).collect(),
         profiles: BTreeMap::new(),
+        key_rules: BTreeSet::new(),
     }
 }
 

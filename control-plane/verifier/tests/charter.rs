@@ -26,7 +26,8 @@ fn person(seed: u8, groups: &[&str]) -> Approver {
     }
 }
 
-/// `payments` needs two of security, `sandbox` two of developers, `logs` one of developers or platform.
+/// `payments` needs two of security, `sandbox` two of developers, `logs` one of developers or platform. A key needs three of `vault`, a
+/// group that no profile's rule names: vera, viola and vito.
 fn charter() -> Charter {
     let people = [
         ("alice", person(1, &["security"])),
@@ -34,6 +35,9 @@ fn charter() -> Charter {
         ("dan", person(3, &["developers"])),
         ("dora", person(4, &["developers"])),
         ("paul", person(5, &["platform"])),
+        ("vera", person(6, &["vault"])),
+        ("viola", person(7, &["vault"])),
+        ("vito", person(8, &["vault"])),
     ];
     Charter {
         installation: InstallationId(IdTree::new([7; 32]).uuid()),
@@ -43,6 +47,7 @@ fn charter() -> Charter {
             ("sandbox".parse().unwrap(), both(rule(2, &["developers"]))),
             ("logs".parse().unwrap(), both(rule(1, &["developers", "platform"]))),
         ]),
+        key_rules: BTreeSet::from([rule(3, &["vault"])]),
     }
 }
 
@@ -54,6 +59,7 @@ fn needed(change: impl FnOnce(&mut Charter)) -> String {
         (2, Some("security")) => "payments",
         (2, Some("developers")) => "sandbox",
         (1, Some("developers")) => "logs",
+        (3, Some("vault")) => "vault",
         _ => "?",
     };
     required_for_charter(&before, &next).into_iter().map(named).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
@@ -97,6 +103,28 @@ fn a_change_needs_every_rule_that_it_touches_and_those_that_need_the_most() {
     }
 }
 
+/// Otherwise those of the profiles' rules could put their own people into `vault`, and approve for the key by themselves.
+#[test]
+fn a_keys_own_rule_is_changed_only_by_those_who_satisfy_it() {
+    type Change = fn(&mut Charter);
+    let cases: [(&str, &str, Change); 6] = [
+        ("somebody comes", "payments sandbox vault", |next| drop(next.approvers.insert("mallory".parse().unwrap(), person(9, &["vault"])))),
+        ("somebody goes", "payments sandbox vault", |next| drop(next.approvers.remove(&"vito".parse().unwrap()))),
+        ("somebody gets the group", "payments sandbox vault", |next| {
+            approver(next, "alice").groups.insert("vault".parse().unwrap());
+        }),
+        ("another key", "payments sandbox vault", |next| approver(next, "vera").keys = person(9, &[]).keys),
+        ("the rule goes", "payments sandbox vault", |next| next.key_rules.clear()),
+        ("the rule is changed", "payments sandbox vault", |next| next.key_rules = BTreeSet::from([rule(2, &["vault"])])),
+    ];
+    for (what, rules, change) in cases {
+        assert_eq!(needed(change), rules, "{what}");
+    }
+    // A rule of keys does not decide about anything else, even if it needs the most people; and another one comes under the profiles' rules.
+    assert_eq!(needed(|next| drop(next.profiles.insert("more".parse().unwrap(), both(rule(0, &[]))))), "payments sandbox");
+    assert_eq!(needed(|next| next.key_rules.extend([rule(2, &["vault"])])), "payments sandbox");
+}
+
 /// Only one rule needs the most, so the test can tell it from the rules that a change touches.
 #[test]
 fn a_rule_that_a_change_does_not_touch_is_not_needed() {
@@ -120,7 +148,7 @@ fn a_charter_without_rules_is_changed_by_nobody() {
 fn fault_of(key: &str) -> Option<KeyFault> {
     let mut charter = charter();
     // The group's other members suffice for its rules.
-    charter.approvers.insert("pia".parse().unwrap(), person(6, &["platform"]));
+    charter.approvers.insert("pia".parse().unwrap(), person(10, &["platform"]));
     approver(&mut charter, "paul").keys = BTreeSet::from([key.to_owned()]);
     let faults = fit(&charter).err()?;
     assert_eq!(faults.len(), 1, "{faults:?}");
@@ -169,6 +197,9 @@ fn a_rule_that_nobody_can_meet_and_a_key_of_two_people_are_refused() {
     approver(&mut keyless, "dora").keys.clear();
     let fault = CharterFault::CannotBeMet { profile: "sandbox".parse().unwrap(), need: 2, have: 1 };
     assert_eq!(fit(&keyless), Err(vec![CharterFault::NoKey("dora".parse().unwrap()), fault]));
+    let mut key_rule = charter();
+    approver(&mut key_rule, "vito").groups.clear();
+    assert_eq!(fit(&key_rule), Err(vec![CharterFault::KeyRuleCannotBeMet { need: 3, have: 2 }]));
     let mut shared = charter();
     approver(&mut shared, "paul").keys = person(1, &[]).keys;
     let fault = CharterFault::SharedKey { one: "alice".parse().unwrap(), other: "paul".parse().unwrap() };

@@ -207,7 +207,7 @@ fn first_import() -> World {
             step(Expectation::NoCopy, Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }),
             step(Expectation::Unclaimed, Act::Create),
             step(Expectation::Created, Act::Claim),
-            step(Expectation::Empty, Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None }),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made: None }),
             step(Expectation::Imported, Act::Publish),
         ],
         reasons: vec![Reason::NewKey],
@@ -220,6 +220,7 @@ fn first_import() -> World {
             installation,
             approvers: BTreeMap::new(),
             profiles: BTreeMap::from([(name("payments"), approvals.clone()), (name("loose"), Approvals { import: rule(0), ..approvals })]),
+            key_rules: BTreeSet::new(),
         },
         record: None,
         key: Some(key),
@@ -235,7 +236,7 @@ fn rsa() -> World {
     key.placements = key.placements.iter().cloned().map(|wanted| PlacementIntent { algorithm: Algorithm::Rsa3072, ..wanted }).collect();
     world.want_again();
     world.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Generated, epoch: EpochId(1) };
-    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha256, of: None };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaAesKeyWrapSha256, of: None, made: None };
     world
 }
 
@@ -303,7 +304,22 @@ fn shared() -> World {
     world.want_again();
     let from = first();
     world.set.steps[0].act = Act::Share { version: Version(1), from };
-    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: Some(from) };
+    let made = Some(made_first(&world));
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: Some(from), made };
+    world
+}
+
+/// What the bytes of [`first_import`] are bound to.
+fn made_first(world: &World) -> CopyCoordinates {
+    CopyCoordinates { placement: first(), ..coordinates(&world.set, Version(1), Source::Derived, EpochId(1)) }
+}
+
+/// The import of a copy that an earlier change set made and did not import.
+fn import_of_an_older_copy() -> World {
+    let mut world = first_import().applied();
+    world.set.steps.drain(0..3);
+    let made = Some(made_first(&world));
+    world.set.steps[0].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made };
     world
 }
 
@@ -319,7 +335,8 @@ fn shared_bytes_are_wrapped_only_where_the_step_says_whose_they_are() {
 
 #[test]
 fn good_change_sets_pass_both_judges() {
-    for world in [first_import(), rsa(), prepared(), imported(), doubled(), World::clean_up(), second_placement(), shared()] {
+    let worlds = [first_import(), rsa(), prepared(), imported(), doubled(), World::clean_up(), second_placement(), shared()];
+    for world in worlds.into_iter().chain([import_of_an_older_copy()]) {
         assert_eq!(world.verdict(), []);
         assert_eq!(world.custodian(), []);
     }
@@ -375,7 +392,7 @@ broken! {
         |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(0) }
         => [Violation::Zero(StepNo(0))], custodian: yes;
     two_versions_in_one_change_set_are_refused: second_placement(),
-        |w| w.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256, of: None }
+        |w| w.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256, of: None, made: None }
         => [Violation::TwoVersions { step: StepNo(3), version: Version(2) }], custodian: yes;
     a_derived_key_pair_is_refused: rsa(),
         |w| w.set.steps[0].act = Act::Mint { version: Version(1), source: Source::Derived, epoch: EpochId(1) }
@@ -390,7 +407,8 @@ broken! {
         w.want_again();
         w.set.approvals.need = 0;
     } => [Violation::ApprovalsLooser], custodian: yes;
-    approvals_other_than_the_keys_rules_ask_for_are_refused: first_import(), |w| w.set.approvals.need = 2
+    approvals_other_than_the_keys_rules_ask_for_are_refused: first_import(),
+        |w| { w.set.approvals.need = 2; w.charter.key_rules.insert(rule(2)); }
         => [Violation::ApprovalsDiffer], custodian: no;
     a_profile_that_the_charter_does_not_know_is_refused: first_import(),
         |w| { w.set.profile = name("other"); w.key.as_mut().unwrap().profile = name("other"); w.want_again(); }
@@ -445,7 +463,8 @@ broken! {
         => [Violation::Wanted], custodian: no;
     a_key_that_nobody_wants_any_more_is_refused: first_import(), |w| w.key = None => [Violation::Wanted], custodian: no;
     a_clean_up_that_does_not_say_what_is_wanted_is_refused: World::clean_up(), |w| w.set.wanted = None => [Violation::Wanted], custodian: no;
-    another_profile_than_the_keys_is_refused: first_import(), |w| w.set.profile = name("loose")
+    another_profile_than_the_keys_is_refused: first_import(),
+        |w| { w.set.profile = name("loose"); w.charter.key_rules.insert(rule(1)); }
         => [Violation::OtherProfile(name("loose"))], custodian: no;
     another_profile_than_the_last_one_is_refused_for_an_unwanted_key: World::clean_up(),
         |w| { w.key = None; w.set.wanted = None; w.set.profile = name("loose"); w.set.approvals = rule(0); }
@@ -471,10 +490,22 @@ broken! {
         |w| w.record.as_mut().unwrap().placements.values_mut().for_each(|known| known.algorithm = Algorithm::Rsa3072)
         => [Violation::SharesOtherAlgorithm(StepNo(0))], custodian: no;
     importing_other_bytes_than_the_shared_ones_is_refused: shared(),
-        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None }
+        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made: Some(made_first(w)) }
         => [Violation::OtherBytes(StepNo(3))], custodian: no;
+    importing_an_older_copy_without_saying_how_it_was_made_is_refused: import_of_an_older_copy(),
+        |w| w.set.steps[0].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made: None }
+        => [Violation::OtherMaking(StepNo(0))], custodian: no;
+    importing_an_older_copy_as_one_of_another_rule_is_refused: import_of_an_older_copy(),
+        |w| w.record.as_mut().unwrap().copies[0].coordinates.approvals = rule(3)
+        => [Violation::OtherMaking(StepNo(0))], custodian: no;
+    sharing_an_older_copy_as_one_of_another_profile_is_refused: shared(),
+        |w| w.record.as_mut().unwrap().copies[0].coordinates.profile = name("loose")
+        => [Violation::OtherMaking(StepNo(3))], custodian: no;
+    importing_a_new_copy_as_an_older_one_is_refused: first_import(),
+        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made: Some(made_first(w)) }
+        => [Violation::OtherMaking(StepNo(3))], custodian: no;
     importing_another_placements_bytes_unasked_is_refused: first_import(),
-        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: Some(PlacementId(IdTree::new([8; 32]).uuid())) }
+        |w| w.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: Some(PlacementId(IdTree::new([8; 32]).uuid())), made: None }
         => [Violation::OtherBytes(StepNo(3))], custodian: no;
 
     a_destination_that_is_not_there_is_refused: first_import(), |w| w.destinations.clear()
@@ -495,6 +526,7 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     world.rules().approvals.import.need = 2;
     world.want_again();
     world.set.approvals.need = 2;
+    world.charter.key_rules = BTreeSet::from([rule(2)]);
     assert_eq!(world.verdict(), []);
     assert_eq!(asked(&world, None), [rule(1), rule(2)]);
 
@@ -504,6 +536,21 @@ fn a_key_may_ask_for_more_approvals_than_its_profile_and_never_for_fewer() {
     assert_eq!(asked(&world, None), [rule(1), friends]);
     world.set.approvals = rule(0);
     assert_eq!(asked(&world, None), [rule(0), rule(1)]);
+}
+
+/// Bytes are bound to the rule that they are made under. If the charter does not have it, nobody guards who belongs to its groups.
+#[test]
+fn a_rule_of_approval_that_the_charter_does_not_have_is_refused() {
+    let mut world = first_import();
+    world.rules().approvals.import = rule(2);
+    world.want_again();
+    world.set.approvals = rule(2);
+    assert_eq!(world.verdict(), [Violation::ApprovalsUnknown]);
+    assert_eq!(world.custodian(), [Violation::ApprovalsUnknown]);
+    // Not even another key's rule, if it is looser than the profile's.
+    world.charter.profiles.insert(name("payments"), Approvals { import: rule(3), ..world.charter.profiles[&name("payments")].clone() });
+    world.charter.key_rules = BTreeSet::from([rule(2)]);
+    assert_eq!(world.custodian(), [Violation::ApprovalsLooser]);
 }
 
 /// The rules that a change set has to satisfy, sorted.
@@ -562,7 +609,7 @@ fn a_step_for_an_undescribed_placement_is_refused() {
 fn version_zero_is_refused() {
     let mut world = first_import();
     world.set.steps[0].act = Act::Mint { version: Version(0), source: Source::Derived, epoch: EpochId(1) };
-    world.set.steps[3].act = Act::Import { version: Version(0), scheme: WrapScheme::RsaOaepSha256, of: None };
+    world.set.steps[3].act = Act::Import { version: Version(0), scheme: WrapScheme::RsaOaepSha256, of: None, made: None };
     assert_eq!(world.custodian(), [Violation::Zero(StepNo(0)), Violation::Zero(StepNo(3))]);
 }
 
@@ -570,7 +617,7 @@ fn version_zero_is_refused() {
 fn a_version_that_does_not_come_next_is_refused() {
     let mut world = first_import();
     world.set.steps[0].act = Act::Mint { version: Version(2), source: Source::Derived, epoch: EpochId(1) };
-    world.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256, of: None };
+    world.set.steps[3].act = Act::Import { version: Version(2), scheme: WrapScheme::RsaOaepSha256, of: None, made: None };
     assert_eq!(world.verdict(), [Violation::VersionGap { step: StepNo(0), version: Version(2) }]);
 }
 
@@ -595,7 +642,7 @@ fn a_private_key_by_a_scheme_for_secret_keys_is_refused_by_both_judges() {
             let mut world = rsa();
             let plan = world.plan();
             (plan.algorithm, plan.purpose, plan.cloud) = (algorithm, Purpose::Sign, CloudKind::Azure);
-            world.set.steps[3].act = Act::Import { version: Version(1), scheme, of: None };
+            world.set.steps[3].act = Act::Import { version: Version(1), scheme, of: None, made: None };
             let unfit = Violation::SchemeUnfit { step: StepNo(3), scheme };
             let refused = matches!(scheme, WrapScheme::RsaOaepSha256 | WrapScheme::RsaOaepSha1);
             let expected = if refused { vec![unfit.clone()] } else { vec![] };
@@ -609,7 +656,7 @@ fn a_private_key_by_a_scheme_for_secret_keys_is_refused_by_both_judges() {
 fn sha1_is_refused_where_the_cloud_does_not_ask_for_it() {
     let mut world = first_import();
     let weak = Violation::SchemeWeak { step: StepNo(3), scheme: WrapScheme::RsaOaepSha1 };
-    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha1, of: None };
+    world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha1, of: None, made: None };
     assert_eq!(world.custodian(), std::slice::from_ref(&weak));
 
     world.plan().cloud = CloudKind::Azure;
@@ -620,8 +667,7 @@ fn sha1_is_refused_where_the_cloud_does_not_ask_for_it() {
 
 #[test]
 fn a_claim_from_an_earlier_change_set_is_good_for_an_import() {
-    let mut world = first_import().applied();
-    world.set.steps.drain(0..3);
+    let mut world = import_of_an_older_copy();
     assert_eq!(world.verdict(), []);
     world.record.as_mut().unwrap().placements.values_mut().for_each(|known| known.claimed = false);
     assert_eq!(world.verdict(), [Violation::Unclaimed(StepNo(0))]);
@@ -692,7 +738,24 @@ fn an_import_step_entitles_to_wrapping_its_own_copy_in_its_own_way() {
     let older = CopyCoordinates { source: Source::Generated, epoch: EpochId(4), ..copy.clone() };
     let mut later = set.clone();
     later.steps.remove(0);
+    let import = |made| Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made };
+    later.steps[2].act = import(Some(older.clone()));
     assert_eq!(may_wrap(&later, StepNo(2), &older, WrapScheme::RsaOaepSha256), Ok(()));
+    // It has to be the one that approvers saw, and they have to see it.
+    for (field, other) in [
+        ("source", CopyCoordinates { source: Source::Derived, ..older.clone() }),
+        ("root epoch", CopyCoordinates { epoch: EpochId(1), ..older.clone() }),
+        ("profile", CopyCoordinates { profile: name("loose"), ..older.clone() }),
+        ("rule of approval", CopyCoordinates { approvals: rule(0), ..older.clone() }),
+    ] {
+        let denied = Err(Denial::OtherCopy { step: StepNo(2), field });
+        assert_eq!(may_wrap(&later, StepNo(2), &other, WrapScheme::RsaOaepSha256), denied);
+    }
+    later.steps[2].act = import(None);
+    assert_eq!(may_wrap(&later, StepNo(2), &older, WrapScheme::RsaOaepSha256), Err(Denial::MadeWhen { step: StepNo(2) }));
+    let mut both = set.clone();
+    both.steps[3].act = import(Some(copy.clone()));
+    assert_eq!(may_wrap(&both, StepNo(3), &copy, WrapScheme::RsaOaepSha256), Err(Denial::MadeWhen { step: StepNo(3) }));
     assert_eq!(
         may_wrap(&set, StepNo(3), &copy, WrapScheme::RsaAesKeyWrapSha256),
         Err(Denial::OtherScheme { step: StepNo(3), planned: WrapScheme::RsaOaepSha256, asked: WrapScheme::RsaAesKeyWrapSha256 })

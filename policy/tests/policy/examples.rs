@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::common::{destinations, examples};
-use keyplane_model::{Algorithm, CloudKind, ProblemCode};
+use keyplane_model::{Algorithm, CloudKind, IdTree, InstallationId, ProblemCode};
 use keyplane_policy::{Policy, load};
 
 fn company(configured: bool) -> Policy {
@@ -20,6 +20,24 @@ fn the_example_company_has_a_dozen_keys_over_three_clouds() {
     for team in ["payments", "analytics", "documents", "signing", "backups"] {
         assert!(intent.keys.keys().any(|key| key.as_str().contains(team)), "no key of {team}");
     }
+}
+
+/// The charter depends on the policy alone: configuring a destination, or losing one, needs nobody's approval.
+#[test]
+fn the_rules_by_which_keys_are_stricter_are_in_the_charter_even_of_keys_that_are_left_out() {
+    let rules = |policy: Policy| {
+        let key_rules = policy.intent.charter(InstallationId(IdTree::new([7; 32]).uuid())).key_rules;
+        key_rules
+            .into_iter()
+            .map(|rule| (rule.need, rule.from.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")))
+            .collect::<Vec<_>>()
+    };
+    let of_cards = vec![(2, "security".to_owned())];
+    assert_eq!(rules(company(true)), of_cards, "those of `payments-cards`");
+    let nowhere = std::collections::BTreeMap::new();
+    let policy = load(&examples(), Some(&nowhere)).unwrap();
+    assert!(policy.intent.keys.is_empty());
+    assert_eq!(rules(policy), of_cards);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Algorithm, ApprovalRule, Approvals, CloudKind, DestinationName, Intent, Key, PlacementIntent, Protection, Purpose, Retire, Rotation,
-    Rules, Source, Span, Standing,
+    Algorithm, ApprovalRule, Approvals, CloudKind, DestinationName, Intent, Key, KeyName, PlacementIntent, ProfileName, Protection,
+    Purpose, Retire, Rotation, Rules, Source, Span, Standing,
 };
 use keyplane_policy::{load, looser_rules};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -280,11 +280,14 @@ fn intents() -> impl Strategy<Value = Intent> {
                 key.placements = std::mem::take(&mut key.placements).into_iter().map(named).collect();
                 (name.parse().unwrap(), key)
             });
-            Intent {
-                approvers: BTreeMap::new(),
-                profiles: profiles.into_iter().map(|(name, rules)| (name.parse().unwrap(), rules)).collect(),
-                keys: keys.collect(),
-            }
+            let keys: BTreeMap<KeyName, Key> = keys.collect();
+            let profiles: BTreeMap<ProfileName, Rules> = profiles.into_iter().map(|(name, rules)| (name.parse().unwrap(), rules)).collect();
+            let stricter = |key: &Key| {
+                let (own, of) = (&key.rules.approvals, &profiles[&key.profile].approvals);
+                [(&own.import, &of.import), (&own.retire, &of.retire)].map(|(own, of)| (own != of).then(|| own.clone()))
+            };
+            let key_rules = keys.values().flat_map(stricter).flatten().collect();
+            Intent { approvers: BTreeMap::new(), profiles, key_rules, keys }
         })
 }
 

@@ -395,7 +395,7 @@ fn sign(world: &World, name: &str, message: &str, namespace: &str) -> String {
 }
 
 /// Changes the database without `keyplane`.
-fn sql(world: &World, statement: &'static str) {
+pub(crate) fn sql(world: &World, statement: &'static str) {
     use sqlx::{Connection as _, Executor as _};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -7,6 +7,7 @@ use keyplane_lab::{Options, Policy};
 use keyplane_model::{Action, CloudKind};
 use serde_json::{Value, json};
 
+use crate::bad_input::sql;
 use crate::matrix::HELD;
 use crate::stranger::Stranger;
 use crate::world::{HERE, THERE, World, hashes, json as parsed, problems, text};
@@ -31,7 +32,7 @@ fn a_key_goes_from_the_policy_to_its_users_at_two_destinations_and_then_nothing_
     assert!(asked(&world, &["validate", "--schema"])["$schema"].is_string());
     assert!(asked(&world, &["explain", "db"]).is_object());
     let charter = asked(&world, &["hsm", "charter"]);
-    assert_eq!((charter["id"]["serial"].as_u64(), &charter["change"]), (Some(1), &Value::Null), "the policy says the same");
+    assert_eq!((charter["id"]["serial"].as_u64(), &charter["proposal"]), (Some(1), &Value::Null), "the policy says the same");
     assert_eq!(asked(&world, &["migrate"])["from"], asked(&world, &["migrate"])["to"]);
 
     let planned = asked(&world, &["plan"]);
@@ -40,7 +41,7 @@ fn a_key_goes_from_the_policy_to_its_users_at_two_destinations_and_then_nothing_
     assert_eq!(world.keyplane(&["plan", "--detailed-exitcode"]).code, 2);
     let digest = world.digest("db");
     assert!(asked(&world, &["show", &digest, "--message"])["message"].is_string());
-    let approved = asked(&world, &["approve", "--all", "--as", "alice", "--key", text(&world.approver_key("alice"))]);
+    let approved = asked(&world, &["approve", "--yes", "--all", "--as", "alice", "--key", text(&world.approver_key("alice"))]);
     assert_eq!(approved.as_array().unwrap().len(), 2);
     let applied = asked(&world, &["apply"]);
     assert_eq!(applied["applied"]["done"].as_array().unwrap().len(), 2, "{applied}");
@@ -81,6 +82,74 @@ fn a_key_goes_from_the_policy_to_its_users_at_two_destinations_and_then_nothing_
         assert_eq!(user.decrypt(&encrypted.ciphertext, &[("table", "orders")]).unwrap(), b"something");
         assert!(user.decrypt(&encrypted.ciphertext, &[("table", "others")]).is_err());
     }
+}
+
+/// A change of the charter is proposed, shown, approved and adopted as one thing for everybody, whoever runs the commands.
+#[test]
+fn a_charter_is_proposed_approved_and_adopted_under_its_digest() {
+    let world = World::enrolled();
+    let file = world.policy_folder().join("profiles.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let loosened = good.replacen("import: { need: 1, from: [security] }", "import: { need: 0 }", 1);
+    std::fs::write(&file, loosened).unwrap();
+    let proposed = asked(&world, &["hsm", "charter"]);
+    let digest = proposed["proposal"].as_str().unwrap().to_owned();
+    assert_eq!((&proposed["adopted"], proposed["id"]["serial"].as_u64()), (&json!(false), Some(1)));
+    let message = asked(&world, &["show", &digest, "--message"])["message"].clone();
+
+    // Asking again finds the same proposal, and what is signed depends on the policy no more.
+    assert_eq!(asked(&world, &["hsm", "charter"])["proposal"], json!(digest));
+    std::fs::write(&file, &good).unwrap();
+    assert_eq!(asked(&world, &["show", &digest, "--message"])["message"], message);
+    let shown = world.must(&["show", &digest]).unwrap().stdout;
+    assert!(shown.contains("LOOSER") && shown.contains("import needs nobody instead of 1 of security"), "{shown}");
+    let ran = world.approve(&digest, keyplane_lab::OPERATOR);
+    assert_eq!(problems(&ran)[0]["code"], "approval-by-self");
+    let first = parsed(&world.approve(&digest, "alice").stdout);
+    assert_eq!((first[0]["have"].as_u64(), first[0]["need"].as_u64()), (Some(1), Some(2)), "{first}");
+
+    // One approval of two: the custodian says who is missing, and why an approval that somebody put into the database does not count.
+    std::fs::write(&file, good.replacen("import: { need: 1, from: [security] }", "import: { need: 0 }", 1)).unwrap();
+    sql(&world, "INSERT INTO charter_approvals SELECT proposal, 'carol', signature, given_at FROM charter_approvals");
+    let ran = world.keyplane(&["--json", "hsm", "charter"]);
+    let missing = &problems(&ran)[0];
+    assert_eq!((ran.code, missing["code"].as_str()), (4, Some("approvals-missing")), "{missing:#}");
+    let detail = missing["detail"].as_str().unwrap();
+    assert_eq!(detail, "1 of 2 approvals of security; not counted: `carol` (the key that signed is not enrolled for this approver)");
+    assert_eq!(missing["next"], json!(format!("keyplane show {digest}")));
+
+    assert_eq!(world.approve(&digest, "carol").code, 0);
+    let adopted = asked(&world, &["hsm", "charter"]);
+    assert_eq!((&adopted["adopted"], adopted["id"]["serial"].as_u64()), (&json!(true), Some(2)), "{adopted}");
+    world.must(&["plan"]).unwrap();
+    let ran = world.approve(&digest, "alice");
+    assert!(problems(&ran)[0]["detail"].as_str().unwrap().contains("it is in force as charter 2"), "{}", ran.stderr);
+}
+
+/// Without a terminal nobody can be asked, so nothing is signed.
+#[test]
+fn nothing_is_signed_before_somebody_was_asked() {
+    let world = World::enrolled();
+    world.proposed("db", "derived", &[HERE]);
+    let key = world.approver_key("alice");
+    for args in [vec!["approve"], vec!["--json", "approve"]] {
+        let ran = world.keyplane(&[&args[..], &["--all", "--as", "alice", "--key", text(&key)]].concat());
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+        let fingerprint = ssh_fingerprint(&public);
+        assert!(ran.stderr.contains("1 approval(s) as alice") && ran.stderr.contains(&fingerprint), "{}", ran.stderr);
+    }
+    assert!(world.status().unwrap().open[0].approved_by.is_empty());
+    world.must(&["approve", "--yes", "--all", "--as", "alice", "--key", text(&key)]).unwrap();
+    assert_eq!(world.status().unwrap().open[0].approved_by.len(), 1);
+}
+
+/// The SHA-256 of the key in its wire format, as OpenSSH writes it.
+fn ssh_fingerprint(public: &str) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), public).unwrap();
+    let output = std::process::Command::new("ssh-keygen").arg("-lf").arg(file.path()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned()
 }
 
 #[test]

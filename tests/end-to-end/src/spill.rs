@@ -102,7 +102,7 @@ fn who_signs_is_given_no_secret_and_keyplane_leaves_no_core_dump() {
     std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
     world.edit_config(|text| text.replace("pin-file = \"token/user.pin\"", "pin-env = \"LAB_PIN\"")).unwrap();
 
-    let keyplane = world.command(&["approve", &digest, "--as", "alice", "--key", text(&world.approver_key("alice"))]);
+    let keyplane = world.command(&["approve", "--yes", &digest, "--as", "alice", "--key", text(&world.approver_key("alice"))]);
     // The shell raises the limit, so that `keyplane` has to lower it.
     let ran = Command::new("sh")
         .args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$0\" \"$@\""])

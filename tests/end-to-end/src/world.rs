@@ -122,7 +122,7 @@ impl World {
 
     /// Approves with a person's own key.
     pub(crate) fn approve(&self, digest: &str, name: &str) -> Ran {
-        self.keyplane(&["--json", "approve", digest, "--as", name, "--key", text(&self.approver_key(name))])
+        self.keyplane(&["--json", "approve", "--yes", digest, "--as", name, "--key", text(&self.approver_key(name))])
     }
 
     /// Checks that a plan finds nothing to do.

@@ -254,7 +254,7 @@ impl Lab {
                     break;
                 }
                 let key = self.approver_key(name);
-                self.must(&["approve", &view.digest.to_string(), "--as", name, "--key", &key.display().to_string()])?;
+                self.must(&["approve", "--yes", &view.digest.to_string(), "--as", name, "--key", &key.display().to_string()])?;
                 missing -= 1;
             }
             if missing > 0 {

@@ -143,7 +143,7 @@ impl Tour<'_> {
     fn approve_own(&self) -> Result<(), LabError> {
         let open = self.lab.status()?.open;
         let view = open.first().ok_or_else(|| LabError::Wrong("the plan of a new installation is empty".to_owned()))?;
-        self.keyplane(&["approve", &view.digest.to_string(), "--as", OPERATOR, "--key", &self.key(OPERATOR)], DENIED)
+        self.keyplane(&["approve", "--yes", &view.digest.to_string(), "--as", OPERATOR, "--key", &self.key(OPERATOR)], DENIED)
     }
 
     /// Approves what this approver may approve and has not yet.
@@ -154,12 +154,15 @@ impl Tour<'_> {
             waiting.filter(|view| u32::try_from(view.approved_by.len()).is_ok_and(|have| have < view.approvals.need)).collect();
         let key = self.key(approver);
         if missing.len() == open.len() {
-            return self.keyplane(&["approve", "--all", "--as", approver, "--key", &key], 0);
+            return self.keyplane(&["approve", "--yes", "--all", "--as", approver, "--key", &key], 0);
         }
-        missing.iter().try_for_each(|view| self.keyplane(&["approve", &view.digest.to_string(), "--as", approver, "--key", &key], 0))
+        missing
+            .iter()
+            .try_for_each(|view| self.keyplane(&["approve", "--yes", &view.digest.to_string(), "--as", approver, "--key", &key], 0))
     }
 
-    /// Changes an approver in the policy, and has that signed elsewhere, by plain `ssh-keygen`.
+    /// Changes an approver in the policy, and has that approved: by two with their keys here, by one who signs elsewhere with plain
+    /// `ssh-keygen`.
     fn change_charter(&self) -> Result<(), LabError> {
         const APPROVERS: &str = "approvers.yaml";
         let before = std::fs::read_to_string(self.lab.policy_folder().join(APPROVERS))
@@ -167,30 +170,31 @@ impl Tour<'_> {
         let after = before.replace("approver: bob\ngroups: [platform]", "approver: bob\ngroups: [platform, release]");
         self.lab.write_policy(APPROVERS, &after)?;
         self.keyplane(&["hsm", "charter"], 0)?;
+        let proposed: serde_json::Value = serde_json::from_str(&self.lab.must(&["--json", "hsm", "charter"])?.stdout)
+            .map_err(|error| LabError::Wrong(format!("`keyplane hsm charter` printed no JSON: {error}")))?;
+        let digest = proposed["proposal"].as_str().ok_or_else(|| LabError::Wrong("no charter was proposed".to_owned()))?;
+        for approver in ["alice", "carol"] {
+            self.keyplane(&["approve", "--yes", digest, "--as", approver, "--key", &self.key(approver)], 0)?;
+        }
 
-        let text = self.lab.must(&["hsm", "charter", "--message"])?.stdout;
-        let until = text.lines().find_map(|line| line.strip_prefix("until: ")).unwrap_or_default().to_owned();
-        let message = self.folder.join("charter.txt");
+        let text = self.lab.must(&["show", digest, "--message"])?.stdout;
+        let (message, signature) = (self.folder.join("charter.txt"), self.folder.join("charter.txt.sig"));
         let wrong = |source| LabError::Run { program: "ssh-keygen".to_owned(), source };
         std::fs::write(&message, &text).map_err(wrong)?;
-        println!("\n  $ keyplane hsm charter --message > {}", message.display());
+        println!("\n  $ keyplane show {digest} --message > {}", message.display());
         print!("{text}");
-        let mut adopt = vec!["hsm".to_owned(), "charter".to_owned(), "--until".to_owned(), until];
-        for approver in ["alice", "bob", "carol"] {
-            let signature = self.folder.join(format!("charter.{approver}.sig"));
-            let shown = format!("ssh-keygen -q -Y sign -n {APPROVAL_NAMESPACE} -f {}", self.key(approver));
-            println!("  $ {shown} < {} > {}", message.display(), signature.display());
-            let input = std::fs::File::open(&message).map_err(wrong)?;
-            let mut sign = Command::new("ssh-keygen");
-            sign.args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f", &self.key(approver)]).stdin(input);
-            let output = sign.output().map_err(wrong)?;
-            if !output.status.success() {
-                return Err(LabError::Wrong(format!("`{shown}` ended with {}", output.status)));
-            }
-            std::fs::write(&signature, output.stdout).map_err(wrong)?;
-            adopt.extend(["--approval".to_owned(), format!("{approver}={}", signature.display())]);
+        let shown = format!("ssh-keygen -q -Y sign -n {APPROVAL_NAMESPACE} -f {}", self.key("bob"));
+        println!("  $ {shown} < {} > {}", message.display(), signature.display());
+        let input = std::fs::File::open(&message).map_err(wrong)?;
+        let mut sign = Command::new("ssh-keygen");
+        sign.args(["-q", "-Y", "sign", "-n", APPROVAL_NAMESPACE, "-f", &self.key("bob")]).stdin(input);
+        let output = sign.output().map_err(wrong)?;
+        if !output.status.success() {
+            return Err(LabError::Wrong(format!("`{shown}` ended with {}", output.status)));
         }
-        self.keyplane(&adopt.iter().map(String::as_str).collect::<Vec<_>>(), 0)
+        std::fs::write(&signature, output.stdout).map_err(wrong)?;
+        self.keyplane(&["approve", digest, "--as", "bob", "--signature", &signature.display().to_string()], 0)?;
+        self.keyplane(&["hsm", "charter"], 0)
     }
 
     /// Protects a message with every copy, and checks or decrypts the result.

@@ -57,7 +57,7 @@ fn whoever_runs_keyplane_is_the_operator_and_approves_nothing_of_their_own() {
     let lab = Lab::start(folder.path(), options().enrolled()).unwrap();
     lab.must(&["plan"]).unwrap();
     let key = lab.approver_key(OPERATOR);
-    let ran = lab.keyplane(&["--json", "approve", "--all", "--as", OPERATOR, "--key", key.to_str().unwrap()]);
+    let ran = lab.keyplane(&["--json", "approve", "--yes", "--all", "--as", OPERATOR, "--key", key.to_str().unwrap()]);
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("approval-by-self"), "{}", ran.stderr);
 }

@@ -191,7 +191,7 @@ impl SymbolCustodian {
 }
 
 fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need }
+    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
 }
 
 /// The algorithms of copies that can be wrapped by this scheme.

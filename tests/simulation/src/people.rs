@@ -93,6 +93,7 @@ pub(crate) fn intent(schedule: &Schedule, changed: bool, charter: Option<Charter
     Intent {
         approvers: APPROVERS.into_iter().filter(|name| *name != gone).chain([PROPOSER]).map(approver).collect(),
         profiles: [1, 2].into_iter().map(|need| (profile(need), rules(need))).collect(),
+        key_rules: BTreeSet::new(),
         keys: keys.into_iter().map(|plan| (parsed(&plan.name), key(plan))).collect(),
     }
 }

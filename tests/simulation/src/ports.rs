@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, Class, DestinationName, Digest, Fence,
-    InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Receipt, SealedCharter, Span,
+    Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, Charter, CharterChange, CharterId, CharterProposal, Class,
+    DestinationName, Digest, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Receipt, SealedCharter, Span,
 };
 use keyplane_port::{
     Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, KeyState, Ledger, LedgerError, MintRequest,
@@ -74,6 +74,10 @@ slow! { Ledger {
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn propose_charter(&self, change: &CharterChange, asked: Asked<'_>) -> Result<Digest, LedgerError>;
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError>;
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError>;
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 } }
@@ -161,5 +165,9 @@ behind! {
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn propose_charter(&self, change: &CharterChange, asked: Asked<'_>) -> Result<Digest, LedgerError>;
+    async fn charter_proposals(&self, before: &CharterId) -> Result<Vec<CharterProposal>, LedgerError>;
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<CharterProposal>, LedgerError>;
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
 }

@@ -156,6 +156,7 @@ pub(super) fn charter(need: u32) -> Charter {
             "payments".parse().unwrap(),
             Approvals { import: rule.clone(), retire: rule.clone(), standing: Standing { rotation: None } },
         )]),
+        key_rules: BTreeSet::new(),
     }
 }
 
@@ -212,7 +213,7 @@ pub(super) fn change_set(source: Source, scheme: WrapScheme, rule: ApprovalRule)
             step(Expectation::NoCopy, Act::Mint { version: Version(1), source, epoch: EPOCH }),
             step(Expectation::Unclaimed, Act::Create),
             step(Expectation::Created, Act::Claim),
-            step(Expectation::Empty, Act::Import { version: Version(1), scheme, of: None }),
+            step(Expectation::Empty, Act::Import { version: Version(1), scheme, of: None, made: None }),
             step(Expectation::Imported, Act::Publish),
         ],
         reasons: vec![Reason::NewKey],

@@ -563,6 +563,10 @@ passing! {
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn inventories(&self) -> Result<BTreeMap<DestinationName, Inventory>, LedgerError>;
+    async fn propose_charter(&self, change: &keyplane_model::CharterChange, asked: Asked<'_>) -> Result<Digest, LedgerError>;
+    async fn charter_proposals(&self, before: &keyplane_model::CharterId) -> Result<Vec<keyplane_model::CharterProposal>, LedgerError>;
+    async fn charter_proposal(&self, digest: &Digest) -> Result<Option<keyplane_model::CharterProposal>, LedgerError>;
+    async fn approve_charter(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_charter(&self, charter: &SealedCharter, approvals: &[Approval], asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn charter(&self) -> Result<Option<SealedCharter>, LedgerError>;
 }
@@ -673,7 +677,10 @@ pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: A
         steps: [
             vec![step(Expectation::NoCopy, Act::Mint { version, source: Source::Generated, epoch: EpochId(1) })],
             before_the_import,
-            vec![step(Expectation::Empty, Act::Import { version, scheme, of: None }), step(Expectation::Imported, Act::Publish)],
+            vec![
+                step(Expectation::Empty, Act::Import { version, scheme, of: None, made: None }),
+                step(Expectation::Imported, Act::Publish),
+            ],
         ]
         .concat(),
         reasons: vec![Reason::NewKey],
@@ -722,6 +729,7 @@ impl World {
                             Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
                         )]
                         .into(),
+                        key_rules: BTreeSet::new(),
                     },
                     serial: 1,
                     epoch: EpochId(1),

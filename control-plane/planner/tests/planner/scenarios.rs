@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ChangeSetState, CloudKind, Creation, Digest, InstallationId, KeyName, MaterialSeen,
-    MaterialState, ObjectId, ObjectState, PlacementId, Presence, ProblemCode, Protection, Reason, Source, Span, Timestamp, Version,
-    VersionState, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ChangeSet, ChangeSetState, CloudKind, CopyCoordinates, Creation, Digest, InstallationId,
+    KeyName, MaterialSeen, MaterialState, ObjectId, ObjectState, PlacementId, Presence, ProblemCode, Protection, Reason, Source, Span,
+    Step, Timestamp, Version, VersionState, WrapScheme,
 };
 use keyplane_planner::{Drift, NothingReason, Obstacle, Outcome, Plan, Warning};
 
@@ -392,6 +392,13 @@ fn where_clouds_must_agree_the_bytes_are_made_once() {
     let change_set = only(&world.plan());
     assert_eq!(words(&change_set), ["share", "create", "claim", "import", "publish"]);
     assert_eq!(world.verdict(&change_set), Ok(()));
+    assert_eq!(made(&change_set), [Some(world.ledger.keys[&name("payments-db")].copies[0].bound())], "approvers see how they were made");
+}
+
+/// What the imports of a change set say of their bytes.
+fn made(change_set: &ChangeSet) -> Vec<Option<CopyCoordinates>> {
+    let of = |step: &Step| if let Act::Import { made, .. } = &step.act { Some(made.clone()) } else { None };
+    change_set.steps.iter().filter_map(of).collect()
 }
 
 /// A key whose only version was imported a second time, by a late request. `first` and `second` are the states of the two imports.

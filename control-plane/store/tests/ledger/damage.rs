@@ -33,6 +33,9 @@ const DAMAGE: &[(&str, &str, &str)] = &[
     ("UPDATE intents SET body = replace(body, 'login', 'logon')", "intents", "1"),
     ("UPDATE intents SET digest = (SELECT digest FROM change_sets LIMIT 1)", "intents", "1"),
     ("UPDATE inventories SET body = '{}'", "inventories", "destination-1"),
+    ("UPDATE charter_proposals SET body = replace(body, 'alice', 'mallory')", "charter_proposals", "sha256:"),
+    ("UPDATE charter_proposals SET serial = 7", "charter_proposals", "sha256:"),
+    ("UPDATE charter_approvals SET approver = 'Bob'", "charter_approvals", "sha256:"),
     ("UPDATE charters SET body = replace(body, '\"serial\":1', '\"serial\":2')", "charters", "1"),
 ];
 
@@ -50,6 +53,7 @@ async fn damaged_rows_are_broken_and_named() {
             ledger.charter().await.map(drop),
             ledger.change_set(&digest).await.map(drop),
             ledger.page_of_events(0, 100).await.map(drop),
+            ledger.charter_proposal(&charter_change(1, "alice").digest().unwrap()).await.map(drop),
         ];
         let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         assert!(!errors.is_empty(), "nobody noticed `{damage}`");
@@ -102,6 +106,8 @@ async fn lived_in() -> Database {
 pub(crate) async fn fill(ledger: &dyn keyplane_port::Ledger) {
     ledger.put_intent(&intent("login"), "files", asked(AT)).await.unwrap();
     ledger.put_charter(&sealed_charter(1, 0), &[], asked(AT)).await.unwrap();
+    let proposed = ledger.propose_charter(&charter_change(1, "alice"), asked(AT)).await.unwrap();
+    ledger.approve_charter(&proposed, &approval("bob", "b"), asked(AT)).await.unwrap();
     let inventory = keyplane_model::Inventory { at: AT, complete: true, ours: Default::default(), placements: Default::default() };
     ledger.put_inventory(&parse("destination-1"), &inventory, asked(AT)).await.unwrap();
     take(ledger, "account/region", server(1)).await;

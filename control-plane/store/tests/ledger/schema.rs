@@ -67,13 +67,22 @@ async fn every_schema_that_landed_is_upgraded_or_refused_by_name() {
         assert_eq!(schema(&mut old.raw().await).await, schema(&mut database.raw().await).await);
         if version >= BOUND {
             let expected = std::fs::read_to_string(root(&format!("migrations/sqlite/fixtures/{version:04}.json"))).unwrap();
-            assert_eq!(snapshot(&old.open().await).await, serde_json::from_str::<LedgerSnapshot>(&expected).unwrap());
+            let mut expected: LedgerSnapshot = serde_json::from_str(&expected).unwrap();
+            if version < FORMAT_3 {
+                // Its open change sets have an older format: they are dropped, and planned anew.
+                assert!(!expected.open.is_empty());
+                expected.open.clear();
+            }
+            assert_eq!(snapshot(&old.open().await).await, expected);
         }
     }
 }
 
 /// The first version that binds copies to the approvals they were made under.
 const BOUND: i64 = 4;
+
+/// The first version whose open change sets have format 3.
+const FORMAT_3: i64 = 5;
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_even_by_a_ledger_that_is_open() {

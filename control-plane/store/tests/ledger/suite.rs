@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyplane_model::{
-    Actor, Asked, AttemptId, ChangeSet, ChangeSetState, Class, Digest, EventKind, Fence, Generation, Inventory, Lease, LedgerEvent,
-    ObjectId, Outcome, Receipt, Revision, SettleError, StepNo, Subjects, Version, VersionState,
+    Actor, Asked, AttemptId, ChangeSet, ChangeSetState, CharterProposal, Class, Digest, EventKind, Fence, Generation, Inventory, Lease,
+    LedgerEvent, ObjectId, Outcome, Receipt, Revision, SettleError, StepNo, Subjects, Version, VersionState,
 };
 use keyplane_port::{Commitment, KeyState, Ledger, LedgerError, MemoryLedger, OpenChangeSet, Refusal};
 use tokio::task::JoinSet;
@@ -61,6 +61,7 @@ cases! {
     what_was_committed_cannot_be_withdrawn
     inventories_replace_the_one_before
     charters_go_by_serial
+    a_proposed_charter_is_kept_with_its_approvals
     a_lane_has_one_holder_and_leases_follow_each_other
     whoever_lost_the_lane_writes_nothing_more
     of_many_servers_that_want_a_lane_exactly_one_gets_it
@@ -441,6 +442,33 @@ async fn charters_go_by_serial(ledger: SharedLedger) {
     assert_refused(ledger.put_charter(&sealed_charter(3, 1), &[], asked(AT)).await, Refusal::Contradiction);
     assert_refused(ledger.put_charter(&sealed_charter(1, 1), &[], asked(AT)).await, Refusal::Contradiction);
     assert_eq!(ledger.charter().await, Ok(Some(sealed_charter(3, 0))));
+}
+
+async fn a_proposed_charter_is_kept_with_its_approvals(ledger: SharedLedger) {
+    let (first, second) = (charter_change(1, "alice"), charter_change(1, "bob"));
+    let digest = ledger.propose_charter(&first, asked(AT)).await.unwrap();
+    let other = ledger.propose_charter(&second, asked(later(1))).await.unwrap();
+    ledger.propose_charter(&charter_change(2, "alice"), asked(AT)).await.unwrap();
+    ledger.approve_charter(&digest, &approval("bob", "b"), asked(AT)).await.unwrap();
+    ledger.approve_charter(&digest, &approval("alice", "a"), asked(AT)).await.unwrap();
+    ledger.approve_charter(&digest, &approval("bob", "b2"), asked(AT)).await.unwrap();
+    assert_refused(ledger.approve_charter(&digest, &approval("bob", "b2"), asked(AT)).await, Refusal::AlreadyApproved(parse("bob")));
+    // Proposing it again changes neither the proposal nor its approvals.
+    assert_eq!(ledger.propose_charter(&first, asked(later(9))).await, Ok(digest));
+    let approvals = vec![approval("alice", "a"), approval("bob", "b2")];
+    let kept = CharterProposal { digest, change: first.clone(), proposed: AT, approvals };
+    let too = CharterProposal { digest: other, change: second, proposed: later(1), approvals: Vec::new() };
+    assert_eq!(ledger.charter_proposal(&digest).await, Ok(Some(kept.clone())));
+    assert_eq!(ledger.charter_proposals(&first.before).await, Ok(vec![kept, too]));
+    let unknown = Digest::of(b"unknown");
+    assert_eq!(ledger.charter_proposal(&unknown).await, Ok(None));
+    assert_refused(ledger.approve_charter(&unknown, &approval("bob", "b"), asked(AT)).await, Refusal::NoCharterProposal(unknown));
+    // What changed nothing tells nothing.
+    let events = ledger.page_of_events(0, 100).await.unwrap();
+    let words: Vec<_> = events.iter().map(|event| event.what.word()).collect();
+    assert_eq!(words, [&["charter-proposed"; 3][..], &["charter-approved"; 3][..]].concat());
+    let last = EventKind::CharterApproved { digest, approver: parse("bob"), signature: "b2".to_owned() };
+    assert_eq!(events.last().map(|event| &event.what), Some(&last));
 }
 
 async fn an_unknown_digest_is_refused_everywhere(ledger: SharedLedger) {

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Asked, Attempt, AttemptId, ChangeSet, Charter, CheckValue, CloudKind,
-    CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, Lease, LedgerEvent, LedgerSnapshot, ObjectId,
-    Outcome, PlacementId, PlacementPlan, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Step, StepNo, Timestamp,
-    Version, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Asked, Attempt, AttemptId, ChangeSet, Charter, CharterChange, CheckValue,
+    CloudKind, CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, Lease, LedgerEvent,
+    LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span,
+    Step, StepNo, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{Commitment, Ledger, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
@@ -132,7 +132,7 @@ pub(crate) fn named_change_set(name: &str, key: u32, generation: u64, variant: u
             (Expectation::NoCopy, Act::Mint { version, source, epoch: EpochId(1) }),
             (Expectation::Unclaimed, Act::Create),
             (Expectation::Created, Act::Claim),
-            (Expectation::Empty, Act::Import { version, scheme: WrapScheme::RsaOaepSha256, of: None }),
+            (Expectation::Empty, Act::Import { version, scheme: WrapScheme::RsaOaepSha256, of: None, made: None }),
             (Expectation::Imported, Act::Publish),
         ] {
             steps.push(Step { placement, expects, act });
@@ -209,6 +209,12 @@ pub(crate) fn attempt(digest: &Digest, step: u32, ordinal: u32) -> Attempt {
 
 pub(crate) fn approval(approver: &str, signature: &str) -> Approval {
     Approval { approver: parse(approver), signature: signature.to_owned(), at: later(5) }
+}
+
+/// A change of the charter with this serial, which lets `security` of nobody decide.
+pub(crate) fn charter_change(serial: u32, proposer: &str) -> CharterChange {
+    let before = sealed_charter(serial, 0).id().unwrap();
+    CharterChange { before, next: intent("next").charter(installation()), proposer: Actor(proposer.to_owned()), until: later(1_000) }
 }
 
 pub(crate) fn sealed_charter(serial: u32, mac: u8) -> SealedCharter {
