@@ -26,6 +26,12 @@ impl Adopted {
     }
 
     /// Writes the new record before it removes the old ones, so that the token always holds one.
+    ///
+    /// Another process may adopt another charter under the same serial number at the same moment, and PKCS#11 has no compare-and-swap. So
+    /// whoever finds another record of that number beside its own takes its own back: at most one of them succeeds.
+    ///
+    /// # Errors
+    /// [`HsmError::CharterChanged`] if another charter has this serial number.
     pub(crate) fn write(self, token: &Token) -> Result<(), HsmError> {
         let before = records(token)?;
         if !before.iter().any(|(_, record)| *record == self) {
@@ -38,7 +44,11 @@ impl Adopted {
                 Attribute::Application(b"keyplane".to_vec()),
                 Attribute::Value(serde_json::to_vec(&self)?),
             ];
-            token.session().create_object(&template).map_err(HsmError::token("recording the charter"))?;
+            let own = token.session().create_object(&template).map_err(HsmError::token("recording the charter"))?;
+            if records(token)?.iter().any(|(_, record)| record.serial == self.serial && *record != self) {
+                token.session().destroy_object(own).map_err(HsmError::token("taking the record of the charter back"))?;
+                return Err(HsmError::CharterChanged);
+            }
         }
         for (handle, record) in before {
             if record.serial < self.serial {

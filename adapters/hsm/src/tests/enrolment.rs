@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use keyplane_model::{Source, Statement, WrapScheme};
+use keyplane_model::{Digest, Source, Statement, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, Expected};
 
 use super::fixture::*;
@@ -242,4 +242,18 @@ fn nobody_else_can_read_a_development_token() {
     }
     names.sort();
     assert_eq!(names, ["so.pin", "token.sql", "user.pin"]);
+}
+
+#[tokio::test]
+async fn of_two_charters_that_are_adopted_at_the_same_moment_one_is() {
+    let lab = Lab::new();
+    lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let token = lab.token();
+    let [one, other] = [&b"one"[..], b"other"].map(|text| Adopted { serial: 2, digest: Digest::of(text) });
+    // Both processes found charter 1 in force. The first one wrote its record before the other did.
+    one.write(&token).unwrap();
+    assert!(matches!(other.write(&token), Err(HsmError::CharterChanged)));
+    assert_eq!(Adopted::read(&token).unwrap(), Some(one));
+    one.write(&token).unwrap();
+    assert_eq!(Adopted::read(&token).unwrap(), Some(one), "a repeated adoption succeeds");
 }

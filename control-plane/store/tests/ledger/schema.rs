@@ -82,7 +82,7 @@ async fn every_schema_that_landed_is_upgraded_or_refused_by_name() {
 const BOUND: i64 = 4;
 
 /// The first version whose open change sets have format 3.
-const FORMAT_3: i64 = 5;
+const FORMAT_3: i64 = 6;
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_even_by_a_ledger_that_is_open() {
