@@ -73,11 +73,7 @@ pub(crate) fn wrapped(token: &Token, unused: &Usage, wrap: Wrap, now: Timestamp)
     let there = objects(token, unused)?;
     let before = union(&there, unused)?;
     before.admits(&wrap)?;
-    if !before.has(&wrap) {
-        add(token, &there, unused, wrap)?;
-        remove_old(token, now)?;
-    }
-    Ok(())
+    if before.has(&wrap) { Ok(()) } else { with_room(token, now, || add(token, &there, unused, wrap)) }
 }
 
 /// Records a wrap beside what was `there`, and reads the record again: another process may have finished the change set meanwhile.
@@ -100,10 +96,25 @@ pub(crate) fn finish(token: &Token, unused: &Usage, now: Timestamp) -> Result<()
     }
     let there = objects(token, unused)?;
     // A broken object may be removed some day, so it does not count as this record.
-    if !there.iter().any(|object| object.usage.as_ref().is_ok_and(|usage| usage.finished)) {
-        write(token, &there, &Usage { finished: true, ..unused.clone() })?;
+    if there.iter().any(|object| object.usage.as_ref().is_ok_and(|usage| usage.finished)) {
+        return Ok(());
     }
-    remove_old(token, now)
+    with_room(token, now, || write(token, &there, &Usage { finished: true, ..unused.clone() }))
+}
+
+/// Writes after a few records that are over were removed, and once more after all of them were, if the token had no room.
+fn with_room(token: &Token, now: Timestamp, write: impl Fn() -> Result<(), HsmError>) -> Result<(), HsmError> {
+    remove_old(token, now, LOOKED_AT)?;
+    match write() {
+        Err(full @ HsmError::UsageUnwritten { .. }) => {
+            if remove_old(token, now, LISTED)? {
+                write()
+            } else {
+                Err(full)
+            }
+        }
+        done => done,
+    }
 }
 
 /// All records.
@@ -167,19 +178,22 @@ fn write(token: &Token, there: &[Object], news: &Usage) -> Result<(), HsmError> 
     Ok(())
 }
 
-/// Removes records that are over, a few at a time. Which ones are looked at depends on the time, so that each has its turn.
-fn remove_old(token: &Token, now: Timestamp) -> Result<(), HsmError> {
+/// Removes those of some records that are over, and says whether there were any. Which ones are looked at depends on the time, so that each
+/// has its turn.
+fn remove_old(token: &Token, now: Timestamp, looked_at: usize) -> Result<bool, HsmError> {
     let handles = list(token, LISTED)?;
+    let mut removed = false;
     let seconds = usize::try_from(now.0.div_euclid(Span::seconds(1).micros())).unwrap_or_default();
     let from = seconds.checked_rem(handles.len()).unwrap_or_default();
-    for handle in handles.iter().cycle().skip(from).take(LOOKED_AT.min(handles.len())) {
+    for handle in handles.iter().cycle().skip(from).take(looked_at.min(handles.len())) {
         if let Some(Ok(usage)) = content(token, *handle)?
             && is_over(&usage, now)
         {
             destroy(token, *handle)?;
+            removed = true;
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// Another process may have destroyed it already.
@@ -275,7 +289,13 @@ fn content(token: &Token, handle: ObjectHandle) -> Result<Option<Result<Usage, &
     let Some(Sealed { usage, epoch, mac }) = value.and_then(|bytes| serde_json::from_slice(&bytes).ok()) else {
         return Ok(Some(Err("it cannot be read")));
     };
-    let (Ok(mac), Ok(root)) = (hex::decode(mac), Root::open(token, epoch)) else { return Ok(Some(Err("it is not sealed"))) };
+    let Ok(mac) = hex::decode(mac) else { return Ok(Some(Err("it is not sealed"))) };
+    let root = match Root::open(token, epoch) {
+        Ok(root) => root,
+        Err(HsmError::EpochMissing(_)) => return Ok(Some(Err("it is not sealed"))),
+        // The token failed, which says nothing about the record.
+        Err(error) => return Err(error),
+    };
     match seal::check(token, &root, &seal::usage_message(&usage, epoch)?, &mac, "the record of use") {
         Ok(()) => Ok(Some(Ok(usage))),
         Err(HsmError::Unsealed(_)) => Ok(Some(Err("it is not sealed"))),

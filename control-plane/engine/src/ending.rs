@@ -22,7 +22,8 @@ impl Engine {
         self.ledger.propose(change_set, asked).await.map_err(|error| problem(error.problem()))
     }
 
-    /// Drops a proposed change set. One that was committed meanwhile is left to the engine that runs it.
+    /// Drops a proposed change set. If it was approved, and another process commits it at the same moment, the custodian refuses it: the
+    /// engine that runs it drops it, and it is planned and approved again.
     ///
     /// # Errors
     /// When the custodian or the ledger fails.

@@ -230,6 +230,26 @@ async fn records_are_removed_after_the_end_of_their_approvals_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_token_without_room_gets_rid_of_what_is_over() {
+    let lab = Lab::new();
+    let desk = Desk::open(lab.custodian(), Source::Derived, SCHEME).await;
+    let change_set = desk.warrant.change_set.clone();
+    // More than a write looks at otherwise.
+    for number in 0..10 {
+        desk.custodian.finish(&until(&change_set, tomorrow() + Span::seconds(number))).await.unwrap();
+    }
+    drop(desk);
+    let custodian = start(&lab.config, tomorrow() + usage::KEPT + Span::days(1));
+    custodian.fail_for_test(Some(Fails::Room)).await;
+    let next = until(&change_set, NOW + Span::days(20));
+    let error = custodian.finish(&next).await.unwrap_err();
+    assert!(matches!(error, CustodianError::Full(_)), "{error}");
+    assert_eq!(custodian.usages().await.unwrap().usages, []);
+    custodian.fail_for_test(None).await;
+    custodian.finish(&next).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_change_set_that_ends_too_late_gets_no_record() {
     let lab = Lab::new();
     let desk = Desk::open(lab.custodian(), Source::Derived, SCHEME).await;

@@ -358,6 +358,17 @@ async fn the_custodian_is_told_that_a_change_set_is_dropped() {
     assert_eq!(state(&world).await, ChangeSetState::Dropped);
 }
 
+#[tokio::test]
+async fn what_is_done_is_completed_whatever_became_of_its_approvals() {
+    let world = almost_done().await;
+    world.custodian.gone.store(true, Ordering::SeqCst);
+    world.run().await.unwrap().unwrap_err();
+    world.custodian.gone.store(false, Ordering::SeqCst);
+    world.engine.clock.sleep(Span::days(60)).await;
+    assert_eq!(world.run().await, Some(Ok(())));
+    assert_eq!(state(&world).await, ChangeSetState::Done);
+}
+
 /// A crash came between the custodian's record and the ledger's.
 #[tokio::test]
 async fn what_the_custodian_calls_finished_is_completed_if_nothing_is_left_to_wrap_and_dropped_otherwise() {
