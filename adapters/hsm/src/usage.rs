@@ -97,7 +97,7 @@ pub(crate) fn finish(token: &Token, unused: &Usage, now: Timestamp) -> Result<()
     let there = objects(token, unused)?;
     // A broken object may be removed some day, so it does not count as this record.
     if there.iter().any(|object| object.usage.as_ref().is_ok_and(|usage| usage.finished)) {
-        return Ok(());
+        return remove_old(token, now, LOOKED_AT).map(drop);
     }
     with_room(token, now, || write(token, &there, &Usage { finished: true, ..unused.clone() }))
 }

@@ -91,7 +91,6 @@ impl Service {
                 Err(problem) => table.problems.push(problem),
             }
         }
-        table.problems.extend(self.unknown_wraps().await);
         Ok(table)
     }
 
