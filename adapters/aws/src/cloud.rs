@@ -16,6 +16,10 @@ impl Cloud for AwsKms {
         &self.destination
     }
 
+    fn sent(&self, quota: &str) -> Option<u64> {
+        Some(self.sent.of(quota))
+    }
+
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         self.read_placement(target).await
     }

@@ -15,7 +15,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use keyplane_destination::{Settings, SettingsError};
+use keyplane_destination::{Sent, Settings, SettingsError};
 use keyplane_model::{Destination, InstallationId};
 use keyplane_port::CloudError;
 use serde_json::Value;
@@ -38,6 +38,7 @@ pub struct AwsKms {
     pub(crate) installation: InstallationId,
     pub(crate) policy_text: String,
     pub(crate) policy: Value,
+    pub(crate) sent: Sent,
 }
 
 impl AwsKms {
@@ -70,11 +71,12 @@ impl AwsKms {
         if let Some(endpoint) = endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        Ok(Self { client: Client::from_conf(builder.build()), destination, region, account, installation, policy_text, policy })
+        let client = Client::from_conf(builder.build());
+        Ok(Self { client, destination, region, account, installation, policy_text, policy, sent: Sent::default() })
     }
 
-    /// Sends every request: writes one log line without material, and turns a failure into the port's error. `key_id` is for the log line;
-    /// empty if the request names no key.
+    /// Sends every request: counts it, writes one log line without material, and turns a failure into the port's error. `key_id` is for the
+    /// log line; empty if the request names no key.
     pub(crate) async fn request<T, E>(
         &self,
         operation: Operation,
@@ -85,6 +87,7 @@ impl AwsKms {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         tracing::debug!(operation = operation.name(), destination = %self.destination.name, key_id, "request");
+        self.sent.count(operation.name(), 1);
         sent.await.map_err(|error| failed(operation, error))
     }
 }

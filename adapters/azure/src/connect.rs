@@ -11,14 +11,14 @@ use azure_identity::{
     ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
-use keyplane_destination::{Roots, Settings, SettingsError, chain};
+use keyplane_destination::{Roots, Sent, Settings, SettingsError, chain};
 use keyplane_model::{Destination, InstallationId};
 use keyplane_port::CloudError;
 use rustls::RootCertStore;
 
 use crate::config::{AzureConfig, Checked, ConfigError, Credentials};
 use crate::error::failed;
-use crate::operation::Operation;
+use crate::operation::{Operation, drawn_by};
 use crate::transport::{Place, Wire};
 use crate::vault::VaultKind;
 
@@ -34,6 +34,7 @@ pub struct AzureVault {
     pub(crate) attestation_roots: Option<Roots>,
     /// Used up once the log says that the vault keeps deleted keys for another number of days than configured.
     pub(crate) retention_noted: Once,
+    pub(crate) sent: Sent,
 }
 
 impl AzureVault {
@@ -53,11 +54,11 @@ impl AzureVault {
             ..KeyClientOptions::default()
         };
         let client = KeyClient::new(&format!("https://{vault}"), credential, Some(options)).map_err(not_taken)?;
-        Ok(Self { client, destination, vault, kind, installation, attestation_roots, retention_noted: Once::new() })
+        Ok(Self { client, destination, vault, kind, installation, attestation_roots, retention_noted: Once::new(), sent: Sent::default() })
     }
 
-    /// Sends every request: writes one log line without material, and turns a failure into the port's error. `key` is for the log line;
-    /// empty if the request names no key.
+    /// Sends every request: counts it, writes one log line without material, and turns a failure into the port's error. `key` is for the log
+    /// line; empty if the request names no key.
     pub(crate) async fn request<T>(
         &self,
         operation: Operation,
@@ -65,6 +66,8 @@ impl AzureVault {
         sent: impl Future<Output = azure_core::Result<T>> + Send,
     ) -> Result<T, CloudError> {
         tracing::debug!(operation = operation.name(), destination = %self.destination.name, key, "request");
+        let (quota, times) = drawn_by(operation, self.kind);
+        self.sent.count(quota, times);
         sent.await.map_err(|error| failed(operation, &error))
     }
 }

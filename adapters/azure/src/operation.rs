@@ -63,6 +63,26 @@ fn weight(kind: VaultKind) -> usize {
     }
 }
 
+/// The quota that one request draws from, and how often at most: it does not tell the kind of its key.
+pub(crate) fn drawn_by(operation: Operation, kind: VaultKind) -> (&'static str, usize) {
+    match (operation, kind) {
+        (Operation::CreateKey | Operation::ImportKey, _) => (CREATE, 1),
+        (Operation::DeleteKey, VaultKind::ManagedHsm) => (DELETE, 1),
+        (Operation::GetKeys, _) => (OPERATIONS, 1),
+        (Operation::DeleteKey, VaultKind::KeyVault)
+        | (
+            Operation::UpdateKey
+            | Operation::RecoverDeletedKey
+            | Operation::PurgeDeletedKey
+            | Operation::GetKey
+            | Operation::GetKeyVersions
+            | Operation::GetDeletedKey
+            | Operation::GetKeyAttestation,
+            _,
+        ) => (OPERATIONS, weight(kind)),
+    }
+}
+
 /// The quotas that each call of the port draws from, at most: once for each time that a name is listed. Calls that send no request are left
 /// out. Azure does not document whether an import counts as creating a key; here it does.
 // contract: azure.unstated.import_quota

@@ -5,13 +5,13 @@ use std::fmt;
 use google_cloudkms1::CloudKMS;
 use google_cloudkms1::common::Client;
 use hyper_util::rt::TokioExecutor;
-use keyplane_destination::{Roots, Settings};
+use keyplane_destination::{Roots, Sent, Settings};
 use keyplane_model::{Destination, InstallationId, Protection};
 
 use crate::config::{Checked, ConfigError, GcpConfig};
 use crate::error::Request;
 use crate::names::Ring;
-use crate::operation::Operation;
+use crate::operation::{Operation, READ, WRITE};
 use crate::reach::Reach;
 use crate::token::Tokens;
 
@@ -28,6 +28,7 @@ pub struct GoogleKms {
     /// In bits.
     pub(crate) import_key_size: u32,
     pub(crate) roots: Option<Roots>,
+    pub(crate) sent: Sent,
     tokens: Tokens,
 }
 
@@ -47,12 +48,13 @@ impl GoogleKms {
         hub.base_url(endpoint.clone());
         hub.root_url(endpoint);
         hub.user_agent(USER_AGENT.to_owned());
-        Ok(Self { hub, destination, ring, installation, protection, deletion_days, import_key_size, roots, tokens })
+        Ok(Self { hub, destination, ring, installation, protection, deletion_days, import_key_size, roots, sent: Sent::default(), tokens })
     }
 
-    /// Begins every request: writes one log line without material. `resource` is for that line.
+    /// Begins every request: counts it, and writes one log line without material. `resource` is for that line.
     pub(crate) fn begin(&self, operation: Operation, resource: &str) -> Request<'_> {
         tracing::debug!(operation = operation.name(), destination = %self.destination.name, resource, "request");
+        self.sent.count(if operation.mutates() { WRITE } else { READ }, 1);
         Request::new(operation, &self.tokens)
     }
 }

@@ -24,6 +24,10 @@ pub trait Cloud: Send + Sync {
     /// The destination, and its capabilities.
     fn destination(&self) -> &Destination;
 
+    /// How often the requests that were sent so far draw from a quota, each counted before it leaves. `None`: it is not known. The engine
+    /// draws for each call as often as the call can at most ([`keyplane_model::Capabilities::draws`]), and gives back the rest.
+    fn sent(&self, quota: &str) -> Option<u64>;
+
     /// Reads one placement directly: what has its claim, and where the users' name leads.
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError>;
 

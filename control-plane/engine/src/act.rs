@@ -8,7 +8,7 @@ use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, Wr
 use crate::attempts::Attempts;
 use crate::job::Stop;
 use crate::judgement::{Conflict, Seen};
-use crate::lane::{Failure, pause};
+use crate::lane::{Admission, Failure, pause};
 use crate::lease::Renewing;
 use crate::observe::{FRESH, Look, PACE};
 use crate::progress::Event;
@@ -18,6 +18,7 @@ use crate::track::Track;
 /// A mutation that is ready to be sent: its quotas are drawn, and what it imports is wrapped.
 pub(crate) struct Ready {
     mutation: Mutation,
+    admission: Admission,
     /// SHA-256 of the public key that an import is wrapped under. `None`: the step is no import.
     wrapped_under: Option<Digest>,
 }
@@ -74,8 +75,8 @@ impl<'a> Actor<'a> {
                 return Err(self.internal("a step that sends no request to a cloud"));
             }
         };
-        self.site.lane().admit(mutation.word()).await;
-        Ok(Ready { mutation, wrapped_under })
+        let admission = self.site.lane().admit(mutation.word()).await;
+        Ok(Ready { mutation, admission, wrapped_under })
     }
 
     /// Waits until the mutation may follow the previous ones in its quotas. Returns whether the look is still fresh by then: preparing may
@@ -94,15 +95,18 @@ impl<'a> Actor<'a> {
     /// may pass and a lost reply are no errors here; the next look shows what happened.
     pub(crate) async fn attempt(&self, ready: Ready, look: &Look, track: &Track, attempts: &mut Attempts) -> Result<(), Stop> {
         let (job, ordinal) = (&self.site.job, attempts.next());
+        let Ready { mutation, admission, wrapped_under } = ready;
         let id = self.attempt_id(ordinal);
         let at = job.ports.clock.now();
-        let attempt = Attempt { id, step: self.number, ordinal, at, wrapped_under: ready.wrapped_under, refused: None };
+        let attempt = Attempt { id, step: self.number, ordinal, at, wrapped_under, refused: None };
         self.write_down(&attempt).await?;
         attempts.wrote(attempt, self.site.uptime());
         let key = &self.site.target.key;
         tracing::info!(%key, attempt = ordinal, "acts");
         job.progress.event(&Event::Acting { key, destination: self.site.destination(), act: self.step.act.word(), attempt: ordinal });
-        match self.send(&ready.mutation, look, attempts).await {
+        let sent = self.send(&mutation, look, attempts).await;
+        drop(admission);
+        match sent {
             Ok(Acted::Created(object)) => attempts.name(object),
             Ok(Acted::Done) => {}
             Err(error) => self.failed(&error, track, attempts).await?,

@@ -22,7 +22,7 @@ use tower::retry::{Policy, Retry};
 use tower::{Service, ServiceBuilder, ServiceExt as _};
 
 use crate::quota::Meter;
-pub use crate::quota::Quotas;
+pub use crate::quota::{Admission, Quotas};
 
 #[derive(Clone)]
 pub struct Lane {
@@ -200,9 +200,10 @@ impl Lane {
         self.read("evidence", &Anybody, || self.cloud.evidence(target, copy, now)).await
     }
 
-    /// Waits until a mutation is within its quotas. Called before the last look, so that this look is fresh when the mutation is sent.
-    pub async fn admit(&self, word: &'static str) {
-        self.meter.admit(word).await;
+    /// Waits until a mutation is within its quotas. Called before the last look, so that this look is fresh when the mutation is sent. What
+    /// it returns is kept until the mutation has ended.
+    pub async fn admit(&self, word: &'static str) -> Admission {
+        self.meter.admit(word).await
     }
 
     /// How long an admitted mutation still has to wait after those that were sent before it. Zero: it counts as sent now. Ask again after
@@ -316,7 +317,7 @@ where
     fn call(&mut self, Read { call, guard }: Read<'a, T>) -> Self::Future {
         let (mut inner, meter) = (self.inner.clone(), self.meter.clone());
         Box::pin(async move {
-            meter.admit(call.word).await;
+            let _admission = meter.admit(call.word).await;
             guard.admits(call.word).await.map_err(Failure::Guard)?;
             inner.call(call).await.map_err(Failure::Call)
         })

@@ -95,6 +95,11 @@ impl Span {
         Self(millis as u64 * 1_000)
     }
 
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        Self(self.0.saturating_mul(u64::from(times)))
+    }
+
     /// Rounded up; 0 parts count as 1.
     #[must_use]
     pub fn divided_by(self, parts: u32) -> Self {

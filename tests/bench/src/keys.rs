@@ -153,7 +153,7 @@ impl Installation {
         let key = self.lab.approver_key(APPROVER).display().to_string();
         let digests: Vec<String> = digests.iter().map(Digest::to_string).collect();
         for digest in &digests {
-            self.run(&["approve", digest, "--as", APPROVER, "--key", &key], &[], &database)?;
+            self.run(&["approve", "--yes", digest, "--as", APPROVER, "--key", &key], &[], &database)?;
         }
         let apply: Vec<&str> = ["apply"].into_iter().chain(digests.iter().map(String::as_str)).collect();
         self.run(&apply, &[], &database)

@@ -1,6 +1,6 @@
 //! The network between a party and an emulated cloud: messages take time, and some are lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,11 +52,12 @@ impl<S: Service> Site<S> {
         locked(&self.0).twice.insert(mutation);
     }
 
-    /// A request leaves. Returns whether it is a mutating one.
-    fn leaves(&self, now: Timestamp, request: &S::Request) -> bool {
+    /// A request leaves. Counts what it draws; returns whether it is a mutating one.
+    fn leaves(&self, now: Timestamp, request: &S::Request, sent: &mut BTreeMap<&'static str, u64>) -> bool {
         let mut inner = locked(&self.0);
         let Inner { frame, paced, overdrawn, .. } = &mut *inner;
         for (place, name) in frame.draws(request) {
+            *sent.entry(name).or_default() += 1;
             if !paced.take_in(&place, name, core_time(now)) {
                 overdrawn.push((now, frame.service().operation(request).to_owned()));
             }
@@ -100,25 +101,32 @@ pub(crate) struct Line<S: Service> {
     site: Arc<Site<S>>,
     /// Caller and cloud, for the transcript.
     name: String,
+    /// How often the requests that left draw from each quota.
+    sent: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
 impl<S: Service> Clone for Line<S> {
     fn clone(&self) -> Self {
-        Self { life: self.life.clone(), site: Arc::clone(&self.site), name: self.name.clone() }
+        Self { life: self.life.clone(), site: Arc::clone(&self.site), name: self.name.clone(), sent: Arc::clone(&self.sent) }
     }
 }
 
 impl<S: Service> Line<S> {
     pub(crate) fn new(life: Life, site: Arc<Site<S>>, name: impl Into<String>) -> Self {
-        Self { life, site, name: name.into() }
+        Self { life, site, name: name.into(), sent: Arc::default() }
+    }
+
+    /// How often the requests that left draw from a quota.
+    pub(crate) fn sent(&self, quota: &str) -> u64 {
+        locked(&self.sent).get(quota).copied().unwrap_or_default()
     }
 
     /// Sends one request and waits for its answer, for ever if there is none: the lane has the time-outs. Dropping the future does not
     /// cancel the request.
     pub(crate) async fn send(&self, request: S::Request) -> Result<S::Reply, Lost> {
         let (answer, answered) = oneshot::channel();
-        let Self { life, site, name } = self.clone();
-        let mutates = site.leaves(life.sim.now(), &request);
+        let Self { life, site, name, sent } = self.clone();
+        let mutates = site.leaves(life.sim.now(), &request, &mut locked(&sent));
         if mutates {
             life.passes(Moment::Sent);
         }

@@ -273,6 +273,10 @@ impl Cloud for Crooked {
         &self.destination
     }
 
+    fn sent(&self, quota: &str) -> Option<u64> {
+        self.inner.sent(quota)
+    }
+
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let seen = match self.inner.look(target).await {
             Err(_) if self.planted == Planted::FailedLookIsAbsence => return Ok(PlacementSeen::default()),

@@ -233,6 +233,10 @@ impl Cloud for Watched {
         self.inner.destination()
     }
 
+    fn sent(&self, quota: &str) -> Option<u64> {
+        self.inner.sent(quota)
+    }
+
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let asked = self.sim.now();
         locked(&self.answers).asked(target.placement, asked);

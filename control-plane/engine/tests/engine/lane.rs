@@ -126,3 +126,54 @@ async fn mutations_that_were_admitted_and_held_up_are_not_sent_together() {
     assert_eq!(lane.gap("import"), Span::ZERO);
     assert_eq!(lane.gap("publish"), Span::ZERO, "which draws nothing");
 }
+
+/// A lane whose looks draw four times from a quota of ten a second, and the time between two requests.
+fn looking(world: &World, clock: &Arc<TestClock>) -> (Arc<TestCloud>, Lane, Span) {
+    let mut limited = destination(keyplane_model::Creation::Claimed);
+    limited.capabilities.quotas = [("Read".to_owned(), Quota { calls: 10, per: Span::seconds(1) })].into();
+    limited.capabilities.draws = [("look".to_owned(), vec!["Read".to_owned(); 4])].into();
+    let cloud = TestCloud::new(limited, Arc::clone(clock));
+    let lane = lane(&cloud, &world.cloud.clock, &Quotas::default());
+    (cloud, lane, Span::millis(110))
+}
+
+#[tokio::test]
+async fn what_a_call_drew_and_did_not_send_is_given_back() {
+    // The first call waits as if another one had come before it, which sent as much as it could.
+    for (sends, counted, between) in [(1, true, 1), (4, true, 4), (0, true, 0), (1, false, 4)] {
+        let world = World::new(0).await;
+        let clock = &world.cloud.clock;
+        let (cloud, lane, spacing) = looking(&world, clock);
+        {
+            let mut state = cloud.state.lock().unwrap();
+            (state.sent, state.look_sends) = (counted.then_some(0), sends);
+        }
+        for _ in 0..5 {
+            lane.look(&target(), &Anybody).await.unwrap();
+        }
+        assert_eq!(clock.now() - START, spacing.times(4 + 4 * between), "{sends} of 4 requests sent, counted: {counted}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_call_under_way_may_still_send_is_not_given_back() {
+    let world = World::new(0).await;
+    let clock = &world.cloud.clock;
+    let (cloud, lane, spacing) = looking(&world, clock);
+    {
+        let mut state = cloud.state.lock().unwrap();
+        (state.sent, state.look_sends) = (Some(0), 1);
+    }
+    let under_way = lane.admit("look").await;
+    // It sent two of its four requests. Nobody knows that they were not this look's.
+    cloud.state.lock().unwrap().sent = Some(2);
+    lane.look(&target(), &Anybody).await.unwrap();
+    let begin = clock.now();
+    assert_eq!(begin - START, spacing.times(8));
+    drop(lane.admit("look").await);
+    assert_eq!(clock.now() - begin, spacing.times(3), "one of the four was certainly not sent");
+    drop(under_way);
+    let begin = clock.now();
+    drop(lane.admit("look").await);
+    assert_eq!(clock.now(), begin, "by now three requests were sent, and more time than that has passed");
+}

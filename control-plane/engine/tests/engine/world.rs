@@ -130,6 +130,10 @@ pub(crate) struct CloudState {
     /// How many looks will fail, and with which class.
     pub(crate) blind: (u32, Option<Class>),
     pub(crate) looks: u32,
+    /// How many requests the calls so far sent. `None`: they are not counted.
+    pub(crate) sent: Option<u64>,
+    /// How many requests each look sends.
+    pub(crate) look_sends: u64,
     /// How often a wrapping key was requested.
     pub(crate) asked: u32,
     /// Whether calls never get a reply.
@@ -328,6 +332,10 @@ impl Cloud for TestCloud {
         &self.destination
     }
 
+    fn sent(&self, _: &str) -> Option<u64> {
+        self.state.lock().unwrap().sent
+    }
+
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         self.switch.pass().await;
         if self.tick().silent {
@@ -336,6 +344,7 @@ impl Cloud for TestCloud {
         let mut state = self.tick();
         self.clock.moves(state.look_takes);
         state.looks += 1;
+        state.sent = state.sent.map(|sent| sent + state.look_sends);
         if let (1.., Some(class)) = state.blind {
             state.blind.0 -= 1;
             return Err(error(class));

@@ -222,6 +222,10 @@ impl Cloud for Aws {
         &self.destination
     }
 
+    fn sent(&self, quota: &str) -> Option<u64> {
+        Some(self.line.sent(quota))
+    }
+
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let claimed = self.object(&claim_alias(target), None).await?;
         let published = self.object(&users_alias(target), claimed.as_ref()).await?;

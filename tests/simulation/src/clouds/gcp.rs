@@ -97,6 +97,10 @@ impl Cloud for Gcp {
         &self.destination
     }
 
+    fn sent(&self, quota: &str) -> Option<u64> {
+        Some(self.line.sent(quota))
+    }
+
     /// A key is found by its name, so the key of that name is the placement's object. It is active once it can be used.
     async fn look(&self, target: &Target) -> Result<PlacementSeen, CloudError> {
         let Some((object, published)) = self.shown(&target.name).await? else { return Ok(PlacementSeen::default()) };
