@@ -82,6 +82,8 @@ pub enum EventKind {
         act: String,
     },
     Completed,
+    /// A proposal is being withdrawn: from then on it takes no approvals, and is not committed.
+    Ending,
     /// A proposal was dropped.
     Withdrawn,
     /// A proposal or a committed change set was dropped.
@@ -131,6 +133,7 @@ impl EventKind {
             Self::Refused { .. } => "refused",
             Self::Received { .. } => "received",
             Self::Completed => "completed",
+            Self::Ending => "ending",
             Self::Withdrawn => "withdrawn",
             Self::Abandoned => "abandoned",
             Self::LaneTaken { .. } => "lane-taken",
@@ -222,6 +225,7 @@ impl Subject {
                 (EventKind::Received { attempt: receipt.attempt, step: receipt.step, act }, Subjects::of_step(record, receipt.step))
             }
             Transition::Complete { .. } => (EventKind::Completed, whole),
+            Transition::End => (EventKind::Ending, whole),
             Transition::Withdraw => (EventKind::Withdrawn, whole),
             Transition::Abandon => (EventKind::Abandoned, whole),
         }

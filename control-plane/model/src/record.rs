@@ -16,7 +16,7 @@ use crate::{
 pub struct LedgerSnapshot {
     pub installation: InstallationId,
     pub keys: BTreeMap<KeyName, KeyRecord>,
-    /// The change sets that are proposed or committed, at most one for each key.
+    /// The open change sets, at most one for each key.
     pub open: BTreeMap<KeyId, ChangeSetRecord>,
 }
 
@@ -143,12 +143,14 @@ impl ChangeSetRecord {
     }
 }
 
-/// A change set that is proposed or committed is open.
+/// A change set that is proposed, ending or committed is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeSetState {
     /// May be approved, committed or dropped.
     Proposed,
+    /// A proposal that is being withdrawn: the custodian is told, and then it is dropped. Nobody approves or commits it any more.
+    Ending,
     /// Its steps run, or will be resumed.
     Committed,
     /// Every step has its receipt.
@@ -162,7 +164,7 @@ impl ChangeSetState {
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
-            Self::Proposed | Self::Committed => true,
+            Self::Proposed | Self::Ending | Self::Committed => true,
             Self::Done | Self::Dropped => false,
         }
     }
@@ -172,6 +174,7 @@ impl ChangeSetState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Proposed => "proposed",
+            Self::Ending => "ending",
             Self::Committed => "committed",
             Self::Done => "done",
             Self::Dropped => "dropped",

@@ -21,8 +21,8 @@ pub(crate) async fn one(transaction: &mut Transaction, digest: &Digest) -> Resul
 
 /// The first open change sets of keys after `after`, in order of the keys' ids. A key has at most one.
 pub(crate) async fn open(transaction: &mut Transaction, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
-    let sql =
-        "SELECT digest, key_id, state FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 ORDER BY key_id LIMIT $2";
+    let sql = "SELECT digest, key_id, state FROM change_sets WHERE state IN ('proposed', 'ending', 'committed') AND key_id > $1 \
+               ORDER BY key_id LIMIT $2";
     let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::after(after)?, limit.into()]).await?;
     let open = |row: &Row| Ok(OpenChangeSet { key: row.word("key_id")?, digest: row.word("digest")?, state: row.word("state")? });
     rows.iter().map(open).collect()
@@ -36,7 +36,7 @@ pub(crate) async fn open_in(transaction: &mut Transaction, range: IdRange) -> Re
 
 /// The key's open change set.
 pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result<Option<Digest>, LedgerError> {
-    let sql = "SELECT digest FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'committed')";
+    let sql = "SELECT digest FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'ending', 'committed')";
     let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::word(&key)?]).await?;
     rows.first().map(|row| row.word("digest")).transpose()
 }
@@ -56,6 +56,7 @@ pub(crate) async fn write(
     if before.is_none_or(|before| before.state != after.state) {
         match after.state {
             ChangeSetState::Proposed => write_proposed(transaction, after).await?,
+            ChangeSetState::Ending => write_ending(transaction, digest).await?,
             ChangeSetState::Committed => write_committed(transaction, digest, at).await?,
             ChangeSetState::Done | ChangeSetState::Dropped => write_ended(transaction, after, reason, at).await?,
         }
@@ -80,13 +81,16 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// Also opens one again that was dropped as a proposal.
 async fn write_proposed(transaction: &mut Transaction, record: &ChangeSetRecord) -> Result<(), LedgerError> {
-    let sql = "INSERT INTO change_sets (digest, key_id, state, proposed_at, body) VALUES ($1, $2, 'proposed', $3, $4) \
-               ON CONFLICT (digest) DO UPDATE SET state = excluded.state, proposed_at = excluded.proposed_at, ended_at = NULL, end_reason = NULL";
+    let sql = "INSERT INTO change_sets (digest, key_id, state, proposed_at, body) VALUES ($1, $2, 'proposed', $3, $4)";
     let ChangeSetRecord { digest, change_set, proposed, .. } = record;
     let row = [Cell::word(digest)?, Cell::word(&change_set.key_id)?, (*proposed).into(), Cell::document(change_set)?];
     transaction.execute(sql, &row).await.map(drop)
+}
+
+async fn write_ending(transaction: &mut Transaction, digest: &Digest) -> Result<(), LedgerError> {
+    let sql = "UPDATE change_sets SET state = 'ending' WHERE digest = $1";
+    transaction.execute(sql, &[Cell::word(digest)?]).await.map(drop)
 }
 
 async fn write_committed(transaction: &mut Transaction, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
@@ -169,8 +173,8 @@ macro_rules! selection {
 
 const ONE: Selection = selection!("digest = $1", "= $1");
 const OPEN: Selection = selection!(
-    "state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2",
-    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2)"
+    "state IN ('proposed', 'ending', 'committed') AND key_id > $1 AND key_id <= $2",
+    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'ending', 'committed') AND key_id > $1 AND key_id <= $2)"
 );
 
 async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell]) -> Result<BTreeMap<Digest, ChangeSetRecord>, LedgerError> {

@@ -205,14 +205,14 @@ impl Ledger for SqlLedger {
                 Some(open) => change_sets::one(&mut transaction, &open).await?,
                 None => None,
             },
-            earlier: change_sets::one(&mut transaction, &digest).await?,
+            earlier: change_sets::one(&mut transaction, &digest).await?.map(|record| record.state),
         };
         let Some(opened) = opening.propose(change_set, digest, asked.at)? else { return Ok(digest) };
         if let (Some(before), Some(after)) = (&opening.open, &opened.superseded) {
             let reason = format!("superseded by {digest}");
             change_sets::write(&mut transaction, Some(before), after, Some(&reason), asked.at).await?;
         }
-        change_sets::write(&mut transaction, opening.earlier.as_ref(), &opened.change_set, None, asked.at).await?;
+        change_sets::write(&mut transaction, None, &opened.change_set, None, asked.at).await?;
         for (what, about) in opened.events() {
             events::tell(&mut transaction, asked, what, about, None).await?;
         }
@@ -247,6 +247,10 @@ impl Ledger for SqlLedger {
 
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
         self.change(digest, &Transition::Complete { at: asked.at }, None, asked, None).await.map(drop)
+    }
+
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::End, None, asked, None).await.map(drop)
     }
 
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {

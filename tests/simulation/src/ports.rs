@@ -70,6 +70,7 @@ slow! { Ledger {
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
@@ -161,6 +162,7 @@ behind! {
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;

@@ -96,6 +96,8 @@ pub(crate) struct Left<'a> {
     pub(crate) ledger: &'a LedgerSnapshot,
     /// Every change set that was ever run or is open.
     pub(crate) change_sets: &'a [ChangeSetRecord],
+    /// Every change set that was ever proposed.
+    pub(crate) proposed: &'a [ChangeSetRecord],
     /// Each emulator's dump.
     pub(crate) dumps: &'a [(Place, Value)],
     /// Every request that was sent, as JSON.
@@ -126,9 +128,9 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
     broken
 }
 
-/// The custodian wraps nothing more for a change set that ended.
+/// The custodian wraps nothing more for a change set that ended. One that nobody approved is worth nothing, so it need not know that.
 fn ends_are_known(left: &Left<'_>, broken: &mut Vec<Broken>) {
-    for record in left.change_sets {
+    for record in left.proposed.iter().filter(|record| !record.approvals.is_empty()) {
         let ended = matches!(record.state, ChangeSetState::Done | ChangeSetState::Dropped);
         let wraps = record.change_set.steps.iter().any(|step| matches!(step.act, Act::Import { .. }));
         if ended && wraps && !left.custodian.has_finished(&record.digest) {

@@ -58,7 +58,7 @@ impl Switch {
 /// ahead.
 pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>, Mutex<Span>);
 
-type Meanwhile = Box<dyn FnMut() + Send>;
+pub(crate) type Meanwhile = Box<dyn FnMut() + Send>;
 
 impl TestClock {
     /// Does this during each sleep.
@@ -442,6 +442,8 @@ pub(crate) struct TestCustodian {
     usages: Mutex<BTreeMap<Digest, Usage>>,
     /// Whether it cannot be reached.
     pub(crate) gone: AtomicBool,
+    /// Does this whenever it is about to record an end.
+    pub(crate) about_to_finish: Mutex<Option<Meanwhile>>,
     switch: Arc<Switch>,
 }
 
@@ -485,6 +487,9 @@ impl Custodian for TestCustodian {
 
     async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
         self.switch.pass().await;
+        if let Some(meanwhile) = self.about_to_finish.lock().unwrap().as_mut() {
+            meanwhile();
+        }
         let finished = self.usage(change_set, |usage| {
             usage.finished = true;
             Ok(())
@@ -559,6 +564,7 @@ passing! {
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
@@ -754,6 +760,7 @@ impl World {
             mints: AtomicU32::new(0),
             usages: Mutex::default(),
             gone: AtomicBool::new(false),
+            about_to_finish: Mutex::default(),
             switch: Arc::clone(&switch),
         });
         let engine = Engine {

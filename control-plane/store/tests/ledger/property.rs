@@ -53,6 +53,12 @@ enum Ask {
     Complete {
         set: usize,
     },
+    End {
+        set: usize,
+    },
+    Withdraw {
+        set: usize,
+    },
     Abandon {
         set: usize,
     },
@@ -81,6 +87,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => (set.clone(), step, 0..3_u32, any::<bool>()).prop_map(|(set, step, by, late)| Ask::Receive { set, step, by, late }),
         4 => (set.clone(), 1..11_usize).prop_map(|(set, steps)| Ask::Advance { set, steps }),
         3 => set.clone().prop_map(|set| Ask::Complete { set }),
+        2 => set.clone().prop_map(|set| Ask::End { set }),
+        2 => set.clone().prop_map(|set| Ask::Withdraw { set }),
         2 => set.prop_map(|set| Ask::Abandon { set }),
         1 => (0..2_u8, any::<bool>()).prop_map(|(place, complete)| Ask::PutInventory { place, complete }),
         1 => (0..3_u32, 0..2_u8).prop_map(|(serial, mac)| Ask::PutCharter { serial, mac }),
@@ -140,6 +148,8 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             format!("{answers:?}")
         }
         Ask::Complete { set } => format!("{:?}", ledger.complete(&digest(&pick(*set)), asked(later(5_000))).await),
+        Ask::End { set } => format!("{:?}", ledger.end(&digest(&pick(*set)), asked(AT)).await),
+        Ask::Withdraw { set } => format!("{:?}", ledger.withdraw(&digest(&pick(*set)), "a test", asked(later(6_000))).await),
         Ask::Abandon { set } => format!("{:?}", ledger.abandon(&digest(&pick(*set)), "a test", asked(later(6_000))).await),
         Ask::PutInventory { place, complete } => {
             let inventory = Inventory { at: AT, complete: *complete, ours: BTreeMap::new(), placements: BTreeMap::new() };
@@ -185,12 +195,12 @@ proptest! {
                 assert_eq!(in_sql, in_memory, "{ask:?}");
             }
             assert_eq!(everything(&sql, &known_to_sql).await, everything(&memory, &known_to_memory).await);
-            // The open change sets are those that are proposed or committed, one for each key.
+            // Open are those whose state says so, one for each key.
             let open = snapshot(&memory).await.open;
             for planned in &known_to_memory {
                 let state = memory.change_set(&digest(planned)).await.unwrap().map(|record| record.state);
                 let is_open = open.get(&planned.key_id).is_some_and(|record| record.digest == digest(planned));
-                assert_eq!(is_open, matches!(state, Some(ChangeSetState::Proposed | ChangeSetState::Committed)));
+                assert_eq!(is_open, state.is_some_and(ChangeSetState::is_open));
             }
         });
     }
