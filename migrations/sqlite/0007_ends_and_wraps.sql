@@ -26,3 +26,25 @@ DROP TABLE change_sets_before;
 
 -- A key has one open change set.
 CREATE UNIQUE INDEX change_sets_open ON change_sets (key_id) WHERE state IN ('proposed', 'ending', 'committed');
+
+-- The public keys under which copies were about to be wrapped, each before the custodian was asked. Rows are only ever added. `place`
+-- numbers the wraps of a change set from 0.
+
+CREATE TABLE wraps (
+    change_set    TEXT    NOT NULL REFERENCES change_sets (digest),
+    step          INTEGER NOT NULL CHECK (step >= 0),
+    wrapped_under TEXT    NOT NULL,
+    place         INTEGER NOT NULL CHECK (place >= 0),
+    at            INTEGER NOT NULL,
+    PRIMARY KEY (change_set, step, wrapped_under),
+    UNIQUE (change_set, place)
+) STRICT;
+
+-- Of what was wrapped before, this is known.
+INSERT INTO wraps (change_set, step, wrapped_under, place, at)
+    SELECT change_set, step, wrapped_under, row_number() OVER (PARTITION BY change_set ORDER BY min(place)) - 1, min(begun_at)
+    FROM attempts WHERE wrapped_under IS NOT NULL GROUP BY change_set, step, wrapped_under;
+
+CREATE TRIGGER wraps_are_not_changed BEFORE UPDATE ON wraps BEGIN SELECT RAISE(ABORT, 'wraps are only ever added'); END;
+
+CREATE TRIGGER wraps_are_not_removed BEFORE DELETE ON wraps BEGIN SELECT RAISE(ABORT, 'wraps are only ever added'); END;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal,
     Class, DestinationName, Digest, EventKind, Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent,
-    LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp,
+    LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp, Wrap,
 };
 
 /// How many keys or change sets [`Ledger::snapshot`] and [`Ledger::open`] read in one transaction. A page of records is a few hundred
@@ -93,6 +93,10 @@ pub trait Ledger: Send + Sync {
     /// Commits a proposed change set: compares the key's generation with the one that the change set was planned at, and increments
     /// it. Committing a committed change set changes nothing.
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+
+    /// Records under which key a step's bytes are about to be wrapped, before the custodian is asked. A second record of the same step and
+    /// key changes nothing. `fence` as for [`Ledger::attempt`].
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Records that a step is about to act. `fence` names the lease of the lane that the step acts at, and has to be current;
     /// `None`: the step acts at no lane.

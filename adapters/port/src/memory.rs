@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use keyplane_model::{
     Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, CharterChange, CharterId, CharterProposal, Class, Context,
     DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opened, Opening,
-    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Transition,
+    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Transition, Wrap,
 };
 
 use crate::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
@@ -160,6 +160,10 @@ impl Ledger for MemoryLedger {
 
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
         self.change(digest, &Transition::Commit, None, asked, None).map(Commitment::of)
+    }
+
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Wrap(wrap), fence, asked, None).map(drop)
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {

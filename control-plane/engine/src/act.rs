@@ -1,7 +1,7 @@
 //! Carries out one attempt of a step: prepares the mutating request, records the attempt, sends the request, and handles a failure.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, ProblemCode, Span, Step, StepNo, Version, WrapScheme,
+    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, ProblemCode, Span, Step, StepNo, Version, Wrap, WrapScheme,
 };
 use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, WrapFor, WrapRequest, WrappingKey};
 
@@ -64,6 +64,8 @@ impl<'a> Actor<'a> {
                 let copy = CopyRecord { coordinates: copy.bound(), ..copy.clone() };
                 let request = WrapRequest { step: self.number, copy, wrapping_key: wrapping_key.clone() };
                 let job = &self.site.job;
+                let wrap = Wrap { step: self.number, wrapped_under: Digest::of(&wrapping_key.spki), at: job.ports.clock.now() };
+                self.write_wrap(&wrap).await?;
                 let wrapped = job.ports.custodian.wrap(job.warrant, &request).await;
                 let wrapped = wrapped.map_err(|error| job.custodian(&error, self.site.destination()))?;
                 wrapped_under = Some(wrapped.wrapped_under);
@@ -110,19 +112,35 @@ impl<'a> Actor<'a> {
         Ok(())
     }
 
+    /// Records in the ledger under which key bytes are about to be wrapped.
+    ///
+    /// INVARIANT: the ledger knows it before the custodian is asked. So if the custodian has a wrap on record that the ledger does not know,
+    /// somebody else asked for it.
+    async fn write_wrap(&self, wrap: &Wrap) -> Result<(), Stop> {
+        let job = &self.site.job;
+        let fence = self.site.keep().await?;
+        self.written(job.ports.ledger.wrap(&job.record.digest, wrap, Some(fence), job.asked()).await)
+    }
+
     /// Records an attempt in the ledger.
+    ///
+    /// INVARIANT: only the server that recorded the attempt sends its request.
     async fn write_down(&self, attempt: &Attempt) -> Result<(), Stop> {
         let job = &self.site.job;
         // Preparing may have taken longer than the lease.
         let fence = self.site.keep().await?;
-        match job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence), job.asked()).await {
+        self.written(job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence), job.asked()).await)
+    }
+
+    /// Stops if the ledger holds another server's attempt or receipt in that place.
+    fn written(&self, result: Result<(), LedgerError>) -> Result<(), Stop> {
+        match result {
             Ok(()) => Ok(()),
-            // INVARIANT: only the server that recorded the attempt sends its request.
             Err(LedgerError::Refused(Refusal::Contradiction)) => {
                 let detail = format!("another server is at work on the same step ({})", self.step.act.word());
                 Err(self.site.stop(ProblemCode::ChangeSetStale, detail, "keyplane apply"))
             }
-            Err(error) => Err(job.ledger(&error)),
+            Err(error) => Err(self.site.job.ledger(&error)),
         }
     }
 

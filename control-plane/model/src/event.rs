@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Act, Actor, Approval, ApproverName, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Generation, KeyId, Lease,
-    Opened, PlacementId, Revision, SealedCharter, ServerId, StepNo, Subject, Timestamp, Transition,
+    Opened, PlacementId, Revision, SealedCharter, ServerId, StepNo, Subject, Timestamp, Transition, Wrap,
 };
 
 /// Who asks for a write, and when.
@@ -63,6 +63,11 @@ pub enum EventKind {
     },
     Committed {
         generation: Generation,
+    },
+    /// A step's bytes are about to be wrapped under this key.
+    Wrapping {
+        step: StepNo,
+        wrapped_under: Digest,
     },
     /// A step is about to act.
     Attempted {
@@ -129,6 +134,7 @@ impl EventKind {
             Self::Superseded { .. } => "superseded",
             Self::Approved { .. } => "approved",
             Self::Committed { .. } => "committed",
+            Self::Wrapping { .. } => "wrapping",
             Self::Attempted { .. } => "attempted",
             Self::Refused { .. } => "refused",
             Self::Received { .. } => "received",
@@ -210,6 +216,9 @@ impl Subject {
             Transition::Commit => {
                 let generation = self.key.as_ref().map_or(Generation(0), |key| key.generation);
                 (EventKind::Committed { generation }, whole)
+            }
+            Transition::Wrap(Wrap { step, wrapped_under, at: _ }) => {
+                (EventKind::Wrapping { step: *step, wrapped_under: *wrapped_under }, Subjects::of_step(record, *step))
             }
             Transition::Attempt(attempt) => {
                 let act = act(&record.change_set, attempt.step);

@@ -127,6 +127,9 @@ pub struct ChangeSetRecord {
     pub approvals: Vec<Approval>,
     /// Of all steps, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Of all steps, oldest first; a step and a key have at most one.
+    #[serde(default)]
+    pub wraps: Vec<Wrap>,
     /// Of the finished steps.
     pub receipts: BTreeMap<StepNo, Receipt>,
 }
@@ -197,6 +200,26 @@ pub struct Attempt {
     pub wrapped_under: Option<Digest>,
     /// Why the attempt certainly had no effect. `None`: it may have had one.
     pub refused: Option<Class>,
+}
+
+/// Bytes were wrapped, or were about to be when whoever recorded it stopped. The server records it in the ledger before it asks the
+/// custodian, and the custodian in the token before it wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrap {
+    pub step: StepNo,
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub wrapped_under: Digest,
+    /// The first time, by the clock of whoever recorded it.
+    pub at: Timestamp,
+}
+
+impl Wrap {
+    /// Whether both are of the same step and key, whenever they were recorded.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.step, self.wrapped_under) == (other.step, other.wrapped_under)
+    }
 }
 
 /// The durable record of what a step did, written once that is confirmed.

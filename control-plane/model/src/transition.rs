@@ -7,7 +7,7 @@
 use crate::approval::add_approval;
 use crate::{
     Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Digest, Fence, Generation,
-    InstallationId, KeyName, KeyRecord, Lease, Receipt, SettleError, Timestamp,
+    InstallationId, KeyName, KeyRecord, Lease, Receipt, SettleError, Timestamp, Wrap,
 };
 
 /// What happens to a change set that was proposed. [`Opening::propose`] proposes one.
@@ -17,6 +17,8 @@ pub enum Transition<'a> {
     Approve(&'a Approval),
     /// From then on, its steps may run.
     Commit,
+    /// Records under which key a step's bytes are about to be wrapped.
+    Wrap(&'a Wrap),
     /// Records that a step is about to act.
     Attempt(&'a Attempt),
     /// Records that an attempt certainly had no effect.
@@ -90,6 +92,7 @@ impl Subject {
         let changed = match transition {
             Transition::Approve(approval) => after.approve(approval),
             Transition::Commit => after.commit(context),
+            Transition::Wrap(wrap) => after.wrap(wrap, context),
             Transition::Attempt(attempt) => after.attempt(attempt, context),
             Transition::Refuse { attempt, class } => after.refuse(*attempt, *class),
             Transition::Receive(receipt) => after.receive(receipt, context),
@@ -118,6 +121,24 @@ impl Subject {
         context.check_name()?;
         self.key = Some(KeyRecord::committed(self.key.as_ref(), &self.change_set.change_set)?);
         self.change_set.state = ChangeSetState::Committed;
+        Ok(true)
+    }
+
+    fn wrap(&mut self, wrap: &Wrap, context: &Context<'_>) -> Result<bool, Refusal> {
+        let record = &mut self.change_set;
+        if record.wraps.iter().any(|there| there.is_same(wrap)) {
+            return Ok(false);
+        }
+        must_be(record, ChangeSetState::Committed)?;
+        context.check_fence()?;
+        if record.change_set.step(wrap.step).is_none() {
+            return Err(SettleError::NoStep(wrap.step).into());
+        }
+        // Nothing is left to wrap for a step that is done.
+        if record.receipts.contains_key(&wrap.step) {
+            return Err(Refusal::Contradiction);
+        }
+        record.wraps.push(*wrap);
         Ok(true)
     }
 
@@ -308,6 +329,7 @@ impl Opening {
             proposed: at,
             approvals: Vec::new(),
             attempts: Vec::new(),
+            wraps: Vec::new(),
             receipts: std::collections::BTreeMap::new(),
         };
         let superseded = self.open.clone().map(|open| ChangeSetRecord { state: ChangeSetState::Dropped, ..open });

@@ -90,7 +90,10 @@ impl<'a> Subject<'a> {
         // INVARIANT: nothing is planned beside a change set that is being withdrawn. Once it is dropped, the key is planned anew.
         if let Open::Ending(open) = self.open {
             plan.report.warnings.extend(self.unused(&self.removals()));
-            return KeyReport { outcome: Outcome::Nothing { reason: NothingReason::Withdrawing { digest: open.digest } }, findings: Vec::new() };
+            return KeyReport {
+                outcome: Outcome::Nothing { reason: NothingReason::Withdrawing { digest: open.digest } },
+                findings: Vec::new(),
+            };
         }
         // INVARIANT: nothing is planned beside a committed change set. The engine resumes or drops it.
         if let Open::Committed(open) = self.open {

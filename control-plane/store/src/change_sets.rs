@@ -1,9 +1,9 @@
-//! Change sets with their approvals, attempts and receipts, from and to rows.
+//! Change sets with their approvals, wraps, attempts and receipts, from and to rows.
 
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, KeyId, LedgerEvent, Receipt, StepNo, Timestamp,
+    Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, KeyId, LedgerEvent, Receipt, StepNo, Timestamp, Wrap,
 };
 use keyplane_port::{LedgerError, OpenChangeSet};
 
@@ -12,6 +12,7 @@ use crate::row::{Cell, IdRange, Row, Table};
 
 const CHANGE_SETS: Table = Table { name: "change_sets", id_columns: 1 };
 const APPROVALS: Table = Table { name: "approvals", id_columns: 2 };
+const WRAPS: Table = Table { name: "wraps", id_columns: 3 };
 const ATTEMPTS: Table = Table { name: "attempts", id_columns: 2 };
 const RECEIPTS: Table = Table { name: "receipts", id_columns: 2 };
 
@@ -44,7 +45,7 @@ pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result
 /// Writes the differences between two records of a change set. `before` is `None` for a new one. `reason`: why it was dropped.
 ///
 /// # Assumptions
-/// Records only grow: no transition removes an approval, an attempt or a receipt, or changes the order of attempts.
+/// Records only grow: no transition removes an approval, a wrap, an attempt or a receipt, or changes the order of wraps or attempts.
 pub(crate) async fn write(
     transaction: &mut Transaction,
     before: Option<&ChangeSetRecord>,
@@ -65,6 +66,9 @@ pub(crate) async fn write(
         if before.is_none_or(|before| !before.approvals.contains(approval)) {
             write_approval(transaction, digest, approval).await?;
         }
+    }
+    for (place, wrap) in (0..).zip(&after.wraps).skip(before.map_or(0, |before| before.wraps.len())) {
+        write_wrap(transaction, digest, place, wrap).await?;
     }
     for (place, attempt) in (0..).zip(&after.attempts) {
         match before.and_then(|before| before.attempts.get(place)) {
@@ -118,6 +122,13 @@ async fn write_approval(transaction: &mut Transaction, digest: &Digest, approval
     transaction.execute(sql, &row).await.map(drop)
 }
 
+/// `place`: how many wraps of the change set came before.
+async fn write_wrap(transaction: &mut Transaction, digest: &Digest, place: usize, wrap: &Wrap) -> Result<(), LedgerError> {
+    let sql = "INSERT INTO wraps (change_set, step, wrapped_under, place, at) VALUES ($1, $2, $3, $4, $5)";
+    let row = [Cell::word(digest)?, wrap.step.0.into(), Cell::word(&wrap.wrapped_under)?, Cell::number(place as u64)?, wrap.at.into()];
+    transaction.execute(sql, &row).await.map(drop)
+}
+
 /// `place`: how many attempts of the change set came before.
 async fn write_attempt(transaction: &mut Transaction, digest: &Digest, place: usize, attempt: &Attempt) -> Result<(), LedgerError> {
     let sql = "INSERT INTO attempts (id, change_set, place, step, ordinal, begun_at, wrapped_under, refused) \
@@ -148,10 +159,11 @@ async fn write_receipt(transaction: &mut Transaction, digest: &Digest, receipt: 
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// The queries that read change sets together with their approvals, attempts and receipts.
+/// The queries that read change sets together with their approvals, wraps, attempts and receipts.
 struct Selection {
     change_sets: &'static str,
     approvals: &'static str,
+    wraps: &'static str,
     attempts: &'static str,
     receipts: &'static str,
 }
@@ -161,6 +173,11 @@ macro_rules! selection {
         Selection {
             change_sets: concat!("SELECT digest, key_id, state, proposed_at, body FROM change_sets WHERE ", $of_change_sets),
             approvals: concat!("SELECT change_set, approver, signature, given_at FROM approvals WHERE change_set ", $of_the_rest),
+            wraps: concat!(
+                "SELECT change_set, step, wrapped_under, place, at FROM wraps WHERE change_set ",
+                $of_the_rest,
+                " ORDER BY place"
+            ),
             attempts: concat!(
                 "SELECT change_set, id, place, step, ordinal, begun_at, wrapped_under, refused FROM attempts WHERE change_set ",
                 $of_the_rest,
@@ -185,6 +202,10 @@ async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell])
     }
     for row in transaction.rows(APPROVALS, selection.approvals, of).await? {
         owner(&mut records, &row)?.approvals.push(approval(&row)?);
+    }
+    for row in transaction.rows(WRAPS, selection.wraps, of).await? {
+        let wrap = wrap(&row)?;
+        owner(&mut records, &row)?.wraps.push(wrap);
     }
     for row in transaction.rows(ATTEMPTS, selection.attempts, of).await? {
         let record = owner(&mut records, &row)?;
@@ -216,12 +237,17 @@ fn record(row: &Row) -> Result<ChangeSetRecord, LedgerError> {
         proposed: row.time("proposed_at")?,
         approvals: Vec::new(),
         attempts: Vec::new(),
+        wraps: Vec::new(),
         receipts: BTreeMap::new(),
     })
 }
 
 fn approval(row: &Row) -> Result<Approval, LedgerError> {
     Ok(Approval { approver: row.word("approver")?, signature: row.text("signature")?.to_owned(), at: row.time("given_at")? })
+}
+
+fn wrap(row: &Row) -> Result<Wrap, LedgerError> {
+    Ok(Wrap { step: StepNo(row.number("step")?), wrapped_under: row.word("wrapped_under")?, at: row.time("at")? })
 }
 
 fn attempt_of(row: &Row, change_set: &Digest) -> Result<Attempt, LedgerError> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use keyplane_model::{
     Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal, Class,
     Context, DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opening,
-    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition,
+    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition, Wrap,
 };
 use keyplane_port::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 
@@ -231,6 +231,10 @@ impl Ledger for SqlLedger {
 
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
         self.change(digest, &Transition::Commit, None, asked, None).await.map(Commitment::of)
+    }
+
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Wrap(wrap), fence, asked, None).await.map(drop)
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use keyplane_model::{
     Act, ApprovalRule, Approvals, Approver, ChangeSetRecord, ChangeSetState, Charter, KeyRecord, LedgerSnapshot, PlacementId,
-    PlacementSeen, ProfileName, PublicKey, SealedCharter, Version,
+    PlacementSeen, ProfileName, PublicKey, SealedCharter, Version, Wrap,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -37,7 +37,8 @@ pub(crate) enum Rule {
     Absence,
     /// Rule 10: nothing that schedules can do is reported as a bug or as damage.
     Classes,
-    /// Rule 11: the key that a copy was wrapped under, as the ledger records it, is one that its destination gave.
+    /// Rule 11: the key that a copy was wrapped under, as the ledger records it, is one that its destination gave; and the ledger knows
+    /// every key that the custodian wrapped under.
     WrappedUnder,
     /// Rule 12: a charter is adopted under the previous one, and a commit is approved under the one in force.
     Charter,
@@ -125,7 +126,20 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
     }
     old_rules(left, &mut broken);
     ends_are_known(left, &mut broken);
+    wraps_are_known(left, &mut broken);
     broken
+}
+
+/// Whatever the custodian wrapped, the ledger knows under which key. Otherwise `evidence` would tell of bytes that are exposed.
+fn wraps_are_known(left: &Left<'_>, broken: &mut Vec<Broken>) {
+    for usage in left.custodian.all_usages().usages {
+        let record = left.proposed.iter().find(|record| record.digest == usage.change_set);
+        let is_known = |wrap: &Wrap| record.is_some_and(|record| record.wraps.iter().any(|there| there.is_same(wrap)));
+        for Wrap { step, wrapped_under, .. } in usage.wraps.iter().filter(|wrap| !is_known(wrap)) {
+            let what = format!("step {step} of {} was wrapped under {wrapped_under}, and the ledger does not know it", usage.change_set);
+            broken.push(Broken { rule: Rule::WrappedUnder, what });
+        }
+    }
 }
 
 /// The custodian wraps nothing more for a change set that ended. One that nobody approved is worth nothing, so it need not know that.

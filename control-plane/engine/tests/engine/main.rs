@@ -131,6 +131,30 @@ async fn a_crash_at_any_call_of_any_port_neither_loses_nor_doubles_anything() {
     }
 }
 
+/// Otherwise `evidence` would call bytes exposed that a server wrapped before it crashed, or before its look went stale.
+#[tokio::test]
+async fn the_ledger_knows_every_wrap_before_the_custodian_does() {
+    for (way, _) in WAYS {
+        let mut seen = 0;
+        for call in 1..MOST_CALLS {
+            let world = World::at(way).await;
+            world.switch.stop_at(call);
+            let ended = world.run().await.is_some();
+            world.switch.stop_at(0);
+            let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+            for wrap in world.engine.custodian.usages().await.unwrap().usages.iter().flat_map(|usage| &usage.wraps) {
+                assert!(record.wraps.iter().any(|there| there.is_same(wrap)), "{way:?}: after a crash at call {call}");
+                seen += 1;
+            }
+            if ended {
+                assert_eq!(record.wraps.len(), 1, "{way:?}: each wrap is on record once");
+                break;
+            }
+        }
+        assert!(seen > 5, "{way:?}: the custodian had a wrap on record {seen} times");
+    }
+}
+
 #[tokio::test]
 async fn two_crashes_in_a_row_neither_lose_nor_double_anything() {
     for (way, _) in WAYS {

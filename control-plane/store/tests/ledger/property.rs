@@ -28,6 +28,11 @@ enum Ask {
     Commit {
         set: usize,
     },
+    Wrap {
+        set: usize,
+        step: u32,
+        key: u32,
+    },
     Attempt {
         set: usize,
         step: u32,
@@ -81,6 +86,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         6 => (0..3_u32, 0..2_u32, 0..10_u64).prop_map(|(key, variant, generation)| Ask::Propose { key, variant, generation }),
         2 => (set.clone(), 0..2_u8, 0..2_u8).prop_map(|(set, approver, signature)| Ask::Approve { set, approver, signature }),
         6 => set.clone().prop_map(|set| Ask::Commit { set }),
+        3 => (set.clone(), step.clone(), 0..2_u32).prop_map(|(set, step, key)| Ask::Wrap { set, step, key }),
         3 => (set.clone(), step.clone(), ordinal.clone()).prop_map(|(set, step, ordinal)| Ask::Attempt { set, step, ordinal }),
         2 => (set.clone(), step.clone(), ordinal, any::<bool>())
             .prop_map(|(set, step, ordinal, throttled)| Ask::Refuse { set, step, ordinal, throttled }),
@@ -117,6 +123,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             format!("{:?}", ledger.approve(&digest(&pick(*set)), &approval, asked(AT)).await)
         }
         Ask::Commit { set } => format!("{:?}", ledger.commit(&digest(&pick(*set)), asked(AT)).await),
+        Ask::Wrap { set, step, key } => format!("{:?}", ledger.wrap(&digest(&pick(*set)), &wrap(*step, *key), None, asked(AT)).await),
         Ask::Attempt { set, step, ordinal } => {
             let digest = digest(&pick(*set));
             format!("{:?}", ledger.attempt(&digest, &attempt(&digest, *step, *ordinal), None, asked(AT)).await)

@@ -49,6 +49,8 @@ cases! {
     approvals_are_one_an_approver_and_only_for_proposals
     committing_makes_the_key_and_again_changes_nothing
     what_was_dropped_cannot_be_committed
+    wraps_are_one_a_key_of_a_step_and_again_change_nothing
+    wraps_that_do_not_fit_are_refused
     attempts_are_numbered_and_again_change_nothing
     attempts_that_do_not_fit_are_refused
     a_refused_attempt_stays_refused_for_the_same_reason
@@ -278,6 +280,37 @@ async fn what_was_dropped_cannot_be_committed(ledger: SharedLedger) {
     ledger.propose(&change_set(1, 0, 2), asked(AT)).await.unwrap();
     assert_refused(ledger.commit(&dropped, asked(AT)).await, Refusal::State("dropped"));
     assert!(snapshot(&*ledger).await.keys.is_empty());
+}
+
+async fn wraps_are_one_a_key_of_a_step_and_again_change_nothing(ledger: SharedLedger) {
+    let planned = change_set(1, 0, 0);
+    let digest = commit(&*ledger, &planned).await;
+    let wraps = [wrap(3, 2), wrap(8, 2), wrap(3, 1)];
+    for wrap in &wraps {
+        ledger.wrap(&digest, wrap, None, asked(AT)).await.unwrap();
+        let again = keyplane_model::Wrap { at: later(9_999), ..*wrap };
+        ledger.wrap(&digest, &again, None, asked(AT)).await.unwrap();
+    }
+    let record = ledger.change_set(&digest).await.unwrap().unwrap();
+    assert_eq!(record.wraps, wraps, "in their order, each as it was recorded first");
+    let after = snapshot(&*ledger).await;
+    assert_eq!((&after.open[&planned.key_id], after.keys[&planned.key].generation), (&record, Generation(1)));
+    // What the record says stays, whatever becomes of step and change set.
+    receive_from(&*ledger, &planned, &digest, 0).await;
+    ledger.complete(&digest, asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wraps[0], None, asked(AT)).await.unwrap();
+    assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().wraps, wraps);
+}
+
+async fn wraps_that_do_not_fit_are_refused(ledger: SharedLedger) {
+    let planned = change_set(1, 0, 0);
+    let digest = commit(&*ledger, &planned).await;
+    let nowhere = Refusal::Settle(SettleError::NoStep(StepNo(10)));
+    assert_refused(ledger.wrap(&digest, &wrap(10, 1), None, asked(AT)).await, nowhere);
+    ledger.receive(&digest, &receipt(&planned, 0, None), None, asked(AT)).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 3, None), None, asked(AT)).await.unwrap();
+    assert_refused(ledger.wrap(&digest, &wrap(3, 1), None, asked(AT)).await, Refusal::Contradiction);
+    assert!(ledger.change_set(&digest).await.unwrap().unwrap().wraps.is_empty());
 }
 
 async fn attempts_are_numbered_and_again_change_nothing(ledger: SharedLedger) {
@@ -523,6 +556,7 @@ async fn an_unknown_digest_is_refused_everywhere(ledger: SharedLedger) {
     let refusal = || Refusal::NoChangeSet(unknown);
     assert_refused(ledger.approve(&unknown, &approval("bob", "b"), asked(AT)).await, refusal());
     assert_refused(ledger.commit(&unknown, asked(AT)).await, refusal());
+    assert_refused(ledger.wrap(&unknown, &wrap(3, 1), None, asked(AT)).await, refusal());
     assert_refused(ledger.attempt(&unknown, &attempt(&unknown, 0, 1), None, asked(AT)).await, refusal());
     assert_refused(ledger.refused(&unknown, AttemptId::of(&unknown, 0, 1), Class::Denied, asked(AT)).await, refusal());
     assert_refused(ledger.receive(&unknown, &receipt(&planned, 0, None), None, asked(AT)).await, refusal());
@@ -574,15 +608,19 @@ async fn whoever_lost_the_lane_writes_nothing_more(ledger: SharedLedger) {
     let lost = || Refusal::LeaseLost("lane".to_owned());
     let (tried, received) = (attempt(&digest, 1, 1), receipt(&planned, 0, None));
     assert_refused(ledger.attempt(&digest, &tried, Some(&nobody), asked(AT)).await, lost());
+    assert_refused(ledger.wrap(&digest, &wrap(3, 1), Some(&nobody), asked(AT)).await, lost());
     let first = take(&*ledger, "lane", server(1)).await;
     ledger.attempt(&digest, &tried, Some(&fence(&first)), asked(AT)).await.unwrap();
     ledger.receive(&digest, &received, Some(&fence(&first)), asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wrap(3, 1), Some(&fence(&first)), asked(AT)).await.unwrap();
     let second = take(&*ledger, "lane", server(2)).await;
     assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&first)), asked(AT)).await, lost());
     assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&first)), asked(AT)).await, lost());
+    assert_refused(ledger.wrap(&digest, &wrap(3, 2), Some(&fence(&first)), asked(AT)).await, lost());
     // Repeating what is already recorded changes nothing, under any fence.
     ledger.attempt(&digest, &tried, Some(&fence(&first)), asked(AT)).await.unwrap();
     ledger.receive(&digest, &received, Some(&fence(&first)), asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wrap(3, 1), Some(&fence(&first)), asked(AT)).await.unwrap();
     ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&second)), asked(AT)).await.unwrap();
     ledger.put_lease("lane", &second, &second.released(), asked(AT)).await.unwrap();
     assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&second)), asked(AT)).await, lost());
@@ -666,11 +704,11 @@ const STAGES: [Stage; 9] = [
 ];
 
 /// Every transition, by the word of its event.
-const TRANSITIONS: [&str; 10] =
-    ["proposed", "approved", "committed", "attempted", "refused", "received", "completed", "ending", "withdrawn", "abandoned"];
+const TRANSITIONS: [&str; 11] =
+    ["proposed", "approved", "committed", "wrapping", "attempted", "refused", "received", "completed", "ending", "withdrawn", "abandoned"];
 
 /// The specification: what each transition does in each stage of this change set, in the order of [`TRANSITIONS`].
-fn specified(stage: Stage, planned: &ChangeSet, digest: Digest) -> [Then; 10] {
+fn specified(stage: Stage, planned: &ChangeSet, digest: Digest) -> [Then; 11] {
     use Then::{Changes, Nothing, Refuses};
     let is = |state| Refuses(Refusal::State(state));
     let approved = || Refuses(Refusal::Approved { key: planned.key.clone(), open: digest });
@@ -680,39 +718,39 @@ fn specified(stage: Stage, planned: &ChangeSet, digest: Digest) -> [Then; 10] {
     match stage {
         Stage::Proposed => {
             let early = || is("proposed");
-            [Nothing, Changes, Changes, early(), early(), early(), early(), Changes, Changes, Changes]
+            [Nothing, Changes, Changes, early(), early(), early(), early(), early(), Changes, Changes, Changes]
         }
         Stage::Approved => {
             let early = || is("proposed");
-            [Nothing, Changes, Changes, early(), early(), early(), early(), Changes, approved(), approved()]
+            [Nothing, Changes, Changes, early(), early(), early(), early(), early(), Changes, approved(), approved()]
         }
         Stage::Ending => {
             let late = || is("ending");
-            [late(), late(), late(), late(), late(), late(), late(), Nothing, Changes, Changes]
+            [late(), late(), late(), late(), late(), late(), late(), late(), Nothing, Changes, Changes]
         }
         Stage::Committed => {
             let late = || is("committed");
-            [Nothing, late(), Nothing, Changes, contradicts(), Changes, unfinished(), late(), late(), Changes]
+            [Nothing, late(), Nothing, Changes, Changes, contradicts(), Changes, unfinished(), late(), late(), Changes]
         }
         Stage::Attempted => {
             let late = || is("committed");
-            [Nothing, late(), Nothing, Nothing, Changes, Changes, unfinished(), late(), late(), Changes]
+            [Nothing, late(), Nothing, Changes, Nothing, Changes, Changes, unfinished(), late(), late(), Changes]
         }
         Stage::Finished => {
             let late = || is("committed");
-            [Nothing, late(), Nothing, contradicts(), contradicts(), Nothing, Changes, late(), late(), Changes]
+            [Nothing, late(), Nothing, contradicts(), contradicts(), contradicts(), Nothing, Changes, late(), late(), Changes]
         }
         Stage::Done => {
             let late = || is("done");
-            [stale(12), late(), Nothing, late(), late(), Nothing, Nothing, late(), late(), late()]
+            [stale(12), late(), Nothing, late(), late(), late(), Nothing, Nothing, late(), late(), late()]
         }
         Stage::Withdrawn => {
             let late = || is("dropped");
-            [late(), late(), late(), late(), late(), late(), late(), Nothing, Nothing, Nothing]
+            [late(), late(), late(), late(), late(), late(), late(), late(), Nothing, Nothing, Nothing]
         }
         Stage::Abandoned => {
             let late = || is("dropped");
-            [stale(1), late(), late(), late(), late(), late(), late(), Nothing, Nothing, Nothing]
+            [stale(1), late(), late(), late(), late(), late(), late(), late(), Nothing, Nothing, Nothing]
         }
     }
 }
@@ -755,6 +793,7 @@ async fn every_transition_has_its_states_and_tells_one_event(ledger: SharedLedge
                 "proposed" => ledger.propose(&planned, by).await.map(drop),
                 "approved" => ledger.approve(&digest, &approval("bob", "b"), by).await,
                 "committed" => ledger.commit(&digest, by).await.map(drop),
+                "wrapping" => ledger.wrap(&digest, &wrap(3, 1), None, by).await,
                 "attempted" => ledger.attempt(&digest, &attempt(&digest, 1, 1), None, by).await,
                 "refused" => ledger.refused(&digest, attempt(&digest, 1, 1).id, Class::Throttled, by).await,
                 "received" => ledger.receive(&digest, &receipt(&planned, 0, None), None, by).await,
@@ -807,6 +846,7 @@ async fn events_say_who_did_what_to_what_and_why(ledger: SharedLedger) {
     let digest = ledger.propose(&planned, by_bob(later(7))).await.unwrap();
     ledger.approve(&digest, &approval("dave", "his signature"), by_bob(later(8))).await.unwrap();
     ledger.commit(&digest, by_bob(later(9))).await.unwrap();
+    ledger.wrap(&digest, &wrap(8, 1), None, by_bob(later(10))).await.unwrap();
     ledger.attempt(&digest, &attempt(&digest, 6, 1), None, asked(later(10))).await.unwrap();
     ledger.refused(&digest, attempt(&digest, 6, 1).id, Class::Denied, asked(later(11))).await.unwrap();
     ledger.receive(&digest, &receipt(&planned, 0, None), None, asked(later(12))).await.unwrap();
@@ -840,6 +880,7 @@ async fn events_say_who_did_what_to_what_and_why(ledger: SharedLedger) {
         ("bob", 7, EventKind::Proposed, of(digest, None)),
         ("bob", 8, EventKind::Approved { approver: parse("dave"), signature: "his signature".to_owned() }, of(digest, None)),
         ("bob", 9, EventKind::Committed { generation: Generation(1) }, of(digest, None)),
+        ("bob", 10, EventKind::Wrapping { step: StepNo(8), wrapped_under: wrap(8, 1).wrapped_under }, of(digest, Some(2))),
         ("alice", 10, EventKind::Attempted { attempt: tried, step: StepNo(6), act: "create".to_owned() }, of(digest, Some(2))),
         ("alice", 11, EventKind::Refused { attempt: tried, class: Class::Denied }, of(digest, Some(2))),
         ("alice", 12, EventKind::Received { attempt: None, step: StepNo(0), act: "mint".to_owned() }, of(digest, Some(1))),
@@ -856,7 +897,7 @@ async fn events_say_who_did_what_to_what_and_why(ledger: SharedLedger) {
     assert_eq!(ledger.page_of_events(0, 3).await.unwrap(), expected[..3]);
     assert_eq!(ledger.page_of_events(3, 3).await.unwrap(), expected[3..6]);
     assert_eq!(ledger.page_of_events(12, 3).await.unwrap(), expected[12..]);
-    assert_eq!(ledger.page_of_events(14, 3).await, Ok(Vec::new()));
+    assert_eq!(ledger.page_of_events(15, 3).await, Ok(Vec::new()));
 }
 
 async fn a_key_is_read_alone(ledger: SharedLedger) {
