@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// The most public keys that one step's copy is wrapped under.
 ///
 /// A destination may hand out another key for each attempt. Eight attempts of a step may have had an effect, and any number were refused:
-/// this leaves room for nine runs of six refused ones. A server that was taken over gets no more keys than this under one approval.
+/// this leaves room for nine runs of six refused ones, or for 56 runs in which every request was throttled. A server that was taken over gets
+/// no more keys than this under one approval.
 pub const MOST_WRAPPING_KEYS: usize = 64;
 
 /// What a custodian has recorded of one change set: whether it is finished, and under which public keys its copies were wrapped.

@@ -110,6 +110,8 @@ pub(crate) enum Fault {
     /// The effect comes this much later, and the reply is ambiguous.
     Late(Span),
     Refused(Class),
+    /// Certainly without an effect.
+    Failed(Class, Cause),
 }
 
 #[derive(Default)]
@@ -130,8 +132,10 @@ pub(crate) struct CloudState {
     /// How many looks will fail, and with which class.
     pub(crate) blind: (u32, Option<Class>),
     pub(crate) looks: u32,
-    /// How often a wrapping key was requested.
+    /// How often a wrapping key was requested. An object has another one at each request.
     pub(crate) asked: u32,
+    /// How long a wrapping key is valid. `None`: the cloud does not say.
+    pub(crate) valid_for: Option<Span>,
     /// Whether calls never get a reply.
     pub(crate) silent: bool,
     /// There may be thousands of objects.
@@ -383,7 +387,7 @@ impl Cloud for TestCloud {
         Ok(found.map(|wrapping| Prepared { wrapping: wrapping.clone(), ready: true }))
     }
 
-    async fn wrapping_key(&self, _: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         self.switch.pass().await;
         let mut state = self.tick();
         state.asked += 1;
@@ -391,7 +395,12 @@ impl Cloud for TestCloud {
             self.clock.moves(Span::seconds(60));
             state.objects.iter_mut().for_each(|object| object.state = ObjectState::Disabled);
         }
-        Ok(WrappingKey { spki: b"public".to_vec(), scheme, token: b"token".to_vec(), valid_until: None })
+        let spki = match from {
+            WrapFor::Object(object) => format!("{object}, {}", state.asked),
+            WrapFor::Prepared(wrapping) => wrapping.to_string(),
+        };
+        let valid_until = state.valid_for.map(|span| self.clock.true_time() + span);
+        Ok(WrappingKey { spki: spki.into_bytes(), scheme, token: b"token".to_vec(), valid_until })
     }
 
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
@@ -415,6 +424,7 @@ impl Cloud for TestCloud {
                     Err(error(Class::Ambiguous))
                 }
                 Some(Fault::Refused(class)) => Err(error(class)),
+                Some(Fault::Failed(class, cause)) => Err(CloudError { cause, ..error(class) }),
             }
         };
         self.switch.pass().await;
