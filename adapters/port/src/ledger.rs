@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal,
     Class, DestinationName, Digest, EventKind, Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent,
-    LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp,
+    LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp, Wrap,
 };
 
 /// How many keys or change sets [`Ledger::snapshot`] and [`Ledger::open`] read in one transaction. A page of records is a few hundred
@@ -41,7 +41,7 @@ pub trait Ledger: Send + Sync {
     /// Fewer than `limit`: there are no more.
     async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
 
-    /// The same for the open change sets, sorted by the id of the key. Open is: proposed or committed.
+    /// The same for the open change sets, sorted by the id of the key ([`ChangeSetState::is_open`]).
     async fn page_of_open(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError>;
 
     /// All keys and all open change sets, read in pages. Each key is as it was at one moment; two keys may be from different moments.
@@ -79,7 +79,8 @@ pub trait Ledger: Send + Sync {
     }
 
     /// Opens a change set, in the state *proposed*. A key has at most one open change set: proposing the same one again changes
-    /// nothing, another one that is only proposed is dropped, and another one that is committed makes this call fail.
+    /// nothing, another one that is only proposed is dropped, and another one that was approved or is committed makes this call fail. So
+    /// does a change set that ended before.
     async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError>;
 
     /// The change set with a digest, in whatever state; `None`: there is none.
@@ -92,6 +93,10 @@ pub trait Ledger: Send + Sync {
     /// Commits a proposed change set: compares the key's generation with the one that the change set was planned at, and increments
     /// it. Committing a committed change set changes nothing.
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+
+    /// Records under which key a step's bytes are about to be wrapped, before the custodian is asked. A second record of the same step and
+    /// key changes nothing. `fence` as for [`Ledger::attempt`].
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// Records that a step is about to act. `fence` names the lease of the lane that the step acts at, and has to be current;
     /// `None`: the step acts at no lane.
@@ -107,11 +112,16 @@ pub trait Ledger: Send + Sync {
     /// Ends a committed change set, every step of which has its receipt, in the state *done*.
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
 
-    /// Drops a proposed change set that does not fit the world any more. One that was committed meanwhile is refused: the engine that
-    /// runs it finds out whether it still fits.
+    /// Begins to withdraw a proposed change set: from then on nobody approves or commits it. One that was committed meanwhile is refused:
+    /// the engine that runs it finds out whether it still fits.
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+
+    /// Drops a proposed change set that does not fit the world any more. One that was approved has to be ending, and the caller has told
+    /// the custodian since then.
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
 
-    /// Drops a proposed or committed change set that does not fit the world any more. The effects of its receipts stay recorded.
+    /// Drops a committed change set that does not fit the world any more, or a proposed one as [`Ledger::withdraw`] does. The effects of
+    /// its receipts stay recorded.
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
 
     /// The lease on a lane. If the ledger is certain that the holder is dead, [`Lease::holder`] is `None`.
@@ -155,7 +165,7 @@ pub struct KeyState {
     pub id: KeyId,
     /// `None`: no change set for the key was committed yet.
     pub record: Option<KeyRecord>,
-    /// The key's proposed or committed change set. `None`: none is open.
+    /// The key's open change set. `None`: none is open.
     pub open: Option<ChangeSetRecord>,
 }
 
@@ -164,7 +174,6 @@ pub struct KeyState {
 pub struct OpenChangeSet {
     pub key: KeyId,
     pub digest: Digest,
-    /// Proposed or committed.
     pub state: ChangeSetState,
 }
 

@@ -19,11 +19,11 @@ pub use custodian::{
 };
 pub use ledger::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 pub use memory::MemoryLedger;
-pub use usage::{MOST_WRAPPING_KEYS, Spent, Usage, Usages, Wrap};
+pub use usage::{MOST_WRAPPING_KEYS, Spent, Usage, Usages};
 
-/// Why a ledger refused a transaction.
-pub use keyplane_model::Refusal;
 use keyplane_model::Timestamp;
+/// Why a ledger refused a transaction; and what a server and a custodian record of each wrap.
+pub use keyplane_model::{Refusal, Wrap};
 
 /// The clock: the only source of "now" for the engine and everything above it.
 #[async_trait::async_trait]

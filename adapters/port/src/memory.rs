@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use keyplane_model::{
     Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, CharterChange, CharterId, CharterProposal, Class, Context,
     DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opened, Opening,
-    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Transition,
+    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Transition, Wrap,
 };
 
 use crate::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
@@ -32,7 +32,7 @@ struct State {
     intents: Vec<(IntentRevision, Intent)>,
     keys: BTreeMap<KeyId, KeyRecord>,
     change_sets: BTreeMap<Digest, ChangeSetRecord>,
-    // INVARIANT: names exactly the change sets that are proposed or committed.
+    // INVARIANT: names exactly the open change sets.
     open: BTreeMap<KeyId, Digest>,
     leases: BTreeMap<String, Lease>,
     inventories: BTreeMap<DestinationName, Inventory>,
@@ -139,7 +139,7 @@ impl Ledger for MemoryLedger {
             key: state.keys.get(&change_set.key_id).cloned(),
             is_name_taken: state.is_name_taken(change_set),
             open: state.open.get(&change_set.key_id).and_then(|open| state.change_sets.get(open)).cloned(),
-            earlier: state.change_sets.get(&digest).cloned(),
+            earlier: state.change_sets.get(&digest).map(|record| record.state),
         };
         let Some(opened) = opening.propose(change_set, digest, asked.at)? else { return Ok(digest) };
         for (what, about) in opened.events() {
@@ -162,6 +162,10 @@ impl Ledger for MemoryLedger {
         self.change(digest, &Transition::Commit, None, asked, None).map(Commitment::of)
     }
 
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Wrap(wrap), fence, asked, None).map(drop)
+    }
+
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
         self.change(digest, &Transition::Attempt(attempt), fence, asked, None).map(drop)
     }
@@ -176,6 +180,10 @@ impl Ledger for MemoryLedger {
 
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
         self.change(digest, &Transition::Complete { at: asked.at }, None, asked, None).map(drop)
+    }
+
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::End, None, asked, None).map(drop)
     }
 
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {

@@ -70,7 +70,7 @@ impl LedgerError {
     pub fn problem(&self) -> Problem {
         let (code, next) = match self {
             Self::Refused(Refusal::NoChangeSet(_) | Refusal::NoCharterProposal(_)) => (ProblemCode::ApprovalUnknownDigest, "keyplane plan"),
-            Self::Refused(Refusal::State(_) | Refusal::Settle(_) | Refusal::KeyBusy { .. }) => {
+            Self::Refused(Refusal::State(_) | Refusal::Settle(_) | Refusal::KeyBusy { .. } | Refusal::Approved { .. }) => {
                 (ProblemCode::ChangeSetStale, "keyplane plan")
             }
             Self::Refused(Refusal::AlreadyApproved(_)) => (ProblemCode::ApprovalInvalid, "keyplane status"),

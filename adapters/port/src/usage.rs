@@ -1,12 +1,13 @@
 //! What a custodian records of each change set that it was used for.
 
-use keyplane_model::{ChangeSet, Digest, InstallationId, StepNo, Timestamp};
+use keyplane_model::{ChangeSet, Digest, InstallationId, Timestamp, Wrap};
 use serde::{Deserialize, Serialize};
 
 /// The most public keys that one step's copy is wrapped under.
 ///
 /// A destination may hand out another key for each attempt. Eight attempts of a step may have had an effect, and any number were refused:
-/// this leaves room for nine runs of six refused ones. A server that was taken over gets no more keys than this under one approval.
+/// this leaves room for nine runs of six refused ones, or for 56 runs in which every request was throttled. A server that was taken over gets
+/// no more keys than this under one approval.
 pub const MOST_WRAPPING_KEYS: usize = 64;
 
 /// What a custodian has recorded of one change set: whether it is finished, and under which public keys its copies were wrapped.
@@ -23,17 +24,6 @@ pub struct Usage {
     pub finished: bool,
     /// In the order in which they were recorded; a step and a key have at most one.
     pub wraps: Vec<Wrap>,
-}
-
-/// Bytes were wrapped, or were about to be when the custodian stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wrap {
-    pub step: StepNo,
-    /// SHA-256 of the SubjectPublicKeyInfo.
-    pub wrapped_under: Digest,
-    /// By the custodian's clock, the first time.
-    pub at: Timestamp,
 }
 
 /// Why the custodian wraps nothing more for a change set.
@@ -96,7 +86,7 @@ impl Usage {
 
     #[must_use]
     pub fn has(&self, wrap: &Wrap) -> bool {
-        self.wraps.iter().any(|there| (there.step, there.wrapped_under) == (wrap.step, wrap.wrapped_under))
+        self.wraps.iter().any(|there| there.is_same(wrap))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Carries out one attempt of a step: prepares the mutating request, records the attempt, sends the request, and handles a failure.
 
 use keyplane_model::{
-    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, ProblemCode, Span, Step, StepNo, Version, WrapScheme,
+    Act, Attempt, AttemptId, Class, CopyRecord, Creation, Digest, Marks, ObjectId, ProblemCode, Span, Step, StepNo, Timestamp, Version,
+    Wrap, WrapScheme,
 };
-use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, WrapFor, WrapRequest, WrappingKey};
+use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, WrapFor, WrapRequest, Wrapped, WrappingKey};
 
 use crate::attempts::Attempts;
 use crate::job::Stop;
@@ -21,6 +22,55 @@ pub(crate) struct Ready {
     admission: Admission,
     /// SHA-256 of the public key that an import is wrapped under. `None`: the step is no import.
     wrapped_under: Option<Digest>,
+}
+
+/// What an import carried. `None`: the mutation is no import.
+fn to_send_again(mutation: Mutation, wrapped_under: Option<Digest>) -> Option<WrappedCopy> {
+    match (mutation, wrapped_under) {
+        (Mutation::Import { wrapping_key, wrapped, .. }, Some(wrapped_under)) => {
+            Some(WrappedCopy { wrapping_key, wrapped: Wrapped { bytes: wrapped, wrapped_under } })
+        }
+        _ => None,
+    }
+}
+
+/// A copy that was wrapped for an import. Another attempt can send it again, as long as its key is valid: a destination may give another
+/// key at each asking, and the custodian wraps a step under few.
+pub(crate) struct WrappedCopy {
+    wrapping_key: WrappingKey,
+    wrapped: Wrapped,
+}
+
+/// How much longer a wrapping key has to be valid to be used again: the clocks of server and cloud differ, and the request may wait for
+/// quotas.
+const MARGIN: Span = Span::seconds(300);
+
+impl WrappedCopy {
+    /// Whether the key is certainly valid for one more request. If the cloud does not say how long it is, it is asked again.
+    fn is_valid(&self, now: Timestamp) -> bool {
+        self.wrapping_key.valid_until.is_some_and(|until| now + MARGIN < until)
+    }
+}
+
+/// Whether the destination certainly did not look at a request that failed like this, so that the same one may be sent again. Any other
+/// refusal may be because of its wrapping key.
+fn is_untouched(error: &CloudError) -> bool {
+    match error.class {
+        Class::Throttled => true,
+        Class::Transient => match error.cause {
+            // There was no connection, or nothing to sign the request with.
+            Cause::Unreachable | Cause::Credentials => true,
+            Cause::Plain | Cause::ImportTokenExpired | Cause::OtherMaterial | Cause::WrongHome => false,
+        },
+        Class::Ambiguous
+        | Class::Stale
+        | Class::NotFound
+        | Class::AlreadyExists
+        | Class::Denied
+        | Class::Unsupported
+        | Class::Invalid
+        | Class::Broken => false,
+    }
 }
 
 /// The mutation was not sent, because the look before it is too old.
@@ -42,7 +92,8 @@ impl<'a> Actor<'a> {
     }
 
     /// Does everything that comes before the mutating request, including the wait for its quotas. `ordinal`: the number of the attempt.
-    pub(crate) async fn prepare(&self, ordinal: u32, track: &Track, seen: &Seen) -> Result<Ready, Stop> {
+    /// `kept`: what the attempt before left.
+    pub(crate) async fn prepare(&self, ordinal: u32, track: &Track, seen: &Seen, kept: Option<WrappedCopy>) -> Result<Ready, Stop> {
         let target = self.site.target.clone();
         let object = || track.object().cloned().ok_or_else(|| self.internal("a step without the object of the steps before"));
         let mut wrapped_under = None;
@@ -58,15 +109,14 @@ impl<'a> Actor<'a> {
             Act::Import { version, scheme, .. } => {
                 let object = if self.site.capabilities().creation == Creation::Imported { None } else { Some(object()?) };
                 let copy = self.copy(track, *version)?;
-                let wrapping_key = self.wrapping_key(track, object.as_ref(), *scheme).await?;
+                let kept = kept.filter(|kept| kept.is_valid(self.site.job.ports.clock.now()));
+                let WrappedCopy { wrapping_key, wrapped } = match kept {
+                    Some(kept) => kept,
+                    None => self.wrap(copy, self.wrapping_key(track, object.as_ref(), *scheme).await?).await?,
+                };
                 let found = seen.placement.claimed.as_ref().and_then(|object| object.of_version(*version, track.public_key(self.step)));
                 let again = found.and_then(|material| material.id.clone());
                 let public_key = copy.public_key.clone();
-                let copy = CopyRecord { coordinates: copy.bound(), ..copy.clone() };
-                let request = WrapRequest { step: self.number, copy, wrapping_key: wrapping_key.clone() };
-                let job = &self.site.job;
-                let wrapped = job.ports.custodian.wrap(job.warrant, &request).await;
-                let wrapped = wrapped.map_err(|error| job.custodian(&error, self.site.destination()))?;
                 wrapped_under = Some(wrapped.wrapped_under);
                 let (marks, version) = (self.marks(ordinal), *version);
                 Mutation::Import { target, object, marks, again, version, public_key, wrapping_key, wrapped: wrapped.bytes }
@@ -92,8 +142,14 @@ impl<'a> Actor<'a> {
     }
 
     /// Makes one attempt: records it, sends the mutation if the lease and the look still allow it, and handles the reply. A refusal that
-    /// may pass and a lost reply are no errors here; the next look shows what happened.
-    pub(crate) async fn attempt(&self, ready: Ready, look: &Look, track: &Track, attempts: &mut Attempts) -> Result<(), Stop> {
+    /// may pass and a lost reply are no errors here; the next look shows what happened. Returns what the next attempt may send again.
+    pub(crate) async fn attempt(
+        &self,
+        ready: Ready,
+        look: &Look,
+        track: &Track,
+        attempts: &mut Attempts,
+    ) -> Result<Option<WrappedCopy>, Stop> {
         let (job, ordinal) = (&self.site.job, attempts.next());
         let Ready { mutation, admission, wrapped_under } = ready;
         let id = self.attempt_id(ordinal);
@@ -104,41 +160,80 @@ impl<'a> Actor<'a> {
         let key = &self.site.target.key;
         tracing::info!(%key, attempt = ordinal, "acts");
         job.progress.event(&Event::Acting { key, destination: self.site.destination(), act: self.step.act.word(), attempt: ordinal });
-        let sent = self.send(&mutation, look, attempts).await;
+        let (error, untouched) = match self.may_send(&mutation, look).await {
+            Err(unsent) => (unsent, true),
+            Ok(()) => match self.send(&mutation, attempts).await {
+                Ok(Acted::Created(object)) => {
+                    attempts.name(object);
+                    return Ok(None);
+                }
+                Ok(Acted::Done) => return Ok(None),
+                Err(error) => {
+                    let untouched = is_untouched(&error);
+                    (error, untouched)
+                }
+            },
+        };
         drop(admission);
-        match sent {
-            Ok(Acted::Created(object)) => attempts.name(object),
-            Ok(Acted::Done) => {}
-            Err(error) => self.failed(&error, track, attempts).await?,
-        }
-        Ok(())
+        self.failed(&error, track, attempts).await?;
+        Ok(if untouched { to_send_again(mutation, wrapped_under) } else { None })
+    }
+
+    /// Has a copy wrapped under this key.
+    async fn wrap(&self, copy: &CopyRecord, wrapping_key: WrappingKey) -> Result<WrappedCopy, Stop> {
+        let job = &self.site.job;
+        let wrap = Wrap { step: self.number, wrapped_under: Digest::of(&wrapping_key.spki), at: job.ports.clock.now() };
+        self.write_wrap(&wrap).await?;
+        let copy = CopyRecord { coordinates: copy.bound(), ..copy.clone() };
+        let request = WrapRequest { step: self.number, copy, wrapping_key };
+        let wrapped = job.ports.custodian.wrap(job.warrant, &request).await;
+        let wrapped = wrapped.map_err(|error| job.custodian(&error, self.site.destination()))?;
+        Ok(WrappedCopy { wrapping_key: request.wrapping_key, wrapped })
+    }
+
+    /// Records in the ledger under which key bytes are about to be wrapped.
+    ///
+    /// INVARIANT: the ledger knows it before the custodian is asked. So if the custodian has a wrap on record that the ledger does not know,
+    /// somebody else asked for it.
+    async fn write_wrap(&self, wrap: &Wrap) -> Result<(), Stop> {
+        let job = &self.site.job;
+        let fence = self.site.keep().await?;
+        self.written(job.ports.ledger.wrap(&job.record.digest, wrap, Some(fence), job.asked()).await)
     }
 
     /// Records an attempt in the ledger.
+    ///
+    /// INVARIANT: only the server that recorded the attempt sends its request.
     async fn write_down(&self, attempt: &Attempt) -> Result<(), Stop> {
         let job = &self.site.job;
         // Preparing may have taken longer than the lease.
         let fence = self.site.keep().await?;
-        match job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence), job.asked()).await {
+        self.written(job.ports.ledger.attempt(&job.record.digest, attempt, Some(fence), job.asked()).await)
+    }
+
+    /// Stops if the ledger holds another server's attempt or receipt in that place.
+    fn written(&self, result: Result<(), LedgerError>) -> Result<(), Stop> {
+        match result {
             Ok(()) => Ok(()),
-            // INVARIANT: only the server that recorded the attempt sends its request.
             Err(LedgerError::Refused(Refusal::Contradiction)) => {
                 let detail = format!("another server is at work on the same step ({})", self.step.act.word());
                 Err(self.site.stop(ProblemCode::ChangeSetStale, detail, "keyplane apply"))
             }
-            Err(error) => Err(job.ledger(&error)),
+            Err(error) => Err(self.site.job.ledger(&error)),
         }
     }
 
-    /// Sends the mutating request, once.
+    /// Whether the mutating request may still be sent. Otherwise nothing was sent.
     ///
     /// INVARIANT: it is not sent if it could outlast the lease, or if the look is no longer fresh. Both are checked last, since the machine
     /// may have been suspended before.
-    async fn send(&self, mutation: &Mutation, look: &Look, attempts: &mut Attempts) -> Result<Acted, CloudError> {
+    async fn may_send(&self, mutation: &Mutation, look: &Look) -> Result<(), CloudError> {
         self.site.hold.outlasts(mutation.word()).await?;
-        if !look.is_fresh(self.site.uptime()) {
-            return Err(outdated(mutation.word()));
-        }
+        if look.is_fresh(self.site.uptime()) { Ok(()) } else { Err(outdated(mutation.word())) }
+    }
+
+    /// Sends the mutating request, once.
+    async fn send(&self, mutation: &Mutation, attempts: &mut Attempts) -> Result<Acted, CloudError> {
         attempts.send(self.site.uptime());
         self.site.lane().act(mutation).await
     }

@@ -93,7 +93,8 @@ impl Attempts {
     ///
     /// An attempt that may have had an effect can leave something at the destination, so all runs of the change set share one limit. A
     /// refused one certainly had no effect, so each run has its own limit for those. What limits them in all is the number of keys that the
-    /// custodian wraps a step under, since AWS gives another key for each attempt.
+    /// custodian wraps a step under: AWS gives another key for each attempt, except one that follows a throttled or an unsent request of the
+    /// same run, which sends the same bytes again.
     pub(crate) fn spent(&self, now: Span) -> Option<Spent> {
         let (unshown, before) = self.unshown();
         if unshown >= UNSHOWN_IN_ALL {

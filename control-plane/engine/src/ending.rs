@@ -1,10 +1,14 @@
-//! How a change set ends: the custodian is told first, so that its approvals are good for nothing more, and then the ledger.
+//! How a change set ends: the custodian is told, so that its approvals are good for nothing more, and then it is done or dropped in the
+//! ledger.
 //!
-//! A crash between the two leaves an open change set that the custodian refuses. The next run completes it if nothing is left to wrap, and
-//! drops it otherwise.
+//! A proposal that is withdrawn is *ending* in the ledger before the custodian is told. Otherwise it could be committed or approved
+//! meanwhile, for nothing. A crash in between leaves it ending, and the next plan withdraws it ([`Engine::finish_withdrawals`]).
+//!
+//! A committed change set takes no approvals. A crash between the custodian's record and the ledger's leaves it open, and the custodian
+//! refuses it. The next run completes it if nothing is left to wrap, and drops it otherwise.
 
 use keyplane_model::{Act, Actor, Asked, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, Problem};
-use keyplane_port::{LedgerError, Refusal};
+use keyplane_port::LedgerError;
 
 use crate::Engine;
 
@@ -12,34 +16,53 @@ impl Engine {
     /// Proposes a change set. `open`: the one that is open for its key, which it supersedes.
     ///
     /// # Errors
-    /// When the custodian or the ledger fails, or the open change set was committed.
+    /// When the custodian or the ledger fails, or the open change set was committed or approved since it was read.
     pub async fn propose(&self, change_set: &ChangeSet, open: Option<&ChangeSetRecord>, asked: Asked<'_>) -> Result<Digest, Problem> {
         let problem = |problem: Problem| problem.key(&change_set.key);
         let digest = change_set.digest().map_err(|error| problem(LedgerError::Broken(error.to_string()).problem()))?;
-        if let Some(superseded) = open.filter(|open| open.digest != digest) {
-            self.finish_proposal(&superseded.digest).await?;
+        // Otherwise the ledger drops it by itself.
+        if let Some(approved) = open.filter(|open| open.digest != digest && !open.approvals.is_empty()) {
+            self.withdraw(&approved.digest, &format!("superseded by {digest}"), asked).await?;
         }
         self.ledger.propose(change_set, asked).await.map_err(|error| problem(error.problem()))
     }
 
-    /// Drops a proposed change set. If it was approved, and another process commits it at the same moment, the custodian refuses it: the
-    /// engine that runs it drops it, and it is planned and approved again.
+    /// Drops a proposed change set, and tells the custodian if somebody approved it. It can be repeated, also by another process.
     ///
     /// # Errors
-    /// When the custodian or the ledger fails.
+    /// When it was committed, by now or before, or the custodian or the ledger fails. If the custodian fails, it stays ending.
     pub async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), Problem> {
-        self.finish_proposal(digest).await?;
-        match self.ledger.withdraw(digest, reason, asked).await {
-            Ok(()) | Err(LedgerError::Refused(Refusal::State(_))) => Ok(()),
-            Err(error) => Err(error.problem()),
+        let ended = self.ledger.end(digest, asked).await;
+        // INVARIANT: read after the end, so that no approval comes later than this.
+        let record = self.record(digest).await?;
+        let failed = |error: LedgerError| {
+            let problem = error.problem().key(&record.change_set.key);
+            Problem { detail: format!("change set {digest} is not withdrawn: {}", problem.detail), ..problem }
+        };
+        ended.map_err(failed)?;
+        match record.state {
+            ChangeSetState::Ending if !record.approvals.is_empty() => self.finish(&record).await?,
+            // Without approvals it is worth nothing anyhow, and whoever proposes a lot does not fill the token.
+            ChangeSetState::Ending => {}
+            // By another process, which told the custodian.
+            ChangeSetState::Dropped => {}
+            // Not after its end: the ledger judges it below.
+            ChangeSetState::Proposed | ChangeSetState::Committed | ChangeSetState::Done => {}
         }
+        self.ledger.withdraw(digest, reason, asked).await.map_err(failed)
     }
 
-    /// Tells the custodian, unless nobody approved the proposal: then it is worth nothing anyhow, and whoever proposes a lot does not fill
-    /// the token.
-    async fn finish_proposal(&self, digest: &Digest) -> Result<(), Problem> {
-        let record = self.record(digest).await?;
-        if record.state == ChangeSetState::Proposed && !record.approvals.is_empty() { self.finish(&record).await } else { Ok(()) }
+    /// Withdraws the proposals whose withdrawal was interrupted. Returns why some could not be withdrawn.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn finish_withdrawals(&self, asked: Asked<'_>) -> Result<Vec<Problem>, Problem> {
+        let open = self.ledger.open().await.map_err(|error| error.problem())?;
+        let mut problems = Vec::new();
+        for ending in open.into_iter().filter(|open| open.state == ChangeSetState::Ending) {
+            problems.extend(self.withdraw(&ending.digest, "its withdrawal was interrupted", asked).await.err());
+        }
+        Ok(problems)
     }
 
     /// Ends a committed change set that does not fit the world any more.

@@ -84,7 +84,7 @@ impl Engine {
         match record.state {
             ChangeSetState::Committed => {}
             ChangeSetState::Done => return Ok(()),
-            ChangeSetState::Proposed | ChangeSetState::Dropped => {
+            ChangeSetState::Proposed | ChangeSetState::Ending | ChangeSetState::Dropped => {
                 let detail = format!("change set {digest} is not committed");
                 return Err(one(Problem::new(ProblemCode::ChangeSetStale, detail, "keyplane plan").key(key)));
             }

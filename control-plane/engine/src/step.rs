@@ -64,7 +64,7 @@ impl<'a> Way<'a> {
         let actor = Actor::new(site, number, step);
         let mut observer = Observer::begin(site, step, last);
         let mut attempts = Attempts::begin(site.job.record.attempts_of(number).cloned().collect(), site.uptime());
-        let (mut ready, mut outdated) = (None, 0);
+        let (mut ready, mut kept, mut outdated) = (None, None, 0);
         loop {
             let (decision, look) = observer.certain(track, &attempts).await?;
             match decision {
@@ -83,11 +83,11 @@ impl<'a> Way<'a> {
             }
             let next = match ready.take() {
                 Some(next) => next,
-                None => actor.prepare(attempts.next(), track, &look.seen).await?,
+                None => actor.prepare(attempts.next(), track, &look.seen, kept.take()).await?,
             };
             if actor.waits_its_turn(&next, &look).await {
                 outdated = 0;
-                actor.attempt(next, &look, track, &mut attempts).await?;
+                kept = actor.attempt(next, &look, track, &mut attempts).await?;
                 observer.attempted();
             } else {
                 outdated += 1;

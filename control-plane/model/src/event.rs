@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Act, Actor, Approval, ApproverName, AttemptId, ChangeSet, ChangeSetRecord, Class, DestinationName, Digest, Generation, KeyId, Lease,
-    Opened, PlacementId, Revision, SealedCharter, ServerId, StepNo, Subject, Timestamp, Transition,
+    Opened, PlacementId, Revision, SealedCharter, ServerId, StepNo, Subject, Timestamp, Transition, Wrap,
 };
 
 /// Who asks for a write, and when.
@@ -64,6 +64,11 @@ pub enum EventKind {
     Committed {
         generation: Generation,
     },
+    /// A step's bytes are about to be wrapped under this key.
+    Wrapping {
+        step: StepNo,
+        wrapped_under: Digest,
+    },
     /// A step is about to act.
     Attempted {
         attempt: AttemptId,
@@ -82,6 +87,8 @@ pub enum EventKind {
         act: String,
     },
     Completed,
+    /// A proposal is being withdrawn: from then on it takes no approvals, and is not committed.
+    Ending,
     /// A proposal was dropped.
     Withdrawn,
     /// A proposal or a committed change set was dropped.
@@ -127,10 +134,12 @@ impl EventKind {
             Self::Superseded { .. } => "superseded",
             Self::Approved { .. } => "approved",
             Self::Committed { .. } => "committed",
+            Self::Wrapping { .. } => "wrapping",
             Self::Attempted { .. } => "attempted",
             Self::Refused { .. } => "refused",
             Self::Received { .. } => "received",
             Self::Completed => "completed",
+            Self::Ending => "ending",
             Self::Withdrawn => "withdrawn",
             Self::Abandoned => "abandoned",
             Self::LaneTaken { .. } => "lane-taken",
@@ -208,6 +217,9 @@ impl Subject {
                 let generation = self.key.as_ref().map_or(Generation(0), |key| key.generation);
                 (EventKind::Committed { generation }, whole)
             }
+            Transition::Wrap(Wrap { step, wrapped_under, at: _ }) => {
+                (EventKind::Wrapping { step: *step, wrapped_under: *wrapped_under }, Subjects::of_step(record, *step))
+            }
             Transition::Attempt(attempt) => {
                 let act = act(&record.change_set, attempt.step);
                 (EventKind::Attempted { attempt: attempt.id, step: attempt.step, act }, Subjects::of_step(record, attempt.step))
@@ -222,6 +234,7 @@ impl Subject {
                 (EventKind::Received { attempt: receipt.attempt, step: receipt.step, act }, Subjects::of_step(record, receipt.step))
             }
             Transition::Complete { .. } => (EventKind::Completed, whole),
+            Transition::End => (EventKind::Ending, whole),
             Transition::Withdraw => (EventKind::Withdrawn, whole),
             Transition::Abandon => (EventKind::Abandoned, whole),
         }

@@ -38,7 +38,7 @@ pub use names::{ApproverName, DestinationName, GroupName, KeyName, NameError, Pr
 pub use problem::{Class, Problem, ProblemCode, SourceLocation};
 pub use record::{
     Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt, SettleError,
-    VersionRecord, VersionState,
+    VersionRecord, VersionState, Wrap,
 };
 pub use rule::{ApprovalRule, Approvals, Standing};
 pub use seen::{

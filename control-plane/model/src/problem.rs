@@ -125,6 +125,8 @@ codes! {
     TokenBroken = "token-broken", Broken;
     /// The token failed; may work when tried again.
     TokenFailed = "token-failed", Transient;
+    /// Bytes left the HSM under a wrapping key that the ledger does not know.
+    WrappingKeyUnknown = "wrapping-key-unknown", Broken;
     /// The custodian refuses: what was asked is not what was approved.
     CustodianRefused = "custodian-refused", Denied;
 

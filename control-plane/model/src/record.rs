@@ -16,7 +16,7 @@ use crate::{
 pub struct LedgerSnapshot {
     pub installation: InstallationId,
     pub keys: BTreeMap<KeyName, KeyRecord>,
-    /// The change sets that are proposed or committed, at most one for each key.
+    /// The open change sets, at most one for each key.
     pub open: BTreeMap<KeyId, ChangeSetRecord>,
 }
 
@@ -127,6 +127,9 @@ pub struct ChangeSetRecord {
     pub approvals: Vec<Approval>,
     /// Of all steps, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Of all steps, oldest first; a step and a key have at most one.
+    #[serde(default)]
+    pub wraps: Vec<Wrap>,
     /// Of the finished steps.
     pub receipts: BTreeMap<StepNo, Receipt>,
 }
@@ -143,12 +146,14 @@ impl ChangeSetRecord {
     }
 }
 
-/// A change set that is proposed or committed is open.
+/// A change set that is proposed, ending or committed is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeSetState {
     /// May be approved, committed or dropped.
     Proposed,
+    /// A proposal that is being withdrawn: the custodian is told, and then it is dropped. Nobody approves or commits it any more.
+    Ending,
     /// Its steps run, or will be resumed.
     Committed,
     /// Every step has its receipt.
@@ -162,7 +167,7 @@ impl ChangeSetState {
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
-            Self::Proposed | Self::Committed => true,
+            Self::Proposed | Self::Ending | Self::Committed => true,
             Self::Done | Self::Dropped => false,
         }
     }
@@ -172,6 +177,7 @@ impl ChangeSetState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Proposed => "proposed",
+            Self::Ending => "ending",
             Self::Committed => "committed",
             Self::Done => "done",
             Self::Dropped => "dropped",
@@ -194,6 +200,26 @@ pub struct Attempt {
     pub wrapped_under: Option<Digest>,
     /// Why the attempt certainly had no effect. `None`: it may have had one.
     pub refused: Option<Class>,
+}
+
+/// Bytes were wrapped, or were about to be when whoever recorded it stopped. The server records it in the ledger before it asks the
+/// custodian, and the custodian in the token before it wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrap {
+    pub step: StepNo,
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub wrapped_under: Digest,
+    /// The first time, by the clock of whoever recorded it.
+    pub at: Timestamp,
+}
+
+impl Wrap {
+    /// Whether both are of the same step and key, whenever they were recorded.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.step, self.wrapped_under) == (other.step, other.wrapped_under)
+    }
 }
 
 /// The durable record of what a step did, written once that is confirmed.

@@ -7,7 +7,7 @@
 use crate::approval::add_approval;
 use crate::{
     Approval, ApproverName, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Class, Digest, Fence, Generation,
-    InstallationId, KeyName, KeyRecord, Lease, Receipt, SettleError, Timestamp,
+    InstallationId, KeyName, KeyRecord, Lease, Receipt, SettleError, Timestamp, Wrap,
 };
 
 /// What happens to a change set that was proposed. [`Opening::propose`] proposes one.
@@ -17,6 +17,8 @@ pub enum Transition<'a> {
     Approve(&'a Approval),
     /// From then on, its steps may run.
     Commit,
+    /// Records under which key a step's bytes are about to be wrapped.
+    Wrap(&'a Wrap),
     /// Records that a step is about to act.
     Attempt(&'a Attempt),
     /// Records that an attempt certainly had no effect.
@@ -25,9 +27,11 @@ pub enum Transition<'a> {
     Receive(&'a Receipt),
     /// Ends a change set, every step of which has its receipt.
     Complete { at: Timestamp },
-    /// Drops a proposal.
+    /// Begins to withdraw a proposal: it takes no more approvals, and is not committed.
+    End,
+    /// Drops a proposal. One that was approved has to be ending.
     Withdraw,
-    /// Drops a proposal or a committed change set.
+    /// Drops a committed change set, or a proposal as [`Self::Withdraw`] does.
     Abandon,
 }
 
@@ -44,6 +48,9 @@ pub enum Refusal {
     /// Another change set of the key is committed and not done.
     #[error("change set {open} of key `{key}` is committed and not done")]
     KeyBusy { key: KeyName, open: Digest },
+    /// The proposal was approved, so the custodian has to be told before it is dropped.
+    #[error("change set {open} of key `{key}` was approved, and has to be withdrawn first")]
+    Approved { key: KeyName, open: Digest },
     /// The same approver already gave this signature, so nothing is left to do.
     #[error("`{0}` approved it already")]
     AlreadyApproved(ApproverName),
@@ -85,10 +92,12 @@ impl Subject {
         let changed = match transition {
             Transition::Approve(approval) => after.approve(approval),
             Transition::Commit => after.commit(context),
+            Transition::Wrap(wrap) => after.wrap(wrap, context),
             Transition::Attempt(attempt) => after.attempt(attempt, context),
             Transition::Refuse { attempt, class } => after.refuse(*attempt, *class),
             Transition::Receive(receipt) => after.receive(receipt, context),
             Transition::Complete { at } => after.complete(*at),
+            Transition::End => after.end(),
             Transition::Withdraw => after.withdraw(),
             Transition::Abandon => after.abandon(),
         };
@@ -107,11 +116,29 @@ impl Subject {
     fn commit(&mut self, context: &Context<'_>) -> Result<bool, Refusal> {
         match self.change_set.state {
             ChangeSetState::Committed | ChangeSetState::Done => return Ok(false),
-            ChangeSetState::Proposed | ChangeSetState::Dropped => self.must_be(ChangeSetState::Proposed)?,
+            ChangeSetState::Proposed | ChangeSetState::Ending | ChangeSetState::Dropped => self.must_be(ChangeSetState::Proposed)?,
         }
         context.check_name()?;
         self.key = Some(KeyRecord::committed(self.key.as_ref(), &self.change_set.change_set)?);
         self.change_set.state = ChangeSetState::Committed;
+        Ok(true)
+    }
+
+    fn wrap(&mut self, wrap: &Wrap, context: &Context<'_>) -> Result<bool, Refusal> {
+        let record = &mut self.change_set;
+        if record.wraps.iter().any(|there| there.is_same(wrap)) {
+            return Ok(false);
+        }
+        must_be(record, ChangeSetState::Committed)?;
+        context.check_fence()?;
+        if record.change_set.step(wrap.step).is_none() {
+            return Err(SettleError::NoStep(wrap.step).into());
+        }
+        // Nothing is left to wrap for a step that is done.
+        if record.receipts.contains_key(&wrap.step) {
+            return Err(Refusal::Contradiction);
+        }
+        record.wraps.push(*wrap);
         Ok(true)
     }
 
@@ -189,23 +216,35 @@ impl Subject {
         Ok(true)
     }
 
-    fn withdraw(&mut self) -> Result<bool, Refusal> {
-        if self.change_set.state == ChangeSetState::Dropped {
-            return Ok(false);
+    fn end(&mut self) -> Result<bool, Refusal> {
+        match self.change_set.state {
+            ChangeSetState::Proposed => {
+                self.change_set.state = ChangeSetState::Ending;
+                Ok(true)
+            }
+            ChangeSetState::Ending | ChangeSetState::Dropped => Ok(false),
+            state @ (ChangeSetState::Committed | ChangeSetState::Done) => Err(Refusal::State(state.word())),
         }
-        self.must_be(ChangeSetState::Proposed)?;
+    }
+
+    fn withdraw(&mut self) -> Result<bool, Refusal> {
+        match self.change_set.state {
+            ChangeSetState::Proposed => check_unapproved(&self.change_set)?,
+            ChangeSetState::Ending => {}
+            ChangeSetState::Dropped => return Ok(false),
+            state @ (ChangeSetState::Committed | ChangeSetState::Done) => return Err(Refusal::State(state.word())),
+        }
         self.change_set.state = ChangeSetState::Dropped;
         Ok(true)
     }
 
     fn abandon(&mut self) -> Result<bool, Refusal> {
         match self.change_set.state {
-            ChangeSetState::Dropped => Ok(false),
-            ChangeSetState::Done => Err(Refusal::State(ChangeSetState::Done.word())),
-            ChangeSetState::Proposed | ChangeSetState::Committed => {
+            ChangeSetState::Committed => {
                 self.change_set.state = ChangeSetState::Dropped;
                 Ok(true)
             }
+            ChangeSetState::Proposed | ChangeSetState::Ending | ChangeSetState::Dropped | ChangeSetState::Done => self.withdraw(),
         }
     }
 
@@ -240,8 +279,8 @@ pub struct Opening {
     pub is_name_taken: bool,
     /// The key's open change set.
     pub open: Option<ChangeSetRecord>,
-    /// The change set with the same digest, which was proposed before and dropped. `None`: it is new.
-    pub earlier: Option<ChangeSetRecord>,
+    /// The state of the change set with the same digest. `None`: it is new.
+    pub earlier: Option<ChangeSetState>,
 }
 
 /// The result of [`Opening::propose`].
@@ -256,39 +295,55 @@ impl Opening {
     /// Opens a change set in the state *proposed*. `None`: it is open already.
     ///
     /// # Errors
-    /// When it is for another installation or generation, its key is busy, or its name is another key's.
+    /// When it is for another installation or generation, its name is another key's, it ended before, or its key has an open change set
+    /// that is committed or was approved.
     pub fn propose(&self, change_set: &ChangeSet, digest: Digest, at: Timestamp) -> Result<Option<Opened>, Refusal> {
-        if self.open.as_ref().is_some_and(|open| open.digest == digest) {
-            return Ok(None);
+        if let Some(open) = self.open.as_ref().filter(|open| open.digest == digest) {
+            return match open.state {
+                ChangeSetState::Proposed | ChangeSetState::Committed => Ok(None),
+                state @ (ChangeSetState::Ending | ChangeSetState::Done | ChangeSetState::Dropped) => Err(Refusal::State(state.word())),
+            };
         }
         if change_set.installation != self.installation {
             return Err(Refusal::State("for another installation"));
         }
-        if let Some(open) = &self.open
-            && open.state == ChangeSetState::Committed
-        {
-            return Err(Refusal::KeyBusy { key: open.change_set.key.clone(), open: open.digest });
+        if let Some(open) = &self.open {
+            if open.state == ChangeSetState::Committed {
+                return Err(Refusal::KeyBusy { key: open.change_set.key.clone(), open: open.digest });
+            }
+            check_unapproved(open)?;
         }
         Context { is_name_taken: self.is_name_taken, fence: None }.check_name()?;
         let found = self.key.as_ref().map_or(Generation(0), |record| record.generation);
         if found != change_set.generation {
             return Err(SettleError::Generation { planned: change_set.generation, found }.into());
         }
-        // A change set that was dropped as a proposal opens again when it is planned again byte for byte. Its approvals are for the same
-        // digest and stay valid.
-        let mut record = self.earlier.clone().unwrap_or_else(|| ChangeSetRecord {
+        // INVARIANT: what ended never opens again under its digest. The custodian may know its end, and then it wraps nothing for it.
+        if let Some(state) = self.earlier {
+            return Err(Refusal::State(state.word()));
+        }
+        let record = ChangeSetRecord {
             digest,
             change_set: change_set.clone(),
             state: ChangeSetState::Proposed,
             proposed: at,
             approvals: Vec::new(),
             attempts: Vec::new(),
+            wraps: Vec::new(),
             receipts: std::collections::BTreeMap::new(),
-        });
-        record.state = ChangeSetState::Proposed;
-        record.proposed = at;
+        };
         let superseded = self.open.clone().map(|open| ChangeSetRecord { state: ChangeSetState::Dropped, ..open });
         Ok(Some(Opened { change_set: record, superseded }))
+    }
+}
+
+// INVARIANT: a proposal that somebody approved is dropped only by a withdrawal, which tells the custodian before. Otherwise its approvals
+// would stay good.
+fn check_unapproved(proposal: &ChangeSetRecord) -> Result<(), Refusal> {
+    if proposal.approvals.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Approved { key: proposal.change_set.key.clone(), open: proposal.digest })
     }
 }
 

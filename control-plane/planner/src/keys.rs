@@ -87,6 +87,14 @@ impl<'a> Subject<'a> {
     }
 
     fn plan(&self, plan: &mut Plan, estimate: &mut Estimate) -> KeyReport {
+        // INVARIANT: nothing is planned beside a change set that is being withdrawn. Once it is dropped, the key is planned anew.
+        if let Open::Ending(open) = self.open {
+            plan.report.warnings.extend(self.unused(&self.removals()));
+            return KeyReport {
+                outcome: Outcome::Nothing { reason: NothingReason::Withdrawing { digest: open.digest } },
+                findings: Vec::new(),
+            };
+        }
         // INVARIANT: nothing is planned beside a committed change set. The engine resumes or drops it.
         if let Open::Committed(open) = self.open {
             let rest = (0..).map(StepNo).zip(&open.change_set.steps).filter(|(number, _)| !open.receipts.contains_key(number));
@@ -169,7 +177,7 @@ impl<'a> Subject<'a> {
     ) -> Outcome {
         let open = match self.open {
             Open::Proposed(open) => Some(open),
-            Open::None | Open::Committed(_) => None,
+            Open::None | Open::Ending(_) | Open::Committed(_) => None,
         };
         if let Some(open) = open.filter(|open| self.still_fits(open, change.as_ref(), findings)) {
             plan.kept.insert(open.digest);

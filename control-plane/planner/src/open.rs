@@ -1,4 +1,5 @@
-//! The pass for open change sets: a committed one is left alone, a proposed one is kept, replaced or dropped.
+//! The pass for open change sets: a committed one is left alone, as is one that is being withdrawn; a proposed one is kept, replaced or
+//! dropped.
 
 use keyplane_model::{ChangeSet, ChangeSetRecord, ChangeSetState, Digest};
 
@@ -10,6 +11,8 @@ pub(crate) enum Open<'a> {
     None,
     /// May be kept or replaced.
     Proposed(&'a ChangeSetRecord),
+    /// Is being withdrawn.
+    Ending(&'a ChangeSetRecord),
     /// Runs, or will be resumed.
     Committed(&'a ChangeSetRecord),
 }
@@ -18,6 +21,7 @@ impl<'a> Open<'a> {
     pub(crate) fn of(record: Option<&'a ChangeSetRecord>) -> Self {
         match record.map(|record| (record, record.state)) {
             Some((record, ChangeSetState::Proposed)) => Self::Proposed(record),
+            Some((record, ChangeSetState::Ending)) => Self::Ending(record),
             Some((record, ChangeSetState::Committed)) => Self::Committed(record),
             // No longer open, even if the ledger lists it as open.
             Some((_, ChangeSetState::Done | ChangeSetState::Dropped)) | None => Self::None,

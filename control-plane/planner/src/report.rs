@@ -66,6 +66,8 @@ pub enum NothingReason {
         given: usize,
         need: u32,
     },
+    /// A proposed change set is being withdrawn. The next plan ends that if it was interrupted, and plans the key anew.
+    Withdrawing { digest: Digest },
     /// A committed change set runs, or will be resumed.
     Running {
         digest: Digest,
@@ -261,6 +263,7 @@ impl fmt::Display for NothingReason {
             Self::AwaitingApproval { digest, given, need } => {
                 write!(f, "change set {} is proposed, with {given} of {need} approvals", digest.short())
             }
+            Self::Withdrawing { digest } => write!(f, "change set {} is being withdrawn; plan again", digest.short()),
             Self::Running { digest, done, steps } => write!(f, "change set {} runs: {done} of {steps} steps are done", digest.short()),
             Self::NoPlacements => f.write_str("it is wanted nowhere"),
             Self::Unwanted => f.write_str("nobody wants it any more; nothing is destroyed for that"),

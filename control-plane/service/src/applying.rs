@@ -34,8 +34,9 @@ impl Service {
                     Err(problem) => applied.problems.push(placed(problem, &record)),
                 },
                 ChangeSetState::Committed => committed.push((record.change_set.key, digest)),
-                // It ended since it was listed, so nothing is left of it to apply.
-                ChangeSetState::Done | ChangeSetState::Dropped if only.is_empty() => {}
+                // It ended since it was listed, or is being withdrawn, so nothing is left of it to apply.
+                ChangeSetState::Ending | ChangeSetState::Done | ChangeSetState::Dropped if only.is_empty() => {}
+                ChangeSetState::Ending => applied.problems.push(placed(withdrawing(&record), &record)),
                 ChangeSetState::Done | ChangeSetState::Dropped => applied.problems.push(not_open(&digest)),
             }
         }
@@ -56,6 +57,11 @@ impl Service {
 
 fn not_open(digest: &Digest) -> Problem {
     Problem::new(ProblemCode::ApprovalUnknownDigest, format!("no change set {digest} is open"), "keyplane status")
+}
+
+fn withdrawing(record: &ChangeSetRecord) -> Problem {
+    let detail = format!("change set {} is being withdrawn, and is not applied", record.digest);
+    Problem::new(ProblemCode::ChangeSetStale, detail, "keyplane plan").key(&record.change_set.key)
 }
 
 /// Sets the destination of a problem that has none to the first one of the change set.

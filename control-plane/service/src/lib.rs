@@ -10,10 +10,12 @@
 //! | `approving` | `show`, `approve` |
 //! | `applying` | `apply` |
 //! | `showing` | `status`, `evidence`, and change sets for people |
+//! | `comparing` | for `evidence`: the custodian's records of use against the ledger |
 //! | `custody` | `hsm enroll`, `hsm test`, the charter |
 
 mod applying;
 mod approving;
+mod comparing;
 mod custody;
 mod planning;
 mod showing;

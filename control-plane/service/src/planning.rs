@@ -46,6 +46,8 @@ impl Service {
     pub async fn plan(&self, request: &PlanRequest, proposer: &Actor) -> Result<Planned, Vec<Problem>> {
         let policy = self.load(&request.sources)?;
         let one = |problem: Problem| vec![problem];
+        // First, so that the keys are planned anew.
+        let unended = self.engine.finish_withdrawals(Asked { by: proposer, at: self.engine.clock.now() }).await.map_err(one)?;
         let sealed = self.charter().await.map_err(one)?;
         if sealed.charter != policy.intent.charter(self.installation) {
             let detail = "approvers or approval rules in the policy are not those in force; they are changed only under the old rules";
@@ -80,7 +82,7 @@ impl Service {
             // If another request committed it meanwhile, the look may show part of its effects, so the next plan decides.
             self.engine.withdraw(digest, "it does not fit any more", asked).await.map_err(one)?;
         }
-        self.told(&plan, &looked, policy.warnings).await.map_err(one)
+        self.told(&plan, &looked, [policy.warnings, unended].concat()).await.map_err(one)
     }
 
     /// The token's abilities, in the planner's terms.

@@ -91,6 +91,7 @@ impl Service {
                 Err(problem) => table.problems.push(problem),
             }
         }
+        table.problems.extend(self.unknown_wraps().await);
         Ok(table)
     }
 

@@ -1,9 +1,9 @@
-//! Change sets with their approvals, attempts and receipts, from and to rows.
+//! Change sets with their approvals, wraps, attempts and receipts, from and to rows.
 
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, KeyId, LedgerEvent, Receipt, StepNo, Timestamp,
+    Approval, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, KeyId, LedgerEvent, Receipt, StepNo, Timestamp, Wrap,
 };
 use keyplane_port::{LedgerError, OpenChangeSet};
 
@@ -12,6 +12,7 @@ use crate::row::{Cell, IdRange, Row, Table};
 
 const CHANGE_SETS: Table = Table { name: "change_sets", id_columns: 1 };
 const APPROVALS: Table = Table { name: "approvals", id_columns: 2 };
+const WRAPS: Table = Table { name: "wraps", id_columns: 3 };
 const ATTEMPTS: Table = Table { name: "attempts", id_columns: 2 };
 const RECEIPTS: Table = Table { name: "receipts", id_columns: 2 };
 
@@ -21,8 +22,8 @@ pub(crate) async fn one(transaction: &mut Transaction, digest: &Digest) -> Resul
 
 /// The first open change sets of keys after `after`, in order of the keys' ids. A key has at most one.
 pub(crate) async fn open(transaction: &mut Transaction, after: Option<KeyId>, limit: u32) -> Result<Vec<OpenChangeSet>, LedgerError> {
-    let sql =
-        "SELECT digest, key_id, state FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 ORDER BY key_id LIMIT $2";
+    let sql = "SELECT digest, key_id, state FROM change_sets WHERE state IN ('proposed', 'ending', 'committed') AND key_id > $1 \
+               ORDER BY key_id LIMIT $2";
     let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::after(after)?, limit.into()]).await?;
     let open = |row: &Row| Ok(OpenChangeSet { key: row.word("key_id")?, digest: row.word("digest")?, state: row.word("state")? });
     rows.iter().map(open).collect()
@@ -36,7 +37,7 @@ pub(crate) async fn open_in(transaction: &mut Transaction, range: IdRange) -> Re
 
 /// The key's open change set.
 pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result<Option<Digest>, LedgerError> {
-    let sql = "SELECT digest FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'committed')";
+    let sql = "SELECT digest FROM change_sets WHERE key_id = $1 AND state IN ('proposed', 'ending', 'committed')";
     let rows = transaction.rows(CHANGE_SETS, sql, &[Cell::word(&key)?]).await?;
     rows.first().map(|row| row.word("digest")).transpose()
 }
@@ -44,7 +45,7 @@ pub(crate) async fn open_of(transaction: &mut Transaction, key: KeyId) -> Result
 /// Writes the differences between two records of a change set. `before` is `None` for a new one. `reason`: why it was dropped.
 ///
 /// # Assumptions
-/// Records only grow: no transition removes an approval, an attempt or a receipt, or changes the order of attempts.
+/// Records only grow: no transition removes an approval, a wrap, an attempt or a receipt, or changes the order of wraps or attempts.
 pub(crate) async fn write(
     transaction: &mut Transaction,
     before: Option<&ChangeSetRecord>,
@@ -56,6 +57,7 @@ pub(crate) async fn write(
     if before.is_none_or(|before| before.state != after.state) {
         match after.state {
             ChangeSetState::Proposed => write_proposed(transaction, after).await?,
+            ChangeSetState::Ending => write_ending(transaction, digest).await?,
             ChangeSetState::Committed => write_committed(transaction, digest, at).await?,
             ChangeSetState::Done | ChangeSetState::Dropped => write_ended(transaction, after, reason, at).await?,
         }
@@ -64,6 +66,9 @@ pub(crate) async fn write(
         if before.is_none_or(|before| !before.approvals.contains(approval)) {
             write_approval(transaction, digest, approval).await?;
         }
+    }
+    for (place, wrap) in (0..).zip(&after.wraps).skip(before.map_or(0, |before| before.wraps.len())) {
+        write_wrap(transaction, digest, place, wrap).await?;
     }
     for (place, attempt) in (0..).zip(&after.attempts) {
         match before.and_then(|before| before.attempts.get(place)) {
@@ -80,13 +85,16 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// Also opens one again that was dropped as a proposal.
 async fn write_proposed(transaction: &mut Transaction, record: &ChangeSetRecord) -> Result<(), LedgerError> {
-    let sql = "INSERT INTO change_sets (digest, key_id, state, proposed_at, body) VALUES ($1, $2, 'proposed', $3, $4) \
-               ON CONFLICT (digest) DO UPDATE SET state = excluded.state, proposed_at = excluded.proposed_at, ended_at = NULL, end_reason = NULL";
+    let sql = "INSERT INTO change_sets (digest, key_id, state, proposed_at, body) VALUES ($1, $2, 'proposed', $3, $4)";
     let ChangeSetRecord { digest, change_set, proposed, .. } = record;
     let row = [Cell::word(digest)?, Cell::word(&change_set.key_id)?, (*proposed).into(), Cell::document(change_set)?];
     transaction.execute(sql, &row).await.map(drop)
+}
+
+async fn write_ending(transaction: &mut Transaction, digest: &Digest) -> Result<(), LedgerError> {
+    let sql = "UPDATE change_sets SET state = 'ending' WHERE digest = $1";
+    transaction.execute(sql, &[Cell::word(digest)?]).await.map(drop)
 }
 
 async fn write_committed(transaction: &mut Transaction, digest: &Digest, at: Timestamp) -> Result<(), LedgerError> {
@@ -111,6 +119,13 @@ async fn write_approval(transaction: &mut Transaction, digest: &Digest, approval
     let sql = "INSERT INTO approvals (change_set, approver, signature, given_at) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (change_set, approver) DO UPDATE SET signature = excluded.signature, given_at = excluded.given_at";
     let row = [Cell::word(digest)?, Cell::word(&approval.approver)?, approval.signature.as_str().into(), approval.at.into()];
+    transaction.execute(sql, &row).await.map(drop)
+}
+
+/// `place`: how many wraps of the change set came before.
+async fn write_wrap(transaction: &mut Transaction, digest: &Digest, place: usize, wrap: &Wrap) -> Result<(), LedgerError> {
+    let sql = "INSERT INTO wraps (change_set, step, wrapped_under, place, at) VALUES ($1, $2, $3, $4, $5)";
+    let row = [Cell::word(digest)?, wrap.step.0.into(), Cell::word(&wrap.wrapped_under)?, Cell::number(place as u64)?, wrap.at.into()];
     transaction.execute(sql, &row).await.map(drop)
 }
 
@@ -144,10 +159,11 @@ async fn write_receipt(transaction: &mut Transaction, digest: &Digest, receipt: 
     transaction.execute(sql, &row).await.map(drop)
 }
 
-/// The queries that read change sets together with their approvals, attempts and receipts.
+/// The queries that read change sets together with their approvals, wraps, attempts and receipts.
 struct Selection {
     change_sets: &'static str,
     approvals: &'static str,
+    wraps: &'static str,
     attempts: &'static str,
     receipts: &'static str,
 }
@@ -157,6 +173,11 @@ macro_rules! selection {
         Selection {
             change_sets: concat!("SELECT digest, key_id, state, proposed_at, body FROM change_sets WHERE ", $of_change_sets),
             approvals: concat!("SELECT change_set, approver, signature, given_at FROM approvals WHERE change_set ", $of_the_rest),
+            wraps: concat!(
+                "SELECT change_set, step, wrapped_under, place, at FROM wraps WHERE change_set ",
+                $of_the_rest,
+                " ORDER BY place"
+            ),
             attempts: concat!(
                 "SELECT change_set, id, place, step, ordinal, begun_at, wrapped_under, refused FROM attempts WHERE change_set ",
                 $of_the_rest,
@@ -169,8 +190,8 @@ macro_rules! selection {
 
 const ONE: Selection = selection!("digest = $1", "= $1");
 const OPEN: Selection = selection!(
-    "state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2",
-    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'committed') AND key_id > $1 AND key_id <= $2)"
+    "state IN ('proposed', 'ending', 'committed') AND key_id > $1 AND key_id <= $2",
+    "IN (SELECT digest FROM change_sets WHERE state IN ('proposed', 'ending', 'committed') AND key_id > $1 AND key_id <= $2)"
 );
 
 async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell]) -> Result<BTreeMap<Digest, ChangeSetRecord>, LedgerError> {
@@ -181,6 +202,10 @@ async fn read(transaction: &mut Transaction, selection: &Selection, of: &[Cell])
     }
     for row in transaction.rows(APPROVALS, selection.approvals, of).await? {
         owner(&mut records, &row)?.approvals.push(approval(&row)?);
+    }
+    for row in transaction.rows(WRAPS, selection.wraps, of).await? {
+        let wrap = wrap(&row)?;
+        owner(&mut records, &row)?.wraps.push(wrap);
     }
     for row in transaction.rows(ATTEMPTS, selection.attempts, of).await? {
         let record = owner(&mut records, &row)?;
@@ -212,12 +237,17 @@ fn record(row: &Row) -> Result<ChangeSetRecord, LedgerError> {
         proposed: row.time("proposed_at")?,
         approvals: Vec::new(),
         attempts: Vec::new(),
+        wraps: Vec::new(),
         receipts: BTreeMap::new(),
     })
 }
 
 fn approval(row: &Row) -> Result<Approval, LedgerError> {
     Ok(Approval { approver: row.word("approver")?, signature: row.text("signature")?.to_owned(), at: row.time("given_at")? })
+}
+
+fn wrap(row: &Row) -> Result<Wrap, LedgerError> {
+    Ok(Wrap { step: StepNo(row.number("step")?), wrapped_under: row.word("wrapped_under")?, at: row.time("at")? })
 }
 
 fn attempt_of(row: &Row, change_set: &Digest) -> Result<Attempt, LedgerError> {

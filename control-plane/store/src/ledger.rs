@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use keyplane_model::{
     Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal, Class,
     Context, DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opening,
-    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition,
+    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition, Wrap,
 };
 use keyplane_port::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 
@@ -205,14 +205,14 @@ impl Ledger for SqlLedger {
                 Some(open) => change_sets::one(&mut transaction, &open).await?,
                 None => None,
             },
-            earlier: change_sets::one(&mut transaction, &digest).await?,
+            earlier: change_sets::one(&mut transaction, &digest).await?.map(|record| record.state),
         };
         let Some(opened) = opening.propose(change_set, digest, asked.at)? else { return Ok(digest) };
         if let (Some(before), Some(after)) = (&opening.open, &opened.superseded) {
             let reason = format!("superseded by {digest}");
             change_sets::write(&mut transaction, Some(before), after, Some(&reason), asked.at).await?;
         }
-        change_sets::write(&mut transaction, opening.earlier.as_ref(), &opened.change_set, None, asked.at).await?;
+        change_sets::write(&mut transaction, None, &opened.change_set, None, asked.at).await?;
         for (what, about) in opened.events() {
             events::tell(&mut transaction, asked, what, about, None).await?;
         }
@@ -233,6 +233,10 @@ impl Ledger for SqlLedger {
         self.change(digest, &Transition::Commit, None, asked, None).await.map(Commitment::of)
     }
 
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::Wrap(wrap), fence, asked, None).await.map(drop)
+    }
+
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
         self.change(digest, &Transition::Attempt(attempt), fence, asked, None).await.map(drop)
     }
@@ -247,6 +251,10 @@ impl Ledger for SqlLedger {
 
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
         self.change(digest, &Transition::Complete { at: asked.at }, None, asked, None).await.map(drop)
+    }
+
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.change(digest, &Transition::End, None, asked, None).await.map(drop)
     }
 
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError> {

@@ -16,6 +16,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../../migrations/sqlite/0004_bound_copies.sql"),
     include_str!("../../../migrations/sqlite/0005_events.sql"),
     include_str!("../../../migrations/sqlite/0006_charter_proposals.sql"),
+    include_str!("../../../migrations/sqlite/0007_ends_and_wraps.sql"),
 ];
 
 /// The version of the schema that this program reads and writes.

@@ -248,6 +248,41 @@ fn what_others_change_is_told_and_not_undone() {
     assert!(hashes(&world.objects(HERE, "db")).is_empty(), "the material was imported again by itself");
 }
 
+/// Here somebody takes the server's record of a wrap out of the database. It is the same for a wrap that was never recorded there.
+#[test]
+fn bytes_that_left_the_hsm_past_the_ledger_are_told() {
+    let world = World::enrolled();
+    world.applied("db", "derived", &[HERE]);
+    assert_eq!(asked(&world, &["evidence"])["problems"], json!([]));
+    sql(&world, "DROP TRIGGER wraps_are_not_removed");
+    sql(&world, "DELETE FROM wraps");
+    let ran = world.keyplane(&["--json", "evidence"]);
+    let problem = &problems(&ran)[0];
+    assert_eq!((ran.code, problem["code"].as_str()), (12, Some("wrapping-key-unknown")), "{problem:#}");
+    assert_eq!((problem["key"].as_str(), problem["destination"].as_str()), (Some("db"), Some(HERE)), "{problem:#}");
+}
+
+/// As after a crash between the ledger's record and the custodian's.
+#[test]
+fn a_withdrawal_that_was_interrupted_is_ended_by_the_next_plan() {
+    let world = World::enrolled();
+    let digest = world.approved("db", "derived", &[HERE]);
+    sql(&world, "UPDATE change_sets SET state = 'ending'");
+    let problem = &problems(&world.keyplane(&["--json", "apply", &digest]))[0];
+    assert_eq!((problem["code"].as_str(), problem["next"].as_str()), (Some("change-set-stale"), Some("keyplane plan")), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains("is being withdrawn"), "{problem:#}");
+    assert_eq!(problems(&world.approve(&digest, "alice"))[0]["code"], "approval-unknown-digest");
+
+    let planned = asked(&world, &["plan"]);
+    assert_eq!(planned["warnings"], json!([]), "{planned}");
+    let next = world.digest("db");
+    assert_ne!(next, digest);
+    assert_eq!(problems(&world.keyplane(&["--json", "apply"]))[0]["code"], "approvals-missing", "the old approvals are for the old digest");
+    world.approve_all().unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+}
+
 #[test]
 fn what_a_dropped_change_set_left_is_taken_up_by_the_next() {
     let world = World::enrolled();

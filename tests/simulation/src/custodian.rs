@@ -152,6 +152,13 @@ impl SymbolCustodian {
         Ok(with(locked(&self.usages).entry(digest).or_insert_with(|| Usage::none(change_set, digest)))?)
     }
 
+    /// What every change set was used for.
+    pub(crate) fn all_usages(&self) -> Usages {
+        let mut all = Usages::default();
+        locked(&self.usages).values().for_each(|usage| all.add(usage.clone()));
+        all
+    }
+
     /// Whether nothing more is wrapped for a change set.
     pub(crate) fn has_finished(&self, change_set: &Digest) -> bool {
         locked(&self.usages).get(change_set).is_some_and(|usage| usage.finished)
@@ -281,8 +288,6 @@ impl Custodian for SymbolCustodian {
     }
 
     async fn usages(&self) -> Result<Usages, CustodianError> {
-        let mut all = Usages::default();
-        locked(&self.usages).values().for_each(|usage| all.add(usage.clone()));
-        Ok(all)
+        Ok(self.all_usages())
     }
 }

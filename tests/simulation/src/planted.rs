@@ -11,7 +11,7 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Acted, Clock, Cloud, CloudError, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger, LedgerError, MintRequest,
-    Minted, Mutation, Page, Prepared, Swept, Usages, Warrant, WrapFor, WrapRequest, Wrapped, WrappingKey,
+    Minted, Mutation, Page, Prepared, Swept, Usages, Warrant, Wrap, WrapFor, WrapRequest, Wrapped, WrappingKey,
 };
 
 use crate::custodian::SymbolCustodian;
@@ -66,10 +66,12 @@ pub(crate) enum Planted {
     AttemptsUnread,
     /// The custodian is not told that a change set ended.
     EndUntold,
+    /// The keys that copies are wrapped under are not recorded before.
+    WrapForgotten,
 }
 
 impl Planted {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -92,6 +94,7 @@ impl Planted {
         Self::RepeatedBlindly,
         Self::AttemptsUnread,
         Self::EndUntold,
+        Self::WrapForgotten,
     ];
 
     /// The rule that the bug breaks, among others.
@@ -107,7 +110,7 @@ impl Planted {
             Self::WrongOneRemoved => Rule::Retiring,
             Self::PartialInventoryComplete | Self::FailedLookIsAbsence => Rule::Absence,
             Self::FailureIsDamage => Rule::Classes,
-            Self::WrappingKeySwapped => Rule::WrappedUnder,
+            Self::WrappingKeySwapped | Self::WrapForgotten => Rule::WrappedUnder,
             Self::CharterJudgedByItself | Self::CharterReadOnce => Rule::Charter,
             Self::LeaseOutlived => Rule::Lanes,
             Self::QuotasForgotten => Rule::Quotas,
@@ -151,6 +154,7 @@ impl Planted {
             Self::RepeatedBlindly => "repeated-blindly",
             Self::AttemptsUnread => "attempts-unread",
             Self::EndUntold => "end-untold",
+            Self::WrapForgotten => "wrap-forgotten",
         }
     }
 
@@ -182,9 +186,13 @@ impl Planted {
     /// The ledger, with the bug if it is one of ledgers.
     pub(crate) fn ledger(planted: Option<Self>, inner: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         match planted {
-            Some(planted @ (Self::AttemptForgotten | Self::ProposerCounts | Self::CharterReadOnce | Self::AttemptsUnread)) => {
-                Arc::new(Behind(CrookedLedger { planted, inner, first: Mutex::default() }))
-            }
+            Some(
+                planted @ (Self::AttemptForgotten
+                | Self::ProposerCounts
+                | Self::CharterReadOnce
+                | Self::AttemptsUnread
+                | Self::WrapForgotten),
+            ) => Arc::new(Behind(CrookedLedger { planted, inner, first: Mutex::default() })),
             _ => inner,
         }
     }
@@ -470,6 +478,13 @@ impl Between for CrookedLedger {
             record.attempts.iter_mut().for_each(open);
         }
         Ok(record)
+    }
+
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        if self.planted == Planted::WrapForgotten {
+            return Ok(());
+        }
+        self.inner.wrap(digest, wrap, fence, asked).await
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {

@@ -14,7 +14,7 @@ use keyplane_model::{
 };
 use keyplane_port::{
     Commitment, Custodian, CustodianError, CustodianStatus, EnrolmentReport, IntentRevision, KeyState, Ledger, LedgerError, MintRequest,
-    Minted, OpenChangeSet, Usages, Warrant, WrapRequest, Wrapped,
+    Minted, OpenChangeSet, Usages, Warrant, Wrap, WrapRequest, Wrapped,
 };
 
 use crate::executor::Sim;
@@ -64,12 +64,14 @@ slow! { Ledger {
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
@@ -105,6 +107,10 @@ pub(crate) trait Between: Send + Sync {
 
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError> {
         self.behind().commit(digest, asked).await
+    }
+
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
+        self.behind().wrap(digest, wrap, fence, asked).await
     }
 
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError> {
@@ -145,6 +151,7 @@ macro_rules! behind {
 behind! {
     own async fn propose(&self, change_set: &ChangeSet, asked: Asked<'_>) -> Result<Digest, LedgerError>;
     own async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+    own async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     own async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     own async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     own async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
@@ -161,6 +168,7 @@ behind! {
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;

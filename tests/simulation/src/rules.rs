@@ -5,7 +5,7 @@ use std::fmt;
 
 use keyplane_model::{
     Act, ApprovalRule, Approvals, Approver, ChangeSetRecord, ChangeSetState, Charter, KeyRecord, LedgerSnapshot, PlacementId,
-    PlacementSeen, ProfileName, PublicKey, SealedCharter, Version,
+    PlacementSeen, ProfileName, PublicKey, SealedCharter, Version, Wrap,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -37,7 +37,8 @@ pub(crate) enum Rule {
     Absence,
     /// Rule 10: nothing that schedules can do is reported as a bug or as damage.
     Classes,
-    /// Rule 11: the key that a copy was wrapped under, as the ledger records it, is one that its destination gave.
+    /// Rule 11: the key that a copy was wrapped under, as the ledger records it, is one that its destination gave; and the ledger knows
+    /// every key that the custodian wrapped under.
     WrappedUnder,
     /// Rule 12: a charter is adopted under the previous one, and a commit is approved under the one in force.
     Charter,
@@ -96,6 +97,8 @@ pub(crate) struct Left<'a> {
     pub(crate) ledger: &'a LedgerSnapshot,
     /// Every change set that was ever run or is open.
     pub(crate) change_sets: &'a [ChangeSetRecord],
+    /// Every change set that was ever proposed.
+    pub(crate) proposed: &'a [ChangeSetRecord],
     /// Each emulator's dump.
     pub(crate) dumps: &'a [(Place, Value)],
     /// Every request that was sent, as JSON.
@@ -123,12 +126,25 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Broken> {
     }
     old_rules(left, &mut broken);
     ends_are_known(left, &mut broken);
+    wraps_are_known(left, &mut broken);
     broken
 }
 
-/// The custodian wraps nothing more for a change set that ended.
+/// Whatever the custodian wrapped, the ledger knows under which key. Otherwise `evidence` would tell of bytes that are exposed.
+fn wraps_are_known(left: &Left<'_>, broken: &mut Vec<Broken>) {
+    for usage in left.custodian.all_usages().usages {
+        let record = left.proposed.iter().find(|record| record.digest == usage.change_set);
+        let is_known = |wrap: &Wrap| record.is_some_and(|record| record.wraps.iter().any(|there| there.is_same(wrap)));
+        for Wrap { step, wrapped_under, .. } in usage.wraps.iter().filter(|wrap| !is_known(wrap)) {
+            let what = format!("step {step} of {} was wrapped under {wrapped_under}, and the ledger does not know it", usage.change_set);
+            broken.push(Broken { rule: Rule::WrappedUnder, what });
+        }
+    }
+}
+
+/// The custodian wraps nothing more for a change set that ended. One that nobody approved is worth nothing, so it need not know that.
 fn ends_are_known(left: &Left<'_>, broken: &mut Vec<Broken>) {
-    for record in left.change_sets {
+    for record in left.proposed.iter().filter(|record| !record.approvals.is_empty()) {
         let ended = matches!(record.state, ChangeSetState::Done | ChangeSetState::Dropped);
         let wraps = record.change_set.steps.iter().any(|step| matches!(step.act, Act::Import { .. }));
         if ended && wraps && !left.custodian.has_finished(&record.digest) {

@@ -100,6 +100,10 @@ impl Server {
         let proposer = Actor(PROPOSER.to_owned());
         let ledger = &engine.ledger;
         let now = engine.clock.now();
+        for problem in engine.finish_withdrawals(Asked { by: &proposer, at: now }).await? {
+            self.expect_class(&problem);
+            self.sim.note(&self.name, &format!("cannot withdraw: {}", problem.detail));
+        }
         let mut sealed = ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| internal("no charter"))?;
         let charter = intent.charter(self.installation);
         if sealed.charter != charter {

@@ -161,7 +161,9 @@ fn transcripts_are_those_of_every_other_machine() {
 fn bugs_that_every_schedule_shows_are_found_without_any_fault() {
     let schedule = Schedule { faults: Vec::new(), ..Schedule::draw(1) };
     assert_eq!(run(&schedule, None, false).broken, []);
-    for planted in [Planted::BytesInBlob, Planted::AttemptForgotten, Planted::UnapprovedDisable, Planted::WrappingKeySwapped] {
+    for planted in
+        [Planted::BytesInBlob, Planted::AttemptForgotten, Planted::UnapprovedDisable, Planted::WrappingKeySwapped, Planted::WrapForgotten]
+    {
         let broken = run(&schedule, Some(planted), false).broken;
         assert!(broken.iter().any(|broken| broken.rule == planted.breaks()), "{}: {broken:?}", planted.name());
     }

@@ -438,9 +438,13 @@ impl World {
             let digests: BTreeSet<Digest> =
                 locked(&self.committed).iter().chain(snapshot.open.values().map(|record| &record.digest)).copied().collect();
             change_sets = digests.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?).collect();
+            let events = self.ledger.page_of_events(0, u32::MAX).now_or_never().and_then(Result::ok).unwrap_or_default();
+            let digests: BTreeSet<Digest> = events.iter().filter_map(|event| event.about.change_set).collect();
+            let proposed: Vec<_> = digests.iter().filter_map(|digest| self.ledger.change_set(digest).now_or_never()?.ok()?).collect();
             broken.extend(rules::judge(&Left {
                 ledger: snapshot,
                 change_sets: &change_sets,
+                proposed: &proposed,
                 dumps: &dumps,
                 requests: &requests.concat(),
                 symbols: &self.symbols,

@@ -1,7 +1,11 @@
 //! Destinations that answer "done" without showing the effect: tags are stripped, a request has no effect, or a wrapping key is altered.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use keyplane_engine::Silent;
-use keyplane_model::{ChangeSetState, Class, Creation, Problem, ProblemCode, Span};
+use keyplane_model::{Attempt, ChangeSetState, Class, Creation, Problem, ProblemCode, Span};
+use keyplane_port::Cause;
 
 use crate::world::{self, Fault, World};
 
@@ -118,6 +122,97 @@ async fn refusals_bound_a_run_and_never_the_change_set() {
     }
     assert_eq!(world.run().await, Some(Ok(())));
     world.check();
+}
+
+/// The import's attempts, and under how many keys the custodian wrapped for them.
+async fn imports(world: &World) -> (Vec<Attempt>, usize) {
+    let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+    let usages = world.engine.custodian.usages().await.unwrap().usages;
+    let attempts = record.attempts.iter().filter(|attempt| attempt.wrapped_under.is_some()).cloned().collect();
+    (attempts, usages.iter().map(|usage| usage.wraps.len()).sum())
+}
+
+/// A world in which the first requests to import, one after the other, meet these faults.
+async fn failing(faults: &[Fault], valid_for: Option<Span>) -> World {
+    let world = World::new(0).await;
+    let mut state = world.cloud.state.lock().unwrap();
+    state.faults.extend((3..).zip(faults.iter().copied()));
+    state.valid_for = valid_for;
+    drop(state);
+    world
+}
+
+const A_DAY: Option<Span> = Some(Span::days(1));
+
+/// Each attempt under another key would use up the keys that the custodian wraps a step under.
+#[tokio::test]
+async fn an_import_that_was_not_looked_at_is_sent_again_as_it_was() {
+    for fault in [
+        Fault::Refused(Class::Throttled),
+        Fault::Failed(Class::Transient, Cause::Unreachable),
+        Fault::Failed(Class::Transient, Cause::Credentials),
+    ] {
+        let world = failing(&[fault; 5], A_DAY).await;
+        assert_eq!(world.run().await, Some(Ok(())), "{fault:?}");
+        world.check();
+        let (attempts, keys) = imports(&world).await;
+        assert_eq!((attempts.len(), keys, world.cloud.state.lock().unwrap().asked), (6, 1, 1), "{fault:?}");
+        assert!(attempts.iter().all(|attempt| attempt.wrapped_under == attempts[0].wrapped_under), "{fault:?}: {attempts:?}");
+    }
+}
+
+/// After the first refusal, the second request is not sent, since the ledger was slow.
+#[tokio::test]
+async fn an_import_that_was_not_sent_is_sent_as_it_was() {
+    let world = failing(&[Fault::Refused(Class::Throttled)], A_DAY).await;
+    let (cloud, slow) = (Arc::clone(&world.cloud), Arc::clone(&world.slow));
+    let mut is_first = true;
+    world.cloud.clock.meanwhile(move || {
+        if std::mem::take(&mut is_first) {
+            assert_eq!(cloud.state.lock().unwrap().mutations, 3);
+            slow.store(4, Ordering::SeqCst);
+        }
+    });
+    assert_eq!(world.run().await, Some(Ok(())));
+    world.check();
+    let (attempts, keys) = imports(&world).await;
+    let refused: Vec<_> = attempts.iter().map(|attempt| attempt.refused).collect();
+    assert_eq!((refused, keys), (vec![Some(Class::Throttled), Some(Class::Stale), None], 1));
+}
+
+/// Otherwise it would be refused for its key again, or was taken.
+#[tokio::test]
+async fn what_may_have_been_looked_at_or_may_run_out_is_wrapped_anew() {
+    let throttled = Fault::Refused(Class::Throttled);
+    for (fault, valid_for) in [
+        (Fault::Failed(Class::Stale, Cause::ImportTokenExpired), A_DAY),
+        (Fault::Refused(Class::Stale), A_DAY),
+        (Fault::Refused(Class::Transient), A_DAY),
+        (Fault::Refused(Class::AlreadyExists), A_DAY),
+        (Fault::Late(Span::days(1_000)), A_DAY),
+        (throttled, None),
+        (throttled, Some(Span::seconds(300))),
+        (throttled, Some(Span::ZERO)),
+    ] {
+        let world = failing(&[fault], valid_for).await;
+        assert_eq!(world.run().await, Some(Ok(())), "{fault:?}, {valid_for:?}");
+        world.check();
+        let (attempts, keys) = imports(&world).await;
+        assert_eq!((attempts.len(), keys), (2, 2), "{fault:?}, {valid_for:?}");
+    }
+}
+
+/// Twenty runs of six throttled imports would need more keys than the custodian wraps a step under.
+#[tokio::test]
+async fn a_destination_that_throttles_imports_for_days_costs_no_approvals() {
+    let world = failing(&[Fault::Refused(Class::Throttled); 120], A_DAY).await;
+    for run in 1..=20 {
+        assert_eq!(fails(&world).await.code, ProblemCode::DestinationThrottled, "run {run}");
+        assert_eq!(state(&world).await, ChangeSetState::Committed, "run {run}");
+    }
+    assert_eq!(world.run().await, Some(Ok(())));
+    world.check();
+    assert_eq!(imports(&world).await.1, 21);
 }
 
 /// A run that crashed around a request may have sent it.

@@ -7,14 +7,14 @@ mod lease;
 mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use keyplane_engine::{Silent, lane::Anybody};
 use keyplane_model::{
     Approval, ChangeSetState, Class, Creation, MaterialSeen, ObjectState, Presence, ProblemCode, Quota, SealedCharter, Span,
 };
-use keyplane_port::Clock as _;
+use keyplane_port::{Clock as _, LedgerError, Refusal};
 use world::{Fault, World};
 
 /// Far more calls than a run makes. An endless loop shows as this many crash points.
@@ -128,6 +128,30 @@ async fn a_crash_at_any_call_of_any_port_neither_loses_nor_doubles_anything() {
         // Every port is called several times in a step, and each call is a crash point. Fewer points would mean that the switch does not
         // work.
         assert!(points > 30 && points < MOST_CALLS - 1, "{way:?}: {points} crash points");
+    }
+}
+
+/// Otherwise `evidence` would call bytes exposed that a server wrapped before it crashed, or before its look went stale.
+#[tokio::test]
+async fn the_ledger_knows_every_wrap_before_the_custodian_does() {
+    for (way, _) in WAYS {
+        let mut seen = 0;
+        for call in 1..MOST_CALLS {
+            let world = World::at(way).await;
+            world.switch.stop_at(call);
+            let ended = world.run().await.is_some();
+            world.switch.stop_at(0);
+            let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+            for wrap in world.engine.custodian.usages().await.unwrap().usages.iter().flat_map(|usage| &usage.wraps) {
+                assert!(record.wraps.iter().any(|there| there.is_same(wrap)), "{way:?}: after a crash at call {call}");
+                seen += 1;
+            }
+            if ended {
+                assert_eq!(record.wraps.len(), 1, "{way:?}: each wrap is on record once");
+                break;
+            }
+        }
+        assert!(seen > 5, "{way:?}: the custodian had a wrap on record {seen} times");
     }
 }
 
@@ -390,12 +414,11 @@ async fn what_the_custodian_calls_finished_is_completed_if_nothing_is_left_to_wr
 
 #[tokio::test]
 async fn the_custodian_is_told_of_a_superseded_or_withdrawn_proposal_that_somebody_approved() {
-    let approval = Approval { approver: "alice".parse().unwrap(), signature: String::new(), at: world::START };
     for (approved, superseded) in [(true, true), (true, false), (false, true), (false, false)] {
         let world = World::new(1).await;
         let (engine, ledger) = (&world.engine, &world.engine.ledger);
         if approved {
-            ledger.approve(&world.digest, &approval, world::asked()).await.unwrap();
+            ledger.approve(&world.digest, &approval(), world::asked()).await.unwrap();
         }
         let open = ledger.change_set(&world.digest).await.unwrap().unwrap();
         engine.propose(&open.change_set, Some(&open), world::asked()).await.unwrap();
@@ -416,6 +439,104 @@ async fn the_custodian_is_told_of_a_superseded_or_withdrawn_proposal_that_somebo
         assert_eq!(is_finished(&world).await, approved);
         assert_eq!(state(&world).await, ChangeSetState::Dropped);
     }
+}
+
+/// A world whose proposal somebody approved.
+async fn approved() -> World {
+    let world = World::new(1).await;
+    world.engine.ledger.approve(&world.digest, &approval(), world::asked()).await.unwrap();
+    world
+}
+
+fn approval() -> Approval {
+    Approval { approver: "alice".parse().unwrap(), signature: String::new(), at: world::START }
+}
+
+/// Otherwise a process that commits at that moment has it dropped at its first wrap.
+#[tokio::test]
+async fn what_the_custodian_is_about_to_hear_of_is_not_committed_any_more() {
+    let world = approved().await;
+    let (ledger, digest) = (Arc::clone(&world.engine.ledger), world.digest);
+    let told = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&told);
+    *world.custodian.about_to_finish.lock().unwrap() = Some(Box::new(move || {
+        let committed = ledger.commit(&digest, world::asked()).now_or_never().unwrap();
+        assert_eq!(committed, Err(LedgerError::Refused(Refusal::State("ending"))));
+        seen.store(true, Ordering::SeqCst);
+    }));
+    world.engine.withdraw(&digest, "a test", world::asked()).await.unwrap();
+    assert!(told.load(Ordering::SeqCst) && is_finished(&world).await);
+    assert_eq!(state(&world).await, ChangeSetState::Dropped);
+}
+
+#[tokio::test]
+async fn what_was_committed_first_is_not_withdrawn_and_the_custodian_hears_nothing() {
+    let world = approved().await;
+    world.engine.ledger.commit(&world.digest, world::asked()).await.unwrap();
+    let problem = world.engine.withdraw(&world.digest, "a test", world::asked()).await.unwrap_err();
+    assert_eq!((problem.code, problem.next.as_str()), (ProblemCode::ChangeSetStale, "keyplane plan"));
+    assert_eq!(problem.detail, format!("change set {} is not withdrawn: the change set is committed", world.digest));
+    assert_eq!(problem.key.map(|key| key.to_string()).as_deref(), Some("payments-db"));
+    assert!(!is_finished(&world).await, "its run would wrap nothing");
+    assert_eq!(state(&world).await, ChangeSetState::Committed);
+}
+
+/// It would stay open, and collect approvals that are good for nothing.
+#[tokio::test]
+async fn a_crash_in_a_withdrawal_leaves_nothing_that_takes_approvals_and_the_next_plan_ends_it() {
+    let (mut points, mut ending) = (0, 0);
+    for call in 1..MOST_CALLS {
+        let world = approved().await;
+        let (engine, ledger) = (&world.engine, &world.engine.ledger);
+        world.switch.stop_at(call);
+        let withdrawn = engine.withdraw(&world.digest, "a test", world::asked()).now_or_never();
+        world.switch.stop_at(0);
+        if withdrawn.is_some() {
+            break;
+        }
+        points += 1;
+        let again = Approval { signature: "another".to_owned(), ..approval() };
+        if is_finished(&world).await {
+            assert!(ledger.approve(&world.digest, &again, world::asked()).await.is_err(), "after a crash at call {call}");
+            assert!(ledger.commit(&world.digest, world::asked()).await.is_err(), "after a crash at call {call}");
+        }
+        let before = state(&world).await;
+        assert_eq!(engine.finish_withdrawals(world::asked()).await, Ok(Vec::new()));
+        match before {
+            ChangeSetState::Ending => {
+                ending += 1;
+                assert_eq!(state(&world).await, ChangeSetState::Dropped, "after a crash at call {call}");
+            }
+            ChangeSetState::Proposed | ChangeSetState::Dropped => assert_eq!(state(&world).await, before),
+            ChangeSetState::Committed | ChangeSetState::Done => unreachable!("nobody commits it"),
+        }
+        assert_eq!(is_finished(&world).await, before != ChangeSetState::Proposed, "after a crash at call {call}");
+    }
+    assert!(points >= 8 && ending >= 4, "{points} crash points, {ending} of them in between");
+}
+
+#[tokio::test]
+async fn a_withdrawal_that_the_custodian_cannot_hear_of_waits_for_the_next_plan_and_holds_up_no_other() {
+    let world = approved().await;
+    let (engine, ledger) = (&world.engine, &world.engine.ledger);
+    let first = ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
+    let other = keyplane_model::ChangeSet {
+        key: "another-key".parse().unwrap(),
+        key_id: keyplane_model::IdTree::new([1; 32]).key("another-key"),
+        ..first
+    };
+    let unapproved = engine.propose(&other, None, world::asked()).await.unwrap();
+    ledger.end(&unapproved, world::asked()).await.unwrap();
+    world.custodian.gone.store(true, Ordering::SeqCst);
+    assert_eq!(engine.withdraw(&world.digest, "a test", world::asked()).await.unwrap_err().code, ProblemCode::TokenFailed);
+    let problems = engine.finish_withdrawals(world::asked()).await.unwrap();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!((problem.code, problem.key.as_ref().unwrap().as_str()), (ProblemCode::TokenFailed, "payments-db"));
+    assert_eq!(state(&world).await, ChangeSetState::Ending);
+    assert_eq!(ledger.change_set(&unapproved).await.unwrap().unwrap().state, ChangeSetState::Dropped);
+    world.custodian.gone.store(false, Ordering::SeqCst);
+    assert_eq!(engine.finish_withdrawals(world::asked()).await, Ok(Vec::new()));
+    assert_eq!(state(&world).await, ChangeSetState::Dropped);
 }
 
 #[tokio::test]

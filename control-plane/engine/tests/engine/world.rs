@@ -58,7 +58,7 @@ impl Switch {
 /// ahead.
 pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>, Mutex<Span>);
 
-type Meanwhile = Box<dyn FnMut() + Send>;
+pub(crate) type Meanwhile = Box<dyn FnMut() + Send>;
 
 impl TestClock {
     /// Does this during each sleep.
@@ -110,6 +110,8 @@ pub(crate) enum Fault {
     /// The effect comes this much later, and the reply is ambiguous.
     Late(Span),
     Refused(Class),
+    /// Certainly without an effect.
+    Failed(Class, Cause),
 }
 
 #[derive(Default)]
@@ -134,8 +136,10 @@ pub(crate) struct CloudState {
     pub(crate) sent: Option<u64>,
     /// How many requests each look sends.
     pub(crate) look_sends: u64,
-    /// How often a wrapping key was requested.
+    /// How often a wrapping key was requested. An object has another one at each request.
     pub(crate) asked: u32,
+    /// How long a wrapping key is valid. `None`: the cloud does not say.
+    pub(crate) valid_for: Option<Span>,
     /// Whether calls never get a reply.
     pub(crate) silent: bool,
     /// There may be thousands of objects.
@@ -392,7 +396,7 @@ impl Cloud for TestCloud {
         Ok(found.map(|wrapping| Prepared { wrapping: wrapping.clone(), ready: true }))
     }
 
-    async fn wrapping_key(&self, _: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
+    async fn wrapping_key(&self, from: &WrapFor, scheme: WrapScheme) -> Result<WrappingKey, CloudError> {
         self.switch.pass().await;
         let mut state = self.tick();
         state.asked += 1;
@@ -400,7 +404,12 @@ impl Cloud for TestCloud {
             self.clock.moves(Span::seconds(60));
             state.objects.iter_mut().for_each(|object| object.state = ObjectState::Disabled);
         }
-        Ok(WrappingKey { spki: b"public".to_vec(), scheme, token: b"token".to_vec(), valid_until: None })
+        let spki = match from {
+            WrapFor::Object(object) => format!("{object}, {}", state.asked),
+            WrapFor::Prepared(wrapping) => wrapping.to_string(),
+        };
+        let valid_until = state.valid_for.map(|span| self.clock.true_time() + span);
+        Ok(WrappingKey { spki: spki.into_bytes(), scheme, token: b"token".to_vec(), valid_until })
     }
 
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
@@ -424,6 +433,7 @@ impl Cloud for TestCloud {
                     Err(error(Class::Ambiguous))
                 }
                 Some(Fault::Refused(class)) => Err(error(class)),
+                Some(Fault::Failed(class, cause)) => Err(CloudError { cause, ..error(class) }),
             }
         };
         self.switch.pass().await;
@@ -451,6 +461,8 @@ pub(crate) struct TestCustodian {
     usages: Mutex<BTreeMap<Digest, Usage>>,
     /// Whether it cannot be reached.
     pub(crate) gone: AtomicBool,
+    /// Does this whenever it is about to record an end.
+    pub(crate) about_to_finish: Mutex<Option<Meanwhile>>,
     switch: Arc<Switch>,
 }
 
@@ -494,6 +506,9 @@ impl Custodian for TestCustodian {
 
     async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
         self.switch.pass().await;
+        if let Some(meanwhile) = self.about_to_finish.lock().unwrap().as_mut() {
+            meanwhile();
+        }
         let finished = self.usage(change_set, |usage| {
             usage.finished = true;
             Ok(())
@@ -562,12 +577,14 @@ passing! {
     async fn change_set(&self, digest: &Digest) -> Result<Option<ChangeSetRecord>, LedgerError>;
     async fn approve(&self, digest: &Digest, approval: &Approval, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn commit(&self, digest: &Digest, asked: Asked<'_>) -> Result<Commitment, LedgerError>;
+    async fn wrap(&self, digest: &Digest, wrap: &Wrap, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn attempt(&self, digest: &Digest, attempt: &Attempt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn refused(&self, digest: &Digest, attempt: AttemptId, class: Class, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn receive(&self, digest: &Digest, receipt: &Receipt, fence: Option<&Fence>, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn lease(&self, lane: &str) -> Result<Lease, LedgerError>;
     async fn put_lease(&self, lane: &str, seen: &Lease, next: &Lease, asked: Asked<'_>) -> Result<bool, LedgerError>;
     async fn complete(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
+    async fn end(&self, digest: &Digest, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn abandon(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), LedgerError>;
     async fn put_inventory(&self, destination: &DestinationName, inventory: &Inventory, asked: Asked<'_>) -> Result<(), LedgerError>;
@@ -763,6 +780,7 @@ impl World {
             mints: AtomicU32::new(0),
             usages: Mutex::default(),
             gone: AtomicBool::new(false),
+            about_to_finish: Mutex::default(),
             switch: Arc::clone(&switch),
         });
         let engine = Engine {

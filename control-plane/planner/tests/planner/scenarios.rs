@@ -343,6 +343,22 @@ fn nothing_is_planned_beside_a_committed_change_set() {
     assert_eq!(nothing(&plan, "payments-db"), NothingReason::Running { digest, done: 0, steps: 5 });
 }
 
+/// Otherwise the next change set would supersede it before the custodian knows its end.
+#[test]
+fn nothing_is_planned_beside_a_change_set_that_is_being_withdrawn() {
+    let mut world = World::with_one_key();
+    let change_set = only(&world.plan());
+    let digest = change_set.digest().unwrap();
+    world.propose(&change_set);
+    world.ledger.open.values_mut().for_each(|open| open.state = ChangeSetState::Ending);
+    let plan = world.plan();
+    assert_eq!((plan.change_sets.len(), plan.kept.len(), plan.outdated.len()), (0, 0, 0), "{}", plan.report);
+    assert_eq!(nothing(&plan, "payments-db"), NothingReason::Withdrawing { digest });
+    world.intent.keys.clear();
+    let plan = world.plan();
+    assert!(plan.outdated.is_empty(), "{}", plan.report);
+}
+
 #[test]
 fn what_can_be_done_is_done_beside_what_cannot() {
     let mut world = World::new();

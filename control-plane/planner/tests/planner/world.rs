@@ -187,6 +187,7 @@ impl World {
             proposed: self.now,
             approvals: Vec::new(),
             attempts: Vec::new(),
+            wraps: Vec::new(),
             receipts: BTreeMap::new(),
         };
         self.ledger.open.insert(change_set.key_id, record);

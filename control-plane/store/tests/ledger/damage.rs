@@ -24,6 +24,8 @@ const DAMAGE: &[(&str, &str, &str)] = &[
     ("UPDATE change_sets SET body = body || ' '", "change_sets", "sha256:"),
     ("UPDATE change_sets SET key_id = '00000002-0000-8000-8000-0000000000ff'", "change_sets", "sha256:"),
     ("UPDATE approvals SET approver = 'Bob'", "approvals", "sha256:"),
+    ("DROP TRIGGER wraps_are_not_changed; UPDATE wraps SET wrapped_under = 'nothing'", "wraps", "sha256:"),
+    ("DROP TRIGGER wraps_are_not_changed; UPDATE wraps SET step = -1", "wraps", "sha256:"),
     ("UPDATE attempts SET ordinal = 7 WHERE ordinal = 2", "attempts", "sha256:"),
     ("UPDATE attempts SET refused = 'bored'", "attempts", "sha256:"),
     ("UPDATE receipts SET outcome = '{\"vanished\":{}}'", "receipts", "sha256:"),
@@ -94,6 +96,19 @@ async fn the_database_itself_refuses_to_change_or_remove_an_event() {
     assert_eq!(events(&database.open().await).await, before);
 }
 
+/// A wrap that is missing is told as one that somebody else asked for, so no bug may lose one.
+#[tokio::test]
+async fn the_database_itself_refuses_to_change_or_remove_a_wrap() {
+    let database = lived_in().await;
+    let before = snapshot(&database.open().await).await;
+    assert!(before.open.values().any(|record| !record.wraps.is_empty()));
+    for sql in ["UPDATE wraps SET at = 0", "DELETE FROM wraps"] {
+        let error = sqlx::raw_sql(sql).execute(&mut database.raw().await).await.unwrap_err();
+        assert!(error.to_string().contains("wraps are only ever added"), "`{sql}`: {error}");
+    }
+    assert_eq!(snapshot(&database.open().await).await, before);
+}
+
 async fn lived_in() -> Database {
     let database = Database::new();
     let ledger = database.init().await;
@@ -116,6 +131,7 @@ pub(crate) async fn fill(ledger: &dyn keyplane_port::Ledger) {
     ledger.approve(&digest, &approval("bob", "b"), asked(AT)).await.unwrap();
     ledger.commit(&digest, asked(later(1))).await.unwrap();
     ledger.receive(&digest, &receipt(&planned, 0, None), None, asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wrap(3, 1), None, asked(AT)).await.unwrap();
     for ordinal in [1, 2] {
         ledger.attempt(&digest, &attempt(&digest, 1, ordinal), None, asked(AT)).await.unwrap();
         if ordinal == 1 {

@@ -229,7 +229,7 @@ async fn transactions(ledger: &dyn Ledger) -> usize {
             ChangeSetState::Proposed => 0,
             ChangeSetState::Committed => 1,
             ChangeSetState::Done => 2,
-            ChangeSetState::Dropped => unreachable!("nobody drops anything here"),
+            ChangeSetState::Ending | ChangeSetState::Dropped => unreachable!("nobody drops anything here"),
         };
     }
     count

@@ -28,6 +28,11 @@ enum Ask {
     Commit {
         set: usize,
     },
+    Wrap {
+        set: usize,
+        step: u32,
+        key: u32,
+    },
     Attempt {
         set: usize,
         step: u32,
@@ -53,6 +58,12 @@ enum Ask {
     Complete {
         set: usize,
     },
+    End {
+        set: usize,
+    },
+    Withdraw {
+        set: usize,
+    },
     Abandon {
         set: usize,
     },
@@ -75,12 +86,15 @@ fn ask() -> impl Strategy<Value = Ask> {
         6 => (0..3_u32, 0..2_u32, 0..10_u64).prop_map(|(key, variant, generation)| Ask::Propose { key, variant, generation }),
         2 => (set.clone(), 0..2_u8, 0..2_u8).prop_map(|(set, approver, signature)| Ask::Approve { set, approver, signature }),
         6 => set.clone().prop_map(|set| Ask::Commit { set }),
+        3 => (set.clone(), step.clone(), 0..2_u32).prop_map(|(set, step, key)| Ask::Wrap { set, step, key }),
         3 => (set.clone(), step.clone(), ordinal.clone()).prop_map(|(set, step, ordinal)| Ask::Attempt { set, step, ordinal }),
         2 => (set.clone(), step.clone(), ordinal, any::<bool>())
             .prop_map(|(set, step, ordinal, throttled)| Ask::Refuse { set, step, ordinal, throttled }),
         3 => (set.clone(), step, 0..3_u32, any::<bool>()).prop_map(|(set, step, by, late)| Ask::Receive { set, step, by, late }),
         4 => (set.clone(), 1..11_usize).prop_map(|(set, steps)| Ask::Advance { set, steps }),
         3 => set.clone().prop_map(|set| Ask::Complete { set }),
+        2 => set.clone().prop_map(|set| Ask::End { set }),
+        2 => set.clone().prop_map(|set| Ask::Withdraw { set }),
         2 => set.prop_map(|set| Ask::Abandon { set }),
         1 => (0..2_u8, any::<bool>()).prop_map(|(place, complete)| Ask::PutInventory { place, complete }),
         1 => (0..3_u32, 0..2_u8).prop_map(|(serial, mac)| Ask::PutCharter { serial, mac }),
@@ -109,6 +123,7 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             format!("{:?}", ledger.approve(&digest(&pick(*set)), &approval, asked(AT)).await)
         }
         Ask::Commit { set } => format!("{:?}", ledger.commit(&digest(&pick(*set)), asked(AT)).await),
+        Ask::Wrap { set, step, key } => format!("{:?}", ledger.wrap(&digest(&pick(*set)), &wrap(*step, *key), None, asked(AT)).await),
         Ask::Attempt { set, step, ordinal } => {
             let digest = digest(&pick(*set));
             format!("{:?}", ledger.attempt(&digest, &attempt(&digest, *step, *ordinal), None, asked(AT)).await)
@@ -140,6 +155,8 @@ async fn answer(ledger: &dyn Ledger, known: &mut Vec<ChangeSet>, ask: &Ask) -> S
             format!("{answers:?}")
         }
         Ask::Complete { set } => format!("{:?}", ledger.complete(&digest(&pick(*set)), asked(later(5_000))).await),
+        Ask::End { set } => format!("{:?}", ledger.end(&digest(&pick(*set)), asked(AT)).await),
+        Ask::Withdraw { set } => format!("{:?}", ledger.withdraw(&digest(&pick(*set)), "a test", asked(later(6_000))).await),
         Ask::Abandon { set } => format!("{:?}", ledger.abandon(&digest(&pick(*set)), "a test", asked(later(6_000))).await),
         Ask::PutInventory { place, complete } => {
             let inventory = Inventory { at: AT, complete: *complete, ours: BTreeMap::new(), placements: BTreeMap::new() };
@@ -185,12 +202,12 @@ proptest! {
                 assert_eq!(in_sql, in_memory, "{ask:?}");
             }
             assert_eq!(everything(&sql, &known_to_sql).await, everything(&memory, &known_to_memory).await);
-            // The open change sets are those that are proposed or committed, one for each key.
+            // Open are those whose state says so, one for each key.
             let open = snapshot(&memory).await.open;
             for planned in &known_to_memory {
                 let state = memory.change_set(&digest(planned)).await.unwrap().map(|record| record.state);
                 let is_open = open.get(&planned.key_id).is_some_and(|record| record.digest == digest(planned));
-                assert_eq!(is_open, matches!(state, Some(ChangeSetState::Proposed | ChangeSetState::Committed)));
+                assert_eq!(is_open, state.is_some_and(ChangeSetState::is_open));
             }
         });
     }

@@ -41,6 +41,9 @@ async fn every_schema_that_landed_is_upgraded_or_refused_by_name() {
     let ledger = database.init().await;
     crate::damage::fill(&ledger).await;
     carry_out(&ledger, &change_set(2, 0, 0)).await;
+    let ending = ledger.propose(&change_set(3, 0, 0), asked(AT)).await.unwrap();
+    ledger.approve(&ending, &approval("bob", "b"), asked(AT)).await.unwrap();
+    ledger.end(&ending, asked(AT)).await.unwrap();
     let mut raw = database.raw().await;
     let text = format!("{}\n{}", schema(&mut raw).await, dump(&mut raw).await);
     assert_same_as_file(&format!("migrations/sqlite/fixtures/{known:04}.sql"), &text);

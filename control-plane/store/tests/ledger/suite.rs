@@ -38,7 +38,9 @@ cases! {
     a_proposed_change_set_is_open_and_changes_no_key
     proposing_the_same_again_changes_nothing
     another_change_set_supersedes_a_proposed_one
-    a_dropped_proposal_that_is_planned_again_opens_again_with_its_approvals
+    what_ended_never_opens_again_under_its_digest
+    what_is_ending_is_neither_approved_nor_committed
+    what_was_approved_is_dropped_only_after_it_was_ending
     a_committed_change_set_keeps_its_key_busy
     keys_do_not_stand_in_each_others_way
     a_change_set_planned_at_another_generation_is_refused
@@ -47,6 +49,8 @@ cases! {
     approvals_are_one_an_approver_and_only_for_proposals
     committing_makes_the_key_and_again_changes_nothing
     what_was_dropped_cannot_be_committed
+    wraps_are_one_a_key_of_a_step_and_again_change_nothing
+    wraps_that_do_not_fit_are_refused
     attempts_are_numbered_and_again_change_nothing
     attempts_that_do_not_fit_are_refused
     a_refused_attempt_stays_refused_for_the_same_reason
@@ -134,18 +138,62 @@ async fn another_change_set_supersedes_a_proposed_one(ledger: SharedLedger) {
     assert_eq!(open.values().map(|record| record.digest).collect::<Vec<_>>(), [second]);
 }
 
-async fn a_dropped_proposal_that_is_planned_again_opens_again_with_its_approvals(ledger: SharedLedger) {
-    let first = ledger.propose(&change_set(1, 0, 1), asked(AT)).await.unwrap();
-    ledger.approve(&first, &approval("bob", "x"), asked(AT)).await.unwrap();
-    ledger.propose(&change_set(1, 0, 2), asked(AT)).await.unwrap();
-    assert_eq!(ledger.propose(&change_set(1, 0, 1), asked(later(1))).await, Ok(first));
-    let record = ledger.change_set(&first).await.unwrap().unwrap();
-    assert_eq!((record.state, record.proposed, record.approvals), (ChangeSetState::Proposed, later(1), vec![approval("bob", "x")]));
+/// The custodian may know that it ended, and then it wraps nothing for that digest.
+async fn what_ended_never_opens_again_under_its_digest(ledger: SharedLedger) {
+    let superseded = ledger.propose(&change_set(1, 0, 1), asked(AT)).await.unwrap();
+    let open = ledger.propose(&change_set(1, 0, 2), asked(AT)).await.unwrap();
+    let before = snapshot(&*ledger).await;
+    assert_refused(ledger.propose(&change_set(1, 0, 1), asked(later(1))).await, Refusal::State("dropped"));
+    assert_eq!(snapshot(&*ledger).await, before, "the key keeps its open change set");
+    ledger.end(&open, asked(AT)).await.unwrap();
+    assert_refused(ledger.propose(&change_set(1, 0, 2), asked(later(1))).await, Refusal::State("ending"));
+    ledger.withdraw(&open, "a test", asked(AT)).await.unwrap();
+    assert_refused(ledger.propose(&change_set(1, 0, 2), asked(later(1))).await, Refusal::State("dropped"));
+    assert!(snapshot(&*ledger).await.open.is_empty());
+    assert_eq!(ledger.change_set(&superseded).await.unwrap().unwrap().proposed, AT);
     // A change set that was dropped after its commit no longer fits its key.
-    ledger.commit(&first, asked(AT)).await.unwrap();
-    ledger.abandon(&first, "a test", asked(AT)).await.unwrap();
+    let committed = commit(&*ledger, &change_set(1, 0, 3)).await;
+    ledger.abandon(&committed, "a test", asked(AT)).await.unwrap();
     let stale = SettleError::Generation { planned: Generation(0), found: Generation(1) };
-    assert_refused(ledger.propose(&change_set(1, 0, 1), asked(AT)).await, Refusal::Settle(stale));
+    assert_refused(ledger.propose(&change_set(1, 0, 3), asked(AT)).await, Refusal::Settle(stale));
+}
+
+async fn what_is_ending_is_neither_approved_nor_committed(ledger: SharedLedger) {
+    let digest = ledger.propose(&change_set(1, 0, 1), asked(AT)).await.unwrap();
+    ledger.approve(&digest, &approval("bob", "b"), asked(AT)).await.unwrap();
+    ledger.end(&digest, asked(AT)).await.unwrap();
+    let before = snapshot(&*ledger).await;
+    ledger.end(&digest, asked(later(1))).await.unwrap();
+    assert_refused(ledger.approve(&digest, &approval("carol", "c"), asked(AT)).await, Refusal::State("ending"));
+    assert_refused(ledger.commit(&digest, asked(AT)).await, Refusal::State("ending"));
+    assert_eq!(snapshot(&*ledger).await, before);
+    // It is open until it is dropped, so that whoever looks for open change sets finds it.
+    let record = &before.open[&key_id(1)];
+    assert_eq!((record.state, record.approvals.as_slice()), (ChangeSetState::Ending, &[approval("bob", "b")][..]));
+    assert_eq!(ledger.open().await.unwrap(), [OpenChangeSet { key: key_id(1), digest, state: ChangeSetState::Ending }]);
+    let committed = commit(&*ledger, &change_set(2, 0, 1)).await;
+    assert_refused(ledger.end(&committed, asked(AT)).await, Refusal::State("committed"));
+}
+
+/// The custodian is told in between. Otherwise the approvals would stay good.
+async fn what_was_approved_is_dropped_only_after_it_was_ending(ledger: SharedLedger) {
+    let digest = ledger.propose(&change_set(1, 0, 1), asked(AT)).await.unwrap();
+    ledger.approve(&digest, &approval("bob", "b"), asked(AT)).await.unwrap();
+    let approved = || Refusal::Approved { key: parse("key-1"), open: digest };
+    let before = snapshot(&*ledger).await;
+    assert_refused(ledger.propose(&change_set(1, 0, 2), asked(AT)).await, approved());
+    assert_refused(ledger.withdraw(&digest, "a test", asked(AT)).await, approved());
+    assert_refused(ledger.abandon(&digest, "a test", asked(AT)).await, approved());
+    assert_eq!(snapshot(&*ledger).await, before);
+    ledger.end(&digest, asked(AT)).await.unwrap();
+    // Whoever supersedes it knows less than whoever withdraws it.
+    assert_refused(ledger.propose(&change_set(1, 0, 2), asked(AT)).await, approved());
+    ledger.withdraw(&digest, "a test", asked(AT)).await.unwrap();
+    let next = ledger.propose(&change_set(1, 0, 2), asked(AT)).await.unwrap();
+    // Nobody approved this one.
+    ledger.end(&next, asked(AT)).await.unwrap();
+    ledger.propose(&change_set(1, 0, 3), asked(AT)).await.unwrap();
+    assert_eq!(ledger.change_set(&next).await.unwrap().unwrap().state, ChangeSetState::Dropped);
 }
 
 async fn a_committed_change_set_keeps_its_key_busy(ledger: SharedLedger) {
@@ -232,6 +280,37 @@ async fn what_was_dropped_cannot_be_committed(ledger: SharedLedger) {
     ledger.propose(&change_set(1, 0, 2), asked(AT)).await.unwrap();
     assert_refused(ledger.commit(&dropped, asked(AT)).await, Refusal::State("dropped"));
     assert!(snapshot(&*ledger).await.keys.is_empty());
+}
+
+async fn wraps_are_one_a_key_of_a_step_and_again_change_nothing(ledger: SharedLedger) {
+    let planned = change_set(1, 0, 0);
+    let digest = commit(&*ledger, &planned).await;
+    let wraps = [wrap(3, 2), wrap(8, 2), wrap(3, 1)];
+    for wrap in &wraps {
+        ledger.wrap(&digest, wrap, None, asked(AT)).await.unwrap();
+        let again = keyplane_model::Wrap { at: later(9_999), ..*wrap };
+        ledger.wrap(&digest, &again, None, asked(AT)).await.unwrap();
+    }
+    let record = ledger.change_set(&digest).await.unwrap().unwrap();
+    assert_eq!(record.wraps, wraps, "in their order, each as it was recorded first");
+    let after = snapshot(&*ledger).await;
+    assert_eq!((&after.open[&planned.key_id], after.keys[&planned.key].generation), (&record, Generation(1)));
+    // What the record says stays, whatever becomes of step and change set.
+    receive_from(&*ledger, &planned, &digest, 0).await;
+    ledger.complete(&digest, asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wraps[0], None, asked(AT)).await.unwrap();
+    assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().wraps, wraps);
+}
+
+async fn wraps_that_do_not_fit_are_refused(ledger: SharedLedger) {
+    let planned = change_set(1, 0, 0);
+    let digest = commit(&*ledger, &planned).await;
+    let nowhere = Refusal::Settle(SettleError::NoStep(StepNo(10)));
+    assert_refused(ledger.wrap(&digest, &wrap(10, 1), None, asked(AT)).await, nowhere);
+    ledger.receive(&digest, &receipt(&planned, 0, None), None, asked(AT)).await.unwrap();
+    ledger.receive(&digest, &receipt(&planned, 3, None), None, asked(AT)).await.unwrap();
+    assert_refused(ledger.wrap(&digest, &wrap(3, 1), None, asked(AT)).await, Refusal::Contradiction);
+    assert!(ledger.change_set(&digest).await.unwrap().unwrap().wraps.is_empty());
 }
 
 async fn attempts_are_numbered_and_again_change_nothing(ledger: SharedLedger) {
@@ -477,10 +556,13 @@ async fn an_unknown_digest_is_refused_everywhere(ledger: SharedLedger) {
     let refusal = || Refusal::NoChangeSet(unknown);
     assert_refused(ledger.approve(&unknown, &approval("bob", "b"), asked(AT)).await, refusal());
     assert_refused(ledger.commit(&unknown, asked(AT)).await, refusal());
+    assert_refused(ledger.wrap(&unknown, &wrap(3, 1), None, asked(AT)).await, refusal());
     assert_refused(ledger.attempt(&unknown, &attempt(&unknown, 0, 1), None, asked(AT)).await, refusal());
     assert_refused(ledger.refused(&unknown, AttemptId::of(&unknown, 0, 1), Class::Denied, asked(AT)).await, refusal());
     assert_refused(ledger.receive(&unknown, &receipt(&planned, 0, None), None, asked(AT)).await, refusal());
     assert_refused(ledger.complete(&unknown, asked(AT)).await, refusal());
+    assert_refused(ledger.end(&unknown, asked(AT)).await, refusal());
+    assert_refused(ledger.withdraw(&unknown, "a test", asked(AT)).await, refusal());
     assert_refused(ledger.abandon(&unknown, "a test", asked(AT)).await, refusal());
 }
 
@@ -490,7 +572,7 @@ async fn what_was_committed_cannot_be_withdrawn(ledger: SharedLedger) {
         ledger.withdraw(&digest, "not wanted", asked(AT)).await.unwrap();
         assert!(snapshot(&*ledger).await.open.is_empty());
     }
-    let digest = commit(&*ledger, &change_set(1, 0, 0)).await;
+    let digest = commit(&*ledger, &change_set(1, 0, 1)).await;
     assert_refused(ledger.withdraw(&digest, "it does not fit", asked(AT)).await, Refusal::State("committed"));
     assert_eq!(ledger.change_set(&digest).await.unwrap().unwrap().state, ChangeSetState::Committed);
 }
@@ -526,15 +608,19 @@ async fn whoever_lost_the_lane_writes_nothing_more(ledger: SharedLedger) {
     let lost = || Refusal::LeaseLost("lane".to_owned());
     let (tried, received) = (attempt(&digest, 1, 1), receipt(&planned, 0, None));
     assert_refused(ledger.attempt(&digest, &tried, Some(&nobody), asked(AT)).await, lost());
+    assert_refused(ledger.wrap(&digest, &wrap(3, 1), Some(&nobody), asked(AT)).await, lost());
     let first = take(&*ledger, "lane", server(1)).await;
     ledger.attempt(&digest, &tried, Some(&fence(&first)), asked(AT)).await.unwrap();
     ledger.receive(&digest, &received, Some(&fence(&first)), asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wrap(3, 1), Some(&fence(&first)), asked(AT)).await.unwrap();
     let second = take(&*ledger, "lane", server(2)).await;
     assert_refused(ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&first)), asked(AT)).await, lost());
     assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&first)), asked(AT)).await, lost());
+    assert_refused(ledger.wrap(&digest, &wrap(3, 2), Some(&fence(&first)), asked(AT)).await, lost());
     // Repeating what is already recorded changes nothing, under any fence.
     ledger.attempt(&digest, &tried, Some(&fence(&first)), asked(AT)).await.unwrap();
     ledger.receive(&digest, &received, Some(&fence(&first)), asked(AT)).await.unwrap();
+    ledger.wrap(&digest, &wrap(3, 1), Some(&fence(&first)), asked(AT)).await.unwrap();
     ledger.attempt(&digest, &attempt(&digest, 1, 2), Some(&fence(&second)), asked(AT)).await.unwrap();
     ledger.put_lease("lane", &second, &second.released(), asked(AT)).await.unwrap();
     assert_refused(ledger.receive(&digest, &receipt(&planned, 1, None), Some(&fence(&second)), asked(AT)).await, lost());
@@ -593,6 +679,9 @@ enum Then {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Proposed,
+    Approved,
+    /// After it was approved.
+    Ending,
     Committed,
     Attempted,
     Finished,
@@ -602,36 +691,66 @@ enum Stage {
     Abandoned,
 }
 
-const STAGES: [Stage; 7] =
-    [Stage::Proposed, Stage::Committed, Stage::Attempted, Stage::Finished, Stage::Done, Stage::Withdrawn, Stage::Abandoned];
+const STAGES: [Stage; 9] = [
+    Stage::Proposed,
+    Stage::Approved,
+    Stage::Ending,
+    Stage::Committed,
+    Stage::Attempted,
+    Stage::Finished,
+    Stage::Done,
+    Stage::Withdrawn,
+    Stage::Abandoned,
+];
 
 /// Every transition, by the word of its event.
-const TRANSITIONS: [&str; 9] =
-    ["proposed", "approved", "committed", "attempted", "refused", "received", "completed", "withdrawn", "abandoned"];
+const TRANSITIONS: [&str; 11] =
+    ["proposed", "approved", "committed", "wrapping", "attempted", "refused", "received", "completed", "ending", "withdrawn", "abandoned"];
 
-/// The specification: what each transition does in each stage, in the order of [`TRANSITIONS`].
-fn specified(stage: Stage) -> [Then; 9] {
+/// The specification: what each transition does in each stage of this change set, in the order of [`TRANSITIONS`].
+fn specified(stage: Stage, planned: &ChangeSet, digest: Digest) -> [Then; 11] {
     use Then::{Changes, Nothing, Refuses};
     let is = |state| Refuses(Refusal::State(state));
+    let approved = || Refuses(Refusal::Approved { key: planned.key.clone(), open: digest });
     let contradicts = || Refuses(Refusal::Contradiction);
     let stale = |found| Refuses(Refusal::Settle(SettleError::Generation { planned: Generation(0), found: Generation(found) }));
     let unfinished = || is("not finished: a step has no receipt");
     match stage {
         Stage::Proposed => {
             let early = || is("proposed");
-            [Nothing, Changes, Changes, early(), early(), early(), early(), Changes, Changes]
+            [Nothing, Changes, Changes, early(), early(), early(), early(), early(), Changes, Changes, Changes]
         }
-        Stage::Committed => [Nothing, is("committed"), Nothing, Changes, contradicts(), Changes, unfinished(), is("committed"), Changes],
-        Stage::Attempted => [Nothing, is("committed"), Nothing, Nothing, Changes, Changes, unfinished(), is("committed"), Changes],
-        Stage::Finished => [Nothing, is("committed"), Nothing, contradicts(), contradicts(), Nothing, Changes, is("committed"), Changes],
-        Stage::Done => [stale(12), is("done"), Nothing, is("done"), is("done"), Nothing, Nothing, is("done"), is("done")],
+        Stage::Approved => {
+            let early = || is("proposed");
+            [Nothing, Changes, Changes, early(), early(), early(), early(), early(), Changes, approved(), approved()]
+        }
+        Stage::Ending => {
+            let late = || is("ending");
+            [late(), late(), late(), late(), late(), late(), late(), late(), Nothing, Changes, Changes]
+        }
+        Stage::Committed => {
+            let late = || is("committed");
+            [Nothing, late(), Nothing, Changes, Changes, contradicts(), Changes, unfinished(), late(), late(), Changes]
+        }
+        Stage::Attempted => {
+            let late = || is("committed");
+            [Nothing, late(), Nothing, Changes, Nothing, Changes, Changes, unfinished(), late(), late(), Changes]
+        }
+        Stage::Finished => {
+            let late = || is("committed");
+            [Nothing, late(), Nothing, contradicts(), contradicts(), contradicts(), Nothing, Changes, late(), late(), Changes]
+        }
+        Stage::Done => {
+            let late = || is("done");
+            [stale(12), late(), Nothing, late(), late(), late(), Nothing, Nothing, late(), late(), late()]
+        }
         Stage::Withdrawn => {
             let late = || is("dropped");
-            [Changes, late(), late(), late(), late(), late(), late(), Nothing, Nothing]
+            [late(), late(), late(), late(), late(), late(), late(), late(), Nothing, Nothing, Nothing]
         }
         Stage::Abandoned => {
             let late = || is("dropped");
-            [stale(1), late(), late(), late(), late(), late(), late(), Nothing, Nothing]
+            [stale(1), late(), late(), late(), late(), late(), late(), late(), Nothing, Nothing, Nothing]
         }
     }
 }
@@ -640,12 +759,14 @@ async fn bring(ledger: &dyn Ledger, planned: &ChangeSet, to: Stage) -> Digest {
     let digest = ledger.propose(planned, asked(AT)).await.unwrap();
     match to {
         Stage::Proposed => {}
+        Stage::Approved | Stage::Ending => ledger.approve(&digest, &approval("bob", "a"), asked(AT)).await.unwrap(),
         Stage::Withdrawn => ledger.withdraw(&digest, "a test", asked(AT)).await.unwrap(),
         Stage::Committed | Stage::Attempted | Stage::Finished | Stage::Done | Stage::Abandoned => {
             ledger.commit(&digest, asked(AT)).await.unwrap();
         }
     }
     match to {
+        Stage::Ending => ledger.end(&digest, asked(AT)).await.unwrap(),
         Stage::Attempted => ledger.attempt(&digest, &attempt(&digest, 1, 1), None, asked(AT)).await.unwrap(),
         Stage::Finished => receive_from(ledger, planned, &digest, 0).await,
         Stage::Done => {
@@ -653,17 +774,18 @@ async fn bring(ledger: &dyn Ledger, planned: &ChangeSet, to: Stage) -> Digest {
             ledger.complete(&digest, asked(AT)).await.unwrap();
         }
         Stage::Abandoned => ledger.abandon(&digest, "a test", asked(AT)).await.unwrap(),
-        Stage::Proposed | Stage::Withdrawn | Stage::Committed => {}
+        Stage::Proposed | Stage::Approved | Stage::Withdrawn | Stage::Committed => {}
     }
     digest
 }
 
 async fn every_transition_has_its_states_and_tells_one_event(ledger: SharedLedger) {
     for (row, stage) in (0..).zip(STAGES) {
-        for ((column, word), then) in (0..).zip(TRANSITIONS).zip(specified(stage)) {
-            let key = 100 + 10 * row + column;
+        for (column, word) in TRANSITIONS.into_iter().enumerate() {
+            let key = 100 + 20 * row + u32::try_from(column).unwrap();
             let planned = change_set(key, 0, 0);
             let digest = bring(&*ledger, &planned, stage).await;
+            let then = specified(stage, &planned, digest)[column].clone();
             let last = events(&*ledger).await.len();
             let before = (ledger.change_set(&digest).await.unwrap(), ledger.key(key_id(key)).await.unwrap());
             let by = asked(later(5_000));
@@ -671,10 +793,12 @@ async fn every_transition_has_its_states_and_tells_one_event(ledger: SharedLedge
                 "proposed" => ledger.propose(&planned, by).await.map(drop),
                 "approved" => ledger.approve(&digest, &approval("bob", "b"), by).await,
                 "committed" => ledger.commit(&digest, by).await.map(drop),
+                "wrapping" => ledger.wrap(&digest, &wrap(3, 1), None, by).await,
                 "attempted" => ledger.attempt(&digest, &attempt(&digest, 1, 1), None, by).await,
                 "refused" => ledger.refused(&digest, attempt(&digest, 1, 1).id, Class::Throttled, by).await,
                 "received" => ledger.receive(&digest, &receipt(&planned, 0, None), None, by).await,
                 "completed" => ledger.complete(&digest, by).await,
+                "ending" => ledger.end(&digest, by).await,
                 "withdrawn" => ledger.withdraw(&digest, "a test", by).await,
                 "abandoned" => ledger.abandon(&digest, "a test", by).await,
                 _ => unreachable!("{word}"),
@@ -722,6 +846,7 @@ async fn events_say_who_did_what_to_what_and_why(ledger: SharedLedger) {
     let digest = ledger.propose(&planned, by_bob(later(7))).await.unwrap();
     ledger.approve(&digest, &approval("dave", "his signature"), by_bob(later(8))).await.unwrap();
     ledger.commit(&digest, by_bob(later(9))).await.unwrap();
+    ledger.wrap(&digest, &wrap(8, 1), None, by_bob(later(10))).await.unwrap();
     ledger.attempt(&digest, &attempt(&digest, 6, 1), None, asked(later(10))).await.unwrap();
     ledger.refused(&digest, attempt(&digest, 6, 1).id, Class::Denied, asked(later(11))).await.unwrap();
     ledger.receive(&digest, &receipt(&planned, 0, None), None, asked(later(12))).await.unwrap();
@@ -755,6 +880,7 @@ async fn events_say_who_did_what_to_what_and_why(ledger: SharedLedger) {
         ("bob", 7, EventKind::Proposed, of(digest, None)),
         ("bob", 8, EventKind::Approved { approver: parse("dave"), signature: "his signature".to_owned() }, of(digest, None)),
         ("bob", 9, EventKind::Committed { generation: Generation(1) }, of(digest, None)),
+        ("bob", 10, EventKind::Wrapping { step: StepNo(8), wrapped_under: wrap(8, 1).wrapped_under }, of(digest, Some(2))),
         ("alice", 10, EventKind::Attempted { attempt: tried, step: StepNo(6), act: "create".to_owned() }, of(digest, Some(2))),
         ("alice", 11, EventKind::Refused { attempt: tried, class: Class::Denied }, of(digest, Some(2))),
         ("alice", 12, EventKind::Received { attempt: None, step: StepNo(0), act: "mint".to_owned() }, of(digest, Some(1))),
@@ -771,7 +897,7 @@ async fn events_say_who_did_what_to_what_and_why(ledger: SharedLedger) {
     assert_eq!(ledger.page_of_events(0, 3).await.unwrap(), expected[..3]);
     assert_eq!(ledger.page_of_events(3, 3).await.unwrap(), expected[3..6]);
     assert_eq!(ledger.page_of_events(12, 3).await.unwrap(), expected[12..]);
-    assert_eq!(ledger.page_of_events(14, 3).await, Ok(Vec::new()));
+    assert_eq!(ledger.page_of_events(15, 3).await, Ok(Vec::new()));
 }
 
 async fn a_key_is_read_alone(ledger: SharedLedger) {

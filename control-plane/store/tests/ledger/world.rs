@@ -9,7 +9,7 @@ use keyplane_model::{
     Act, Action, Actor, Algorithm, Approval, ApprovalRule, Asked, Attempt, AttemptId, ChangeSet, Charter, CharterChange, CheckValue,
     CloudKind, CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, Lease, LedgerEvent,
     LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span,
-    Step, StepNo, Timestamp, Version, WrapScheme,
+    Step, StepNo, Timestamp, Version, Wrap, WrapScheme,
 };
 use keyplane_port::{Commitment, Ledger, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
@@ -205,6 +205,11 @@ pub(crate) fn attempt(digest: &Digest, step: u32, ordinal: u32) -> Attempt {
         wrapped_under: (step % 5 == 3).then(|| Digest::of(b"public key")),
         refused: None,
     }
+}
+
+/// A wrap under one of several keys.
+pub(crate) fn wrap(step: u32, key: u32) -> Wrap {
+    Wrap { step: StepNo(step), wrapped_under: Digest::of(&key.to_be_bytes()), at: later(i64::from(key)) }
 }
 
 pub(crate) fn approval(approver: &str, signature: &str) -> Approval {
