@@ -414,7 +414,7 @@ pub struct CharterRequest {
 pub struct CharterState {
     /// The charter in force, after an adoption the new one.
     pub id: CharterId,
-    /// Whether this request had it adopted.
+    /// Whether this request had it adopted, or completed its adoption, which a crash had cut off.
     pub adopted: bool,
     /// The proposal that leads to the policy's charter. `None`: that is in force.
     pub proposal: Option<Digest>,

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keyplane_api::{
-    ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest,
-    Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
+    ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, CharterState, Client, ClientError, EnrollRequest, ExplainRequest,
+    PlanRequest, Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
 };
 use keyplane_model::{APPROVAL_NAMESPACE, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement};
 use keyplane_port::{Clock as _, Entropy as _};
@@ -352,8 +352,10 @@ async fn charter(config: &Config, sources: Vec<Source>, json: bool) -> Result<()
     let state = client.charter(&CharterRequest { sources }).await.map_err(problems)?;
     let Some(digest) = state.proposal else {
         render::result(&state, json, |state| {
-            render::line(&format!("in force: charter {}", state.id));
-            render::line(if state.adopted { "it was approved and is adopted" } else { "the policy says the same: nothing to do" });
+            in_force(state);
+            if !state.adopted {
+                render::line("the policy says the same: nothing to do");
+            }
         });
         return Ok(());
     };
@@ -366,13 +368,20 @@ async fn charter(config: &Config, sources: Vec<Source>, json: bool) -> Result<()
         return Err(vec![Problem::new(ProblemCode::CharterChanged, detail, format!("keyplane show {digest}"))]);
     }
     render::result(&state, json, |state| {
-        render::line(&format!("in force: charter {}", state.id));
+        in_force(state);
         proposed.render();
         how_to_approve(&digest);
         render::line("once it is approved, adopt it:");
         render::line("  keyplane hsm charter");
     });
     Ok(())
+}
+
+fn in_force(state: &CharterState) {
+    render::line(&format!("in force: charter {}", state.id));
+    if state.adopted {
+        render::line("it was approved and is adopted");
+    }
 }
 
 /// A client of the API in this process.

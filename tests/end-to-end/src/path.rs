@@ -126,6 +126,29 @@ fn a_charter_is_proposed_approved_and_adopted_under_its_digest() {
     assert!(problems(&ran)[0]["detail"].as_str().unwrap().contains("it is in force as charter 2"), "{}", ran.stderr);
 }
 
+/// The database is as a crash leaves it that comes when the token has the new charter and the ledger does not.
+#[test]
+fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_says_by_then() {
+    let world = World::enrolled();
+    let file = world.policy_folder().join("profiles.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replacen("import: { need: 1, from: [security] }", "import: { need: 0 }", 1)).unwrap();
+    let digest = asked(&world, &["hsm", "charter"])["proposal"].as_str().unwrap().to_owned();
+    for name in ["alice", "carol"] {
+        assert_eq!(world.approve(&digest, name).code, 0);
+    }
+    assert_eq!(asked(&world, &["hsm", "charter"])["adopted"], json!(true));
+    sql(&world, "DELETE FROM charters WHERE serial = 2");
+    std::fs::write(&file, &good).unwrap();
+
+    let completed = asked(&world, &["hsm", "charter"]);
+    assert_eq!((&completed["adopted"], completed["id"]["serial"].as_u64()), (&json!(true), Some(2)), "{completed}");
+    // The policy says again what it said before, which is a change of the charter that is in force now.
+    let message = asked(&world, &["show", completed["proposal"].as_str().unwrap(), "--message"])["message"].clone();
+    assert!(message.as_str().unwrap().contains("\ncharter: 2 "), "{message}");
+    assert_eq!(problems(&world.keyplane(&["--json", "plan"]))[0]["code"], "charter-changed");
+}
+
 /// Without a terminal nobody can be asked, so nothing is signed.
 #[test]
 fn nothing_is_signed_before_somebody_was_asked() {
