@@ -407,6 +407,10 @@ pub struct HsmCheck {
 #[serde(deny_unknown_fields)]
 pub struct CharterRequest {
     pub sources: Vec<Source>,
+    /// Whether to propose it even if somebody else did: the approval of a proposer who is needed counts for another's proposal alone. One
+    /// that was approved is adopted all the same. Absent: no.
+    #[serde(default)]
+    pub own: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -70,7 +70,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
         Command::Hsm { command: HsmCommand::Test } => {
             render::result(&client(&config).await?.hsm_test().await.map_err(problems)?, json, render::hsm);
         }
-        Command::Hsm { command: HsmCommand::Charter } => charter(&config, read()?, json).await?,
+        Command::Hsm { command: HsmCommand::Charter { own } } => charter(&config, read()?, own, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -346,10 +346,10 @@ fn agreed(question: &str, json: bool) -> Result<(), Problem> {
     }
 }
 
-async fn charter(config: &Config, sources: Vec<Source>, json: bool) -> Result<(), Vec<Problem>> {
+async fn charter(config: &Config, sources: Vec<Source>, own: bool, json: bool) -> Result<(), Vec<Problem>> {
     let read: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
     let client = client(config).await?;
-    let state = client.charter(&CharterRequest { sources }).await.map_err(problems)?;
+    let state = client.charter(&CharterRequest { sources, own }).await.map_err(problems)?;
     let Some(digest) = state.proposal else {
         render::result(&state, json, |state| {
             in_force(state);

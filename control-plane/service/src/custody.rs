@@ -5,8 +5,8 @@ use keyplane_model::{
     APPROVALS_LAST, Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode, SealedCharter,
 };
 use keyplane_port::{EnrolmentReport, Expected, LedgerError, Refusal};
-use keyplane_verifier as verifier;
 
+use crate::charters::OpenCharter;
 use crate::{Service, uncanonical};
 
 impl Service {
@@ -50,30 +50,34 @@ impl Service {
     /// ledger.
     pub async fn change_charter(&self, request: &CharterRequest, by: &Actor) -> Result<CharterState, Vec<Problem>> {
         let next = self.load(&request.sources)?.intent.charter(self.installation);
-        self.propose_or_adopt(next, by).await.map_err(|problem| vec![problem])
+        self.propose_or_adopt(next, request.own, by).await.map_err(|problem| vec![problem])
     }
 
-    async fn propose_or_adopt(&self, next: Charter, by: &Actor) -> Result<CharterState, Problem> {
-        let ledger = &self.engine.ledger;
+    async fn propose_or_adopt(&self, next: Charter, own: bool, by: &Actor) -> Result<CharterState, Problem> {
         let (sealed, adopted) = self.complete_adoption(by).await?;
         let id = sealed.id().map_err(|error| uncanonical(&error))?;
         if next == sealed.charter {
             return Ok(CharterState { id, adopted, proposal: None });
         }
-        let now = self.engine.clock.now();
-        let proposals = ledger.charter_proposals(&id).await.map_err(|error| error.problem())?;
-        // Whoever asks for the same finds the first proposal, with its proposer and its approvals.
-        let open = proposals.into_iter().find(|there| there.change.next == next && verifier::in_time(there.change.until, now).is_ok());
-        let Some(proposal) = open else {
+        let mut open = self.open_charters(&sealed).await?;
+        open.retain(|there| there.proposal.change.next == next);
+        // One that was approved, whoever proposed it; one's own; the first one, so that whoever asks for the same finds its approvals.
+        let found = open
+            .iter()
+            .find(|there| there.missing.is_none())
+            .or_else(|| open.iter().find(|there| there.proposal.change.proposer == *by))
+            .or_else(|| open.first().filter(|_| !own));
+        let Some(OpenCharter { proposal, missing }) = found else {
+            let now = self.engine.clock.now();
             let change = CharterChange { before: id, next, proposer: by.clone(), until: now + APPROVALS_LAST };
-            let digest = ledger.propose_charter(&change, Asked { by, at: now }).await.map_err(|error| error.problem())?;
-            return Ok(CharterState { id, adopted, proposal: Some(digest) });
+            let proposed = self.engine.ledger.propose_charter(&change, Asked { by, at: now }).await;
+            return Ok(CharterState { id, adopted, proposal: Some(proposed.map_err(|error| error.problem())?) });
         };
-        let rules = verifier::required_for_charter(&sealed.charter, &proposal.change.next);
-        if proposal.approvals.is_empty() && rules.iter().any(|rule| rule.need > 0) {
+        if missing.is_some() && proposal.approvals.is_empty() {
             return Ok(CharterState { id, adopted, proposal: Some(proposal.digest) });
         }
-        let sealed = self.adopt(&sealed, &proposal, by).await?;
+        // If approvals are missing, the custodian says which.
+        let sealed = self.adopt(&sealed, proposal, by).await?;
         Ok(CharterState { id: sealed.id().map_err(|error| uncanonical(&error))?, adopted: true, proposal: None })
     }
 

@@ -11,9 +11,11 @@
 //! | `applying` | `apply` |
 //! | `showing` | `status`, `evidence`, and change sets for people |
 //! | `custody` | `hsm enroll`, `hsm test`, the charter |
+//! | `charters` | proposed charters that can still be approved |
 
 mod applying;
 mod approving;
+mod charters;
 mod custody;
 mod planning;
 mod showing;

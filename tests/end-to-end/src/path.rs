@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use keyplane_lab::{Options, Policy};
-use keyplane_model::{Action, CloudKind};
+use keyplane_model::{Action, CharterChange, CloudKind, canonical_bytes};
 use serde_json::{Value, json};
 
 use crate::bad_input::sql;
@@ -124,6 +124,36 @@ fn a_charter_is_proposed_approved_and_adopted_under_its_digest() {
     world.must(&["plan"]).unwrap();
     let ran = world.approve(&digest, "alice");
     assert!(problems(&ran)[0]["detail"].as_str().unwrap().contains("it is in force as charter 2"), "{}", ran.stderr);
+}
+
+/// Carol proposes what two of alice, carol and the operator have to approve. She is asked to approve it, so somebody else proposes the same.
+#[test]
+fn a_charter_that_its_proposer_has_to_approve_is_proposed_by_somebody_else() {
+    let world = World::enrolled();
+    let file = world.policy_folder().join("profiles.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replacen("import: { need: 1, from: [security] }", "import: { need: 0 }", 1)).unwrap();
+    let by_operator = asked(&world, &["hsm", "charter"])["proposal"].as_str().unwrap().to_owned();
+    // As if carol had run that command.
+    let mut change = asked(&world, &["show", &by_operator])["proposal"]["subject"]["charter"]["change"].clone();
+    change["proposer"] = json!("carol@lab.example");
+    let change: CharterChange = serde_json::from_value(change).unwrap();
+    let first = change.digest().unwrap().to_string();
+    let body = String::from_utf8(canonical_bytes(&change).unwrap()).unwrap();
+    sql(&world, format!("UPDATE charter_proposals SET digest = '{first}', body = '{body}'").leak());
+
+    assert_eq!(asked(&world, &["hsm", "charter"])["proposal"], json!(first));
+    let ran = world.approve(&first, "carol");
+    let by_self = &problems(&ran)[0];
+    assert_eq!(by_self["code"], "approval-by-self");
+    assert!(by_self["next"].as_str().unwrap().contains("keyplane hsm charter --own"), "{by_self:#}");
+    let second = asked(&world, &["hsm", "charter", "--own"])["proposal"].as_str().unwrap().to_owned();
+    assert_ne!(second, first);
+    for name in ["alice", "carol"] {
+        assert_eq!(world.approve(&second, name).code, 0);
+    }
+    let adopted = asked(&world, &["hsm", "charter"]);
+    assert_eq!((&adopted["adopted"], adopted["id"]["serial"].as_u64()), (&json!(true), Some(2)), "{adopted}");
 }
 
 /// The database is as a crash leaves it that comes when the token has the new charter and the ledger does not.

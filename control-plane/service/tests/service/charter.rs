@@ -39,6 +39,35 @@ fn of(people: usize) -> String {
     policy(people, 2)
 }
 
+/// Alice and bob have to approve, and neither can approve an own proposal.
+#[tokio::test]
+async fn a_proposer_who_is_needed_does_not_block_the_charter() {
+    let world = World::new(&of(2)).await;
+    let first = world.change_charter(&of(3), "alice").await.unwrap().proposal.unwrap();
+    let by_self = world.approve(&first, "alice").await.unwrap_err();
+    assert!(by_self.code == ProblemCode::ApprovalBySelf && by_self.next.contains("keyplane hsm charter --own"), "{by_self:?}");
+    assert_eq!(world.change_charter(&of(3), "pipeline").await.unwrap().proposal, Some(first));
+    let second = world.propose_own(&of(3), "pipeline").await;
+    assert_ne!(second, first);
+    assert_eq!(world.proposal(&second).await.change.next, world.proposal(&first).await.change.next);
+    // Each proposer finds the own one again, and everybody else the first.
+    assert_eq!(world.propose_own(&of(3), "pipeline").await, second);
+    for (by, finds) in [("alice", first), ("pipeline", second), ("carol", first)] {
+        assert_eq!(world.change_charter(&of(3), by).await.unwrap().proposal, Some(finds), "{by}");
+    }
+
+    // Approvals of one do not count for the other.
+    world.approve(&first, "bob").await.unwrap();
+    world.approve(&second, "bob").await.unwrap();
+    for by in ["alice", "pipeline"] {
+        let problems = world.change_charter(&of(3), by).await.unwrap_err();
+        assert_eq!(problems[0].code, ProblemCode::ApprovalsMissing, "{problems:?}");
+    }
+    world.approve(&second, "alice").await.unwrap();
+    let adopted = world.change_charter(&of(3), "alice").await.unwrap();
+    assert_eq!((adopted.adopted, adopted.id.serial), (true, 2), "the first proposal hides the approved one");
+}
+
 /// Otherwise a crash between the token and the ledger would be the end: the custodian refuses whatever the ledger's charter carries.
 #[tokio::test]
 async fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_asks_for_by_then() {

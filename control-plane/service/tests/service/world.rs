@@ -184,7 +184,13 @@ impl World {
 
     /// Asks for the charter of a policy.
     pub(crate) async fn change_charter(&self, policy: &str, by: &str) -> Result<CharterState, Vec<Problem>> {
-        self.service.change_charter(&CharterRequest { sources: sources(policy) }, &actor(by)).await
+        self.service.change_charter(&CharterRequest { sources: sources(policy), own: false }, &actor(by)).await
+    }
+
+    /// Proposes the charter of a policy, even if somebody else did.
+    pub(crate) async fn propose_own(&self, policy: &str, by: &str) -> Digest {
+        let state = self.service.change_charter(&CharterRequest { sources: sources(policy), own: true }, &actor(by)).await;
+        state.unwrap().proposal.unwrap()
     }
 
     pub(crate) async fn in_force(&self) -> SealedCharter {
