@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where its world cannot be built")]
 
 mod charter;
+mod planning;
 mod world;

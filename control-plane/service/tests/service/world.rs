@@ -8,7 +8,7 @@ use keyplane_api::{ApprovalRequest, Approved, CharterRequest, CharterState, Sour
 use keyplane_engine::{Engine, Leases};
 use keyplane_model::{
     APPROVAL_NAMESPACE, Actor, Approval, Asked, ChangeSet, Charter, CharterChange, CharterProposal, Digest, EpochId, IdTree,
-    InstallationId, Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
+    InstallationId, KeyName, Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
 };
 use keyplane_port::{
     Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, Ledger as _, MemoryLedger, MintRequest, Minted, Usages, Warrant,
@@ -78,6 +78,8 @@ pub(crate) struct TestCustodian {
     pub(crate) adopted: Mutex<(u32, Digest)>,
     /// Another process has this charter adopted at the same moment.
     pub(crate) rival: Mutex<Option<Charter>>,
+    /// The ends of this key's change sets cannot be recorded.
+    pub(crate) fails_for: Mutex<Option<KeyName>>,
 }
 
 fn sealed(charter: &Charter, serial: u32) -> SealedCharter {
@@ -136,8 +138,11 @@ impl Custodian for TestCustodian {
         unreachable!()
     }
 
-    async fn finish(&self, _: &ChangeSet) -> Result<(), CustodianError> {
-        unreachable!()
+    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        if *self.fails_for.lock().unwrap() == Some(change_set.key.clone()) {
+            return Err(CustodianError::Full("the token has no room".to_owned()));
+        }
+        Ok(())
     }
 
     async fn usages(&self) -> Result<Usages, CustodianError> {
@@ -171,6 +176,7 @@ impl World {
             clock: Arc::clone(&clock),
             adopted: Mutex::new(record(&first)),
             rival: Mutex::default(),
+            fails_for: Mutex::default(),
         });
         let engine = Engine {
             ledger: Arc::clone(&ledger) as Arc<dyn keyplane_port::Ledger>,
