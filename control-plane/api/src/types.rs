@@ -296,6 +296,26 @@ pub struct StatusReport {
     pub keys: Vec<KeyStatus>,
     /// The change sets that are proposed or committed.
     pub open: Vec<ChangeSetView>,
+    /// The oldest first.
+    pub charters: Vec<ProposedCharter>,
+}
+
+/// A proposed charter that can still be approved. [`ShowRequest`] shows what it changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProposedCharter {
+    /// What it is shown and approved under.
+    pub digest: Digest,
+    /// The number that it gets if it is adopted. Of several proposals with the same number, one is.
+    pub serial: u32,
+    /// The login that proposed it. Its owner's approval does not count.
+    pub proposer: String,
+    /// Whose approvals were received, verified or not.
+    pub approved_by: Vec<ApproverName>,
+    /// Which approvals it lacks, and why others do not count, for people. `None`: it has enough, and [`CharterRequest`] adopts it.
+    pub missing: Option<String>,
+    /// When its approvals expire.
+    pub until: Timestamp,
 }
 
 /// A key in the ledger.

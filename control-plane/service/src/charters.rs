@@ -1,6 +1,6 @@
-//! Proposed charters that can still be approved, and what each lacks.
+//! Which charters can be adopted; proposed ones that can still be approved, and what each lacks.
 
-use keyplane_model::{CharterProposal, Problem, SealedCharter, Statement};
+use keyplane_model::{Charter, CharterProposal, Problem, ProblemCode, SealedCharter, Statement};
 use keyplane_verifier::{self as verifier, Shortfall};
 
 use crate::{Service, uncanonical};
@@ -28,4 +28,18 @@ impl Service {
         }
         Ok(open)
     }
+}
+
+/// Whether a custodian would adopt a policy's charter, if it were approved. Asked early, so that nobody approves in vain.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn adoptable(charter: &Charter) -> Result<(), Vec<Problem>> {
+    verifier::fit(charter).map_err(|faults| {
+        let problem = |fault: &verifier::CharterFault| {
+            let detail = format!("no custodian adopts the approvers and approval rules of this policy: {fault}");
+            Problem::new(ProblemCode::PolicyInvalid, detail, "keyplane validate")
+        };
+        faults.iter().map(problem).collect()
+    })
 }

@@ -6,7 +6,7 @@ use keyplane_model::{
 };
 use keyplane_port::{EnrolmentReport, Expected, LedgerError, Refusal};
 
-use crate::charters::OpenCharter;
+use crate::charters::{OpenCharter, adoptable};
 use crate::{Service, uncanonical};
 
 impl Service {
@@ -17,6 +17,7 @@ impl Service {
     /// Problems of the policy files, of the token, or of the ledger.
     pub async fn enroll(&self, request: &EnrollRequest, by: &Actor) -> Result<HsmReport, Vec<Problem>> {
         let charter = self.load(&request.sources)?.intent.charter(self.installation);
+        adoptable(&charter)?;
         let report = self.engine.custodian.enroll(self.installation, &charter).await.map_err(|error| vec![error.problem()])?;
         let ledger = &self.engine.ledger;
         match &report.charter {
@@ -50,6 +51,7 @@ impl Service {
     /// ledger.
     pub async fn change_charter(&self, request: &CharterRequest, by: &Actor) -> Result<CharterState, Vec<Problem>> {
         let next = self.load(&request.sources)?.intent.charter(self.installation);
+        adoptable(&next)?;
         self.propose_or_adopt(next, request.own, by).await.map_err(|problem| vec![problem])
     }
 

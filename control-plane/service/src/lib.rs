@@ -11,7 +11,7 @@
 //! | `applying` | `apply` |
 //! | `showing` | `status`, `evidence`, and change sets for people |
 //! | `custody` | `hsm enroll`, `hsm test`, the charter |
-//! | `charters` | proposed charters that can still be approved |
+//! | `charters` | which charters can be adopted, and which are proposed |
 
 mod applying;
 mod approving;

@@ -11,15 +11,17 @@ use keyplane_model::{
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
 use keyplane_verifier as verifier;
 
+use crate::charters::adoptable;
 use crate::{Service, uncanonical};
 
 impl Service {
     /// Checks policy files.
     ///
     /// # Errors
-    /// Every problem of the files.
+    /// Every problem of the files; then everything because of which no custodian would adopt their charter.
     pub fn validate(&self, request: &ValidateRequest) -> Result<Validated, Vec<Problem>> {
         let policy = self.load(&request.sources)?;
+        adoptable(&policy.intent.charter(self.installation))?;
         Ok(Validated {
             approvers: policy.intent.approvers.len(),
             profiles: policy.intent.profiles.len(),
@@ -47,7 +49,9 @@ impl Service {
         let policy = self.load(&request.sources)?;
         let one = |problem: Problem| vec![problem];
         let sealed = self.charter().await.map_err(one)?;
-        if sealed.charter != policy.intent.charter(self.installation) {
+        let wanted = policy.intent.charter(self.installation);
+        if sealed.charter != wanted {
+            adoptable(&wanted)?;
             let detail = "approvers or approval rules in the policy are not those in force; they are changed only under the old rules";
             return Err(one(Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")));
         }

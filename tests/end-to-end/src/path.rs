@@ -150,8 +150,14 @@ fn a_charter_that_its_proposer_has_to_approve_is_proposed_by_somebody_else() {
     let second = asked(&world, &["hsm", "charter", "--own"])["proposal"].as_str().unwrap().to_owned();
     assert_ne!(second, first);
     for name in ["alice", "carol"] {
+        let charters = asked(&world, &["status"])["charters"].clone();
+        let told: Vec<_> = charters.as_array().unwrap().iter().map(|there| (&there["digest"], there["missing"].is_null())).collect();
+        assert_eq!(told, [(&json!(first), false), (&json!(second), false)], "{charters:#}");
         assert_eq!(world.approve(&second, name).code, 0);
     }
+    assert_eq!(asked(&world, &["status"])["charters"][1]["missing"], Value::Null);
+    let shown = world.must(&["status"]).unwrap().stdout;
+    assert!(shown.contains("charter 2") && shown.contains("0 of 2 approvals of security") && shown.contains("has enough"), "{shown}");
     let adopted = asked(&world, &["hsm", "charter"]);
     assert_eq!((&adopted["adopted"], adopted["id"]["serial"].as_u64()), (&json!(true), Some(2)), "{adopted}");
 }

@@ -1,9 +1,12 @@
 //! Proposed charters: which proposals there are, and that the charter of the token and the ledger's are the same in the end.
 
+use keyplane_api::{EnrollRequest, PlanRequest, ValidateRequest};
 use keyplane_model::{Digest, ProblemCode, Span};
 use keyplane_port::{Custodian as _, Ledger as _};
+use ssh_key::PublicKey;
+use ssh_key::public::Ed25519PublicKey;
 
-use crate::world::{World, actor, policy};
+use crate::world::{World, actor, policy, sources};
 
 #[tokio::test]
 async fn whoever_asks_for_the_same_charter_finds_the_first_proposal() {
@@ -46,6 +49,7 @@ async fn a_proposer_who_is_needed_does_not_block_the_charter() {
     let first = world.change_charter(&of(3), "alice").await.unwrap().proposal.unwrap();
     let by_self = world.approve(&first, "alice").await.unwrap_err();
     assert!(by_self.code == ProblemCode::ApprovalBySelf && by_self.next.contains("keyplane hsm charter --own"), "{by_self:?}");
+    world.clock.pass(Span::seconds(1));
     assert_eq!(world.change_charter(&of(3), "pipeline").await.unwrap().proposal, Some(first));
     let second = world.propose_own(&of(3), "pipeline").await;
     assert_ne!(second, first);
@@ -104,4 +108,47 @@ async fn nothing_is_proposed_in_a_database_that_cannot_know_how_the_tokens_chart
         assert!(problems[0].detail.contains(&format!("the token's charter is {serial} {digest}")), "{problems:?}");
         assert!(world.ledger.charter_proposals(&before).await.unwrap().is_empty(), "approvals of it would be wasted");
     }
+}
+
+#[tokio::test]
+async fn proposed_charters_are_listed_with_what_they_lack_as_long_as_they_can_be_approved() {
+    let world = World::new(&of(2)).await;
+    let first = world.change_charter(&of(3), "alice").await.unwrap().proposal.unwrap();
+    world.clock.pass(Span::days(1));
+    let second = world.propose_own(&of(3), "pipeline").await;
+    world.approve(&second, "bob").await.unwrap();
+    let charters = world.service.status().await.unwrap().charters;
+    let told: Vec<_> = charters.iter().map(|there| (there.digest, there.serial, there.missing.as_deref())).collect();
+    assert_eq!(told, [(first, 2, Some("0 of 2 approvals of security")), (second, 2, Some("1 of 2 approvals of security"))]);
+    assert_eq!(charters[1].until, world.proposal(&second).await.change.until);
+
+    world.approve(&second, "alice").await.unwrap();
+    world.clock.pass(Span::days(29));
+    let charters = world.service.status().await.unwrap().charters;
+    let told: Vec<_> = charters.iter().map(|there| (there.digest, there.missing.as_deref())).collect();
+    assert_eq!(told, [(second, None)], "the first one has ended");
+    assert!(world.change_charter(&of(3), "carol").await.unwrap().adopted);
+    assert!(world.service.status().await.unwrap().charters.is_empty(), "it follows a charter that is in force no more");
+}
+
+/// The policy reads the form of a key. Anybody can sign for this one, since its point is of small order.
+#[tokio::test]
+async fn what_no_custodian_would_adopt_is_told_before_anybody_approves_it() {
+    let mut point = [0; 32];
+    point[0] = 1;
+    let key = PublicKey::from(Ed25519PublicKey(point)).to_openssh().unwrap();
+    let weak = format!("{}---\napprover: mallory\ngroups: [security]\nkeys: [\"{key}\"]\n", of(2));
+    let world = World::new(&of(2)).await;
+    let alice = actor("alice");
+    let told = [
+        world.service.validate(&ValidateRequest { sources: sources(&weak) }).unwrap_err(),
+        world.service.plan(&PlanRequest { sources: sources(&weak) }, &alice).await.unwrap_err(),
+        world.service.enroll(&EnrollRequest { sources: sources(&weak) }, &alice).await.unwrap_err(),
+        world.change_charter(&weak, "alice").await.unwrap_err(),
+    ];
+    for problems in told {
+        assert_eq!((problems.len(), problems[0].code), (1, ProblemCode::PolicyInvalid), "{problems:?}");
+        assert!(problems[0].detail.contains("a key of `mallory` does not count: its point is of small order"), "{problems:?}");
+    }
+    assert!(world.service.status().await.unwrap().charters.is_empty());
 }
