@@ -119,8 +119,12 @@ impl Service {
     async fn adopt(&self, sealed: &SealedCharter, proposal: &CharterProposal, by: &Actor) -> Result<SealedCharter, Problem> {
         let CharterProposal { digest, change, approvals, .. } = proposal;
         let adopted = self.engine.custodian.adopt(sealed, change, approvals).await.map_err(|error| {
+            let problem = error.problem();
+            if problem.code != ProblemCode::ApprovalsMissing {
+                return problem;
+            }
             // That command shows what is asked for, and how to sign it.
-            Problem { next: format!("keyplane show {digest}"), ..error.problem() }
+            Problem { next: format!("keyplane show {digest}"), ..problem }
         })?;
         match self.engine.ledger.put_charter(&adopted, approvals, Asked { by, at: self.engine.clock.now() }).await {
             Ok(()) => Ok(adopted),
