@@ -1,9 +1,7 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{
-    APPROVALS_LAST, Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode, SealedCharter,
-};
+use keyplane_model::{APPROVALS_LAST, Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode, SealedCharter};
 use keyplane_port::{EnrolmentReport, Expected, LedgerError, Refusal};
 
 use crate::charters::{OpenCharter, adoptable};

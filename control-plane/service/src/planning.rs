@@ -143,13 +143,7 @@ impl Service {
         Ok(world)
     }
 
-    fn judge(
-        &self,
-        change_set: &ChangeSet,
-        intent: &Intent,
-        snapshot: &LedgerSnapshot,
-        charter: &Charter,
-    ) -> Result<(), Problem> {
+    fn judge(&self, change_set: &ChangeSet, intent: &Intent, snapshot: &LedgerSnapshot, charter: &Charter) -> Result<(), Problem> {
         let facts = verifier::Facts {
             charter,
             installation: self.installation,

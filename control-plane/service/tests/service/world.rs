@@ -94,7 +94,12 @@ impl Custodian for TestCustodian {
         Ok(CustodianStatus { token, development: true, epoch: Some(EpochId(1)), charter, derives: false, routes: Vec::new() })
     }
 
-    async fn adopt(&self, current: &SealedCharter, change: &CharterChange, approvals: &[Approval]) -> Result<SealedCharter, CustodianError> {
+    async fn adopt(
+        &self,
+        current: &SealedCharter,
+        change: &CharterChange,
+        approvals: &[Approval],
+    ) -> Result<SealedCharter, CustodianError> {
         let statement = Statement::of_charter(change).unwrap();
         let rules = required_for_charter(&current.charter, &change.next);
         approved(&statement, &change.proposer, rules, &current.charter, approvals).map_err(|shortfall| {
