@@ -14,7 +14,8 @@ pub use client::{Client, ClientError};
 pub use types::{
     Applied, ApplyLine, ApplyRequest, ApprovalRequest, Approved, ChangeSetView, CharterChangeView, CharterRequest, CharterState, CopyLine,
     EnrollRequest, EvidenceLine, EvidenceTable, ExplainRequest, Failure, HsmCheck, HsmReport, HsmRoute, KeyStatus, PlacementView,
-    PlanRequest, Planned, PlannedKey, Proposal, ShowRequest, Source, StatusReport, StepView, Subject, ValidateRequest, Validated, Verdict,
+    PlanRequest, Planned, PlannedKey, Proposal, ProposedCharter, ShowRequest, Source, StatusReport, StepView, Subject, ValidateRequest,
+    Validated, Verdict,
 };
 pub use words::{differences, rule};
 

@@ -296,6 +296,26 @@ pub struct StatusReport {
     pub keys: Vec<KeyStatus>,
     /// The change sets that are proposed or committed.
     pub open: Vec<ChangeSetView>,
+    /// The oldest first.
+    pub charters: Vec<ProposedCharter>,
+}
+
+/// A proposed charter that can still be approved. [`ShowRequest`] shows what it changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProposedCharter {
+    /// What it is shown and approved under.
+    pub digest: Digest,
+    /// The number that it gets if it is adopted. Of several proposals with the same number, one is.
+    pub serial: u32,
+    /// The login that proposed it. Its owner's approval does not count.
+    pub proposer: String,
+    /// Whose approvals were received, verified or not.
+    pub approved_by: Vec<ApproverName>,
+    /// Which approvals it lacks, and why others do not count, for people. `None`: it has enough, and [`CharterRequest`] adopts it.
+    pub missing: Option<String>,
+    /// When its approvals expire.
+    pub until: Timestamp,
 }
 
 /// A key in the ledger.
@@ -407,6 +427,10 @@ pub struct HsmCheck {
 #[serde(deny_unknown_fields)]
 pub struct CharterRequest {
     pub sources: Vec<Source>,
+    /// Whether to propose it even if somebody else did: the approval of a proposer who is needed counts for another's proposal alone. One
+    /// that was approved is adopted all the same. Absent: no.
+    #[serde(default)]
+    pub own: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -414,7 +438,7 @@ pub struct CharterRequest {
 pub struct CharterState {
     /// The charter in force, after an adoption the new one.
     pub id: CharterId,
-    /// Whether this request had it adopted.
+    /// Whether this request had it adopted, or completed its adoption, which a crash had cut off.
     pub adopted: bool,
     /// The proposal that leads to the policy's charter. `None`: that is in force.
     pub proposal: Option<Digest>,

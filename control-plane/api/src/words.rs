@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use keyplane_model::{
-    Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CopyCoordinates, Digest, PlacementPlan,
-    Standing, StepNo,
+    Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CharterProposal, CopyCoordinates,
+    Digest, PlacementPlan, Standing, StepNo,
 };
 
-use crate::{ChangeSetView, CharterChangeView, PlacementView, StepView};
+use crate::{ChangeSetView, CharterChangeView, PlacementView, ProposedCharter, StepView};
 
 impl ChangeSetView {
     /// A change set for people. Its time is 0, since only a plan knows it.
@@ -63,6 +63,22 @@ impl CharterChangeView {
             until: change.until,
             differences: differences(current, &change.next),
         })
+    }
+}
+
+impl ProposedCharter {
+    /// A proposed charter in a list. `missing`: [`ProposedCharter::missing`].
+    #[must_use]
+    pub fn of(proposal: &CharterProposal, missing: Option<String>) -> Self {
+        let CharterProposal { digest, change, approvals, .. } = proposal;
+        Self {
+            digest: *digest,
+            serial: change.before.serial.saturating_add(1),
+            proposer: plain(&change.proposer.0),
+            approved_by: approvals.iter().map(|approval| approval.approver.clone()).collect(),
+            missing,
+            until: change.until,
+        }
     }
 }
 

@@ -92,7 +92,11 @@ pub(crate) enum HsmCommand {
     /// Prove the wrapping routes again; changes nothing.
     Test,
     /// Propose the policy's approvers and approval rules, if they are not in force; adopt them, once they are proposed and approved.
-    Charter,
+    Charter {
+        /// Propose them oneself, even if somebody else did: the proposer's own approval does not count, and may be needed.
+        #[arg(long)]
+        own: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keyplane_api::{
-    ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, Client, ClientError, EnrollRequest, ExplainRequest, PlanRequest,
-    Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
+    ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, CharterState, Client, ClientError, EnrollRequest, ExplainRequest,
+    PlanRequest, Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
 };
 use keyplane_model::{APPROVAL_NAMESPACE, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement};
 use keyplane_port::{Clock as _, Entropy as _};
@@ -70,7 +70,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
         Command::Hsm { command: HsmCommand::Test } => {
             render::result(&client(&config).await?.hsm_test().await.map_err(problems)?, json, render::hsm);
         }
-        Command::Hsm { command: HsmCommand::Charter } => charter(&config, read()?, json).await?,
+        Command::Hsm { command: HsmCommand::Charter { own } } => charter(&config, read()?, own, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -346,14 +346,16 @@ fn agreed(question: &str, json: bool) -> Result<(), Problem> {
     }
 }
 
-async fn charter(config: &Config, sources: Vec<Source>, json: bool) -> Result<(), Vec<Problem>> {
+async fn charter(config: &Config, sources: Vec<Source>, own: bool, json: bool) -> Result<(), Vec<Problem>> {
     let read: Vec<(String, String)> = sources.iter().map(|source| (source.name.clone(), source.text.clone())).collect();
     let client = client(config).await?;
-    let state = client.charter(&CharterRequest { sources }).await.map_err(problems)?;
+    let state = client.charter(&CharterRequest { sources, own }).await.map_err(problems)?;
     let Some(digest) = state.proposal else {
         render::result(&state, json, |state| {
-            render::line(&format!("in force: charter {}", state.id));
-            render::line(if state.adopted { "it was approved and is adopted" } else { "the policy says the same: nothing to do" });
+            in_force(state);
+            if !state.adopted {
+                render::line("the policy says the same: nothing to do");
+            }
         });
         return Ok(());
     };
@@ -366,13 +368,20 @@ async fn charter(config: &Config, sources: Vec<Source>, json: bool) -> Result<()
         return Err(vec![Problem::new(ProblemCode::CharterChanged, detail, format!("keyplane show {digest}"))]);
     }
     render::result(&state, json, |state| {
-        render::line(&format!("in force: charter {}", state.id));
+        in_force(state);
         proposed.render();
         how_to_approve(&digest);
         render::line("once it is approved, adopt it:");
         render::line("  keyplane hsm charter");
     });
     Ok(())
+}
+
+fn in_force(state: &CharterState) {
+    render::line(&format!("in force: charter {}", state.id));
+    if state.adopted {
+        render::line("it was approved and is adopted");
+    }
 }
 
 /// A client of the API in this process.

@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 
 use keyplane_api::{
-    Applied, ApplyLine, Approved, ChangeSetView, CharterChangeView, EvidenceTable, HsmReport, HsmRoute, Planned, StatusReport, Validated,
-    Verdict,
+    Applied, ApplyLine, Approved, ChangeSetView, CharterChangeView, EvidenceTable, HsmReport, HsmRoute, Planned, ProposedCharter,
+    StatusReport, Validated, Verdict,
 };
 use keyplane_model::{ApproverName, Problem};
 use serde::Serialize;
@@ -205,6 +205,17 @@ pub(crate) fn status(report: &StatusReport) {
         println!("open ({}):", word(&view.state));
         change_set_view(view);
     }
+    report.charters.iter().for_each(proposed_charter);
+}
+
+fn proposed_charter(charter: &ProposedCharter) {
+    println!("proposed: charter {}", charter.serial);
+    println!("  proposal {}", charter.digest);
+    match &charter.missing {
+        Some(missing) => println!("  has {missing}"),
+        None => println!("  has enough approvals: `keyplane hsm charter` adopts it"),
+    }
+    println!("  approvals count until {}; approved by {}; proposed by {}", charter.until, names(&charter.approved_by), charter.proposer);
 }
 
 pub(crate) fn evidence(report: &EvidenceTable) {

@@ -96,7 +96,13 @@ impl Service {
             rules: verifier::required_for_charter(&sealed.charter, &change.next),
             charter: &sealed.charter,
         };
-        let approval = ballot.counts(request, now)?;
+        let approval = ballot.counts(request, now).map_err(|problem| {
+            if problem.code != ProblemCode::ApprovalBySelf {
+                return problem;
+            }
+            // Under another proposer, the same charter is another proposal, for which this approval counts.
+            Problem { next: "if this approval is needed, have somebody else run `keyplane hsm charter --own`".to_owned(), ..problem }
+        })?;
         recorded(ledger.approve_charter(digest, &approval, Asked { by, at: now }).await).map_err(|error| error.problem())?;
         let given = self.proposed_charter(digest).await?.unwrap_or_else(|| proposal.clone());
         let (have, need) = ballot.tally(&given.approvals);

@@ -12,9 +12,11 @@
 //! | `showing` | `status`, `evidence`, and change sets for people |
 //! | `comparing` | for `evidence`: the custodian's records of use against the ledger |
 //! | `custody` | `hsm enroll`, `hsm test`, the charter |
+//! | `charters` | which charters can be adopted, and which are proposed |
 
 mod applying;
 mod approving;
+mod charters;
 mod comparing;
 mod custody;
 mod planning;

@@ -6,20 +6,22 @@ use futures::future::join_all;
 use keyplane_api::{ExplainRequest, PlanRequest, Planned, PlannedKey, ValidateRequest, Validated, Verdict};
 use keyplane_engine::Looked;
 use keyplane_model::{
-    Actor, Asked, ChangeSet, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
+    Actor, Asked, ChangeSet, Charter, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
 };
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
 use keyplane_verifier as verifier;
 
+use crate::charters::adoptable;
 use crate::{Service, uncanonical};
 
 impl Service {
     /// Checks policy files.
     ///
     /// # Errors
-    /// Every problem of the files.
+    /// Every problem of the files; then everything because of which no custodian would adopt their charter.
     pub fn validate(&self, request: &ValidateRequest) -> Result<Validated, Vec<Problem>> {
         let policy = self.load(&request.sources)?;
+        adoptable(&policy.intent.charter(self.installation))?;
         Ok(Validated {
             approvers: policy.intent.approvers.len(),
             profiles: policy.intent.profiles.len(),
@@ -49,7 +51,9 @@ impl Service {
         // First, so that the keys are planned anew.
         let unended = self.engine.finish_withdrawals(Asked { by: proposer, at: self.engine.clock.now() }).await.map_err(one)?;
         let sealed = self.charter().await.map_err(one)?;
-        if sealed.charter != policy.intent.charter(self.installation) {
+        let wanted = policy.intent.charter(self.installation);
+        if sealed.charter != wanted {
+            adoptable(&wanted)?;
             let detail = "approvers or approval rules in the policy are not those in force; they are changed only under the old rules";
             return Err(one(Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")));
         }
@@ -74,15 +78,30 @@ impl Service {
             now: self.engine.clock.now(),
             ids: self.ids(),
         });
+        let mut held = BTreeMap::new();
         for change_set in &plan.change_sets {
-            self.judge(change_set, &policy.intent, &snapshot, &sealed.charter).map_err(one)?;
-            self.engine.propose(change_set, snapshot.open.get(&change_set.key_id), asked).await.map_err(one)?;
+            let proposed = self.propose(change_set, &policy.intent, &snapshot, &sealed.charter, asked).await;
+            proposed.or_else(|problem| hold(&mut held, &change_set.key, problem))?;
         }
-        for digest in &plan.outdated {
+        for open in snapshot.open.values().filter(|open| plan.outdated.contains(&open.digest)) {
             // If another request committed it meanwhile, the look may show part of its effects, so the next plan decides.
-            self.engine.withdraw(digest, "it does not fit any more", asked).await.map_err(one)?;
+            let withdrawn = self.engine.withdraw(&open.digest, "it does not fit any more", asked).await;
+            withdrawn.or_else(|problem| hold(&mut held, &open.change_set.key, problem))?;
         }
-        self.told(&plan, &looked, [policy.warnings, unended].concat()).await.map_err(one)
+        self.told(&plan, &looked, &held, [policy.warnings, unended].concat()).await.map_err(one)
+    }
+
+    /// Proposes a change set in place of the one that is open for its key.
+    async fn propose(
+        &self,
+        change_set: &ChangeSet,
+        intent: &Intent,
+        snapshot: &LedgerSnapshot,
+        charter: &Charter,
+        asked: Asked<'_>,
+    ) -> Result<(), Problem> {
+        self.judge(change_set, intent, snapshot, charter)?;
+        self.engine.propose(change_set, snapshot.open.get(&change_set.key_id), asked).await.map(drop)
     }
 
     /// The token's abilities, in the planner's terms.
@@ -126,13 +145,7 @@ impl Service {
         Ok(world)
     }
 
-    fn judge(
-        &self,
-        change_set: &ChangeSet,
-        intent: &Intent,
-        snapshot: &LedgerSnapshot,
-        charter: &keyplane_model::Charter,
-    ) -> Result<(), Problem> {
+    fn judge(&self, change_set: &ChangeSet, intent: &Intent, snapshot: &LedgerSnapshot, charter: &Charter) -> Result<(), Problem> {
         let facts = verifier::Facts {
             charter,
             installation: self.installation,
@@ -147,8 +160,15 @@ impl Service {
         })
     }
 
-    /// The plan as the API returns it, with every change set that is open now.
-    async fn told(&self, plan: &Plan, world: &World, warnings: Vec<Problem>) -> Result<Planned, Problem> {
+    /// The plan as the API returns it, with every change set that is open now. `held`: the keys whose change sets could not be proposed or
+    /// withdrawn, and why.
+    async fn told(
+        &self,
+        plan: &Plan,
+        world: &World,
+        held: &BTreeMap<KeyName, Problem>,
+        warnings: Vec<Problem>,
+    ) -> Result<Planned, Problem> {
         let snapshot = self.engine.ledger.snapshot().await.map_err(|error| error.problem())?;
         let seconds = plan.report.lanes.values().copied().max().unwrap_or(Span::ZERO).to_std().as_secs_f64().ceil();
         let mut change_sets: Vec<_> = snapshot
@@ -168,7 +188,13 @@ impl Service {
             // A binary search: scanning all change sets for each key would take quadratic time.
             let open =
                 change_sets.binary_search_by(|view| view.key.cmp(key)).ok().and_then(|at| change_sets.get(at)).map(|view| view.digest);
-            planned_key(key, report, open, world)
+            match held.get(key) {
+                None => planned_key(key, report, open, world),
+                Some(problem) => {
+                    let (verdict, reason) = (Verdict::Blocked, problem.detail.clone());
+                    PlannedKey { key: key.clone(), verdict, reason, digest: open, problem: Some(problem.clone()) }
+                }
+            }
         });
         let keys = keys.collect();
         let mut warnings = warnings;
@@ -188,6 +214,18 @@ struct World {
     destinations: BTreeMap<DestinationName, Problem>,
     /// Why a key's placement could not be read, at a destination where others could.
     keys: BTreeMap<(KeyName, DestinationName), Problem>,
+}
+
+/// Tells a problem with its key, so that the other keys are planned.
+///
+/// # Errors
+/// When the database does not answer, which is the same for every key.
+fn hold(held: &mut BTreeMap<KeyName, Problem>, key: &KeyName, problem: Problem) -> Result<(), Vec<Problem>> {
+    if problem.code == ProblemCode::DatabaseFailed {
+        return Err(vec![problem]);
+    }
+    held.insert(key.clone(), problem.key(key));
+    Ok(())
 }
 
 fn planned_key(key: &KeyName, report: &KeyReport, open: Option<keyplane_model::Digest>, world: &World) -> PlannedKey {

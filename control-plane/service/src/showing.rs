@@ -1,13 +1,13 @@
 //! Which copies are where, the evidence for them, and change sets for people.
 
 use futures::future::join_all;
-use keyplane_api::{ChangeSetView, CopyLine, EvidenceLine, EvidenceTable, KeyStatus, StatusReport};
+use keyplane_api::{ChangeSetView, CopyLine, EvidenceLine, EvidenceTable, KeyStatus, ProposedCharter, StatusReport};
 use keyplane_model::{ChangeSetRecord, CopyRecord, KeyRecord, PlacementRecord, Problem, Target};
 
 use crate::Service;
 
 impl Service {
-    /// Every key with its copies, and every open change set, from the ledger alone.
+    /// Every key with its copies, every open change set, and every proposed charter that can still be approved; from the ledger alone.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -39,7 +39,14 @@ impl Service {
                 })
                 .collect(),
         });
-        Ok(StatusReport { keys: keys.collect(), open })
+        // Before the first charter there is nothing that another one could follow.
+        let charters = match self.engine.ledger.charter().await.map_err(|error| error.problem())? {
+            Some(sealed) => self.open_charters(&sealed).await?,
+            None => Vec::new(),
+        };
+        let charters =
+            charters.into_iter().map(|open| ProposedCharter::of(&open.proposal, open.missing.map(|shortfall| shortfall.to_string())));
+        Ok(StatusReport { keys: keys.collect(), open, charters: charters.collect() })
     }
 
     /// Reads from every destination what shows that it holds the right copies, and from the custodian what else left the HSM. Changes

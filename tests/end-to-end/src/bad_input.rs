@@ -292,6 +292,20 @@ fn a_policy_that_changes_the_rules_of_approval_is_told() {
 }
 
 #[test]
+fn a_key_that_anybody_can_sign_for_is_told_before_it_is_proposed() {
+    let world = World::enrolled();
+    // Its point is the neutral element of the curve.
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    world.write_policy("eve.yaml", &format!("approver: eve\ngroups: [security]\nkeys: [{key:?}]\n")).unwrap();
+    for args in [&["validate"][..], &["plan"], &["hsm", "charter"]] {
+        let weak = Case::new("a weak key", ProblemCode::PolicyInvalid, "keyplane validate", Then::SaysTheSame);
+        let ran = again(&world, args);
+        weak.check(&world, &ran);
+        assert!(problems_of(&ran)[0]["detail"].as_str().unwrap().contains("a key of `eve` does not count"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn what_a_destination_refuses_is_told() {
     let world = World::enrolled();
     let fault = |operation: &str, times: Value, effect: Value| {

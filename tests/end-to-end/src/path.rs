@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use keyplane_lab::{Options, Policy};
-use keyplane_model::{Action, CloudKind};
+use keyplane_model::{Action, CharterChange, CloudKind, canonical_bytes};
 use serde_json::{Value, json};
 
 use crate::bad_input::sql;
@@ -124,6 +124,65 @@ fn a_charter_is_proposed_approved_and_adopted_under_its_digest() {
     world.must(&["plan"]).unwrap();
     let ran = world.approve(&digest, "alice");
     assert!(problems(&ran)[0]["detail"].as_str().unwrap().contains("it is in force as charter 2"), "{}", ran.stderr);
+}
+
+/// Carol proposes what two of alice, carol and the operator have to approve. She is asked to approve it, so somebody else proposes the same.
+#[test]
+fn a_charter_that_its_proposer_has_to_approve_is_proposed_by_somebody_else() {
+    let world = World::enrolled();
+    let file = world.policy_folder().join("profiles.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replacen("import: { need: 1, from: [security] }", "import: { need: 0 }", 1)).unwrap();
+    let by_operator = asked(&world, &["hsm", "charter"])["proposal"].as_str().unwrap().to_owned();
+    // As if carol had run that command.
+    let mut change = asked(&world, &["show", &by_operator])["proposal"]["subject"]["charter"]["change"].clone();
+    change["proposer"] = json!("carol@lab.example");
+    let change: CharterChange = serde_json::from_value(change).unwrap();
+    let first = change.digest().unwrap().to_string();
+    let body = String::from_utf8(canonical_bytes(&change).unwrap()).unwrap();
+    sql(&world, format!("UPDATE charter_proposals SET digest = '{first}', body = '{body}'").leak());
+
+    assert_eq!(asked(&world, &["hsm", "charter"])["proposal"], json!(first));
+    let ran = world.approve(&first, "carol");
+    let by_self = &problems(&ran)[0];
+    assert_eq!(by_self["code"], "approval-by-self");
+    assert!(by_self["next"].as_str().unwrap().contains("keyplane hsm charter --own"), "{by_self:#}");
+    let second = asked(&world, &["hsm", "charter", "--own"])["proposal"].as_str().unwrap().to_owned();
+    assert_ne!(second, first);
+    for name in ["alice", "carol"] {
+        let charters = asked(&world, &["status"])["charters"].clone();
+        let told: Vec<_> = charters.as_array().unwrap().iter().map(|there| (&there["digest"], there["missing"].is_null())).collect();
+        assert_eq!(told, [(&json!(first), false), (&json!(second), false)], "{charters:#}");
+        assert_eq!(world.approve(&second, name).code, 0);
+    }
+    assert_eq!(asked(&world, &["status"])["charters"][1]["missing"], Value::Null);
+    let shown = world.must(&["status"]).unwrap().stdout;
+    assert!(shown.contains("charter 2") && shown.contains("0 of 2 approvals of security") && shown.contains("has enough"), "{shown}");
+    let adopted = asked(&world, &["hsm", "charter"]);
+    assert_eq!((&adopted["adopted"], adopted["id"]["serial"].as_u64()), (&json!(true), Some(2)), "{adopted}");
+}
+
+/// The database is as a crash leaves it that comes when the token has the new charter and the ledger does not.
+#[test]
+fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_says_by_then() {
+    let world = World::enrolled();
+    let file = world.policy_folder().join("profiles.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replacen("import: { need: 1, from: [security] }", "import: { need: 0 }", 1)).unwrap();
+    let digest = asked(&world, &["hsm", "charter"])["proposal"].as_str().unwrap().to_owned();
+    for name in ["alice", "carol"] {
+        assert_eq!(world.approve(&digest, name).code, 0);
+    }
+    assert_eq!(asked(&world, &["hsm", "charter"])["adopted"], json!(true));
+    sql(&world, "DELETE FROM charters WHERE serial = 2");
+    std::fs::write(&file, &good).unwrap();
+
+    let completed = asked(&world, &["hsm", "charter"]);
+    assert_eq!((&completed["adopted"], completed["id"]["serial"].as_u64()), (&json!(true), Some(2)), "{completed}");
+    // The policy says again what it said before, which is a change of the charter that is in force now.
+    let message = asked(&world, &["show", completed["proposal"].as_str().unwrap(), "--message"])["message"].clone();
+    assert!(message.as_str().unwrap().contains("\ncharter: 2 "), "{message}");
+    assert_eq!(problems(&world.keyplane(&["--json", "plan"]))[0]["code"], "charter-changed");
 }
 
 /// Without a terminal nobody can be asked, so nothing is signed.
