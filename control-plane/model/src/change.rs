@@ -38,8 +38,8 @@ pub struct ChangeSet {
     pub steps: Vec<Step>,
     /// For the approvers.
     pub reasons: Vec<Reason>,
-    /// When the approvals expire. After that no step runs, even if the change set was committed. At most [`crate::APPROVALS_LAST`] from now
-    /// when it is judged.
+    /// When the approvals expire. After that no step runs, even if the change set was committed. At most [`crate::Approvals::valid`] from
+    /// now when it is judged.
     pub until: Timestamp,
 }
 
@@ -179,6 +179,23 @@ pub enum Act {
 }
 
 impl Act {
+    /// What the bytes of an import are bound to, if an earlier change set made them.
+    #[must_use]
+    pub fn made(&self) -> Option<&CopyCoordinates> {
+        match self {
+            Self::Import { made, .. } => made.as_ref(),
+            Self::Mint { .. }
+            | Self::Share { .. }
+            | Self::Create
+            | Self::Claim
+            | Self::Prepare { .. }
+            | Self::Publish
+            | Self::RemoveSurplus { .. }
+            | Self::DisableSurplus { .. }
+            | Self::FollowSecond { .. } => None,
+        }
+    }
+
     /// The word for it in logs, plans and messages.
     #[must_use]
     pub fn word(&self) -> &'static str {

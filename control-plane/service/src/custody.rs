@@ -1,7 +1,7 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{APPROVALS_LAST, Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode};
+use keyplane_model::{Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode};
 use keyplane_port::{EnrolmentReport, Expected, LedgerError, Refusal};
 use keyplane_verifier as verifier;
 
@@ -60,10 +60,12 @@ impl Service {
         }
         let now = self.engine.clock.now();
         let proposals = ledger.charter_proposals(&id).await.map_err(|error| error.problem())?;
+        let valid = verifier::valid_for_charter(&sealed.charter, &next);
         // Whoever asks for the same finds the first proposal, with its proposer and its approvals.
-        let open = proposals.into_iter().find(|there| there.change.next == next && verifier::in_time(there.change.until, now).is_ok());
+        let in_time = |change: &CharterChange| verifier::in_time(change.until, now, valid).is_ok();
+        let open = proposals.into_iter().find(|there| there.change.next == next && in_time(&there.change));
         let Some(CharterProposal { digest, change, approvals, .. }) = open else {
-            let change = CharterChange { before: id, next, proposer: proposer.clone(), until: now + APPROVALS_LAST };
+            let change = CharterChange { before: id, next, proposer: proposer.clone(), until: now + valid };
             let digest = ledger.propose_charter(&change, Asked { by: proposer, at: now }).await.map_err(|error| error.problem())?;
             return Ok(CharterState { id, adopted: false, proposal: Some(digest) });
         };

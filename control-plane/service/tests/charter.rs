@@ -27,7 +27,7 @@ keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA5rI61q7zSzHJuefUBIKlKjoDNrgIP/gXl
 profile: open
 algorithms: [aes-256]
 protection: software
-approvals: { import: { need: 0 }, retire: { need: 0 } }
+approvals: { import: { need: 0 }, retire: { need: 0 }, valid: 1d }
 ";
 
 struct Still;
@@ -126,6 +126,7 @@ async fn whoever_asks_for_the_same_charter_finds_the_first_proposal() {
     assert!(!proposed.adopted, "nobody has seen it yet");
     let kept = ledger.charter_proposal(&digest).await.unwrap().unwrap();
     assert_eq!((kept.change.proposer, kept.change.before), (alice, proposed.id));
+    assert_eq!(kept.change.until, Still.now() + Span::days(1), "the custodian takes no approvals that count for longer");
     let adopted = service.change_charter(&request(), &bob).await.unwrap();
     assert_eq!((adopted.adopted, adopted.id.serial), (true, 2));
     assert_eq!(adopted.id.digest, kept.change.next.digest().unwrap());

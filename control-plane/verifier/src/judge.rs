@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, CopyRecord, Creation, Destination, DestinationName,
+    APPROVALS_LAST, Act, Action, ApprovalRule, CLOCKS, ChangeSet, Charter, CloudKind, CopyRecord, Creation, Destination, DestinationName,
     Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp,
     Version, WrapScheme,
 };
@@ -52,18 +52,25 @@ pub fn judge(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violat
     if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
 }
 
-/// The most by which the clocks of planner and judge may differ.
-const CLOCKS: Span = Span::seconds(3_600);
+/// How long approvals of a change set may count under this charter: no longer than its profile says, nor than the profile of any bytes says
+/// that it imports and that were made before.
+#[must_use]
+pub fn valid_for(change_set: &ChangeSet, charter: &Charter) -> Span {
+    let made = change_set.steps.iter().filter_map(|step| step.act.made()).map(|made| charter.valid(&made.profile));
+    made.fold(charter.valid(&change_set.profile), Ord::min)
+}
 
-/// Whether approvals that expire at `until` are valid now.
+/// Whether approvals that expire at `until` are valid now. `valid` is how long they may count, from [`valid_for`] or
+/// [`crate::valid_for_charter`].
 ///
 /// # Errors
-/// When they have ended, or ask to be good for longer than [`APPROVALS_LAST`].
-pub fn in_time(until: Timestamp, now: Timestamp) -> Result<(), Violation> {
+/// When they have ended, or ask to count for longer than `valid` or [`APPROVALS_LAST`].
+pub fn in_time(until: Timestamp, now: Timestamp, valid: Span) -> Result<(), Violation> {
+    let valid = valid.min(APPROVALS_LAST);
     if until <= now {
         Err(Violation::Ended(until))
-    } else if until > now + APPROVALS_LAST + CLOCKS {
-        Err(Violation::EndsTooLate(until))
+    } else if until > now + valid + CLOCKS {
+        Err(Violation::EndsTooLate { until, valid })
     } else {
         Ok(())
     }
@@ -98,7 +105,10 @@ impl<'a> Judge<'a> {
         self.is(set.installation != facts.installation, || Violation::Installation(set.installation));
         self.is(set.proposer.0.trim().is_empty(), || Violation::NoProposer);
         self.is(set.steps.is_empty(), || Violation::Empty);
-        if let Err(violation) = in_time(set.until, facts.now) {
+        let of_charter = valid_for(set, facts.charter);
+        // A key's own rules may ask for less time than its profile's. The charter does not have them.
+        let valid = facts.key.map_or(of_charter, |key| of_charter.min(key.rules.approvals.valid));
+        if let Err(violation) = in_time(set.until, facts.now, valid) {
             self.violations.push(violation);
         }
         self.is(set.action == Action::Import && set.wanted.is_none(), || Violation::NothingWanted);
