@@ -84,8 +84,7 @@ pub(crate) fn retire(new: &Retire, held: &Retire) -> Judgement {
 
 /// Stricter: more approvers, from fewer groups. Where none was needed, any rule is at least as strict.
 pub(crate) fn approval(new: &ApprovalRule, held: &ApprovalRule) -> Judgement {
-    let fine = held.need == 0 || (new.need >= held.need && new.from.is_subset(&held.from));
-    judge(fine, || format!("`need` at least {}, `from` no others than {}", held.need, list(&held.from)))
+    judge(new.is_at_least(held), || format!("`need` at least {}, `from` no others than {}", held.need, list(&held.from)))
 }
 
 /// Stricter: a shorter time.

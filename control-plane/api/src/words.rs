@@ -166,7 +166,7 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
 fn rules(profile: &str, old: &Approvals, new: &Approvals, lines: &mut Vec<String>) {
     for (what, old, new) in [("import", &old.import, &new.import), ("retire", &old.retire, &new.retire)] {
         if old != new {
-            let how = if new.need < old.need || !new.from.is_subset(&old.from) { "LOOSER or in other hands" } else { "stricter" };
+            let how = if new.is_at_least(old) { "stricter" } else { "LOOSER or in other hands" };
             lines.push(format!("profile `{profile}`: {what} needs {} instead of {}: {how}", rule(new), rule(old)));
         }
     }

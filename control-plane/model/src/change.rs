@@ -179,20 +179,31 @@ pub enum Act {
 }
 
 impl Act {
-    /// What the bytes of an import are bound to, if an earlier change set made them.
+    /// What it does for a copy's bytes. `None`: it is for an object or a name.
     #[must_use]
-    pub fn made(&self) -> Option<&CopyCoordinates> {
+    pub fn on_copy(&self) -> Option<CopyAct<'_>> {
         match self {
-            Self::Import { made, .. } => made.as_ref(),
-            Self::Mint { .. }
-            | Self::Share { .. }
-            | Self::Create
+            Self::Mint { version, source, epoch } => Some(CopyAct::Mint { version: *version, source: *source, epoch: *epoch }),
+            Self::Share { version, from } => Some(CopyAct::Share { version: *version, from: *from }),
+            Self::Prepare { version, scheme } => Some(CopyAct::Prepare { version: *version, scheme: *scheme }),
+            Self::Import { version, scheme, of, made } => {
+                Some(CopyAct::Import { version: *version, scheme: *scheme, of: *of, made: made.as_ref() })
+            }
+            Self::Create
             | Self::Claim
-            | Self::Prepare { .. }
             | Self::Publish
             | Self::RemoveSurplus { .. }
             | Self::DisableSurplus { .. }
             | Self::FollowSecond { .. } => None,
+        }
+    }
+
+    /// What the bytes of an import are bound to, if an earlier change set made them.
+    #[must_use]
+    pub fn made(&self) -> Option<&CopyCoordinates> {
+        match self.on_copy() {
+            Some(CopyAct::Import { made, .. }) => made,
+            Some(CopyAct::Mint { .. } | CopyAct::Share { .. } | CopyAct::Prepare { .. }) | None => None,
         }
     }
 
@@ -210,6 +221,25 @@ impl Act {
             Self::RemoveSurplus { .. } => "remove-surplus",
             Self::DisableSurplus { .. } => "disable-surplus",
             Self::FollowSecond { .. } => "follow-second",
+        }
+    }
+}
+
+/// The acts of [`Act`] that are for a copy's bytes, with the same fields. Whoever judges these alone matches them, so that another one does
+/// not compile before it is judged, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyAct<'a> {
+    Mint { version: Version, source: Source, epoch: EpochId },
+    Share { version: Version, from: PlacementId },
+    Prepare { version: Version, scheme: WrapScheme },
+    Import { version: Version, scheme: WrapScheme, of: Option<PlacementId>, made: Option<&'a CopyCoordinates> },
+}
+
+impl CopyAct<'_> {
+    #[must_use]
+    pub fn version(self) -> Version {
+        match self {
+            Self::Mint { version, .. } | Self::Share { version, .. } | Self::Prepare { version, .. } | Self::Import { version, .. } => version,
         }
     }
 }

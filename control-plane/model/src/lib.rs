@@ -25,7 +25,7 @@ pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapSchem
 pub use approval::{
     APPROVAL_NAMESPACE, Approval, Approver, Charter, CharterChange, CharterId, CharterProposal, SealedCharter, Statement,
 };
-pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
+pub use change::{Act, Action, ChangeSet, CopyAct, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
 pub use custody::{CheckValue, CopyCoordinates, PublicKey, SealedBlob};
 pub use destination::{Capabilities, Creation, Destination, Quota};
 pub use event::{Asked, EventKind, LedgerEvent, Subjects};

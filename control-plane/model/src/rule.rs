@@ -51,6 +51,15 @@ pub struct ApprovalRule {
     pub from: BTreeSet<GroupName>,
 }
 
+impl ApprovalRule {
+    /// Whether all approvals that satisfy this rule also satisfy `least`: at least as many people, from no other groups. If `least` needs
+    /// nobody, any rule does.
+    #[must_use]
+    pub fn is_at_least(&self, least: &Self) -> bool {
+        least.need == 0 || (self.need >= least.need && self.from.is_subset(&least.from))
+    }
+}
+
 /// What an approval of the profile approves in advance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Act, Action, ApprovalRule, CLOCKS, ChangeSet, Charter, CloudKind, CopyRecord, Creation, Destination, DestinationName,
+    APPROVALS_LAST, Act, Action, CLOCKS, ChangeSet, Charter, CloudKind, CopyAct, CopyRecord, Creation, Destination, DestinationName,
     Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp,
     Version, WrapScheme,
 };
@@ -138,32 +138,28 @@ impl<'a> Judge<'a> {
             let wanted = expected(&step.act);
             self.is(step.expects != wanted, || Violation::Expectation { step: number, found: step.expects, wanted });
             self.is(belongs_to(&step.act) != set.action, || Violation::WrongAct { step: number, action: set.action });
-            if let Some(this) = version_of(&step.act) {
-                let zero_epoch = matches!(step.act, Act::Mint { epoch, .. } if epoch.0 == 0);
+            let act = step.act.on_copy();
+            if let Some(this) = act.map(CopyAct::version) {
+                let zero_epoch = matches!(act, Some(CopyAct::Mint { epoch, .. }) if epoch.0 == 0);
                 self.is(this.0 == 0 || zero_epoch, || Violation::Zero(number));
                 self.is(*version.get_or_insert(this) != this, || Violation::TwoVersions { step: number, version: this });
             }
             let Some(plan) = set.placements.get(&step.placement) else { continue };
-            match &step.act {
-                Act::Mint { source, .. } => {
-                    self.is(*source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
+            match act {
+                Some(CopyAct::Mint { source, .. }) => {
+                    self.is(source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
                 }
-                Act::Share { from, .. } => self.is(*from == step.placement, || Violation::SharesWithItself(number)),
-                Act::Prepare { scheme, .. } => {
-                    prepared.insert(step.placement, *scheme);
+                Some(CopyAct::Share { from, .. }) => self.is(from == step.placement, || Violation::SharesWithItself(number)),
+                Some(CopyAct::Prepare { scheme, .. }) => {
+                    prepared.insert(step.placement, scheme);
                 }
-                Act::Import { scheme, .. } => {
-                    let other = prepared.get(&step.placement).is_some_and(|prepared| prepared != scheme);
+                Some(CopyAct::Import { scheme, .. }) => {
+                    let other = prepared.get(&step.placement).is_some_and(|prepared| *prepared != scheme);
                     self.is(other, || Violation::PreparedOtherwise(number));
-                    self.is(!scheme.takes(plan.algorithm), || Violation::SchemeUnfit { step: number, scheme: *scheme });
-                    self.is(is_sha1(*scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme: *scheme });
+                    self.is(!scheme.takes(plan.algorithm), || Violation::SchemeUnfit { step: number, scheme });
+                    self.is(is_sha1(scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme });
                 }
-                Act::Create
-                | Act::Claim
-                | Act::Publish
-                | Act::RemoveSurplus { .. }
-                | Act::DisableSurplus { .. }
-                | Act::FollowSecond { .. } => {}
+                None => {}
             }
         }
     }
@@ -208,7 +204,7 @@ impl<'a> Judge<'a> {
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
         match facts.charter.rule(&set.profile, set.action) {
             None => self.violations.push(Violation::UnknownProfile(set.profile.clone())),
-            Some(rule) if !is_at_least(&set.approvals, rule) => self.violations.push(Violation::ApprovalsLooser),
+            Some(rule) if !set.approvals.is_at_least(rule) => self.violations.push(Violation::ApprovalsLooser),
             Some(rule) => {
                 let known = set.approvals == *rule || facts.charter.key_rules.contains(&set.approvals);
                 self.is(!known, || Violation::ApprovalsUnknown);
@@ -391,21 +387,13 @@ impl<'a> Judge<'a> {
             origins.entry(copy.coordinates.version).or_insert(copy.bytes_of.unwrap_or(copy.coordinates.placement));
         }
         for (number, step) in self.steps() {
-            match &step.act {
-                Act::Mint { version, .. } if key.shared => {
-                    let origin = *origins.entry(*version).or_insert(step.placement);
-                    self.is(origin != step.placement, || Violation::TwoOrigins { step: number, version: *version });
+            match step.act.on_copy() {
+                Some(CopyAct::Mint { version, .. }) if key.shared => {
+                    let origin = *origins.entry(version).or_insert(step.placement);
+                    self.is(origin != step.placement, || Violation::TwoOrigins { step: number, version });
                 }
-                Act::Share { .. } => self.is(!key.shared, || Violation::Shares(number)),
-                Act::Mint { .. }
-                | Act::Create
-                | Act::Claim
-                | Act::Prepare { .. }
-                | Act::Import { .. }
-                | Act::Publish
-                | Act::RemoveSurplus { .. }
-                | Act::DisableSurplus { .. }
-                | Act::FollowSecond { .. } => {}
+                Some(CopyAct::Share { .. }) => self.is(!key.shared, || Violation::Shares(number)),
+                Some(CopyAct::Mint { .. } | CopyAct::Prepare { .. } | CopyAct::Import { .. }) | None => {}
             }
         }
     }
@@ -495,21 +483,6 @@ fn rank(act: &Act) -> u8 {
         Act::Import { .. } => 4,
         Act::Publish => 5,
         Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => 6,
-    }
-}
-
-/// Whether every approval that satisfies `rule` also satisfies `least`: at least as many people, from no other groups. If `least` needs
-/// nobody, any rule does.
-pub(crate) fn is_at_least(rule: &ApprovalRule, least: &ApprovalRule) -> bool {
-    least.need == 0 || (rule.need >= least.need && rule.from.is_subset(&least.from))
-}
-
-fn version_of(act: &Act) -> Option<Version> {
-    match act {
-        Act::Mint { version, .. } | Act::Share { version, .. } | Act::Prepare { version, .. } | Act::Import { version, .. } => {
-            Some(*version)
-        }
-        Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => None,
     }
 }
 
