@@ -239,7 +239,9 @@ impl CopyAct<'_> {
     #[must_use]
     pub fn version(self) -> Version {
         match self {
-            Self::Mint { version, .. } | Self::Share { version, .. } | Self::Prepare { version, .. } | Self::Import { version, .. } => version,
+            Self::Mint { version, .. } | Self::Share { version, .. } | Self::Prepare { version, .. } | Self::Import { version, .. } => {
+                version
+            }
         }
     }
 }

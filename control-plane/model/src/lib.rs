@@ -22,9 +22,7 @@ mod time;
 mod transition;
 
 pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapScheme};
-pub use approval::{
-    APPROVAL_NAMESPACE, Approval, Approver, Charter, CharterChange, CharterId, CharterProposal, SealedCharter, Statement,
-};
+pub use approval::{APPROVAL_NAMESPACE, Approval, Approver, Charter, CharterChange, CharterId, CharterProposal, SealedCharter, Statement};
 pub use change::{Act, Action, ChangeSet, CopyAct, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
 pub use custody::{CheckValue, CopyCoordinates, PublicKey, SealedBlob};
 pub use destination::{Capabilities, Creation, Destination, Quota};

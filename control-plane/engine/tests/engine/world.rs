@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use keyplane_engine::{Engine, Lane, Leases, Silent, lane::Quotas};
 use keyplane_model::{
     APPROVALS_LAST, Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, Asked, Attempt, AttemptId, Capabilities,
-    ChangeSet, ChangeSetRecord, Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId, Evidence,
-    EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease,
-    LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen,
+    ChangeSet, ChangeSetRecord, Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId,
+    Evidence, EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord,
+    Lease, LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen,
     Presence, Problem, Protection, Purpose, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target,
     Timestamp, Version, WrapScheme,
 };
