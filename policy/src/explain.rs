@@ -69,8 +69,19 @@ impl fmt::Display for Explanation {
 
 pub(crate) fn rules(effective: &Effective) -> Vec<ExplainedRule> {
     // Destructured, so that forgetting a new rule here does not compile.
-    let Effective { algorithms, protection, locations, source, every, overlap, retire, import_approvals, retire_approvals, standing } =
-        effective;
+    let Effective {
+        algorithms,
+        protection,
+        locations,
+        source,
+        every,
+        overlap,
+        retire,
+        import_approvals,
+        retire_approvals,
+        valid,
+        standing,
+    } = effective;
     vec![
         rule("algorithms", algorithms, flow(&algorithms.value)),
         rule("protection", protection, protection.value.to_string()),
@@ -92,6 +103,7 @@ pub(crate) fn rules(effective: &Effective) -> Vec<ExplainedRule> {
         ),
         rule("approvals.import", import_approvals, approval(import_approvals)),
         rule("approvals.retire", retire_approvals, approval(retire_approvals)),
+        rule("approvals.valid", valid, valid.value.to_string()),
         rule("approvals.standing.rotation", standing, standing.value.map_or_else(|| "none in advance".to_owned(), |span| span.to_string())),
     ]
 }

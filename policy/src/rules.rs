@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Algorithm, ApprovalRule, Approvals, Destination, DestinationName, ProblemCode, ProfileName, Protection, Retire, Rotation, Rules,
-    Source, Span, Standing,
+    APPROVALS_LAST, Algorithm, ApprovalRule, Approvals, Destination, DestinationName, ProblemCode, ProfileName, Protection, Retire,
+    Rotation, Rules, Source, Span, Standing,
 };
 
 use crate::origin::Origin;
@@ -33,6 +33,7 @@ pub(crate) struct Effective {
     pub(crate) retire: Stated<Retire>,
     pub(crate) import_approvals: Stated<ApprovalRule>,
     pub(crate) retire_approvals: Stated<ApprovalRule>,
+    pub(crate) valid: Stated<Span>,
     pub(crate) standing: Stated<Option<Span>>,
 }
 
@@ -47,6 +48,7 @@ impl Effective {
             approvals: Approvals {
                 import: self.import_approvals.value.clone(),
                 retire: self.retire_approvals.value.clone(),
+                valid: self.valid.value,
                 standing: Standing { rotation: self.standing.value },
             },
         }
@@ -81,6 +83,7 @@ impl Effective {
             retire: speaker.states_or(own.retire, Retire::Never, report),
             import_approvals: speaker.states(own.import_approvals?, report),
             retire_approvals: speaker.states(own.retire_approvals?, report),
+            valid: speaker.states_or(own.valid, APPROVALS_LAST, report),
             standing: speaker.states_or(own.standing, None, report),
         })
     }
@@ -98,6 +101,7 @@ impl Effective {
             retire: narrow.rule("rotation.retire", &self.retire, own.retire, strict::retire),
             import_approvals: narrow.rule("approvals.import", &self.import_approvals, own.import_approvals, strict::approval),
             retire_approvals: narrow.rule("approvals.retire", &self.retire_approvals, own.retire_approvals, strict::approval),
+            valid: narrow.rule("approvals.valid", &self.valid, own.valid, strict::valid),
             standing: narrow.rule("approvals.standing.rotation", &self.standing, own.standing, strict::standing),
         }
     }
@@ -164,6 +168,7 @@ pub(crate) struct Statements {
     retire: Option<At<Retire>>,
     import_approvals: Option<At<ApprovalRule>>,
     retire_approvals: Option<At<ApprovalRule>>,
+    valid: Option<At<Span>>,
     standing: Option<At<Option<Span>>>,
 }
 
@@ -219,6 +224,7 @@ impl Statements {
             retire: rotation.and_then(|rotation| rotation.retire.as_ref()).map(|own| At { value: own.value.0, place: own.place }),
             import_approvals: approvals.and_then(|approvals| approvals.import.as_ref()).map(|own| check.approvals(own)),
             retire_approvals: approvals.and_then(|approvals| approvals.retire.as_ref()).map(|own| check.approvals(own)),
+            valid: approvals.and_then(|approvals| approvals.valid.as_ref()).and_then(|own| check.valid(own)),
             standing: standing.map(|own| At { value: Some(own.value), place: own.place }),
         }
     }
@@ -279,6 +285,16 @@ impl Check<'_> {
             }
         }
         At { value: ApprovalRule { need: need.value, from: groups_asked }, place: own.place }
+    }
+
+    /// `None`: no charter could have approvals count for so long, which was reported.
+    fn valid(&mut self, own: &At<Span>) -> Option<At<Span>> {
+        if Approvals::VALID.contains(&own.value) {
+            return Some(own.clone());
+        }
+        let (least, most) = Approvals::VALID.into_inner();
+        self.report.invalid(own.place, format!("approvals cannot count for `{}`: give at least `{least}` and at most `{most}`", own.value));
+        None
     }
 }
 

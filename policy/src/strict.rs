@@ -32,6 +32,7 @@ pub fn looser_rules(rules: &Rules, than: &Rules) -> Vec<(&'static str, String)> 
         ("rotation.retire", retire(&rules.rotation.retire, &than.rotation.retire)),
         ("approvals.import", approval(&rules.approvals.import, &than.approvals.import)),
         ("approvals.retire", approval(&rules.approvals.retire, &than.approvals.retire)),
+        ("approvals.valid", valid(&rules.approvals.valid, &than.approvals.valid)),
         ("approvals.standing.rotation", standing(&rules.approvals.standing.rotation, &than.approvals.standing.rotation)),
     ]
     .into_iter()
@@ -83,8 +84,12 @@ pub(crate) fn retire(new: &Retire, held: &Retire) -> Judgement {
 
 /// Stricter: more approvers, from fewer groups. Where none was needed, any rule is at least as strict.
 pub(crate) fn approval(new: &ApprovalRule, held: &ApprovalRule) -> Judgement {
-    let fine = held.need == 0 || (new.need >= held.need && new.from.is_subset(&held.from));
-    judge(fine, || format!("`need` at least {}, `from` no others than {}", held.need, list(&held.from)))
+    judge(new.is_at_least(held), || format!("`need` at least {}, `from` no others than {}", held.need, list(&held.from)))
+}
+
+/// Stricter: a shorter time.
+pub(crate) fn valid(new: &Span, held: &Span) -> Judgement {
+    judge(new <= held, || format!("at most `{held}`"))
 }
 
 /// Stricter: a shorter time, or none.
@@ -102,7 +107,7 @@ fn judge(fine: bool, right: impl FnOnce() -> String) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use keyplane_model::{Approvals, GroupName, Rotation, Standing};
+    use keyplane_model::{APPROVALS_LAST, Approvals, GroupName, Rotation, Standing};
 
     use super::*;
 
@@ -114,7 +119,12 @@ mod tests {
             locations: None,
             source: None,
             rotation: Rotation { every: None, overlap: Span::ZERO, retire: Retire::Never },
-            approvals: Approvals { import: approval.clone(), retire: approval, standing: Standing { rotation: None } },
+            approvals: Approvals {
+                import: approval.clone(),
+                retire: approval,
+                valid: APPROVALS_LAST,
+                standing: Standing { rotation: None },
+            },
         }
     }
 
@@ -153,6 +163,7 @@ mod tests {
             vary(retires, |rules, retire| rules.rotation.retire = retire),
             vary(needs(), |rules, need| rules.approvals.import = need),
             vary(needs(), |rules, need| rules.approvals.retire = need),
+            vary(spans().into_iter().flatten(), |rules, valid| rules.approvals.valid = valid),
             vary(spans(), |rules, standing| rules.approvals.standing.rotation = standing),
         ]
     }

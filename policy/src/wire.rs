@@ -110,6 +110,8 @@ wire! {
         import: Option<At<ApprovalNeed>>,
         /// For disabling and destroying versions.
         retire: Option<At<ApprovalNeed>>,
+        /// How long approvals count after they were asked for, as in `7d`: `1h` to `30d`. Default: `30d`.
+        valid: Option<At<Span>>,
         /// What an approval of the profile approves in advance. Default: nothing.
         standing: Option<StandingRules>,
     }

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    Approval, ChangeSet, Charter, CharterChange, CopyCoordinates, Digest, InstallationId, SealedCharter, Statement, Timestamp,
+    APPROVALS_LAST, Approval, ChangeSet, Charter, CharterChange, CopyCoordinates, Digest, InstallationId, SealedCharter, Statement,
+    Timestamp,
 };
 use keyplane_port::{
     Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Usage, Usages, Warrant, Wrap, WrapRequest,
     Wrapped,
 };
-use keyplane_verifier::{Facts, Shortfall, Violation, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
+use keyplane_verifier::{
+    Facts, Shortfall, Violation, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter, valid_for_charter,
+};
 
 use crate::charter::{self, Adopted};
 use crate::proof::{Effort, THOROUGH};
@@ -144,7 +147,8 @@ impl Custodian for HsmCustodian {
         if change.proposer.0.trim().is_empty() {
             return Err(CustodianError::Refused("nobody proposed the charter".to_owned()));
         }
-        let in_time = in_time(change.until, self.clock.now()).map_err(refused);
+        let valid = valid_for_charter(&current.charter, next);
+        let in_time = in_time(change.until, self.clock.now(), valid).map_err(refused);
         // The charter in force decides who has to approve the next one.
         let rules = required_for_charter(&current.charter, next);
         let statement = Statement::of_charter(change).map_err(HsmError::from)?;
@@ -195,8 +199,8 @@ impl Custodian for HsmCustodian {
         if usage::is_over(&unused, now) {
             return Ok(());
         }
-        // Such a change set entitles to nothing yet, and its record would be kept too long.
-        in_time(unused.until, now).or_else(|violation| match violation {
+        // Such a change set entitles to nothing yet, under no charter, and its record would be kept too long.
+        in_time(unused.until, now, APPROVALS_LAST).or_else(|violation| match violation {
             Violation::Ended(_) => Ok(()),
             other => Err(refused(other)),
         })?;

@@ -3,9 +3,7 @@
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::object::AttributeType;
 use keyplane_model::{Algorithm, Digest, EpochId, WrapScheme};
-use keyplane_port::{CustodianError, Spent};
-
-use crate::spki::PublicKeyError;
+use keyplane_port::{CustodianError, PublicKeyError, Spent};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HsmError {

@@ -41,4 +41,3 @@ mod tests;
 pub use config::{HsmConfig, Pin};
 pub use custodian::HsmCustodian;
 pub use error::{HsmError, NoRoute, Unsupported};
-pub use spki::PublicKeyError;

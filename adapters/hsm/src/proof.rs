@@ -13,7 +13,7 @@ use aws_lc_rs::rsa::KeySize;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use keyplane_model::{Algorithm, WrapScheme};
-use keyplane_port::{EnrolmentCheck, Expected};
+use keyplane_port::{EnrolmentCheck, Expected, RsaPublicKey};
 
 use crate::HsmError;
 use crate::derive::{self, Label};
@@ -23,7 +23,6 @@ use crate::pair::Pair;
 use crate::pkcs11;
 use crate::routes::{self, Kwp, Routes, Way};
 use crate::software::SoftwareKey;
-use crate::spki::RsaPublicKey;
 use crate::template::{self, Fences, Life, Use};
 use crate::throwaway::Throwaway;
 use crate::token::{Ephemeral, Token};

@@ -9,13 +9,12 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use keyplane_model::{Algorithm, WrapScheme};
-use keyplane_port::Route;
+use keyplane_port::{Route, RsaPublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::HsmError;
 use crate::error::{NoRoute, Unsupported};
 use crate::pkcs11;
-use crate::spki::RsaPublicKey;
 use crate::template::{self, Life, Use};
 use crate::token::{Ephemeral, Token};
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use keyplane_model::{CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, PublicKey, SealedBlob, Source, WrapScheme};
-use keyplane_port::{CustodianStatus, EnrolmentCheck, Expected, Minted, Wrapped};
+use keyplane_port::{CustodianStatus, EnrolmentCheck, Expected, Minted, RsaPublicKey, Wrapped};
 
 use crate::charter::Adopted;
 use crate::derive::{self, Label};
@@ -18,7 +18,6 @@ use crate::proof::Effort;
 use crate::record::{self, Proven, Subject, Unrecorded};
 use crate::root::{self, Root};
 use crate::routes::{self, Routes};
-use crate::spki::RsaPublicKey;
 use crate::template;
 use crate::token::{Ephemeral, Token};
 use crate::{HsmConfig, HsmError, controls, proof, seal};

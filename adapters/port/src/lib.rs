@@ -1,7 +1,8 @@
 //! The traits between the engine and the world: [`Cloud`], [`Custodian`], [`Ledger`], [`Clock`], [`Entropy`].
 //!
-//! Owns what an adapter has to promise. Knows only the model; must not know of any vendor, database or token. What crosses [`Custodian`] is
-//! data, so that the custodian could run in a process of its own.
+//! Owns what an adapter has to promise, and how a public key to wrap under is read, which passes from one adapter to another. Knows only
+//! the model; must not know of any vendor, database or token. What crosses [`Custodian`] is data, so that the custodian could run in a
+//! process of its own.
 //!
 //! All of them are object safe, and their futures are `Send`: they are held as `Arc<dyn …>`.
 
@@ -10,6 +11,7 @@ mod custodian;
 mod ledger;
 mod memory;
 mod problem;
+mod public_key;
 mod usage;
 
 pub use cloud::{Acted, Cause, Cloud, CloudError, Cursor, Mutation, Page, Prepared, Swept, WrapFor, WrappingKey};
@@ -19,6 +21,7 @@ pub use custodian::{
 };
 pub use ledger::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 pub use memory::MemoryLedger;
+pub use public_key::{PublicKeyError, RsaPublicKey};
 pub use usage::{MOST_WRAPPING_KEYS, Spent, Usage, Usages};
 
 use keyplane_model::Timestamp;

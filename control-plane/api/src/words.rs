@@ -162,9 +162,9 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
     for name in profiles {
         match (before.profiles.get(name), after.profiles.get(name)) {
             (None, Some(new)) => {
-                let (import, retire, standing) = (rule(&new.import), rule(&new.retire), standing(new.standing));
-                let rules = format!("import needs {import}, retire needs {retire}, standing approval of rotations: {standing}");
-                lines.push(format!("profile `{name}` comes: {rules}"));
+                let (import, retire, valid, standing) = (rule(&new.import), rule(&new.retire), new.valid, standing(new.standing));
+                let times = format!("approvals count for {valid}, standing approval of rotations: {standing}");
+                lines.push(format!("profile `{name}` comes: import needs {import}, retire needs {retire}, {times}"));
             }
             (Some(_), None) => lines.push(format!("profile `{name}` goes, and its rules with it")),
             (Some(old), Some(new)) => rules(name.as_str(), old, new, &mut lines),
@@ -182,9 +182,13 @@ pub fn differences(before: &Charter, after: &Charter) -> Vec<String> {
 fn rules(profile: &str, old: &Approvals, new: &Approvals, lines: &mut Vec<String>) {
     for (what, old, new) in [("import", &old.import, &new.import), ("retire", &old.retire, &new.retire)] {
         if old != new {
-            let how = if new.need < old.need || !new.from.is_subset(&old.from) { "LOOSER or in other hands" } else { "stricter" };
+            let how = if new.is_at_least(old) { "stricter" } else { "LOOSER or in other hands" };
             lines.push(format!("profile `{profile}`: {what} needs {} instead of {}: {how}", rule(new), rule(old)));
         }
+    }
+    if old.valid != new.valid {
+        let how = if new.valid > old.valid { "LOOSER" } else { "stricter" };
+        lines.push(format!("profile `{profile}`: approvals count for {} instead of {}: {how}", new.valid, old.valid));
     }
     if old.standing != new.standing {
         let (old, new) = (standing(old.standing), standing(new.standing));
@@ -246,6 +250,23 @@ mod tests {
         let view = view(&change_set("logs", 1));
         let [placement] = &view.placements[..] else { panic!("{:?}", view.placements) };
         assert_eq!((placement.fingerprint, placement.purpose), (Digest::of(b"prod"), keyplane_model::Purpose::Mac));
+    }
+
+    /// Approvals that count for longer are a looser rule, and nobody may sign it without seeing that.
+    #[test]
+    fn how_long_approvals_count_is_shown() {
+        let id = "00000000-0000-0000-0000-000000000000";
+        let charter = |valid: &str| -> Charter {
+            let rule = json!({ "need": 1, "from": ["security"] });
+            let approvals = json!({ "import": rule, "retire": rule, "valid": valid, "standing": {} });
+            serde_json::from_value(json!({ "installation": id, "approvers": {}, "profiles": { "payments": approvals } })).unwrap()
+        };
+        let none = Charter { profiles: std::collections::BTreeMap::new(), ..charter("7d") };
+        let came = differences(&none, &charter("7d"));
+        assert!(came.len() == 1 && came[0].contains("approvals count for 7d"), "{came:?}");
+        let changed = |before, after| differences(&charter(before), &charter(after));
+        assert_eq!(changed("7d", "30d"), ["profile `payments`: approvals count for 30d instead of 7d: LOOSER"]);
+        assert_eq!(changed("7d", "1d"), ["profile `payments`: approvals count for 1d instead of 7d: stricter"]);
     }
 
     #[test]

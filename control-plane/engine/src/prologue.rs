@@ -2,41 +2,37 @@
 //!
 //! Only the ledger changes. A crash before the receipt leaves nothing that is ever used.
 
-use keyplane_model::{Act, CopyCoordinates, DestinationName, Outcome, PlacementPlan, ProblemCode, Receipt, Step, StepNo};
+use keyplane_model::{Act, CopyAct, CopyCoordinates, DestinationName, Outcome, PlacementPlan, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::MintRequest;
 
 use crate::job::{Job, Stop};
 
 pub(crate) fn has(act: &Act) -> bool {
-    matches!(act, Act::Mint { .. } | Act::Share { .. })
+    match act.on_copy() {
+        Some(CopyAct::Mint { .. } | CopyAct::Share { .. }) => true,
+        Some(CopyAct::Prepare { .. } | CopyAct::Import { .. }) | None => false,
+    }
 }
 
 /// Runs a step of the prologue and writes its receipt.
 pub(crate) async fn run(job: &Job<'_>, number: StepNo, step: &Step, plan: &PlacementPlan) -> Result<(), Stop> {
-    let outcome = match &step.act {
-        Act::Mint { version, source, epoch } => {
+    let outcome = match step.act.on_copy() {
+        Some(CopyAct::Mint { version, source, epoch }) => {
             let coordinates = CopyCoordinates {
                 installation: job.record.change_set.installation,
                 key: job.record.change_set.key_id,
-                version: *version,
+                version,
                 placement: step.placement,
                 algorithm: plan.algorithm,
-                source: *source,
-                epoch: *epoch,
+                source,
+                epoch,
                 profile: job.record.change_set.profile.clone(),
                 approvals: job.record.change_set.approvals.clone(),
             };
             mint(job, number, coordinates, &plan.destination).await?
         }
-        Act::Share { from, .. } => Outcome::Shared { from: *from },
-        Act::Create
-        | Act::Claim
-        | Act::Prepare { .. }
-        | Act::Import { .. }
-        | Act::Publish
-        | Act::RemoveSurplus { .. }
-        | Act::DisableSurplus { .. }
-        | Act::FollowSecond { .. } => {
+        Some(CopyAct::Share { from, .. }) => Outcome::Shared { from },
+        Some(CopyAct::Prepare { .. } | CopyAct::Import { .. }) | None => {
             let detail = "a step at a cloud in the prologue";
             return Err(job.held(job.problem(ProblemCode::Internal, detail, "keyplane status")));
         }

@@ -6,15 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Actor, ApprovalRule, Approvals, ApproverName, ChangeSet, Digest, EpochId, GroupName, InstallationId, ProfileName, Span,
-    Timestamp,
+    APPROVALS_LAST, Action, Actor, ApprovalRule, Approvals, ApproverName, ChangeSet, Digest, EpochId, GroupName, InstallationId,
+    ProfileName, Span, Timestamp,
 };
 
 /// The namespace of approval signatures (`ssh-keygen -Y sign -n …`). A signature in any other namespace is no approval.
 pub const APPROVAL_NAMESPACE: &str = "approval.keyplane.v1";
-
-/// The longest validity of approvals. A change set or a proposed charter that asks for more is refused.
-pub const APPROVALS_LAST: Span = Span::days(30);
 
 /// Identifies a charter. A signature made under one charter counts under no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +185,14 @@ impl Charter {
         Some(match action {
             Action::Import | Action::CleanUp => &approvals.import,
         })
+    }
+
+    /// How long approvals under the profile count. The shortest time of all profiles stands in for a profile that the charter does not
+    /// know.
+    #[must_use]
+    pub fn valid(&self, profile: &ProfileName) -> Span {
+        let shortest = || self.profiles.values().map(|approvals| approvals.valid).min();
+        self.profiles.get(profile).map(|approvals| approvals.valid).or_else(shortest).unwrap_or(APPROVALS_LAST)
     }
 
     /// Every rule of every profile, and those of keys.

@@ -38,8 +38,8 @@ pub struct ChangeSet {
     pub steps: Vec<Step>,
     /// For the approvers.
     pub reasons: Vec<Reason>,
-    /// When the approvals expire. After that no step runs, even if the change set was committed. At most [`crate::APPROVALS_LAST`] from now
-    /// when it is judged.
+    /// When the approvals expire. After that no step runs, even if the change set was committed. At most [`crate::Approvals::valid`] from
+    /// now when it is judged.
     pub until: Timestamp,
 }
 
@@ -179,6 +179,34 @@ pub enum Act {
 }
 
 impl Act {
+    /// What it does for a copy's bytes. `None`: it is for an object or a name.
+    #[must_use]
+    pub fn on_copy(&self) -> Option<CopyAct<'_>> {
+        match self {
+            Self::Mint { version, source, epoch } => Some(CopyAct::Mint { version: *version, source: *source, epoch: *epoch }),
+            Self::Share { version, from } => Some(CopyAct::Share { version: *version, from: *from }),
+            Self::Prepare { version, scheme } => Some(CopyAct::Prepare { version: *version, scheme: *scheme }),
+            Self::Import { version, scheme, of, made } => {
+                Some(CopyAct::Import { version: *version, scheme: *scheme, of: *of, made: made.as_ref() })
+            }
+            Self::Create
+            | Self::Claim
+            | Self::Publish
+            | Self::RemoveSurplus { .. }
+            | Self::DisableSurplus { .. }
+            | Self::FollowSecond { .. } => None,
+        }
+    }
+
+    /// What the bytes of an import are bound to, if an earlier change set made them.
+    #[must_use]
+    pub fn made(&self) -> Option<&CopyCoordinates> {
+        match self.on_copy() {
+            Some(CopyAct::Import { made, .. }) => made,
+            Some(CopyAct::Mint { .. } | CopyAct::Share { .. } | CopyAct::Prepare { .. }) | None => None,
+        }
+    }
+
     /// The word for it in logs, plans and messages.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -193,6 +221,27 @@ impl Act {
             Self::RemoveSurplus { .. } => "remove-surplus",
             Self::DisableSurplus { .. } => "disable-surplus",
             Self::FollowSecond { .. } => "follow-second",
+        }
+    }
+}
+
+/// The acts of [`Act`] that are for a copy's bytes, with the same fields. Whoever judges these alone matches them, so that another one does
+/// not compile before it is judged, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyAct<'a> {
+    Mint { version: Version, source: Source, epoch: EpochId },
+    Share { version: Version, from: PlacementId },
+    Prepare { version: Version, scheme: WrapScheme },
+    Import { version: Version, scheme: WrapScheme, of: Option<PlacementId>, made: Option<&'a CopyCoordinates> },
+}
+
+impl CopyAct<'_> {
+    #[must_use]
+    pub fn version(self) -> Version {
+        match self {
+            Self::Mint { version, .. } | Self::Share { version, .. } | Self::Prepare { version, .. } | Self::Import { version, .. } => {
+                version
+            }
         }
     }
 }

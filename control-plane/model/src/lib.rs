@@ -22,10 +22,8 @@ mod time;
 mod transition;
 
 pub use algorithm::{Algorithm, CloudKind, Protection, Purpose, Source, WrapScheme};
-pub use approval::{
-    APPROVAL_NAMESPACE, APPROVALS_LAST, Approval, Approver, Charter, CharterChange, CharterId, CharterProposal, SealedCharter, Statement,
-};
-pub use change::{Act, Action, ChangeSet, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
+pub use approval::{APPROVAL_NAMESPACE, Approval, Approver, Charter, CharterChange, CharterId, CharterProposal, SealedCharter, Statement};
+pub use change::{Act, Action, ChangeSet, CopyAct, Expectation, Marks, PlacementPlan, Reason, Step, StepNo};
 pub use custody::{CheckValue, CopyCoordinates, PublicKey, SealedBlob};
 pub use destination::{Capabilities, Creation, Destination, Quota};
 pub use event::{Asked, EventKind, LedgerEvent, Subjects};
@@ -40,7 +38,7 @@ pub use record::{
     Attempt, ChangeSetRecord, ChangeSetState, CopyRecord, KeyRecord, LedgerSnapshot, Outcome, PlacementRecord, Receipt, SettleError,
     VersionRecord, VersionState, Wrap,
 };
-pub use rule::{ApprovalRule, Approvals, Standing};
+pub use rule::{APPROVALS_LAST, ApprovalRule, Approvals, CLOCKS, Standing};
 pub use seen::{
     Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Presence, Target,
 };

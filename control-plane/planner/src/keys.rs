@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Action, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Reason, Span, StepNo,
+    Action, Approvals, CLOCKS, ChangeSet, ChangeSetRecord, Digest, Key, KeyId, KeyName, KeyRecord, ProfileName, Reason, Span, Step, StepNo,
+    Timestamp,
 };
 
 use crate::estimate::Estimate;
@@ -163,6 +164,7 @@ impl<'a> Subject<'a> {
             change_set.placements.insert(placement, plan);
             change_set.steps.extend(steps);
         }
+        change_set.until = self.latest_end(&change_set.steps)?;
         Some(change_set)
     }
 
@@ -208,8 +210,10 @@ impl<'a> Subject<'a> {
     }
 
     fn still_fits(&self, open: &ChangeSetRecord, change: Option<&ChangeSet>, findings: &[Finding]) -> bool {
-        // An expired change set can no longer be approved.
-        if open.change_set.until <= self.input.now {
+        // An expired change set can no longer be approved, and neither can one whose approvals would count for longer than the rules have
+        // come to allow.
+        let latest = self.latest_end(&open.change_set.steps);
+        if open.change_set.until <= self.input.now || latest.is_none_or(|latest| open.change_set.until > latest + CLOCKS) {
             return false;
         }
         // Compare as if the first proposer had planned now, with the first expiry.
@@ -221,16 +225,32 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// The key's change set without placements and steps. `None`: the intent does not have its profile.
-    fn frame(&self, action: Action) -> Option<ChangeSet> {
-        let profile: &ProfileName = match (self.key, self.record) {
+    /// The key's profile, and its rules of approval. `None`: the intent does not have the profile.
+    fn approvals(&self) -> Option<(&'a ProfileName, &'a Approvals)> {
+        let profile = match (self.key, self.record) {
             (Some(key), _) => &key.profile,
             (None, Some(record)) => &record.profile,
             (None, None) => return None,
         };
         let of_profile = &self.input.intent.profiles.get(profile)?.approvals;
         // A key's own rules are at least as strict as its profile's.
-        let approvals = self.key.map_or(of_profile, |key| &key.rules.approvals);
+        Some((profile, self.key.map_or(of_profile, |key| &key.rules.approvals)))
+    }
+
+    /// The latest time until which approvals of these steps may count. Where bytes are imported that were made before, those of the profile
+    /// that they were made under are asked, too, or of the strictest profile if that one is gone.
+    fn latest_end(&self, steps: &[Step]) -> Option<Timestamp> {
+        let (_, own) = self.approvals()?;
+        let profiles = &self.input.intent.profiles;
+        let shortest = || profiles.values().map(|rules| rules.approvals.valid).min();
+        let of = |profile: &ProfileName| profiles.get(profile).map(|rules| rules.approvals.valid).or_else(shortest);
+        let made = steps.iter().filter_map(|step| of(&step.act.made()?.profile));
+        Some(self.input.now + made.fold(own.valid, Ord::min))
+    }
+
+    /// The key's change set without placements and steps. `None`: the intent does not have its profile.
+    fn frame(&self, action: Action) -> Option<ChangeSet> {
+        let (profile, approvals) = self.approvals()?;
         Some(ChangeSet {
             format: ChangeSet::FORMAT,
             installation: self.input.ledger.installation,
@@ -247,7 +267,7 @@ impl<'a> Subject<'a> {
             placements: BTreeMap::new(),
             steps: Vec::new(),
             reasons: Vec::new(),
-            until: self.input.now + APPROVALS_LAST,
+            until: self.latest_end(&[])?,
         })
     }
 

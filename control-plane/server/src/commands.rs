@@ -12,7 +12,9 @@ use keyplane_api::{
     ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, CharterState, Client, ClientError, EnrollRequest, ExplainRequest,
     PlanRequest, Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
 };
-use keyplane_model::{APPROVAL_NAMESPACE, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement};
+use keyplane_model::{
+    APPROVAL_NAMESPACE, APPROVALS_LAST, CLOCKS, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement, Timestamp,
+};
 use keyplane_port::{Clock as _, Entropy as _};
 use keyplane_store::SqlLedger;
 use tower::ServiceExt as _;
@@ -241,6 +243,13 @@ impl Proposed {
         Ok(Self { proposal, words, statement })
     }
 
+    fn until(&self) -> Timestamp {
+        match &self.words {
+            Words::ChangeSet(view) => view.until,
+            Words::Charter(view) => view.until,
+        }
+    }
+
     fn render(&self) {
         match &self.words {
             Words::ChangeSet(view) => render::change_set_view(view),
@@ -293,7 +302,10 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
                 if !json {
                     proposed.render();
                 }
-                shown.push((digest, proposed.statement));
+                match ends_in_time(&digest, proposed.until(), SystemClock.now()) {
+                    Ok(()) => shown.push((digest, proposed.statement)),
+                    Err(problem) => failed.push(problem),
+                }
             }
             Err(problems) => failed.extend(problems),
         }
@@ -328,6 +340,16 @@ async fn approving(config: &Config, approve: Approve, json: bool) -> Result<Exit
         render::line("nothing waits for approval");
     }
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(failed) }
+}
+
+/// The custodian knows when an approval ends, and not when somebody signed. A signature with an end in ten years would count in ten years, so
+/// none is given here.
+fn ends_in_time(digest: &Digest, until: Timestamp, now: Timestamp) -> Result<(), Problem> {
+    if until <= now + APPROVALS_LAST + CLOCKS {
+        return Ok(());
+    }
+    let detail = format!("nothing was signed for {digest}: approvals count for `{APPROVALS_LAST}` at most, and these would until {until}");
+    Err(Problem::new(ProblemCode::ApprovalInvalid, detail, format!("keyplane show {digest}")))
 }
 
 /// Asks at the terminal before anything is signed. Whoever reads JSON has seen no words to agree to.
@@ -435,4 +457,19 @@ fn one(problem: Problem) -> Vec<Problem> {
 
 fn problems(error: ClientError) -> Vec<Problem> {
     error.0
+}
+
+#[cfg(test)]
+mod tests {
+    use keyplane_model::Span;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_signed_whose_end_is_further_away_than_approvals_may_count() {
+        let (digest, now) = (Digest::of(b"a change set"), Timestamp(1_790_000_000_000_000));
+        assert_eq!(ends_in_time(&digest, now + APPROVALS_LAST, now), Ok(()));
+        let refused = ends_in_time(&digest, now + APPROVALS_LAST + Span::days(1), now).unwrap_err();
+        assert!(refused.detail.contains(&digest.to_string()) && refused.detail.contains("`30d` at most"), "{refused}");
+    }
 }

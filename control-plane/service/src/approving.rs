@@ -60,11 +60,11 @@ impl Service {
         })?;
         let change_set = &record.change_set;
         let now = self.engine.clock.now();
-        verifier::in_time(change_set.until, now).map_err(|violation| {
+        let sealed = self.charter().await?;
+        verifier::in_time(change_set.until, now, verifier::valid_for(change_set, &sealed.charter)).map_err(|violation| {
             let detail = format!("change set {} cannot be approved: {violation}", request.digest);
             Problem::new(ProblemCode::ChangeSetStale, detail, "keyplane plan").key(&change_set.key)
         })?;
-        let sealed = self.charter().await?;
         let known = self.known(&record).await?;
         let ballot = Ballot {
             statement: statement(&record, &sealed)?,
@@ -86,7 +86,7 @@ impl Service {
         let sealed = self.charter().await?;
         follows(proposal, &sealed)?;
         let now = self.engine.clock.now();
-        verifier::in_time(change.until, now).map_err(|violation| {
+        verifier::in_time(change.until, now, verifier::valid_for_charter(&sealed.charter, &change.next)).map_err(|violation| {
             let detail = format!("the proposed charter {digest} cannot be approved: {violation}");
             Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")
         })?;

@@ -19,8 +19,12 @@ impl Service {
         let proposals = self.engine.ledger.charter_proposals(&before).await.map_err(|error| error.problem())?;
         let now = self.engine.clock.now();
         let mut open = Vec::new();
-        for proposal in proposals.into_iter().filter(|proposal| verifier::in_time(proposal.change.until, now).is_ok()) {
+        for proposal in proposals {
             let change = &proposal.change;
+            let valid = verifier::valid_for_charter(&sealed.charter, &change.next);
+            if verifier::in_time(change.until, now, valid).is_err() {
+                continue;
+            }
             let statement = Statement::of_charter(change).map_err(|error| uncanonical(&error))?;
             let rules = verifier::required_for_charter(&sealed.charter, &change.next);
             let counted = verifier::approved(&statement, &change.proposer, rules, &sealed.charter, &proposal.approvals);

@@ -1,8 +1,9 @@
 //! The token and the charter.
 
 use keyplane_api::{CharterRequest, CharterState, EnrollRequest, HsmCheck, HsmReport, HsmRoute};
-use keyplane_model::{APPROVALS_LAST, Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode, SealedCharter};
+use keyplane_model::{Actor, Asked, Charter, CharterChange, CharterProposal, Digest, Problem, ProblemCode, SealedCharter};
 use keyplane_port::{EnrolmentReport, Expected, LedgerError, Refusal};
+use keyplane_verifier as verifier;
 
 use crate::charters::{OpenCharter, adoptable};
 use crate::{Service, uncanonical};
@@ -69,7 +70,8 @@ impl Service {
             .or_else(|| open.first().filter(|_| !own));
         let Some(OpenCharter { proposal, missing }) = found else {
             let now = self.engine.clock.now();
-            let change = CharterChange { before: id, next, proposer: by.clone(), until: now + APPROVALS_LAST };
+            let until = now + verifier::valid_for_charter(&sealed.charter, &next);
+            let change = CharterChange { before: id, next, proposer: by.clone(), until };
             let proposed = self.engine.ledger.propose_charter(&change, Asked { by, at: now }).await;
             return Ok(CharterState { id, adopted, proposal: Some(proposed.map_err(|error| error.problem())?) });
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use keyplane_model::{
-    Act, Action, Actor, Approval, ApprovalRule, Approver, ApproverName, ChangeSet, Charter, CopyCoordinates, KeyRecord, ProfileName,
+    Action, Actor, Approval, ApprovalRule, Approver, ApproverName, ChangeSet, Charter, CopyAct, CopyCoordinates, KeyRecord, ProfileName,
     Statement,
 };
 
@@ -95,17 +95,9 @@ pub fn required<'a>(change_set: &'a ChangeSet, charter: &'a Charter, made: Optio
 pub fn required_in_all<'a>(change_set: &'a ChangeSet, charter: &'a Charter, record: Option<&'a KeyRecord>) -> BTreeSet<&'a ApprovalRule> {
     let mut rules = required(change_set, charter, None);
     for step in &change_set.steps {
-        let made = match &step.act {
-            Act::Import { version, of, .. } => record.and_then(|record| record.copy(*version, of.unwrap_or(step.placement))),
-            Act::Mint { .. }
-            | Act::Share { .. }
-            | Act::Create
-            | Act::Claim
-            | Act::Prepare { .. }
-            | Act::Publish
-            | Act::RemoveSurplus { .. }
-            | Act::DisableSurplus { .. }
-            | Act::FollowSecond { .. } => None,
+        let made = match step.act.on_copy() {
+            Some(CopyAct::Import { version, of, .. }) => record.and_then(|record| record.copy(version, of.unwrap_or(step.placement))),
+            Some(CopyAct::Mint { .. } | CopyAct::Share { .. } | CopyAct::Prepare { .. }) | None => None,
         };
         if let Some(made) = made {
             rules.extend(required(change_set, charter, Some(&made.coordinates)));

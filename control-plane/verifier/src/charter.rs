@@ -1,10 +1,13 @@
 //! Charters: which can be in force, and whose approvals a change needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
-use keyplane_model::{ApprovalRule, Approver, ApproverName, Charter, ProfileName};
+use keyplane_model::{APPROVALS_LAST, ApprovalRule, Approvals, Approver, ApproverName, Charter, ProfileName, Span};
 
 use crate::keys::{self, KeyFault};
+
+const VALID: RangeInclusive<Span> = Approvals::VALID;
 
 /// A rule that nobody can meet. It applies where no rule says what would suffice.
 pub(crate) static NOBODY: ApprovalRule = ApprovalRule { need: u32::MAX, from: BTreeSet::new() };
@@ -32,6 +35,9 @@ pub enum CharterFault {
         /// How many of them there are.
         have: u32,
     },
+    /// Approvals would end before anybody could use them, or hardly ever.
+    #[error("profile `{profile}` has approvals count for `{valid}`: less than `{}`, or more than `{}`", VALID.start(), VALID.end())]
+    Valid { profile: ProfileName, valid: Span },
     /// The same for a rule of keys.
     #[error("a key's rule needs {need} approval(s), and {have} approver(s) belong to its groups")]
     KeyRuleCannotBeMet { need: u32, have: u32 },
@@ -62,6 +68,9 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
         }
     }
     for (profile, approvals) in &charter.profiles {
+        if !VALID.contains(&approvals.valid) {
+            faults.push(CharterFault::Valid { profile: profile.clone(), valid: approvals.valid });
+        }
         for rule in BTreeSet::from([&approvals.import, &approvals.retire]) {
             let have = people(rule, charter);
             if have < rule.need {
@@ -88,12 +97,12 @@ pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSe
     let mut rules = current.strictest();
     for (profile, old) in &current.profiles {
         let new = next.profiles.get(profile);
-        // A change of the standing approval affects both rules.
-        let standing = new.is_some_and(|new| new.standing == old.standing);
-        if !standing || new.is_none_or(|new| new.import != old.import) {
+        // How long approvals count, and what is approved in advance, belongs to both rules.
+        let both = new.is_none_or(|new| new.standing != old.standing || new.valid != old.valid);
+        if both || new.is_none_or(|new| new.import != old.import) {
             rules.insert(&old.import);
         }
-        if !standing || new.is_none_or(|new| new.retire != old.retire) {
+        if both || new.is_none_or(|new| new.retire != old.retire) {
             rules.insert(&old.retire);
         }
     }
@@ -109,6 +118,15 @@ pub fn required_for_charter<'a>(current: &'a Charter, next: &Charter) -> BTreeSe
         rules.insert(&NOBODY);
     }
     rules
+}
+
+/// How long approvals of a change of the charter may count: the shortest time of the profiles that have one of the rules that the change
+/// needs.
+#[must_use]
+pub fn valid_for_charter(current: &Charter, next: &Charter) -> Span {
+    let rules = required_for_charter(current, next);
+    let needed = current.profiles.values().filter(|approvals| rules.contains(&approvals.import) || rules.contains(&approvals.retire));
+    needed.map(|approvals| approvals.valid).min().unwrap_or(APPROVALS_LAST)
 }
 
 /// How many people can count for a rule: the members of its groups that have a key that counts.

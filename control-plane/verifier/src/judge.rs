@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    APPROVALS_LAST, Act, Action, ApprovalRule, ChangeSet, Charter, CloudKind, CopyRecord, Creation, Destination, DestinationName,
+    APPROVALS_LAST, Act, Action, CLOCKS, ChangeSet, Charter, CloudKind, CopyAct, CopyRecord, Creation, Destination, DestinationName,
     Expectation, Generation, InstallationId, Key, KeyRecord, ObjectId, PlacementId, PlacementPlan, Source, Span, Step, StepNo, Timestamp,
     Version, WrapScheme,
 };
@@ -52,18 +52,25 @@ pub fn judge(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violat
     if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
 }
 
-/// The most by which the clocks of planner and judge may differ.
-const CLOCKS: Span = Span::seconds(3_600);
+/// How long approvals of a change set may count under this charter: no longer than its profile says, nor than the profile of any bytes says
+/// that it imports and that were made before.
+#[must_use]
+pub fn valid_for(change_set: &ChangeSet, charter: &Charter) -> Span {
+    let made = change_set.steps.iter().filter_map(|step| step.act.made()).map(|made| charter.valid(&made.profile));
+    made.fold(charter.valid(&change_set.profile), Ord::min)
+}
 
-/// Whether approvals that expire at `until` are valid now.
+/// Whether approvals that expire at `until` are valid now. `valid` is how long they may count, from [`valid_for`] or
+/// [`crate::valid_for_charter`].
 ///
 /// # Errors
-/// When they have ended, or ask to be good for longer than [`APPROVALS_LAST`].
-pub fn in_time(until: Timestamp, now: Timestamp) -> Result<(), Violation> {
+/// When they have ended, or ask to count for longer than `valid` or [`APPROVALS_LAST`].
+pub fn in_time(until: Timestamp, now: Timestamp, valid: Span) -> Result<(), Violation> {
+    let valid = valid.min(APPROVALS_LAST);
     if until <= now {
         Err(Violation::Ended(until))
-    } else if until > now + APPROVALS_LAST + CLOCKS {
-        Err(Violation::EndsTooLate(until))
+    } else if until > now + valid + CLOCKS {
+        Err(Violation::EndsTooLate { until, valid })
     } else {
         Ok(())
     }
@@ -98,7 +105,10 @@ impl<'a> Judge<'a> {
         self.is(set.installation != facts.installation, || Violation::Installation(set.installation));
         self.is(set.proposer.0.trim().is_empty(), || Violation::NoProposer);
         self.is(set.steps.is_empty(), || Violation::Empty);
-        if let Err(violation) = in_time(set.until, facts.now) {
+        let of_charter = valid_for(set, facts.charter);
+        // A key's own rules may ask for less time than its profile's. The charter does not have them.
+        let valid = facts.key.map_or(of_charter, |key| of_charter.min(key.rules.approvals.valid));
+        if let Err(violation) = in_time(set.until, facts.now, valid) {
             self.violations.push(violation);
         }
         self.is(set.action == Action::Import && set.wanted.is_none(), || Violation::NothingWanted);
@@ -128,32 +138,28 @@ impl<'a> Judge<'a> {
             let wanted = expected(&step.act);
             self.is(step.expects != wanted, || Violation::Expectation { step: number, found: step.expects, wanted });
             self.is(belongs_to(&step.act) != set.action, || Violation::WrongAct { step: number, action: set.action });
-            if let Some(this) = version_of(&step.act) {
-                let zero_epoch = matches!(step.act, Act::Mint { epoch, .. } if epoch.0 == 0);
+            let act = step.act.on_copy();
+            if let Some(this) = act.map(CopyAct::version) {
+                let zero_epoch = matches!(act, Some(CopyAct::Mint { epoch, .. }) if epoch.0 == 0);
                 self.is(this.0 == 0 || zero_epoch, || Violation::Zero(number));
                 self.is(*version.get_or_insert(this) != this, || Violation::TwoVersions { step: number, version: this });
             }
             let Some(plan) = set.placements.get(&step.placement) else { continue };
-            match &step.act {
-                Act::Mint { source, .. } => {
-                    self.is(*source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
+            match act {
+                Some(CopyAct::Mint { source, .. }) => {
+                    self.is(source == Source::Derived && !plan.algorithm.is_symmetric(), || Violation::DerivedKeyPair(number));
                 }
-                Act::Share { from, .. } => self.is(*from == step.placement, || Violation::SharesWithItself(number)),
-                Act::Prepare { scheme, .. } => {
-                    prepared.insert(step.placement, *scheme);
+                Some(CopyAct::Share { from, .. }) => self.is(from == step.placement, || Violation::SharesWithItself(number)),
+                Some(CopyAct::Prepare { scheme, .. }) => {
+                    prepared.insert(step.placement, scheme);
                 }
-                Act::Import { scheme, .. } => {
-                    let other = prepared.get(&step.placement).is_some_and(|prepared| prepared != scheme);
+                Some(CopyAct::Import { scheme, .. }) => {
+                    let other = prepared.get(&step.placement).is_some_and(|prepared| *prepared != scheme);
                     self.is(other, || Violation::PreparedOtherwise(number));
-                    self.is(!scheme.takes(plan.algorithm), || Violation::SchemeUnfit { step: number, scheme: *scheme });
-                    self.is(is_sha1(*scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme: *scheme });
+                    self.is(!scheme.takes(plan.algorithm), || Violation::SchemeUnfit { step: number, scheme });
+                    self.is(is_sha1(scheme) && self.offers_better(plan), || Violation::SchemeWeak { step: number, scheme });
                 }
-                Act::Create
-                | Act::Claim
-                | Act::Publish
-                | Act::RemoveSurplus { .. }
-                | Act::DisableSurplus { .. }
-                | Act::FollowSecond { .. } => {}
+                None => {}
             }
         }
     }
@@ -198,7 +204,7 @@ impl<'a> Judge<'a> {
         self.is(facts.charter.installation != facts.installation, || Violation::CharterInstallation(facts.charter.installation));
         match facts.charter.rule(&set.profile, set.action) {
             None => self.violations.push(Violation::UnknownProfile(set.profile.clone())),
-            Some(rule) if !is_at_least(&set.approvals, rule) => self.violations.push(Violation::ApprovalsLooser),
+            Some(rule) if !set.approvals.is_at_least(rule) => self.violations.push(Violation::ApprovalsLooser),
             Some(rule) => {
                 let known = set.approvals == *rule || facts.charter.key_rules.contains(&set.approvals);
                 self.is(!known, || Violation::ApprovalsUnknown);
@@ -381,21 +387,13 @@ impl<'a> Judge<'a> {
             origins.entry(copy.coordinates.version).or_insert(copy.bytes_of.unwrap_or(copy.coordinates.placement));
         }
         for (number, step) in self.steps() {
-            match &step.act {
-                Act::Mint { version, .. } if key.shared => {
-                    let origin = *origins.entry(*version).or_insert(step.placement);
-                    self.is(origin != step.placement, || Violation::TwoOrigins { step: number, version: *version });
+            match step.act.on_copy() {
+                Some(CopyAct::Mint { version, .. }) if key.shared => {
+                    let origin = *origins.entry(version).or_insert(step.placement);
+                    self.is(origin != step.placement, || Violation::TwoOrigins { step: number, version });
                 }
-                Act::Share { .. } => self.is(!key.shared, || Violation::Shares(number)),
-                Act::Mint { .. }
-                | Act::Create
-                | Act::Claim
-                | Act::Prepare { .. }
-                | Act::Import { .. }
-                | Act::Publish
-                | Act::RemoveSurplus { .. }
-                | Act::DisableSurplus { .. }
-                | Act::FollowSecond { .. } => {}
+                Some(CopyAct::Share { .. }) => self.is(!key.shared, || Violation::Shares(number)),
+                Some(CopyAct::Mint { .. } | CopyAct::Prepare { .. } | CopyAct::Import { .. }) | None => {}
             }
         }
     }
@@ -485,21 +483,6 @@ fn rank(act: &Act) -> u8 {
         Act::Import { .. } => 4,
         Act::Publish => 5,
         Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => 6,
-    }
-}
-
-/// Whether every approval that satisfies `rule` also satisfies `least`: at least as many people, from no other groups. If `least` needs
-/// nobody, any rule does.
-pub(crate) fn is_at_least(rule: &ApprovalRule, least: &ApprovalRule) -> bool {
-    least.need == 0 || (rule.need >= least.need && rule.from.is_subset(&least.from))
-}
-
-fn version_of(act: &Act) -> Option<Version> {
-    match act {
-        Act::Mint { version, .. } | Act::Share { version, .. } | Act::Prepare { version, .. } | Act::Import { version, .. } => {
-            Some(*version)
-        }
-        Act::Create | Act::Claim | Act::Publish | Act::RemoveSurplus { .. } | Act::DisableSurplus { .. } | Act::FollowSecond { .. } => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The rules for change sets, each named by what breaks it.
 
 use keyplane_model::{
-    APPROVALS_LAST, Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName,
-    Purpose, StepNo, Timestamp, Version, WrapScheme,
+    Action, Algorithm, DestinationName, Expectation, Generation, InstallationId, ObjectId, PlacementId, ProfileName, Purpose, Span, StepNo,
+    Timestamp, Version, WrapScheme,
 };
 
 /// The most steps in a change set. Enough for 166 placements with six steps each, far more than any key has.
@@ -26,9 +26,13 @@ pub enum Violation {
     /// Its approvals have expired.
     #[error("its approvals ended at {0}")]
     Ended(Timestamp),
-    /// Its approvals would last longer than [`APPROVALS_LAST`].
-    #[error("its approvals would last until {0}, longer than {APPROVALS_LAST}")]
-    EndsTooLate(Timestamp),
+    /// Its approvals would count for longer than the charter or the key's rules allow.
+    #[error("its approvals would count until {until}, longer than `{valid}` from now")]
+    EndsTooLate {
+        until: Timestamp,
+        /// How long they may count.
+        valid: Span,
+    },
     #[error("it has no steps")]
     Empty,
     #[error("it has {0} steps, more than {MAX_STEPS}")]

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyplane_model::{ApprovalRule, Approvals, Approver, Charter, IdTree, InstallationId, Span, Standing};
-use keyplane_verifier::{CharterFault, KeyFault, fit, required_for_charter};
+use keyplane_model::{APPROVALS_LAST, ApprovalRule, Approvals, Approver, Charter, IdTree, InstallationId, Span, Standing};
+use keyplane_verifier::{CharterFault, KeyFault, fit, required_for_charter, valid_for_charter};
 use ssh_key::PrivateKey;
 use ssh_key::private::Ed25519Keypair;
 
@@ -14,7 +14,7 @@ fn rule(need: u32, from: &[&str]) -> ApprovalRule {
 }
 
 fn both(rule: ApprovalRule) -> Approvals {
-    Approvals { retire: rule.clone(), import: rule, standing: Standing { rotation: None } }
+    Approvals { retire: rule.clone(), import: rule, valid: APPROVALS_LAST, standing: Standing { rotation: None } }
 }
 
 fn person(seed: u8, groups: &[&str]) -> Approver {
@@ -77,7 +77,7 @@ fn approver<'a>(charter: &'a mut Charter, name: &str) -> &'a mut Approver {
 #[test]
 fn a_change_needs_every_rule_that_it_touches_and_those_that_need_the_most() {
     type Change = fn(&mut Charter);
-    let cases: [(&str, &str, Change); 12] = [
+    let cases: [(&str, &str, Change); 13] = [
         ("a profile more", "payments sandbox", |next| {
             next.profiles.insert("more".parse().unwrap(), both(rule(0, &[])));
         }),
@@ -86,6 +86,7 @@ fn a_change_needs_every_rule_that_it_touches_and_those_that_need_the_most() {
         ("a stricter rule", "logs payments sandbox", |next| profile(next, "logs").retire = rule(2, &["developers", "platform"])),
         ("a profile less", "logs payments sandbox", |next| drop(next.profiles.remove(&"logs".parse().unwrap()))),
         ("a standing approval", "logs payments sandbox", |next| profile(next, "logs").standing.rotation = Some(Span::days(1))),
+        ("how long approvals count", "logs payments sandbox", |next| profile(next, "logs").valid = Span::days(7)),
         ("a rule moved to another group", "logs payments sandbox", |next| profile(next, "logs").import = rule(1, &["security"])),
         ("somebody comes", "logs payments sandbox", |next| drop(next.approvers.insert("eve".parse().unwrap(), person(9, &["platform"])))),
         ("one person in two groups goes", "logs payments sandbox", |next| drop(next.approvers.remove(&"bob".parse().unwrap()))),
@@ -134,6 +135,35 @@ fn a_rule_that_a_change_does_not_touch_is_not_needed() {
     next.approvers.insert("eve".parse().unwrap(), person(9, &["platform"]));
     let rules: Vec<_> = required_for_charter(&before, &next).into_iter().cloned().collect();
     assert_eq!(rules, [rule(1, &["developers", "platform"]), rule(2, &["security"])]);
+}
+
+#[test]
+fn approvals_of_a_change_count_no_longer_than_those_say_whose_rules_it_touches() {
+    let mut before = charter();
+    profile(&mut before, "payments").valid = Span::days(7);
+    profile(&mut before, "logs").valid = Span::days(1);
+    let valid = |change: fn(&mut Charter)| {
+        let mut next = before.clone();
+        change(&mut next);
+        valid_for_charter(&before, &next)
+    };
+    assert_eq!(valid(|next| drop(next.profiles.insert("more".parse().unwrap(), both(rule(0, &[]))))), Span::days(7));
+    assert_eq!(valid(|next| profile(next, "logs").valid = APPROVALS_LAST), Span::days(1));
+    before.profiles.clear();
+    assert_eq!(valid_for_charter(&before, &charter()), APPROVALS_LAST);
+}
+
+/// Approvals that hardly ever count would lock everybody out, and those that count for years are as good as none.
+#[test]
+fn a_charter_has_approvals_count_for_an_hour_to_thirty_days() {
+    let hour = Span::seconds(3_600);
+    let cases = [(Span::ZERO, false), (Span::seconds(3_599), false), (hour, true), (APPROVALS_LAST, true), (Span::days(31), false)];
+    for (valid, fits) in cases {
+        let mut charter = charter();
+        profile(&mut charter, "logs").valid = valid;
+        let expected = if fits { Ok(()) } else { Err(vec![CharterFault::Valid { profile: "logs".parse().unwrap(), valid }]) };
+        assert_eq!(fit(&charter), expected, "{valid}");
+    }
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn rule(need: u32) -> ApprovalRule {
 fn first_import() -> World {
     let installation = InstallationId(IdTree::new([7; 32]).child("installation").uuid());
     let ids = IdTree::of(installation);
-    let approvals = Approvals { import: rule(1), retire: rule(2), standing: Standing::default() };
+    let approvals = Approvals { import: rule(1), retire: rule(2), valid: APPROVALS_LAST, standing: Standing::default() };
     let intent =
         PlacementIntent { destination: name("prod"), cloud: CloudKind::Aws, name: "payments-db".into(), algorithm: Algorithm::Aes256 };
     let key = Key {
@@ -594,7 +594,50 @@ fn approvals_end() {
     assert_eq!(world.verdict(), [Violation::Ended(NOW)]);
     let late = NOW + APPROVALS_LAST + Span::days(1);
     world.set.until = late;
-    assert_eq!(world.verdict(), [Violation::EndsTooLate(late)]);
+    assert_eq!(world.verdict(), [Violation::EndsTooLate { until: late, valid: APPROVALS_LAST }]);
+}
+
+#[test]
+fn approvals_count_no_longer_than_the_profile_says() {
+    let mut world = first_import();
+    world.charter.profiles.get_mut(&name("payments")).unwrap().valid = Span::days(7);
+    let late = NOW + Span::days(8);
+    world.set.until = late;
+    let expected = [Violation::EndsTooLate { until: late, valid: Span::days(7) }];
+    assert_eq!(world.custodian(), expected);
+    assert_eq!(world.verdict(), expected);
+    world.set.until = NOW + Span::days(7);
+    assert_eq!(world.verdict(), []);
+}
+
+/// The charter does not have keys' own times, so only those who know the intent find this.
+#[test]
+fn approvals_count_no_longer_than_the_keys_own_rules_say() {
+    let mut world = first_import();
+    world.rules().approvals.valid = Span::days(1);
+    world.want_again();
+    let until = world.set.until;
+    assert_eq!(world.verdict(), [Violation::EndsTooLate { until, valid: Span::days(1) }]);
+    assert_eq!(world.custodian(), []);
+    world.set.until = NOW + Span::days(1);
+    assert_eq!(world.verdict(), []);
+}
+
+/// Otherwise a server that was taken over would keep approvals for bytes of a strict profile as long as a loose one allows.
+#[test]
+fn approvals_count_no_longer_than_the_profile_says_that_the_bytes_were_made_under() {
+    let mut world = first_import();
+    let vital = Approvals { valid: Span::days(1), ..world.charter.profiles[&name("payments")].clone() };
+    world.charter.profiles.insert(name("vital"), vital);
+    assert_eq!(world.custodian(), []);
+    // Where a profile is gone, the shortest time of all stands in.
+    for profile in ["vital", "gone"] {
+        let made = coordinates(&world.set, Version(1), Source::Derived, EpochId(1));
+        let made = Some(CopyCoordinates { profile: name(profile), ..made });
+        world.set.steps[3].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made };
+        let until = world.set.until;
+        assert_eq!(world.custodian(), [Violation::EndsTooLate { until, valid: Span::days(1) }], "{profile}");
+    }
 }
 
 #[test]

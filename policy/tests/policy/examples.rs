@@ -76,6 +76,7 @@ rules
   rotation.retire              never                                             profile payments, profiles.yaml:18:33
   approvals.import             { need: 2, from: [security] }                     this key, payments.yaml:16:11
   approvals.retire             { need: 2, from: [platform, security] }           profile standard, profiles.yaml:9:11
+  approvals.valid              7d                                                profile payments, profiles.yaml:21:10
   approvals.standing.rotation  365d                                              profile standard, profiles.yaml:10:25
 
 placements

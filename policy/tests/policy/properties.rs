@@ -117,16 +117,23 @@ fn naively_as_strict(rules: &Rules, than: &Rules) -> bool {
         let allowed = |rules: &Rules| rules.source.is_none_or(|fixed| fixed == *source);
         implies(allowed(rules), allowed(than))
     });
-    // Four properties of time: how old an active version may be; after which overlap the one before may be dropped; after which time an old
-    // one may be retired; how old the approval of a rotation may be.
+    // Five properties of time: how old an active version may be; after which overlap the one before may be dropped; after which time an old
+    // one may be retired; how old the approval of a rotation may be; how old any other approval may be.
     let times = days.iter().all(|time| {
         let active = |rules: &Rules| rules.rotation.every.is_none_or(|every| *time <= every);
         let dropped = |rules: &Rules| *time >= rules.rotation.overlap;
         let retired = |rules: &Rules| matches!(rules.rotation.retire, Retire::After(after) if *time >= after);
         let standing = |rules: &Rules| rules.approvals.standing.rotation.is_some_and(|standing| *time <= standing);
-        [active(rules) <= active(than), dropped(rules) <= dropped(than), retired(rules) <= retired(than), standing(rules) <= standing(than)]
-            .into_iter()
-            .all(|fine| fine)
+        let counts = |rules: &Rules| *time <= rules.approvals.valid;
+        [
+            active(rules) <= active(than),
+            dropped(rules) <= dropped(than),
+            retired(rules) <= retired(than),
+            standing(rules) <= standing(than),
+            counts(rules) <= counts(than),
+        ]
+        .into_iter()
+        .all(|fine| fine)
     });
     // Every set of people that suffices for one rule suffices for the other. The population: three of each group, and one in both.
     let population = [("s", 3), ("p", 3), ("sp", 1)];
@@ -191,19 +198,20 @@ prop_compose! {
         retire in retire(),
         import in approval(),
         retire_approval in approval(),
+        valid in select(vec![Span::days(1), Span::days(7), Span::days(30)]),
         standing in option::of(span()),
     ) -> Rules {
         Rules {
             algorithms, protection, locations, source,
             rotation: Rotation { every, overlap, retire },
-            approvals: Approvals { import, retire: retire_approval, standing: Standing { rotation: standing } },
+            approvals: Approvals { import, retire: retire_approval, valid, standing: Standing { rotation: standing } },
         }
     }
 }
 
 /// A profile's rules with most fields left out.
 fn partial_rules() -> impl Strategy<Value = String> {
-    (rules(), vec(prop::bool::weighted(0.15), 10)).prop_map(|(rules, keep)| {
+    (rules(), vec(prop::bool::weighted(0.15), 11)).prop_map(|(rules, keep)| {
         let fields = rule_lines(&rules).into_iter().zip(keep).filter_map(|(line, keep)| line.filter(|_| keep)).collect();
         nested(fields)
     })
@@ -230,6 +238,7 @@ fn key(profiles: BTreeMap<String, Rules>) -> impl Strategy<Value = Key> {
                     "rotation.retire" => rules.rotation.retire = held.rotation.retire,
                     "approvals.import" => rules.approvals.import = held.approvals.import.clone(),
                     "approvals.retire" => rules.approvals.retire = held.approvals.retire.clone(),
+                    "approvals.valid" => rules.approvals.valid = held.approvals.valid,
                     "approvals.standing.rotation" => rules.approvals.standing = held.approvals.standing,
                     other => panic!("no rule {other}"),
                 }
@@ -327,7 +336,7 @@ fn rule_fields(rules: &Rules) -> String {
     nested(rule_lines(rules).into_iter().flatten().collect())
 }
 
-/// Ten rules as paths and values. `None`: a file cannot state the value, which is the default.
+/// Eleven rules as paths and values. `None`: a file cannot state the value, which is the default.
 fn rule_lines(rules: &Rules) -> Vec<Option<(&'static str, String)>> {
     let approval = |rule: &ApprovalRule| match rule.need {
         0 => "{ need: 0 }".to_owned(),
@@ -347,6 +356,7 @@ fn rule_lines(rules: &Rules) -> Vec<Option<(&'static str, String)>> {
         Some(("rotation.retire", retire)),
         Some(("approvals.import", approval(&rules.approvals.import))),
         Some(("approvals.retire", approval(&rules.approvals.retire))),
+        Some(("approvals.valid", rules.approvals.valid.to_string())),
         rules.approvals.standing.rotation.map(|span| ("approvals.standing", format!("{{ rotation: {span} }}"))),
     ]
 }

@@ -13,7 +13,9 @@ use keyplane_port::{
     Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Spent, Usage, Usages, Warrant, Wrap,
     WrapRequest, Wrapped,
 };
-use keyplane_verifier::{Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter};
+use keyplane_verifier::{
+    Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter, valid_for, valid_for_charter,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::executor::{Sim, locked};
@@ -182,7 +184,7 @@ impl SymbolCustodian {
         let Warrant { change_set, approvals, charter: sealed } = warrant;
         let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
         let now = self.sim.now();
-        in_time(change_set.until, now).map_err(|violation| refused(&violation))?;
+        in_time(change_set.until, now, valid_for(change_set, &sealed.charter)).map_err(|violation| refused(&violation))?;
         if locked(&self.good).iter().any(|(good, by, of)| good == change_set && by == approvals && of.as_ref() == made) {
             return Ok(());
         }
@@ -248,7 +250,7 @@ impl Custodian for SymbolCustodian {
             return Err(CustodianError::CharterChanged);
         }
         fit(next).map_err(|faults| refused(&format!("{faults:?}")))?;
-        in_time(*until, self.sim.now()).map_err(|violation| refused(&violation))?;
+        in_time(*until, self.sim.now(), valid_for_charter(&current.charter, next)).map_err(|violation| refused(&violation))?;
         let statement = Statement::of_charter(change).map_err(|error| refused(&error))?;
         // The charter in force decides who has to approve the next one.
         let rules = required_for_charter(&current.charter, next);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use keyplane_model::{
-    APPROVAL_NAMESPACE, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, Asked, ChangeSetState, Charter,
-    CloudKind, GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing,
+    APPROVAL_NAMESPACE, APPROVALS_LAST, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ApproverName, Asked, ChangeSetState,
+    Charter, CloudKind, GroupName, Intent, Key, PlacementIntent, ProfileName, Protection, Retire, Rotation, Rules, Source, Span, Standing,
     Statement,
 };
 use keyplane_port::{Ledger, MemoryLedger};
@@ -78,7 +78,7 @@ pub(crate) fn intent(schedule: &Schedule, changed: bool, charter: Option<Charter
             locations: None,
             source: None,
             rotation: Rotation { every: None, overlap: Span::days(30), retire: Retire::Never },
-            approvals: Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
+            approvals: Approvals { import: rule.clone(), retire: rule, valid: APPROVALS_LAST, standing: Standing::default() },
         }
     };
     let profile = |need: u32| parsed::<ProfileName>(&format!("need-{need}"));

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CharterChange, CheckValue, CloudKind,
-    CopyCoordinates, CopyRecord, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, KeyId, PlacementId, PlacementPlan,
-    Purpose, Reason, SealedCharter, Source, Span, Standing, Statement, Step, StepNo, Timestamp, Version, WrapScheme,
+    APPROVALS_LAST, Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, ChangeSet, Charter, CharterChange,
+    CheckValue, CloudKind, CopyCoordinates, CopyRecord, Digest, EpochId, Expectation, Generation, IdTree, InstallationId, KeyId,
+    PlacementId, PlacementPlan, Purpose, Reason, SealedCharter, Source, Span, Standing, Statement, Step, StepNo, Timestamp, Version,
+    WrapScheme,
 };
 use keyplane_port::{Clock, Custodian as _, MintRequest, Minted, Warrant, WrapRequest, WrappingKey};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -154,7 +155,7 @@ pub(super) fn charter(need: u32) -> Charter {
         ]),
         profiles: BTreeMap::from([(
             "payments".parse().unwrap(),
-            Approvals { import: rule.clone(), retire: rule.clone(), standing: Standing { rotation: None } },
+            Approvals { import: rule.clone(), retire: rule.clone(), valid: APPROVALS_LAST, standing: Standing { rotation: None } },
         )]),
         key_rules: BTreeSet::new(),
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use aws_lc_rs::rsa::KeySize;
-use keyplane_model::{Actor, ApprovalRule, Approvals, Approver, Charter, CopyCoordinates, Source, Span, Standing, Statement, WrapScheme};
+use keyplane_model::{
+    APPROVALS_LAST, Actor, ApprovalRule, Approvals, Approver, Charter, CopyCoordinates, Source, Span, Standing, Statement, WrapScheme,
+};
 use keyplane_port::{Custodian as _, CustodianError, MintRequest, Warrant};
 
 use super::fixture::*;
@@ -11,7 +13,7 @@ use crate::software::SoftwareKey;
 
 fn of(need: u32, group: &str) -> Approvals {
     let import = ApprovalRule { need, from: BTreeSet::from([group.parse().unwrap()]) };
-    Approvals { retire: import.clone(), import, standing: Standing { rotation: None } }
+    Approvals { retire: import.clone(), import, valid: APPROVALS_LAST, standing: Standing { rotation: None } }
 }
 
 fn person(group: &str, seed: u8) -> Approver {
@@ -151,6 +153,37 @@ async fn approvals_are_worth_nothing_after_their_end() {
     assert!(matches!(&refused, CustodianError::Refused(why) if why.contains("ended")), "{refused}");
 }
 
+/// [`charter`], with approvals that count for this long.
+fn with_valid(valid: Span) -> Charter {
+    let mut charter = charter(2);
+    charter.profiles.values_mut().for_each(|approvals| approvals.valid = valid);
+    charter
+}
+
+#[tokio::test]
+async fn approvals_count_no_longer_than_the_charter_says() {
+    let lab = Lab::new();
+    let hour = Span::seconds(3_600);
+    let mut desk = approved(&lab, &with_valid(hour)).await;
+    let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
+    let refused = desk.custodian.mint(&desk.warrant, &request).await.unwrap_err();
+    assert!(matches!(&refused, CustodianError::Refused(why) if why.contains("longer than `1h`")), "{refused}");
+    desk.warrant.change_set.until = NOW + hour;
+    desk.warrant.approvals = both(&desk.warrant);
+    desk.custodian.mint(&desk.warrant, &request).await.unwrap();
+
+    // A change of the charter does not make its own approvals count for longer.
+    let mut late = change(&desk.warrant.charter, charter(2));
+    let sign = |change: &keyplane_model::CharterChange| {
+        let signed = Statement::of_charter(change).unwrap();
+        [approval("alice", 1, &signed), approval("bob", 2, &signed)]
+    };
+    let refused = desk.custodian.adopt(&desk.warrant.charter, &late, &sign(&late)).await.unwrap_err();
+    assert!(matches!(&refused, CustodianError::Refused(why) if why.contains("longer than `1h`")), "{refused}");
+    late.until = NOW + hour;
+    assert_eq!(desk.custodian.adopt(&desk.warrant.charter, &late, &sign(&late)).await.unwrap().serial, 2);
+}
+
 #[tokio::test]
 async fn a_charter_that_could_not_be_met_or_has_keys_that_are_none_is_not_adopted() {
     let lab = Lab::new();
@@ -165,7 +198,14 @@ async fn a_charter_that_could_not_be_met_or_has_keys_that_are_none_is_not_adopte
     twice.approvers.insert("alice-again".parse().unwrap(), person("security", 1));
     let mut silent = charter(0);
     silent.profiles.clear();
-    for (charter, word) in [(unmet, "belong to its groups"), (unreadable, "`eve`"), (twice, "the same key"), (silent, "no profile")] {
+    let cases = [
+        (unmet, "belong to its groups"),
+        (unreadable, "`eve`"),
+        (twice, "the same key"),
+        (silent, "no profile"),
+        (with_valid(Span::days(31)), "count for"),
+    ];
+    for (charter, word) in cases {
         let refused = custodian.enroll(INSTALLATION, &charter).await.unwrap_err();
         assert!(matches!(&refused, CustodianError::Refused(why) if why.contains(word)), "{refused}");
     }

@@ -8,10 +8,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use async_trait::async_trait;
 use keyplane_engine::{Engine, Lane, Leases, Silent, lane::Quotas};
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, Asked, Attempt, AttemptId, Capabilities, ChangeSet,
-    ChangeSetRecord, Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId, Evidence,
-    EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease,
-    LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen,
+    APPROVALS_LAST, Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, Asked, Attempt, AttemptId, Capabilities,
+    ChangeSet, ChangeSetRecord, Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId,
+    Evidence, EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord,
+    Lease, LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen,
     Presence, Problem, Protection, Purpose, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target,
     Timestamp, Version, WrapScheme,
 };
@@ -752,7 +752,7 @@ impl World {
                         .into(),
                         profiles: [(
                             change_set.profile.clone(),
-                            Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
+                            Approvals { import: rule.clone(), retire: rule, valid: APPROVALS_LAST, standing: Standing::default() },
                         )]
                         .into(),
                         key_rules: BTreeSet::new(),

@@ -310,6 +310,47 @@ fn a_proposed_change_set_that_nobody_needs_any_more_is_outdated() {
 }
 
 #[test]
+fn approvals_are_asked_for_as_long_as_the_rules_say() {
+    let mut world = World::with_one_key();
+    let valid = |world: &World| {
+        let change_set = only(&world.plan());
+        assert_eq!(world.verdict(&change_set), Ok(()));
+        change_set.until - world.now
+    };
+    assert_eq!(valid(&world), Span::days(30));
+    let profile = |world: &mut World, valid| world.intent.profiles.get_mut(&name("payments")).unwrap().approvals.valid = valid;
+    profile(&mut world, Span::days(7));
+    world.key("payments-db").rules.approvals.valid = Span::days(7);
+    assert_eq!(valid(&world), Span::days(7));
+    world.key("payments-db").rules.approvals.valid = Span::days(2);
+    assert_eq!(valid(&world), Span::days(2));
+
+    // The bytes that were made before were made under `standard`.
+    let change_set = only(&world.plan());
+    world.apply_until(&change_set, 3, false);
+    let mut standard = world.intent.profiles[&name("payments")].clone();
+    standard.approvals.valid = Span::days(1);
+    world.intent.profiles.insert(name("standard"), standard);
+    assert_eq!(valid(&world), Span::days(1));
+}
+
+/// The custodian would refuse it, and nothing else of it differs from what is planned now.
+#[test]
+fn a_proposed_change_set_whose_approvals_would_count_for_too_long_is_replaced() {
+    let mut world = applied();
+    let id = placement(&mut world);
+    world.intent.keys.clear();
+    world.leave_a_spare("prod", id);
+    let old = only(&world.plan());
+    world.propose(&old);
+    assert!(world.plan().kept.contains(&old.digest().unwrap()));
+    world.intent.profiles.get_mut(&name("payments")).unwrap().approvals.valid = Span::days(1);
+    let new = only(&world.plan());
+    assert_eq!(new, ChangeSet { until: world.now + Span::days(1), ..old });
+    assert_eq!(world.verdict(&new), Ok(()));
+}
+
+#[test]
 fn a_destination_that_is_away_for_a_while_costs_no_approvals() {
     let mut world = World::new();
     world.want("payments-db", &[("prod", Algorithm::Aes256), ("ring", Algorithm::Aes256)]);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, ApprovalRule, Approvals, AttemptId, Capabilities, ChangeSet, ChangeSetRecord, ChangeSetState, CloudKind,
-    CopyCoordinates, Creation, Destination, DestinationName, Digest, EpochId, IdTree, InstallationId, Intent, Inventory, Key, KeyName,
-    KeyRecord, LedgerSnapshot, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome, PlacementId,
-    PlacementIntent, PlacementSeen, Presence, Protection, Purpose, Quota, Receipt, Retire, Rotation, Rules, Source, Span, Standing, Step,
-    StepNo, Timestamp, WrapScheme,
+    APPROVALS_LAST, Act, Action, Actor, Algorithm, ApprovalRule, Approvals, AttemptId, Capabilities, ChangeSet, ChangeSetRecord,
+    ChangeSetState, CloudKind, CopyCoordinates, Creation, Destination, DestinationName, Digest, EpochId, IdTree, InstallationId, Intent,
+    Inventory, Key, KeyName, KeyRecord, LedgerSnapshot, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, Outcome,
+    PlacementId, PlacementIntent, PlacementSeen, Presence, Protection, Purpose, Quota, Receipt, Retire, Rotation, Rules, Source, Span,
+    Standing, Step, StepNo, Timestamp, WrapScheme,
 };
 use keyplane_planner::{Custody, Plan, PlanInput, plan, targets};
 use keyplane_verifier::{Facts, Violation, judge};
@@ -350,7 +350,7 @@ fn rules() -> Rules {
         locations: None,
         source: Option::<Source>::None,
         rotation: Rotation { every: Some(Span::days(90)), overlap: Span::days(30), retire: Retire::Never },
-        approvals: Approvals { import: rule(1), retire: rule(2), standing: Standing::default() },
+        approvals: Approvals { import: rule(1), retire: rule(2), valid: APPROVALS_LAST, standing: Standing::default() },
     }
 }
 

@@ -11,13 +11,15 @@ use crate::world::{World, actor, policy, sources};
 #[tokio::test]
 async fn whoever_asks_for_the_same_charter_finds_the_first_proposal() {
     // Needs no approvals.
-    let world = World::new(&policy(1, 0)).await;
-    let proposed = world.change_charter(&policy(2, 0), "alice").await.unwrap();
+    let policy = |people| policy(people, 0).replace("retire: { need: 0 }", "retire: { need: 0 }, valid: 1d");
+    let world = World::new(&policy(1)).await;
+    let proposed = world.change_charter(&policy(2), "alice").await.unwrap();
     let digest = proposed.proposal.unwrap();
     assert!(!proposed.adopted, "nobody has seen it yet");
     let kept = world.proposal(&digest).await;
     assert_eq!((kept.change.proposer, kept.change.before), (actor("alice"), proposed.id));
-    let adopted = world.change_charter(&policy(2, 0), "bob").await.unwrap();
+    assert_eq!(kept.change.until, kept.proposed + Span::days(1), "the custodian takes no approvals that count for longer");
+    let adopted = world.change_charter(&policy(2), "bob").await.unwrap();
     assert_eq!((adopted.adopted, adopted.id.serial), (true, 2));
     assert_eq!(adopted.id.digest, kept.change.next.digest().unwrap());
     assert_eq!(world.ledger.charter_proposals(&proposed.id).await.unwrap().len(), 1);
