@@ -275,6 +275,55 @@ fn what_a_dropped_change_set_left_is_taken_up_by_the_next() {
     }
 }
 
+/// An approval says what may be done, and the policy what is wanted. The policy may have changed since, planned or not.
+#[test]
+fn what_the_policy_does_not_want_any_more_is_not_done_though_it_is_approved() {
+    let world = World::enrolled();
+    let told = |args: &[&str], key: &str, by: &str| {
+        let args: Vec<&str> = std::iter::once("--json").chain(args.iter().copied()).collect();
+        let ran = world.keyplane(&args);
+        let problem = &problems(&ran)[0];
+        assert_eq!((ran.code, problem["code"].as_str(), problem["key"].as_str()), (7, Some("change-set-stale"), Some(key)), "{problem:#}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(by) && detail.contains("the key is not wanted any more"), "{detail}");
+    };
+    let file = |key: &str| world.policy_folder().join(format!("{key}.yaml"));
+
+    // Before it is committed.
+    let digest = world.approved("db", "derived", &[HERE]);
+    std::fs::remove_file(file("db")).unwrap();
+    told(&["apply"], "db", "the policy of this command");
+    let folder = world.policy_folder();
+    told(&["apply", &digest, "--policy", text(&folder)], "db", "the policy of this command");
+    assert!(world.objects(HERE, "db").is_empty(), "something was made");
+    assert_eq!(world.status().unwrap().open.len(), 1, "only a plan withdraws a proposal");
+    world.must(&["plan"]).unwrap();
+    assert!(world.status().unwrap().open.is_empty());
+
+    // After it was begun. Without a policy, the last plan's decides.
+    let digest = world.approved("files", "generated", &[HERE]);
+    world.here().post("faults", &json!({ "operation": "ImportKeyMaterial", "effect": { "kind": "deny" } })).unwrap();
+    assert_eq!(world.keyplane(&["apply"]).code, 4);
+    let id = world.objects(HERE, "files")[0]["id"].clone();
+    let wanted = std::fs::read_to_string(file("files")).unwrap();
+    std::fs::remove_file(file("files")).unwrap();
+    told(&["apply"], "files", "the policy of this command");
+    assert_eq!(world.status().unwrap().open.len(), 1, "this policy may be anybody's, until a plan is made of it");
+    world.must(&["plan"]).unwrap();
+    told(&["apply", &digest], "files", "of the intent");
+    assert!(world.status().unwrap().open.is_empty(), "it is dropped");
+    assert!(hashes(&world.objects(HERE, "files")).is_empty(), "something was imported");
+
+    // Wanted again, it continues with what is there.
+    world.write_policy("files.yaml", &wanted).unwrap();
+    world.must(&["plan"]).unwrap();
+    world.approve_all().unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+    let objects = world.objects(HERE, "files");
+    assert_eq!((objects.len(), &objects[0]["id"]), (1, &id));
+}
+
 #[test]
 fn published_quotas_are_kept() {
     let world = World::raw(|policy| Options { clouds: [CloudKind::Aws].into(), ..Options::published(policy).enrolled() });
