@@ -275,6 +275,61 @@ fn what_a_dropped_change_set_left_is_taken_up_by_the_next() {
     }
 }
 
+/// Runs `keyplane apply`, which has to end because the attempts at a step are used up; returns what it tells.
+fn spent(world: &World, key: &str) -> String {
+    let ran = world.keyplane(&["--json", "apply"]);
+    let problem = &problems(&ran)[0];
+    assert_eq!((ran.code, problem["code"].as_str()), (11, Some("attempts-spent")), "{problem:#}");
+    assert_eq!((problem["key"].as_str(), problem["destination"].as_str()), (Some(key), Some(HERE)));
+    assert!(problem["next"].as_str().unwrap().contains("`keyplane apply`"), "{problem:#}");
+    problem["detail"].as_str().unwrap().to_owned()
+}
+
+/// How often an operation was requested.
+fn count(world: &World, operation: &str) -> usize {
+    world.requests(HERE).iter().filter(|request| request["operation"] == operation).count()
+}
+
+/// Without a bound on attempts, one `apply` made dozens of keys, and no plan named them.
+#[test]
+fn a_bot_that_strips_tags_costs_three_keys_then_one_an_apply_and_each_is_named() {
+    let world = World::enrolled();
+    world.approved("db", "derived", &[HERE]);
+    let strips = json!({ "operation": "CreateKey", "times": null, "effect": { "kind": "altered" } });
+    world.here().post("faults", &strips).unwrap();
+    let mut known = BTreeSet::new();
+    for made in [3, 1] {
+        let detail = spent(&world, "db");
+        let dump = world.here().get("dump").unwrap();
+        let all: BTreeSet<String> = dump["keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect();
+        let new: Vec<&String> = all.difference(&known).collect();
+        assert_eq!(new.len(), made, "{detail}");
+        assert!(detail.contains("without our marks") && new.iter().all(|id| detail.contains(*id)), "{new:?}: {detail}");
+        known = all;
+    }
+    world.here().delete("faults").unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+    assert_eq!((count(&world, "CreateKey"), world.objects(HERE, "db").len()), (5, 1));
+}
+
+#[test]
+fn an_alias_call_without_effect_is_made_three_times_then_once_an_apply() {
+    let world = World::enrolled();
+    world.approved("db", "derived", &[HERE]);
+    let undoes = json!({ "operation": "CreateAlias", "times": null, "effect": { "kind": "undone" } });
+    world.here().post("faults", &undoes).unwrap();
+    for calls in [3, 4] {
+        let detail = spent(&world, "db");
+        assert!(detail.contains("nothing holds the claim"), "{detail}");
+        assert_eq!((count(&world, "CreateKey"), count(&world, "CreateAlias")), (1, calls));
+    }
+    world.here().delete("faults").unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+    assert_eq!((count(&world, "CreateKey"), count(&world, "CreateAlias")), (1, 4 + 2));
+}
+
 /// An approval says what may be done, and the policy what is wanted. The policy may have changed since, planned or not.
 #[test]
 fn what_the_policy_does_not_want_any_more_is_not_done_though_it_is_approved() {
