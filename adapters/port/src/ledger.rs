@@ -1,12 +1,12 @@
 //! The ledger: what Keyplane remembers. Each transaction is all or nothing, and durable when it returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use keyplane_model::{
     Actor, Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal,
-    Class, DestinationName, Digest, EventKind, Fence, Generation, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent,
-    LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp, Wrap,
+    Class, DestinationName, Digest, EventKind, Fence, Generation, InstallationId, Intent, Inventory, Key, KeyId, KeyName, KeyRecord, Lease,
+    LedgerEvent, LedgerSnapshot, Receipt, Refusal, Revision, SealedCharter, Subject, Timestamp, Wrap,
 };
 
 /// How many keys or change sets [`Ledger::snapshot`] and [`Ledger::open`] read in one transaction. A page of records is a few hundred
@@ -33,6 +33,16 @@ pub trait Ledger: Send + Sync {
 
     /// The newest intent; `None`: there is none yet.
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+
+    /// What the newest intent says of these keys. A key that it does not want is missing. `None`: there is no intent yet.
+    ///
+    /// For whatever is about some keys. A ledger outside of this process does not read the whole intent for that, which takes time with the
+    /// number of keys; so it cannot compare the intent with its digest either.
+    async fn wanted(&self, keys: &BTreeSet<KeyName>) -> Result<Option<(IntentRevision, BTreeMap<KeyName, Key>)>, LedgerError> {
+        let Some((revision, mut intent)) = self.intent().await? else { return Ok(None) };
+        intent.keys.retain(|name, _| keys.contains(name));
+        Ok(Some((revision, intent.keys)))
+    }
 
     /// The record of a key; `None`: no change set for it was committed yet.
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;

@@ -3,7 +3,7 @@
 use bytes::{Buf as _, Bytes};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use keyplane_model::{Digest, Problem, ProblemCode};
+use keyplane_model::{Problem, ProblemCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::{Service, ServiceExt as _};
@@ -82,8 +82,8 @@ where
     ///
     /// # Errors
     /// When nothing could be run. What stops single change sets is in [`Applied::problems`].
-    pub async fn apply(&self, digests: Vec<Digest>, mut tell: impl FnMut(&ApplyLine)) -> Result<Applied, ClientError> {
-        let response = self.send(Method::POST, paths::APPLY, Some(&ApplyRequest { digests })).await?;
+    pub async fn apply(&self, request: &ApplyRequest, mut tell: impl FnMut(&ApplyLine)) -> Result<Applied, ClientError> {
+        let response = self.send(Method::POST, paths::APPLY, Some(request)).await?;
         let mut body = std::pin::pin!(response.into_body());
         let mut rest: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {

@@ -230,6 +230,10 @@ pub struct Approved {
 pub struct ApplyRequest {
     /// Empty: every open change set.
     pub digests: Vec<Digest>,
+    /// The policy files that the caller has. What they do not want any more is not run, even if no plan has read them yet. Empty: only the
+    /// policy of the last plan decides.
+    #[serde(default)]
+    pub sources: Vec<Source>,
 }
 
 /// One line of progress while change sets run.

@@ -1,16 +1,16 @@
 //! The order of a run: commit, the prologue of the change set, then the steps of its placements, concurrently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use keyplane_model::{
-    Act, Actor, Asked, ChangeSetRecord, ChangeSetState, DestinationName, Digest, KeyRecord, PlacementId, PlacementPlan, Problem,
+    Act, Actor, Asked, ChangeSetRecord, ChangeSetState, DestinationName, Digest, Intent, KeyRecord, PlacementId, PlacementPlan, Problem,
     ProblemCode, SealedCharter, Statement, StepNo, Target,
 };
 use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
-use keyplane_verifier::{self as verifier, Violation};
+use keyplane_verifier as verifier;
 use tracing::Instrument as _;
 
 use crate::job::{Job, Ports, Stop};
@@ -21,6 +21,7 @@ use crate::prologue;
 use crate::site::Site;
 use crate::step::Way;
 use crate::track::Track;
+use crate::wanted::{Known, Wanted};
 
 /// Executes change sets, through ports only.
 pub struct Engine {
@@ -46,27 +47,69 @@ pub struct Ran {
 /// How many change sets run concurrently: enough to use up the narrowest quotas, few enough to follow the progress.
 const SIDE_BY_SIDE: usize = 16;
 
+/// For how many change sets [`Engine::commit`] reads at once what is wanted. Each reading goes through the whole intent, and the records of
+/// so many change sets are kept in memory meanwhile.
+const AT_ONCE: usize = 100;
+
 impl Engine {
-    /// Commits a proposed change set. `by`: who asks for it.
+    /// Commits proposed change sets, each by itself; the results are in the order of the digests. `policy`: the one that the command was
+    /// given; `None`: none. `by`: who asks for it.
     ///
-    /// # Errors
-    /// When it breaks a rule, lacks approvals, or does not fit the ledger any more; nothing was changed then.
-    pub async fn commit(&self, digest: &Digest, by: &Actor) -> Result<Commitment, Problem> {
-        let record = self.record(digest).await?;
-        self.entitled(&record).await?;
-        self.ledger.commit(digest, self.asked(by)).await.map_err(|error| error.problem().key(&record.change_set.key))
+    /// A change set that is not committed is left as it was: it breaks a rule, lacks approvals, or does not fit any more what the ledger
+    /// holds, what is wanted, or how the destinations are configured.
+    pub async fn commit(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor) -> Vec<Result<Commitment, Problem>> {
+        let mut results = Vec::with_capacity(digests.len());
+        for some in digests.chunks(AT_ONCE) {
+            let mut records = Vec::with_capacity(some.len());
+            for digest in some {
+                records.push(self.record(digest).await);
+            }
+            let keys = records.iter().flatten().map(|record| record.change_set.key.clone()).collect();
+            let wanted = Wanted::read(self.ledger.as_ref(), &self.lanes, &keys, policy).await;
+            for record in records {
+                results.push(match (record, &wanted) {
+                    (Ok(record), Ok(wanted)) => self.commit_one(&record, wanted, by).await,
+                    (Err(problem), _) => Err(problem),
+                    (Ok(record), Err(problem)) => Err(problem.clone().key(&record.change_set.key)),
+                });
+            }
+        }
+        results
     }
 
-    /// Runs committed change sets as far as possible. The next run resumes what is left. `by`: who asks for it.
+    async fn commit_one(&self, record: &ChangeSetRecord, wanted: &Wanted<'_>, by: &Actor) -> Result<Commitment, Problem> {
+        let judged = match record.state {
+            ChangeSetState::Proposed => self.entitled(record, wanted).await.map(drop),
+            // The ledger knows what that means for a commit, and a run judges what is committed.
+            ChangeSetState::Committed | ChangeSetState::Done | ChangeSetState::Dropped => Ok(()),
+        };
+        if let Err(Stop::Conflict(problem) | Stop::Held(problem)) = judged {
+            // Another server may have committed it since it was read. Then the key has moved on by this very commit.
+            let is_stale = problem.code == ProblemCode::ChangeSetStale;
+            if !is_stale || self.record(&record.digest).await?.state == ChangeSetState::Proposed {
+                return Err(problem);
+            }
+        }
+        self.ledger.commit(&record.digest, self.asked(by)).await.map_err(|error| error.problem().key(&record.change_set.key))
+    }
+
+    /// Runs committed change sets as far as possible. The next run resumes what is left. What is not wanted any more is not run: it is
+    /// dropped. `policy`: the one that the command was given; `None`: none. `by`: who asks for it.
     ///
     /// # Guarantees
     /// A crash anywhere loses nothing and makes nothing twice: the next run continues from the ledger alone.
-    pub async fn run(&self, digests: &[Digest], by: &Actor, progress: &dyn Progress) -> Vec<Ran> {
+    ///
+    /// # Caveats
+    /// What is wanted is read once, when the run begins, and so after the commits: a plan that withdraws a change set which was committed
+    /// meanwhile leaves it to its run to notice that it is not wanted.
+    pub async fn run(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor, progress: &dyn Progress) -> Vec<Ran> {
         let working = self.leases.begin();
+        let wanted = self.wanted(digests, policy).await;
+        let wanted = wanted.as_ref();
         let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
             .map(|digest| {
                 let span = tracing::info_span!("change_set", digest = %digest.short());
-                async move { Ran { digest, result: self.run_one(&digest, by, progress).await } }.instrument(span)
+                async move { Ran { digest, result: self.run_one(&digest, wanted, by, progress).await } }.instrument(span)
             })
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
@@ -77,7 +120,23 @@ impl Engine {
         runs
     }
 
-    async fn run_one(&self, digest: &Digest, by: &Actor, progress: &dyn Progress) -> Result<(), Vec<Problem>> {
+    /// What is wanted of the keys of these change sets.
+    async fn wanted<'p>(&self, digests: &[Digest], policy: Option<&'p Intent>) -> Result<Wanted<'p>, Problem> {
+        let mut keys = BTreeSet::new();
+        for digest in digests {
+            // The run of a change set that cannot be read says so.
+            keys.extend(self.record(digest).await.ok().map(|record| record.change_set.key));
+        }
+        Wanted::read(self.ledger.as_ref(), &self.lanes, &keys, policy).await
+    }
+
+    async fn run_one(
+        &self,
+        digest: &Digest,
+        wanted: Result<&Wanted<'_>, &Problem>,
+        by: &Actor,
+        progress: &dyn Progress,
+    ) -> Result<(), Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
         let record = self.record(digest).await.map_err(one)?;
         let key = &record.change_set.key;
@@ -96,16 +155,11 @@ impl Engine {
             progress.event(&Event::Completed { key, digest });
             return Ok(());
         }
-        let charter = match self.entitled(&record).await {
+        let wanted = wanted.map_err(|problem| one(problem.clone().key(key)))?;
+        let charter = match self.entitled(&record, wanted).await {
             Ok(charter) => charter,
-            // It was committed under a charter that asked for less. A committed change set gets no more approvals, so it is dropped. The
-            // next plan continues with what it left and asks for new approvals.
-            Err(problem) if matches!(problem.code, ProblemCode::CharterChanged | ProblemCode::ApprovalsMissing) => {
-                let why = format!("what is in force today does not carry it: {}", problem.detail);
-                self.abandon(&record, &why, by).await.map_err(one)?;
-                return Err(one(Problem::new(ProblemCode::CharterChanged, why, "keyplane plan").key(key)));
-            }
-            Err(problem) => return Err(one(problem)),
+            Err(Stop::Conflict(problem)) => return Err(self.not_entitled(&record, problem, by).await),
+            Err(Stop::Held(problem)) => return Err(one(problem)),
         };
         let warrant = Warrant { change_set: record.change_set.clone(), approvals: record.approvals.clone(), charter };
         let mut problems = Vec::new();
@@ -143,6 +197,20 @@ impl Engine {
             progress.event(&Event::Completed { key, digest });
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Drops a committed change set that what is in force today does not carry: it was committed under a charter that asked for less, or
+    /// does something that is not wanted any more. It gets no more approvals, so it would block its key. The next plan continues with what it
+    /// left and asks for new approvals.
+    async fn not_entitled(&self, record: &ChangeSetRecord, mut problem: Problem, by: &Actor) -> Vec<Problem> {
+        if problem.code == ProblemCode::ApprovalsMissing {
+            problem.code = ProblemCode::CharterChanged;
+            problem.class = problem.code.class();
+        }
+        problem.detail = format!("what is in force today does not carry it: {}", problem.detail);
+        problem.next = "keyplane plan".to_owned();
+        let dropped = self.abandon(record, &problem.detail, by).await;
+        std::iter::once(problem).chain(dropped.err()).collect()
     }
 
     /// Makes the bytes of every placement, then shares them. Skips a placement whose destination is not as approved; its own run reports
@@ -224,48 +292,26 @@ impl Engine {
         found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
     }
 
-    /// The engine's own check before anything is committed or run: the verifier's rules, and the approvals that the charter asks for. The
-    /// custodian checks again, independently.
-    async fn entitled(&self, record: &ChangeSetRecord) -> Result<SealedCharter, Problem> {
+    /// The engine's own check before anything is committed or run: the verifier's rules, what is wanted, and the approvals that the charter
+    /// asks for. The custodian checks again, independently. [`Stop::Conflict`]: it is out of date.
+    async fn entitled(&self, record: &ChangeSetRecord, wanted: &Wanted<'_>) -> Result<SealedCharter, Stop> {
         let change_set = &record.change_set;
         let key = &change_set.key;
-        let sealed = self.ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| {
+        let held = |problem: Problem| Stop::Held(problem.key(key));
+        let sealed = self.ledger.charter().await.map_err(|error| held(error.problem()))?.ok_or_else(|| {
             let detail = "no charter was adopted: the token is not enrolled";
-            Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll")
+            held(Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll"))
         })?;
-        let facts = verifier::Facts {
-            charter: &sealed.charter,
-            installation: sealed.charter.installation,
-            now: self.clock.now(),
-            record: None,
-            key: None,
-            destinations: None,
-        };
-        verifier::judge(change_set, &facts).map_err(|violations| {
-            let detail = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            // A change set that was planned under another charter, or long ago, is only out of date.
-            let by_charter = |violation: &Violation| {
-                matches!(violation, Violation::ApprovalsLooser | Violation::ApprovalsUnknown | Violation::UnknownProfile(_))
-            };
-            let by_time = |violation: &Violation| matches!(violation, Violation::Ended(_));
-            let code = if !violations.iter().all(|violation| by_charter(violation) || by_time(violation)) {
-                ProblemCode::ChangeSetRefused
-            } else if violations.iter().any(by_charter) {
-                ProblemCode::CharterChanged
-            } else {
-                ProblemCode::ApprovalsMissing
-            };
-            Problem::new(code, detail, "keyplane plan").key(key)
-        })?;
+        let known = self.known(record).await.map_err(held)?;
+        wanted.judge(record, Known { charter: &sealed.charter, now: self.clock.now(), record: known.as_ref() })?;
         let charter = sealed
             .id()
-            .map_err(|error| Problem::new(ProblemCode::Internal, format!("the charter has no digest: {error}"), "keyplane status"))?;
+            .map_err(|error| held(Problem::new(ProblemCode::Internal, format!("the charter has no digest: {error}"), "keyplane status")))?;
         let statement = Statement::of_change_set(change_set, &record.digest, &charter);
-        let known = self.known(record).await?;
         let rules = verifier::required_in_all(change_set, &sealed.charter, known.as_ref());
         verifier::approved(&statement, &change_set.proposer, rules, &sealed.charter, &record.approvals).map_err(|shortfall| {
-            Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), format!("keyplane show {} --message", record.digest))
-                .key(key)
+            let next = format!("keyplane show {} --message", record.digest);
+            Stop::Conflict(Problem::new(ProblemCode::ApprovalsMissing, shortfall.to_string(), next).key(key))
         })?;
         Ok(sealed)
     }

@@ -9,6 +9,8 @@
 //! |---|---|
 //! | `engine` | the order of a run: commit, prologue, placements concurrently |
 //! | `ending` | how a change set ends, at the custodian and in the ledger |
+//! | `wanted` | what is wanted now, and whether a change set does nothing else |
+//! | `unfit` | what is told of a change set that does not fit any more |
 //! | `step` | one step of a placement, from the first look to its receipt |
 //! | `prologue` | the steps that generate, derive and share bytes, before any request to a cloud |
 //! | `act` | one attempt: the mutating request is prepared, recorded, sent, and its failure handled |
@@ -42,6 +44,8 @@ mod spent;
 mod step;
 mod survey;
 mod track;
+mod unfit;
+mod wanted;
 
 pub use engine::{Engine, Ran};
 pub use lane::Lane;

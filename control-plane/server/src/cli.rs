@@ -63,9 +63,9 @@ pub(crate) enum Command {
     },
     /// Approve a change set or a proposed charter: show what it does, ask, then sign that by OpenSSH.
     Approve(Approve),
-    /// Run what is approved, resume what was begun, and say what is left.
+    /// Run what is approved and still wanted, resume what was begun, and say what is left.
     Apply {
-        /// Only these change sets, without planning again afterwards.
+        /// Only these change sets, without planning again afterwards; by the policy of the last plan, and by `--policy` if it is given.
         digests: Vec<Digest>,
     },
     /// Show what is where.

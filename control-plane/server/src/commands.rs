@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keyplane_api::{
-    ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, CharterState, Client, ClientError, EnrollRequest, ExplainRequest,
-    PlanRequest, Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
+    ApplyRequest, ApprovalRequest, ChangeSetView, CharterChangeView, CharterRequest, CharterState, Client, ClientError, EnrollRequest,
+    ExplainRequest, PlanRequest, Proposal, ShowRequest, Source, Subject, ValidateRequest, Verdict,
 };
 use keyplane_model::{
     APPROVAL_NAMESPACE, APPROVALS_LAST, CLOCKS, ChangeSetState, Digest, InstallationId, Problem, ProblemCode, Statement, Timestamp,
@@ -56,7 +56,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Vec<Problem>> {
         Command::Plan { detailed_exitcode } => return plan(&config, read()?, detailed_exitcode, json).await,
         Command::Show { digest, message } => show(&config, digest, message, json).await?,
         Command::Approve(approve) => return approving(&config, approve, json).await,
-        Command::Apply { digests } => return apply(&config, read()?, digests, json).await,
+        Command::Apply { digests } => {
+            // Whoever names change sets asks about those alone. The configured policy is about every key, so it is read only for a plan.
+            let sources = if digests.is_empty() || !cli.policy.is_empty() { read()? } else { Vec::new() };
+            return apply(&config, sources, digests, json).await;
+        }
         Command::Status => render::result(&client(&config).await?.status().await.map_err(problems)?, json, render::status),
         Command::Evidence => {
             let table = client(&config).await?.evidence().await.map_err(problems)?;
@@ -171,9 +175,9 @@ async fn plan(config: &Config, sources: Vec<Source>, detailed: bool, json: bool)
 
 async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json: bool) -> Result<ExitCode, Vec<Problem>> {
     let client = client(config).await?;
-    let plans = digests.is_empty();
+    let request = ApplyRequest { digests, sources };
     let applied = client
-        .apply(digests, |line| {
+        .apply(&request, |line| {
             if !json {
                 render::progress(line);
             }
@@ -187,12 +191,12 @@ async fn apply(config: &Config, sources: Vec<Source>, digests: Vec<Digest>, json
         render::result(&applied, json, |_| {});
         return Err(applied.problems);
     }
-    if !plans {
+    if !request.digests.is_empty() {
         render::result(&serde_json::json!({ "applied": applied }), json, |_| {});
         return Ok(ExitCode::SUCCESS);
     }
     // Plans again, to report what is left to do, or why nothing is.
-    let planned = client.plan(&PlanRequest { sources }).await.map_err(problems)?;
+    let planned = client.plan(&PlanRequest { sources: request.sources }).await.map_err(problems)?;
     render::result(&serde_json::json!({ "applied": applied, "plan": planned }), json, |_| render::planned(&planned));
     let blocked: Vec<Problem> =
         planned.keys.into_iter().filter(|key| key.verdict == Verdict::Blocked).filter_map(|key| key.problem).collect();

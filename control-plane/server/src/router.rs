@@ -87,10 +87,8 @@ async fn apply(State(service): Shared, Extension(actor): Extension<Actor>, Json(
     let (lines, told) = mpsc::unbounded();
     let run = async move {
         let lines = Lines(lines);
-        let applied = service
-            .apply(&request.digests, &actor, &lines)
-            .await
-            .unwrap_or_else(|problem| keyplane_api::Applied { done: Vec::new(), problems: vec![problem] });
+        let applied =
+            service.apply(&request, &actor, &lines).await.unwrap_or_else(|problems| keyplane_api::Applied { done: Vec::new(), problems });
         lines.send(ApplyLine::Ended(applied));
     };
     let run = futures::stream::once(run).filter_map(|()| async { None });

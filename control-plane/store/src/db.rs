@@ -171,6 +171,14 @@ impl Transaction {
         self.rows(table, sql, &[]).await?.iter().map(|row| Ok(row.text("name")?.to_owned())).collect()
     }
 
+    /// The keys of a revision of the intent that have these names, a JSON array: columns `name` and `body`.
+    pub(crate) async fn wanted(&mut self, table: Table, revision: Cell, names: Cell) -> Result<Vec<Row>, LedgerError> {
+        let sql = match self {
+            Self::Sqlite(_) => sqlite::WANTED,
+        };
+        self.rows(table, sql, &[revision, names]).await
+    }
+
     /// Commits. When this returns `Ok`, the changes are on disk.
     pub(crate) async fn commit(self) -> Result<(), LedgerError> {
         match self {

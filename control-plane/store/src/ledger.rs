@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use keyplane_model::{
     Approval, Asked, Attempt, AttemptId, ChangeSet, ChangeSetRecord, ChangeSetState, CharterChange, CharterId, CharterProposal, Class,
-    Context, DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, KeyId, KeyRecord, Lease, LedgerEvent, Opening,
-    Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition, Wrap,
+    Context, DestinationName, Digest, EventKind, Fence, InstallationId, Intent, Inventory, Key, KeyId, KeyName, KeyRecord, Lease,
+    LedgerEvent, Opening, Receipt, Refusal, Revision, SealedCharter, Subject, Subjects, Timestamp, Transition, Wrap,
 };
 use keyplane_port::{Commitment, IntentRevision, KeyState, Ledger, LedgerError, OpenChangeSet};
 
@@ -169,6 +169,16 @@ impl Ledger for SqlLedger {
         let Some(row) = newest_intent(&mut transaction).await? else { return Ok(None) };
         let (_, intent) = row.sealed_document()?;
         Ok(Some((revision(&row)?, intent)))
+    }
+
+    async fn wanted(&self, keys: &BTreeSet<KeyName>) -> Result<Option<(IntentRevision, BTreeMap<KeyName, Key>)>, LedgerError> {
+        let mut transaction = self.begin(Mode::Read).await?;
+        let sql = "SELECT revision, digest, author, source, taken_at FROM intents ORDER BY revision DESC LIMIT 1";
+        let Some(row) = transaction.rows(INTENTS, sql, &[]).await?.pop() else { return Ok(None) };
+        let revision = revision(&row)?;
+        let rows = transaction.wanted(INTENTS, Cell::number(revision.revision.0)?, Cell::document(keys)?).await?;
+        let wanted = rows.iter().map(|row| Ok((row.word("name")?, row.document("body")?))).collect::<Result<_, LedgerError>>()?;
+        Ok(Some((revision, wanted)))
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {

@@ -29,6 +29,11 @@ pub(crate) const CATALOGUE: Table = Table { name: "sqlite_schema", id_columns: 1
 /// Lists all tables but SQLite's internal ones.
 pub(crate) const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'";
 
+/// The keys of one revision of the intent that have these names (a JSON array): their names, and the intent's documents of them. SQLite looks
+/// through the intent once, and gives what was asked for alone.
+pub(crate) const WANTED: &str = "SELECT wanted.key AS name, wanted.value AS body FROM intents, json_each(intents.body, '$.keys') AS wanted \
+                                 WHERE intents.revision = $1 AND wanted.key IN (SELECT value FROM json_each($2))";
+
 /// The path after `sqlite:` in a URL. Parameters are refused: only [`pool`] decides how the file is opened.
 pub(crate) fn path(rest: &str) -> Result<PathBuf, LedgerError> {
     let path = rest.strip_prefix("//").unwrap_or(rest);

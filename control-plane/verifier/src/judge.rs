@@ -60,6 +60,26 @@ pub fn valid_for(change_set: &ChangeSet, charter: &Charter) -> Span {
     made.fold(charter.valid(&change_set.profile), Ord::min)
 }
 
+/// Judges whether what a change set does is wanted: by the key's rules and placements in `facts.key`, and by the destinations as they are
+/// configured. Every rule that [`judge`] applies to that holds, except two that compare the change set with the intent that it was planned
+/// from: the digest of what was wanted of the key, and the key's rule of approval.
+///
+/// For what [`judge`] would refuse although nobody objects to it: a committed change set, because its own commit and receipts have changed
+/// the key's record; and a policy that was not planned yet, because it may differ in what does not concern the change set. Whether the
+/// approvals suffice is for the charter in force to say, and not for a policy.
+///
+/// # Assumptions
+/// `facts.destinations` is set. `None` in `facts.key` means a key that is not wanted.
+///
+/// # Errors
+/// Everything that is not wanted, or not so. The same change set and facts give the same list.
+pub fn still_wanted(change_set: &ChangeSet, facts: &Facts<'_>) -> Result<(), Vec<Violation>> {
+    let mut judge = Judge { set: change_set, facts, violations: Vec::new() };
+    judge.still_wanted();
+    judge.destinations();
+    if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
+}
+
 /// Whether approvals that expire at `until` are valid now. `valid` is how long they may count, from [`valid_for`] or
 /// [`crate::valid_for_charter`].
 ///
@@ -354,6 +374,20 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Checks what a change set does against the intent, whatever else the intent says of the key.
+    fn still_wanted(&mut self) {
+        let set = self.set;
+        match (set.action, self.facts.key) {
+            (Action::Import, None) => self.violations.push(Violation::KeyDropped),
+            (Action::Import, Some(key)) => {
+                self.is(key.profile != set.profile, || Violation::OtherProfile(set.profile.clone()));
+                self.imported(key);
+            }
+            // As in `wanted`: the ledger decides about clean-ups, of keys that are wanted and of those that are not.
+            (Action::CleanUp, Some(_) | None) => {}
+        }
+    }
+
     /// Checks an import against the key's rules.
     fn imported(&mut self, key: &Key) {
         let set = self.set;
@@ -366,7 +400,7 @@ impl<'a> Judge<'a> {
                     && wanted.name == plan.name
                     && wanted.algorithm == plan.algorithm
             });
-            self.is(!is_wanted, || Violation::NotWanted(*id));
+            self.is(!is_wanted, || Violation::NotWanted { placement: *id, destination: plan.destination.clone() });
             self.is(key.purpose != plan.purpose, || Violation::Purpose { placement: *id, purpose: plan.purpose });
             self.is(!rules.algorithms.contains(&plan.algorithm), || Violation::Algorithm { placement: *id, algorithm: plan.algorithm });
             let allowed = rules.locations.as_ref().is_none_or(|locations| locations.contains(&plan.destination));

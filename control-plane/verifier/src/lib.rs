@@ -1,6 +1,6 @@
 //! The independent judge of change sets and approvals.
 //!
-//! Owns the rules for change sets, whoever made them ([`judge()`]); which approvals count ([`required`], [`approved`],
+//! Owns the rules for change sets, whoever made them ([`judge()`], [`still_wanted`]); which approvals count ([`required`], [`approved`],
 //! [`verify_approval`]), and for how long ([`in_time`]); which charters can be in force, and whose approvals a change needs ([`fit`],
 //! [`required_for_charter`]); and what the custodian may do for a step ([`entitles`], [`may_mint`], [`may_wrap`]). Service and engine use
 //! it before a commit, the custodian before it makes or wraps bytes.
@@ -20,7 +20,7 @@ mod violation;
 pub use approvals::{Approved, NotCounted, Shortfall, approved, required, required_in_all, verify_approval};
 pub use charter::{CharterFault, fit, required_for_charter, valid_for_charter};
 pub use entitlement::{Denial, Entitlement, entitles, may_mint, may_wrap};
-pub use judge::{Facts, in_time, judge, valid_for};
+pub use judge::{Facts, in_time, judge, still_wanted, valid_for};
 pub use keys::KeyFault;
 pub use signature::{ApprovalFault, MAX_SIGNATURE, normalised};
 pub use violation::{MAX_STEPS, Violation};

@@ -163,14 +163,17 @@ pub enum Violation {
     /// The intent has changed for this key.
     #[error("it is for something else than what is wanted of the key now")]
     Wanted,
+    /// The intent does not have the key any more.
+    #[error("the key is not wanted any more")]
+    KeyDropped,
     #[error("it asks for other approvals than the key's rules")]
     ApprovalsDiffer,
     /// The key is under another profile.
     #[error("the key is not under profile `{0}`")]
     OtherProfile(ProfileName),
     /// The intent does not have the placement.
-    #[error("placement {0} is not wanted so")]
-    NotWanted(PlacementId),
+    #[error("placement {placement} at `{destination}` is not wanted so")]
+    NotWanted { placement: PlacementId, destination: DestinationName },
     /// The rules do not allow the algorithm, or it cannot serve the key's purpose.
     #[error("placement {placement} must not be `{algorithm}`")]
     Algorithm { placement: PlacementId, algorithm: Algorithm },

@@ -10,7 +10,7 @@ use keyplane_model::{
     KeyName, KeyRecord, ObjectId, Outcome, PlacementId, PlacementIntent, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire,
     Rotation, Rules, Source, Span, Standing, Step, StepNo, Timestamp, Version, WrapScheme,
 };
-use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap, required};
+use keyplane_verifier::{Denial, Facts, MAX_STEPS, Violation, entitles, judge, may_mint, may_wrap, required, still_wanted};
 
 /// A change set, and everything that it is judged against.
 struct World {
@@ -34,6 +34,19 @@ impl World {
             destinations: Some(&self.destinations),
         };
         judge(&self.set, &facts).err().unwrap_or_default()
+    }
+
+    /// What is not wanted of a change set that was committed, or by a policy that it was not planned from.
+    fn unwanted(&self) -> Vec<Violation> {
+        let facts = Facts {
+            charter: &self.charter,
+            installation: self.installation,
+            now: NOW,
+            record: self.record.as_ref(),
+            key: self.key.as_ref(),
+            destinations: Some(&self.destinations),
+        };
+        still_wanted(&self.set, &facts).err().unwrap_or_default()
     }
 
     /// The violations that the custodian finds.
@@ -363,6 +376,10 @@ fn first() -> PlacementId {
     first_import().placement()
 }
 
+fn not_wanted() -> Violation {
+    Violation::NotWanted { placement: first(), destination: name("prod") }
+}
+
 broken! {
     another_format_is_refused: first_import(), |w| w.set.format = 1 => [Violation::Format(1)], custodian: yes;
     another_installation_is_refused: first_import(), |w| w.set.installation = InstallationId(IdTree::new([9; 32]).uuid())
@@ -469,7 +486,7 @@ broken! {
     another_profile_than_the_last_one_is_refused_for_an_unwanted_key: World::clean_up(),
         |w| { w.key = None; w.set.wanted = None; w.set.profile = name("loose"); w.set.approvals = rule(0); }
         => [Violation::OtherProfile(name("loose"))], custodian: no;
-    a_placement_that_nobody_wants_is_refused: first_import(), |w| w.plan().name = "elsewhere".into() => [Violation::NotWanted(first())], custodian: no;
+    a_placement_that_nobody_wants_is_refused: first_import(), |w| w.plan().name = "elsewhere".into() => [not_wanted()], custodian: no;
     an_algorithm_that_the_rules_forbid_is_refused: first_import(), |w| { w.rules().algorithms.remove(&Algorithm::Aes256); w.want_again(); }
         => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }], custodian: no;
     an_algorithm_that_cannot_serve_is_refused: first_import(),
@@ -518,6 +535,69 @@ broken! {
         w.destination().capabilities.algorithms.insert(Algorithm::Aes256, vec![WrapScheme::RsaAesKeyWrapSha256]);
     } => [Violation::SchemeRefused { step: StepNo(3), scheme: WrapScheme::RsaOaepSha256, destination: name("prod") }], custodian: no;
     importing_without_the_claim_is_refused: first_import(), |w| { w.set.steps.remove(2); } => [Violation::Unclaimed(StepNo(2))], custodian: no;
+}
+
+/// A test for each change of intent or destinations after a commit, and what it makes unwanted.
+macro_rules! unwanted {
+    ($($sentence:ident: $world:expr, $change:expr => [$($violation:expr),*];)*) => {$(
+        #[test]
+        fn $sentence() {
+            // The first half of the steps is done: what the ledger says by now is no reason.
+            let mut world: World = committed($world);
+            assert_eq!(world.unwanted(), []);
+            let change: fn(&mut World) = $change;
+            change(&mut world);
+            assert_eq!(world.unwanted(), [$($violation),*]);
+        }
+    )*};
+}
+
+/// The world after its change set was committed and begun. The change set itself stays as it was planned.
+fn committed(mut world: World) -> World {
+    let mut record = KeyRecord::committed(world.record.as_ref(), &world.set).unwrap();
+    let half = world.set.steps.len() / 2;
+    for (number, step) in (0..).map(StepNo).zip(&world.set.steps).take(half) {
+        let receipt = Receipt { step: number, attempt: None, outcome: outcome(&world.set, step), at: Timestamp(1) };
+        record.settle(&world.set, &receipt).unwrap();
+    }
+    world.record = Some(record);
+    world
+}
+
+unwanted! {
+    a_key_that_was_dropped_gets_nothing_more: first_import(), |w| w.key = None => [Violation::KeyDropped];
+    a_placement_that_was_dropped_gets_nothing_more: first_import(), |w| w.key.as_mut().unwrap().placements.clear() => [not_wanted()];
+    a_placement_under_another_name_is_another_one: first_import(), |w| {
+        let key = w.key.as_mut().unwrap();
+        key.placements = key.placements.iter().cloned().map(|there| PlacementIntent { name: "elsewhere".into(), ..there }).collect();
+    } => [not_wanted()];
+    a_place_that_was_forbidden_gets_nothing_more: first_import(), |w| w.rules().locations = Some(BTreeSet::from([name("lab")]))
+        => [Violation::Location { placement: first(), destination: name("prod") }];
+    an_algorithm_that_was_forbidden_is_not_imported: first_import(), |w| { w.rules().algorithms.remove(&Algorithm::Aes256); }
+        => [Violation::Algorithm { placement: first(), algorithm: Algorithm::Aes256 }];
+    bytes_are_not_made_in_a_way_that_was_forbidden: first_import(), |w| w.rules().source = Some(Source::Generated)
+        => [Violation::Source(StepNo(0))];
+    a_key_under_another_profile_gets_nothing_more: first_import(), |w| w.key.as_mut().unwrap().profile = name("loose")
+        => [Violation::OtherProfile(name("payments"))];
+    a_key_for_another_use_gets_nothing_more: first_import(), |w| w.key.as_mut().unwrap().purpose = Purpose::Sign
+        => [Violation::Purpose { placement: first(), purpose: Purpose::Encrypt }];
+    more_protection_than_the_place_gives_is_a_reason: first_import(), |w| w.destination().capabilities.protection = Protection::Software
+        => [Violation::Protection(name("prod"))];
+    another_place_under_the_same_name_gets_nothing: first_import(), |w| w.destination().fingerprint = Digest::of(b"other")
+        => [Violation::OtherDestination(name("prod"))];
+    a_place_that_is_not_configured_gets_nothing: first_import(), |w| w.destinations.clear()
+        => [Violation::UnknownDestination(name("prod"))];
+    sharing_that_was_given_up_is_a_reason: shared(), |w| w.key.as_mut().unwrap().shared = false => [Violation::Shares(StepNo(0))];
+    what_else_is_wanted_of_a_key_is_no_reason: first_import(), |w| {
+        let key = w.key.as_mut().unwrap();
+        key.rules.rotation.overlap = Span::days(31);
+        key.rules.approvals.import = rule(2);
+        let there = key.placements.first().unwrap().clone();
+        key.placements.insert(PlacementIntent { name: "payments-db-2".into(), ..there });
+    } => [];
+    a_clean_up_needs_no_key_that_is_wanted: World::clean_up(), |w| w.key = None => [];
+    a_clean_up_is_not_made_at_another_place_under_the_same_name: World::clean_up(), |w| w.destination().fingerprint = Digest::of(b"other")
+        => [Violation::OtherDestination(name("prod"))];
 }
 
 #[test]

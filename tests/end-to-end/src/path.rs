@@ -369,6 +369,110 @@ fn what_a_dropped_change_set_left_is_taken_up_by_the_next() {
     }
 }
 
+/// Runs `keyplane apply`, which has to end because the attempts at a step are used up; returns what it tells.
+fn spent(world: &World, key: &str) -> String {
+    let ran = world.keyplane(&["--json", "apply"]);
+    let problem = &problems(&ran)[0];
+    assert_eq!((ran.code, problem["code"].as_str()), (11, Some("attempts-spent")), "{problem:#}");
+    assert_eq!((problem["key"].as_str(), problem["destination"].as_str()), (Some(key), Some(HERE)));
+    assert!(problem["next"].as_str().unwrap().contains("`keyplane apply`"), "{problem:#}");
+    problem["detail"].as_str().unwrap().to_owned()
+}
+
+/// How often an operation was requested.
+fn count(world: &World, operation: &str) -> usize {
+    world.requests(HERE).iter().filter(|request| request["operation"] == operation).count()
+}
+
+/// Without a bound on attempts, one `apply` made dozens of keys, and no plan named them.
+#[test]
+fn a_bot_that_strips_tags_costs_three_keys_then_one_an_apply_and_each_is_named() {
+    let world = World::enrolled();
+    world.approved("db", "derived", &[HERE]);
+    let strips = json!({ "operation": "CreateKey", "times": null, "effect": { "kind": "altered" } });
+    world.here().post("faults", &strips).unwrap();
+    let mut known = BTreeSet::new();
+    for made in [3, 1] {
+        let detail = spent(&world, "db");
+        let dump = world.here().get("dump").unwrap();
+        let all: BTreeSet<String> = dump["keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect();
+        let new: Vec<&String> = all.difference(&known).collect();
+        assert_eq!(new.len(), made, "{detail}");
+        assert!(detail.contains("without our marks") && new.iter().all(|id| detail.contains(*id)), "{new:?}: {detail}");
+        known = all;
+    }
+    world.here().delete("faults").unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+    assert_eq!((count(&world, "CreateKey"), world.objects(HERE, "db").len()), (5, 1));
+}
+
+#[test]
+fn an_alias_call_without_effect_is_made_three_times_then_once_an_apply() {
+    let world = World::enrolled();
+    world.approved("db", "derived", &[HERE]);
+    let undoes = json!({ "operation": "CreateAlias", "times": null, "effect": { "kind": "undone" } });
+    world.here().post("faults", &undoes).unwrap();
+    for calls in [3, 4] {
+        let detail = spent(&world, "db");
+        assert!(detail.contains("nothing holds the claim"), "{detail}");
+        assert_eq!((count(&world, "CreateKey"), count(&world, "CreateAlias")), (1, calls));
+    }
+    world.here().delete("faults").unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+    assert_eq!((count(&world, "CreateKey"), count(&world, "CreateAlias")), (1, 4 + 2));
+}
+
+/// An approval says what may be done, and the policy what is wanted. The policy may have changed since, planned or not.
+#[test]
+fn what_the_policy_does_not_want_any_more_is_not_done_though_it_is_approved() {
+    let world = World::enrolled();
+    let told = |args: &[&str], key: &str, by: &str| {
+        let args: Vec<&str> = std::iter::once("--json").chain(args.iter().copied()).collect();
+        let ran = world.keyplane(&args);
+        let problem = &problems(&ran)[0];
+        assert_eq!((ran.code, problem["code"].as_str(), problem["key"].as_str()), (7, Some("change-set-stale"), Some(key)), "{problem:#}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(by) && detail.contains("the key is not wanted any more"), "{detail}");
+    };
+    let file = |key: &str| world.policy_folder().join(format!("{key}.yaml"));
+
+    // Before it is committed.
+    let digest = world.approved("db", "derived", &[HERE]);
+    std::fs::remove_file(file("db")).unwrap();
+    told(&["apply"], "db", "the policy of this command");
+    let folder = world.policy_folder();
+    told(&["apply", &digest, "--policy", text(&folder)], "db", "the policy of this command");
+    assert!(world.objects(HERE, "db").is_empty(), "something was made");
+    assert_eq!(world.status().unwrap().open.len(), 1, "only a plan withdraws a proposal");
+    world.must(&["plan"]).unwrap();
+    assert!(world.status().unwrap().open.is_empty());
+
+    // After it was begun. Without a policy, the last plan's decides.
+    let digest = world.approved("files", "generated", &[HERE]);
+    world.here().post("faults", &json!({ "operation": "ImportKeyMaterial", "effect": { "kind": "deny" } })).unwrap();
+    assert_eq!(world.keyplane(&["apply"]).code, 4);
+    let id = world.objects(HERE, "files")[0]["id"].clone();
+    let wanted = std::fs::read_to_string(file("files")).unwrap();
+    std::fs::remove_file(file("files")).unwrap();
+    told(&["apply"], "files", "the policy of this command");
+    assert_eq!(world.status().unwrap().open.len(), 1, "this policy may be anybody's, until a plan is made of it");
+    world.must(&["plan"]).unwrap();
+    told(&["apply", &digest], "files", "of the intent");
+    assert!(world.status().unwrap().open.is_empty(), "it is dropped");
+    assert!(hashes(&world.objects(HERE, "files")).is_empty(), "something was imported");
+
+    // Wanted again, it continues with what is there.
+    world.write_policy("files.yaml", &wanted).unwrap();
+    world.must(&["plan"]).unwrap();
+    world.approve_all().unwrap();
+    world.must(&["apply"]).unwrap();
+    world.settled().unwrap();
+    let objects = world.objects(HERE, "files");
+    assert_eq!((objects.len(), &objects[0]["id"]), (1, &id));
+}
+
 #[test]
 fn published_quotas_are_kept() {
     let world = World::raw(|policy| Options { clouds: [CloudKind::Aws].into(), ..Options::published(policy).enrolled() });

@@ -11,7 +11,7 @@ use clap::Parser;
 use crate::executor::locked;
 use crate::planted::Planted;
 use crate::rules::Broken;
-use crate::schedule::Schedule;
+use crate::schedule::{Fault, Schedule};
 use crate::shrink::shrink;
 use crate::world::{Ended, run};
 
@@ -198,6 +198,10 @@ fn shapes_of(schedule: &Schedule) -> Vec<String> {
         let places = key.places.keys().map(|place| place.name()).collect::<Vec<_>>().join(" and ");
         format!("shared {algorithm} at {places}")
     });
+    let bots = schedule.faults.iter().filter_map(|fault| match fault {
+        Fault::Bot { place, operation, what } => Some(format!("a bot {what:?} {operation} at {}", place.name()).to_lowercase()),
+        _ => None,
+    });
     let charter = schedule.charter.as_ref().map(|charter| {
         let ends = if charter.given_up.is_some() { "given up" } else { "signed" };
         format!("charter {:?}, {ends}", charter.what).to_lowercase()
@@ -213,6 +217,7 @@ fn shapes_of(schedule: &Schedule) -> Vec<String> {
     .chain(places)
     .chain(shared)
     .chain(charter)
+    .chain(bots)
     .chain(schedule.readings.iter().map(|(place, question, answer)| format!("{} {question} {answer}", place.name())))
     .collect()
 }

@@ -1,6 +1,6 @@
 //! Bugs, planted by wrappers around the ports, to test the rules' checkers. The product has none of these switches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -68,10 +68,12 @@ pub(crate) enum Planted {
     EndUntold,
     /// The keys that copies are wrapped under are not recorded before.
     WrapForgotten,
+    /// Of a step's attempts only the last one is kept in mind, so their number over all runs is never reached.
+    AttemptsForgiven,
 }
 
 impl Planted {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::NewBytes,
         Self::SecondLookSkipped,
         Self::StaleReadTrusted,
@@ -95,6 +97,7 @@ impl Planted {
         Self::AttemptsUnread,
         Self::EndUntold,
         Self::WrapForgotten,
+        Self::AttemptsForgiven,
     ];
 
     /// The rule that the bug breaks, among others.
@@ -114,17 +117,19 @@ impl Planted {
             Self::CharterJudgedByItself | Self::CharterReadOnce => Rule::Charter,
             Self::LeaseOutlived => Rule::Lanes,
             Self::QuotasForgotten => Rule::Quotas,
+            Self::AttemptsForgiven => Rule::Bounded,
             Self::StaleReadTrusted => Rule::Settles,
         }
     }
 
-    /// Whether a schedule can show the bug. A clock that can be set is right if nobody sets it, and one that stops during suspension does
-    /// not stop without one. Such runs are skipped.
+    /// Whether a schedule can show the bug. A clock that can be set is right if nobody sets it, one that stops during suspension does not
+    /// stop without one, and without a bot every step is done long before its attempts are used up. Such runs are skipped.
     pub(crate) fn may_show(self, schedule: &Schedule) -> bool {
         let any = |is: fn(&Fault) -> bool| schedule.faults.iter().any(is);
         match self {
             Self::ClockBelieved => any(|fault| matches!(fault, Fault::Jump { .. })),
             Self::LeaseOutlived => any(|fault| matches!(fault, Fault::Pause { .. } | Fault::Stall { .. })),
+            Self::AttemptsForgiven => any(|fault| matches!(fault, Fault::Bot { .. })),
             _ => true,
         }
     }
@@ -155,6 +160,7 @@ impl Planted {
             Self::AttemptsUnread => "attempts-unread",
             Self::EndUntold => "end-untold",
             Self::WrapForgotten => "wrap-forgotten",
+            Self::AttemptsForgiven => "attempts-forgiven",
         }
     }
 
@@ -191,7 +197,8 @@ impl Planted {
                 | Self::ProposerCounts
                 | Self::CharterReadOnce
                 | Self::AttemptsUnread
-                | Self::WrapForgotten),
+                | Self::WrapForgotten
+                | Self::AttemptsForgiven),
             ) => Arc::new(Behind(CrookedLedger { planted, inner, first: Mutex::default() })),
             _ => inner,
         }
@@ -476,6 +483,13 @@ impl Between for CrookedLedger {
             // Each run continues the count of attempts, so that the ledger does not take a new one for the last.
             let open = |attempt: &mut Attempt| attempt.refused = Some(Class::Transient);
             record.attempts.iter_mut().for_each(open);
+        }
+        if self.planted == Planted::AttemptsForgiven
+            && let Some(record) = &mut record
+        {
+            let mut seen = BTreeSet::new();
+            let earlier = record.attempts.iter_mut().rev().filter(|attempt| !seen.insert(attempt.step));
+            earlier.for_each(|attempt| attempt.refused = Some(Class::Transient));
         }
         Ok(record)
     }

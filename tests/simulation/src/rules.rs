@@ -42,13 +42,15 @@ pub(crate) enum Rule {
     WrappedUnder,
     /// Rule 12: a charter is adopted under the previous one, and a commit is approved under the one in force.
     Charter,
+    /// A step is sent so often and no more, whatever its destination shows.
+    Bounded,
     /// The run ends: within its time limit the next plan is empty, and nothing blocks a key that nobody changed by hand.
     Settles,
 }
 
 impl Rule {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Plaintext,
         Self::Lost,
         Self::Doubles,
@@ -61,6 +63,7 @@ impl Rule {
         Self::Classes,
         Self::WrappedUnder,
         Self::Charter,
+        Self::Bounded,
         Self::Settles,
     ];
 }
@@ -80,6 +83,7 @@ impl fmt::Display for Rule {
             Self::Classes => "rule 10 (errors have a class)",
             Self::WrappedUnder => "rule 11 (wrapping keys are authenticated)",
             Self::Charter => "rule 12 (a rule is changed only under the old rule)",
+            Self::Bounded => "a step is sent so often and no more",
             Self::Settles => "the next plan is empty",
         })
     }

@@ -20,6 +20,9 @@ const MOST_FAULTS: u32 = 12;
 /// All faults of a drawn schedule happen within so many seconds from the beginning.
 const TROUBLE_SECONDS: u32 = 600;
 
+/// One schedule in this many has a bot. Their runs are long.
+const BOTS_ONE_IN: u32 = 8;
+
 /// Everything that determines a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Schedule {
@@ -118,6 +121,8 @@ pub(crate) enum Fault {
     Jump { server: u32, after: u32, seconds: i32 },
     /// Somebody changes a key at a cloud without Keyplane.
     Meddling { place: Place, after: u32, key: usize, what: Meddling },
+    /// From the beginning on, a program of the cloud's owner meddles with every request of an operation, which is answered all the same.
+    Bot { place: Place, operation: &'static str, what: Bot },
 }
 
 /// What goes wrong with a request.
@@ -146,6 +151,27 @@ pub(crate) enum Meddling {
     /// They delete it, or schedule its deletion.
     Delete,
 }
+
+/// What a program of a cloud's owner does as soon as a request took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Bot {
+    /// It undoes that, so nobody ever sees the effect.
+    Undoes,
+    /// It strips the tags of new keys; at Azure it disables new versions.
+    Alters,
+}
+
+/// The bots that keep a key from arriving, without spoiling what is there: marks that are stripped, an alias call and an activation without
+/// effect, a key exchange key that is altered.
+pub(crate) const BOTS: [(Place, &str, Bot); 4] = [
+    (Place::Aws, "CreateKey", Bot::Alters),
+    (Place::Aws, "CreateAlias", Bot::Undoes),
+    (Place::Gcp, "UpdateCryptoKeyPrimaryVersion", Bot::Undoes),
+    (Place::Azure, "CreateKey", Bot::Alters),
+];
+
+/// How long a bot is at work, in seconds: long enough that a change set is given up, planned and approved again, and tried again.
+pub(crate) const BOT_SECONDS: u32 = 3_000;
 
 struct Draw(ChaCha20Rng);
 
@@ -266,13 +292,20 @@ impl Schedule {
         }
         let lags = Place::ALL.into_iter().map(|place| (place, if draw.one_in(2) { 0 } else { draw.small(8) })).collect();
         let count = FEWEST_FAULTS + draw.below(MOST_FAULTS - FEWEST_FAULTS + 1);
-        let faults = (0..count).map(|_| draw.fault(servers, keys.len() as u32)).collect();
+        let mut faults: Vec<Fault> = (0..count).map(|_| draw.fault(servers, keys.len() as u32)).collect();
         let readings = READINGS.into_iter().filter_map(|(place, question, answers)| {
             let chosen = draw.below(2 * answers.len() as u32) as usize;
             Some((place, question, *answers.get(chosen)?))
         });
         let readings = readings.collect();
-        let (slow, trouble) = (true, TROUBLE_SECONDS);
+        let (slow, mut trouble) = (true, TROUBLE_SECONDS);
+        // Drawn apart, so that nothing else depends on it.
+        let mut bots = Draw(ChaCha20Rng::seed_from_u64(seed ^ 0xb07));
+        if bots.one_in(BOTS_ONE_IN) {
+            let (place, operation, what) = bots.of(&BOTS);
+            faults.push(Fault::Bot { place, operation, what });
+            trouble = BOT_SECONDS;
+        }
         Self { seed, servers, key_vault, keys, change, charter, approvers, lags, readings, slow, trouble, faults }
     }
 

@@ -8,8 +8,8 @@ use futures::future::join_all;
 use keyplane_engine::lane::Quotas;
 use keyplane_engine::{Engine, Event, Lane, Leases, Progress};
 use keyplane_model::{
-    APPROVALS_LAST, Actor, Asked, ChangeSetState, Charter, CharterChange, Class, Destination, DestinationName, IdTree, InstallationId,
-    Intent, Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
+    APPROVALS_LAST, Actor, Asked, Charter, CharterChange, Class, Destination, DestinationName, Digest, IdTree, InstallationId, Intent,
+    Problem, SealedCharter, ServerId, Span, Statement, Timestamp,
 };
 use keyplane_planner::{Custody, PlanInput};
 use keyplane_port::{Clock, Cloud, Custodian, CustodianError, Ledger};
@@ -109,7 +109,7 @@ impl Server {
         if sealed.charter != charter {
             // Nothing is planned under rules that are not in force. Open change sets go on.
             let Some(adopted) = self.adopt(engine, &sealed, &charter).await? else {
-                self.run(engine).await?;
+                self.run(engine, &intent).await?;
                 return Ok(None);
             };
             sealed = adopted;
@@ -179,7 +179,7 @@ impl Server {
         }
         // Nothing is concluded while a change set is open, since another server may be running it.
         let idle = plan.change_sets.is_empty() && snapshot.open.is_empty() && inventories.len() == destinations.len() && !unsettled;
-        let worked = self.run(engine).await?;
+        let worked = self.run(engine, &intent).await?;
         Ok((idle && !worked).then_some(blocked))
     }
 
@@ -214,18 +214,16 @@ impl Server {
         }
     }
 
-    /// Commits and runs open change sets. `true`: there was something to do.
-    async fn run(&self, engine: &Engine) -> Result<bool, Problem> {
+    /// Commits and runs open change sets, as far as this policy wants it. `true`: there was something to do.
+    async fn run(&self, engine: &Engine, policy: &Intent) -> Result<bool, Problem> {
         let open = engine.ledger.open().await.map_err(|error| error.problem())?;
         let by = Actor(PROPOSER.to_owned());
-        let mut committed = Vec::new();
-        for change_set in &open {
-            if change_set.state == ChangeSetState::Committed || engine.commit(&change_set.digest, &by).await.is_ok() {
-                committed.push(change_set.digest);
-            }
-        }
+        let digests: Vec<Digest> = open.iter().map(|open| open.digest).collect();
+        let results = engine.commit(&digests, Some(policy), &by).await;
+        let committed: Vec<Digest> =
+            digests.into_iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(digest, _)| digest).collect();
         let told = Told { life: self.life.clone(), name: self.name.clone() };
-        for ran in engine.run(&committed, &by, &told).await {
+        for ran in engine.run(&committed, Some(policy), &by, &told).await {
             if let Err(problems) = &ran.result {
                 problems.iter().for_each(|problem| self.expect_class(problem));
             }

@@ -12,7 +12,7 @@ use crate::clouds::{Place, aws, azure, by_hand, gcp};
 use crate::life::Life;
 use crate::net::{Line, Site, core_time};
 use crate::people::parsed;
-use crate::schedule::{Meddling, Mishap};
+use crate::schedule::{Bot, Meddling, Mishap};
 use crate::symbols::Symbols;
 
 pub(crate) trait Emulated: Send + Sync {
@@ -158,4 +158,13 @@ pub(crate) fn befall(site: &dyn Emulated, nth: u64, what: Mishap) {
 pub(crate) fn refusals(skip: u64, times: u64, throttled: bool) -> Rule {
     let effect = if throttled { Effect::Throttle } else { Effect::ServerError { applied: false } };
     Rule { operation: None, mutation: None, skip, times: Some(times), effect }
+}
+
+/// The rule by which a bot meddles with every request of an operation, until the trouble is over.
+pub(crate) fn bot(operation: &str, what: Bot) -> Rule {
+    let effect = match what {
+        Bot::Undoes => Effect::Undone,
+        Bot::Alters => Effect::Altered,
+    };
+    Rule { operation: Some(operation.to_owned()), mutation: None, skip: 0, times: None, effect }
 }

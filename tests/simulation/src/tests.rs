@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyplane_model::{Algorithm, IdTree, InstallationId, Purpose};
+use keyplane_model::{Algorithm, ChangeSetRecord, ChangeSetState, IdTree, InstallationId, Purpose, StepNo};
 
 use crate::clouds::Place;
 use crate::people;
 use crate::planted::Planted;
 use crate::rules::{Broken, Rule};
-use crate::schedule::{Fault, KeyPlan, Mishap, Schedule};
+use crate::schedule::{BOT_SECONDS, BOTS, Bot, Fault, KeyPlan, Mishap, Schedule};
 use crate::shrink::shrink;
 use crate::symbols::Symbols;
 use crate::world::run;
@@ -127,6 +127,58 @@ fn many_keys_come_to_every_cloud_side_by_side() {
         ..Schedule::draw(3)
     };
     assert_eq!(run(&schedule, None, false).broken, []);
+}
+
+/// One key, and a program of the cloud's owner that keeps it from arriving for most of an hour.
+fn with_bot(place: Place, operation: &'static str, what: Bot) -> Schedule {
+    let key = KeyPlan {
+        name: "key-0".to_owned(),
+        need: 1,
+        generated: false,
+        purpose: Purpose::Encrypt,
+        shared: false,
+        places: [(place, Algorithm::Aes256)].into(),
+    };
+    Schedule {
+        seed: 1,
+        servers: 1,
+        key_vault: false,
+        keys: vec![key],
+        change: None,
+        charter: None,
+        approvers: vec![Some(1)],
+        lags: BTreeMap::new(),
+        readings: Vec::new(),
+        slow: false,
+        trouble: BOT_SECONDS,
+        faults: vec![Fault::Bot { place, operation, what }],
+    }
+}
+
+/// Otherwise a governance bot that strips tags, or an alias call without effect, makes keys for ever.
+#[test]
+fn what_a_bot_undoes_is_sent_so_often_and_no_more_and_arrives_once_the_bot_stops() {
+    for (place, operation, what) in BOTS {
+        let ended = run(&with_bot(place, operation, what), None, false);
+        assert_eq!(ended.broken, [], "{operation} at {place:?}");
+        let attempts =
+            |record: &ChangeSetRecord, number: u32| record.attempts_of(StepNo(number)).filter(|attempt| attempt.refused.is_none()).count();
+        let given_up = ended.remains.change_sets.iter().filter(|record| record.state == ChangeSetState::Dropped);
+        let spent = given_up.flat_map(|record| (0..).zip(&record.change_set.steps).map(move |(number, _)| attempts(record, number)));
+        assert_eq!(spent.max(), Some(8), "{operation} at {place:?}: nothing was in the way for long");
+        let ledger = ended.remains.ledger.unwrap();
+        let record = ledger.keys.values().next().unwrap();
+        assert!(record.placements.values().all(|placement| placement.published), "{operation} at {place:?}: {record:?}");
+    }
+}
+
+/// The bound holds over all runs of a change set: each run by itself keeps within its own.
+#[test]
+fn a_bound_that_each_run_begins_anew_is_found_at_every_bot() {
+    for (place, operation, what) in BOTS {
+        let broken = run(&with_bot(place, operation, what), Some(Planted::AttemptsForgiven), false).broken;
+        assert!(broken.iter().any(|broken| broken.rule == Rule::Bounded), "{operation} at {place:?}: {broken:?}");
+    }
 }
 
 /// Each rule has a bug that breaks it. Without the rule's checker that bug would not be found.

@@ -1,6 +1,6 @@
 //! Checks every mutating request as it leaves: that it was approved, follows a look of a few seconds ago (rule 4), was recorded before
 //! (rule 5), is not repeated too early (rule 3), is sent by the server that holds the lane (rule 8), and concerns something that the server
-//! was told is missing (rule 9). Checks every commit: that it has all approvals that the charter in force asks for (rule 12).
+//! was told is missing (rule 9); and that no step is sent for ever. Checks every commit: that it has all approvals that the charter in force asks for (rule 12).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -36,11 +36,43 @@ pub(crate) struct Watched {
     pub(crate) answers: Mutex<Answers>,
     /// When each step was last sent by any server, unless the cloud certainly refused it.
     pub(crate) tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
+    /// How often each step was sent by any server, except what the cloud certainly refused.
+    pub(crate) sent: Arc<Mutex<BTreeMap<(Digest, StepNo), u32>>>,
     /// How many requests of each kind were sent.
     pub(crate) counts: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
+/// How often a step of a change set may be sent that may have had its effect, over all runs. Whatever undid the effect so often will undo
+/// it again.
+const MOST_SENT: u32 = 8;
+
 impl Watched {
+    /// Of these steps, those of a change set that is committed now, for which a request is sent. It may fit those of a dropped one, too.
+    fn running(&self, steps: &[(Digest, StepNo)]) -> Vec<(Digest, StepNo)> {
+        let is_committed = |digest: &Digest| {
+            let record = self.ledger.change_set(digest).now_or_never().and_then(Result::ok).flatten();
+            record.is_some_and(|record| record.state == ChangeSetState::Committed)
+        };
+        steps.iter().filter(|(digest, _)| is_committed(digest)).copied().collect()
+    }
+
+    /// Checks that a step is not sent for ever to a destination that never shows its effect.
+    fn judge_bound(&self, word: &str, running: &[(Digest, StepNo)]) {
+        for step in running {
+            let sent = {
+                let mut all = locked(&self.sent);
+                let sent = all.entry(*step).or_default();
+                *sent += 1;
+                *sent
+            };
+            if sent > MOST_SENT {
+                let name = &self.inner.destination().name;
+                let what = format!("{word} was sent to {name} {sent} times for step {} of change set {}", step.1, step.0.short());
+                locked(&self.broken).push(Broken { rule: Rule::Bounded, what });
+            }
+        }
+    }
+
     /// Checks that the sender holds the lane, as the ledger has it now.
     fn judge_lane(&self, word: &str) {
         let Destination { name, home, .. } = self.inner.destination();
@@ -271,12 +303,15 @@ impl Cloud for Watched {
     async fn act(&self, mutation: &Mutation) -> Result<Acted, CloudError> {
         self.judge_lane(mutation.word());
         let steps = self.judge(mutation);
+        let running = self.running(&steps);
+        self.judge_bound(mutation.word(), &running);
         locked(&self.tried).extend(steps.iter().map(|step| (*step, self.sim.now())));
         let word = format!("{} at {}", mutation.word(), self.inner.destination().name);
         *locked(&self.counts).entry(word).or_default() += 1;
         let answer = self.inner.act(mutation).await;
         if answer.as_ref().is_err_and(|error| error.class != Class::Ambiguous) {
             locked(&self.tried).retain(|step, _| !steps.contains(step));
+            locked(&self.sent).iter_mut().filter(|(step, _)| running.contains(step)).for_each(|(_, sent)| *sent -= 1);
         }
         answer
     }

@@ -100,6 +100,7 @@ struct World {
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
     committed: Arc<Mutex<BTreeSet<Digest>>>,
     tried: Arc<Mutex<BTreeMap<(Digest, StepNo), Timestamp>>>,
+    sent: Arc<Mutex<BTreeMap<(Digest, StepNo), u32>>>,
     meddled: Arc<Mutex<BTreeSet<(Place, String)>>>,
     clocks: BTreeMap<Party, Arc<PartyClock>>,
     /// How many mutating requests set each cloud up.
@@ -160,6 +161,7 @@ impl World {
             counts: Arc::default(),
             committed: Arc::default(),
             tried: Arc::default(),
+            sent: Arc::default(),
             meddled: Arc::default(),
             begun: 0,
             clocks: BTreeMap::new(),
@@ -231,6 +233,7 @@ impl World {
                     sim: Arc::clone(&self.sim),
                     answers: Mutex::default(),
                     tried: Arc::clone(&self.tried),
+                    sent: Arc::clone(&self.sent),
                     counts: Arc::clone(&self.counts),
                 });
                 (parsed(place.name()), Planted::cloud(self.planted, watched))
@@ -344,6 +347,11 @@ impl World {
             }
             // Changes by hand are made by one party, in order.
             Fault::Meddling { .. } => {}
+            Fault::Bot { place, operation, what } => {
+                if let Some(site) = self.sites.get(place) {
+                    site.add(sites::bot(operation, *what));
+                }
+            }
         }
     }
 

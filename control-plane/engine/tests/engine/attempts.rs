@@ -59,7 +59,7 @@ async fn what_is_answered_and_never_shown_is_tried_three_times_then_once_a_run_a
         assert_eq!((problem.code, mutations(&world)), (ProblemCode::AttemptsSpent, before + 8), "{way:?} {word}");
         assert!(problem.detail.contains("dropped") && problem.next.contains("keyplane plan"), "{problem:?}");
         assert_eq!(state(&world).await, ChangeSetState::Dropped, "{way:?} {word}: the key could never be changed again");
-        let after = world.engine.run(&[world.digest], &world::actor(), &Silent).await.remove(0).result.unwrap_err();
+        let after = world.resume(None).await.unwrap_err();
         assert_eq!((after[0].code, mutations(&world)), (ProblemCode::ChangeSetStale, before + 8), "{way:?} {word}");
     }
 }

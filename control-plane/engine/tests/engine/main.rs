@@ -4,6 +4,7 @@
 mod attempts;
 mod lane;
 mod lease;
+mod wanted;
 mod world;
 
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt as _;
 use keyplane_engine::{Silent, lane::Anybody};
 use keyplane_model::{
-    Approval, ChangeSetState, Class, Creation, MaterialSeen, ObjectState, Presence, ProblemCode, Quota, SealedCharter, Span,
+    Act, Approval, ChangeSetState, Class, Creation, MaterialSeen, ObjectState, Presence, ProblemCode, Quota, SealedCharter, Span, Version,
+    WrapScheme,
 };
 use keyplane_port::{Clock as _, LedgerError, Refusal};
 use world::{Fault, World};
@@ -95,8 +97,8 @@ async fn a_run_reads_the_ledger_by_key_and_digest_alone() {
         let world = World::at(way).await;
         assert_eq!(world.run().await, Some(Ok(())), "{way:?}");
         let calls = world.calls.lock().unwrap().clone();
-        assert!(calls.contains("key") && calls.contains("change_set"), "{calls:?}");
-        assert!(!calls.iter().any(|call| call.starts_with("page_of")), "{calls:?}");
+        assert!(["key", "wanted", "change_set"].into_iter().all(|call| calls.contains(call)), "{calls:?}");
+        assert!(!calls.iter().any(|call| call.starts_with("page_of") || *call == "intent"), "{calls:?}");
     }
 }
 
@@ -104,7 +106,7 @@ async fn a_run_reads_the_ledger_by_key_and_digest_alone() {
 async fn running_what_is_done_does_nothing() {
     let world = World::new(0).await;
     assert_eq!(world.run().await, Some(Ok(())));
-    assert_eq!(world.engine.run(&[world.digest], &world::actor(), &keyplane_engine::Silent).await.remove(0).result, Ok(()));
+    assert_eq!(world.resume(None).await, Ok(()));
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 4);
 }
 
@@ -298,12 +300,12 @@ async fn what_lacks_approvals_is_neither_committed_nor_run() {
 async fn what_the_charter_in_force_no_longer_carries_is_dropped() {
     let world = World::new(0).await;
     let ledger = &world.engine.ledger;
-    assert!(world.engine.commit(&world.digest, &world::actor()).await.is_ok());
+    world.commit().await.unwrap();
     let old = ledger.charter().await.unwrap().unwrap();
     let mut charter = old.charter.clone();
     charter.profiles.values_mut().for_each(|approvals| approvals.import.need = 2);
     ledger.put_charter(&SealedCharter { charter, serial: old.serial + 1, ..old }, &[], world::asked()).await.unwrap();
-    let problems = world.engine.run(&[world.digest], &world::actor(), &Silent).await.remove(0).result.unwrap_err();
+    let problems = world.resume(None).await.unwrap_err();
     assert_eq!((problems[0].code, problems[0].class), (ProblemCode::CharterChanged, Class::Stale));
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
     assert_eq!(ledger.change_set(&world.digest).await.unwrap().unwrap().state, ChangeSetState::Dropped);
@@ -389,8 +391,7 @@ async fn what_is_done_is_completed_whatever_became_of_its_approvals() {
     world.run().await.unwrap().unwrap_err();
     world.custodian.gone.store(false, Ordering::SeqCst);
     world.engine.clock.sleep(Span::days(60)).await;
-    let ran = world.engine.run(&[world.digest], &keyplane_model::Actor("alice".to_owned()), &keyplane_engine::Silent).await.remove(0);
-    assert_eq!(ran.result, Ok(()));
+    assert_eq!(world.resume(None).await, Ok(()));
     assert_eq!(state(&world).await, ChangeSetState::Done);
 }
 
@@ -566,11 +567,14 @@ async fn what_a_dropped_change_set_made_is_known_to_the_next() {
     // The object is created and claimed. Import and publish are left.
     let snapshot = ledger.snapshot().await.unwrap();
     let mut rest = ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
-    rest.generation = snapshot.keys.values().next().unwrap().generation;
+    let record = snapshot.keys.values().next().unwrap();
+    rest.generation = record.generation;
     rest.steps.drain(..3);
+    let made = Some(record.copies[0].bound());
+    rest.steps[0].act = Act::Import { version: Version(1), scheme: WrapScheme::RsaOaepSha256, of: None, made };
     let digest = ledger.propose(&rest, world::asked()).await.unwrap();
-    world.engine.commit(&digest, &world::actor()).await.unwrap();
-    assert_eq!(world.engine.run(&[digest], &world::actor(), &keyplane_engine::Silent).await.remove(0).result, Ok(()));
+    world.engine.commit(&[digest], None, &world::actor()).await.remove(0).unwrap();
+    assert_eq!(world.engine.run(&[digest], None, &world::actor(), &Silent).await.remove(0).result, Ok(()));
     world.check();
     assert_eq!(world.surplus(), 0);
 }

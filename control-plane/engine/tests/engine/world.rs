@@ -10,10 +10,10 @@ use keyplane_engine::{Engine, Lane, Leases, Silent, lane::Quotas};
 use keyplane_model::{
     APPROVALS_LAST, Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Approver, Asked, Attempt, AttemptId, Capabilities,
     ChangeSet, ChangeSetRecord, Charter, CheckValue, Class, CloudKind, CopyRecord, Creation, Destination, DestinationName, Digest, EpochId,
-    Evidence, EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, KeyId, KeyRecord,
-    Lease, LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementPlan, PlacementSeen,
-    Presence, Problem, Protection, Purpose, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, Target,
-    Timestamp, Version, WrapScheme,
+    Evidence, EvidenceStrength, Expectation, Fence, Generation, GroupName, IdTree, InstallationId, Intent, Inventory, Key, KeyId, KeyName,
+    KeyRecord, Lease, LedgerEvent, Marks, MaterialSeen, MaterialState, ObjectId, ObjectSeen, ObjectState, PlacementId, PlacementIntent,
+    PlacementPlan, PlacementSeen, Presence, Problem, Protection, Purpose, Reason, Receipt, Retire, Rotation, Rules, SealedBlob,
+    SealedCharter, ServerId, Source, Span, Standing, Step, Target, Timestamp, Version, WrapScheme,
 };
 use keyplane_port::{
     Acted, Cause, Clock, Cloud, CloudError, Commitment, Cursor, Custodian, CustodianError, CustodianStatus, EnrolmentReport,
@@ -569,6 +569,7 @@ passing! {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn wanted(&self, keys: &BTreeSet<KeyName>) -> Result<Option<(IntentRevision, BTreeMap<KeyName, Key>)>, LedgerError>;
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
     async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
     async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;
@@ -665,6 +666,32 @@ fn rule() -> ApprovalRule {
     ApprovalRule { need: 0, from: BTreeSet::new() }
 }
 
+/// The intent of the worlds: the first key, under this rule of approval.
+pub(crate) fn intent(approvals: ApprovalRule) -> Intent {
+    let there = destination(Creation::Claimed);
+    let key = Key {
+        profile: "payments".parse().unwrap(),
+        purpose: Purpose::Encrypt,
+        shared: false,
+        rules: Rules {
+            algorithms: [Algorithm::Aes256].into(),
+            protection: Protection::Hsm,
+            locations: None,
+            source: Some(Source::Generated),
+            rotation: Rotation { every: None, overlap: Span::days(30), retire: Retire::Never },
+            approvals: Approvals { import: approvals.clone(), retire: approvals, standing: Standing::default() },
+        },
+        placements: [PlacementIntent {
+            destination: there.name,
+            cloud: there.cloud,
+            name: "payments-db".to_owned(),
+            algorithm: Algorithm::Aes256,
+        }]
+        .into(),
+    };
+    Intent { keys: [("payments-db".parse().unwrap(), key)].into(), ..Intent::default() }
+}
+
 pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: ApprovalRule) -> ChangeSet {
     let destination = destination(creation);
     let step = |expects, act| Step { placement, expects, act };
@@ -683,7 +710,7 @@ pub(crate) fn first_key(creation: Creation, placement: PlacementId, approvals: A
         key_id: IdTree::new([1; 32]).key("payments-db"),
         profile: "payments".parse().unwrap(),
         action: Action::Import,
-        wanted: Some(Digest::of(b"wanted")),
+        wanted: intent(approvals.clone()).keys.values().next().map(|key| key.digest().unwrap()),
         approvals,
         proposer: keyplane_model::Actor("proposer".to_owned()),
         generation: Generation(0),
@@ -740,6 +767,7 @@ impl World {
         let rule = ApprovalRule { need, from: if need == 0 { rule().from } else { [security.clone()].into() } };
         let change_set = first_key(creation, placement, rule.clone());
         let inner = MemoryLedger::new(installation());
+        inner.put_intent(&intent(rule.clone()), "files", asked()).await.unwrap();
         inner
             .put_charter(
                 &SealedCharter {
@@ -796,11 +824,20 @@ impl World {
     /// Commits and runs. `None`: the switch stopped it.
     pub(crate) async fn run(&self) -> Option<Result<(), Vec<Problem>>> {
         let run = async {
-            self.engine.commit(&self.digest, &actor()).await.map_err(|problem| vec![problem])?;
-            self.engine.run(&[self.digest], &actor(), &Silent).await.remove(0).result
+            self.commit().await.map_err(|problem| vec![problem])?;
+            self.resume(None).await
         };
         // Nothing here waits except a call that the switch stopped, so pending means stopped.
         futures::FutureExt::now_or_never(run)
+    }
+
+    pub(crate) async fn commit(&self) -> Result<Commitment, Problem> {
+        self.engine.commit(&[self.digest], None, &actor()).await.remove(0)
+    }
+
+    /// Runs what is committed. `policy`: that of the command.
+    pub(crate) async fn resume(&self, policy: Option<&Intent>) -> Result<(), Vec<Problem>> {
+        self.engine.run(&[self.digest], policy, &actor(), &Silent).await.remove(0).result
     }
 
     /// Rules 2 and 3: one usable object with one material, whatever happened.

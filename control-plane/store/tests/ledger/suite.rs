@@ -1,6 +1,6 @@
 //! The suite that every ledger has to pass. Each case runs against each ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyplane_model::{
@@ -75,6 +75,7 @@ cases! {
     every_transition_has_its_states_and_tells_one_event
     events_say_who_did_what_to_what_and_why
     a_key_is_read_alone
+    what_is_wanted_of_some_keys_is_read_alone
     pages_leave_out_nothing_and_repeat_nothing
     a_key_in_a_snapshot_shows_one_moment
 }
@@ -911,6 +912,23 @@ async fn a_key_is_read_alone(ledger: SharedLedger) {
         assert_eq!(ledger.key(key_id(key)).await.unwrap().as_ref(), all.keys.get(&parse(&format!("key-{key}"))));
     }
     assert_eq!(ledger.key(key_id(3)).await, Ok(None));
+}
+
+async fn what_is_wanted_of_some_keys_is_read_alone(ledger: SharedLedger) {
+    let (one, seven, unknown) = (parse("key-1"), parse("7"), parse("key-9"));
+    let asked_for = BTreeSet::from([one, seven, unknown]);
+    assert_eq!(ledger.wanted(&asked_for).await, Ok(None));
+    for (name, shared) in [("a", false), ("b", true)] {
+        let mut intent = intent(name);
+        intent.keys = ["key-1", "key-2", "7"].into_iter().map(|key| (parse(key), wanted_key(shared))).collect();
+        let revision = ledger.put_intent(&intent, "files", asked(AT)).await.unwrap();
+        intent.keys.remove(&parse("key-2"));
+        assert_eq!(ledger.wanted(&asked_for).await, Ok(Some((revision.clone(), intent.keys))));
+        assert_eq!(ledger.wanted(&BTreeSet::new()).await, Ok(Some((revision, BTreeMap::new()))));
+    }
+    // What was dropped is not found in an earlier revision.
+    let revision = ledger.put_intent(&intent("c"), "files", asked(AT)).await.unwrap();
+    assert_eq!(ledger.wanted(&asked_for).await, Ok(Some((revision, BTreeMap::new()))));
 }
 
 /// Keys with a record alone, with an open change set alone, and with both, in more than one page of every size.

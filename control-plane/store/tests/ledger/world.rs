@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Asked, Attempt, AttemptId, ChangeSet, Charter, CharterChange, CheckValue,
-    CloudKind, CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, KeyId, Lease, LedgerEvent,
-    LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Reason, Receipt, SealedBlob, SealedCharter, ServerId, Source, Span,
-    Step, StepNo, Timestamp, Version, Wrap, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Asked, Attempt, AttemptId, ChangeSet, Charter, CharterChange,
+    CheckValue, CloudKind, CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, Key, KeyId, Lease,
+    LedgerEvent, LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation,
+    Rules, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, StepNo, Timestamp, Version, Wrap, WrapScheme,
 };
 use keyplane_port::{Commitment, Ledger, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
@@ -231,6 +231,25 @@ pub(crate) fn sealed_charter(serial: u32, mac: u8) -> SealedCharter {
 pub(crate) fn intent(login: &str) -> Intent {
     let approver = keyplane_model::Approver { groups: BTreeSet::new(), logins: BTreeSet::from([login.to_owned()]), keys: BTreeSet::new() };
     Intent { approvers: BTreeMap::from([(parse("alice"), approver)]), ..Intent::default() }
+}
+
+/// A key of an intent.
+pub(crate) fn wanted_key(shared: bool) -> Key {
+    let rule = ApprovalRule { need: 1, from: BTreeSet::from([parse("security")]) };
+    Key {
+        profile: parse("payments"),
+        purpose: Purpose::Encrypt,
+        shared,
+        rules: Rules {
+            algorithms: BTreeSet::from([Algorithm::Aes256]),
+            protection: Protection::Hsm,
+            locations: None,
+            source: None,
+            rotation: Rotation { every: None, overlap: Span::days(30), retire: Retire::Never },
+            approvals: Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
+        },
+        placements: BTreeSet::new(),
+    }
 }
 
 pub(crate) async fn commit(ledger: &dyn Ledger, change_set: &ChangeSet) -> Digest {

@@ -65,6 +65,11 @@ pub enum Effect {
         #[serde(default)]
         close: bool,
     },
+    /// The usual answer, and no effect that anybody ever sees: it is undone at once.
+    Undone,
+    /// The usual answer and effect, and what was made is altered at once, as by a program of the owner's with rules of its own: new keys lose
+    /// their tags or labels, and at Azure new versions are disabled.
+    Altered,
     /// The cloud stops: from here on every request hangs until somebody resumes it.
     Halt { when: HaltPoint },
 }

@@ -83,6 +83,9 @@ pub trait Service: Send + 'static {
 
     /// Loses the imported material of a place, as after a failure of the whole place.
     fn lose(&mut self, store: &mut Self::Store, now: Timestamp, place: &str);
+
+    /// Alters what was made since `before`, as [`Effect::Altered`] says.
+    fn alter(&self, store: &mut Self::Store, before: &Self::Store);
 }
 
 /// What serving one request needs besides the store.
@@ -230,6 +233,16 @@ impl<S: Service> Frame<S> {
                 let count = wait.map(|requests| sequence.saturating_add(requests));
                 self.late.push(Late { due, count, sequence, request: request.clone() });
                 if close { Answer::Close } else { Answer::Hang }
+            }
+            Some(undoing @ (Effect::Undone | Effect::Altered)) => {
+                let before = self.store.clone();
+                let answer = self.reply(now, rng, sequence, request);
+                if undoing == Effect::Undone {
+                    self.store = before;
+                } else {
+                    self.service.alter(&mut self.store, &before);
+                }
+                answer
             }
             Some(Effect::Halt { when }) => {
                 let answer = match when {

@@ -774,6 +774,34 @@ mod faults {
     }
 
     #[test]
+    fn what_is_undone_is_answered_and_never_seen() {
+        let mut world = World::new();
+        let key = world.create();
+        world.aws.set_consistency(Duration::from_secs(5));
+        world.aws.faults().add(Rule { times: None, ..Rule::on_operation("CreateAlias", Effect::Undone) });
+        for _ in 0..2 {
+            world.call("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": key })).unwrap();
+            assert!((0..20).all(|_| world.call("DescribeKey", json!({ "KeyId": "alias/a" })).is_err()));
+        }
+        assert_eq!(world.dump()["aliases"], json!([]));
+    }
+
+    #[test]
+    fn what_is_altered_is_made_without_its_tags_and_nothing_else_loses_any() {
+        let mut world = World::new();
+        let make = |world: &mut World| {
+            let made = world.call("CreateKey", json!({ "Tags": [{ "TagKey": "a", "TagValue": "b" }] })).unwrap();
+            made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+        };
+        let before = make(&mut world);
+        on_create(&mut world, Effect::Altered);
+        let altered = make(&mut world);
+        let tags = |world: &mut World, key: &str| world.call("ListResourceTags", json!({ "KeyId": key })).unwrap()["Tags"].clone();
+        assert_eq!(tags(&mut world, &before), json!([{ "TagKey": "a", "TagValue": "b" }]));
+        assert_eq!(tags(&mut world, &altered), json!([]));
+    }
+
+    #[test]
     fn a_late_effect_comes_when_it_is_called_whatever_it_waits_for() {
         for (after_seconds, after_requests) in [(Some(3600), None), (None, Some(1_000_000))] {
             let mut world = World::new();

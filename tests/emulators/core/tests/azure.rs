@@ -254,6 +254,17 @@ fn a_halt_before_its_effect_lets_it_happen_or_not_as_asked() {
     }
 }
 
+#[test]
+fn a_version_that_is_altered_is_made_and_disabled_and_the_one_before_is_not() {
+    let mut world = World::new(Kind::Standard);
+    world.create("key");
+    world.vault.faults().add(Rule::on_operation("CreateKey", Effect::Altered));
+    assert_eq!(world.create("key").0, 200);
+    let dump = world.dump();
+    let states: Vec<bool> = dump["keys"][0]["materials"].as_array().unwrap().iter().map(|held| held["state"] == "disabled").collect();
+    assert_eq!(states, [false, true]);
+}
+
 // contract: azure.quota.vault
 #[test]
 fn at_the_published_pace_nothing_is_throttled_and_faster_soon() {

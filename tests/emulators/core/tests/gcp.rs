@@ -429,6 +429,15 @@ fn a_fault_lets_the_effect_happen_or_not_as_asked_and_when_asked() {
 }
 
 #[test]
+fn what_is_altered_is_made_without_its_labels() {
+    let mut world = World::new();
+    world.gcp.faults().add(Rule::on_operation("CreateCryptoKey", Effect::Altered));
+    world.create();
+    let key = world.dump()["keys"][0].clone();
+    assert_eq!((&key["id"], &key["tags"]), (&json!("k"), &json!({})));
+}
+
+#[test]
 fn the_dump_tells_versions_apart_and_shows_material_only_when_told_to() {
     for reveal_material in [false, true] {
         let mut world = World::with(Config { reveal_material, ..Config::default() });

@@ -47,8 +47,8 @@
 //!
 //! `operation` and `mutation` (the n-th mutating request, counted from 1 since the start) select requests; both are optional. `skip` lets
 //! so many pass first. `times` is 1 by default, and null means always. The effects: `throttle`, `deny`, `server_error {applied}`, `error
-//! {code, status}`, `hang {applied}`, `lost_reply`, `late {after_seconds, after_requests, close}`, `halt {when: before_effect |
-//! after_effect | after_reply}`.
+//! {code, status}`, `hang {applied}`, `lost_reply`, `late {after_seconds, after_requests, close}`, `undone`, `altered`, `halt {when:
+//! before_effect | after_effect | after_reply}`.
 
 pub mod aws;
 pub mod azure;

@@ -206,6 +206,18 @@ impl Service for Kms {
         }
         account.synchronize(now);
     }
+
+    fn alter(&self, account: &mut Account, before: &Account) {
+        let regions: Vec<String> = account.regions().map(|(region, _)| region.clone()).collect();
+        for region in regions {
+            let is_new = |id: &String| before.region(&region).is_none_or(|store| store.get(id).is_none());
+            let store = account.region_mut(&region);
+            let made: Vec<String> = store.keys().map(|key| key.id.clone()).filter(is_new).collect();
+            for id in made {
+                store.change(&id, |key| key.tags.clear());
+            }
+        }
+    }
 }
 
 /// INVARIANT: a refused request has changed nothing, because each operation makes all checks before its first change.

@@ -160,6 +160,16 @@ impl Service for Azure {
     fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {
         // Azure loses imported keys no sooner than its own.
     }
+
+    fn alter(&self, store: &mut Store, before: &Store) {
+        let is_new = |(name, version): &(String, String)| before.any(name).is_none_or(|key| key.version(Some(version)).is_err());
+        let live = store.everything().filter(|(_, deleted)| deleted.is_none());
+        let versions = live.flat_map(|(key, _)| key.versions().iter().map(move |version| (key.name.clone(), version.id.clone())));
+        let made: Vec<(String, String)> = versions.filter(is_new).collect();
+        for (name, version) in made {
+            store.change(&name, |key| key.change(&version, |version| version.attributes.enabled = false));
+        }
+    }
 }
 
 /// The version of the API that a request names.

@@ -254,6 +254,13 @@ impl Service for Project {
 
     /// The contract knows no such failure, so nothing is lost.
     fn lose(&mut self, _: &mut Store, _: Timestamp, _: &str) {}
+
+    fn alter(&self, store: &mut Store, before: &Store) {
+        let made: Vec<String> = store.keys().filter(|(name, _)| before.find_key(name).is_none()).map(|(name, _)| name.to_owned()).collect();
+        for name in made {
+            store.change(&name, |key| key.labels.clear());
+        }
+    }
 }
 
 fn dispatch(scope: &mut Scope<'_>, store: &mut Store, past: Option<&Store>, input: &Input<'_>) -> Result<Value, Refusal> {
