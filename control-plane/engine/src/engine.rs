@@ -81,7 +81,7 @@ impl Engine {
         let judged = match record.state {
             ChangeSetState::Proposed => self.entitled(record, wanted).await.map(drop),
             // The ledger knows what that means for a commit, and a run judges what is committed.
-            ChangeSetState::Committed | ChangeSetState::Done | ChangeSetState::Dropped => Ok(()),
+            ChangeSetState::Ending | ChangeSetState::Committed | ChangeSetState::Done | ChangeSetState::Dropped => Ok(()),
         };
         if let Err(Stop::Conflict(problem) | Stop::Held(problem)) = judged {
             // Another server may have committed it since it was read. Then the key has moved on by this very commit.

@@ -83,7 +83,6 @@ fn changed(violation: &Violation) -> Changed<'_> {
         | Violation::Installation(_)
         | Violation::CharterInstallation(_)
         | Violation::NoProposer
-        | Violation::EndsTooLate(_)
         | Violation::Empty
         | Violation::TooLong(_)
         | Violation::UnknownPlacement(_)
@@ -104,7 +103,9 @@ fn changed(violation: &Violation) -> Changed<'_> {
         | Violation::PreparedOtherwise(_)
         | Violation::Unprepared(_)
         | Violation::PreparesInVain(_) => Changed::Nothing,
-        Violation::UnknownProfile(_) | Violation::ApprovalsLooser | Violation::ApprovalsUnknown => Changed::Charter,
+        Violation::UnknownProfile(_) | Violation::ApprovalsLooser | Violation::ApprovalsUnknown | Violation::EndsTooLate { .. } => {
+            Changed::Charter
+        }
         Violation::Ended(_) => Changed::Time,
         Violation::Generation { .. }
         | Violation::OtherKey

@@ -59,7 +59,7 @@ impl<'a> Wanted<'a> {
         let change_set = &record.change_set;
         let newest = self.newest.as_ref().and_then(|(_, keys)| keys.get(&change_set.key));
         let facts = match record.state {
-            ChangeSetState::Proposed => self.facts(known, newest),
+            ChangeSetState::Proposed | ChangeSetState::Ending => self.facts(known, newest),
             ChangeSetState::Committed | ChangeSetState::Done | ChangeSetState::Dropped => {
                 Facts { record: None, key: None, destinations: None, ..self.facts(known, newest) }
             }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use keyplane_engine::Silent;
 use keyplane_model::{Attempt, ChangeSetState, Class, Creation, Problem, ProblemCode, Span};
 use keyplane_port::Cause;
 

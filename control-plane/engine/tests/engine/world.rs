@@ -679,7 +679,7 @@ pub(crate) fn intent(approvals: ApprovalRule) -> Intent {
             locations: None,
             source: Some(Source::Generated),
             rotation: Rotation { every: None, overlap: Span::days(30), retire: Retire::Never },
-            approvals: Approvals { import: approvals.clone(), retire: approvals, standing: Standing::default() },
+            approvals: Approvals { import: approvals.clone(), retire: approvals, standing: Standing::default(), valid: APPROVALS_LAST },
         },
         placements: [PlacementIntent {
             destination: there.name,

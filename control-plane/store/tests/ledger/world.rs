@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Asked, Attempt, AttemptId, ChangeSet, Charter, CharterChange,
-    CheckValue, CloudKind, CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, Key, KeyId, Lease,
-    LedgerEvent, LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire, Rotation,
-    Rules, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, StepNo, Timestamp, Version, Wrap, WrapScheme,
+    APPROVALS_LAST, Act, Action, Actor, Algorithm, Approval, ApprovalRule, Approvals, Asked, Attempt, AttemptId, ChangeSet, Charter,
+    CharterChange, CheckValue, CloudKind, CopyCoordinates, Digest, EpochId, Expectation, Generation, InstallationId, Intent, Key, KeyId,
+    Lease, LedgerEvent, LedgerSnapshot, ObjectId, Outcome, PlacementId, PlacementPlan, Protection, Purpose, Reason, Receipt, Retire,
+    Rotation, Rules, SealedBlob, SealedCharter, ServerId, Source, Span, Standing, Step, StepNo, Timestamp, Version, Wrap, WrapScheme,
 };
 use keyplane_port::{Commitment, Ledger, LedgerError, Refusal};
 use keyplane_store::SqlLedger;
@@ -246,7 +246,7 @@ pub(crate) fn wanted_key(shared: bool) -> Key {
             locations: None,
             source: None,
             rotation: Rotation { every: None, overlap: Span::days(30), retire: Retire::Never },
-            approvals: Approvals { import: rule.clone(), retire: rule, standing: Standing::default() },
+            approvals: Approvals { import: rule.clone(), retire: rule, standing: Standing::default(), valid: APPROVALS_LAST },
         },
         placements: BTreeSet::new(),
     }
