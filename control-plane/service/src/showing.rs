@@ -44,8 +44,7 @@ impl Service {
             Some(sealed) => self.open_charters(&sealed).await?,
             None => Vec::new(),
         };
-        let charters =
-            charters.into_iter().map(|open| ProposedCharter::of(&open.proposal, open.missing.map(|shortfall| shortfall.to_string())));
+        let charters = charters.into_iter().map(|open| ProposedCharter::of(&open.proposal, open.missing));
         Ok(StatusReport { keys: keys.collect(), open, charters: charters.collect() })
     }
 
