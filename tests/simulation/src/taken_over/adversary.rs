@@ -15,7 +15,7 @@ use keyplane_model::{
 use keyplane_port::{Clock as _, CustodianError, MOST_WRAPPING_KEYS, MintRequest, Warrant, WrapRequest, WrappingKey};
 
 use super::cast::{self, Draw, Hand, MALLORY, PEOPLE};
-use super::checker::{Broken, Checker, Subject};
+use super::checker::{Broken, Checker, Subject, strictest};
 use super::planted::{Custody, Planted};
 use super::sets;
 use crate::symbols::Symbols;
@@ -98,13 +98,14 @@ impl Adversary {
             9..11 => self.ask_again(),
             11..15 => self.mint(),
             15..23 => self.wrap(),
-            23..26 => self.propose_charter(),
-            26 => self.adopt(),
-            27 => self.finish(),
-            28 => self.enrol(),
-            29 => self.wait(),
-            30 => self.flood(),
-            _ => self.restart(),
+            23..25 => self.propose_charter(),
+            25 => self.adopt(),
+            26 => self.finish(),
+            27 => self.enrol(),
+            28 => self.wait(),
+            29 => self.flood(),
+            30 => self.restart(),
+            _ => self.wrap(),
         }
     }
 
@@ -376,7 +377,7 @@ impl Adversary {
 
     /// Asks for one step's copy under one key after the other.
     fn flood(&mut self) {
-        if !self.draw.one_in(3) {
+        if !self.draw.one_in(8) {
             return;
         }
         let Some((site, warrant, mut request, _)) = self.wish() else { return };
@@ -475,7 +476,7 @@ impl Adversary {
         let rules: Vec<ApprovalRule> = match self.draw.below(3) {
             // Those who decide about some profiles.
             0 => sealed.charter.profiles.values().take(1).map(|rules| rules.import.clone()).collect(),
-            1 => strictest(&sealed.charter),
+            1 => strictest(&sealed.charter).into_iter().cloned().collect(),
             _ => {
                 let all = sealed.charter.profiles.values().flat_map(|rules| [rules.import.clone(), rules.retire.clone()]);
                 all.chain(sealed.charter.key_rules.iter().cloned()).collect()
@@ -558,13 +559,6 @@ impl Adversary {
         self.sites[0].custody.restart();
         self.note("starts the custodian anew", String::new);
     }
-}
-
-/// Those who seem to decide about most.
-fn strictest(charter: &Charter) -> Vec<ApprovalRule> {
-    let all: Vec<&ApprovalRule> = charter.profiles.values().flat_map(|rules| [&rules.import, &rules.retire]).collect();
-    let most = all.iter().map(|rule| rule.need).max();
-    all.into_iter().filter(|rule| Some(rule.need) == most).cloned().collect()
 }
 
 /// An approval whose signature was changed.

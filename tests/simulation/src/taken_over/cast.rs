@@ -146,8 +146,23 @@ fn approver(draw: &mut Draw, person: usize) -> Approver {
 /// A rule that the charter's people can meet.
 fn rule(draw: &mut Draw, charter: &Charter) -> ApprovalRule {
     let from: BTreeSet<GroupName> = (0..=draw.below(2)).map(|_| parsed(draw.of(&GROUPS))).collect();
-    let members = charter.approvers.values().filter(|approver| !approver.groups.is_disjoint(&from)).count();
-    ApprovalRule { need: u32::try_from(draw.below(4).min(members)).unwrap_or(0), from }
+    ApprovalRule { need: u32::try_from(draw.below(4)).unwrap_or(0).min(members(charter, &from)), from }
+}
+
+fn members(charter: &Charter, from: &BTreeSet<GroupName>) -> u32 {
+    let members = charter.approvers.values().filter(|approver| !approver.groups.is_disjoint(from)).count();
+    u32::try_from(members).unwrap_or(0)
+}
+
+/// Mostly a stricter rule than a profile's, which the charter's people can meet.
+fn rule_of_a_key(draw: &mut Draw, charter: &Charter) -> ApprovalRule {
+    match draw.any(charter.profiles.values()).filter(|_| !draw.one_in(4)) {
+        Some(rules) => {
+            let from = rules.import.from.clone();
+            ApprovalRule { need: (rules.import.need + 1).min(members(charter, &from)), from }
+        }
+        None => rule(draw, charter),
+    }
 }
 
 fn rules(draw: &mut Draw, charter: &Charter) -> Approvals {
@@ -170,7 +185,7 @@ pub(super) fn charter(draw: &mut Draw, installation: InstallationId) -> Charter 
         }
     }
     for _ in 0..draw.below(3) {
-        let rule = rule(draw, &charter);
+        let rule = rule_of_a_key(draw, &charter);
         charter.key_rules.insert(rule);
     }
     charter
@@ -196,7 +211,7 @@ pub(super) fn changed(draw: &mut Draw, before: &Charter) -> Charter {
         (13, _, Some(something)) => something.standing = Standing { rotation: Some(Span::days(9)) },
         (14, _, Some(_)) => drop(next.profiles.remove(&profile)),
         (15, ..) => drop(next.profiles.insert(parsed(draw.of(&PROFILES)), rules(draw, before))),
-        (16, ..) => drop(next.key_rules.insert(rule(draw, before))),
+        (16, ..) => drop(next.key_rules.insert(rule_of_a_key(draw, before))),
         (17, ..) => next.key_rules.clear(),
         _ => drop(next.approvers.insert(person, approver(draw, number))),
     }

@@ -359,7 +359,7 @@ fn counted(charter: &Charter, by: &BTreeSet<&str>, rule: &ApprovalRule) -> usize
 }
 
 /// The profiles' rules that need the most people.
-fn strictest(charter: &Charter) -> Vec<&ApprovalRule> {
+pub(super) fn strictest(charter: &Charter) -> Vec<&ApprovalRule> {
     let all: Vec<&ApprovalRule> = charter.profiles.values().flat_map(|rules| [&rules.import, &rules.retire]).collect();
     let most = all.iter().map(|rule| rule.need).max();
     all.into_iter().filter(|rule| Some(rule.need) == most).collect()

@@ -26,7 +26,7 @@ pub(crate) use checker::{Broken, touched};
 pub(crate) use planted::Planted;
 
 /// How many things the adversary does in a run.
-const MOVES: usize = 48;
+const MOVES: usize = 40;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {

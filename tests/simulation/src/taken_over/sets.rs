@@ -60,8 +60,8 @@ fn ruled(draw: &mut Draw, charter: &Charter) -> (ProfileName, ApprovalRule) {
     let profile = known.unwrap_or_else(|| parsed(draw.of(&PROFILES)));
     let own = charter.profiles.get(&profile).map(|rules| rules.import.clone());
     let of_keys = draw.any(charter.key_rules.iter().cloned()).filter(|_| draw.one_in(3));
-    let nobodys = draw.one_in(12).then(|| ApprovalRule { need: 1, from: BTreeSet::from([parsed("nobodys")]) });
-    let anyones = draw.one_in(12).then(|| ApprovalRule { need: 0, from: BTreeSet::new() });
+    let nobodys = draw.one_in(24).then(|| ApprovalRule { need: 1, from: BTreeSet::from([parsed("nobodys")]) });
+    let anyones = draw.one_in(24).then(|| ApprovalRule { need: 0, from: BTreeSet::new() });
     let rule = nobodys.or(anyones).or(of_keys).or(own);
     (profile, rule.unwrap_or_else(|| ApprovalRule { need: 0, from: BTreeSet::new() }))
 }
@@ -78,7 +78,7 @@ pub(super) fn proposer(draw: &mut Draw) -> Actor {
 }
 
 pub(super) fn until(draw: &mut Draw, now: Timestamp) -> Timestamp {
-    match draw.below(12) {
+    match draw.below(16) {
         0 => now,
         1 => now + Span::days(400),
         2 | 3 => now + Span::seconds(3_600),
