@@ -1,23 +1,21 @@
 //! The custodian judges a request on the caller's thread; then the worker thread carries it out in the token.
 //!
-//! Owns the order of checks. The change set is judged, its step matched and its approvals counted before the token is touched. The job that
-//! generates, derives or wraps also checks in the token that the charter is the one adopted last.
+//! Owns the order of checks in the token. The change set is judged, its approvals counted and its step matched before the token is touched,
+//! by functions of the verifier that own that order. The job that generates, derives or wraps also checks in the token that the charter is
+//! the one adopted last, and what is on record of the change set.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyplane_model::{
-    APPROVALS_LAST, Approval, ChangeSet, Charter, CharterChange, CopyCoordinates, Digest, InstallationId, SealedCharter, Statement,
-    Timestamp,
+    APPROVALS_LAST, Approval, ChangeSet, Charter, CharterChange, CharterId, Digest, InstallationId, SealedCharter, Timestamp,
 };
 use keyplane_port::{
     Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Usage, Usages, Warrant, Wrap, WrapRequest,
     Wrapped,
 };
-use keyplane_verifier::{
-    Facts, Shortfall, Violation, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter, valid_for_charter,
-};
+use keyplane_verifier::{RequestFault, Shown, Violation, fit, in_time, judge_adoption, judge_mint, judge_wrap};
 
 use crate::charter::{self, Adopted};
 use crate::proof::{Effort, THOROUGH};
@@ -109,9 +107,9 @@ impl Custodian for HsmCustodian {
 
     async fn enroll(&self, installation: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError> {
         if charter.installation != installation {
-            return Err(CustodianError::Refused("the charter is another installation's".to_owned()));
+            return Err(judged(RequestFault::OtherInstallation));
         }
-        sound(charter)?;
+        fit(charter).map_err(|faults| judged(RequestFault::Unfit(faults)))?;
         let (charter, effort) = (charter.clone(), self.effort);
         Ok(self.worker.run(move |vault| enrol(vault, effort, &charter)).await?)
     }
@@ -136,36 +134,15 @@ impl Custodian for HsmCustodian {
         change: &CharterChange,
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError> {
-        let next = &change.next;
-        if next.installation != current.charter.installation {
-            return Err(CustodianError::Refused("the charter is another installation's".to_owned()));
-        }
-        if change.before != current.id().map_err(HsmError::from)? {
-            return Err(CustodianError::CharterChanged);
-        }
-        sound(next)?;
-        if change.proposer.0.trim().is_empty() {
-            return Err(CustodianError::Refused("nobody proposed the charter".to_owned()));
-        }
-        let valid = valid_for_charter(&current.charter, next);
-        let in_time = in_time(change.until, self.clock.now(), valid).map_err(refused);
-        // The charter in force decides who has to approve the next one.
-        let rules = required_for_charter(&current.charter, next);
-        let statement = Statement::of_charter(change).map_err(HsmError::from)?;
-        approved(&statement, &change.proposer, rules, &current.charter, approvals).map_err(missing)?;
-        let digest = next.digest().map_err(HsmError::from)?;
-        let (current, next) = (current.clone(), next.clone());
-        // A repeated adoption succeeds although its approvals may have expired: the first answer may have been lost.
-        let again = Adopted { serial: current.serial.checked_add(1).ok_or(CustodianError::CharterChanged)?, digest };
-        if self.worker.run(|vault| Adopted::read(vault.token())).await? != Some(again) {
-            in_time?;
-        }
+        let adoption = judge_adoption(current, change, approvals, self.clock.now()).map_err(judged)?;
+        let last = self.worker.run(|vault| Adopted::read(vault.token())).await?;
+        adoption.in_time(last.map(|last| CharterId { serial: last.serial, digest: last.digest })).map_err(judged)?;
+        let (current, next, digest) = (current.clone(), change.next.clone(), adoption.next.digest);
         Ok(self.worker.run(move |vault| adopt(vault, &current, &next, digest)).await?)
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
-        entitled(warrant, None, self.clock.now())?;
-        may_mint(&warrant.change_set, request.step, &request.coordinates).map_err(refused)?;
+        judge_mint(&shown(warrant, self.clock.now()), request.step, &request.coordinates).map_err(judged)?;
         let (sealed, coordinates) = (warrant.charter.clone(), request.coordinates.clone());
         let unused = unused(&warrant.change_set)?;
         let minted = self.worker.run(move |vault| {
@@ -177,11 +154,8 @@ impl Custodian for HsmCustodian {
     }
 
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
-        // The coordinates cannot be forged: a derivation takes them as input, and a blob's MAC covers them.
-        let now = self.clock.now();
-        entitled(warrant, Some(&request.copy.coordinates), now)?;
-        let scheme = request.wrapping_key.scheme;
-        may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme).map_err(refused)?;
+        let (now, scheme) = (self.clock.now(), request.wrapping_key.scheme);
+        judge_wrap(&shown(warrant, now), request.step, &request.copy.coordinates, scheme).map_err(judged)?;
         let (sealed, copy, spki) = (warrant.charter.clone(), request.copy.clone(), request.wrapping_key.spki.clone());
         let (unused, step) = (unused(&warrant.change_set)?, request.step);
         let wrapped = self.worker.run(move |vault| {
@@ -202,7 +176,7 @@ impl Custodian for HsmCustodian {
         // Such a change set entitles to nothing yet, under no charter, and its record would be kept too long.
         in_time(unused.until, now, APPROVALS_LAST).or_else(|violation| match violation {
             Violation::Ended(_) => Ok(()),
-            other => Err(refused(other)),
+            other => Err(judged(RequestFault::Time(other))),
         })?;
         Ok(self.worker.run(move |vault| usage::finish(vault.token(), &unused, now)).await?)
     }
@@ -212,30 +186,14 @@ impl Custodian for HsmCustodian {
     }
 }
 
-/// Checks that the warrant's change set is sound and approved as its charter asks. [`in_force`] checks the charter itself.
-fn entitled(warrant: &Warrant, made: Option<&CopyCoordinates>, now: Timestamp) -> Result<(), CustodianError> {
-    let Warrant { change_set, approvals, charter: sealed } = warrant;
-    let charter = &sealed.charter;
-    let facts = Facts { charter, installation: charter.installation, now, record: None, key: None, destinations: None };
-    judge(change_set, &facts).map_err(|violations| refused(listed(&violations)))?;
-    let digest = change_set.digest().map_err(HsmError::from)?;
-    let statement = Statement::of_change_set(change_set, &digest, &sealed.id().map_err(HsmError::from)?);
-    approved(&statement, &change_set.proposer, required(change_set, charter, made), charter, approvals).map_err(missing)?;
-    Ok(())
+/// [`in_force`] checks the charter.
+fn shown(warrant: &Warrant, now: Timestamp) -> Shown<'_> {
+    Shown { change_set: &warrant.change_set, approvals: &warrant.approvals, charter: &warrant.charter, now }
 }
 
 /// The record of a change set before it was used.
 fn unused(change_set: &ChangeSet) -> Result<Usage, HsmError> {
     Ok(Usage::none(change_set, change_set.digest()?))
-}
-
-/// Checks that a charter could be in force.
-fn sound(charter: &Charter) -> Result<(), CustodianError> {
-    fit(charter).map_err(|faults| refused(format!("the charter cannot be in force: {}", listed(&faults))))
-}
-
-fn listed(all: &[impl ToString]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Checks that this HSM sealed the charter, and that it is the one adopted last.
@@ -281,10 +239,18 @@ fn adopt(vault: &Vault, current: &SealedCharter, next: &Charter, digest: Digest)
     Ok(sealed)
 }
 
-fn refused(why: impl std::fmt::Display) -> CustodianError {
-    CustodianError::Refused(why.to_string())
-}
-
-fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
+fn judged(fault: RequestFault) -> CustodianError {
+    match fault {
+        RequestFault::Approvals(shortfall) => {
+            CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
+        }
+        RequestFault::CharterChanged => CustodianError::CharterChanged,
+        RequestFault::Canonical(_) => CustodianError::Broken(fault.to_string()),
+        RequestFault::ChangeSet(_)
+        | RequestFault::Step(_)
+        | RequestFault::OtherInstallation
+        | RequestFault::Unfit(_)
+        | RequestFault::NoProposer
+        | RequestFault::Time(_) => CustodianError::Refused(fault.to_string()),
+    }
 }

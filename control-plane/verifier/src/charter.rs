@@ -52,6 +52,8 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
     if charter.profiles.is_empty() {
         faults.push(CharterFault::NoProfile);
     }
+    // Reading a key is slow, so each is read once, and not again for each rule.
+    let mut able = BTreeSet::new();
     let mut holders = BTreeMap::new();
     for (name, approver) in &charter.approvers {
         if approver.keys.is_empty() {
@@ -60,10 +62,13 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
         for key in &approver.keys {
             match keys::read(key) {
                 Err(fault) => faults.push(CharterFault::Key { approver: name.clone(), fault }),
-                Ok(key) => match holders.insert(key.key_data().clone(), name) {
-                    Some(one) if one != name => faults.push(CharterFault::SharedKey { one: one.clone(), other: name.clone() }),
-                    _ => {}
-                },
+                Ok(key) => {
+                    able.insert(name);
+                    match holders.insert(key.key_data().clone(), name) {
+                        Some(one) if one != name => faults.push(CharterFault::SharedKey { one: one.clone(), other: name.clone() }),
+                        _ => {}
+                    }
+                }
             }
         }
     }
@@ -72,14 +77,14 @@ pub fn fit(charter: &Charter) -> Result<(), Vec<CharterFault>> {
             faults.push(CharterFault::Valid { profile: profile.clone(), valid: approvals.valid });
         }
         for rule in BTreeSet::from([&approvals.import, &approvals.retire]) {
-            let have = people(rule, charter);
+            let have = members(rule, charter, |name, _| able.contains(name));
             if have < rule.need {
                 faults.push(CharterFault::CannotBeMet { profile: profile.clone(), need: rule.need, have });
             }
         }
     }
     for rule in &charter.key_rules {
-        let have = people(rule, charter);
+        let have = members(rule, charter, |name, _| able.contains(name));
         if have < rule.need {
             faults.push(CharterFault::KeyRuleCannotBeMet { need: rule.need, have });
         }
@@ -131,7 +136,11 @@ pub fn valid_for_charter(current: &Charter, next: &Charter) -> Span {
 
 /// How many people can count for a rule: the members of its groups that have a key that counts.
 pub(crate) fn people(rule: &ApprovalRule, charter: &Charter) -> u32 {
-    let can_sign = |approver: &&Approver| approver.keys.iter().any(|key| keys::read(key).is_ok());
-    let people = charter.approvers.values().filter(|approver| !approver.groups.is_disjoint(&rule.from)).filter(can_sign);
-    u32::try_from(people.count()).unwrap_or(u32::MAX)
+    members(rule, charter, |_, approver| approver.keys.iter().any(|key| keys::read(key).is_ok()))
+}
+
+/// How many members of a rule's groups are `able` to sign.
+fn members(rule: &ApprovalRule, charter: &Charter, able: impl Fn(&ApproverName, &Approver) -> bool) -> u32 {
+    let members = charter.approvers.iter().filter(|(_, approver)| !approver.groups.is_disjoint(&rule.from));
+    u32::try_from(members.filter(|(name, approver)| able(name, approver)).count()).unwrap_or(u32::MAX)
 }

@@ -13,6 +13,7 @@ use crate::planted::Planted;
 use crate::rules::Broken;
 use crate::schedule::{Fault, Schedule};
 use crate::shrink::shrink;
+use crate::taken_over;
 use crate::world::{Ended, run};
 
 /// The engine under virtual time: crashes, lost and late replies, people, each from a seed.
@@ -34,6 +35,10 @@ struct Cli {
     /// In place of schedules from seeds: every mishap at every request of a key's way to every cloud, one by one
     #[arg(long)]
     grid: bool,
+    /// In place of the engine: a server that was taken over asks a custodian for everything. Takes --seed, --schedules, --jobs and --plant,
+    /// whose variants are others
+    #[arg(long, conflicts_with = "grid")]
+    taken_over: bool,
     /// Do not look for a smaller schedule that fails as well
     #[arg(long)]
     no_shrink: bool,
@@ -47,6 +52,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.grid {
         return if crate::grid::walk() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if cli.taken_over {
+        return if attack(&cli) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     match cli.plant.as_deref() {
         Some("all") => hunt(&cli),
@@ -83,39 +91,23 @@ fn read(cli: &Cli, planted: Option<Planted>) -> ExitCode {
 fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     let (counts, failed) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(Vec::<(u64, Ended)>::new()));
     let shapes = Mutex::new(BTreeMap::<String, u64>::new());
-    let next = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..cli.jobs {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= cli.schedules {
-                        break;
-                    }
-                    let seed = cli.seed + number;
-                    let schedule = Schedule::draw(seed);
-                    let ended = run(&schedule, planted, false);
-                    {
-                        let mut shapes = locked(&shapes);
-                        for shape in shapes_of(&schedule) {
-                            *shapes.entry(shape).or_default() += 1;
-                        }
-                    }
-                    {
-                        let mut counts = locked(&counts);
-                        ended.counts.iter().for_each(|(what, count)| *counts.entry(what.clone()).or_default() += count);
-                    }
-                    if !ended.broken.is_empty() {
-                        locked(&failed).push((seed, ended));
-                    }
-                }
-            });
+    side_by_side(cli, |seed| {
+        let schedule = Schedule::draw(seed);
+        let ended = run(&schedule, planted, false);
+        {
+            let mut shapes = locked(&shapes);
+            for shape in shapes_of(&schedule) {
+                *shapes.entry(shape).or_default() += 1;
+            }
+        }
+        {
+            let mut counts = locked(&counts);
+            ended.counts.iter().for_each(|(what, count)| *counts.entry(what.clone()).or_default() += count);
+        }
+        if !ended.broken.is_empty() {
+            locked(&failed).push((seed, ended));
         }
     });
-    let print = |title: &str, counts: &BTreeMap<String, u64>| {
-        println!("{title}");
-        counts.iter().for_each(|(what, count)| println!("  {count:>9}  {what}"));
-    };
     print("what the schedules have:", &locked(&shapes));
     print("what happened:", &locked(&counts));
     let mut failed = failed.into_inner().unwrap_or_default();
@@ -129,6 +121,81 @@ fn many(cli: &Cli, planted: Option<Planted>) -> ExitCode {
     }
     println!("{} schedules, {} failed", cli.schedules, failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a job for the seed of each schedule, several concurrently.
+fn side_by_side(cli: &Cli, job: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..cli.jobs {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= cli.schedules {
+                        break;
+                    }
+                    job(cli.seed + number);
+                }
+            });
+        }
+    });
+}
+
+fn print(title: &str, counts: &BTreeMap<String, u64>) {
+    println!("{title}");
+    counts.iter().for_each(|(what, count)| println!("  {count:>9}  {what}"));
+}
+
+/// Runs the schedules of a server that was taken over, or searches for each planted variant. Whether all is as it should be.
+fn attack(cli: &Cli) -> bool {
+    let planted = match cli.plant.as_deref() {
+        Some("all") => return hunt_taken_over(cli),
+        None => None,
+        Some(name) => match taken_over::Planted::ALL.into_iter().find(|planted| planted.name() == name) {
+            Some(planted) => Some(planted),
+            None => {
+                println!(
+                    "no variant is called `{name}`; there are: {}",
+                    taken_over::Planted::ALL.map(taken_over::Planted::name).join(", ")
+                );
+                return false;
+            }
+        },
+    };
+    let (counts, failed) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(BTreeMap::new()));
+    side_by_side(cli, |seed| {
+        let ended = taken_over::run(seed, planted, cli.schedules == 1);
+        ended.lines.iter().for_each(|line| println!("{line}"));
+        {
+            let mut counts = locked(&counts);
+            ended.counts.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
+        }
+        if !ended.broken.is_empty() {
+            locked(&failed).insert(seed, ended.broken);
+        }
+    });
+    print("what happened:", &locked(&counts));
+    let failed = failed.into_inner().unwrap_or_default();
+    for (seed, broken) in &failed {
+        for taken_over::Broken { fault, what } in broken {
+            println!("seed {seed}: the custodian let through, {fault}: {what}");
+        }
+    }
+    println!("{} schedules, {} failed", cli.schedules, failed.len());
+    failed.is_empty()
+}
+
+/// Searches for each planted variant of the custodian.
+fn hunt_taken_over(cli: &Cli) -> bool {
+    let mut missed = 0;
+    for planted in taken_over::Planted::ALL {
+        let found = taken_over::find(cli.seed, cli.schedules, planted);
+        let shown = found.map(|(tried, broken)| format!("found by schedule {tried}: {}: {}", broken.fault, broken.what));
+        missed += usize::from(shown.is_none());
+        println!("{:<32} {}", planted.name(), shown.unwrap_or_else(|| format!("NOT found in {} schedules", cli.schedules)));
+    }
+    println!("{} planted variants, {missed} not found", taken_over::Planted::ALL.len());
+    missed == 0
 }
 
 /// Searches for each planted bug, several concurrently. A failure if one is not found.

@@ -1,4 +1,7 @@
-//! A custodian with symbolic keys. It judges with the same verifier as the real one.
+//! A custodian with symbolic keys.
+//!
+//! Bytes, seals and records are symbols in memory. What decides is the product's: the verifier's judgement of each request, and the port's
+//! rules for records of use, in the same order as in front of an HSM (`adapters/hsm/src/custodian.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -6,54 +9,117 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyplane_emulator_core::crypto::OaepHash;
 use keyplane_model::{
-    Algorithm, Approval, ChangeSet, Charter, CharterChange, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId, InstallationId,
-    PublicKey, SealedBlob, SealedCharter, Source, Statement, WrapScheme, canonical_bytes,
+    Algorithm, Approval, ChangeSet, Charter, CharterChange, CharterId, CheckValue, CopyCoordinates, CopyRecord, Digest, EpochId,
+    InstallationId, PublicKey, SealedBlob, SealedCharter, Source, StepNo, Timestamp, WrapScheme, canonical_bytes,
 };
 use keyplane_port::{
-    Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Spent, Usage, Usages, Warrant, Wrap,
-    WrapRequest, Wrapped,
+    Clock, Custodian, CustodianError, CustodianStatus, EnrolmentReport, MintRequest, Minted, Route, Spent, Usage, Usages, Warrant, Wrap,
+    WrapRequest, Wrapped, WrappingKey,
 };
-use keyplane_verifier::{
-    Facts, Shortfall, approved, fit, in_time, judge, may_mint, may_wrap, required, required_for_charter, valid_for, valid_for_charter,
-};
+use keyplane_verifier::{Adoption, RequestFault, Shown, fit, judge_adoption, judge_mint, judge_wrap};
 use sha2::{Digest as _, Sha256};
 
-use crate::executor::{Sim, locked};
+use crate::executor::locked;
 use crate::symbols::{SYMBOL, Symbols, public_half};
 
 /// The only root epoch of a run.
 pub(crate) const EPOCH: EpochId = EpochId(1);
 
+/// Judges what a custodian is asked, before its token does anything.
+pub(crate) trait Judge: Send + Sync {
+    fn mint(&self, warrant: &Warrant, request: &MintRequest, now: Timestamp) -> Result<(), RequestFault>;
+
+    fn wrap(&self, warrant: &Warrant, request: &WrapRequest, now: Timestamp) -> Result<(), RequestFault>;
+
+    fn adoption(
+        &self,
+        current: &SealedCharter,
+        change: &CharterChange,
+        approvals: &[Approval],
+        now: Timestamp,
+    ) -> Result<Adoption, RequestFault> {
+        judge_adoption(current, change, approvals, now)
+    }
+}
+
+/// The product's judge.
+pub(crate) struct Verifier;
+
+impl Judge for Verifier {
+    fn mint(&self, warrant: &Warrant, request: &MintRequest, now: Timestamp) -> Result<(), RequestFault> {
+        judge_mint(&shown(warrant, now), request.step, &request.coordinates)
+    }
+
+    fn wrap(&self, warrant: &Warrant, request: &WrapRequest, now: Timestamp) -> Result<(), RequestFault> {
+        judge_wrap(&shown(warrant, now), request.step, &request.copy.coordinates, request.wrapping_key.scheme)
+    }
+}
+
+pub(crate) fn shown(warrant: &Warrant, now: Timestamp) -> Shown<'_> {
+    Shown { change_set: &warrant.change_set, approvals: &warrant.approvals, charter: &warrant.charter, now }
+}
+
+/// The product's judge, which is asked only once about equal requests: each round of a run asks the same, and checking signatures is slow.
+#[derive(Default)]
+pub(crate) struct Remembering(Mutex<Vec<Good>>);
+
+/// A request that was judged good. Only its end can make it bad.
+struct Good {
+    step: StepNo,
+    copy: CopyCoordinates,
+    /// `None`: the copy was to be made.
+    scheme: Option<WrapScheme>,
+    warrant: Warrant,
+}
+
+impl Remembering {
+    fn or_judge(&self, good: Good, now: Timestamp, judge: impl FnOnce() -> Result<(), RequestFault>) -> Result<(), RequestFault> {
+        let same = |there: &Good| {
+            (there.step, &there.copy, there.scheme) == (good.step, &good.copy, good.scheme)
+                && there.warrant.change_set == good.warrant.change_set
+                && there.warrant.approvals == good.warrant.approvals
+                && there.warrant.charter == good.warrant.charter
+        };
+        if now < good.warrant.change_set.until && locked(&self.0).iter().any(same) {
+            return Ok(());
+        }
+        judge()?;
+        locked(&self.0).push(good);
+        Ok(())
+    }
+}
+
+impl Judge for Remembering {
+    fn mint(&self, warrant: &Warrant, request: &MintRequest, now: Timestamp) -> Result<(), RequestFault> {
+        let good = Good { step: request.step, copy: request.coordinates.clone(), scheme: None, warrant: warrant.clone() };
+        self.or_judge(good, now, || Verifier.mint(warrant, request, now))
+    }
+
+    fn wrap(&self, warrant: &Warrant, request: &WrapRequest, now: Timestamp) -> Result<(), RequestFault> {
+        let scheme = Some(request.wrapping_key.scheme);
+        let good = Good { step: request.step, copy: request.copy.coordinates.clone(), scheme, warrant: warrant.clone() };
+        self.or_judge(good, now, || Verifier.wrap(warrant, request, now))
+    }
+}
+
 /// The HSM of a run.
 pub(crate) struct SymbolCustodian {
     symbols: Symbols,
     root: [u8; SYMBOL],
+    clock: Arc<dyn Clock>,
+    judge: Arc<dyn Judge>,
     /// Every charter that was ever adopted, the one in force last, each with its approvals.
     adopted: Mutex<Vec<(SealedCharter, Vec<Approval>)>>,
-    /// Serial and digest of the charter in force, kept because each round asks for them.
-    digest: Mutex<Option<(u32, Digest)>>,
-    /// What was judged good under the charter in force. Each step shows the same, and checking signatures is slow.
-    good: Mutex<Vec<Good>>,
+    /// The charter in force, kept because each round asks for it.
+    last: Mutex<Option<CharterId>>,
     /// What each change set was used for.
     usages: Mutex<BTreeMap<Digest, Usage>>,
-    sim: Arc<Sim>,
 }
 
-/// A change set that was judged good, with its approvals and the copy that it may wrap.
-type Good = (ChangeSet, Vec<Approval>, Option<CopyCoordinates>);
-
 impl SymbolCustodian {
-    pub(crate) fn new(symbols: Symbols, sim: Arc<Sim>) -> Arc<Self> {
+    pub(crate) fn new(symbols: Symbols, clock: Arc<dyn Clock>, judge: Arc<dyn Judge>) -> Arc<Self> {
         let root = symbols.key("root");
-        Arc::new(Self {
-            symbols,
-            root,
-            adopted: Mutex::default(),
-            digest: Mutex::default(),
-            good: Mutex::default(),
-            usages: Mutex::default(),
-            sim,
-        })
+        Arc::new(Self { symbols, root, clock, judge, adopted: Mutex::default(), last: Mutex::default(), usages: Mutex::default() })
     }
 
     /// Every charter that was ever adopted, oldest first, with its approvals.
@@ -61,46 +127,60 @@ impl SymbolCustodian {
         locked(&self.adopted).clone()
     }
 
-    fn in_force(&self) -> Option<SealedCharter> {
-        locked(&self.adopted).last().map(|(sealed, _)| sealed.clone())
-    }
-
     /// Adopts a charter after the current one, without checking who signed it.
     pub(crate) fn replace(&self, current: &SealedCharter, next: &Charter, approvals: &[Approval]) -> Result<SealedCharter, CustodianError> {
-        let serial = current.serial + 1;
-        let there = self.in_force();
-        if let Some(there) = there.clone().filter(|there| there.serial == serial && there.charter == *next) {
+        let serial = current.serial.checked_add(1).ok_or(CustodianError::CharterChanged)?;
+        let there = locked(&self.adopted).last().map(|(sealed, _)| sealed.clone());
+        if let Some(there) = there.filter(|there| there.serial == serial && there.charter == *next) {
             // A repeated adoption succeeds: its first answer may have been lost.
+            self.sealed_here(current)?;
             return Ok(there);
         }
-        if there.as_ref() != Some(current) {
-            return Err(CustodianError::CharterChanged);
-        }
+        self.in_force(current)?;
         let sealed = self.sealed(next, serial);
         self.enforce(&sealed, approvals);
         Ok(sealed)
     }
 
     /// Puts a charter in force.
-    fn enforce(&self, sealed: &SealedCharter, approvals: &[Approval]) {
-        *locked(&self.digest) = sealed.charter.digest().ok().map(|digest| (sealed.serial, digest));
+    pub(crate) fn enforce(&self, sealed: &SealedCharter, approvals: &[Approval]) {
+        *locked(&self.last) = sealed.id().ok();
         locked(&self.adopted).push((sealed.clone(), approvals.to_vec()));
-        locked(&self.good).clear();
     }
 
-    fn sealed(&self, charter: &Charter, serial: u32) -> SealedCharter {
+    /// Checks that a charter is the one that was adopted last.
+    fn in_force(&self, sealed: &SealedCharter) -> Result<(), CustodianError> {
+        match locked(&self.adopted).last() {
+            None => return Err(CustodianError::NotEnrolled("no charter was adopted".to_owned())),
+            Some((last, _)) if last == sealed => return Ok(()),
+            Some(_) => {}
+        }
+        self.sealed_here(sealed)?;
+        Err(CustodianError::CharterChanged)
+    }
+
+    fn sealed_here(&self, sealed: &SealedCharter) -> Result<(), CustodianError> {
+        let broken = || CustodianError::Broken("the charter was not sealed here".to_owned());
+        if self.sealed(&sealed.charter, sealed.serial) == *sealed { Ok(()) } else { Err(broken()) }
+    }
+
+    pub(crate) fn sealed(&self, charter: &Charter, serial: u32) -> SealedCharter {
         let bytes = canonical_bytes(charter).unwrap_or_default();
         let mac = Sha256::new().chain_update(b"charter").chain_update(self.root).chain_update(serial.to_be_bytes()).chain_update(bytes);
         SealedCharter { charter: charter.clone(), serial, epoch: EPOCH, mac: mac.finalize().to_vec() }
     }
 
-    /// A copy's bytes. Only the checkers of a run may have them.
+    /// The bytes of a copy in the ledger. Only the checkers of a run may have them.
     pub(crate) fn reveal(&self, copy: &CopyRecord) -> Result<Vec<u8>, CustodianError> {
-        let coordinates = copy.bound();
-        match (coordinates.source, &copy.blob) {
-            (Source::Derived, _) => Ok(self.symbols.derived(&bound(&coordinates)).to_vec()),
+        self.bring(&copy.bound(), copy.blob.as_ref())
+    }
+
+    /// The bytes that are bound to these coordinates.
+    pub(crate) fn bring(&self, coordinates: &CopyCoordinates, blob: Option<&SealedBlob>) -> Result<Vec<u8>, CustodianError> {
+        match (coordinates.source, blob) {
+            (Source::Derived, _) => Ok(self.symbols.derived(&bound(coordinates)).to_vec()),
             (Source::Generated, Some(blob)) => {
-                if blob.mac != self.mac(&coordinates, &blob.wrapped) {
+                if blob.mac != self.mac(coordinates, &blob.wrapped) {
                     return Err(CustodianError::Broken("the blob is not bound to this copy".to_owned()));
                 }
                 self.symbols.unwrap(&self.root, &blob.wrapped).ok_or_else(|| CustodianError::Broken("the blob is damaged".to_owned()))
@@ -133,19 +213,22 @@ impl SymbolCustodian {
 
     /// Wraps a copy without a check of the warrant.
     pub(crate) fn seal(&self, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
-        let key = self.reveal(&request.copy)?;
-        let spki = &request.wrapping_key.spki;
+        let key = self.bring(&request.copy.coordinates, request.copy.blob.as_ref())?;
+        Ok(self.wrapped(&request.wrapping_key, &key))
+    }
+
+    fn wrapped(&self, under: &WrappingKey, key: &[u8]) -> Wrapped {
         let by_key = |hash| {
             let ephemeral = self.symbols.key("ephemeral");
-            [self.symbols.oaep(spki, hash, &ephemeral), self.symbols.kwp(&ephemeral, &key)].concat()
+            [self.symbols.oaep(&under.spki, hash, &ephemeral), self.symbols.kwp(&ephemeral, key)].concat()
         };
-        let bytes = match request.wrapping_key.scheme {
-            WrapScheme::RsaOaepSha256 => self.symbols.oaep(spki, OaepHash::Sha256, &key),
-            WrapScheme::RsaOaepSha1 => self.symbols.oaep(spki, OaepHash::Sha1, &key),
+        let bytes = match under.scheme {
+            WrapScheme::RsaOaepSha256 => self.symbols.oaep(&under.spki, OaepHash::Sha256, key),
+            WrapScheme::RsaOaepSha1 => self.symbols.oaep(&under.spki, OaepHash::Sha1, key),
             WrapScheme::RsaAesKeyWrapSha256 => by_key(OaepHash::Sha256),
             WrapScheme::RsaAesKeyWrapSha1 => by_key(OaepHash::Sha1),
         };
-        Ok(Wrapped { bytes, wrapped_under: Digest::of(spki) })
+        Wrapped { bytes, wrapped_under: Digest::of(&under.spki) }
     }
 
     /// The record of a change set, to be read or added to in one step.
@@ -166,7 +249,7 @@ impl SymbolCustodian {
         locked(&self.usages).get(change_set).is_some_and(|usage| usage.finished)
     }
 
-    fn mac(&self, coordinates: &CopyCoordinates, wrapped: &[u8]) -> Vec<u8> {
+    pub(crate) fn mac(&self, coordinates: &CopyCoordinates, wrapped: &[u8]) -> Vec<u8> {
         Sha256::new()
             .chain_update(b"mac")
             .chain_update(self.root)
@@ -176,31 +259,20 @@ impl SymbolCustodian {
             .to_vec()
     }
 
-    /// Checks that a warrant's change set is sound and approved as its charter asks, and that the charter is in force.
-    fn entitled(&self, warrant: &Warrant, made: Option<&CopyCoordinates>) -> Result<(), CustodianError> {
-        if self.in_force().as_ref() != Some(&warrant.charter) {
-            return Err(CustodianError::CharterChanged);
-        }
-        let Warrant { change_set, approvals, charter: sealed } = warrant;
-        let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
-        let now = self.sim.now();
-        in_time(change_set.until, now, valid_for(change_set, &sealed.charter)).map_err(|violation| refused(&violation))?;
-        if locked(&self.good).iter().any(|(good, by, of)| good == change_set && by == approvals && of.as_ref() == made) {
-            return Ok(());
-        }
-        let charter = &sealed.charter;
-        let facts = Facts { charter, installation: charter.installation, now, record: None, key: None, destinations: None };
-        judge(change_set, &facts).map_err(|violations| refused(&format!("{violations:?}")))?;
-        let digest = change_set.digest().map_err(|error| refused(&error))?;
-        let statement = Statement::of_change_set(change_set, &digest, &sealed.id().map_err(|error| refused(&error))?);
-        approved(&statement, &change_set.proposer, required(change_set, charter, made), charter, approvals).map_err(missing)?;
-        locked(&self.good).push((change_set.clone(), approvals.clone(), made.cloned()));
-        Ok(())
+    /// Loses every record of use. No token does that.
+    pub(crate) fn forget(&self) {
+        locked(&self.usages).clear();
     }
 }
 
-fn missing(shortfall: Shortfall) -> CustodianError {
-    CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
+fn judged(fault: RequestFault) -> CustodianError {
+    match fault {
+        RequestFault::Approvals(shortfall) => {
+            CustodianError::ApprovalsMissing { have: shortfall.have(), need: shortfall.rule.need, why: shortfall.to_string() }
+        }
+        RequestFault::CharterChanged => CustodianError::CharterChanged,
+        fault => CustodianError::Refused(fault.to_string()),
+    }
 }
 
 /// The algorithms of copies that can be wrapped by this scheme.
@@ -217,7 +289,7 @@ fn bound(coordinates: &CopyCoordinates) -> Vec<u8> {
 impl Custodian for SymbolCustodian {
     async fn status(&self) -> Result<CustodianStatus, CustodianError> {
         let route = |scheme| Route { scheme, way: Some("symbols".to_owned()), algorithms: taken(scheme), reason: None };
-        let charter = *locked(&self.digest);
+        let charter = locked(&self.last).map(|last| (last.serial, last.digest));
         Ok(CustodianStatus {
             token: "symbols".to_owned(),
             development: true,
@@ -228,10 +300,19 @@ impl Custodian for SymbolCustodian {
         })
     }
 
-    async fn enroll(&self, _: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError> {
+    async fn enroll(&self, installation: InstallationId, charter: &Charter) -> Result<EnrolmentReport, CustodianError> {
+        if charter.installation != installation {
+            return Err(judged(RequestFault::OtherInstallation));
+        }
+        fit(charter).map_err(|faults| judged(RequestFault::Unfit(faults)))?;
         let sealed = self.sealed(charter, 1);
-        self.enforce(&sealed, &[]);
-        Ok(EnrolmentReport { status: self.status().await?, charter: Some(sealed), checks: Vec::new() })
+        let last = locked(&self.adopted).last().map(|(sealed, _)| sealed.clone());
+        if last.is_none() {
+            self.enforce(&sealed, &[]);
+        }
+        // A repeated enrolment with the same charter succeeds: the first answer may have been lost.
+        let charter = last.is_none_or(|last| last == sealed).then_some(sealed);
+        Ok(EnrolmentReport { status: self.status().await?, charter, checks: Vec::new() })
     }
 
     async fn test(&self) -> Result<EnrolmentReport, CustodianError> {
@@ -244,42 +325,33 @@ impl Custodian for SymbolCustodian {
         change: &CharterChange,
         approvals: &[Approval],
     ) -> Result<SealedCharter, CustodianError> {
-        let refused = |why: &dyn ToString| CustodianError::Refused(why.to_string());
-        let CharterChange { before, next, proposer, until } = change;
-        if *before != current.id().map_err(|error| refused(&error))? {
-            return Err(CustodianError::CharterChanged);
-        }
-        fit(next).map_err(|faults| refused(&format!("{faults:?}")))?;
-        in_time(*until, self.sim.now(), valid_for_charter(&current.charter, next)).map_err(|violation| refused(&violation))?;
-        let statement = Statement::of_charter(change).map_err(|error| refused(&error))?;
-        // The charter in force decides who has to approve the next one.
-        let rules = required_for_charter(&current.charter, next);
-        approved(&statement, proposer, rules, &current.charter, approvals).map_err(missing)?;
-        if self.sealed(&current.charter, current.serial) != *current {
-            return Err(CustodianError::Broken("the charter was not sealed here".to_owned()));
-        }
-        self.replace(current, next, approvals)
+        self.judge
+            .adoption(current, change, approvals, self.clock.now())
+            .and_then(|adoption| adoption.in_time(*locked(&self.last)))
+            .map_err(judged)?;
+        self.replace(current, &change.next, approvals)
     }
 
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError> {
-        self.entitled(warrant, None)?;
-        may_mint(&warrant.change_set, request.step, &request.coordinates).map_err(|denial| CustodianError::Refused(denial.to_string()))?;
+        self.judge.mint(warrant, request, self.clock.now()).map_err(judged)?;
+        self.in_force(&warrant.charter)?;
         self.usage(&warrant.change_set, |usage| usage.still_open())?;
         Ok(self.make(&request.coordinates))
     }
 
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError> {
-        self.entitled(warrant, Some(&request.copy.coordinates))?;
-        let scheme = request.wrapping_key.scheme;
-        may_wrap(&warrant.change_set, request.step, &request.copy.coordinates, scheme)
-            .map_err(|denial| CustodianError::Refused(denial.to_string()))?;
-        let wrap = Wrap { step: request.step, wrapped_under: Digest::of(&request.wrapping_key.spki), at: self.sim.now() };
+        let now = self.clock.now();
+        self.judge.wrap(warrant, request, now).map_err(judged)?;
+        self.in_force(&warrant.charter)?;
+        self.usage(&warrant.change_set, |usage| usage.still_open())?;
+        let key = self.bring(&request.copy.coordinates, request.copy.blob.as_ref())?;
+        let wrap = Wrap { step: request.step, wrapped_under: Digest::of(&request.wrapping_key.spki), at: now };
         self.usage(&warrant.change_set, |usage| {
             usage.admits(&wrap)?;
             usage.add(&Usage { wraps: vec![wrap], ..usage.clone() });
             Ok(())
         })?;
-        self.seal(request)
+        Ok(self.wrapped(&request.wrapping_key, &key))
     }
 
     async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {

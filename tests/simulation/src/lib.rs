@@ -20,6 +20,7 @@
 //! | `net`, `ports` | the network between servers and clouds; the way from servers to ledger and custodian |
 //! | `clouds`, `sites` | the port `Cloud` over each emulator's core; the emulators of a run |
 //! | `custodian`, `symbols` | the HSM, with cryptography as a table |
+//! | `taken_over` | runs of another kind: a server that was taken over asks a custodian for everything |
 //! | `cli` | `keyplane-simulate` |
 
 mod absence;
@@ -39,6 +40,7 @@ mod server;
 mod shrink;
 mod sites;
 mod symbols;
+mod taken_over;
 #[cfg(test)]
 mod tests;
 mod watch;

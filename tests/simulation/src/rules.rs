@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use keyplane_model::{
-    Act, ApprovalRule, Approvals, Approver, ChangeSetRecord, ChangeSetState, Charter, KeyRecord, LedgerSnapshot, PlacementId,
-    PlacementSeen, ProfileName, PublicKey, SealedCharter, Version, Wrap,
+    Act, ChangeSetRecord, ChangeSetState, KeyRecord, LedgerSnapshot, PlacementId, PlacementSeen, PublicKey, SealedCharter, Version, Wrap,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +13,7 @@ use crate::clouds::Place;
 use crate::custodian::SymbolCustodian;
 use crate::people::approvers_in;
 use crate::symbols::{Symbols, public_half};
+use crate::taken_over::touched;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
@@ -269,35 +269,6 @@ fn old_rules(left: &Left<'_>, broken: &mut Vec<Broken>) {
     if adopted.last().map(|(sealed, _)| sealed) != left.charter.as_ref() {
         broken.push(Broken { rule: Rule::Charter, what: "the ledger has another charter than the custodian in the end".to_owned() });
     }
-}
-
-/// The rules of the old charter that a change touches, by what they say and who counts for them; and those that ask for the most. The
-/// verifier has a function of its own for this, which this one checks.
-fn touched<'a>(before: &'a Charter, next: &Charter) -> Vec<&'a ApprovalRule> {
-    let of = |charter: &'a Charter| -> Vec<(String, &'a ApprovalRule)> {
-        let named = |(profile, approvals): (&ProfileName, &'a Approvals)| {
-            [(format!("{profile} import"), &approvals.import), (format!("{profile} retire"), &approvals.retire)]
-        };
-        charter.profiles.iter().flat_map(named).collect()
-    };
-    let later: BTreeSet<(String, ApprovalRule)> = next
-        .profiles
-        .iter()
-        .flat_map(|(profile, approvals)| {
-            [(format!("{profile} import"), approvals.import.clone()), (format!("{profile} retire"), approvals.retire.clone())]
-        })
-        .collect();
-    // The approvers who count for a rule, with their groups and keys.
-    let counted = |charter: &Charter, rule: &ApprovalRule| -> Vec<String> {
-        let counts = |approver: &&Approver| approver.groups.iter().any(|group| rule.from.contains(group));
-        charter.approvers.iter().filter(|(_, approver)| counts(approver)).map(|person| format!("{person:?}")).collect()
-    };
-    let all = of(before);
-    let most = all.iter().map(|(_, rule)| rule.need).max().unwrap_or(0);
-    let is_touched = |(name, rule): &(String, &ApprovalRule)| {
-        rule.need == most || !later.contains(&(name.clone(), (*rule).clone())) || counted(before, rule) != counted(next, rule)
-    };
-    all.iter().filter(|rule| is_touched(rule)).map(|(_, rule)| *rule).collect()
 }
 
 fn no_doubles(left: &Left<'_>, record: &KeyRecord, broken: &mut Vec<Broken>) {

@@ -13,7 +13,7 @@ use keyplane_port::{Cloud, Custodian, Ledger, MemoryLedger};
 use serde_json::Value;
 
 use crate::clouds::Place;
-use crate::custodian::SymbolCustodian;
+use crate::custodian::{Remembering, SymbolCustodian};
 use crate::executor::{Parties, Party, PartyClock, Sim, Stopped, locked};
 use crate::life::{Life, Moment, Moments};
 use crate::people::{self, APPROVERS, Desk, PROPOSER, Person, parsed};
@@ -137,7 +137,7 @@ impl World {
         }
         let installation = InstallationId(IdTree::new([3; 32]).uuid());
         let ledger = Arc::new(MemoryLedger::new(installation));
-        let custodian = SymbolCustodian::new(symbols.clone(), Arc::clone(&sim));
+        let custodian = SymbolCustodian::new(symbols.clone(), PartyClock::new(Arc::clone(&sim)), Arc::new(Remembering::default()));
         // Neither ledger nor custodian is ever busy.
         let charter = people::intent(&schedule, false, None).charter(installation);
         let enrolled = custodian.enroll(installation, &charter).now_or_never().and_then(Result::ok);
