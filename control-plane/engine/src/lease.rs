@@ -83,6 +83,7 @@ impl Leases {
                 Some(held) => held.lease,
                 None => ledger.lease(home).await.map_err(|error| error.problem())?,
             };
+            let read = clock.uptime();
             let next = match (seen.holder, watched) {
                 (Some(holder), _) if holder == self.server => seen.renewed(),
                 (None, _) => seen.taken(self.server, term + lane.destination().capabilities.call_timeout),
@@ -93,7 +94,9 @@ impl Leases {
                 }
                 (Some(holder), _) => {
                     if watched.is_none() {
-                        watched = Some((seen, since));
+                        // From when it was read, and not from before: the machine may have stood still in between, while the holder
+                        // took the lane.
+                        watched = Some((seen, read));
                         progress.event(&Event::Watching { destination: &lane.destination().name, holder, longest: seen.span });
                     }
                     clock.sleep(seen.span.min(WATCH)).await;

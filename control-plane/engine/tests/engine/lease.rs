@@ -77,6 +77,19 @@ async fn a_lane_at_which_another_server_works_is_left_alone() {
     assert_eq!(world.cloud.state.lock().unwrap().mutations, 0);
 }
 
+/// A machine may stand still between the moment when it begins to read a lease and the read itself.
+#[tokio::test]
+async fn a_lease_that_was_read_late_is_watched_from_then_on() {
+    let world = World::new(0).await;
+    let held = lease(&world).await.taken(server(9), Span::seconds(50));
+    assert_eq!(world.engine.ledger.put_lease(&lane(), &Lease::default(), &held, asked()).await, Ok(true));
+    world.slow_lease.store(60, Ordering::SeqCst);
+    let began = world.cloud.clock.now();
+    assert_eq!(world.run().await, Some(Ok(())));
+    let waited = world.cloud.clock.now() - began;
+    assert!(waited >= Span::seconds(60 + 50), "done after {waited}: the holder may have taken the lane just before it was read");
+}
+
 /// The ledger records the attempt so late that the look is no longer fresh, or that another server may hold the lane.
 #[tokio::test]
 async fn what_a_machine_was_about_to_send_when_it_stood_still_is_not_sent() {

@@ -541,6 +541,8 @@ pub(crate) struct TestLedger {
     clock: Arc<TestClock>,
     /// How many seconds pass, once, after an attempt is recorded.
     slow: Arc<AtomicU32>,
+    /// How many seconds pass, once, before a lease is read.
+    slow_lease: Arc<AtomicU32>,
     calls: Calls,
 }
 
@@ -554,6 +556,9 @@ macro_rules! passing {
             $(async fn $name(&self $(, $argument: $type)*) -> $result {
                 self.switch.pass().await;
                 self.calls.lock().unwrap().insert(stringify!($name));
+                if stringify!($name) == "lease" {
+                    self.clock.moves(Span::seconds(self.slow_lease.swap(0, Ordering::SeqCst)));
+                }
                 let result = self.inner.$name($($argument),*).await;
                 if stringify!($name) == "attempt" {
                     self.clock.moves(Span::seconds(self.slow.swap(0, Ordering::SeqCst)));
@@ -606,6 +611,8 @@ pub(crate) struct World {
     pub(crate) digest: Digest,
     /// How many seconds pass after the next attempt is recorded.
     pub(crate) slow: Arc<AtomicU32>,
+    /// How many seconds pass before the next lease is read.
+    pub(crate) slow_lease: Arc<AtomicU32>,
     pub(crate) calls: Calls,
 }
 
@@ -796,12 +803,13 @@ impl World {
             .unwrap();
         let digest = inner.propose(&change_set, asked()).await.unwrap();
         let shared: Arc<dyn Cloud> = Arc::clone(&cloud) as Arc<dyn Cloud>;
-        let (slow, calls) = (Arc::new(AtomicU32::new(0)), Calls::default());
+        let (slow, slow_lease, calls) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)), Calls::default());
         let ledger = TestLedger {
             inner,
             switch: Arc::clone(&switch),
             clock: Arc::clone(&clock),
             slow: Arc::clone(&slow),
+            slow_lease: Arc::clone(&slow_lease),
             calls: Arc::clone(&calls),
         };
         let custodian = Arc::new(TestCustodian {
@@ -818,7 +826,7 @@ impl World {
             clock,
             leases: Leases::new(server(1)),
         };
-        Self { engine, cloud, custodian, switch, digest, slow, calls }
+        Self { engine, cloud, custodian, switch, digest, slow, slow_lease, calls }
     }
 
     /// Commits and runs. `None`: the switch stopped it.
