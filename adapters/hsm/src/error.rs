@@ -259,11 +259,9 @@ impl From<HsmError> for CustodianError {
             | HsmError::Attribute(_)
             | HsmError::CharterRecord
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
-            HsmError::UsageBusy(_)
-            | HsmError::Software(_)
-            | HsmError::File { .. }
-            | HsmError::Token { .. }
-            | HsmError::Stopped => Self::Failed(chain(&error)),
+            HsmError::UsageBusy(_) | HsmError::Software(_) | HsmError::File { .. } | HsmError::Token { .. } | HsmError::Stopped => {
+                Self::Failed(chain(&error))
+            }
         }
     }
 }

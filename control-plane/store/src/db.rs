@@ -238,9 +238,7 @@ fn failed(error: sqlx::Error) -> LedgerError {
 fn is_exhaustion(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory),
-        sqlx::Error::Database(database) => {
-            database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some_and(sqlite::is_short_of_memory)
-        }
+        sqlx::Error::Database(database) => database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some_and(sqlite::is_short_of_memory),
         _ => false,
     }
 }

@@ -138,6 +138,7 @@ impl Adversary {
             | CustodianError::Unsupported(_)
             | CustodianError::UsageBroken(_)
             | CustodianError::Full(_)
+            | CustodianError::Exhausted(_)
             | CustodianError::Failed(_) => "another error",
         };
         self.note(&format!("{what}: {why}"), || error.to_string());
