@@ -241,6 +241,10 @@ impl From<HsmError> for CustodianError {
             HsmError::Spent(spent) => Self::Spent(spent),
             HsmError::UsageBroken { .. } => Self::UsageBroken(chain(&error)),
             HsmError::UsageUnwritten { .. } => Self::Full(chain(&error)),
+            // `DeviceMemory` is the token's own memory.
+            HsmError::Token { source: Pkcs11Error::Pkcs11(RvError::HostMemory, _), .. } | HsmError::Thread(_) | HsmError::NoMemory => {
+                Self::Exhausted(chain(&error))
+            }
             HsmError::Token { source: Pkcs11Error::Pkcs11(rv, _), .. } if kind(rv) == Kind::Refused => Self::Broken(chain(&error)),
             HsmError::InitString
             | HsmError::PinLength { .. }
@@ -261,8 +265,6 @@ impl From<HsmError> for CustodianError {
             | HsmError::Software(_)
             | HsmError::File { .. }
             | HsmError::Token { .. }
-            | HsmError::Thread(_)
-            | HsmError::NoMemory
             | HsmError::Stopped => Self::Failed(chain(&error)),
         }
     }
@@ -295,12 +297,14 @@ mod tests {
 
     #[test]
     fn a_login_that_fails_for_want_of_memory_is_told_as_that() {
-        for rv in [RvError::HostMemory, RvError::DeviceMemory] {
-            let error = HsmError::token("logging in")(Pkcs11Error::Pkcs11(rv, Function::Login));
-            let told = CustodianError::from(error);
-            assert!(matches!(&told, CustodianError::Failed(why) if why.contains("logging in")), "{told}");
-        }
-        let told = CustodianError::from(HsmError::NoMemory);
-        assert_eq!(told, CustodianError::Failed("too little memory is left to log in; no PIN was tried".to_owned()));
+        let told = |rv| CustodianError::from(HsmError::token("logging in")(Pkcs11Error::Pkcs11(rv, Function::Login)));
+        let host = told(RvError::HostMemory);
+        assert!(matches!(&host, CustodianError::Exhausted(why) if why.contains("logging in")), "{host}");
+        let device = told(RvError::DeviceMemory);
+        assert!(matches!(&device, CustodianError::Failed(why) if why.contains("logging in")), "{device}");
+        let none = CustodianError::from(HsmError::NoMemory);
+        assert_eq!(none, CustodianError::Exhausted("too little memory is left to log in; no PIN was tried".to_owned()));
+        let thread = CustodianError::from(HsmError::Thread(std::io::ErrorKind::WouldBlock.into()));
+        assert!(matches!(thread, CustodianError::Exhausted(_)), "{thread}");
     }
 }

@@ -216,4 +216,7 @@ pub enum CustodianError {
     /// The token failed; the same request may work when it is tried again.
     #[error("the token failed: {0}")]
     Failed(String),
+    /// This process is short of memory or threads; nothing is wrong with the token, and no PIN was counted as wrong.
+    #[error("the operating system gives no memory or thread to reach the token: {0}")]
+    Exhausted(String),
 }

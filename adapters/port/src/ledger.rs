@@ -223,6 +223,9 @@ pub enum LedgerError {
     /// The database does not answer or is busy; the same call may work when it is tried again.
     #[error("the database failed: {0}")]
     Failed(String),
+    /// This process is short of memory or threads; nothing is wrong with the database.
+    #[error("the operating system gives no memory or thread to reach the database: {0}")]
+    Exhausted(String),
     /// The database is damaged: it holds something that this program would not have written.
     #[error("the database holds something that cannot be: {0}")]
     Broken(String),

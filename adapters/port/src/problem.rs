@@ -4,6 +4,10 @@ use keyplane_model::{Class, Destination, Problem, ProblemCode};
 
 use crate::{Cause, CloudError, CustodianError, LedgerError, Refusal};
 
+/// What helps a process that is short of memory or threads.
+const RAISE_LIMITS: &str = "free memory, or raise the limits of this process (`ulimit -v`, `ulimit -u`, its container's or service's), \
+then the same command again";
+
 impl CloudError {
     /// The problem for people: what failed at this destination, and the command that helps.
     #[must_use]
@@ -59,6 +63,7 @@ impl CustodianError {
             ),
             Self::Broken(_) => (ProblemCode::TokenBroken, "keyplane hsm test"),
             Self::Failed(_) => (ProblemCode::TokenFailed, "keyplane hsm test"),
+            Self::Exhausted(_) => (ProblemCode::ResourcesShort, RAISE_LIMITS),
         };
         Problem::new(code, self.to_string(), next)
     }
@@ -80,6 +85,7 @@ impl LedgerError {
             Self::Newer { .. } => (ProblemCode::DatabaseNewer, "keyplane --version"),
             Self::Older { .. } => (ProblemCode::DatabaseOlder, "keyplane migrate"),
             Self::Failed(_) => (ProblemCode::DatabaseFailed, "keyplane status"),
+            Self::Exhausted(_) => (ProblemCode::ResourcesShort, RAISE_LIMITS),
             Self::Broken(_) => (ProblemCode::DatabaseBroken, "keyplane status"),
         };
         Problem::new(code, self.to_string(), next)

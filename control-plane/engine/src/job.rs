@@ -101,7 +101,8 @@ impl Job<'_> {
             | CustodianError::CharterChanged
             | CustodianError::Full(_)
             | CustodianError::Broken(_)
-            | CustodianError::Failed(_) => Stop::Held(problem),
+            | CustodianError::Failed(_)
+            | CustodianError::Exhausted(_) => Stop::Held(problem),
         }
     }
 }

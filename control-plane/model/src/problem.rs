@@ -181,6 +181,8 @@ codes! {
     ChangeSetStale = "change-set-stale", Stale;
     /// A change set broke a rule: the verifier refused it.
     ChangeSetRefused = "change-set-refused", Broken;
+    /// The operating system gives this process no more memory or threads; may work when tried again.
+    ResourcesShort = "resources-short", Transient;
     /// A bug: something happened that the code rules out.
     Internal = "internal", Broken;
 }

@@ -197,8 +197,12 @@ fn cells(row: &sqlx::sqlite::SqliteRow) -> Result<Vec<(String, Cell)>, LedgerErr
 }
 
 /// Classifies a database error. If a constraint or a decoder refuses data, that is [`LedgerError::Broken`], because the program checks data
-/// before it writes them. Everything else is [`LedgerError::Failed`], and may work when tried again.
+/// before it writes them. If this process is short of memory or threads, that is [`LedgerError::Exhausted`]. Everything else is
+/// [`LedgerError::Failed`], and may work when tried again.
 fn failed(error: sqlx::Error) -> LedgerError {
+    if is_exhaustion(&error) {
+        return LedgerError::Exhausted(error.to_string());
+    }
     let broken = match &error {
         sqlx::Error::Database(database) => match database.kind() {
             ErrorKind::UniqueViolation
@@ -221,6 +225,41 @@ fn failed(error: sqlx::Error) -> LedgerError {
     if broken { LedgerError::Broken(error.to_string()) } else { LedgerError::Failed(error.to_string()) }
 }
 
+/// SQLite reports errors of files by codes of its own. An error of the operating system comes from sqlx, when it starts the thread of a
+/// connection (`EAGAIN`) or SQLite has no memory for the connection (`ENOMEM`).
+fn is_exhaustion(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory),
+        sqlx::Error::Database(database) => database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some_and(sqlite::is_short_of_memory),
+        _ => false,
+    }
+}
+
 fn short(text: &str) -> String {
     text.chars().take(20).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_be_started_is_not_told_as_a_failure_of_the_database() {
+        for kind in [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::OutOfMemory] {
+            assert!(matches!(failed(sqlx::Error::Io(kind.into())), LedgerError::Exhausted(_)), "{kind}");
+        }
+        assert!(matches!(failed(sqlx::Error::Io(std::io::ErrorKind::PermissionDenied.into())), LedgerError::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn too_little_memory_for_a_query_is_not_told_as_a_failure_of_the_database() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let location = Location::Sqlite(folder.path().join("ledger.db"));
+        location.create().unwrap();
+        let db = Db::connect(&location).await.unwrap();
+        let mut transaction = db.begin(Mode::Read).await.unwrap();
+        // The limit, in bytes, is the whole process's, and nextest gives each test a process of its own.
+        let error = transaction.script("PRAGMA hard_heap_limit = 1").await.unwrap_err();
+        assert!(matches!(error, LedgerError::Exhausted(_)), "{error}");
+    }
 }

@@ -99,3 +99,9 @@ pub(crate) fn is_damage(error: &SqliteError) -> bool {
     let extended = error.code().and_then(|code| code.parse::<i32>().ok());
     extended.is_some_and(|code| matches!(code & 0xff, 1 | 11 | 19 | 20 | 26))
 }
+
+/// Whether SQLite got no memory. Decided by its result codes: 7 NOMEM, and 3082 IOERR_NOMEM.
+pub(crate) fn is_short_of_memory(error: &SqliteError) -> bool {
+    let extended = error.code().and_then(|code| code.parse::<i32>().ok());
+    extended.is_some_and(|code| code & 0xff == 7 || code == 3082)
+}

@@ -132,29 +132,46 @@ fn without_threads_every_command_says_so_and_ends() {
         // No stack of this size can be allocated, so no thread starts, as at a limit of processes or memory.
         let ran = Ran::from(world.command(args).env("RUST_MIN_STACK", (1_u64 << 60).to_string()).output().unwrap());
         let (code, detail) = only(&ran);
-        assert_eq!((code.as_str(), ran.code), ("database-failed", 9), "{args:?}: {detail}");
+        assert_eq!((code.as_str(), ran.code), ("resources-short", 9), "{args:?}: {detail}");
         assert!(detail.contains("Resource temporarily unavailable"), "{args:?}: {detail}");
     }
+}
+
+/// Runs `keyplane` with so many KiB of address space.
+fn limited(world: &World, limit: usize, args: &[&str]) -> Ran {
+    let keyplane = world.command(args);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -v {limit}; exec \"$0\" \"$@\"")]).arg(keyplane.get_program()).args(keyplane.get_args());
+    Ran::from(shell.output().unwrap())
 }
 
 /// The token counts a login that lacks memory as a wrong PIN, and locks itself after ten.
 #[test]
 fn too_little_memory_is_never_told_as_a_wrong_pin() {
     let world = World::enrolled();
-    let keyplane = world.command(&["--json", "config", "check"]);
     let mut good = 0;
-    // KiB of address space: from too little to start at all, to enough.
+    // From too little to start at all, to enough.
     for limit in (80_000..=320_000).step_by(20_000) {
-        let ran = Command::new("sh")
-            .args(["-c", &format!("ulimit -v {limit}; exec \"$0\" \"$@\"")])
-            .arg(keyplane.get_program())
-            .args(keyplane.get_args())
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&ran.stderr);
-        assert!(!told.contains("pin-wrong") && !told.contains("pin-locked"), "{limit}: {told}");
-        good += usize::from(ran.status.success());
+        let Ran { code, stderr, .. } = limited(&world, limit, &["--json", "config", "check"]);
+        assert!(!stderr.contains("pin-wrong") && !stderr.contains("pin-locked"), "{limit}: {stderr}");
+        good += usize::from(code == 0);
     }
     assert!(good > 0, "no limit was enough");
     world.must(&["config", "check"]).unwrap();
+}
+
+/// Whoever reads that the database failed looks for a fault where none is.
+#[test]
+fn too_little_memory_is_not_blamed_on_the_database_or_the_token() {
+    let world = World::enrolled();
+    let (mut good, mut short) = (0, 0);
+    for limit in (50_000..=320_000).step_by(10_000) {
+        let Ran { code, stderr, .. } = limited(&world, limit, &["--json", "status"]);
+        for blamed in ["database-", "token-", "module-"] {
+            assert!(!stderr.contains(&format!("\"code\":\"{blamed}")), "{limit}: {stderr}");
+        }
+        good += usize::from(code == 0);
+        short += usize::from(stderr.contains("resources-short"));
+    }
+    assert!(good > 0 && short > 0, "{good} were enough, {short} were told as too little");
 }
