@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use http::uri::Authority;
-use keyplane_destination::{Roots, Secret, Settings, SettingsError, check_endpoint, cut, fingerprint};
+use keyplane_destination::{Roots, Secret, SecretSource, Settings, SettingsError, check_endpoint, cut, fingerprint};
 use keyplane_model::{Capabilities, CloudKind, Creation, Destination, Digest, Protection, WrapScheme};
 use rustls::RootCertStore;
 use serde::Serialize;
@@ -50,8 +50,10 @@ pub enum Credentials {
         /// The directory's id.
         tenant: String,
         client: String,
-        /// It has to exist when the client is made, and is read again every ten minutes.
+        /// The file's name, which is approved (rule 11).
         token_file: PathBuf,
+        /// Reads that file: when the client is made, and again for each of Azure's tokens.
+        token: SecretSource,
     },
     /// The machine's managed identity.
     ManagedIdentity {
@@ -67,7 +69,7 @@ impl Credentials {
     fn source(&self) -> String {
         match self {
             Self::ClientSecret { tenant, client, .. } => format!("client-secret {tenant} {client}"),
-            Self::WorkloadIdentity { tenant, client, token_file } => {
+            Self::WorkloadIdentity { tenant, client, token_file, token: _ } => {
                 format!("workload-identity {tenant} {client} {}", token_file.display())
             }
             Self::ManagedIdentity { client, address } => {
@@ -77,6 +79,9 @@ impl Credentials {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        if let Self::WorkloadIdentity { token, .. } = self {
+            token.read().map_err(|error| ConfigError::Secret(error.to_string()))?;
+        }
         // The tenant becomes part of a path, so the SDK's own rule is checked here.
         let is_tenant = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
         let (tenant, client) = match self {
@@ -141,6 +146,8 @@ pub enum ConfigError {
     Settings(#[from] SettingsError),
     #[error("the credentials are not usable: {0}")]
     Credentials(&'static str),
+    #[error("the credentials are not usable: {0}")]
+    Secret(String),
     /// The SDK refuses the configuration, although it passed the checks here. The text is the SDK's.
     #[error("the client does not take the configuration: {0}")]
     Client(String),
@@ -400,8 +407,9 @@ mod tests {
             fingerprint(|c| c.credentials = secret("tenant", "client", "s")),
             fingerprint(|c| c.credentials = secret("tenant", "other", "s")),
             fingerprint(|c| {
+                let token = SecretSource::new(|| Ok(Secret::new("token".into())));
                 c.credentials =
-                    Credentials::WorkloadIdentity { tenant: "tenant".into(), client: "client".into(), token_file: "/token".into() };
+                    Credentials::WorkloadIdentity { tenant: "tenant".into(), client: "client".into(), token_file: "/token".into(), token };
             }),
         ];
         let distinct: BTreeSet<Digest> = others.into_iter().chain([base]).collect();

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::sync::{Arc, Once};
 
+use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{Secret as SdkSecret, TokenCredential};
-use azure_core::http::{ClientOptions, Url};
+use azure_core::error::ErrorKind;
+use azure_core::http::{ClientMethodOptions, ClientOptions, Url};
 use azure_identity::{
-    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
-    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
 };
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
-use keyplane_destination::{Roots, Settings, SettingsError, chain};
+use keyplane_destination::{Roots, SecretSource, Settings, SettingsError, chain};
 use keyplane_model::{Destination, InstallationId};
 use keyplane_port::CloudError;
 use rustls::RootCertStore;
@@ -97,14 +99,9 @@ fn credential(credentials: Credentials, authority: String, roots: &RootCertStore
             let made = ClientSecretCredential::new(&tenant, client, secret, Some(options)).map_err(not_taken)?;
             Ok(made)
         }
-        Credentials::WorkloadIdentity { tenant, client, token_file } => {
-            let options = WorkloadIdentityCredentialOptions {
-                credential_options: ClientAssertionCredentialOptions { client_options: login(authority)? },
-                client_id: Some(client),
-                tenant_id: Some(tenant),
-                token_file_path: Some(token_file),
-            };
-            let made = WorkloadIdentityCredential::new(Some(options)).map_err(not_taken)?;
+        Credentials::WorkloadIdentity { tenant, client, token, .. } => {
+            let options = ClientAssertionCredentialOptions { client_options: login(authority)? };
+            let made = ClientAssertionCredential::new(tenant, client, FederatedToken(token), Some(options)).map_err(not_taken)?;
             Ok(made)
         }
         Credentials::ManagedIdentity { client, address } => {
@@ -116,6 +113,18 @@ fn credential(credentials: Credentials, authority: String, roots: &RootCertStore
             let made = ManagedIdentityCredential::new(Some(options)).map_err(not_taken)?;
             Ok(made)
         }
+    }
+}
+
+/// The token in a file. Not the SDK's `WorkloadIdentityCredential`: that reads a file of any kind, without a limit.
+#[derive(Debug)]
+struct FederatedToken(SecretSource);
+
+#[async_trait]
+impl ClientAssertion for FederatedToken {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        let token = self.0.read().map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))?;
+        Ok(token.expose_secret().to_owned())
     }
 }
 

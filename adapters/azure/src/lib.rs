@@ -44,6 +44,6 @@ mod vault;
 
 pub use config::{AzureConfig, ConfigError, Credentials};
 pub use connect::AzureVault;
-pub use keyplane_destination::{Secret, Settings, SettingsError};
+pub use keyplane_destination::{Secret, SecretSource, Settings, SettingsError};
 pub use names::{NameError, check_name};
 pub use vault::VaultKind;

@@ -14,6 +14,6 @@ mod wrapping;
 pub use attestation::{Roots, attributes, certificates, without_zeros, word};
 pub use endpoint::{check_endpoint, endpoint_has_tls, has_tls};
 pub use failure::{Failure, Operation, answered, contradiction, found, garbled, spoils_only_itself, wait};
-pub use settings::{Secret, Settings, SettingsError, fingerprint};
+pub use settings::{Secret, SecretSource, Settings, SettingsError, fingerprint};
 pub use text::{cause, causes, chain, cut, one_line};
 pub use wrapping::{UnfitWrappingKey, check_wrapping_key};

@@ -1,7 +1,10 @@
 //! The settings that every destination has, whatever its cloud. They are checked before anything is sent.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use keyplane_model::{DestinationName, Digest, InstallationId, Quota, Span, canonical_bytes};
 use rustls::RootCertStore;
@@ -145,6 +148,30 @@ impl Secret {
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0
+    }
+}
+
+/// Reads a secret whenever it is needed, so that nobody has to keep it.
+#[derive(Clone)]
+pub struct SecretSource(Arc<dyn Fn() -> io::Result<Secret> + Send + Sync>);
+
+impl SecretSource {
+    /// `read` decides which files it accepts. Its errors are for people: they name the file, and do not quote it.
+    #[must_use]
+    pub fn new(read: impl Fn() -> io::Result<Secret> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// # Errors
+    /// When the secret cannot be read now.
+    pub fn read(&self) -> io::Result<Secret> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSource")
     }
 }
 

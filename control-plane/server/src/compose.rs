@@ -1,6 +1,7 @@
 //! Connects ports with adapters. No other file names the adapters.
 
 use std::collections::BTreeMap;
+use std::io::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use keyplane_store::SqlLedger;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, destinations};
+use crate::files;
 use crate::system::{SystemClock, SystemEntropy};
 
 /// The API in this process, for requests of the user who runs it.
@@ -175,7 +177,7 @@ fn azure(
     section: &destinations::Azure,
     installation: InstallationId,
 ) -> Result<AzureVault, Problem> {
-    use keyplane_azure::{Credentials, Secret, Settings, VaultKind};
+    use keyplane_azure::{Credentials, Secret, SecretSource, Settings, VaultKind};
     let (kind, per) = match section.kind {
         destinations::VaultKind::KeyVault => (VaultKind::KeyVault, Span::seconds(10)),
         destinations::VaultKind::ManagedHsm => (VaultKind::ManagedHsm, Span::seconds(1)),
@@ -190,7 +192,13 @@ fn azure(
             secret: Secret::new(secret(config, secret_file, "client secret file")?.as_str().into()),
         },
         destinations::AzureCredentials::WorkloadIdentity { tenant, client, token_file } => {
-            Credentials::WorkloadIdentity { tenant: tenant.clone(), client: client.clone(), token_file: config.resolve(token_file) }
+            let token_file = config.resolve(token_file);
+            let path = token_file.clone();
+            let token = SecretSource::new(move || match files::token(&path) {
+                Ok(token) => Ok(Secret::new(token.trim().into())),
+                Err(error) => Err(Error::new(error.kind(), format!("the token file `{}` cannot be read: {error}", path.display()))),
+            });
+            Credentials::WorkloadIdentity { tenant: tenant.clone(), client: client.clone(), token_file, token }
         }
     };
     let azure = AzureConfig {

@@ -30,6 +30,16 @@ pub(crate) fn text(path: &Path, limit: usize) -> Result<String> {
 pub(crate) fn secret(path: &Path) -> Result<Zeroizing<String>> {
     let (file, metadata) = open(path)?;
     private(path, metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())?;
+    wiped(file)
+}
+
+/// Reads a token that a platform keeps renewing. Its owner and mode are the platform's choice: Kubernetes lets every user of the pod read it.
+pub(crate) fn token(path: &Path) -> Result<Zeroizing<String>> {
+    let (file, _) = open(path)?;
+    wiped(file)
+}
+
+fn wiped(file: File) -> Result<Zeroizing<String>> {
     // Allocated once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_SECRET + 1));
     read(file, &mut bytes, LARGEST_SECRET)?;
@@ -100,8 +110,10 @@ mod tests {
         assert_eq!(told(text(&folder.path().join("file"), 7)), "it has more than 7 bytes");
         let whole = "x".repeat(LARGEST_SECRET);
         let secrets = self::folder(&[("whole", &whole, 0o600), ("more", &format!("{whole}x"), 0o600)]);
-        assert_eq!(*secret(&secrets.path().join("whole")).unwrap(), whole);
-        assert_eq!(told(secret(&secrets.path().join("more"))), "it has more than 65536 bytes");
+        for read in [secret, token] {
+            assert_eq!(*read(&secrets.path().join("whole")).unwrap(), whole);
+            assert_eq!(told(read(&secrets.path().join("more"))), "it has more than 65536 bytes");
+        }
     }
 
     /// If this fails, it hangs: nobody writes into the FIFO, and the device never ends.
@@ -114,6 +126,7 @@ mod tests {
         for path in [fifo.as_path(), &folder.path().join("link"), folder.path(), Path::new("/dev/zero")] {
             assert_eq!(told(text(path, 100)), "it is no regular file", "{}", path.display());
             assert_eq!(told(secret(path)), "it is no regular file", "{}", path.display());
+            assert_eq!(told(token(path)), "it is no regular file", "{}", path.display());
         }
     }
 
@@ -131,6 +144,7 @@ mod tests {
                 assert_eq!(told(result), right);
             }
             assert_eq!(text(&path, 100).unwrap(), "secret", "what is no secret may be shared");
+            assert_eq!(token(&path).unwrap().as_str(), "secret", "how a token is shared is its platform's choice");
         }
     }
 

@@ -41,6 +41,14 @@ fn a_link_to_the_pin_in_the_policy_folder_tells_nothing_of_it() {
     assert!(!ran.stderr.contains(&pin(&world)), "the PIN is told: {}", ran.stderr);
 }
 
+/// A vault that is opened by a token in this file.
+fn workload(token_file: &str) -> String {
+    format!(
+        "\n[destination.azure.workload]\nvault = \"corp-vault.vault.azure.net\"\nkind = \"key-vault\"\n\
+         credentials = {{ source = \"workload-identity\", tenant = \"t\", client = \"c\", token-file = {token_file:?} }}\n"
+    )
+}
+
 /// A failure shows as a hang, or takes all memory.
 #[test]
 fn a_file_that_never_ends_is_not_read_wherever_it_is_named() {
@@ -62,8 +70,10 @@ fn a_file_that_never_ends_is_not_read_wherever_it_is_named() {
         let secret = (only(&world.keyplane(&["--json", "status"])), "config-invalid");
         world.edit_config(|_| good.replace("region =", &format!("ca = {path:?}\nregion ="))).unwrap();
         let ca = (only(&world.keyplane(&["--json", "status"])), "config-invalid");
+        world.edit_config(|_| format!("{good}{}", workload(path))).unwrap();
+        let token = (only(&world.keyplane(&["--json", "status"])), "config-invalid");
         world.edit_config(|_| good.clone()).unwrap();
-        for ((code, detail), right) in [signature, policy, config, pin, secret, ca] {
+        for ((code, detail), right) in [signature, policy, config, pin, secret, ca, token] {
             assert!(code == right && detail.ends_with("it is no regular file"), "{path}: {code}: {detail}");
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Method;
-use keyplane_azure::{AzureConfig, AzureVault, Credentials, VaultKind};
+use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, SecretSource, VaultKind};
 use keyplane_model::{
     Algorithm, Class, CopyCoordinates, CopyRecord, EpochId, EvidenceStrength, IdTree, KeyId, MaterialState, ObjectId, ObjectState,
     Presence, PublicKey, Purpose, Source, Target, Timestamp, Version, WrapScheme,
@@ -425,8 +425,6 @@ async fn every_source_of_credentials_opens_the_vault() {
     assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");
 
     let token = crate::emulated::federated_token();
-    let workload =
-        |token_file: std::path::PathBuf| Credentials::WorkloadIdentity { tenant: TENANT.into(), client: CLIENT.into(), token_file };
     assert_eq!(opens(workload(token.to_path_buf())).await, Ok(None));
     std::fs::write(&token, "nonsense").unwrap();
     let error = opens(workload(token.to_path_buf())).await.unwrap_err();
@@ -434,6 +432,30 @@ async fn every_source_of_credentials_opens_the_vault() {
     let mut missing = config(&emulated.place);
     missing.credentials = workload("/no/such/file".into());
     assert!(AzureVault::connect(missing).is_err());
+}
+
+/// A workload whose token is in this file.
+fn workload(token_file: std::path::PathBuf) -> Credentials {
+    let path = token_file.clone();
+    let token = SecretSource::new(move || Ok(Secret::new(std::fs::read_to_string(&path)?.into())));
+    Credentials::WorkloadIdentity { tenant: TENANT.into(), client: CLIENT.into(), token_file, token }
+}
+
+/// Kubernetes replaces the token long before it ends.
+#[tokio::test]
+async fn a_federated_token_is_read_when_it_is_needed_and_not_kept() {
+    let emulated = begin(VaultKind::ManagedHsm).await;
+    let token = crate::emulated::federated_token();
+    let good = std::fs::read_to_string(&token).unwrap();
+    std::fs::write(&token, "nonsense").unwrap();
+    let mut config = config(&emulated.place);
+    config.credentials = workload(token.to_path_buf());
+    let cloud = AzureVault::connect(config).unwrap();
+    std::fs::remove_file(&token).unwrap();
+    let error = cloud.inspect(&object()).await.unwrap_err();
+    assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");
+    std::fs::write(&token, good).unwrap();
+    assert_eq!(cloud.inspect(&object()).await, Ok(None));
 }
 
 #[tokio::test]
