@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keyplane_model::{
     Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CopyCoordinates, Digest, PlacementPlan,
-    Standing, StepNo,
+    Source, Standing, StepNo,
 };
 
 use crate::{ChangeSetView, CharterChangeView, PlacementView, StepView};
@@ -86,7 +86,14 @@ fn plain(text: &str) -> String {
 
 fn detail(change_set: &ChangeSet, act: &Act, name: &str) -> String {
     match act {
-        Act::Mint { version, source, epoch } => format!("version {version}, {source} in the HSM under root epoch {epoch}"),
+        Act::Mint { version, source, epoch } => {
+            // The custodian cannot tell a new derived copy from one that was made before, so whoever signs has to.
+            let again = match source {
+                Source::Derived => ": the same bytes as any earlier copy of this version there",
+                Source::Generated => "",
+            };
+            format!("version {version}, {source} in the HSM under root epoch {epoch}{again}")
+        }
         Act::Share { version, from } => format!("version {version} has the bytes of placement {from}"),
         Act::Create => "an object that takes material from outside, marked as ours".to_owned(),
         Act::Prepare { scheme, .. } => format!("a key of the destination's own, to wrap under by {scheme}"),
@@ -222,6 +229,19 @@ mod tests {
         let of = |profile: &str, need: u32| format!("; its bytes were MADE UNDER profile `{profile}` with approval by {need} of security");
         assert_eq!(words("payments", 1), words("logs", 1) + &of("payments", 1));
         assert_eq!(words("logs", 2), words("logs", 1) + &of("logs", 2));
+    }
+
+    /// A new account behind the same name gets the bytes of a live key, in a change set that looks like that of a new key.
+    #[test]
+    fn a_derived_copy_is_shown_as_one_that_may_have_been_made_before() {
+        let words = |source: &str| {
+            let mut change_set = change_set("logs", 1);
+            change_set.steps[0].act = serde_json::from_value(json!({ "mint": { "version": 1, "source": source, "epoch": 1 } })).unwrap();
+            view(&change_set).steps[0].detail.clone()
+        };
+        let of = |source: &str| format!("version 1, {source} in the HSM under root epoch 1");
+        assert_eq!(words("derived"), of("derived") + ": the same bytes as any earlier copy of this version there");
+        assert_eq!(words("generated"), of("generated"));
     }
 
     /// Another account behind the same name, or another use of the key, is another thing to approve.
