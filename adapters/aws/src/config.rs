@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use keyplane_destination::{Secret, Settings, SettingsError, cut, endpoint_has_tls, fingerprint};
+use keyplane_destination::{SecretSource, Settings, SettingsError, cut, endpoint_has_tls, fingerprint};
 use keyplane_model::{Algorithm, Capabilities, CloudKind, Creation, Destination, Digest, Protection, WrapScheme};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,7 +38,8 @@ pub enum Credentials {
     Static {
         /// The access key's id, which is no secret.
         access_key_id: String,
-        secret: Secret,
+        /// Read for each request.
+        secret: SecretSource,
     },
     /// A named profile of the shared AWS configuration files.
     Profile(String),
@@ -77,6 +78,8 @@ pub enum ConfigError {
     Policy(&'static str),
     #[error("the access key id or its secret is empty")]
     Credentials,
+    #[error("the credentials are not usable: {0}")]
+    Secret(String),
 }
 
 pub(crate) struct Checked {
@@ -98,10 +101,11 @@ impl AwsConfig {
             return Err(ConfigError::Account(cut(&self.account)));
         }
         let tls = self.endpoint.as_deref().map_or(Ok(true), endpoint_has_tls)?;
-        if let Credentials::Static { access_key_id, secret } = &self.credentials
-            && (access_key_id.is_empty() || secret.expose_secret().is_empty())
-        {
-            return Err(ConfigError::Credentials);
+        if let Credentials::Static { access_key_id, secret } = &self.credentials {
+            let secret = secret.read().map_err(|error| ConfigError::Secret(error.to_string()))?;
+            if access_key_id.is_empty() || secret.expose_secret().is_empty() {
+                return Err(ConfigError::Credentials);
+            }
         }
         // contract: aws.deletion.waiting
         self.settings.check(7..=30)?;
@@ -199,6 +203,7 @@ fn partition(region: &str) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
+    use keyplane_destination::Secret;
     use keyplane_model::{Quota, Span};
 
     use super::*;
@@ -223,6 +228,12 @@ mod tests {
         }
     }
 
+    fn fixed(access_key_id: &str, secret: &str) -> Credentials {
+        let secret = secret.to_owned();
+        let secret = SecretSource::new(move || Ok(Secret::new(secret.as_str().into())));
+        Credentials::Static { access_key_id: access_key_id.to_owned(), secret }
+    }
+
     fn refusal(change: impl FnOnce(&mut AwsConfig)) -> String {
         let mut config = config();
         change(&mut config);
@@ -245,10 +256,7 @@ mod tests {
         assert!(refusal(|c| c.settings.ca = Some(b"not a certificate".to_vec())).contains("no certificate"));
         let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
         assert!(refusal(|c| c.settings.ca = Some(garbage)).contains("cannot be read"));
-        assert!(
-            refusal(|c| c.credentials = Credentials::Static { access_key_id: "A".into(), secret: Secret::new("".into()) })
-                .contains("empty")
-        );
+        assert!(refusal(|c| c.credentials = fixed("A", "")).contains("empty"));
         let quota = |calls| Quota { calls, per: Span::seconds(1) };
         assert!(refusal(|c| assert!(c.settings.quotas.insert("createkey".into(), quota(1)).is_none())).contains("CreateKey"));
         assert!(refusal(|c| assert!(c.settings.quotas.insert("CreateKey".into(), quota(0)).is_none())).contains("`CreateKey`"));
@@ -284,14 +292,14 @@ mod tests {
             fingerprint(|c| c.settings.ca = Some(Vec::new())),
             fingerprint(|c| c.credentials = Credentials::Profile("ops".into())),
             fingerprint(|c| c.credentials = Credentials::Profile("dev".into())),
-            fingerprint(|c| c.credentials = Credentials::Static { access_key_id: "A".into(), secret: Secret::new("s".into()) }),
+            fingerprint(|c| c.credentials = fixed("A", "s")),
         ];
         let distinct: BTreeSet<Digest> = others.into_iter().chain([base]).collect();
         assert_eq!(distinct.len(), 8);
         assert_eq!(fingerprint(|c| c.settings.equal_reads = 7), base);
         let rotated = |secret: &str| {
             let mut config = config();
-            config.credentials = Credentials::Static { access_key_id: secret.into(), secret: Secret::new(secret.into()) };
+            config.credentials = fixed(secret, secret);
             config.fingerprint()
         };
         assert_eq!(rotated("one"), rotated("two"), "a rotated access key is the same source");
@@ -299,8 +307,7 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_printed() {
-        let credentials = Credentials::Static { access_key_id: "AKIA".into(), secret: Secret::new("hunter2".into()) };
-        assert!(!format!("{credentials:?}").contains("hunter2"));
+        assert!(!format!("{:?}", fixed("AKIA", "hunter2")).contains("hunter2"));
     }
 
     #[test]

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
-use aws_sdk_kms::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
+use aws_sdk_kms::config::{BehaviorVersion, IdentityCache, Region, StalledStreamProtectionConfig};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use keyplane_destination::{Sent, Settings, SettingsError};
+use keyplane_destination::{SecretSource, Sent, Settings, SettingsError};
 use keyplane_model::{Destination, InstallationId};
 use keyplane_port::CloudError;
 use serde_json::Value;
@@ -50,6 +51,7 @@ impl AwsKms {
         let Checked { destination, policy_text, policy, tls } = config.check()?;
         let AwsConfig { settings, region, account, endpoint, credentials, .. } = config;
         let installation = settings.installation;
+        let is_read_each_time = matches!(credentials, Credentials::Static { .. });
         // AWS's shared configuration is not read: region and endpoint were approved, so no variable or file may replace them.
         let mut builder = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -68,6 +70,9 @@ impl AwsKms {
                     .build(),
             )
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if is_read_each_time {
+            builder = builder.identity_cache(IdentityCache::no_cache());
+        }
         if let Some(endpoint) = endpoint {
             builder = builder.endpoint_url(endpoint);
         }
@@ -100,17 +105,30 @@ impl fmt::Debug for AwsKms {
 
 async fn provider(credentials: Credentials, region: &str) -> SharedCredentialsProvider {
     match credentials {
-        Credentials::Static { access_key_id, secret } => SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
-            access_key_id,
-            secret.expose_secret(),
-            None,
-            None,
-            "keyplane",
-        )),
+        Credentials::Static { access_key_id, secret } => SharedCredentialsProvider::new(AccessKey { id: access_key_id, secret }),
         Credentials::Profile(name) => SharedCredentialsProvider::new(ProfileFileCredentialsProvider::builder().profile_name(name).build()),
         Credentials::Default => {
             SharedCredentialsProvider::new(DefaultCredentialsChain::builder().region(Region::new(region.to_owned())).build().await)
         }
+    }
+}
+
+/// An access key whose secret is read for each request. The SDK holds the secret while that request runs, and wipes it afterwards.
+#[derive(Debug)]
+struct AccessKey {
+    id: String,
+    secret: SecretSource,
+}
+
+impl ProvideCredentials for AccessKey {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let secret = self.secret.read().map_err(CredentialsError::not_loaded);
+        future::ProvideCredentials::ready(
+            secret.map(|secret| aws_credential_types::Credentials::new(&*self.id, secret.expose_secret(), None, None, "keyplane")),
+        )
     }
 }
 

@@ -36,5 +36,5 @@ mod read;
 
 pub use config::{AwsConfig, ConfigError, Credentials};
 pub use connect::AwsKms;
-pub use keyplane_destination::{Secret, Settings, SettingsError};
+pub use keyplane_destination::{Secret, SecretSource, Settings, SettingsError};
 pub use names::{NameError, check_name};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use http::uri::Authority;
-use keyplane_destination::{Roots, Secret, SecretSource, Settings, SettingsError, check_endpoint, cut, fingerprint};
+use keyplane_destination::{Roots, SecretSource, Settings, SettingsError, check_endpoint, cut, fingerprint};
 use keyplane_model::{Capabilities, CloudKind, Creation, Destination, Digest, Protection, WrapScheme};
 use rustls::RootCertStore;
 use serde::Serialize;
@@ -43,7 +43,8 @@ pub enum Credentials {
         tenant: String,
         /// The application's client id, which is no secret.
         client: String,
-        secret: Secret,
+        /// Read when the client is made, and again for each of Azure's tokens.
+        secret: SecretSource,
     },
     /// A service principal that trusts the issuer of a token in a file, as on Kubernetes.
     WorkloadIdentity {
@@ -79,15 +80,19 @@ impl Credentials {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        if let Self::WorkloadIdentity { token, .. } = self {
-            token.read().map_err(|error| ConfigError::Secret(error.to_string()))?;
+        let secret = match self {
+            Self::ClientSecret { secret, .. } => Some(secret),
+            Self::WorkloadIdentity { token, .. } => Some(token),
+            Self::ManagedIdentity { .. } => None,
+        };
+        if let Some(secret) = secret
+            && secret.read().map_err(|error| ConfigError::Secret(error.to_string()))?.expose_secret().is_empty()
+        {
+            return Err(ConfigError::Credentials("the secret is empty"));
         }
         // The tenant becomes part of a path, so the SDK's own rule is checked here.
         let is_tenant = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
         let (tenant, client) = match self {
-            Self::ClientSecret { secret, .. } if secret.expose_secret().is_empty() => {
-                return Err(ConfigError::Credentials("the secret is empty"));
-            }
             Self::ClientSecret { tenant, client, .. } | Self::WorkloadIdentity { tenant, client, .. } => (Some(tenant), Some(client)),
             Self::ManagedIdentity { client, address } => {
                 if let Some(address) = address {
@@ -263,6 +268,7 @@ fn check_authority(authority: &str) -> Result<(), &'static str> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use keyplane_destination::Secret;
     use keyplane_model::{Algorithm, Quota, Span};
 
     use super::*;
@@ -295,8 +301,13 @@ mod tests {
         params.self_signed(&key).unwrap().pem().into_bytes()
     }
 
+    fn fixed(secret: &str) -> SecretSource {
+        let secret = secret.to_owned();
+        SecretSource::new(move || Ok(Secret::new(secret.as_str().into())))
+    }
+
     fn secret(tenant: &str, client: &str, secret: &str) -> Credentials {
-        Credentials::ClientSecret { tenant: tenant.into(), client: client.into(), secret: Secret::new(secret.into()) }
+        Credentials::ClientSecret { tenant: tenant.into(), client: client.into(), secret: fixed(secret) }
     }
 
     fn refusal(change: impl FnOnce(&mut AzureConfig)) -> String {
@@ -407,7 +418,7 @@ mod tests {
             fingerprint(|c| c.credentials = secret("tenant", "client", "s")),
             fingerprint(|c| c.credentials = secret("tenant", "other", "s")),
             fingerprint(|c| {
-                let token = SecretSource::new(|| Ok(Secret::new("token".into())));
+                let token = fixed("token");
                 c.credentials =
                     Credentials::WorkloadIdentity { tenant: "tenant".into(), client: "client".into(), token_file: "/token".into(), token };
             }),

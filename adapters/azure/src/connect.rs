@@ -5,7 +5,7 @@ use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
-use azure_core::credentials::{Secret as SdkSecret, TokenCredential};
+use azure_core::credentials::{AccessToken, Secret as SdkSecret, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
 use azure_core::http::{ClientMethodOptions, ClientOptions, Url};
 use azure_identity::{
@@ -86,36 +86,69 @@ fn wire(place: Place, roots: RootCertStore) -> Result<Wire, ConfigError> {
 
 /// The SDK's credential. The only thing that it takes from the environment is the address of the platform's metadata service.
 fn credential(credentials: Credentials, authority: String, roots: &RootCertStore) -> Result<Arc<dyn TokenCredential>, ConfigError> {
-    let login = |authority: String| -> Result<ClientOptions, ConfigError> {
-        let url = Url::parse(&authority).map_err(|error| ConfigError::Client(error.to_string()))?;
-        let mut options = wire(Place::Login { authority: url.authority().to_owned() }, roots.clone())?.options();
-        let mut cloud = CustomConfiguration::default();
-        // Set here, so that no environment variable can set it.
-        cloud.authority_host = authority;
-        options.cloud = Some(Arc::new(CloudConfiguration::Custom(cloud)));
-        Ok(options)
-    };
+    let roots = roots.clone();
     match credentials {
-        Credentials::ClientSecret { tenant, client, secret } => {
-            let options = ClientSecretCredentialOptions { client_options: login(authority)? };
-            let secret = SdkSecret::new(secret.expose_secret().to_owned());
-            let made = ClientSecretCredential::new(&tenant, client, secret, Some(options)).map_err(not_taken)?;
+        Credentials::ClientSecret { tenant, client, secret } => Renewed::checked(move || {
+            let options = ClientSecretCredentialOptions { client_options: login(&authority, &roots)? };
+            let secret = SdkSecret::new(secret.read().map_err(unread)?.expose_secret().to_owned());
+            let made = ClientSecretCredential::new(&tenant, client.clone(), secret, Some(options))?;
             Ok(made)
-        }
-        Credentials::WorkloadIdentity { tenant, client, token, .. } => {
-            let options = ClientAssertionCredentialOptions { client_options: login(authority)? };
-            let made = ClientAssertionCredential::new(tenant, client, FederatedToken(token), Some(options)).map_err(not_taken)?;
+        }),
+        Credentials::WorkloadIdentity { tenant, client, token, .. } => Renewed::checked(move || {
+            let options = ClientAssertionCredentialOptions { client_options: login(&authority, &roots)? };
+            let made = ClientAssertionCredential::new(tenant.clone(), client.clone(), FederatedToken(token.clone()), Some(options))?;
             Ok(made)
-        }
+        }),
         Credentials::ManagedIdentity { client, address } => {
             let place = Place::Metadata { address: address.and_then(|address| address.parse().ok()) };
             let options = ManagedIdentityCredentialOptions {
                 user_assigned_id: client.map(UserAssignedId::ClientId),
-                client_options: wire(place, roots.clone())?.options(),
+                client_options: wire(place, roots)?.options(),
             };
             let made = ManagedIdentityCredential::new(Some(options)).map_err(not_taken)?;
             Ok(made)
         }
+    }
+}
+
+/// The options of a client for the login service.
+fn login(authority: &str, roots: &RootCertStore) -> azure_core::Result<ClientOptions> {
+    let url = Url::parse(authority).map_err(unread)?;
+    let mut options = wire(Place::Login { authority: url.authority().to_owned() }, roots.clone()).map_err(unread)?.options();
+    let mut cloud = CustomConfiguration::default();
+    // Set here, so that no environment variable can set it.
+    cloud.authority_host = authority.to_owned();
+    options.cloud = Some(Arc::new(CloudConfiguration::Custom(cloud)));
+    Ok(options)
+}
+
+type Make = dyn Fn() -> azure_core::Result<Arc<dyn TokenCredential>> + Send + Sync;
+
+/// Makes the SDK's credential anew for each token. The SDK's own would keep the secret, and its connection what was sent over it. The vault's
+/// client keeps the token.
+struct Renewed(Box<Make>);
+
+impl Renewed {
+    /// Makes one credential, and drops it, so that what cannot be used is refused before anything is sent.
+    fn checked(
+        make: impl Fn() -> azure_core::Result<Arc<dyn TokenCredential>> + Send + Sync + 'static,
+    ) -> Result<Arc<dyn TokenCredential>, ConfigError> {
+        drop(make().map_err(not_taken)?);
+        Ok(Arc::new(Self(Box::new(make))))
+    }
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewed")
+    }
+}
+
+#[async_trait]
+impl TokenCredential for Renewed {
+    async fn get_token(&self, scopes: &[&str], options: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+        let credential = (self.0)()?;
+        credential.get_token(scopes, options).await
     }
 }
 
@@ -126,9 +159,12 @@ struct FederatedToken(SecretSource);
 #[async_trait]
 impl ClientAssertion for FederatedToken {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
-        let token = self.0.read().map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))?;
-        Ok(token.expose_secret().to_owned())
+        Ok(self.0.read().map_err(unread)?.expose_secret().to_owned())
     }
+}
+
+fn unread(error: impl std::error::Error + Send + Sync + 'static) -> azure_core::Error {
+    azure_core::Error::new(ErrorKind::Credential, error)
 }
 
 fn not_taken(error: azure_core::Error) -> ConfigError {

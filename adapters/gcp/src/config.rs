@@ -4,7 +4,9 @@ use std::fmt;
 
 use google_cloudkms1::yup_oauth2::ServiceAccountKey;
 use google_cloudkms1::yup_oauth2::external_account::{CredentialSource, ExternalAccountSecret};
-use keyplane_destination::{Roots, Secret, Settings, SettingsError, check_endpoint, cut, endpoint_has_tls, fingerprint, has_tls};
+use keyplane_destination::{
+    Roots, Secret, SecretSource, Settings, SettingsError, check_endpoint, cut, endpoint_has_tls, fingerprint, has_tls,
+};
 use keyplane_model::{Algorithm, Capabilities, CloudKind, Creation, Destination, Digest, Protection};
 use serde::Serialize;
 
@@ -51,15 +53,16 @@ pub struct GcpConfig {
 }
 
 pub enum Credentials {
-    /// The contents of a service account's JSON key file.
-    ServiceAccount(Secret),
+    /// The contents of a service account's JSON key file. Read for each access token.
+    ServiceAccount(SecretSource),
     /// The machine's metadata server, for the machine's own service account.
     Metadata {
         /// The metadata server's endpoint, as `http://host[:port]`; `None`: Google's own, which only the machine itself can reach.
         endpoint: Option<String>,
     },
-    /// The contents of an external account's JSON file (workload identity federation), whose own token comes from a file or a URL.
-    ExternalAccount(Secret),
+    /// The contents of an external account's JSON file (workload identity federation), whose own token comes from a file or a URL. Read for
+    /// each access token.
+    ExternalAccount(SecretSource),
     /// An access token that was fetched elsewhere. It is not renewed.
     Token(Secret),
 }
@@ -88,6 +91,8 @@ pub enum ConfigError {
     Settings(#[from] SettingsError),
     #[error("the credentials are not usable: {0}")]
     Credentials(&'static str),
+    #[error("the credentials are not usable: {0}")]
+    Secret(String),
 }
 
 pub(crate) struct Checked {
@@ -102,12 +107,12 @@ pub(crate) struct Checked {
     pub(crate) roots: Option<Roots>,
 }
 
-/// The source of the access tokens: [`Credentials`] after parsing and checks.
+/// The source of the access tokens: [`Credentials`] after checks.
 pub(crate) enum Source {
-    ServiceAccount(Box<ServiceAccountKey>),
+    /// A file of an account.
+    Account(AccountFile),
     /// The URL for tokens.
     Metadata(String),
-    ExternalAccount(Box<ExternalAccountSecret>),
     Token(Secret),
 }
 
@@ -115,15 +120,73 @@ impl Source {
     /// The approved part (rule 11): the kind of source, its account and its servers. A new key of the same account is the same source.
     fn approved(&self) -> String {
         match self {
-            Self::ServiceAccount(key) => format!("service-account {} {}", key.client_email, key.token_uri),
+            Self::Account(file) => file.approved.clone(),
             Self::Metadata(url) => format!("metadata {url}"),
-            Self::ExternalAccount(account) => format!(
+            Self::Token(_) => "token".to_owned(),
+        }
+    }
+}
+
+/// A file with an account, which is read for each token, so that its key is in memory no longer than that.
+pub(crate) struct AccountFile {
+    kind: AccountKind,
+    file: SecretSource,
+    /// [`Source::approved`], from the file as it was first read.
+    approved: String,
+}
+
+#[derive(Clone, Copy)]
+enum AccountKind {
+    Service,
+    External,
+}
+
+/// The contents of an account's file.
+pub(crate) enum Account {
+    Service(Box<ServiceAccountKey>),
+    External(Box<ExternalAccountSecret>),
+}
+
+impl AccountFile {
+    /// Reads and checks the file. Sets `plain` if tokens come from a source without TLS.
+    fn new(kind: AccountKind, file: SecretSource, plain: &mut bool) -> Result<Self, ConfigError> {
+        let approved = Account::read(kind, &file, plain)?.approved();
+        Ok(Self { kind, file, approved })
+    }
+
+    /// Reads the file again.
+    ///
+    /// INVARIANT: it names the account and the servers that were approved.
+    pub(crate) fn read(&self) -> Result<Account, ConfigError> {
+        // Whether a server is reached without TLS follows from its URL, which is approved, or is a matter of the machine alone.
+        let account = Account::read(self.kind, &self.file, &mut false)?;
+        if account.approved() == self.approved {
+            Ok(account)
+        } else {
+            Err(ConfigError::Credentials("their file has changed, and names another account or other servers"))
+        }
+    }
+}
+
+impl Account {
+    fn read(kind: AccountKind, file: &SecretSource, plain: &mut bool) -> Result<Self, ConfigError> {
+        let secret = file.read().map_err(|error| ConfigError::Secret(error.to_string()))?;
+        readable(&secret)?;
+        match kind {
+            AccountKind::Service => Ok(Self::Service(Box::new(service_account(&secret, plain)?))),
+            AccountKind::External => Ok(Self::External(Box::new(external_account(&secret, plain)?))),
+        }
+    }
+
+    fn approved(&self) -> String {
+        match self {
+            Self::Service(key) => format!("service-account {} {}", key.client_email, key.token_uri),
+            Self::External(account) => format!(
                 "external-account {} {} {}",
                 account.audience,
                 account.token_url,
                 account.service_account_impersonation_url.as_deref().unwrap_or_default()
             ),
-            Self::Token(_) => "token".to_owned(),
         }
     }
 }
@@ -206,17 +269,8 @@ struct Approved<'a> {
     credentials: String,
 }
 
-/// Parses and checks credentials. Sets `plain` if tokens come from a source without TLS.
+/// Checks credentials. Sets `plain` if tokens come from a source without TLS.
 fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigError> {
-    let readable = |secret: &Secret| match secret.expose_secret().len() {
-        0 => Err(ConfigError::Credentials("they are empty")),
-        length if length > MAX_CREDENTIALS => Err(ConfigError::Credentials("they are longer than 64 KiB")),
-        _ => Ok(()),
-    };
-    let mut token_endpoint = |url: &str| -> Result<(), ConfigError> {
-        *plain |= !has_tls(url)?;
-        Ok(())
-    };
     match credentials {
         Credentials::Token(secret) => {
             readable(&secret)?;
@@ -225,42 +279,8 @@ fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigEr
             }
             Ok(Source::Token(secret))
         }
-        Credentials::ServiceAccount(secret) => {
-            readable(&secret)?;
-            // The parser's own message is dropped, because it could quote the secret.
-            let key: ServiceAccountKey = serde_json::from_str(secret.expose_secret())
-                .map_err(|_| ConfigError::Credentials("they are not the JSON key file of a service account"))?;
-            if key.key_type.as_deref().is_some_and(|kind| kind != "service_account") {
-                return Err(ConfigError::Credentials("the JSON file is of another type than `service_account`"));
-            }
-            token_endpoint(&key.token_uri)?;
-            Ok(Source::ServiceAccount(Box::new(key)))
-        }
-        Credentials::ExternalAccount(secret) => {
-            readable(&secret)?;
-            let account: ExternalAccountSecret = serde_json::from_str(secret.expose_secret()).map_err(|_| {
-                ConfigError::Credentials("they are not the JSON file of an external account whose token comes from a file or a URL")
-            })?;
-            if account.key_type != "external_account" {
-                return Err(ConfigError::Credentials("the JSON file is of another type than `external_account`"));
-            }
-            token_endpoint(&account.token_url)?;
-            if let Some(url) = &account.service_account_impersonation_url {
-                token_endpoint(url)?;
-            }
-            // The source of the machine's own token may have no TLS: at most clouds it is a link-local address.
-            if let CredentialSource::Url { url, headers, .. } = &account.credential_source {
-                *plain |= url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http"));
-                let is_header = |(name, value): (&String, &String)| {
-                    name.parse::<http::HeaderName>().is_ok() && value.parse::<http::HeaderValue>().is_ok()
-                };
-                let headers = headers.iter().flatten();
-                if url.parse::<http::Uri>().is_err() || !headers.into_iter().all(is_header) {
-                    return Err(ConfigError::Credentials("the URL or the headers of the external account's own token cannot be sent"));
-                }
-            }
-            Ok(Source::ExternalAccount(Box::new(account)))
-        }
+        Credentials::ServiceAccount(file) => AccountFile::new(AccountKind::Service, file, plain).map(Source::Account),
+        Credentials::ExternalAccount(file) => AccountFile::new(AccountKind::External, file, plain).map(Source::Account),
         Credentials::Metadata { endpoint } => {
             *plain = true;
             let endpoint = match endpoint {
@@ -279,6 +299,49 @@ fn source(credentials: Credentials, plain: &mut bool) -> Result<Source, ConfigEr
             Ok(Source::Metadata(format!("{endpoint}/computeMetadata/v1/instance/service-accounts/default/token")))
         }
     }
+}
+
+fn readable(secret: &Secret) -> Result<(), ConfigError> {
+    match secret.expose_secret().len() {
+        0 => Err(ConfigError::Credentials("they are empty")),
+        length if length > MAX_CREDENTIALS => Err(ConfigError::Credentials("they are longer than 64 KiB")),
+        _ => Ok(()),
+    }
+}
+
+fn service_account(secret: &Secret, plain: &mut bool) -> Result<ServiceAccountKey, ConfigError> {
+    // The parser's own message is dropped, because it could quote the secret.
+    let key: ServiceAccountKey = serde_json::from_str(secret.expose_secret())
+        .map_err(|_| ConfigError::Credentials("they are not the JSON key file of a service account"))?;
+    if key.key_type.as_deref().is_some_and(|kind| kind != "service_account") {
+        return Err(ConfigError::Credentials("the JSON file is of another type than `service_account`"));
+    }
+    *plain |= !has_tls(&key.token_uri)?;
+    Ok(key)
+}
+
+fn external_account(secret: &Secret, plain: &mut bool) -> Result<ExternalAccountSecret, ConfigError> {
+    let account: ExternalAccountSecret = serde_json::from_str(secret.expose_secret()).map_err(|_| {
+        ConfigError::Credentials("they are not the JSON file of an external account whose token comes from a file or a URL")
+    })?;
+    if account.key_type != "external_account" {
+        return Err(ConfigError::Credentials("the JSON file is of another type than `external_account`"));
+    }
+    *plain |= !has_tls(&account.token_url)?;
+    if let Some(url) = &account.service_account_impersonation_url {
+        *plain |= !has_tls(url)?;
+    }
+    // The source of the machine's own token may have no TLS: at most clouds it is a link-local address.
+    if let CredentialSource::Url { url, headers, .. } = &account.credential_source {
+        *plain |= url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http"));
+        let is_header =
+            |(name, value): (&String, &String)| name.parse::<http::HeaderName>().is_ok() && value.parse::<http::HeaderValue>().is_ok();
+        let headers = headers.iter().flatten();
+        if url.parse::<http::Uri>().is_err() || !headers.into_iter().all(is_header) {
+            return Err(ConfigError::Credentials("the URL or the headers of the external account's own token cannot be sent"));
+        }
+    }
+    Ok(account)
 }
 
 #[cfg(test)]
@@ -318,7 +381,7 @@ mod tests {
 
     fn service_account(email: &str, token_uri: &str) -> Credentials {
         let text = format!(r#"{{"type":"service_account","client_email":"{email}","private_key":"hunter2","token_uri":"{token_uri}"}}"#);
-        Credentials::ServiceAccount(Secret::new(text.into()))
+        Credentials::ServiceAccount(fixed(text))
     }
 
     fn external_account(source: &str) -> Credentials {
@@ -326,7 +389,12 @@ mod tests {
             r#"{{"type":"external_account","audience":"//iam","subject_token_type":"urn:ietf:params:oauth:token-type:jwt",
                 "token_url":"https://sts.example/v1/token","credential_source":{source}}}"#
         );
-        Credentials::ExternalAccount(Secret::new(text.into()))
+        Credentials::ExternalAccount(fixed(text))
+    }
+
+    fn fixed(text: impl Into<String>) -> SecretSource {
+        let text = text.into();
+        SecretSource::new(move || Ok(Secret::new(text.as_str().into())))
     }
 
     fn refusal(change: impl FnOnce(&mut GcpConfig)) -> String {
@@ -368,11 +436,11 @@ mod tests {
         for (credentials, word) in [
             (token(""), "empty"),
             (token("two\nlines"), "no token has"),
-            (Credentials::ServiceAccount(Secret::new("hunter2".into())), "key file"),
-            (Credentials::ServiceAccount(Secret::new(r#"{"private_key":"hunter2"}"#.into())), "key file"),
+            (Credentials::ServiceAccount(fixed("hunter2")), "key file"),
+            (Credentials::ServiceAccount(fixed(r#"{"private_key":"hunter2"}"#)), "key file"),
             (service_account("a@b", "http://tokens.example/token"), "without TLS"),
             (service_account("a@b", "tokens"), "no URL"),
-            (Credentials::ExternalAccount(Secret::new("hunter2".into())), "external account"),
+            (Credentials::ExternalAccount(fixed("hunter2")), "external account"),
             (external_account(r#"{"environment_id":"aws1","url":"http://169.254.169.254/"}"#), "external account"),
             (external_account(r#"{"executable":{"command":"/bin/hunter2"}}"#), "external account"),
             (external_account(r#"{"url":"http://x/","headers":{"a b":"c"},"format":{"type":"text"}}"#), "headers"),

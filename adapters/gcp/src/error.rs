@@ -11,6 +11,7 @@ use keyplane_port::CloudError;
 use serde_json::Value;
 use serde_with::DeserializeAs as _;
 
+use crate::config::ConfigError;
 use crate::operation::Operation;
 use crate::token::Tokens;
 
@@ -84,6 +85,10 @@ fn judge(error: common::Error, status: u16) -> (Failure, String) {
 fn no_token(error: &(dyn StdError + 'static)) -> (Failure, String) {
     use yup_oauth2::Error as E;
     let unavailable = |text: String| (Failure::CredentialsUnavailable, text);
+    // The account's file: nothing was sent.
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return (Failure::NoCredentials, chain(error));
+    }
     match error.downcast_ref::<E>() {
         // The token server failed (RFC 6749, section 4.1.2.1; the last code is Google's own).
         Some(E::AuthError(error)) if matches!(error.error.as_str(), "server_error" | "temporarily_unavailable" | "internal_failure") => {

@@ -44,5 +44,5 @@ mod token;
 
 pub use config::{ConfigError, Credentials, GcpConfig};
 pub use connect::GoogleKms;
-pub use keyplane_destination::{Secret, Settings, SettingsError};
+pub use keyplane_destination::{Secret, SecretSource, Settings, SettingsError};
 pub use names::{NameError, check_name};

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use google_cloudkms1::common::GetToken;
 use google_cloudkms1::yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, Authenticator};
 use google_cloudkms1::yup_oauth2::{
-    ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsFlowOpts, CustomHyperClientBuilder,
+    self, AccessToken, ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsFlowOpts, CustomHyperClientBuilder,
     ExternalAccountAuthenticator, ServiceAccountAuthenticator,
 };
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use keyplane_destination::Secret;
+use tokio::sync::Mutex;
 
-use crate::config::{ConfigError, Source};
+use crate::config::{Account, AccountFile, ConfigError, Source};
 use crate::reach::Reach;
 
 /// The scope of our tokens, whatever the client library asks for: the narrower of the two that KMS accepts, valid for no other service.
@@ -34,27 +35,28 @@ struct Inner {
 
 enum Giver {
     Fixed(Secret),
+    /// The library keeps an account's key as long as its authenticator, so one is made for each token. This keeps the token instead.
+    Account {
+        file: AccountFile,
+        reach: Reach,
+        kept: Mutex<Option<AccessToken>>,
+    },
     Library(Box<Authenticator<Reach>>),
 }
 
 impl Tokens {
     /// Sends nothing: tokens are fetched with the first call.
     pub(crate) async fn new(source: Source, reach: Reach) -> Result<Self, ConfigError> {
-        let client = || CustomHyperClientBuilder::from(Client::builder(TokioExecutor::new()).build::<_, String>(reach));
-        let unusable = |_| ConfigError::Credentials("the private key in them cannot be read");
         let giver = match source {
             Source::Token(secret) => Giver::Fixed(secret),
-            Source::ServiceAccount(key) => {
-                let built = ServiceAccountAuthenticator::with_client(*key, client()).build().await;
-                Giver::Library(Box::new(built.map_err(unusable)?))
-            }
-            Source::ExternalAccount(account) => {
-                let built = ExternalAccountAuthenticator::with_client(*account, client()).build().await;
-                Giver::Library(Box::new(built.map_err(unusable)?))
+            Source::Account(file) => {
+                // A key that cannot be read is found before anything is sent.
+                drop(authenticator(file.read()?, &reach).await?);
+                Giver::Account { file, reach, kept: Mutex::default() }
             }
             Source::Metadata(url) => {
                 let options = ApplicationDefaultCredentialsFlowOpts { metadata_url: Some(url) };
-                match ApplicationDefaultCredentialsAuthenticator::with_client(options, client()).await {
+                match ApplicationDefaultCredentialsAuthenticator::with_client(options, client(&reach)).await {
                     ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => {
                         Giver::Library(Box::new(builder.build().await.map_err(unusable)?))
                     }
@@ -74,12 +76,27 @@ impl Tokens {
     }
 
     async fn give(&self) -> Result<Option<String>, Box<dyn StdError + Send + Sync>> {
+        let refused = &self.0.refused;
         match &self.0.giver {
             Giver::Fixed(secret) => Ok(Some(secret.expose_secret().to_owned())),
+            Giver::Account { file, reach, kept } => {
+                let mut kept = kept.lock().await;
+                let token = match kept.take().filter(|token| !token.is_expired() && !refused.load(Ordering::Relaxed)) {
+                    Some(token) => token,
+                    None => {
+                        let fresh = authenticator(file.read()?, reach).await?.token(&[SCOPE]).await?;
+                        refused.store(false, Ordering::Relaxed);
+                        fresh
+                    }
+                };
+                let text = token.token().ok_or(yup_oauth2::Error::MissingAccessToken)?.to_owned();
+                *kept = Some(token);
+                Ok(Some(text))
+            }
             Giver::Library(authenticator) => {
-                let token = if self.0.refused.load(Ordering::Relaxed) {
+                let token = if refused.load(Ordering::Relaxed) {
                     let fresh = authenticator.force_refreshed_token(&[SCOPE]).await?;
-                    self.0.refused.store(false, Ordering::Relaxed);
+                    refused.store(false, Ordering::Relaxed);
                     fresh
                 } else {
                     authenticator.token(&[SCOPE]).await?
@@ -87,12 +104,29 @@ impl Tokens {
                 let Some(token) = token.token() else {
                     // Otherwise the library would keep this answer for ever.
                     self.refused();
-                    return Err(google_cloudkms1::yup_oauth2::Error::MissingAccessToken.into());
+                    return Err(yup_oauth2::Error::MissingAccessToken.into());
                 };
                 Ok(Some(token.to_owned()))
             }
         }
     }
+}
+
+/// What fetches tokens for an account. It holds the account's key.
+async fn authenticator(account: Account, reach: &Reach) -> Result<Authenticator<Reach>, ConfigError> {
+    let built = match account {
+        Account::Service(key) => ServiceAccountAuthenticator::with_client(*key, client(reach)).build().await,
+        Account::External(account) => ExternalAccountAuthenticator::with_client(*account, client(reach)).build().await,
+    };
+    built.map_err(unusable)
+}
+
+fn client(reach: &Reach) -> CustomHyperClientBuilder<Reach> {
+    Client::builder(TokioExecutor::new()).build::<_, String>(reach.clone()).into()
+}
+
+fn unusable(_: std::io::Error) -> ConfigError {
+    ConfigError::Credentials("the private key in them cannot be read")
 }
 
 impl GetToken for Tokens {

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use keyplane_hsm::{HsmConfig, HsmCustodian, Pin};
+use keyplane_hsm::{HsmConfig, HsmCustodian, HsmError, Pin, PinSource};
 use keyplane_model::{CopyCoordinates, SealedBlob, Span, Timestamp};
 use keyplane_port::Clock;
 use serde::Deserialize;
@@ -50,7 +50,9 @@ impl Clock for Never {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let request: Request = serde_json::from_reader(std::io::stdin())?;
-    let pin = Some(Pin::new(std::fs::read_to_string(request.pin_file)?)?);
+    let pin_file = request.pin_file;
+    let read = move || Pin::new(std::fs::read_to_string(&pin_file).map_err(|error| HsmError::PinMissing(error.to_string()))?);
+    let pin = Some(PinSource::new(read));
     let config = HsmConfig { module: request.module, token_label: request.token, init: request.init, pin };
     let custodian = HsmCustodian::start(config, Arc::new(Never))?;
     for copy in request.copies {

@@ -1,6 +1,7 @@
 //! The configuration of the token: which one, and how to log in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cryptoki::types::AuthPin;
 use zeroize::Zeroize as _;
@@ -17,12 +18,29 @@ pub struct HsmConfig {
     /// The reserved string of `C_Initialize`, by which software tokens find their file (kryoptic: `PATH.sql`). `None` for most
     /// tokens.
     pub init: Option<String>,
-    /// The user PIN. `None`: the token asks for it by itself (PKCS#11: protected authentication path).
-    pub pin: Option<Pin>,
+    /// Gives the user PIN. `None`: the token asks for it by itself (PKCS#11: protected authentication path).
+    pub pin: Option<PinSource>,
+}
+
+/// Gives the PIN for each login: the first, and another one when the session is lost. Between them the PIN is not in memory.
+#[derive(Clone)]
+pub struct PinSource(Arc<dyn Fn() -> Result<Pin, HsmError> + Send + Sync>);
+
+impl PinSource {
+    /// `read` fails with [`HsmError::PinMissing`] when the PIN cannot be read.
+    #[must_use]
+    pub fn new(read: impl Fn() -> Result<Pin, HsmError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// # Errors
+    /// When the PIN cannot be read now, or is none.
+    pub fn read(&self) -> Result<Pin, HsmError> {
+        (self.0)()
+    }
 }
 
 /// A PIN. Boxed, wiped from memory when dropped, and never printed.
-#[derive(Clone)]
 pub struct Pin(AuthPin);
 
 impl Pin {

@@ -25,6 +25,9 @@ pub enum HsmError {
         /// [`Pin::MAX`](crate::Pin::MAX).
         max: usize,
     },
+    /// Nothing was tried.
+    #[error("{0}")]
+    PinMissing(String),
     /// The PIN was tried once, and is not tried again.
     #[error("the token refuses the PIN")]
     PinWrong,
@@ -228,6 +231,7 @@ impl From<HsmError> for CustodianError {
         match error {
             HsmError::Module { path, source } => Self::ModuleMissing { path, reason: source.to_string() },
             HsmError::TokenMissing { label, found } => Self::TokenMissing { label, found: quoted(&found) },
+            HsmError::PinMissing(why) => Self::PinMissing(why),
             HsmError::PinWrong => Self::PinWrong,
             HsmError::PinFinalTry | HsmError::PinLocked => Self::PinLocked,
             HsmError::CharterChanged => Self::CharterChanged,

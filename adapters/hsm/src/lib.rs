@@ -38,6 +38,6 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use config::{HsmConfig, Pin};
+pub use config::{HsmConfig, Pin, PinSource};
 pub use custodian::HsmCustodian;
 pub use error::{HsmError, NoRoute, Unsupported};

@@ -17,10 +17,14 @@ use cryptoki::slot::Slot;
 use keyplane_model::Digest;
 
 use crate::pkcs11::{self, RawModule};
-use crate::{HsmConfig, HsmError, Unsupported};
+use crate::{HsmConfig, HsmError, Pin, PinSource, Unsupported};
 
 /// The free memory, in bytes, that must be there before a login: many times what the login's key derivation takes.
-const LOGIN_MEMORY: usize = 64 << 20;
+const LOGIN_MEMORY: usize = 16 << 20;
+
+/// The stack, in bytes, of the thread that logs in. The C library keeps the stacks of ended threads, up to 40 MiB together, and unmaps a
+/// larger one with all that is on it.
+const LOGIN_STACK: usize = 48 << 20;
 
 /// What a token says about itself (PKCS#11: `CK_TOKEN_INFO`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,9 @@ pub(crate) struct Library {
 
 impl Module {
     pub(crate) fn load(config: &HsmConfig) -> Result<Self, HsmError> {
+        // The loader tells a lack of memory by a text only. A path that is not found here is the loader's to find.
+        let length = config.module.metadata().map_or(0, |file| file.len());
+        memory_for(usize::try_from(length).unwrap_or(usize::MAX))?;
         let missing = |source| HsmError::Module { path: config.module.display().to_string(), source };
         let pkcs11 = Pkcs11::new(&config.module).map_err(missing)?;
         let raw = RawModule::load(&config.module).map_err(missing)?;
@@ -136,25 +143,34 @@ impl Module {
         if config.pin.is_none() && !info.protected_authentication_path() {
             return Err(Unsupported::LoginWithoutPin.into());
         }
-        memory_for(LOGIN_MEMORY)?;
-        match session.login(UserType::User, config.pin.as_ref().map(crate::Pin::expose_pin)) {
-            Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-            Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => Err(HsmError::PinWrong),
-            Err(Pkcs11Error::Pkcs11(RvError::PinLocked, _)) => Err(HsmError::PinLocked),
-            Err(Pkcs11Error::Pkcs11(RvError::PinExpired | RvError::UserPinNotInitialized, _)) => Err(HsmError::PinUnset),
-            Err(error) => Err(HsmError::token("logging in")(error)),
-        }
+        memory_for(LOGIN_STACK + LOGIN_MEMORY)?;
+        // The module may leave the PIN on the stack of the thread that calls it; kryoptic does, several times. So the thread ends after it.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(LOGIN_STACK).spawn_scoped(scope, || log_in(session, config));
+            thread.map_err(|_| HsmError::NoMemory)?.join().unwrap_or(Err(HsmError::Stopped))
+        })
+    }
+}
+
+/// Logs in, with a PIN that is wiped when this ends.
+fn log_in(session: Session, config: &HsmConfig) -> Result<Session, HsmError> {
+    let pin = config.pin.as_ref().map(PinSource::read).transpose()?;
+    match session.login(UserType::User, pin.as_ref().map(Pin::expose_pin)) {
+        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
+        Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => Err(HsmError::PinWrong),
+        Err(Pkcs11Error::Pkcs11(RvError::PinLocked, _)) => Err(HsmError::PinLocked),
+        Err(Pkcs11Error::Pkcs11(RvError::PinExpired | RvError::UserPinNotInitialized, _)) => Err(HsmError::PinUnset),
+        Err(error) => Err(HsmError::token("logging in")(error)),
     }
 }
 
 /// Checks that this much memory is free. kryoptic reports every failure of a login as a wrong PIN and counts it, so ten logins without
 /// enough memory would lock the token.
 fn memory_for(bytes: usize) -> Result<(), HsmError> {
-    let mut probe: Vec<u8> = Vec::new();
-    probe.try_reserve_exact(bytes).map_err(|_| HsmError::NoMemory)?;
-    // Without this the compiler may drop the allocation.
-    std::hint::black_box(&probe);
-    Ok(())
+    // As the stack of a thread, memory is mapped and given back without being touched. A block of the heap may be wiped when it is freed,
+    // and wiping so much takes longer than the login.
+    let probe = std::thread::Builder::new().stack_size(bytes).spawn(|| ()).map_err(|_| HsmError::NoMemory)?;
+    probe.join().map_err(|_| HsmError::NoMemory)
 }
 
 /// SHA-256 of a file, read in pieces because it may be large.

@@ -68,7 +68,7 @@ impl Drop for Worker {
 struct State {
     config: HsmConfig,
     vault: Option<Vault>,
-    // INVARIANT: once true, this PIN is not tried again.
+    // INVARIANT: once true, no PIN is tried again: it may be the same wrong one.
     pin_refused: bool,
 }
 

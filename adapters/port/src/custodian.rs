@@ -176,6 +176,9 @@ pub enum CustodianError {
         /// The labels of all tokens of the module, for people.
         found: String,
     },
+    /// The PIN cannot be read: no login was tried.
+    #[error("{0}")]
+    PinMissing(String),
     /// The PIN is wrong. It is tried once, so that a wrong PIN cannot lock the token.
     #[error("the token refuses the PIN; it was tried once")]
     PinWrong,

@@ -45,6 +45,7 @@ impl CustodianError {
         let (code, next) = match self {
             Self::ModuleMissing { .. } => (ProblemCode::ModuleMissing, "keyplane config check"),
             Self::TokenMissing { .. } => (ProblemCode::TokenMissing, "keyplane config check"),
+            Self::PinMissing(_) => (ProblemCode::PinMissing, "keyplane config check"),
             Self::PinWrong => (ProblemCode::PinWrong, "keyplane config check"),
             Self::PinLocked => (ProblemCode::PinLocked, "keyplane hsm test"),
             Self::NotEnrolled(_) => (ProblemCode::TokenNotEnrolled, "keyplane hsm enroll"),

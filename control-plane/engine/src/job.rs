@@ -92,6 +92,7 @@ impl Job<'_> {
             CustodianError::Spent(_) | CustodianError::UsageBroken(_) => Stop::Conflict(problem),
             CustodianError::ModuleMissing { .. }
             | CustodianError::TokenMissing { .. }
+            | CustodianError::PinMissing(_)
             | CustodianError::PinWrong
             | CustodianError::PinLocked
             | CustodianError::NotEnrolled(_)

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::{Extension, Router};
-use keyplane_aws::{AwsConfig, AwsKms};
+use keyplane_aws::{AwsConfig, AwsKms, Secret, SecretSource};
 use keyplane_azure::{AzureConfig, AzureVault};
 use keyplane_engine::{Engine, Lane, Leases, lane::Quotas};
 use keyplane_gcp::{GcpConfig, GoogleKms};
-use keyplane_hsm::{HsmConfig, HsmCustodian, Pin};
+use keyplane_hsm::{HsmConfig, HsmCustodian, HsmError, Pin, PinSource};
 use keyplane_model::{Actor, DestinationName, IdTree, InstallationId, Problem, ProblemCode, Quota, ServerId, Span};
 use keyplane_port::{Clock, Cloud, Custodian, Entropy as _, Ledger};
 use keyplane_service::Service;
@@ -55,8 +55,17 @@ pub(crate) fn database_url(config: &Config) -> Result<String, Problem> {
 
 /// The first request opens the token.
 pub(crate) fn custodian(config: &Config) -> Result<Arc<dyn Custodian>, Problem> {
-    let invalid = |error: keyplane_hsm::HsmError| Problem::new(ProblemCode::PinMissing, error.to_string(), "keyplane config check");
-    let pin = config.pin()?.map(|mut pin| Pin::new(std::mem::take(&mut *pin))).transpose().map_err(invalid)?;
+    let pin = config.pin()?.map(|place| {
+        PinSource::new(move || {
+            let mut text = place.read().map_err(HsmError::PinMissing)?;
+            Pin::new(std::mem::take(&mut *text))
+        })
+    });
+    // Read and wiped, so that a missing PIN is told before anything is done.
+    if let Some(pin) = &pin {
+        let missing = |error: HsmError| Problem::new(ProblemCode::PinMissing, error.to_string(), "keyplane config check");
+        drop(pin.read().map_err(missing)?);
+    }
     let hsm = HsmConfig {
         module: config.resolve(&config.custodian.module),
         token_label: config.custodian.token.clone(),
@@ -112,10 +121,14 @@ macro_rules! settings {
     };
 }
 
-/// Without surrounding white space.
-fn secret(config: &Config, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
-    let text = config.secret(path, what)?;
-    Ok(Zeroizing::new(text.trim().to_owned()))
+/// What reads a file that the configuration names: a secret or a token, without surrounding white space. `what` describes the file in
+/// errors. The adapter reads it when it is made, and again whenever it needs it.
+fn secret(config: &Config, path: &Path, what: &'static str, read: fn(&Path) -> Result<Zeroizing<String>, Error>) -> SecretSource {
+    let path = config.resolve(path);
+    SecretSource::new(move || match read(&path) {
+        Ok(text) => Ok(Secret::new(text.trim().into())),
+        Err(error) => Err(Error::new(error.kind(), format!("the {what} `{}` cannot be read: {error}", path.display()))),
+    })
 }
 
 async fn aws(
@@ -124,13 +137,13 @@ async fn aws(
     section: &destinations::Aws,
     installation: InstallationId,
 ) -> Result<AwsKms, Problem> {
-    use keyplane_aws::{Credentials, Secret, Settings};
+    use keyplane_aws::{Credentials, Settings};
     let credentials = match &section.credentials {
         destinations::AwsCredentials::Default => Credentials::Default,
         destinations::AwsCredentials::Profile { name } => Credentials::Profile(name.clone()),
         destinations::AwsCredentials::Static { access_key_id, secret_access_key_file } => {
-            let secret = secret(config, secret_access_key_file, "secret access key file")?;
-            Credentials::Static { access_key_id: access_key_id.clone(), secret: Secret::new(secret.as_str().into()) }
+            let secret = secret(config, secret_access_key_file, "secret access key file", files::secret);
+            Credentials::Static { access_key_id: access_key_id.clone(), secret }
         }
     };
     let aws = AwsConfig {
@@ -150,12 +163,12 @@ async fn gcp(
     section: &destinations::Gcp,
     installation: InstallationId,
 ) -> Result<GoogleKms, Problem> {
-    use keyplane_gcp::{Credentials, Secret, Settings};
-    let file = |path: &Path, what: &str| Ok(Secret::new(secret(config, path, what)?.as_str().into()));
+    use keyplane_gcp::{Credentials, Settings};
+    let file = |path: &Path, what| secret(config, path, what, files::secret);
     let credentials = match &section.credentials {
         destinations::GcpCredentials::Metadata { endpoint } => Credentials::Metadata { endpoint: endpoint.clone() },
-        destinations::GcpCredentials::ServiceAccount { file: path } => Credentials::ServiceAccount(file(path, "service account")?),
-        destinations::GcpCredentials::ExternalAccount { file: path } => Credentials::ExternalAccount(file(path, "external account")?),
+        destinations::GcpCredentials::ServiceAccount { file: path } => Credentials::ServiceAccount(file(path, "service account")),
+        destinations::GcpCredentials::ExternalAccount { file: path } => Credentials::ExternalAccount(file(path, "external account")),
     };
     let gcp = GcpConfig {
         settings: settings!(config, name, section, installation, Span::seconds(60)),
@@ -177,7 +190,7 @@ fn azure(
     section: &destinations::Azure,
     installation: InstallationId,
 ) -> Result<AzureVault, Problem> {
-    use keyplane_azure::{Credentials, Secret, SecretSource, Settings, VaultKind};
+    use keyplane_azure::{Credentials, Settings, VaultKind};
     let (kind, per) = match section.kind {
         destinations::VaultKind::KeyVault => (VaultKind::KeyVault, Span::seconds(10)),
         destinations::VaultKind::ManagedHsm => (VaultKind::ManagedHsm, Span::seconds(1)),
@@ -189,17 +202,14 @@ fn azure(
         destinations::AzureCredentials::ClientSecret { tenant, client, secret_file } => Credentials::ClientSecret {
             tenant: tenant.clone(),
             client: client.clone(),
-            secret: Secret::new(secret(config, secret_file, "client secret file")?.as_str().into()),
+            secret: secret(config, secret_file, "client secret file", files::secret),
         },
-        destinations::AzureCredentials::WorkloadIdentity { tenant, client, token_file } => {
-            let token_file = config.resolve(token_file);
-            let path = token_file.clone();
-            let token = SecretSource::new(move || match files::token(&path) {
-                Ok(token) => Ok(Secret::new(token.trim().into())),
-                Err(error) => Err(Error::new(error.kind(), format!("the token file `{}` cannot be read: {error}", path.display()))),
-            });
-            Credentials::WorkloadIdentity { tenant: tenant.clone(), client: client.clone(), token_file, token }
-        }
+        destinations::AzureCredentials::WorkloadIdentity { tenant, client, token_file } => Credentials::WorkloadIdentity {
+            tenant: tenant.clone(),
+            client: client.clone(),
+            token_file: config.resolve(token_file),
+            token: secret(config, token_file, "token file", files::token),
+        },
     };
     let azure = AzureConfig {
         settings: settings!(config, name, section, installation, per),

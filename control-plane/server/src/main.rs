@@ -29,10 +29,16 @@ mod router;
 mod sources;
 mod system;
 
+use std::alloc::System;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed. The clouds' SDKs copy credentials while they sign and encode, and free the copies as they are.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// A wrong command line (`EX_USAGE` of sysexits). The usual 2 means that a plan has something to do.
 const EXIT_USAGE: u8 = 64;
@@ -79,7 +85,11 @@ fn main() -> ExitCode {
     if let Err(problem) = process::hide() {
         return render::failed(&[problem], json);
     }
+    let locked = process::lock();
     tracing_subscriber::fmt().with_ansi(std::io::stderr().is_terminal()).with_env_filter(log_filter()).with_writer(std::io::stderr).init();
+    if let Err(why) = locked {
+        tracing::info!(%why, "memory is not locked, so secrets may be written to swap");
+    }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {

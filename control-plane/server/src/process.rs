@@ -3,7 +3,9 @@
 use std::panic::PanicHookInfo;
 
 use keyplane_model::{Problem, ProblemCode};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::render;
 
@@ -18,6 +20,19 @@ pub(crate) fn hide() -> Result<(), Problem> {
         let detail = format!("core dumps of this process, which would hold secrets, cannot be turned off: {error}");
         Problem::new(ProblemCode::Internal, detail, "keyplane --version")
     })
+}
+
+/// Keeps the memory of this process, with the secrets in it, from being written to swap. `Err`: why not, for people.
+///
+/// All of it, because nobody can say where an SDK puts a secret. A process with a limit of locked memory is left alone: once it reached the
+/// limit, it would get no memory at all.
+pub(crate) fn lock() -> Result<(), String> {
+    let is_unlimited = getrlimit(Resource::Memlock).current.is_none();
+    if !is_unlimited && !capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK)) {
+        return Err("its limit (`ulimit -l`) is not `unlimited`, and it lacks CAP_IPC_LOCK".to_owned());
+    }
+    // ONFAULT: a page is locked when it is first used. Otherwise every thread's stack would be in memory as a whole.
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).map_err(|error| error.to_string())
 }
 
 /// Makes every panic end the process at once, with one message.
@@ -41,7 +56,7 @@ fn told(panic: &PanicHookInfo<'_>) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{dumpable_behavior, getrlimit};
+    use rustix::process::dumpable_behavior;
 
     use super::*;
 

@@ -267,8 +267,7 @@ mod tests {
         let db = Db::connect(&location).await.unwrap();
         let mut transaction = db.begin(Mode::Read).await.unwrap();
         // The limit, in bytes, is the whole process's, and nextest gives each test a process of its own.
-        transaction.script("PRAGMA hard_heap_limit = 1").await.unwrap();
-        let error = transaction.tables().await.unwrap_err();
+        let error = transaction.script("PRAGMA hard_heap_limit = 1").await.unwrap_err();
         assert!(matches!(error, LedgerError::Exhausted(_)), "{error}");
     }
 }

@@ -23,10 +23,10 @@ use crate::world::{HERE, World, json as json_of};
 type Form = (String, Vec<u8>);
 
 /// The name of a secret, and its bytes.
-type Secret = (String, Vec<u8>);
+pub(crate) type Secret = (String, Vec<u8>);
 
 /// The origin of what is searched, and its content.
-type Hay = (String, Vec<u8>);
+pub(crate) type Hay = (String, Vec<u8>);
 
 /// How many bytes of a key are searched for as one: a line of a dump or of PEM holds at least so many.
 const PIECE: usize = 16;
@@ -58,7 +58,7 @@ fn forms(key: &[u8]) -> Vec<Form> {
 }
 
 /// The places where a form of a secret is found.
-fn search(hay: &[Hay], secrets: &[Secret]) -> Vec<String> {
+pub(crate) fn search(hay: &[Hay], secrets: &[Secret]) -> Vec<String> {
     let of =
         |(name, bytes): &Secret| forms(bytes).into_iter().map(|(form, needle)| (format!("{name}: {form}"), needle)).collect::<Vec<_>>();
     let forms: Vec<Form> = secrets.iter().flat_map(of).collect();
@@ -81,7 +81,7 @@ fn search(hay: &[Hay], secrets: &[Secret]) -> Vec<String> {
 }
 
 /// The secret parts of a key: a secret key's bytes, or of a private key in PKCS#8 (RFC 5208) the numbers that its public key does not show.
-fn secrets(name: &str, algorithm: Algorithm, bytes: &[u8]) -> Vec<Secret> {
+pub(crate) fn secrets(name: &str, algorithm: Algorithm, bytes: &[u8]) -> Vec<Secret> {
     let named = |what: &str, bytes: &[u8]| (format!("{what} of `{name}`"), bytes.to_vec());
     match algorithm {
         Algorithm::Aes256 | Algorithm::HmacSha256 => vec![named("the bytes", bytes)],

@@ -7,6 +7,7 @@ mod bad_input;
 mod bytes;
 mod kill;
 mod matrix;
+mod memory;
 mod path;
 mod requests;
 mod site;

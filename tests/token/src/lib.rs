@@ -6,10 +6,17 @@
 //!
 //! The token file is named at `C_Initialize` by the reserved string: `PATH.sql`, or `kryoptic_conf=PATH`.
 
+use std::alloc::System;
+
 use kryoptic_lib::fns::general;
 use kryoptic_lib::pkcs11::{
     CK_FLAGS, CK_FUNCTION_LIST_PTR_PTR, CK_INTERFACE_PTR, CK_INTERFACE_PTR_PTR, CK_RV, CK_ULONG_PTR, CK_UTF8CHAR_PTR, CK_VERSION_PTR,
 };
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed: kryoptic keeps no PIN, but it copies each, and frees the copies as they are.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// The functions of PKCS#11 2.40 (`C_GetFunctionList`).
 ///

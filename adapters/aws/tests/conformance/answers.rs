@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use keyplane_aws::{AwsKms, Credentials, Secret};
+use keyplane_aws::{AwsKms, Credentials};
 use keyplane_conformance::Subject as _;
 use keyplane_model::{Class, ObjectId, WrapScheme};
 use keyplane_port::{Cause, Cloud as _, CloudError, Mutation, WrapFor};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::emulated::{ACCOUNT, KEY_ID, SECRET, begin, config, serve};
+use crate::emulated::{ACCOUNT, KEY_ID, SECRET, access_key, begin, config, serve};
 
 const KEY: &str = "22222222-2222-4222-8222-222222222222";
 
@@ -89,7 +89,7 @@ async fn every_error_code_has_its_class() {
 async fn a_key_id_that_aws_does_not_know_is_a_matter_of_credentials() {
     let emulated = begin().await;
     let mut unknown = config(&emulated.endpoint);
-    unknown.credentials = Credentials::Static { access_key_id: "AKIDNOBODY".into(), secret: Secret::new("none".into()) };
+    unknown.credentials = access_key("AKIDNOBODY", "none");
     let (acted, read) = both(&AwsKms::connect(unknown).await.unwrap()).await;
     for error in [acted, read] {
         assert_eq!((error.class, error.cause), (Class::Denied, Cause::Credentials), "{error}");

@@ -10,7 +10,7 @@ use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{AlgorithmSpec, ExpirationModelType, ImportType, OriginType, Tag, WrappingKeySpec};
 use axum::Router;
-use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret, Settings};
+use keyplane_aws::{AwsConfig, AwsKms, Credentials, Secret, SecretSource, Settings};
 use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::aws::Readings;
 use keyplane_emulator_core::crypto::RsaPairs;
@@ -41,6 +41,10 @@ pub(crate) struct Emulated {
     _server: JoinSet<()>,
 }
 
+pub(crate) fn access_key(id: &str, secret: &'static str) -> Credentials {
+    Credentials::Static { access_key_id: id.to_owned(), secret: SecretSource::new(move || Ok(Secret::new(secret.into()))) }
+}
+
 /// The configuration of most tests, for an endpoint.
 pub(crate) fn config(endpoint: &str) -> AwsConfig {
     AwsConfig {
@@ -57,7 +61,7 @@ pub(crate) fn config(endpoint: &str) -> AwsConfig {
         region: REGION.into(),
         account: ACCOUNT.into(),
         endpoint: Some(endpoint.into()),
-        credentials: Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new(SECRET.into()) },
+        credentials: access_key(KEY_ID, SECRET),
         key_policy: None,
     }
 }
@@ -82,7 +86,7 @@ pub(crate) async fn begin_with(readings: Readings) -> Emulated {
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut wrong = config(&endpoint);
-    wrong.credentials = Credentials::Static { access_key_id: KEY_ID.into(), secret: Secret::new("another secret".into()) };
+    wrong.credentials = access_key(KEY_ID, "another secret");
     Emulated {
         cloud: Arc::new(AwsKms::connect(config(&endpoint)).await.unwrap()),
         stranger: Arc::new(AwsKms::connect(wrong).await.unwrap()),

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, Request as HttpRequest, StatusCode};
-use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, Settings, VaultKind};
+use keyplane_azure::{AzureConfig, AzureVault, Credentials, Secret, SecretSource, Settings, VaultKind};
 use keyplane_conformance::{Control, Request, Subject, Tampering, rsa_pair};
 use keyplane_emulator_core::azure::{Config, Kind};
 use keyplane_emulator_core::crypto::RsaPairs;
@@ -50,6 +50,11 @@ pub(crate) struct Place {
     pub(crate) ca: Vec<u8>,
 }
 
+pub(crate) fn client_secret(secret: &'static str) -> Credentials {
+    let secret = SecretSource::new(move || Ok(Secret::new(secret.into())));
+    Credentials::ClientSecret { tenant: TENANT.into(), client: CLIENT.into(), secret }
+}
+
 /// The configuration of most tests, for a place.
 pub(crate) fn config(place: &Place) -> AzureConfig {
     AzureConfig {
@@ -67,7 +72,7 @@ pub(crate) fn config(place: &Place) -> AzureConfig {
         kind: place.kind,
         address: Some(place.address.to_string()),
         authority: Some(format!("https://localhost:{}", place.address.port())),
-        credentials: Credentials::ClientSecret { tenant: TENANT.into(), client: CLIENT.into(), secret: Secret::new(SECRET.into()) },
+        credentials: client_secret(SECRET),
         attestation_roots: None,
     }
 }
@@ -132,8 +137,7 @@ pub(crate) async fn begin_with(kind: VaultKind, change: impl FnOnce(&mut Config)
     let mut dead = config(&place);
     dead.address = Some(nobody.local_addr().unwrap().to_string());
     let mut wrong = config(&place);
-    wrong.credentials =
-        Credentials::ClientSecret { tenant: TENANT.into(), client: CLIENT.into(), secret: Secret::new("another secret".into()) };
+    wrong.credentials = client_secret("another secret");
     Emulated {
         cloud: Arc::new(AzureVault::connect(config(&place)).unwrap()),
         stranger: Arc::new(AzureVault::connect(wrong).unwrap()),

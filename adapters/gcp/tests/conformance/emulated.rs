@@ -12,7 +12,7 @@ use keyplane_conformance::{Control, Request, Subject, Tampering, wrap};
 use keyplane_emulator_core::crypto::RsaPairs;
 use keyplane_emulator_core::gcp::{Attestation, Readings, ServiceAccount};
 use keyplane_emulator_wire::gcp::{Options, router};
-use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret, Settings};
+use keyplane_gcp::{Credentials, GcpConfig, GoogleKms, Secret, SecretSource, Settings};
 use keyplane_model::{Digest, EvidenceStrength, InstallationId, ObjectId, Protection, Span, Target, WrapScheme};
 use keyplane_port::{Cloud, WrappingKey};
 use rand_chacha::ChaCha20Rng;
@@ -72,6 +72,10 @@ pub(crate) fn config(endpoint: &str, credentials: Credentials) -> GcpConfig {
 
 pub(crate) fn token(text: &str) -> Credentials {
     Credentials::Token(Secret::new(text.into()))
+}
+
+pub(crate) fn fixed(text: String) -> SecretSource {
+    SecretSource::new(move || Ok(Secret::new(text.as_str().into())))
 }
 
 /// The credentials of a machine whose metadata server is the emulator.

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use http::{HeaderMap, StatusCode};
 use keyplane_emulator_core::crypto::RsaPairs;
 use keyplane_emulator_core::gcp::ServiceAccount;
-use keyplane_gcp::{ConfigError, Credentials, GoogleKms, Secret};
+use keyplane_gcp::{ConfigError, Credentials, GoogleKms, Secret, SecretSource};
 use keyplane_model::Class;
 use keyplane_port::{Cause, Cloud as _, CloudError};
 use rand_chacha::ChaCha20Rng;
@@ -26,15 +26,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::emulated::{PROJECT, begin, config, machine, serve};
+use crate::emulated::{PROJECT, begin, config, fixed, machine, serve};
 use crate::placement::{marks, target};
 
 async fn connect(endpoint: &str, credentials: Credentials) -> Result<GoogleKms, ConfigError> {
     GoogleKms::connect(config(endpoint, credentials)).await
 }
 
-fn secret(value: &Value) -> Secret {
-    Secret::new(value.to_string().into())
+fn secret(value: &Value) -> SecretSource {
+    fixed(value.to_string())
 }
 
 /// The errors of a mutation and of a read.
@@ -122,7 +122,7 @@ async fn account(server: &mut JoinSet<()>, router: impl FnOnce(&str) -> Router) 
     let (_, key_file) = ServiceAccount::make(&RsaPairs::fixed(), &mut rng, PROJECT, &endpoint).unwrap();
     let router = router(&key_file);
     server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Credentials::ServiceAccount(Secret::new(key_file.into()))
+    Credentials::ServiceAccount(fixed(key_file))
 }
 
 /// A token endpoint that gives these answers in turn, and repeats the last.
@@ -168,6 +168,36 @@ async fn a_token_is_kept_until_kms_refuses_it() {
         cloud.sweep(None).await.unwrap();
     }
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+/// The key is not kept, so its file decides each time; another account's would be a source that nobody approved.
+#[tokio::test]
+async fn the_key_file_is_read_for_each_token_and_has_to_name_the_same_account() {
+    let mut server = JoinSet::new();
+    let kms = serve(&mut server, empty_kms("ya29.good")).await;
+    let asked = Arc::default();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("account.json");
+    let Credentials::ServiceAccount(key_file) = account(&mut server, |_| answers(&[GOOD], &asked)).await else { unreachable!() };
+    let key_file = key_file.read().unwrap().expose_secret().to_owned();
+    std::fs::write(&path, &key_file).unwrap();
+    let file = path.clone();
+    let source = SecretSource::new(move || Ok(Secret::new(std::fs::read_to_string(&file)?.into())));
+    let cloud = connect(&kms, Credentials::ServiceAccount(source)).await.unwrap();
+
+    std::fs::remove_file(&path).unwrap();
+    assert_fails(&cloud, Class::Denied, Cause::Credentials).await;
+    let mut other: Value = serde_json::from_str(&key_file).unwrap();
+    other["client_email"] = "somebody@else.example".into();
+    std::fs::write(&path, other.to_string()).unwrap();
+    assert_fails(&cloud, Class::Denied, Cause::Credentials).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    std::fs::write(&path, key_file).unwrap();
+    cloud.sweep(None).await.unwrap();
+    // From now on the token does.
+    std::fs::remove_file(&path).unwrap();
+    cloud.sweep(None).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

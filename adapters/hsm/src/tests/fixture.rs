@@ -18,10 +18,10 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::provision::{MODULE, module_beside, provision};
+use crate::provision::{MODULE, Provisioned, module_beside, provision};
 use crate::software::SoftwareKey;
 use crate::token::Token;
-use crate::{HsmConfig, HsmCustodian, Pin};
+use crate::{HsmConfig, HsmCustodian, HsmError, Pin, PinSource};
 
 pub(super) const INSTALLATION: InstallationId = InstallationId(Uuid::from_u128(0x1111_1111_1111_8111_8111_1111_1111_1111));
 pub(super) const EPOCH: EpochId = EpochId(1);
@@ -38,9 +38,7 @@ impl Lab {
     pub(super) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let token = provision(&kryoptic(), folder.path(), "lab").unwrap();
-        let pin = Pin::new(std::fs::read_to_string(&token.pin_file).unwrap()).unwrap();
-        let config = HsmConfig { module: kryoptic(), token_label: token.label, init: Some(token.init), pin: Some(pin) };
-        Self { folder, config }
+        Self { folder, config: config(token) }
     }
 
     /// Opens the token on this thread. No custodian may have it open.
@@ -51,6 +49,14 @@ impl Lab {
     pub(super) fn custodian(&self) -> HsmCustodian {
         HsmCustodian::start(self.config.clone(), now()).unwrap().quick()
     }
+}
+
+/// The configuration of a provisioned token.
+pub(super) fn config(token: Provisioned) -> HsmConfig {
+    let Provisioned { init, label, pin_file } = token;
+    let pin =
+        PinSource::new(move || Pin::new(std::fs::read_to_string(&pin_file).map_err(|error| HsmError::PinMissing(error.to_string()))?));
+    HsmConfig { module: kryoptic(), token_label: label, init: Some(init), pin: Some(pin) }
 }
 
 /// The path of the lab's module: from the environment, beside the test, or built now.

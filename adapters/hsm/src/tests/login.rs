@@ -12,10 +12,10 @@ use super::fixture::*;
 use crate::token::Module;
 use crate::vault::Vault;
 use crate::worker::Worker;
-use crate::{HsmConfig, HsmCustodian, HsmError, Pin};
+use crate::{HsmConfig, HsmCustodian, HsmError, Pin, PinSource};
 
 fn with_wrong_pin(lab: &Lab) -> HsmConfig {
-    HsmConfig { pin: Some(Pin::new("wrong-pin".to_owned()).unwrap()), ..lab.config.clone() }
+    HsmConfig { pin: Some(PinSource::new(|| Pin::new("wrong-pin".to_owned()))), ..lab.config.clone() }
 }
 
 #[tokio::test]

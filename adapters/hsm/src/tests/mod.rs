@@ -7,6 +7,7 @@ mod enrolment;
 mod fixture;
 mod kinds;
 mod login;
+mod memory;
 mod record;
 mod softhsm;
 mod taken_over;

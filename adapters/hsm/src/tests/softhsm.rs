@@ -10,7 +10,7 @@ use super::fixture::*;
 use crate::error::NoRoute;
 use crate::provision::initialise;
 use crate::software::SoftwareKey;
-use crate::{HsmConfig, HsmCustodian, Pin};
+use crate::{HsmConfig, HsmCustodian, Pin, PinSource};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
@@ -39,7 +39,7 @@ fn softhsm(test: &str) -> Option<HsmConfig> {
         return None;
     }
     let pin = || Pin::new("1234567890".to_owned()).unwrap();
-    let config = HsmConfig { module, token_label: "soft".to_owned(), init: None, pin: Some(pin()) };
+    let config = HsmConfig { module, token_label: "soft".to_owned(), init: None, pin: Some(PinSource::new(move || Ok(pin()))) };
     initialise(&config, &Pin::new("0987654321".to_owned()).unwrap(), &pin()).unwrap();
     Some(config)
 }

@@ -95,34 +95,16 @@ impl Config {
         files::text(&path, LARGEST).map_err(|error| unreadable(what, &path, &error))
     }
 
-    /// Reads a secret from a file that the configuration names. `what` describes the file in errors.
-    pub(crate) fn secret(&self, path: &Path, what: &str) -> Result<Zeroizing<String>, Problem> {
-        let path = self.resolve(path);
-        files::secret(&path).map_err(|error| unreadable(what, &path, &error))
-    }
-
     /// `None`: the token asks for the PIN.
-    pub(crate) fn pin(&self) -> Result<Option<Zeroizing<String>>, Problem> {
+    pub(crate) fn pin(&self) -> Result<Option<PinPlace>, Problem> {
         let missing = |detail: String| Problem::new(ProblemCode::PinMissing, detail, "keyplane config check");
         match (&self.custodian.pin_file, &self.custodian.pin_env) {
             (Some(_), Some(_)) => Err(missing("`pin-file` and `pin-env` are both given: one of them is enough".to_owned())),
-            (Some(file), None) => {
-                let path = self.resolve(file);
-                files::secret(&path)
-                    .map(Some)
-                    .map_err(|error| missing(format!("the PIN file `{}` cannot be read: {error}", path.display())))
-            }
+            (Some(file), None) => Ok(Some(PinPlace::File(self.resolve(file)))),
             (None, Some(name)) if keygen::inherits(name.as_ref()) => {
                 Err(missing(format!("`ssh-keygen` is given the variable `{name}`, so it cannot hold the PIN: choose another name")))
             }
-            (None, Some(name)) => {
-                let pin = std::env::var_os(name).ok_or_else(|| missing(format!("the environment has no `{name}`")))?;
-                let pin = String::from_utf8(pin.into_encoded_bytes()).map_err(|error| {
-                    error.into_bytes().zeroize();
-                    missing(format!("the variable `{name}` is no text in UTF-8"))
-                })?;
-                Ok(Some(Zeroizing::new(pin)))
-            }
+            (None, Some(name)) => Ok(Some(PinPlace::Variable(name.clone()))),
             (None, None) => Ok(None),
         }
     }
@@ -130,6 +112,30 @@ impl Config {
     /// Resolved against the configuration file's folder.
     pub(crate) fn policy(&self) -> Vec<PathBuf> {
         self.policy.iter().map(|path| self.resolve(path)).collect()
+    }
+}
+
+/// Where the PIN is read whenever the token needs it.
+#[derive(Debug)]
+pub(crate) enum PinPlace {
+    File(PathBuf),
+    /// A variable of the environment.
+    Variable(String),
+}
+
+impl PinPlace {
+    /// `Err`: why it cannot be read, for people.
+    pub(crate) fn read(&self) -> Result<Zeroizing<String>, String> {
+        match self {
+            Self::File(path) => files::secret(path).map_err(|error| format!("the PIN file `{}` cannot be read: {error}", path.display())),
+            Self::Variable(name) => {
+                let pin = std::env::var_os(name).ok_or_else(|| format!("the environment has no `{name}`"))?;
+                String::from_utf8(pin.into_encoded_bytes()).map(Zeroizing::new).map_err(|error| {
+                    error.into_bytes().zeroize();
+                    format!("the variable `{name}` is no text in UTF-8")
+                })
+            }
+        }
     }
 }
 
@@ -231,7 +237,8 @@ credentials = { source = "client-secret", tenant = "t", client = "c", secret-fil
         let mut config = parse(&GOOD.replace("pin-file = \"pin\"", "pin-env = \"LC_PIN\"")).expect("good");
         assert!(config.pin().expect_err("inherited").detail.contains("`ssh-keygen` is given the variable `LC_PIN`"));
         config.custodian.pin_env = Some("KEYPLANE_NO_SUCH_VARIABLE".to_owned());
-        assert_eq!(config.pin().expect_err("not there").detail, "the environment has no `KEYPLANE_NO_SUCH_VARIABLE`");
+        let place = config.pin().expect("a good name").expect("a place");
+        assert_eq!(place.read().expect_err("not there"), "the environment has no `KEYPLANE_NO_SUCH_VARIABLE`");
     }
 
     #[test]
