@@ -132,6 +132,7 @@ impl Adversary {
             CustodianError::Broken(_) => "a seal is wrong",
             CustodianError::ModuleMissing { .. }
             | CustodianError::TokenMissing { .. }
+            | CustodianError::PinMissing(_)
             | CustodianError::PinWrong
             | CustodianError::PinLocked
             | CustodianError::NotEnrolled(_)
