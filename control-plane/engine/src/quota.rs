@@ -83,6 +83,16 @@ impl Slots {
         start - now
     }
 
+    /// Ends when something is given back, to whichever quota.
+    fn given_back(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting();
+        // Those whose wait is over by now.
+        waiting.retain(|sender| !sender.is_canceled());
+        waiting.push(sender);
+        receiver
+    }
+
     /// Gives back what was drawn and not sent, and wakes those that wait.
     fn give_back(&self, destination: &Destination, name: &str, times: u32) {
         if let Some(quota) = destination.capabilities.quotas.get(name)
@@ -156,9 +166,7 @@ impl Meter {
                 return Admission { meter: self.clone(), word };
             }
             tracing::debug!(destination = %destination.name, call = word, %wait, "waits for its quota");
-            let (sender, given_back) = oneshot::channel();
-            self.quotas.admitted.waiting().push(sender);
-            select(self.clock.sleep(wait), given_back).await;
+            select(self.clock.sleep(wait), self.quotas.admitted.given_back()).await;
         }
     }
 

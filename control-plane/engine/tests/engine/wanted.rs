@@ -194,6 +194,8 @@ async fn what_cannot_be_dropped_for_now_is_not_run_either() {
     assert_eq!((state(&world).await, mutations(&world)), (ChangeSetState::Dropped, 3));
 }
 
+type Reconfiguration = fn(&mut Destination);
+
 /// Configures the destination anew. Returns what is there now.
 fn configure(world: &mut World, change: impl FnOnce(&mut Destination)) -> Arc<TestCloud> {
     let mut destination = world::destination(Creation::Claimed);
@@ -206,7 +208,7 @@ fn configure(world: &mut World, change: impl FnOnce(&mut Destination)) -> Arc<Te
 
 #[tokio::test]
 async fn nothing_is_committed_or_run_at_a_destination_that_was_configured_otherwise() {
-    let changes: [(fn(&mut Destination), &str); 3] = [
+    let changes: [(Reconfiguration, &str); 3] = [
         (|there| there.fingerprint = Digest::of(b"another account"), "is not the one that it was planned for"),
         (|there| there.capabilities.protection = Protection::Software, "protects less than the rules ask for"),
         (|there| there.capabilities.algorithms.values_mut().for_each(Vec::clear), "does not take"),
