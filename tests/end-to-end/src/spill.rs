@@ -161,7 +161,7 @@ fn too_little_memory_is_never_told_as_a_wrong_pin() {
     let world = World::enrolled();
     let mut good = 0;
     // From too little to start at all, to enough.
-    for limit in (80_000..=320_000).step_by(20_000) {
+    for limit in (80_000..=480_000).step_by(20_000) {
         let Ran { code, stderr, .. } = limited(&world, limit, &["--json", "config", "check"]);
         assert!(!stderr.contains("pin-wrong") && !stderr.contains("pin-locked"), "{limit}: {stderr}");
         good += usize::from(code == 0);
