@@ -21,20 +21,34 @@ pub(crate) struct Adopted {
 
 impl Adopted {
     /// The newest record. A crash during an adoption may leave the previous record behind: the higher serial number counts.
+    ///
+    /// # Errors
+    /// [`HsmError::Doubled`] if two charters have the highest serial number. See [`Self::write`].
     pub(crate) fn read(token: &Token) -> Result<Option<Self>, HsmError> {
-        Ok(records(token)?.into_iter().map(|(_, record)| record).max_by_key(|record| record.serial))
+        let records = records(token)?;
+        let newest = records.iter().map(|(_, record)| *record).max_by_key(|record| record.serial);
+        match newest {
+            Some(newest) if newest.has_rival(&records) => Err(HsmError::Doubled { label: newest.name(), count: 2 }),
+            newest => Ok(newest),
+        }
     }
 
     /// Writes the new record before it removes the old ones, so that the token always holds one.
     ///
     /// Another process may adopt another charter under the same serial number at the same moment, and PKCS#11 has no compare-and-swap. So
-    /// whoever finds another record of that number beside its own takes its own back: at most one of them succeeds.
+    /// whoever finds another record of that number beside its own takes its own back: at most one of them succeeds. If both are killed
+    /// before they looked, both records stay, and neither charter counts: nothing says which of them was meant to.
     ///
     /// # Errors
-    /// [`HsmError::CharterChanged`] if another charter has this serial number.
+    /// [`HsmError::CharterChanged`] if another charter has this serial number, [`HsmError::Doubled`] if this one has it too, and had it
+    /// before.
     pub(crate) fn write(self, token: &Token) -> Result<(), HsmError> {
         let before = records(token)?;
-        if !before.iter().any(|(_, record)| *record == self) {
+        if before.iter().any(|(_, record)| *record == self) {
+            if self.has_rival(&before) {
+                return Err(HsmError::Doubled { label: self.name(), count: 2 });
+            }
+        } else {
             let template = [
                 Attribute::Class(ObjectClass::DATA),
                 Attribute::Token(true),
@@ -45,7 +59,7 @@ impl Adopted {
                 Attribute::Value(serde_json::to_vec(&self)?),
             ];
             let own = token.session().create_object(&template).map_err(HsmError::token("recording the charter"))?;
-            if records(token)?.iter().any(|(_, record)| record.serial == self.serial && *record != self) {
+            if self.has_rival(&records(token)?) {
                 token.session().destroy_object(own).map_err(HsmError::token("taking the record of the charter back"))?;
                 return Err(HsmError::CharterChanged);
             }
@@ -56,6 +70,15 @@ impl Adopted {
             }
         }
         Ok(())
+    }
+
+    /// Whether one of these is of another charter with this serial number.
+    fn has_rival(self, records: &[(ObjectHandle, Self)]) -> bool {
+        records.iter().any(|(_, record)| record.serial == self.serial && *record != self)
+    }
+
+    fn name(self) -> String {
+        format!("{} {}", String::from_utf8_lossy(LABEL), self.serial)
     }
 }
 

@@ -232,24 +232,23 @@ impl From<HsmError> for CustodianError {
             HsmError::Module { path, source } => Self::ModuleMissing { path, reason: source.to_string() },
             HsmError::TokenMissing { label, found } => Self::TokenMissing { label, found: quoted(&found) },
             HsmError::PinMissing(why) => Self::PinMissing(why),
+            HsmError::PinLength { .. } | HsmError::PinUnset => Self::PinMissing(error.to_string()),
             HsmError::PinWrong => Self::PinWrong,
             HsmError::PinFinalTry | HsmError::PinLocked => Self::PinLocked,
             HsmError::CharterChanged => Self::CharterChanged,
-            HsmError::PinUnset | HsmError::NotEnrolled | HsmError::EpochMissing(_) | HsmError::NoCharter => {
-                Self::NotEnrolled(error.to_string())
-            }
+            HsmError::NotEnrolled | HsmError::EpochMissing(_) | HsmError::NoCharter => Self::NotEnrolled(error.to_string()),
             HsmError::Unsupported(what) => Self::Unsupported(what.to_string()),
             HsmError::PublicKey(_) | HsmError::Coordinates(_) => Self::Refused(chain(&error)),
             HsmError::Spent(spent) => Self::Spent(spent),
             HsmError::UsageBroken { .. } => Self::UsageBroken(chain(&error)),
-            HsmError::UsageUnwritten { .. } => Self::Full(chain(&error)),
-            // `DeviceMemory` is the token's own memory.
-            HsmError::Token { source: Pkcs11Error::Pkcs11(RvError::HostMemory, _), .. } | HsmError::Thread(_) | HsmError::NoMemory => {
-                Self::Exhausted(chain(&error))
-            }
+            // `HostMemory` is this process's, `DeviceMemory` the token's own.
+            HsmError::Token { source: Pkcs11Error::Pkcs11(RvError::HostMemory, _), .. }
+            | HsmError::UsageUnwritten { source: Pkcs11Error::Pkcs11(RvError::HostMemory, _), .. }
+            | HsmError::Thread(_)
+            | HsmError::NoMemory => Self::Exhausted(chain(&error)),
+            HsmError::UsageUnwritten { source: Pkcs11Error::Pkcs11(RvError::DeviceMemory, _), .. } => Self::Full(chain(&error)),
             HsmError::Token { source: Pkcs11Error::Pkcs11(rv, _), .. } if kind(rv) == Kind::Refused => Self::Broken(chain(&error)),
             HsmError::InitString
-            | HsmError::PinLength { .. }
             | HsmError::TokenDoubled { .. }
             | HsmError::Foreign { .. }
             | HsmError::Doubled { .. }
@@ -263,9 +262,12 @@ impl From<HsmError> for CustodianError {
             | HsmError::Attribute(_)
             | HsmError::CharterRecord
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
-            HsmError::UsageBusy(_) | HsmError::Software(_) | HsmError::File { .. } | HsmError::Token { .. } | HsmError::Stopped => {
-                Self::Failed(chain(&error))
-            }
+            HsmError::UsageBusy(_)
+            | HsmError::UsageUnwritten { .. }
+            | HsmError::Software(_)
+            | HsmError::File { .. }
+            | HsmError::Token { .. }
+            | HsmError::Stopped => Self::Failed(chain(&error)),
         }
     }
 }
@@ -304,6 +306,15 @@ mod tests {
         assert!(matches!(&device, CustodianError::Failed(why) if why.contains("logging in")), "{device}");
         let none = CustodianError::from(HsmError::NoMemory);
         assert_eq!(none, CustodianError::Exhausted("too little memory is left to log in; no PIN was tried".to_owned()));
+        let usage = |rv| {
+            CustodianError::from(HsmError::UsageUnwritten {
+                change_set: Digest::of(b"any"),
+                source: Pkcs11Error::Pkcs11(rv, Function::CreateObject),
+            })
+        };
+        assert!(matches!(usage(RvError::HostMemory), CustodianError::Exhausted(_)));
+        assert!(matches!(usage(RvError::DeviceMemory), CustodianError::Full(_)));
+        assert!(matches!(usage(RvError::FunctionFailed), CustodianError::Failed(_)), "it is not known to be full");
         let thread = CustodianError::from(HsmError::Thread(std::io::ErrorKind::WouldBlock.into()));
         assert!(matches!(thread, CustodianError::Exhausted(_)), "{thread}");
     }

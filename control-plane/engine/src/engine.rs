@@ -65,7 +65,7 @@ impl Engine {
                 records.push(self.record(digest).await);
             }
             let keys = records.iter().flatten().map(|record| record.change_set.key.clone()).collect();
-            let wanted = Wanted::read(self.ledger.as_ref(), &self.lanes, &keys, policy).await;
+            let wanted = Wanted::read(self.ledger.as_ref(), &self.lanes, keys, policy).await;
             for record in records {
                 results.push(match (record, &wanted) {
                     (Ok(record), Ok(wanted)) => self.commit_one(&record, wanted, by).await,
@@ -124,10 +124,10 @@ impl Engine {
     async fn wanted<'p>(&self, digests: &[Digest], policy: Option<&'p Intent>) -> Result<Wanted<'p>, Problem> {
         let mut keys = BTreeSet::new();
         for digest in digests {
-            // The run of a change set that cannot be read says so.
+            // The run of a change set that cannot be read says so, or holds it if it can be read by then.
             keys.extend(self.record(digest).await.ok().map(|record| record.change_set.key));
         }
-        Wanted::read(self.ledger.as_ref(), &self.lanes, &keys, policy).await
+        Wanted::read(self.ledger.as_ref(), &self.lanes, keys, policy).await
     }
 
     async fn run_one(

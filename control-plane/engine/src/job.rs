@@ -87,7 +87,11 @@ impl Job<'_> {
 
     /// A change set for which the custodian wraps nothing more is dropped: a committed one cannot be withdrawn, and would block its key.
     pub(crate) fn custodian(&self, error: &CustodianError, destination: &DestinationName) -> Stop {
-        let problem = error.problem().destination(destination).key(&self.record.change_set.key);
+        let mut problem = error.problem().destination(destination).key(&self.record.change_set.key);
+        if matches!(error, CustodianError::Refused(_) | CustodianError::CharterChanged) {
+            // Something changed since the run began. The next run judges anew, and drops what is not carried any more.
+            "keyplane apply".clone_into(&mut problem.next);
+        }
         match error {
             CustodianError::Spent(_) | CustodianError::UsageBroken(_) => Stop::Conflict(problem),
             CustodianError::ModuleMissing { .. }

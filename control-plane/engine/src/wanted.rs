@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyplane_model::{
-    ChangeSet, ChangeSetRecord, ChangeSetState, Charter, Destination, DestinationName, Intent, Key, KeyName, KeyRecord, Problem, Timestamp,
+    ChangeSet, ChangeSetRecord, ChangeSetState, Charter, Destination, DestinationName, Intent, Key, KeyName, KeyRecord, Problem,
+    ProblemCode, Timestamp,
 };
 use keyplane_port::{IntentRevision, Ledger};
 use keyplane_verifier::{self as verifier, Facts, Violation};
@@ -17,6 +18,8 @@ use crate::unfit;
 
 /// What is wanted of some keys, and the destinations where it can be.
 pub(crate) struct Wanted<'a> {
+    /// Those of which `newest` tells.
+    keys: BTreeSet<KeyName>,
     /// `None`: the ledger has no intent yet, so nothing is wanted.
     newest: Option<(IntentRevision, BTreeMap<KeyName, Key>)>,
     /// `None`: the command was given no policy.
@@ -39,12 +42,12 @@ impl<'a> Wanted<'a> {
     pub(crate) async fn read(
         ledger: &dyn Ledger,
         lanes: &BTreeMap<DestinationName, Lane>,
-        keys: &BTreeSet<KeyName>,
+        keys: BTreeSet<KeyName>,
         policy: Option<&'a Intent>,
     ) -> Result<Self, Problem> {
-        let newest = ledger.wanted(keys).await.map_err(|error| error.problem())?;
+        let newest = ledger.wanted(&keys).await.map_err(|error| error.problem())?;
         let destinations = lanes.iter().map(|(name, lane)| (name.clone(), lane.destination().clone())).collect();
-        Ok(Self { newest, policy, destinations })
+        Ok(Self { keys, newest, policy, destinations })
     }
 
     /// Judges a change set before it is committed or run.
@@ -57,6 +60,11 @@ impl<'a> Wanted<'a> {
     /// record as the newest intent, and says what is out of date.
     pub(crate) fn judge(&self, record: &ChangeSetRecord, known: Known<'_>) -> Result<(), Stop> {
         let change_set = &record.change_set;
+        // INVARIANT: what was not read is not taken for unwanted. The change set's record could not be read when this was asked for.
+        if !self.keys.contains(&change_set.key) {
+            let detail = "what is wanted of the key was not read, because the database failed for a moment";
+            return Err(Stop::Held(Problem::new(ProblemCode::DatabaseFailed, detail, "keyplane apply").key(&change_set.key)));
+        }
         let newest = self.newest.as_ref().and_then(|(_, keys)| keys.get(&change_set.key));
         let facts = match record.state {
             ChangeSetState::Proposed | ChangeSetState::Ending => self.facts(known, newest),

@@ -13,8 +13,6 @@ impl Service {
         // here is in the ledger by now.
         let usages = match self.engine.custodian.usages().await {
             Ok(usages) => usages,
-            // Such a token wrapped nothing.
-            Err(CustodianError::NotEnrolled(_)) => return Vec::new(),
             Err(error) => {
                 let problem = error.problem();
                 let detail = format!("what left the HSM cannot be compared with the ledger: {}", problem.detail);

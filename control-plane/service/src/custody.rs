@@ -49,13 +49,21 @@ impl Service {
     /// When there are approvals and they do not suffice under the charter in force; problems of the policy files, of the token, or of the
     /// ledger.
     pub async fn change_charter(&self, request: &CharterRequest, by: &Actor) -> Result<CharterState, Vec<Problem>> {
+        // First of all, so that no mistake in the policy is in its way.
+        let in_force = self.complete_adoption(by).await.map_err(|problem| vec![problem])?;
         let next = self.load(&request.sources)?.intent.charter(self.installation);
         adoptable(&next)?;
-        self.propose_or_adopt(next, request.own, by).await.map_err(|problem| vec![problem])
+        self.propose_or_adopt(in_force, next, request.own, by).await.map_err(|problem| vec![problem])
     }
 
-    async fn propose_or_adopt(&self, next: Charter, own: bool, by: &Actor) -> Result<CharterState, Problem> {
-        let (sealed, adopted) = self.complete_adoption(by).await?;
+    /// `in_force`: as [`Self::complete_adoption`] returned it.
+    async fn propose_or_adopt(
+        &self,
+        (sealed, adopted): (SealedCharter, bool),
+        next: Charter,
+        own: bool,
+        by: &Actor,
+    ) -> Result<CharterState, Problem> {
         let id = sealed.id().map_err(|error| uncanonical(&error))?;
         if next == sealed.charter {
             return Ok(CharterState { id, adopted, proposal: None });

@@ -6,7 +6,8 @@ use futures::future::join_all;
 use keyplane_api::{ExplainRequest, PlanRequest, Planned, PlannedKey, ValidateRequest, Validated, Verdict};
 use keyplane_engine::Looked;
 use keyplane_model::{
-    Actor, Asked, ChangeSet, Charter, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, Span, Target,
+    Actor, Asked, ChangeSet, Charter, DestinationName, Intent, Inventory, KeyName, LedgerSnapshot, Problem, ProblemCode, SealedCharter,
+    Span, Target,
 };
 use keyplane_planner::{Custody, Finding, KeyReport, Obstacle, Outcome, Plan, PlanInput};
 use keyplane_verifier as verifier;
@@ -57,7 +58,7 @@ impl Service {
             let detail = "approvers or approval rules in the policy are not those in force; they are changed only under the old rules";
             return Err(one(Problem::new(ProblemCode::CharterChanged, detail, "keyplane hsm charter")));
         }
-        let custody = self.custody().await.map_err(one)?;
+        let custody = self.custody(&sealed).await.map_err(one)?;
         let ledger = &self.engine.ledger;
         let now = self.engine.clock.now();
         let asked = Asked { by: proposer, at: now };
@@ -105,11 +106,25 @@ impl Service {
     }
 
     /// The token's abilities, in the planner's terms.
-    async fn custody(&self) -> Result<Custody, Problem> {
+    ///
+    /// # Errors
+    /// When the token does not hold this charter: the custodian would refuse everything that people approve under it.
+    async fn custody(&self, sealed: &SealedCharter) -> Result<Custody, Problem> {
         let status = self.engine.custodian.status().await.map_err(|error| error.problem())?;
-        let epoch = status
-            .epoch
-            .ok_or_else(|| Problem::new(ProblemCode::TokenNotEnrolled, "the token holds no root epoch", "keyplane hsm enroll"))?;
+        let unenrolled = |detail| Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll");
+        let epoch = status.epoch.ok_or_else(|| unenrolled("the token holds no root epoch"))?;
+        let (serial, digest) = status.charter.ok_or_else(|| unenrolled("the token holds no charter"))?;
+        let id = sealed.id().map_err(|error| uncanonical(&error))?;
+        if (serial, digest) != (id.serial, id.digest) {
+            let detail =
+                format!("the token's charter is {serial} {digest}, the database's is {id}; nothing is wrapped until they are the same");
+            let next = if serial < id.serial {
+                format!("configure the token that holds charter {}, then `keyplane config check`", id.serial)
+            } else {
+                "keyplane hsm charter".to_owned()
+            };
+            return Err(Problem::new(ProblemCode::CharterChanged, detail, next));
+        }
         let usable = status.routes.into_iter().filter(|route| route.way.is_some());
         let schemes = usable.map(|route| (route.scheme, route.algorithms.into_iter().collect::<BTreeSet<_>>())).collect();
         Ok(Custody { epoch, derives: status.derives, schemes })
@@ -219,9 +234,9 @@ struct World {
 /// Tells a problem with its key, so that the other keys are planned.
 ///
 /// # Errors
-/// When the database does not answer, which is the same for every key.
+/// When the database does not answer, or memory is short, which is the same for every key.
 fn hold(held: &mut BTreeMap<KeyName, Problem>, key: &KeyName, problem: Problem) -> Result<(), Vec<Problem>> {
-    if problem.code == ProblemCode::DatabaseFailed {
+    if matches!(problem.code, ProblemCode::DatabaseFailed | ProblemCode::ResourcesShort) {
         return Err(vec![problem]);
     }
     held.insert(key.clone(), problem.key(key));

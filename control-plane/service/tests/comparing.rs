@@ -187,5 +187,6 @@ async fn what_cannot_be_compared_is_told() {
     assert_eq!(codes(Ok(broken)).await, [ProblemCode::TokenBroken]);
     assert_eq!(codes(Ok(Usages { more: true, ..Usages::default() })).await, [ProblemCode::TokenFailed]);
     assert_eq!(codes(Err(CustodianError::Failed("gone".to_owned()))).await, [ProblemCode::TokenFailed]);
-    assert_eq!(codes(Err(CustodianError::NotEnrolled("no root".to_owned()))).await, [], "such a token wrapped nothing");
+    let unset = CustodianError::NotEnrolled("the PIN has to be set first".to_owned());
+    assert_eq!(codes(Err(unset)).await, [ProblemCode::TokenNotEnrolled], "nothing was compared");
 }

@@ -256,4 +256,16 @@ async fn of_two_charters_that_are_adopted_at_the_same_moment_one_is() {
     assert_eq!(Adopted::read(&token).unwrap(), Some(one));
     one.write(&token).unwrap();
     assert_eq!(Adopted::read(&token).unwrap(), Some(one), "a repeated adoption succeeds");
+
+    // Both were killed after they wrote and before they looked.
+    let record = [
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Label(b"keyplane/charter".to_vec()),
+        Attribute::Value(serde_json::to_vec(&other).unwrap()),
+    ];
+    token.session().create_object(&record).unwrap();
+    assert!(matches!(Adopted::read(&token), Err(HsmError::Doubled { .. })), "which of them is in force is not for chance to say");
+    assert!(matches!(one.write(&token), Err(HsmError::Doubled { .. })));
 }

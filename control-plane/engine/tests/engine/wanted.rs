@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
-use keyplane_engine::{Lane, lane::Quotas};
+use keyplane_engine::{Lane, Silent, lane::Quotas};
 use keyplane_model::{
     Act, ApprovalRule, ChangeSet, ChangeSetState, Class, Creation, Destination, Digest, Generation, Intent, Key, PlacementIntent, Problem,
     ProblemCode, Protection, Purpose, Source, Span, Version, WrapScheme,
@@ -192,6 +192,17 @@ async fn what_cannot_be_dropped_for_now_is_not_run_either() {
     world.custodian.gone.store(false, Ordering::SeqCst);
     assert!(world.resume(None).await.is_err());
     assert_eq!((state(&world).await, mutations(&world)), (ChangeSetState::Dropped, 3));
+}
+
+/// One read of the database fails just before what is wanted is read.
+#[tokio::test]
+async fn a_key_of_which_nothing_was_read_is_not_taken_for_unwanted() {
+    let world = begun().await;
+    *world.fails.lock().unwrap() = Some("change_set");
+    let run = async || world.engine.run(&[world.digest], None, &world::actor(), &Silent).await.remove(0).result;
+    assert_eq!(run().await.unwrap_err()[0].code, ProblemCode::DatabaseFailed);
+    assert_eq!((state(&world).await, is_finished(&world).await), (ChangeSetState::Committed, false));
+    assert_eq!(run().await, Ok(()), "its approvals are as good as before");
 }
 
 type Reconfiguration = fn(&mut Destination);

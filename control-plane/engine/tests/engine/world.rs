@@ -543,8 +543,12 @@ pub(crate) struct TestLedger {
     slow: Arc<AtomicU32>,
     /// How many seconds pass, once, before a lease is read.
     slow_lease: Arc<AtomicU32>,
+    fails: Fails,
     calls: Calls,
 }
+
+/// The method that fails once when it is called next.
+pub(crate) type Fails = Arc<Mutex<Option<&'static str>>>;
 
 /// The names of the ledger's methods that were called.
 pub(crate) type Calls = Arc<Mutex<BTreeSet<&'static str>>>;
@@ -558,6 +562,9 @@ macro_rules! passing {
                 self.calls.lock().unwrap().insert(stringify!($name));
                 if stringify!($name) == "lease" {
                     self.clock.moves(Span::seconds(self.slow_lease.swap(0, Ordering::SeqCst)));
+                }
+                if self.fails.lock().unwrap().take_if(|name| *name == stringify!($name)).is_some() {
+                    return Err(LedgerError::Failed("it is busy".to_owned()));
                 }
                 let result = self.inner.$name($($argument),*).await;
                 if stringify!($name) == "attempt" {
@@ -613,6 +620,7 @@ pub(crate) struct World {
     pub(crate) slow: Arc<AtomicU32>,
     /// How many seconds pass before the next lease is read.
     pub(crate) slow_lease: Arc<AtomicU32>,
+    pub(crate) fails: Fails,
     pub(crate) calls: Calls,
 }
 
@@ -803,6 +811,7 @@ impl World {
             .unwrap();
         let digest = inner.propose(&change_set, asked()).await.unwrap();
         let shared: Arc<dyn Cloud> = Arc::clone(&cloud) as Arc<dyn Cloud>;
+        let fails = Fails::default();
         let (slow, slow_lease, calls) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)), Calls::default());
         let ledger = TestLedger {
             inner,
@@ -810,6 +819,7 @@ impl World {
             clock: Arc::clone(&clock),
             slow: Arc::clone(&slow),
             slow_lease: Arc::clone(&slow_lease),
+            fails: Arc::clone(&fails),
             calls: Arc::clone(&calls),
         };
         let custodian = Arc::new(TestCustodian {
@@ -826,7 +836,7 @@ impl World {
             clock,
             leases: Leases::new(server(1)),
         };
-        Self { engine, cloud, custodian, switch, digest, slow, slow_lease, calls }
+        Self { engine, cloud, custodian, switch, digest, slow, slow_lease, fails, calls }
     }
 
     /// Commits and runs. `None`: the switch stopped it.

@@ -100,6 +100,37 @@ async fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_asks_
 }
 
 #[tokio::test]
+async fn no_mistake_in_the_policy_is_in_the_way_of_completing_an_adoption() {
+    let world = World::new(&of(2)).await;
+    let digest = world.change_charter(&of(3), "pipeline").await.unwrap().proposal.unwrap();
+    for name in ["alice", "bob"] {
+        world.approve(&digest, name).await.unwrap();
+    }
+    let proposal = world.proposal(&digest).await;
+    world.custodian.adopt(&world.in_force().await, &proposal.change, &proposal.approvals).await.unwrap();
+    let problems = world.change_charter("profile: {}", "operator").await.unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::PolicyInvalid, "{problems:?}");
+    assert_eq!(world.in_force().await.serial, 2);
+}
+
+/// People would approve in vain: the custodian refuses whatever the database's charter carries.
+#[tokio::test]
+async fn no_key_is_planned_under_a_charter_that_is_not_the_tokens() {
+    let world = World::new(&of(2)).await;
+    let before = world.in_force().await.id().unwrap();
+    let other = Digest::of(b"unknown");
+    for (token, next) in [((2, other), "keyplane hsm charter"), ((1, other), "keyplane hsm charter"), ((0, other), "keyplane config check")]
+    {
+        *world.custodian.adopted.lock().unwrap() = token;
+        let problems = world.service.plan(&PlanRequest { sources: sources(&of(2)) }, &actor("pipeline")).await.unwrap_err();
+        assert_eq!(problems[0].code, ProblemCode::CharterChanged, "{problems:?}");
+        assert!(problems[0].next.contains(next), "{problems:?}");
+    }
+    *world.custodian.adopted.lock().unwrap() = (before.serial, before.digest);
+    world.service.plan(&PlanRequest { sources: sources(&of(2)) }, &actor("pipeline")).await.unwrap();
+}
+
+#[tokio::test]
 async fn nothing_is_proposed_in_a_database_that_cannot_know_how_the_tokens_charter_came() {
     let world = World::new(&of(2)).await;
     let before = world.in_force().await.id().unwrap();
