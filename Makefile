@@ -13,7 +13,7 @@ help:
 
 demo:
 	@.ci/prerequisites
-	cargo build --workspace
+	cargo build
 	@$(target)/debug/keyplane-lab demo
 
 test:
@@ -41,5 +41,5 @@ simulate:
 TURNS ?= 1
 bench:
 	@.ci/prerequisites
-	cargo build --workspace
+	cargo build --workspace --config .ci/optimised.toml
 	@$(target)/debug/keyplane-bench keys $(if $(DEMO),demo) $(if $(LOOP),loop) --turns $(TURNS)

@@ -34,6 +34,9 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes what is freed. The clouds' SDKs copy credentials while they sign and encode, and free the copies as they are.
@@ -59,12 +62,22 @@ const TALKATIVE: [&str; 11] = [
     "hyper_util",
 ];
 
-/// `KEYPLANE_LOG` in the syntax of `tracing_subscriber`; by default warnings and errors.
-fn log_filter() -> tracing_subscriber::EnvFilter {
-    let asked = tracing_subscriber::EnvFilter::try_from_env("KEYPLANE_LOG").unwrap_or_else(|_| "warn".into());
-    TALKATIVE.iter().filter_map(|name| format!("{name}=warn").parse().ok()).fold(asked, tracing_subscriber::EnvFilter::add_directive)
+/// `KEYPLANE_LOG`: a level, or levels by target, as in `warn,keyplane_engine=trace`; by default warnings and errors.
+fn log_filter() -> Targets {
+    let asked = std::env::var("KEYPLANE_LOG").ok().and_then(|asked| asked.parse().ok());
+    bounded(&asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN)))
 }
 
+/// What was asked for, with the bound on [`TALKATIVE`], their modules included.
+fn bounded(asked: &Targets) -> Targets {
+    let bound = |(target, level): (&str, LevelFilter)| {
+        let talks = TALKATIVE.iter().any(|name| target.starts_with(name));
+        (target.to_owned(), if talks { level.min(LevelFilter::WARN) } else { level })
+    };
+    let default = asked.default_level().unwrap_or(LevelFilter::OFF);
+    let all = Targets::new().with_default(default).with_targets(TALKATIVE.map(|name| (name, default.min(LevelFilter::WARN))));
+    all.with_targets(asked.iter().map(bound))
+}
 /// Runs everything on one thread: the token and the database have their own threads. With worker threads, tokio would queue blocking work
 /// for them if the system gives no further thread, and they never take it.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -86,7 +99,8 @@ fn main() -> ExitCode {
         return render::failed(&[problem], json);
     }
     let locked = process::lock();
-    tracing_subscriber::fmt().with_ansi(std::io::stderr().is_terminal()).with_env_filter(log_filter()).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(log).with(log_filter()).init();
     if let Err(why) = locked {
         tracing::info!(%why, "memory is not locked, so secrets may be written to swap");
     }
@@ -101,5 +115,34 @@ fn main() -> ExitCode {
     match runtime.block_on(commands::run(cli)) {
         Ok(code) => code,
         Err(problems) => render::failed(&problems, json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// An SDK's log of requests would hold import tokens and wrapped material.
+    #[test]
+    fn no_level_makes_a_talkative_library_talk() {
+        for asked in ["trace", "aws_sdk_kms=trace", "warn,hyper=debug,aws_smithy_runtime::client=trace"] {
+            let filter = bounded(&asked.parse().unwrap());
+            for name in TALKATIVE {
+                for target in [name.to_owned(), format!("{name}::client"), format!("{name}::client::orchestrator")] {
+                    assert!(!filter.would_enable(&target, &Level::INFO), "{asked}: {target}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_is_for_what_it_names() {
+        let filter = bounded(&"error,keyplane_engine=trace,hyper=off".parse().unwrap());
+        assert!(filter.would_enable("keyplane_engine::lane", &Level::TRACE));
+        assert!(filter.would_enable("keyplane_store", &Level::ERROR) && !filter.would_enable("keyplane_store", &Level::WARN));
+        assert!(filter.would_enable("h2", &Level::ERROR) && !filter.would_enable("h2", &Level::WARN));
+        assert!(!filter.would_enable("hyper", &Level::ERROR));
     }
 }

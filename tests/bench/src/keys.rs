@@ -4,9 +4,9 @@
 //! real `keyplane` is run as a process with both. The cost of its start is measured without any key, in the same turns.
 //!
 //! What is measured is the CPU time of that process, user and system. On a busy machine elapsed time would depend on the other processes.
-//! Waiting for the emulator or for the disk is not included. The binaries are the unoptimised ones of the demo: how a time grows with the
-//! number of keys does not depend on that, nothing has to be built for the bench alone, and the cost of a key stands out from that of the
-//! start.
+//! Waiting for the emulator or for the disk is not included. The binaries are built as the tests build their simulation
+//! (`.ci/optimised.toml`): unoptimised but for what plans and judges. How a time grows with the number of keys does not depend on that, and
+//! the cost of a key stands out from that of the start.
 //!
 //! The lab is kept in memory where possible, only for speed: a plan syncs the disk once for each change set.
 

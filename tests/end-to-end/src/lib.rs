@@ -1,6 +1,6 @@
 //! Tests of the real `keyplane` from outside: with emulators for clouds, a development token, and people who approve.
 //!
-//! The binaries have to be built first (`cargo build --workspace`; `make test` does).
+//! The binaries have to be built first (`cargo build`; `make test` does).
 #![cfg(test)]
 
 mod bad_input;

@@ -48,7 +48,7 @@ impl Cloud {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter("warn").init();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(tracing::Level::WARN).init();
     let Cli { cloud } = Cli::parse();
     let exit_with_stdin = cloud.every().exit_with_stdin;
     let serving = async {
