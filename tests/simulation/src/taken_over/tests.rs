@@ -1,9 +1,10 @@
-//! What these runs promise: nothing is let through that was not approved, and each planted variant is found.
+//! What these runs promise: nothing is let through that was not approved. That each planted variant is found is shown by
+//! `keyplane-simulate --taken-over --plant all`, which is optimised, in `make test`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checker::Fault;
-use super::{Planted, find, run};
+use super::{Planted, run};
 
 /// `keyplane-simulate --taken-over` runs thousands, optimised.
 const SEEDS: std::ops::Range<u64> = 1..41;
@@ -30,12 +31,6 @@ fn the_same_seed_is_the_same_run() {
     assert_eq!(first, run(3, None, true));
     assert!(first.lines.len() > 30, "hardly anything happened");
     assert_eq!(run(3, None, false).counts, first.counts, "keeping lines changes the run");
-}
-
-#[test]
-fn each_planted_variant_is_found() {
-    let missed: Vec<&str> = Planted::ALL.into_iter().filter(|planted| find(1, 2_000, *planted).is_none()).map(Planted::name).collect();
-    assert_eq!(missed, [""; 0]);
 }
 
 /// Otherwise a part of the checker could find nothing, and nobody would know.
