@@ -1,7 +1,7 @@
 //! Proposed charters: which proposals there are, and that the charter of the token and the ledger's are the same in the end.
 
 use keyplane_api::{EnrollRequest, PlanRequest, ValidateRequest};
-use keyplane_model::{Digest, ProblemCode, Span};
+use keyplane_model::{Charter, Digest, ProblemCode, Span};
 use keyplane_port::{Custodian as _, Ledger as _};
 use ssh_key::PublicKey;
 use ssh_key::public::Ed25519PublicKey;
@@ -74,33 +74,8 @@ async fn a_proposer_who_is_needed_does_not_block_the_charter() {
     assert_eq!((adopted.adopted, adopted.id.serial), (true, 2), "the first proposal hides the approved one");
 }
 
-/// Otherwise a crash between the token and the ledger would be the end: the custodian refuses whatever the ledger's charter carries.
-#[tokio::test]
-async fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_asks_for_by_then() {
-    // By then the policy asks for the same, for what was before, or for something else.
-    for (by_then, is_another) in [(of(3), false), (of(2), true), (policy(3, 1), true)] {
-        let world = World::new(&of(2)).await;
-        let digest = world.change_charter(&of(3), "pipeline").await.unwrap().proposal.unwrap();
-        for name in ["alice", "bob"] {
-            world.approve(&digest, name).await.unwrap();
-        }
-        let proposal = world.proposal(&digest).await;
-        world.custodian.adopt(&world.in_force().await, &proposal.change, &proposal.approvals).await.unwrap();
-        assert_eq!(world.in_force().await.serial, 1, "the crash came before the ledger was told");
-        world.clock.pass(Span::days(40));
-
-        let state = world.change_charter(&by_then, "operator").await.unwrap();
-        assert_eq!((state.adopted, state.id.serial), (true, 2), "{by_then}");
-        assert_eq!(world.in_force().await.charter, proposal.change.next);
-        assert_eq!(state.proposal.is_some(), is_another, "{by_then}");
-        if let Some(next) = state.proposal {
-            assert_eq!(world.proposal(&next).await.change.before, state.id);
-        }
-    }
-}
-
-#[tokio::test]
-async fn no_mistake_in_the_policy_is_in_the_way_of_completing_an_adoption() {
+/// A crash came after the token took the charter of three people, and before the ledger was told. That charter is the second value.
+async fn cut_off() -> (World, Charter) {
     let world = World::new(&of(2)).await;
     let digest = world.change_charter(&of(3), "pipeline").await.unwrap().proposal.unwrap();
     for name in ["alice", "bob"] {
@@ -108,6 +83,31 @@ async fn no_mistake_in_the_policy_is_in_the_way_of_completing_an_adoption() {
     }
     let proposal = world.proposal(&digest).await;
     world.custodian.adopt(&world.in_force().await, &proposal.change, &proposal.approvals).await.unwrap();
+    assert_eq!(world.in_force().await.serial, 1);
+    (world, proposal.change.next)
+}
+
+/// Otherwise a crash between the token and the ledger would be the end: the custodian refuses whatever the ledger's charter carries.
+#[tokio::test]
+async fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_asks_for_by_then() {
+    // By then the policy asks for the same, for what was before, or for something else.
+    for (by_then, is_another) in [(of(3), false), (of(2), true), (policy(3, 1), true)] {
+        let (world, next) = cut_off().await;
+        world.clock.pass(Span::days(40));
+
+        let state = world.change_charter(&by_then, "operator").await.unwrap();
+        assert_eq!((state.adopted, state.id.serial), (true, 2), "{by_then}");
+        assert_eq!(world.in_force().await.charter, next);
+        assert_eq!(state.proposal.is_some(), is_another, "{by_then}");
+        if let Some(proposed) = state.proposal {
+            assert_eq!(world.proposal(&proposed).await.change.before, state.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_mistake_in_the_policy_is_in_the_way_of_completing_an_adoption() {
+    let (world, _) = cut_off().await;
     let problems = world.change_charter("profile: {}", "operator").await.unwrap_err();
     assert_eq!(problems[0].code, ProblemCode::PolicyInvalid, "{problems:?}");
     assert_eq!(world.in_force().await.serial, 2);
