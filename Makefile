@@ -11,9 +11,10 @@ help:
 	@echo "make simulate   the engine under virtual time: SCHEDULES=100000 of them, or one to be read: SEED=…"
 	@echo "make bench   ratios of times, each with a bound; DEMO=1 and LOOP=1 add demo and test from nothing, against an earlier revision"
 
+# CONFIG: more arguments for cargo.
 demo:
 	@.ci/prerequisites
-	cargo build
+	cargo build $(CONFIG)
 	@$(target)/debug/keyplane-lab demo
 
 test:

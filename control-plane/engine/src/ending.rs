@@ -7,6 +7,8 @@
 //! A committed change set takes no approvals. A crash between the custodian's record and the ledger's leaves it open, and the custodian
 //! refuses it. The next run completes it if nothing is left to wrap, and drops it otherwise.
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use keyplane_model::{Act, Actor, Asked, ChangeSet, ChangeSetRecord, ChangeSetState, Digest, Problem};
 use keyplane_port::LedgerError;
 
@@ -17,12 +19,21 @@ impl Engine {
     ///
     /// # Errors
     /// When the custodian or the ledger fails, or the open change set was committed or approved since it was read.
-    pub async fn propose(&self, change_set: &ChangeSet, open: Option<&ChangeSetRecord>, asked: Asked<'_>) -> Result<Digest, Problem> {
+    pub fn propose<'a>(
+        &'a self,
+        change_set: &'a ChangeSet,
+        open: Option<&'a ChangeSetRecord>,
+        asked: Asked<'a>,
+    ) -> BoxFuture<'a, Result<Digest, Problem>> {
+        self.propose_one(change_set, open, asked).boxed()
+    }
+
+    async fn propose_one(&self, change_set: &ChangeSet, open: Option<&ChangeSetRecord>, asked: Asked<'_>) -> Result<Digest, Problem> {
         let problem = |problem: Problem| problem.key(&change_set.key);
         let digest = change_set.digest().map_err(|error| problem(LedgerError::Broken(error.to_string()).problem()))?;
         // Otherwise the ledger drops it by itself.
         if let Some(approved) = open.filter(|open| open.digest != digest && !open.approvals.is_empty()) {
-            self.withdraw(&approved.digest, &format!("superseded by {digest}"), asked).await?;
+            self.withdraw_one(&approved.digest, &format!("superseded by {digest}"), asked).await?;
         }
         self.ledger.propose(change_set, asked).await.map_err(|error| problem(error.problem()))
     }
@@ -31,7 +42,11 @@ impl Engine {
     ///
     /// # Errors
     /// When it was committed, by now or before, or the custodian or the ledger fails. If the custodian fails, it stays ending.
-    pub async fn withdraw(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), Problem> {
+    pub fn withdraw<'a>(&'a self, digest: &'a Digest, reason: &'a str, asked: Asked<'a>) -> BoxFuture<'a, Result<(), Problem>> {
+        self.withdraw_one(digest, reason, asked).boxed()
+    }
+
+    async fn withdraw_one(&self, digest: &Digest, reason: &str, asked: Asked<'_>) -> Result<(), Problem> {
         let ended = self.ledger.end(digest, asked).await;
         // INVARIANT: read after the end, so that no approval comes later than this.
         let record = self.record(digest).await?;
@@ -56,11 +71,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn finish_withdrawals(&self, asked: Asked<'_>) -> Result<Vec<Problem>, Problem> {
+    pub fn finish_withdrawals<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<Vec<Problem>, Problem>> {
+        self.finish_each(asked).boxed()
+    }
+
+    async fn finish_each(&self, asked: Asked<'_>) -> Result<Vec<Problem>, Problem> {
         let open = self.ledger.open().await.map_err(|error| error.problem())?;
         let mut problems = Vec::new();
         for ending in open.into_iter().filter(|open| open.state == ChangeSetState::Ending) {
-            problems.extend(self.withdraw(&ending.digest, "its withdrawal was interrupted", asked).await.err());
+            problems.extend(self.withdraw_one(&ending.digest, "its withdrawal was interrupted", asked).await.err());
         }
         Ok(problems)
     }

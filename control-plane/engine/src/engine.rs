@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use keyplane_model::{
     Act, Actor, Asked, ChangeSetRecord, ChangeSetState, DestinationName, Digest, Intent, KeyRecord, PlacementId, PlacementPlan, Problem,
     ProblemCode, SealedCharter, Statement, StepNo, Target,
@@ -57,7 +58,16 @@ impl Engine {
     ///
     /// A change set that is not committed is left as it was: it breaks a rule, lacks approvals, or does not fit any more what the ledger
     /// holds, what is wanted, or how the destinations are configured.
-    pub async fn commit(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor) -> Vec<Result<Commitment, Problem>> {
+    pub fn commit<'a>(
+        &'a self,
+        digests: &'a [Digest],
+        policy: Option<&'a Intent>,
+        by: &'a Actor,
+    ) -> BoxFuture<'a, Vec<Result<Commitment, Problem>>> {
+        self.commit_each(digests, policy, by).boxed()
+    }
+
+    async fn commit_each(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor) -> Vec<Result<Commitment, Problem>> {
         let mut results = Vec::with_capacity(digests.len());
         for some in digests.chunks(AT_ONCE) {
             let mut records = Vec::with_capacity(some.len());
@@ -102,7 +112,17 @@ impl Engine {
     /// # Caveats
     /// What is wanted is read once, when the run begins, and so after the commits: a plan that withdraws a change set which was committed
     /// meanwhile leaves it to its run to notice that it is not wanted.
-    pub async fn run(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor, progress: &dyn Progress) -> Vec<Ran> {
+    pub fn run<'a>(
+        &'a self,
+        digests: &'a [Digest],
+        policy: Option<&'a Intent>,
+        by: &'a Actor,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Vec<Ran>> {
+        self.run_each(digests, policy, by, progress).boxed()
+    }
+
+    async fn run_each(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor, progress: &dyn Progress) -> Vec<Ran> {
         let working = self.leases.begin();
         let wanted = self.wanted(digests, policy).await;
         let wanted = wanted.as_ref();

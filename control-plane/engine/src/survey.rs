@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use keyplane_model::{Inventory, PlacementSeen, Problem, Target};
 use keyplane_port::{Clock, Swept};
 
@@ -21,7 +23,11 @@ impl Lane {
     ///
     /// # Errors
     /// When the destination cannot be read at all. A single placement that cannot is in [`Looked::problems`].
-    pub async fn survey(&self, targets: &[Target], clock: &dyn Clock) -> Result<Looked, Problem> {
+    pub fn survey<'a>(&'a self, targets: &'a [Target], clock: &'a dyn Clock) -> BoxFuture<'a, Result<Looked, Problem>> {
+        self.survey_all(targets, clock).boxed()
+    }
+
+    async fn survey_all(&self, targets: &[Target], clock: &dyn Clock) -> Result<Looked, Problem> {
         let at = clock.now();
         let (swept, complete) = self.sweep(&Anybody).await.map_err(|failure| failure.problem(self.destination()))?;
         let mut inventory = Inventory { at, complete, ours: Default::default(), placements: Default::default() };
