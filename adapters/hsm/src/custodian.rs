@@ -168,8 +168,11 @@ impl Custodian for HsmCustodian {
         Ok(wrapped.await?)
     }
 
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
-        let (unused, now) = (unused(change_set)?, self.clock.now());
+    async fn finish(&self, sealed: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        if sealed.charter.installation != change_set.installation {
+            return Err(judged(RequestFault::OtherInstallation));
+        }
+        let (sealed, unused, now) = (sealed.clone(), unused(change_set)?, self.clock.now());
         if usage::is_over(&unused, now) {
             return Ok(());
         }
@@ -178,7 +181,11 @@ impl Custodian for HsmCustodian {
             Violation::Ended(_) => Ok(()),
             other => Err(judged(RequestFault::Time(other))),
         })?;
-        Ok(self.worker.run(move |vault| usage::finish(vault.token(), &unused, now)).await?)
+        let finished = self.worker.run(move |vault| {
+            charter::check(vault.token(), &sealed)?;
+            usage::finish(vault.token(), &unused, now)
+        });
+        Ok(finished.await?)
     }
 
     async fn usages(&self) -> Result<Usages, CustodianError> {

@@ -84,6 +84,18 @@ pub enum HsmError {
     CharterChanged,
     #[error("the record of the adopted charter in the token cannot be read")]
     CharterRecord,
+    #[error(
+        "the token holds two records `keyplane/charter` with serial {serial}, of charter {} and of charter {}: two processes adopted at the \
+         same moment and were stopped, so neither counts. Remove the data object whose value names the charter that is not meant",
+        .digests[0], .digests[1]
+    )]
+    CharterDoubled { serial: u32, digests: [Digest; 2] },
+    /// An adoption failed after its record was made, and the record could not be removed.
+    #[error(
+        "charter {digest} was not adopted ({why}), and its record could not be removed from the token. Remove the data object \
+         `keyplane/charter` whose value names serial {serial} and that digest"
+    )]
+    CharterLeft { serial: u32, digest: Digest, why: String, source: Pkcs11Error },
     #[error(transparent)]
     Spent(#[from] Spent),
     #[error("the token holds another record of change set {change_set} than the custodian wrote ({why}): nothing more is wrapped for it")]
@@ -261,6 +273,8 @@ impl From<HsmError> for CustodianError {
             | HsmError::Malformed
             | HsmError::Attribute(_)
             | HsmError::CharterRecord
+            | HsmError::CharterDoubled { .. }
+            | HsmError::CharterLeft { .. }
             | HsmError::Canonical(_) => Self::Broken(chain(&error)),
             HsmError::UsageBusy(_)
             | HsmError::UsageUnwritten { .. }

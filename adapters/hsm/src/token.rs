@@ -218,6 +218,8 @@ pub(crate) enum Fails {
     Room,
     /// Every `C_WrapKey`.
     Wraps,
+    /// Every search for charters.
+    Searches,
 }
 
 impl Token {
@@ -337,6 +339,15 @@ impl Token {
             return Err(Pkcs11Error::Pkcs11(RvError::DeviceMemory, cryptoki::context::Function::CreateObject));
         }
         self.session.create_object(template)
+    }
+
+    /// The objects with these attributes.
+    pub(crate) fn find(&self, search: &[Attribute]) -> cryptoki::error::Result<Vec<ObjectHandle>> {
+        #[cfg(test)]
+        if self.fails.get() == Some(Fails::Searches) {
+            return Err(Pkcs11Error::Pkcs11(RvError::FunctionFailed, cryptoki::context::Function::FindObjects));
+        }
+        self.session.find_objects(search)
     }
 
     /// The only object with these attributes. `None`: there is none. An error if there are several.

@@ -76,11 +76,12 @@ pub(crate) fn wrapped(token: &Token, unused: &Usage, wrap: Wrap, now: Timestamp)
     if before.has(&wrap) { Ok(()) } else { with_room(token, now, || add(token, &there, unused, wrap)) }
 }
 
-/// Records a wrap beside what was `there`, and reads the record again: another process may have finished the change set meanwhile.
+/// Records a wrap beside what was `there`, and reads the record again: another process may have finished the change set meanwhile, or
+/// recorded the last wrapping key that there may be.
 pub(crate) fn add(token: &Token, there: &[Object], unused: &Usage, wrap: Wrap) -> Result<(), HsmError> {
     write(token, there, &Usage { wraps: vec![wrap], ..unused.clone() })?;
     let after = read(token, unused)?;
-    after.still_open()?;
+    after.admits(&wrap)?;
     if after.has(&wrap) {
         Ok(())
     } else {
@@ -90,10 +91,6 @@ pub(crate) fn add(token: &Token, there: &[Object], unused: &Usage, wrap: Wrap) -
 
 /// Records that a change set is finished.
 pub(crate) fn finish(token: &Token, unused: &Usage, now: Timestamp) -> Result<(), HsmError> {
-    if Root::newest(token)?.is_none() {
-        // Nothing can be wrapped without a root.
-        return Ok(());
-    }
     let there = objects(token, unused)?;
     // A broken object may be removed some day, so it does not count as this record.
     if there.iter().any(|object| object.usage.as_ref().is_ok_and(|usage| usage.finished)) {

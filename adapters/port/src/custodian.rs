@@ -50,7 +50,10 @@ pub trait Custodian: Send + Sync {
 
     /// Records that a change set is done or dropped: from then on it is refused. It can be repeated, and needs no approvals, since it only
     /// takes power away. A change set whose approvals ended needs no record.
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError>;
+    ///
+    /// `sealed`: any charter of the installation that this custodian sealed. With another token's it is refused: recorded in another token,
+    /// the end would mean nothing to the one whose approvals are to end.
+    async fn finish(&self, sealed: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError>;
 
     /// What is on record.
     async fn usages(&self) -> Result<Usages, CustodianError>;

@@ -71,17 +71,16 @@ impl Usage {
         if self.finished { Err(Spent::Finished(self.change_set)) } else { Ok(()) }
     }
 
-    /// Whether the change set may be used for one more wrap. A wrap that is recorded already may be repeated.
+    /// Whether the change set may be used for a wrap: one more, or again one that is on record. Several processes that record wraps at the
+    /// same moment ask before and after, and none of them wraps under a key too many: then the step is wrapped under no key any more, not
+    /// even those on record.
     ///
     /// # Errors
     /// When it may not.
     pub fn admits(&self, wrap: &Wrap) -> Result<(), Spent> {
         self.still_open()?;
-        let keys = self.wraps.iter().filter(|there| there.step == wrap.step).count();
-        if !self.has(wrap) && keys >= MOST_WRAPPING_KEYS {
-            return Err(Spent::WrappingKeys(self.change_set));
-        }
-        Ok(())
+        let others = self.wraps.iter().filter(|there| there.step == wrap.step && !there.is_same(wrap)).count();
+        if others >= MOST_WRAPPING_KEYS { Err(Spent::WrappingKeys(self.change_set)) } else { Ok(()) }
     }
 
     #[must_use]

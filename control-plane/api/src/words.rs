@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keyplane_model::{
     Act, ApprovalRule, Approvals, ApproverName, ChangeSet, ChangeSetState, Charter, CharterChange, CharterProposal, CopyCoordinates,
-    Digest, PlacementPlan, Source, Standing, StepNo,
+    Digest, PlacementPlan, Source, Standing, StepNo, plain,
 };
 
 use crate::{ChangeSetView, CharterChangeView, PlacementView, ProposedCharter, StepView};
@@ -91,13 +91,6 @@ fn placement(plan: &PlacementPlan) -> PlacementView {
         algorithm: plan.algorithm,
         purpose: plan.purpose,
     }
-}
-
-/// Replaces characters that change how the rest is displayed: control characters move a terminal's cursor, and Unicode's format characters
-/// reverse the direction of writing (Unicode Standard Annex 9) or are invisible.
-fn plain(text: &str) -> String {
-    let is_format = |char| matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    text.chars().map(|char| if char.is_control() || is_format(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
 fn detail(change_set: &ChangeSet, act: &Act, name: &str) -> String {

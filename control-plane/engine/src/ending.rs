@@ -104,12 +104,12 @@ impl Engine {
         if !record.change_set.steps.iter().any(|step| needs_custodian(&step.act)) {
             return Ok(());
         }
-        self.custodian.finish(&record.change_set).await.map_err(|error| {
-            let mut problem = error.problem().key(&record.change_set.key);
-            problem.detail =
-                format!("change set {} stays open: the custodian cannot be told that it ended: {}", record.digest, problem.detail);
-            problem
-        })
+        let open = |problem: Problem| {
+            let detail = format!("change set {} stays open: the custodian cannot be told that it ended: {}", record.digest, problem.detail);
+            Problem { detail, ..problem }.key(&record.change_set.key)
+        };
+        let sealed = self.charter().await.map_err(open)?;
+        self.custodian.finish(&sealed, &record.change_set).await.map_err(|error| open(error.problem()))
     }
 }
 

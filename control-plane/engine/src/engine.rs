@@ -312,16 +312,21 @@ impl Engine {
         found.ok_or_else(|| Problem::new(ProblemCode::ApprovalUnknownDigest, format!("there is no change set {digest}"), "keyplane plan"))
     }
 
+    /// The charter in force, as the ledger has it.
+    pub(crate) async fn charter(&self) -> Result<SealedCharter, Problem> {
+        self.ledger.charter().await.map_err(|error| error.problem())?.ok_or_else(|| {
+            let detail = "no charter was adopted: the token is not enrolled";
+            Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll")
+        })
+    }
+
     /// The engine's own check before anything is committed or run: the verifier's rules, what is wanted, and the approvals that the charter
     /// asks for. The custodian checks again, independently. [`Stop::Conflict`]: it is out of date.
     async fn entitled(&self, record: &ChangeSetRecord, wanted: &Wanted<'_>) -> Result<SealedCharter, Stop> {
         let change_set = &record.change_set;
         let key = &change_set.key;
         let held = |problem: Problem| Stop::Held(problem.key(key));
-        let sealed = self.ledger.charter().await.map_err(|error| held(error.problem()))?.ok_or_else(|| {
-            let detail = "no charter was adopted: the token is not enrolled";
-            held(Problem::new(ProblemCode::TokenNotEnrolled, detail, "keyplane hsm enroll"))
-        })?;
+        let sealed = self.charter().await.map_err(held)?;
         let known = self.known(record).await.map_err(held)?;
         wanted.judge(record, Known { charter: &sealed.charter, now: self.clock.now(), record: known.as_ref() })?;
         let charter = sealed

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::quoted;
 use crate::{
     APPROVALS_LAST, Action, Actor, ApprovalRule, Approvals, ApproverName, ChangeSet, Digest, EpochId, GroupName, InstallationId,
     ProfileName, Span, Timestamp,
@@ -87,7 +88,7 @@ pub(crate) fn add_approval(approvals: &mut Vec<Approval>, approval: &Approval) -
 /// The text that an approver signs: for what, where, under which charter, until when.
 ///
 /// INVARIANT: two different things to approve never have the same text. Each line is a fixed label and one value. Values that people choose
-/// freely are quoted, with line feeds and quotes escaped as in JSON.
+/// freely are quoted, with quotes and whatever changes how a terminal displays the rest escaped as in JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement(String);
 
@@ -106,7 +107,7 @@ impl Statement {
              generation: {generation}\n\
              proposer: {proposer}\n\
              until: {until}\n",
-            proposer = quoted(proposer),
+            proposer = quoted(&proposer.0),
         ))
     }
 
@@ -125,7 +126,7 @@ impl Statement {
              until: {until}\n",
             installation = next.installation,
             next = next.digest()?,
-            proposer = quoted(proposer),
+            proposer = quoted(&proposer.0),
         )))
     }
 
@@ -134,10 +135,6 @@ impl Statement {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-fn quoted(actor: &Actor) -> serde_json::Value {
-    serde_json::Value::String(actor.0.clone())
 }
 
 /// A person who may approve.
@@ -246,4 +243,30 @@ pub struct SealedCharter {
     /// Over the canonical bytes (RFC 8785) of charter, serial and epoch.
     #[serde(with = "crate::custody::base64_bytes")]
     pub mac: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::plain;
+
+    /// Whoever proposes chooses the name under which they do.
+    #[test]
+    fn no_name_of_a_proposer_adds_a_line_or_changes_how_one_is_displayed() {
+        let charter = Charter {
+            installation: InstallationId(uuid::Uuid::nil()),
+            approvers: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            key_rules: BTreeSet::new(),
+        };
+        let before = CharterId { serial: 1, digest: Digest::of(b"before") };
+        let of = |proposer: &str| {
+            let proposer = Actor(proposer.to_owned());
+            Statement::of_charter(&CharterChange { before, next: charter.clone(), proposer, until: Timestamp(0) }).unwrap()
+        };
+        let hostile = of("eve\"\nuntil: 1970\u{1b}[8m\u{202e}");
+        assert_eq!(hostile.as_str().lines().count(), of("eve").as_str().lines().count());
+        assert!(hostile.as_str().lines().all(|line| plain(line) == line), "{hostile:?}");
+        assert!(hostile.as_str().contains("proposer: \"eve\\\"\\u000auntil: 1970\\u001b[8m\\u202e\"\n"), "{hostile:?}");
+    }
 }

@@ -18,6 +18,7 @@ mod problem;
 mod record;
 mod rule;
 mod seen;
+mod text;
 mod time;
 mod transition;
 
@@ -42,6 +43,7 @@ pub use rule::{APPROVALS_LAST, ApprovalRule, Approvals, CLOCKS, Standing};
 pub use seen::{
     Evidence, EvidenceStrength, Inventory, MaterialSeen, MaterialState, ObjectSeen, ObjectState, PlacementSeen, Presence, Target,
 };
+pub use text::plain;
 pub use time::{Span, SpanError, Timestamp};
 pub use transition::{Context, Opened, Opening, Refusal, Subject, Transition};
 

@@ -138,6 +138,8 @@ codes! {
     DatabaseNewer = "database-newer", Unsupported;
     /// The database was made by an older program; `migrate` brings it up.
     DatabaseOlder = "database-older", Stale;
+    /// The database is of another installation than the configuration names.
+    OtherInstallation = "other-installation", Invalid;
     /// The database does not answer; may work when tried again.
     DatabaseFailed = "database-failed", Transient;
     /// The database holds something that cannot be.

@@ -93,6 +93,7 @@ async fn init(config: &Config, json: bool) -> Result<(), Problem> {
         let detail = format!("the database `{}` is there already, of installation {there}", path.display());
         return Err(Problem::new(ProblemCode::DatabaseExists, detail, "keyplane status"));
     }
+    compose::pinned(config, installation)?;
     SqlLedger::init(&compose::database_url(config)?, installation, SystemClock.now()).await.map_err(|error| error.problem())?;
     render::result(&serde_json::json!({ "installation": installation }), json, |_| {
         render::line(&format!("installation {installation}, database `{}`", path.display()));
@@ -101,7 +102,10 @@ async fn init(config: &Config, json: bool) -> Result<(), Problem> {
 }
 
 async fn migrate(config: &Config, json: bool) -> Result<(), Problem> {
-    let migrated = SqlLedger::migrate(&compose::database_url(config)?).await.map_err(|error| error.problem())?;
+    let url = compose::database_url(config)?;
+    // Before it is changed.
+    compose::pinned(config, SqlLedger::installation_of(&url).await.map_err(|error| error.problem())?)?;
+    let migrated = SqlLedger::migrate(&url).await.map_err(|error| error.problem())?;
     render::result(&serde_json::json!({ "from": migrated.from, "to": migrated.to }), json, |_| {
         render::line(&if migrated.from == migrated.to {
             format!("the database has schema {}: nothing to do", migrated.to)
@@ -262,6 +266,8 @@ impl Proposed {
         for rule in &self.proposal.rules {
             render::line(&format!("  asks for approval by {}", keyplane_api::rule(rule)));
         }
+        render::line("  an approval signs:");
+        self.statement.as_str().lines().for_each(|line| render::line(&format!("    {line}")));
     }
 }
 

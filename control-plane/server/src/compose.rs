@@ -45,7 +45,20 @@ fn server_id() -> Result<ServerId, Problem> {
 }
 
 pub(crate) async fn open(config: &Config) -> Result<SqlLedger, Problem> {
-    SqlLedger::open(&database_url(config)?).await.map_err(|error| error.problem())
+    let ledger = SqlLedger::open(&database_url(config)?).await.map_err(|error| error.problem())?;
+    pinned(config, ledger.installation().await.map_err(|error| error.problem())?)?;
+    Ok(ledger)
+}
+
+/// Checks that a database is of the installation that the configuration names, if it names one.
+pub(crate) fn pinned(config: &Config, found: InstallationId) -> Result<(), Problem> {
+    let Some(pinned) = config.installation.filter(|pinned| *pinned != found) else { return Ok(()) };
+    let detail = format!(
+        "the database `{}` is of installation {found}, and the configuration is for installation {pinned}: bring the database of that one \
+         back, or correct `database` or `installation` in the configuration",
+        config.database()?.display()
+    );
+    Err(Problem::new(ProblemCode::OtherInstallation, detail, "keyplane config check"))
 }
 
 /// In the store's form.

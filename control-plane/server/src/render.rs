@@ -7,15 +7,30 @@ use keyplane_api::{
     Applied, ApplyLine, Approved, ChangeSetView, CharterChangeView, EvidenceTable, HsmReport, HsmRoute, Planned, ProposedCharter,
     StatusReport, Validated, Verdict,
 };
-use keyplane_model::{ApproverName, Problem};
+use keyplane_model::{ApproverName, Problem, plain};
 use serde::Serialize;
+
+/// Prints a line to standard output. Whatever is in it stays on that line, and does not change how it is displayed.
+macro_rules! out {
+    ($($part:tt)*) => { println!("{}", plain(&format!($($part)*))) };
+}
+
+/// The same to standard error.
+macro_rules! err {
+    ($($part:tt)*) => { eprintln!("{}", plain(&format!($($part)*))) };
+}
+
+/// A text of several lines, each of which is plain.
+fn lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
 
 /// Prints a result: as JSON, or by calling `text`.
 pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T)) {
     if json {
         match serde_json::to_string(value) {
             Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("{error}"),
+            Err(error) => err!("{error}"),
         }
     } else {
         text(value);
@@ -24,19 +39,19 @@ pub(crate) fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T))
 
 /// Prints a text that ends with a line feed.
 pub(crate) fn text(text: &str) {
-    print!("{text}");
+    print!("{}", lines(text));
 }
 
 /// Prints a question, whose answer is on the same line.
 pub(crate) fn question(text: &str) {
     use std::io::Write as _;
-    print!("{text}");
+    print!("{}", lines(text));
     // A terminal that is gone gives no answer.
     let _ = std::io::stdout().flush();
 }
 
 pub(crate) fn line(text: &str) {
-    println!("{text}");
+    println!("{}", lines(text));
 }
 
 /// Prints problems. Returns the exit code of the first.
@@ -44,7 +59,7 @@ pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
     if json {
         match serde_json::to_string(&serde_json::json!({ "problems": problems })) {
             Ok(line) => eprintln!("{line}"),
-            Err(error) => eprintln!("{error}"),
+            Err(error) => err!("{error}"),
         }
     } else {
         problems.iter().for_each(problem);
@@ -54,23 +69,23 @@ pub(crate) fn failed(problems: &[Problem], json: bool) -> ExitCode {
 
 /// On one line, without a next command.
 fn warning(problem: &Problem) {
-    eprintln!("warning[{}]: {problem}", problem.code);
+    err!("warning[{}]: {problem}", problem.code);
 }
 
 fn problem(problem: &Problem) {
-    eprintln!("error[{}]: {problem}", problem.code);
+    err!("error[{}]: {problem}", problem.code);
     if let Some(key) = &problem.key {
-        eprintln!("  key:         {key}");
+        err!("  key:         {key}");
     }
     if let Some(destination) = &problem.destination {
-        eprintln!("  destination: {destination}");
+        err!("  destination: {destination}");
     }
-    eprintln!("  next:        {}", problem.next);
+    err!("  next:        {}", problem.next);
 }
 
 pub(crate) fn validated(validated: &Validated) {
     validated.warnings.iter().for_each(warning);
-    println!(
+    out!(
         "valid: {} keys, {} profiles, {} approvers{}",
         validated.keys.len(),
         validated.profiles,
@@ -87,32 +102,32 @@ pub(crate) fn planned(planned: &Planned) {
     let (of_files, of_world): (Vec<&Problem>, Vec<&Problem>) = planned.warnings.iter().partition(|warning| warning.location.is_some());
     of_world.into_iter().for_each(warning);
     if !of_files.is_empty() {
-        eprintln!("{} placements or keys are left out for want of a destination: see `keyplane validate`", of_files.len());
+        err!("{} placements or keys are left out for want of a destination: see `keyplane validate`", of_files.len());
     }
     for change_set in &planned.change_sets {
         change_set_view(change_set);
     }
     for key in planned.keys.iter().filter(|key| key.verdict == Verdict::Blocked) {
-        println!("{}: blocked: {}", key.key, key.reason);
+        out!("{}: blocked: {}", key.key, key.reason);
     }
     for key in planned.keys.iter().filter(|key| key.verdict == Verdict::Nothing) {
-        println!("{}: nothing to do: {}", key.key, key.reason);
+        out!("{}: nothing to do: {}", key.key, key.reason);
     }
     let takes = planned.change_sets.iter().map(|change_set| change_set.seconds).max().unwrap_or(0);
     let blocked = planned.keys.iter().filter(|key| key.verdict == Verdict::Blocked).count();
     match planned.change_sets.len() {
-        0 if blocked > 0 => println!("nothing can be done: {blocked} key(s) are blocked"),
-        0 => println!("nothing to do"),
-        1 => println!("1 change set is open; takes at least {takes} s by the clouds' quotas"),
-        count => println!("{count} change sets are open; together they take at least {takes} s by the clouds' quotas"),
+        0 if blocked > 0 => out!("nothing can be done: {blocked} key(s) are blocked"),
+        0 => out!("nothing to do"),
+        1 => out!("1 change set is open; takes at least {takes} s by the clouds' quotas"),
+        count => out!("{count} change sets are open; together they take at least {takes} s by the clouds' quotas"),
     }
 }
 
 pub(crate) fn change_set_view(view: &ChangeSetView) {
-    println!("{} (profile {}): {}", view.key, view.profile, view.action);
-    println!("  change set {}", view.digest);
+    out!("{} (profile {}): {}", view.key, view.profile, view.action);
+    out!("  change set {}", view.digest);
     for reason in &view.reasons {
-        println!("  because {reason}");
+        out!("  because {reason}");
     }
     let rows: Vec<[String; 6]> = (1..)
         .zip(&view.steps)
@@ -123,12 +138,16 @@ pub(crate) fn change_set_view(view: &ChangeSetView) {
         .collect();
     table(&rows);
     for placement in &view.placements {
-        println!(
+        out!(
             "  at {} destination {} with fingerprint {}: {} to {}",
-            placement.cloud, placement.destination, placement.fingerprint, placement.algorithm, placement.purpose
+            placement.cloud,
+            placement.destination,
+            placement.fingerprint,
+            placement.algorithm,
+            placement.purpose
         );
     }
-    println!(
+    out!(
         "  needs approval by {}, until {}; approved by {}; proposed by {}",
         keyplane_api::rule(&view.approvals),
         view.until,
@@ -138,12 +157,12 @@ pub(crate) fn change_set_view(view: &ChangeSetView) {
 }
 
 pub(crate) fn charter_change_view(view: &CharterChangeView) {
-    println!("change of charter {}", view.before.serial);
-    println!("  proposal {}", view.digest);
+    out!("change of charter {}", view.before.serial);
+    out!("  proposal {}", view.digest);
     for line in &view.differences {
-        println!("  {line}");
+        out!("  {line}");
     }
-    println!("  approvals count until {}; approved by {}; proposed by {}", view.until, names(&view.approved_by), view.proposer);
+    out!("  approvals count until {}; approved by {}; proposed by {}", view.until, names(&view.approved_by), view.proposer);
 }
 
 fn names(approvers: &[ApproverName]) -> String {
@@ -155,7 +174,7 @@ fn names(approvers: &[ApproverName]) -> String {
 
 pub(crate) fn approved(approved: &Approved) {
     let what = approved.key.as_ref().map_or_else(|| "charter".to_owned(), ToString::to_string);
-    println!("{what}: approved, {} of {} approvals", approved.have, approved.need);
+    out!("{what}: approved, {} of {} approvals", approved.have, approved.need);
 }
 
 /// Progress goes to standard error, so that the result can be piped.
@@ -163,23 +182,23 @@ pub(crate) fn progress(line: &ApplyLine) {
     match line {
         ApplyLine::Acting { key, destination, act, attempt } => {
             let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-            eprintln!("  {key} @ {destination}: {act}{again} …");
+            err!("  {key} @ {destination}: {act}{again} …");
         }
-        ApplyLine::Waiting { key, destination, act, until, why } => eprintln!("  {key} @ {destination}: {act} waits until {until}: {why}"),
+        ApplyLine::Waiting { key, destination, act, until, why } => err!("  {key} @ {destination}: {act} waits until {until}: {why}"),
         ApplyLine::Watching { destination, holder, longest } => {
-            eprintln!("  {destination}: server {holder} works there; it takes up to {longest} to see whether it still does");
+            err!("  {destination}: server {holder} works there; it takes up to {longest} to see whether it still does");
         }
         ApplyLine::Again { problem } => warning(problem),
         ApplyLine::Received { key, destination, act, found } => {
-            eprintln!("  {key} @ {destination}: {act} {}", if *found { "found done" } else { "confirmed" });
+            err!("  {key} @ {destination}: {act} {}", if *found { "found done" } else { "confirmed" });
         }
-        ApplyLine::Completed { key, .. } => eprintln!("  {key}: complete"),
+        ApplyLine::Completed { key, .. } => err!("  {key}: complete"),
         ApplyLine::Ended(_) => {}
     }
 }
 
 pub(crate) fn applied(applied: &Applied) {
-    println!("{} change set(s) done", applied.done.len());
+    out!("{} change set(s) done", applied.done.len());
 }
 
 pub(crate) fn status(report: &StatusReport) {
@@ -202,20 +221,20 @@ pub(crate) fn status(report: &StatusReport) {
     }
     table(&rows);
     for view in &report.open {
-        println!("open ({}):", word(&view.state));
+        out!("open ({}):", word(&view.state));
         change_set_view(view);
     }
     report.charters.iter().for_each(proposed_charter);
 }
 
 fn proposed_charter(charter: &ProposedCharter) {
-    println!("proposed: charter {}", charter.serial);
-    println!("  proposal {}", charter.digest);
+    out!("proposed: charter {}", charter.serial);
+    out!("  proposal {}", charter.digest);
     match &charter.missing {
-        Some(missing) => println!("  has {missing}"),
-        None => println!("  has enough approvals: `keyplane hsm charter` adopts it"),
+        Some(missing) => out!("  has {missing}"),
+        None => out!("  has enough approvals: `keyplane hsm charter` adopts it"),
     }
-    println!("  approvals count until {}; approved by {}; proposed by {}", charter.until, names(&charter.approved_by), charter.proposer);
+    out!("  approvals count until {}; approved by {}; proposed by {}", charter.until, names(&charter.approved_by), charter.proposer);
 }
 
 pub(crate) fn evidence(report: &EvidenceTable) {
@@ -238,17 +257,17 @@ pub(crate) fn evidence(report: &EvidenceTable) {
 }
 
 pub(crate) fn hsm(report: &HsmReport) {
-    println!("token: {}{}", report.token, if report.development { " (for development only)" } else { "" });
-    println!("root epoch: {}", report.epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string()));
+    out!("token: {}{}", report.token, if report.development { " (for development only)" } else { "" });
+    out!("root epoch: {}", report.epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string()));
     if let Some((serial, digest)) = &report.charter {
-        println!("charter in force: {serial}, {digest}");
+        out!("charter in force: {serial}, {digest}");
     }
-    println!("derives keys: {}", if report.derives { "yes" } else { "no" });
+    out!("derives keys: {}", if report.derives { "yes" } else { "no" });
     for route in &report.routes {
-        println!("route {:<24} {}", route.scheme, way(route));
+        out!("route {:<24} {}", route.scheme, way(route));
     }
     for check in &report.checks {
-        println!(
+        out!(
             "{} {} ({}): {}",
             if check.passed { "pass" } else { "FAIL" },
             check.name,
@@ -281,7 +300,7 @@ fn table<const N: usize>(rows: &[[String; N]]) {
         (0..N).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
     for row in rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
+        out!("{}", cells.join("  ").trim_end());
     }
 }
 

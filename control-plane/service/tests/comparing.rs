@@ -68,7 +68,7 @@ impl Custodian for Records {
         unreachable!()
     }
 
-    async fn finish(&self, _: &ChangeSet) -> Result<(), CustodianError> {
+    async fn finish(&self, _: &SealedCharter, _: &ChangeSet) -> Result<(), CustodianError> {
         unreachable!()
     }
 }

@@ -72,6 +72,18 @@ impl SqlLedger {
         schema::migrate(&Location::parse(url)?).await
     }
 
+    /// Whose database this is, whatever schema it has.
+    ///
+    /// # Errors
+    /// [`LedgerError::Missing`] when it was never initialised.
+    pub async fn installation_of(url: &str) -> Result<InstallationId, LedgerError> {
+        let location = Location::parse(url)?;
+        let db = Db::connect(&location).await?;
+        let mut transaction = db.begin(Mode::Read).await?;
+        schema::found(&mut transaction).await?.ok_or_else(|| LedgerError::Missing(location.shown()))?;
+        read_installation(&mut transaction).await
+    }
+
     /// Opens the database at `sqlite:PATH`.
     ///
     /// # Errors

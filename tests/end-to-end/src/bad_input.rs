@@ -213,6 +213,51 @@ fn what_is_wrong_with_the_token_or_the_database_is_told() {
     world.must(&["status"]).unwrap();
 }
 
+/// Otherwise an approver can be made to sign for another installation than the own one.
+#[test]
+fn a_database_of_another_installation_is_refused_by_every_command() {
+    let world = World::enrolled();
+    let digest = world.proposed("db", "guarded", &[HERE]);
+    let commands: [&[&str]; 14] = [
+        &["init"],
+        &["migrate"],
+        &["config", "check"],
+        &["validate"],
+        &["explain", "db"],
+        &["plan"],
+        &["show", &digest],
+        &["approve", &digest, "--as", "alice", "--signature", "nowhere"],
+        &["apply"],
+        &["status"],
+        &["evidence"],
+        &["hsm", "enroll"],
+        &["hsm", "test"],
+        &["hsm", "charter"],
+    ];
+    let help = world.keyplane(&["help"]).stdout;
+    let (_, listed) = help.split_once("Commands:\n").unwrap();
+    let listed: std::collections::BTreeSet<&str> =
+        listed.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let tried = commands.iter().map(|command| command[0]).chain(["", "help"]).collect();
+    assert!(listed.is_subset(&tried) && listed.len() == 13, "{listed:?}");
+
+    let own = world.config().unwrap();
+    let pin = |installation: &str| world.edit_config(|config| format!("installation = \"{installation}\"\n{config}")).unwrap();
+    pin("00000000-0000-4000-8000-000000000000");
+    for command in commands {
+        let problems = problems_of(&again(&world, command));
+        assert!(problems.iter().any(|problem| problem["code"] == "other-installation"), "{command:?}: {problems:#?}");
+    }
+    let other = Case::new("another installation", ProblemCode::OtherInstallation, "keyplane config check", Then::SaysTheSame);
+    other.check(&world, &again(&world, &["approve", &digest, "--as", "alice", "--signature", "nowhere"]));
+    let told = problems_of(&again(&world, &["status"]));
+    let detail = told[0]["detail"].as_str().unwrap();
+    let found = detail.split("is of installation ").nth(1).unwrap().split(',').next().unwrap();
+    world.edit_config(|_| own.clone()).unwrap();
+    pin(found);
+    world.must(&["plan"]).unwrap();
+}
+
 #[test]
 fn what_is_wrong_with_an_approval_is_told() {
     let world = World::enrolled();

@@ -189,8 +189,16 @@ fn an_adoption_that_a_crash_cut_off_is_completed_whatever_the_policy_says_by_the
 #[test]
 fn nothing_is_signed_before_somebody_was_asked() {
     let world = World::enrolled();
-    world.proposed("db", "derived", &[HERE]);
+    let digest = world.proposed("db", "derived", &[HERE]);
     let key = world.approver_key("alice");
+    let message = world.must(&["show", &digest, "--message"]).unwrap().stdout;
+    assert!(message.lines().count() >= 10, "{message}");
+    for command in [&["show", &digest][..], &["approve", "--all", "--as", "alice", "--key", text(&key)]] {
+        let shown = world.keyplane(command).stdout;
+        for line in message.lines() {
+            assert!(shown.lines().any(|there| there.trim() == line), "`{line}` is signed, and not shown by {command:?}: {shown}");
+        }
+    }
     for args in [vec!["approve"], vec!["--json", "approve"]] {
         let ran = world.keyplane(&[&args[..], &["--all", "--as", "alice", "--key", text(&key)]].concat());
         assert_eq!(ran.code, 4, "{}", ran.stderr);

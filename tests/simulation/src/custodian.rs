@@ -354,7 +354,8 @@ impl Custodian for SymbolCustodian {
         Ok(self.wrapped(&request.wrapping_key, &key))
     }
 
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+    async fn finish(&self, sealed: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        self.sealed_here(sealed)?;
         self.usage(change_set, |usage| {
             usage.finished = true;
             Ok(())

@@ -429,11 +429,11 @@ impl Custodian for CrookedCustodian {
         }
     }
 
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+    async fn finish(&self, sealed: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError> {
         if self.planted == Planted::EndUntold {
             return Ok(());
         }
-        self.inner.finish(change_set).await
+        self.inner.finish(sealed, change_set).await
     }
 
     async fn usages(&self) -> Result<Usages, CustodianError> {

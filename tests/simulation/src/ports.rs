@@ -91,7 +91,7 @@ slow! { Custodian {
     async fn adopt(&self, current: &SealedCharter, change: &CharterChange, approvals: &[Approval]) -> Result<SealedCharter, CustodianError>;
     async fn mint(&self, warrant: &Warrant, request: &MintRequest) -> Result<Minted, CustodianError>;
     async fn wrap(&self, warrant: &Warrant, request: &WrapRequest) -> Result<Wrapped, CustodianError>;
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError>;
+    async fn finish(&self, sealed: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError>;
     async fn usages(&self) -> Result<Usages, CustodianError>;
 } }
 

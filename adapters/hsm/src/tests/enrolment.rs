@@ -7,10 +7,11 @@ use keyplane_model::{Digest, Source, Statement, WrapScheme};
 use keyplane_port::{Custodian as _, CustodianError, Expected};
 
 use super::fixture::*;
-use crate::charter::Adopted;
+use crate::charter::{self, Adopted};
 use crate::provision::provision;
 use crate::root::Root;
 use crate::template::{self, Life, Use, named};
+use crate::token::Fails;
 use crate::{HsmCustodian, HsmError};
 
 #[tokio::test]
@@ -200,7 +201,7 @@ fn of_two_charter_records_that_a_crash_left_the_later_counts_and_the_earlier_goe
     let count = || token.session().find_objects(&[Attribute::Token(true)]).unwrap().len();
     // Written in this order both records stay, as after a crash before the older one is removed.
     adopted(2).write(&token).unwrap();
-    adopted(1).write(&token).unwrap();
+    adopted(1).write_beside(&token, Vec::new()).unwrap();
     assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 2));
     adopted(2).write(&token).unwrap();
     assert_eq!((Adopted::read(&token).unwrap(), count()), (Some(adopted(2)), 1));
@@ -250,12 +251,16 @@ async fn of_two_charters_that_are_adopted_at_the_same_moment_one_is() {
     lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
     let token = lab.token();
     let [one, other] = [&b"one"[..], b"other"].map(|text| Adopted { serial: 2, digest: Digest::of(text) });
-    // Both processes found charter 1 in force. The first one wrote its record before the other did.
+    // Both processes found charter 1 in force. The first one wrote its record, and looked, before the other wrote.
+    let before = charter::records(&token).unwrap();
     one.write(&token).unwrap();
-    assert!(matches!(other.write(&token), Err(HsmError::CharterChanged)));
-    assert_eq!(Adopted::read(&token).unwrap(), Some(one));
+    let all = charter::records(&token).unwrap();
+    for refused in [other.write_beside(&token, before), other.write(&token)] {
+        assert!(matches!(refused, Err(HsmError::CharterChanged)), "{refused:?}");
+        assert_eq!(charter::records(&token).unwrap(), all, "its own record is still there");
+    }
     one.write(&token).unwrap();
-    assert_eq!(Adopted::read(&token).unwrap(), Some(one), "a repeated adoption succeeds");
+    assert_eq!(charter::records(&token).unwrap(), all, "a repeated adoption changes nothing");
 
     // Both were killed after they wrote and before they looked.
     let record = [
@@ -266,6 +271,32 @@ async fn of_two_charters_that_are_adopted_at_the_same_moment_one_is() {
         Attribute::Value(serde_json::to_vec(&other).unwrap()),
     ];
     token.session().create_object(&record).unwrap();
-    assert!(matches!(Adopted::read(&token), Err(HsmError::Doubled { .. })), "which of them is in force is not for chance to say");
-    assert!(matches!(one.write(&token), Err(HsmError::Doubled { .. })));
+    let read = Adopted::read(&token).unwrap_err();
+    assert!(matches!(read, HsmError::CharterDoubled { .. }), "which of them is in force is not for chance to say: {read}");
+    assert!([one, other].iter().all(|record| read.to_string().contains(&record.digest.to_string())), "{read}");
+    assert!(matches!(one.write(&token), Err(HsmError::CharterDoubled { .. })));
+}
+
+#[tokio::test]
+async fn whoever_cannot_look_for_another_adoption_takes_its_own_back() {
+    let lab = Lab::new();
+    lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let token = lab.token();
+    let before = charter::records(&token).unwrap();
+    token.fails.set(Some(Fails::Searches));
+    let next = Adopted { serial: 2, digest: Digest::of(b"next") };
+    assert!(matches!(next.write_beside(&token, before.clone()), Err(HsmError::Token { .. })));
+    token.fails.set(None);
+    assert_eq!(charter::records(&token).unwrap(), before);
+}
+
+#[tokio::test]
+async fn no_charter_is_adopted_below_another_one() {
+    let lab = Lab::new();
+    lab.custodian().enroll(INSTALLATION, &charter(0)).await.unwrap();
+    let token = lab.token();
+    Adopted { serial: 3, digest: Digest::of(b"third") }.write(&token).unwrap();
+    let second = Adopted { serial: 2, digest: Digest::of(b"second") };
+    assert!(matches!(second.write(&token), Err(HsmError::CharterChanged)));
+    assert_eq!(charter::records(&token).unwrap().len(), 1, "the first one is removed, and the second was not written");
 }

@@ -57,7 +57,7 @@ pub(super) async fn a_finished_change_set_is_good_for_nothing(config: &HsmConfig
     assert_eq!(desk.deliver(&minted, &cloud).await, bytes);
     let finished = CustodianError::Spent(Spent::Finished(digest(&desk)));
     for _ in 0..2 {
-        desk.custodian.finish(&desk.warrant.change_set).await.unwrap();
+        desk.custodian.finish(&desk.warrant.charter, &desk.warrant.change_set).await.unwrap();
         assert_eq!(refusal(&desk, &minted, &cloud).await, finished);
     }
     let request = MintRequest { step: MINT, coordinates: desk.coordinates.clone() };
@@ -207,24 +207,59 @@ async fn two_custodians_that_write_at_once_lose_nothing() {
     assert!(usage::read(&token, &unused).unwrap().finished);
 }
 
+/// Both found room for one more key.
+#[tokio::test]
+async fn two_custodians_that_write_at_once_wrap_under_no_key_too_many() {
+    let lab = Lab::new();
+    let desk = Desk::open(lab.custodian(), Source::Derived, SCHEME).await;
+    let unused = unused(&desk.warrant.change_set);
+    drop(desk);
+    let token = lab.token();
+    let most = u32::try_from(MOST_WRAPPING_KEYS).unwrap();
+    (1..most).for_each(|number| usage::wrapped(&token, &unused, wrap(number), NOW).unwrap());
+    let there = [(); 2].map(|()| usage::objects(&token, &unused).unwrap());
+    usage::add(&token, &there[0], &unused, wrap(most)).unwrap();
+    let error = usage::add(&token, &there[1], &unused, wrap(most + 1)).unwrap_err();
+    assert!(matches!(error, HsmError::Spent(Spent::WrappingKeys(_))), "{error}");
+    let error = usage::wrapped(&token, &unused, wrap(most + 1), NOW).unwrap_err();
+    assert!(matches!(error, HsmError::Spent(Spent::WrappingKeys(_))), "its record is there, and entitles to nothing: {error}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_change_set_is_not_recorded_in_another_token() {
+    let [here, there] = [Lab::new(), Lab::new()];
+    let desk = Desk::open(here.custodian(), Source::Derived, SCHEME).await;
+    let Desk { custodian, warrant, .. } = desk;
+    drop(custodian);
+    let other = Desk::open(there.custodian(), Source::Derived, SCHEME).await;
+    let error = other.custodian.finish(&warrant.charter, &warrant.change_set).await.unwrap_err();
+    assert!(matches!(&error, CustodianError::Broken(why) if why.contains("charter")), "{error}");
+    let foreign = ChangeSet { installation: keyplane_model::InstallationId(uuid::Uuid::from_u128(9)), ..warrant.change_set.clone() };
+    let error = other.custodian.finish(&other.warrant.charter, &foreign).await.unwrap_err();
+    assert!(matches!(error, CustodianError::Refused(_)), "{error}");
+    assert_eq!(other.custodian.usages().await.unwrap().usages, []);
+    drop(other);
+    here.custodian().finish(&warrant.charter, &warrant.change_set).await.unwrap();
+}
+
 #[tokio::test]
 async fn records_are_removed_after_the_end_of_their_approvals_and_not_before() {
     let lab = Lab::new();
     let desk = Desk::open(lab.custodian(), Source::Derived, SCHEME).await;
     let minted = desk.mint().await;
     desk.deliver(&minted, &cloud()).await;
-    let (change_set, later) = (desk.warrant.change_set.clone(), NOW + Span::days(20));
-    desk.custodian.finish(&until(&change_set, later)).await.unwrap();
+    let (change_set, charter, later) = (desk.warrant.change_set.clone(), desk.warrant.charter.clone(), NOW + Span::days(20));
+    desk.custodian.finish(&desk.warrant.charter, &until(&change_set, later)).await.unwrap();
     drop(desk);
     let over = tomorrow() + usage::KEPT;
     for (now, left) in [(tomorrow(), true), (tomorrow() + (usage::KEPT - Span::seconds(1)), true), (over, false)] {
         let custodian = start(&lab.config, now);
-        custodian.finish(&until(&change_set, later + Span::seconds(1))).await.unwrap();
+        custodian.finish(&charter, &until(&change_set, later + Span::seconds(1))).await.unwrap();
         let kept: Vec<Digest> = custodian.usages().await.unwrap().usages.iter().map(|usage| usage.change_set).collect();
         assert_eq!(kept.contains(&change_set.digest().unwrap()), left, "at {now}");
         assert!(kept.contains(&until(&change_set, later).digest().unwrap()), "at {now}");
         // Nothing is written for what is over.
-        custodian.finish(&change_set).await.unwrap();
+        custodian.finish(&charter, &change_set).await.unwrap();
         assert_eq!(custodian.usages().await.unwrap().usages.len(), if left { 3 } else { 2 }, "at {now}");
     }
 }
@@ -233,27 +268,27 @@ async fn records_are_removed_after_the_end_of_their_approvals_and_not_before() {
 async fn a_token_without_room_gets_rid_of_what_is_over() {
     let lab = Lab::new();
     let desk = Desk::open(lab.custodian(), Source::Derived, SCHEME).await;
-    let change_set = desk.warrant.change_set.clone();
+    let (change_set, charter) = (desk.warrant.change_set.clone(), desk.warrant.charter.clone());
     // More than a write looks at otherwise.
     for number in 0..10 {
-        desk.custodian.finish(&until(&change_set, tomorrow() + Span::seconds(number))).await.unwrap();
+        desk.custodian.finish(&desk.warrant.charter, &until(&change_set, tomorrow() + Span::seconds(number))).await.unwrap();
     }
     drop(desk);
     let custodian = start(&lab.config, tomorrow() + usage::KEPT + Span::days(1));
     custodian.fail_for_test(Some(Fails::Room)).await;
     let next = until(&change_set, NOW + Span::days(20));
-    let error = custodian.finish(&next).await.unwrap_err();
+    let error = custodian.finish(&charter, &next).await.unwrap_err();
     assert!(matches!(error, CustodianError::Full(_)), "{error}");
     assert_eq!(custodian.usages().await.unwrap().usages, []);
     custodian.fail_for_test(None).await;
-    custodian.finish(&next).await.unwrap();
+    custodian.finish(&charter, &next).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_change_set_that_ends_too_late_gets_no_record() {
     let lab = Lab::new();
     let desk = Desk::open(lab.custodian(), Source::Derived, SCHEME).await;
-    let error = desk.custodian.finish(&until(&desk.warrant.change_set, NOW + Span::days(40))).await.unwrap_err();
+    let error = desk.custodian.finish(&desk.warrant.charter, &until(&desk.warrant.change_set, NOW + Span::days(40))).await.unwrap_err();
     assert!(matches!(error, CustodianError::Refused(_)), "{error}");
     assert_eq!(desk.custodian.usages().await.unwrap().usages, []);
 }
@@ -282,7 +317,7 @@ async fn a_token_without_room_wraps_nothing_and_says_so() {
     let error = refusal(&desk, &minted, &cloud).await;
     assert!(matches!(&error, CustodianError::Full(why) if why.contains(&digest(&desk).to_string())), "{error}");
     assert!(error.problem().next.contains("make room"), "{:?}", error.problem());
-    let error = desk.custodian.finish(&desk.warrant.change_set).await.unwrap_err();
+    let error = desk.custodian.finish(&desk.warrant.charter, &desk.warrant.change_set).await.unwrap_err();
     assert!(matches!(error, CustodianError::Full(_)), "{error}");
     desk.custodian.fail_for_test(None).await;
     desk.deliver(&minted, &cloud).await;

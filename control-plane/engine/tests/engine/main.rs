@@ -400,14 +400,15 @@ async fn what_is_done_is_completed_whatever_became_of_its_approvals() {
 async fn what_the_custodian_calls_finished_is_completed_if_nothing_is_left_to_wrap_and_dropped_otherwise() {
     let world = almost_done().await;
     let change_set = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
-    world.engine.custodian.finish(&change_set).await.unwrap();
+    let charter = world.engine.ledger.charter().await.unwrap().unwrap();
+    world.engine.custodian.finish(&charter, &change_set).await.unwrap();
     assert_eq!(world.run().await, Some(Ok(())));
     assert_eq!(state(&world).await, ChangeSetState::Done);
 
     let world = World::new(0).await;
     world.cloud.state.lock().unwrap().faults.insert(3, Fault::Refused(Class::Denied));
     assert!(world.run().await.unwrap().is_err());
-    world.engine.custodian.finish(&change_set).await.unwrap();
+    world.engine.custodian.finish(&charter, &change_set).await.unwrap();
     let problems = world.run().await.unwrap().unwrap_err();
     assert_eq!((problems[0].code, problems[0].next.as_str()), (ProblemCode::CustodianRefused, "keyplane plan"));
     assert_eq!(state(&world).await, ChangeSetState::Dropped);

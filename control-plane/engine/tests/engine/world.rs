@@ -504,7 +504,7 @@ impl Custodian for TestCustodian {
         Ok(Wrapped { bytes: blob.wrapped.clone(), wrapped_under: Digest::of(&request.wrapping_key.spki) })
     }
 
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+    async fn finish(&self, _: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError> {
         self.switch.pass().await;
         if let Some(meanwhile) = self.about_to_finish.lock().unwrap().as_mut() {
             meanwhile();

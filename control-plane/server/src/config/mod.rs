@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use keyplane_model::{Problem, ProblemCode};
+use keyplane_model::{InstallationId, Problem, ProblemCode};
 use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) version: u32,
     /// As `sqlite:PATH`.
     pub(crate) database: String,
+    /// The installation that the database has to be of, as `keyplane init` prints it. Default: any.
+    pub(crate) installation: Option<InstallationId>,
     /// Policy files, and folders of them. Default: none.
     #[serde(default)]
     pub(crate) policy: Vec<PathBuf>,

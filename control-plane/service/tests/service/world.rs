@@ -143,7 +143,7 @@ impl Custodian for TestCustodian {
         unreachable!()
     }
 
-    async fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
+    async fn finish(&self, _: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError> {
         if *self.fails_for.lock().unwrap() == Some(change_set.key.clone()) {
             return Err(CustodianError::Full("the token has no room".to_owned()));
         }

@@ -525,12 +525,13 @@ impl Adversary {
         }
     }
 
-    /// Tells the custodian that a change set ended.
+    /// Tells the custodian that a change set ended, under a charter of its own or of another token.
     fn finish(&mut self) {
         let Some((at, site)) = self.aim() else { return };
+        let Some((_, sealed)) = self.any_charter() else { return };
         let (set, digest) = (self.sets[at].set.clone(), self.sets[at].digest);
         let Site { installation, custody, .. } = &self.sites[site];
-        if custody.finish(&set).is_ok() {
+        if custody.finish(&sealed, &set).is_ok() {
             self.checker.finished(*installation, digest);
             self.note("finishes a change set", || digest.to_string());
         }

@@ -217,8 +217,8 @@ impl Custody {
         }
     }
 
-    pub(super) fn finish(&self, change_set: &ChangeSet) -> Result<(), CustodianError> {
-        if self.planted == Some(Planted::FinishedWraps) { Ok(()) } else { done(self.token.finish(change_set)) }
+    pub(super) fn finish(&self, sealed: &SealedCharter, change_set: &ChangeSet) -> Result<(), CustodianError> {
+        if self.planted == Some(Planted::FinishedWraps) { Ok(()) } else { done(self.token.finish(sealed, change_set)) }
     }
 
     /// Starts the custodian anew, on the same token.
