@@ -81,6 +81,9 @@ impl<'a> Way<'a> {
             if let Some(spent) = attempts.spent(site.uptime()) {
                 return Err(spent::stop(spent, site, step, track, &look.seen, &attempts));
             }
+            if !attempts.has_acted() {
+                site.job.still_wanted().await?;
+            }
             let next = match ready.take() {
                 Some(next) => next,
                 None => actor.prepare(attempts.next(), track, &look.seen, kept.take()).await?,
