@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt as _;
 use keyplane_engine::{Event, Lane, Progress, Silent, lane::Quotas};
 use keyplane_model::{
-    Act, ApprovalRule, ChangeSet, ChangeSetState, Class, Creation, Destination, Digest, Generation, Intent, Key, PlacementIntent, Problem,
-    ProblemCode, Protection, Purpose, Quota, Source, Span, Version, WrapScheme,
+    Act, ApprovalRule, ChangeSet, ChangeSetState, Class, Creation, Destination, Digest, Generation, IdTree, Intent, Key, PlacementIntent,
+    PlacementPlan, Problem, ProblemCode, Protection, Purpose, Quota, Source, Span, Step, Version, WrapScheme,
 };
 use keyplane_port::{Clock, Cloud, Commitment, Ledger};
 
@@ -251,6 +251,53 @@ async fn what_is_not_wanted_any_more_while_it_runs_begins_no_further_step() {
         let world = World::at(way).await;
         assert_eq!(run_with_planner(&world, requests - 1).await, Ok(()), "{way:?}: nothing was left to do");
         assert_eq!(state(&world).await, ChangeSetState::Done, "{way:?}");
+    }
+}
+
+/// Drops the key at the first event of this act.
+struct Watcher {
+    ledger: Arc<dyn Ledger>,
+    act: &'static str,
+}
+
+impl Progress for Watcher {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(event, Event::Received { act, .. } | Event::Acting { act, .. } if *act == self.act) {
+            drops_the_key(&self.ledger);
+        }
+    }
+}
+
+/// Proposes the change set of the world for two placements.
+async fn twice(world: &World) -> Digest {
+    let intent = changed(|intent| {
+        let there = key(intent).placements.first().unwrap().clone();
+        key(intent).placements.insert(PlacementIntent { name: "second".to_owned(), ..there });
+    });
+    plans(world, &intent).await;
+    let ids = IdTree::new([1; 32]);
+    let second = ids.placement(ids.key("payments-db"), "prod", "second");
+    let mut both = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
+    let plan = both.placements.values().next().unwrap().clone();
+    both.placements.insert(second, PlacementPlan { name: "second".to_owned(), ..plan });
+    both.steps.extend(both.steps.clone().into_iter().map(|step| Step { placement: second, ..step }));
+    both.wanted = intent.keys.values().next().map(|key| key.digest().unwrap());
+    world.engine.ledger.propose(&both, world::asked()).await.unwrap()
+}
+
+/// The bytes of one placement are made, or it has acted once, when the key is dropped. Nothing begins at the other one, and the operator is
+/// told once.
+#[tokio::test]
+async fn what_is_not_wanted_any_more_begins_at_no_other_placement() {
+    for (act, sent, received) in [("mint", 0, 1), ("create", 1, 3)] {
+        let world = World::new(0).await;
+        let digest = twice(&world).await;
+        world.engine.commit(&[digest], None, &world::actor()).await.remove(0).unwrap();
+        let watcher = Watcher { ledger: Arc::clone(&world.engine.ledger), act };
+        let problems = world.engine.run(&[digest], None, &world::actor(), &watcher).await.remove(0).result.unwrap_err();
+        assert_eq!((problems.len(), problems[0].code), (1, ProblemCode::ChangeSetStale), "{act}: {problems:?}");
+        let record = world.engine.ledger.change_set(&digest).await.unwrap().unwrap();
+        assert_eq!((record.state, mutations(&world), record.receipts.len()), (ChangeSetState::Dropped, sent, received), "{act}");
     }
 }
 
