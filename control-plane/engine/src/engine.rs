@@ -13,13 +13,14 @@ use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier as verifier;
 use tracing::Instrument as _;
 
-use crate::job::{Job, Ports, Stop};
+use crate::job::{Job, Ports};
 use crate::lane::Lane;
 use crate::lease::{Hold, Leases};
 use crate::progress::{Event, Progress};
 use crate::prologue;
 use crate::site::Site;
 use crate::step::Way;
+use crate::stop::Stop;
 use crate::track::Track;
 use crate::unfit;
 use crate::wanted::{Known, Wanted};

@@ -1,9 +1,10 @@
-//! One change set's run: what its steps share, how a receipt is written, and why a run stops.
+//! One change set's run: what its steps share, how a receipt is written, and what becomes of a refusal.
 
 use keyplane_model::{Actor, Asked, ChangeSetRecord, DestinationName, Fence, KeyRecord, Problem, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::{Clock, Custodian, CustodianError, Ledger, LedgerError, Refusal, Warrant};
 
 use crate::progress::{Event, Progress};
+use crate::stop::Stop;
 use crate::unfit;
 use crate::wanted::{Known, Wanted};
 
@@ -28,14 +29,6 @@ pub(crate) struct Job<'a> {
     pub(crate) wanted: &'a Wanted<'a>,
     pub(crate) warrant: &'a Warrant,
     pub(crate) progress: &'a dyn Progress,
-}
-
-/// Why the steps of a change set stop.
-pub(crate) enum Stop {
-    /// The change set conflicts with what is there, or its attempts are spent for good: it is dropped.
-    Conflict(Problem),
-    /// Something blocks it for now: the change set stays committed, and the next run resumes it.
-    Held(Problem),
 }
 
 impl Job<'_> {

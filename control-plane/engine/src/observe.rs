@@ -6,10 +6,10 @@
 use keyplane_model::{Act, ObjectId, Outcome, ProblemCode, Source, Span, Step};
 
 use crate::attempts::Attempts;
-use crate::job::Stop;
 use crate::judgement::{Decision, Known, Seen, decide};
 use crate::progress::Event;
 use crate::site::Site;
+use crate::stop::Stop;
 use crate::track::Track;
 
 /// A mutation is sent only if a read no older than this showed the expected state (rule 4: "a few seconds").

@@ -3,7 +3,7 @@
 use keyplane_model::{CLOCKS, ChangeSet, ChangeSetRecord, ChangeSetState, DestinationName, Problem, ProblemCode, Timestamp};
 use keyplane_verifier::Violation;
 
-use crate::job::Stop;
+use crate::stop::Stop;
 
 /// What must have changed since a change set was planned, if it breaks a rule now and broke none then.
 #[derive(Clone, Copy, PartialEq, Eq)]

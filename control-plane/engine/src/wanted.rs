@@ -16,8 +16,8 @@ use keyplane_model::{
 use keyplane_port::{IntentRevision, Ledger, LedgerError};
 use keyplane_verifier::{self as verifier, Facts, Violation};
 
-use crate::job::Stop;
 use crate::lane::Lane;
+use crate::stop::Stop;
 use crate::unfit;
 
 /// What is wanted of some keys, and the destinations where it can be.
