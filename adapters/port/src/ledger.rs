@@ -34,6 +34,10 @@ pub trait Ledger: Send + Sync {
     /// The newest intent; `None`: there is none yet.
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
 
+    /// The newest revision of the intent; `None`: there is none yet. Reads nothing of what is wanted, so it costs the same for any number of
+    /// keys: a run asks before each step whether the intent is still the one that it knows.
+    async fn intent_revision(&self) -> Result<Option<IntentRevision>, LedgerError>;
+
     /// What the newest intent says of these keys. A key that it does not want is missing. `None`: there is no intent yet.
     ///
     /// For whatever is about some keys. A ledger outside of this process does not read the whole intent for that, which takes time with the

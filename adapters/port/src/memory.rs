@@ -107,6 +107,10 @@ impl Ledger for MemoryLedger {
         Ok(self.state().intents.last().cloned())
     }
 
+    async fn intent_revision(&self) -> Result<Option<IntentRevision>, LedgerError> {
+        Ok(self.state().intents.last().map(|(revision, _)| revision.clone()))
+    }
+
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
         Ok(self.state().keys.get(&id).cloned())
     }

@@ -7,13 +7,13 @@ use keyplane_model::{
 use keyplane_port::{Acted, Cause, CloudError, LedgerError, Mutation, Refusal, WrapFor, WrapRequest, Wrapped, WrappingKey};
 
 use crate::attempts::Attempts;
-use crate::job::Stop;
 use crate::judgement::{Conflict, Seen};
 use crate::lane::{Admission, Failure, pause};
 use crate::lease::Renewing;
 use crate::observe::{FRESH, Look, PACE};
 use crate::progress::Event;
 use crate::site::Site;
+use crate::stop::Stop;
 use crate::track::Track;
 
 /// A mutation that is ready to be sent: its quotas are drawn, and what it imports is wrapped.

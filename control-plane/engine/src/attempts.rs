@@ -8,7 +8,6 @@ pub(crate) struct Attempts {
     all: Vec<Attempt>,
     /// How many of them earlier runs made.
     before: usize,
-    began: Span,
     sent: Span,
     /// When this run made its first attempt. `None`: it made none yet.
     first: Option<Span>,
@@ -45,15 +44,10 @@ pub(crate) enum Spent {
 impl Attempts {
     /// Begins with the attempts in the ledger.
     pub(crate) fn begin(all: Vec<Attempt>, now: Span) -> Self {
-        Self { before: all.len(), all, began: now, sent: now, first: None, made: Vec::new(), lost: None }
+        Self { before: all.len(), all, sent: now, first: None, made: Vec::new(), lost: None }
     }
 
-    /// When this run began the step.
-    pub(crate) fn began(&self) -> Span {
-        self.began
-    }
-
-    /// When the last attempt was sent. For an attempt of an earlier run: when this run began.
+    /// When the last attempt was sent. For an attempt of an earlier run: when this run began the step.
     pub(crate) fn sent(&self) -> Span {
         self.sent
     }
@@ -86,6 +80,12 @@ impl Attempts {
     pub(crate) fn unshown(&self) -> (usize, usize) {
         let count = |attempts: &[Attempt]| attempts.iter().filter(|attempt| attempt.refused.is_none()).count();
         (count(&self.all), count(&self.all[..self.before]))
+    }
+
+    /// Whether an attempt of this run may have had an effect.
+    pub(crate) fn has_acted(&self) -> bool {
+        let (all, before) = self.unshown();
+        all > before
     }
 
     /// Whether another attempt is not allowed. `None`: it is allowed. Every limit on a step's attempts is here. Asked before each attempt

@@ -14,14 +14,16 @@ use keyplane_port::{Clock, Commitment, Custodian, Ledger, Warrant};
 use keyplane_verifier as verifier;
 use tracing::Instrument as _;
 
-use crate::job::{Job, Ports, Stop};
+use crate::job::{Job, Ports};
 use crate::lane::Lane;
 use crate::lease::{Hold, Leases};
 use crate::progress::{Event, Progress};
 use crate::prologue;
 use crate::site::Site;
 use crate::step::Way;
+use crate::stop::Stop;
 use crate::track::Track;
+use crate::unfit;
 use crate::wanted::{Known, Wanted};
 
 /// Executes change sets, through ports only.
@@ -49,7 +51,7 @@ pub struct Ran {
 const SIDE_BY_SIDE: usize = 16;
 
 /// For how many change sets [`Engine::commit`] reads at once what is wanted. Each reading goes through the whole intent, and the records of
-/// so many change sets are kept in memory meanwhile.
+/// so many change sets are kept in memory meanwhile. It is read again only if another plan recorded an intent in between.
 const AT_ONCE: usize = 100;
 
 impl Engine {
@@ -75,12 +77,11 @@ impl Engine {
                 records.push(self.record(digest).await);
             }
             let keys = records.iter().flatten().map(|record| record.change_set.key.clone()).collect();
-            let wanted = Wanted::read(self.ledger.as_ref(), &self.lanes, keys, policy).await;
+            let wanted = Wanted::of(self.ledger.as_ref(), &self.lanes, keys, policy);
             for record in records {
-                results.push(match (record, &wanted) {
-                    (Ok(record), Ok(wanted)) => self.commit_one(&record, wanted, by).await,
-                    (Err(problem), _) => Err(problem),
-                    (Ok(record), Err(problem)) => Err(problem.clone().key(&record.change_set.key)),
+                results.push(match record {
+                    Ok(record) => self.commit_one(&record, &wanted, by).await,
+                    Err(problem) => Err(problem),
                 });
             }
         }
@@ -110,8 +111,8 @@ impl Engine {
     /// A crash anywhere loses nothing and makes nothing twice: the next run continues from the ledger alone.
     ///
     /// # Caveats
-    /// What is wanted is read once, when the run begins, and so after the commits: a plan that withdraws a change set which was committed
-    /// meanwhile leaves it to its run to notice that it is not wanted.
+    /// A plan does not stop a run that goes on meanwhile. The run notices before the next step acts that the change set is not wanted any
+    /// more, and drops it then; a step that has acted is finished.
     pub fn run<'a>(
         &'a self,
         digests: &'a [Digest],
@@ -124,8 +125,7 @@ impl Engine {
 
     async fn run_each(&self, digests: &[Digest], policy: Option<&Intent>, by: &Actor, progress: &dyn Progress) -> Vec<Ran> {
         let working = self.leases.begin();
-        let wanted = self.wanted(digests, policy).await;
-        let wanted = wanted.as_ref();
+        let wanted = &self.wanted(digests, policy).await;
         let mut runs: Vec<Ran> = futures::stream::iter(digests.to_vec())
             .map(|digest| {
                 let span = tracing::info_span!("change_set", digest = %digest.short());
@@ -141,22 +141,16 @@ impl Engine {
     }
 
     /// What is wanted of the keys of these change sets.
-    async fn wanted<'p>(&self, digests: &[Digest], policy: Option<&'p Intent>) -> Result<Wanted<'p>, Problem> {
+    async fn wanted<'p>(&'p self, digests: &[Digest], policy: Option<&'p Intent>) -> Wanted<'p> {
         let mut keys = BTreeSet::new();
         for digest in digests {
             // The run of a change set that cannot be read says so, or holds it if it can be read by then.
             keys.extend(self.record(digest).await.ok().map(|record| record.change_set.key));
         }
-        Wanted::read(self.ledger.as_ref(), &self.lanes, keys, policy).await
+        Wanted::of(self.ledger.as_ref(), &self.lanes, keys, policy)
     }
 
-    async fn run_one(
-        &self,
-        digest: &Digest,
-        wanted: Result<&Wanted<'_>, &Problem>,
-        by: &Actor,
-        progress: &dyn Progress,
-    ) -> Result<(), Vec<Problem>> {
+    async fn run_one(&self, digest: &Digest, wanted: &Wanted<'_>, by: &Actor, progress: &dyn Progress) -> Result<(), Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
         let record = self.record(digest).await.map_err(one)?;
         let key = &record.change_set.key;
@@ -175,7 +169,6 @@ impl Engine {
             progress.event(&Event::Completed { key, digest });
             return Ok(());
         }
-        let wanted = wanted.map_err(|problem| one(problem.clone().key(key)))?;
         let charter = match self.entitled(&record, wanted).await {
             Ok(charter) => charter,
             Err(Stop::Conflict(problem)) => return Err(self.not_entitled(&record, problem, by).await),
@@ -186,6 +179,8 @@ impl Engine {
         let mut conflicts = Vec::new();
         let mut take = |result: Result<(), Stop>| match result {
             Ok(()) => {}
+            // What speaks against the whole change set stops each of its placements.
+            Err(Stop::Conflict(problem) | Stop::Held(problem)) if problems.contains(&problem) => {}
             Err(Stop::Conflict(problem)) => {
                 conflicts.push(problem.detail.clone());
                 problems.push(problem);
@@ -193,9 +188,9 @@ impl Engine {
             Err(Stop::Held(problem)) => problems.push(problem),
         };
         // A ledger that cannot be read stops the run before any bytes are generated.
-        self.known(&record).await.map_err(one)?;
+        let known = self.known(&record).await.map_err(one)?;
         let ports = Ports { ledger: self.ledger.as_ref(), custodian: self.custodian.as_ref(), clock: self.clock.as_ref() };
-        let job = Job { ports, by, record: &record, warrant: &warrant, progress };
+        let job = Job { ports, by, record: &record, known: known.as_ref(), wanted, warrant: &warrant, progress };
         match self.run_prologue(&job).await {
             Err(stop) => take(Err(stop)),
             Ok(()) => {
@@ -222,13 +217,8 @@ impl Engine {
     /// Drops a committed change set that what is in force today does not carry: it was committed under a charter that asked for less, or
     /// does something that is not wanted any more. It gets no more approvals, so it would block its key. The next plan continues with what it
     /// left and asks for new approvals.
-    async fn not_entitled(&self, record: &ChangeSetRecord, mut problem: Problem, by: &Actor) -> Vec<Problem> {
-        if problem.code == ProblemCode::ApprovalsMissing {
-            problem.code = ProblemCode::CharterChanged;
-            problem.class = problem.code.class();
-        }
-        problem.detail = format!("what is in force today does not carry it: {}", problem.detail);
-        problem.next = "keyplane plan".to_owned();
+    async fn not_entitled(&self, record: &ChangeSetRecord, problem: Problem, by: &Actor) -> Vec<Problem> {
+        let problem = unfit::not_carried(problem);
         let dropped = self.abandon(record, &problem.detail, by).await;
         std::iter::once(problem).chain(dropped.err()).collect()
     }
@@ -243,6 +233,7 @@ impl Engine {
                     continue;
                 }
                 if let Ok((_, plan)) = self.approved(job, step.placement) {
+                    job.still_wanted().await?;
                     let span = Job::span(number, step, &plan.destination);
                     prologue::run(job, number, step, plan).instrument(span).await?;
                 }
@@ -262,8 +253,8 @@ impl Engine {
         let hold = Hold::take(&self.leases, lane, job).await.map_err(held)?;
         // INVARIANT: the server reads the placement's records while it holds the lane. Before, another server may have changed them.
         let record = self.record(&job.record.digest).await.map_err(held)?;
-        let job = Job { record: &record, ..*job };
         let known = self.known(&record).await.map_err(held)?;
+        let job = Job { record: &record, known: known.as_ref(), ..*job };
         let (_, plan) = self.approved(&job, placement)?;
         let track = Track::begin(placement, known.as_ref(), self.clock.uptime());
         let mut way = Way::begin(Site { job, target: target(&record, placement, plan), hold }, track);
@@ -328,7 +319,7 @@ impl Engine {
         let held = |problem: Problem| Stop::Held(problem.key(key));
         let sealed = self.charter().await.map_err(held)?;
         let known = self.known(record).await.map_err(held)?;
-        wanted.judge(record, Known { charter: &sealed.charter, now: self.clock.now(), record: known.as_ref() })?;
+        wanted.judge(record, Known { charter: &sealed.charter, now: self.clock.now(), record: known.as_ref() }).await?;
         let charter = sealed
             .id()
             .map_err(|error| held(Problem::new(ProblemCode::Internal, format!("the charter has no digest: {error}"), "keyplane status")))?;

@@ -1,9 +1,12 @@
-//! One change set's run: what its steps share, how a receipt is written, and why a run stops.
+//! One change set's run: what its steps share, how a receipt is written, and what becomes of a refusal.
 
-use keyplane_model::{Actor, Asked, ChangeSetRecord, DestinationName, Fence, Problem, ProblemCode, Receipt, Step, StepNo};
+use keyplane_model::{Actor, Asked, ChangeSetRecord, DestinationName, Fence, KeyRecord, Problem, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::{Clock, Custodian, CustodianError, Ledger, LedgerError, Refusal, Warrant};
 
 use crate::progress::{Event, Progress};
+use crate::stop::Stop;
+use crate::unfit;
+use crate::wanted::{Known, Wanted};
 
 /// The ports that a step uses, apart from its lane.
 #[derive(Clone, Copy)]
@@ -21,22 +24,27 @@ pub(crate) struct Job<'a> {
     pub(crate) by: &'a Actor,
     /// As read from the ledger when the run, or this placement's part of it, began.
     pub(crate) record: &'a ChangeSetRecord,
+    /// The ledger's record of the key, read with `record`.
+    pub(crate) known: Option<&'a KeyRecord>,
+    pub(crate) wanted: &'a Wanted<'a>,
     pub(crate) warrant: &'a Warrant,
     pub(crate) progress: &'a dyn Progress,
-}
-
-/// Why the steps of a change set stop.
-pub(crate) enum Stop {
-    /// The change set conflicts with what is there, or its attempts are spent for good: it is dropped.
-    Conflict(Problem),
-    /// Something blocks it for now: the change set stays committed, and the next run resumes it.
-    Held(Problem),
 }
 
 impl Job<'_> {
     /// The tracing span of a step.
     pub(crate) fn span(number: StepNo, step: &Step, destination: &DestinationName) -> tracing::Span {
         tracing::info_span!("step", number = number.0, act = step.act.word(), lane = %destination)
+    }
+
+    /// Judges what is left of the change set by what is wanted now. Called before a step acts for the first time in this run; one that has
+    /// acted is finished, so that it leaves nothing half done.
+    pub(crate) async fn still_wanted(&self) -> Result<(), Stop> {
+        let known = Known { charter: &self.warrant.charter.charter, now: self.ports.clock.now(), record: self.known };
+        self.wanted.judge(self.record, known).await.map_err(|stop| match stop {
+            Stop::Conflict(problem) => Stop::Conflict(unfit::not_carried(problem)),
+            Stop::Held(problem) => Stop::Held(problem),
+        })
     }
 
     /// Writes a step's receipt. Returns the one in the ledger: another server that works on the same change set may have written it first.

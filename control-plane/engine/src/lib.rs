@@ -9,8 +9,6 @@
 //! |---|---|
 //! | `engine` | the order of a run: commit, prologue, placements concurrently |
 //! | `ending` | how a change set ends, at the custodian and in the ledger |
-//! | `wanted` | what is wanted now, and whether a change set does nothing else |
-//! | `unfit` | what is told of a change set that does not fit any more |
 //! | `step` | one step of a placement, from the first look to its receipt |
 //! | `prologue` | the steps that generate, derive and share bytes, before any request to a cloud |
 //! | `act` | one attempt: the mutating request is prepared, recorded, sent, and its failure handled |
@@ -20,6 +18,9 @@
 //! | `attempts` | what was tried for a step, what may still take effect, and every limit on attempts |
 //! | `site` | one placement at its destination: target, lane, lease |
 //! | `job` | what the steps of a change set share; how a receipt is written |
+//! | `wanted` | what is wanted now, and whether a change set does nothing else |
+//! | `unfit` | what is told of a change set that does not fit any more |
+//! | `stop` | why a run stops, and what becomes of its change set |
 //! | [`judgement`] | what a step does next, given what was seen: a pure function |
 //! | `survey` | looking at a whole destination, for planning |
 //! | `lease` | which lanes this server holds, and for how long |
@@ -42,6 +43,7 @@ mod quota;
 mod site;
 mod spent;
 mod step;
+mod stop;
 mod survey;
 mod track;
 mod unfit;

@@ -6,16 +6,17 @@
 use keyplane_model::{Act, ObjectId, Outcome, ProblemCode, Source, Span, Step};
 
 use crate::attempts::Attempts;
-use crate::job::Stop;
 use crate::judgement::{Decision, Known, Seen, decide};
 use crate::progress::Event;
 use crate::site::Site;
+use crate::stop::Stop;
 use crate::track::Track;
 
 /// A mutation is sent only if a read no older than this showed the expected state (rule 4: "a few seconds").
 pub(crate) const FRESH: Span = Span::seconds(3);
 
-/// How long one run waits for a destination that still processes an import. Google Cloud takes minutes at its slowest.
+/// How long one run waits for a destination that still processes a request, from the moment it was sent: the wait for a quota before it is
+/// none of the destination's. Google Cloud takes minutes for an import at its slowest.
 const PATIENCE: Span = Span::seconds(600);
 
 /// How often a look may lead to another decision than the look before. Lagging parts of a cloud can disagree for as long as the consistency
@@ -94,7 +95,7 @@ impl<'a> Observer<'a> {
                     self.site.sleep(if self.sweep { left } else { left.min(pace) }).await;
                     continue;
                 }
-                Decision::AtWork if look.at - attempts.began() < PATIENCE => {
+                Decision::AtWork if look.at - attempts.sent() < PATIENCE => {
                     streak = None;
                     self.site.sleep(work).await;
                     work = (work + work).min(WORK.1);

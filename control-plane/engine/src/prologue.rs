@@ -5,7 +5,8 @@
 use keyplane_model::{Act, CopyAct, CopyCoordinates, DestinationName, Outcome, PlacementPlan, ProblemCode, Receipt, Step, StepNo};
 use keyplane_port::MintRequest;
 
-use crate::job::{Job, Stop};
+use crate::job::Job;
+use crate::stop::Stop;
 
 pub(crate) fn has(act: &Act) -> bool {
     match act.on_copy() {

@@ -3,10 +3,11 @@
 use keyplane_model::{Capabilities, DestinationName, Fence, Problem, ProblemCode, Span, Target};
 use keyplane_port::CloudError;
 
-use crate::job::{Job, Stop};
+use crate::job::Job;
 use crate::judgement::Conflict;
 use crate::lane::{Failure, Lane};
 use crate::lease::Hold;
+use crate::stop::Stop;
 
 pub(crate) struct Site<'a> {
     pub(crate) job: Job<'a>,

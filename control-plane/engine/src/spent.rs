@@ -3,9 +3,9 @@
 use keyplane_model::{Act, ObjectId, ObjectSeen, ObjectState, Outcome, Presence, ProblemCode, Step};
 
 use crate::attempts::{Attempts, Spent};
-use crate::job::Stop;
 use crate::judgement::Seen;
 use crate::site::Site;
+use crate::stop::Stop;
 use crate::track::Track;
 
 /// Stops a step that is certainly not done and may not be attempted again. `seen` is the look that made it certain.

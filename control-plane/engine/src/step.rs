@@ -5,11 +5,11 @@ use keyplane_model::{Act, Outcome, ProblemCode, Receipt, Step, StepNo};
 
 use crate::act::Actor;
 use crate::attempts::Attempts;
-use crate::job::Stop;
 use crate::judgement::Decision;
 use crate::observe::{Look, Observer};
 use crate::site::Site;
 use crate::spent;
+use crate::stop::Stop;
 use crate::track::Track;
 
 /// How many looks in a row may be too old when the request could be sent. Each took seconds, so the destination answers too slowly to
@@ -80,6 +80,9 @@ impl<'a> Way<'a> {
             // is made.
             if let Some(spent) = attempts.spent(site.uptime()) {
                 return Err(spent::stop(spent, site, step, track, &look.seen, &attempts));
+            }
+            if !attempts.has_acted() {
+                site.job.still_wanted().await?;
             }
             let next = match ready.take() {
                 Some(next) => next,

@@ -1,9 +1,9 @@
 //! Why a change set is not committed or not run any more, as a problem: what has changed since it was planned, and what to do now.
 
-use keyplane_model::{ChangeSet, DestinationName, Problem, ProblemCode};
+use keyplane_model::{CLOCKS, ChangeSet, ChangeSetRecord, ChangeSetState, DestinationName, Problem, ProblemCode, Timestamp};
 use keyplane_verifier::Violation;
 
-use crate::job::Stop;
+use crate::stop::Stop;
 
 /// What must have changed since a change set was planned, if it breaks a rule now and broke none then.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,50 @@ pub(crate) fn unwanted(change_set: &ChangeSet, violations: &[Violation], by: &st
     let said = said(violations);
     let detail = if code == ProblemCode::ChangeSetStale { format!("{by}: {said}") } else { said };
     problem(code, detail, change_set, violations)
+}
+
+/// Whether a violation may come from this server's clock alone, because the clocks of servers, custodian and proposers differ. Then nothing
+/// is dropped for it, and nothing is done.
+///
+/// Ended approvals: this clock may be ahead by [`CLOCKS`]. The custodian judges by its own clock, so until then it may still wrap for another
+/// server that runs the same change set.
+///
+/// Approvals that count for too long: they were asked for from the moment of the proposal on. If that moment is still to come here, this
+/// clock is behind. Otherwise the rules have come to allow less.
+pub(crate) fn is_untimely(record: &ChangeSetRecord, violation: &Violation, now: Timestamp) -> bool {
+    match violation {
+        // A proposal that nobody approved yet has nothing to lose, and the next plan replaces it.
+        Violation::Ended(_) if record.state == ChangeSetState::Proposed && record.approvals.is_empty() => false,
+        Violation::Ended(until) => now < *until + CLOCKS,
+        Violation::EndsTooLate { .. } => now < record.proposed,
+        _ => false,
+    }
+}
+
+/// The problem of a change set that is neither run nor dropped for now, by [`is_untimely`].
+pub(crate) fn untimely(record: &ChangeSetRecord, violation: &Violation, now: Timestamp) -> Problem {
+    let (detail, next) = if let Violation::Ended(until) = violation {
+        let after = *until + CLOCKS;
+        let detail = format!("{violation}; it is given up after {after}, since clocks may differ by {CLOCKS}");
+        // A committed one is given up by the run that judges it, and a proposal by the plan that replaces it.
+        let command = if record.state == ChangeSetState::Proposed { "plan" } else { "apply" };
+        (detail, format!("`keyplane {command}` after {after}"))
+    } else {
+        let detail = format!("it was proposed at {}, and this server's clock shows {now}: it is behind", record.proposed);
+        (detail, "set the clock of this server, then `keyplane apply`".to_owned())
+    };
+    Problem::new(ProblemCode::ApprovalsMissing, detail, next).key(&record.change_set.key)
+}
+
+/// The problem of a committed change set that what is in force today does not carry.
+pub(crate) fn not_carried(mut problem: Problem) -> Problem {
+    if problem.code == ProblemCode::ApprovalsMissing {
+        problem.code = ProblemCode::CharterChanged;
+        problem.class = problem.code.class();
+    }
+    problem.detail = format!("what is in force today does not carry it: {}", problem.detail);
+    "keyplane plan".clone_into(&mut problem.next);
+    problem
 }
 
 fn said(violations: &[Violation]) -> String {

@@ -210,10 +210,7 @@ impl<'a> Subject<'a> {
     }
 
     fn still_fits(&self, open: &ChangeSetRecord, change: Option<&ChangeSet>, findings: &[Finding]) -> bool {
-        // An expired change set can no longer be approved, and neither can one whose approvals would count for longer than the rules have
-        // come to allow.
-        let latest = self.latest_end(&open.change_set.steps);
-        if open.change_set.until <= self.input.now || latest.is_none_or(|latest| open.change_set.until > latest + CLOCKS) {
+        if !self.is_in_time(open) {
             return false;
         }
         // Compare as if the first proposer had planned now, with the first expiry.
@@ -223,6 +220,19 @@ impl<'a> Subject<'a> {
             let frame = first(frame);
             open::still_fits(open, again.as_ref().map(|again| (again, digest(again))), &frame, findings)
         })
+    }
+
+    /// Whether a proposal can still be committed, as far as time tells. An expired one cannot be approved any more, and neither can one whose
+    /// approvals would count for longer than the rules have come to allow.
+    ///
+    /// INVARIANT: no approvals are lost because the clocks of two servers differ. This clock may be ahead by [`CLOCKS`], so approvals that
+    /// have ended are kept for as long. A proposal that is yet to be made shows that this clock is behind, and then how long its approvals
+    /// would count says nothing of the rules.
+    fn is_in_time(&self, open: &ChangeSetRecord) -> bool {
+        let (now, until) = (self.input.now, open.change_set.until);
+        let ends = if open.approvals.is_empty() { until } else { until + CLOCKS };
+        let Some(latest) = self.latest_end(&open.change_set.steps) else { return false };
+        now < ends && (until <= latest + CLOCKS || now < open.proposed)
     }
 
     /// The key's profile, and its rules of approval. `None`: the intent does not have the profile.

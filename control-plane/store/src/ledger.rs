@@ -183,11 +183,13 @@ impl Ledger for SqlLedger {
         Ok(Some((revision(&row)?, intent)))
     }
 
+    async fn intent_revision(&self) -> Result<Option<IntentRevision>, LedgerError> {
+        newest_revision(&mut self.begin(Mode::Read).await?).await
+    }
+
     async fn wanted(&self, keys: &BTreeSet<KeyName>) -> Result<Option<(IntentRevision, BTreeMap<KeyName, Key>)>, LedgerError> {
         let mut transaction = self.begin(Mode::Read).await?;
-        let sql = "SELECT revision, digest, author, source, taken_at FROM intents ORDER BY revision DESC LIMIT 1";
-        let Some(row) = transaction.rows(INTENTS, sql, &[]).await?.pop() else { return Ok(None) };
-        let revision = revision(&row)?;
+        let Some(revision) = newest_revision(&mut transaction).await? else { return Ok(None) };
         let rows = transaction.wanted(INTENTS, Cell::number(revision.revision.0)?, Cell::document(keys)?).await?;
         let wanted = rows.iter().map(|row| Ok((row.word("name")?, row.document("body")?))).collect::<Result<_, LedgerError>>()?;
         Ok(Some((revision, wanted)))
@@ -406,6 +408,12 @@ async fn read_installation(transaction: &mut Transaction) -> Result<Installation
 async fn newest_intent(transaction: &mut Transaction) -> Result<Option<Row>, LedgerError> {
     let sql = "SELECT revision, digest, author, source, taken_at, body FROM intents ORDER BY revision DESC LIMIT 1";
     Ok(transaction.rows(INTENTS, sql, &[]).await?.pop())
+}
+
+/// The newest intent without its body.
+async fn newest_revision(transaction: &mut Transaction) -> Result<Option<IntentRevision>, LedgerError> {
+    let sql = "SELECT revision, digest, author, source, taken_at FROM intents ORDER BY revision DESC LIMIT 1";
+    transaction.rows(INTENTS, sql, &[]).await?.pop().map(|row| revision(&row)).transpose()
 }
 
 fn revision(row: &Row) -> Result<IntentRevision, LedgerError> {

@@ -56,6 +56,7 @@ slow! { Ledger {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn intent_revision(&self) -> Result<Option<IntentRevision>, LedgerError>;
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
     async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
     async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;
@@ -159,6 +160,7 @@ behind! {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn intent_revision(&self) -> Result<Option<IntentRevision>, LedgerError>;
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
     async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
     async fn page_of_events(&self, after: u64, limit: u32) -> Result<Vec<LedgerEvent>, LedgerError>;

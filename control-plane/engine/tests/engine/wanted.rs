@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
-use keyplane_engine::{Lane, Silent, lane::Quotas};
+use keyplane_engine::{Event, Lane, Progress, Silent, lane::Quotas};
 use keyplane_model::{
-    Act, ApprovalRule, ChangeSet, ChangeSetState, Class, Creation, Destination, Digest, Generation, Intent, Key, PlacementIntent, Problem,
-    ProblemCode, Protection, Purpose, Source, Span, Version, WrapScheme,
+    Act, ApprovalRule, ChangeSet, ChangeSetState, Class, Creation, Destination, Digest, Generation, IdTree, Intent, Key, PlacementIntent,
+    PlacementPlan, Problem, ProblemCode, Protection, Purpose, Quota, Source, Span, Step, Version, WrapScheme,
 };
-use keyplane_port::{Clock, Cloud, Commitment};
+use keyplane_port::{Clock, Cloud, Commitment, Ledger};
 
 use crate::world::{self, Fault, TestCloud, World};
 
@@ -194,15 +194,148 @@ async fn what_cannot_be_dropped_for_now_is_not_run_either() {
     assert_eq!((state(&world).await, mutations(&world)), (ChangeSetState::Dropped, 3));
 }
 
-/// One read of the database fails just before what is wanted is read.
+/// One read of the database fails just before what is wanted is read, or while it is read.
 #[tokio::test]
 async fn a_key_of_which_nothing_was_read_is_not_taken_for_unwanted() {
-    let world = begun().await;
-    *world.fails.lock().unwrap() = Some("change_set");
-    let run = async || world.engine.run(&[world.digest], None, &world::actor(), &Silent).await.remove(0).result;
-    assert_eq!(run().await.unwrap_err()[0].code, ProblemCode::DatabaseFailed);
-    assert_eq!((state(&world).await, is_finished(&world).await), (ChangeSetState::Committed, false));
-    assert_eq!(run().await, Ok(()), "its approvals are as good as before");
+    for read in ["change_set", "intent_revision", "wanted"] {
+        let world = begun().await;
+        *world.fails.lock().unwrap() = Some(read);
+        let run = async || world.engine.run(&[world.digest], None, &world::actor(), &Silent).await.remove(0).result;
+        assert_eq!(run().await.unwrap_err()[0].code, ProblemCode::DatabaseFailed, "{read}");
+        assert_eq!((state(&world).await, is_finished(&world).await), (ChangeSetState::Committed, false), "{read}");
+        assert_eq!(run().await, Ok(()), "{read}: its approvals are as good as before");
+    }
+}
+
+/// Somebody plans without the key while a run goes on.
+fn drops_the_key(ledger: &Arc<dyn Ledger>) {
+    ledger.put_intent(&Intent::default(), "files", world::asked()).now_or_never().unwrap().unwrap();
+}
+
+/// Drops the key when the run has sent so many requests and begins another one.
+struct Planner {
+    ledger: Arc<dyn Ledger>,
+    before: u32,
+    cloud: Arc<TestCloud>,
+}
+
+impl Progress for Planner {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(event, Event::Acting { .. }) && self.cloud.state.lock().unwrap().mutations == self.before {
+            drops_the_key(&self.ledger);
+        }
+    }
+}
+
+async fn run_with_planner(world: &World, before: u32) -> Result<(), Vec<Problem>> {
+    world.commit().await.unwrap();
+    let planner = Planner { ledger: Arc::clone(&world.engine.ledger), before, cloud: Arc::clone(&world.cloud) };
+    world.engine.run(&[world.digest], None, &world::actor(), &planner).await.remove(0).result
+}
+
+/// Otherwise a run of hours would go on importing a key that nobody wants any more.
+#[tokio::test]
+async fn what_is_not_wanted_any_more_while_it_runs_begins_no_further_step() {
+    for (way, requests) in crate::WAYS {
+        for request in 1..requests {
+            let world = World::at(way).await;
+            let problems = run_with_planner(&world, request - 1).await.unwrap_err();
+            assert_eq!((problems.len(), problems[0].code), (1, ProblemCode::ChangeSetStale), "{way:?}, {request}: {problems:?}");
+            assert!(problems[0].detail.contains("revision 2 of the intent"), "{way:?}, {request}: {problems:?}");
+            assert_eq!((state(&world).await, mutations(&world)), (ChangeSetState::Dropped, request), "{way:?}, {request}");
+            assert!(is_finished(&world).await, "{way:?}, {request}: its approvals are still good");
+            let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+            let made = record.receipts.values().filter(|receipt| receipt.attempt.is_some()).count();
+            assert_eq!(made, request as usize, "{way:?}, {request}: the step that had acted is finished");
+        }
+        let world = World::at(way).await;
+        assert_eq!(run_with_planner(&world, requests - 1).await, Ok(()), "{way:?}: nothing was left to do");
+        assert_eq!(state(&world).await, ChangeSetState::Done, "{way:?}");
+    }
+}
+
+/// Drops the key at the first event of this act.
+struct Watcher {
+    ledger: Arc<dyn Ledger>,
+    act: &'static str,
+}
+
+impl Progress for Watcher {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(event, Event::Received { act, .. } | Event::Acting { act, .. } if *act == self.act) {
+            drops_the_key(&self.ledger);
+        }
+    }
+}
+
+/// Proposes the change set of the world for two placements.
+async fn twice(world: &World) -> Digest {
+    let intent = changed(|intent| {
+        let there = key(intent).placements.first().unwrap().clone();
+        key(intent).placements.insert(PlacementIntent { name: "second".to_owned(), ..there });
+    });
+    plans(world, &intent).await;
+    let ids = IdTree::new([1; 32]);
+    let second = ids.placement(ids.key("payments-db"), "prod", "second");
+    let mut both = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap().change_set;
+    let plan = both.placements.values().next().unwrap().clone();
+    both.placements.insert(second, PlacementPlan { name: "second".to_owned(), ..plan });
+    both.steps.extend(both.steps.clone().into_iter().map(|step| Step { placement: second, ..step }));
+    both.wanted = intent.keys.values().next().map(|key| key.digest().unwrap());
+    world.engine.ledger.propose(&both, world::asked()).await.unwrap()
+}
+
+/// The bytes of one placement are made, or it has acted once, when the key is dropped. Nothing begins at the other one, and the operator is
+/// told once.
+#[tokio::test]
+async fn what_is_not_wanted_any_more_begins_at_no_other_placement() {
+    for (act, sent, received) in [("mint", 0, 1), ("create", 1, 3)] {
+        let world = World::new(0).await;
+        let digest = twice(&world).await;
+        world.engine.commit(&[digest], None, &world::actor()).await.remove(0).unwrap();
+        let watcher = Watcher { ledger: Arc::clone(&world.engine.ledger), act };
+        let problems = world.engine.run(&[digest], None, &world::actor(), &watcher).await.remove(0).result.unwrap_err();
+        assert_eq!((problems.len(), problems[0].code), (1, ProblemCode::ChangeSetStale), "{act}: {problems:?}");
+        let record = world.engine.ledger.change_set(&digest).await.unwrap().unwrap();
+        assert_eq!((record.state, mutations(&world), record.receipts.len()), (ChangeSetState::Dropped, sent, received), "{act}");
+    }
+}
+
+/// Whether the lost request had its effect is found out, and the step finished: repeated if it had none.
+#[tokio::test]
+async fn a_step_that_may_have_acted_is_finished_even_if_its_key_is_not_wanted_any_more() {
+    for (fault, sent) in [(Fault::LostReply, 1), (Fault::Late(Span::days(1_000)), 2)] {
+        let world = World::new(0).await;
+        world.cloud.state.lock().unwrap().faults.insert(1, fault);
+        assert!(run_with_planner(&world, 0).await.is_err());
+        let record = world.engine.ledger.change_set(&world.digest).await.unwrap().unwrap();
+        assert_eq!((record.state, mutations(&world)), (ChangeSetState::Dropped, sent), "{fault:?}");
+        assert_eq!(record.receipts.values().filter(|receipt| receipt.attempt.is_some()).count(), 1, "{fault:?}");
+    }
+}
+
+/// A request that was refused had no effect: it is not repeated.
+#[tokio::test]
+async fn a_step_that_was_refused_is_not_tried_again_once_its_key_is_not_wanted() {
+    let world = World::new(0).await;
+    world.cloud.state.lock().unwrap().faults.insert(1, Fault::Refused(Class::Throttled));
+    let problems = run_with_planner(&world, 0).await.unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::ChangeSetStale, "{problems:?}");
+    assert_eq!((state(&world).await, mutations(&world)), (ChangeSetState::Dropped, 1));
+}
+
+/// The wait may last for hours, and what was judged before it is out of date.
+#[tokio::test]
+async fn what_is_not_wanted_any_more_when_its_quota_is_there_is_not_sent() {
+    let mut destination = world::destination(Creation::Claimed);
+    destination.capabilities.quotas = [("making".to_owned(), Quota { calls: 1, per: Span::seconds(300) })].into();
+    destination.capabilities.draws = [("create".to_owned(), vec!["making".to_owned()])].into();
+    let world = World::of(destination, 0).await;
+    let ledger = Arc::clone(&world.engine.ledger);
+    world.cloud.clock.meanwhile(move || drops_the_key(&ledger));
+    let problems = world.run().await.unwrap().unwrap_err();
+    assert_eq!(problems[0].code, ProblemCode::ChangeSetStale, "{problems:?}");
+    assert_eq!((state(&world).await, mutations(&world)), (ChangeSetState::Dropped, 0));
 }
 
 type Reconfiguration = fn(&mut Destination);

@@ -54,9 +54,9 @@ impl Switch {
     }
 }
 
-/// Fields: the true time, which moves only when somebody sleeps; the switch; what happens during each sleep; how far the wall clock is set
-/// ahead.
-pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>, Mutex<Span>);
+/// Fields: the true time, which moves only when somebody sleeps; the switch; what happens during each sleep; by how many microseconds the
+/// wall clock is ahead.
+pub(crate) struct TestClock(Mutex<Timestamp>, Arc<Switch>, Mutex<Option<Meanwhile>>, AtomicI64);
 
 pub(crate) type Meanwhile = Box<dyn FnMut() + Send>;
 
@@ -68,7 +68,12 @@ impl TestClock {
 
     /// Sets the server's wall clock ahead.
     pub(crate) fn set_ahead(&self, span: Span) {
-        *self.3.lock().unwrap() = span;
+        self.3.store(span.micros(), Ordering::SeqCst);
+    }
+
+    /// Sets the server's wall clock back.
+    pub(crate) fn set_behind(&self, span: Span) {
+        self.3.store(-span.micros(), Ordering::SeqCst);
     }
 
     /// The true time, whatever the wall clock says.
@@ -85,7 +90,7 @@ impl TestClock {
 #[async_trait]
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.true_time() + *self.3.lock().unwrap()
+        Timestamp(self.true_time().0 + self.3.load(Ordering::SeqCst))
     }
 
     fn uptime(&self) -> Span {
@@ -581,6 +586,7 @@ passing! {
     async fn installation(&self) -> Result<InstallationId, LedgerError>;
     async fn put_intent(&self, intent: &Intent, source: &str, asked: Asked<'_>) -> Result<IntentRevision, LedgerError>;
     async fn intent(&self) -> Result<Option<(IntentRevision, Intent)>, LedgerError>;
+    async fn intent_revision(&self) -> Result<Option<IntentRevision>, LedgerError>;
     async fn wanted(&self, keys: &BTreeSet<KeyName>) -> Result<Option<(IntentRevision, BTreeMap<KeyName, Key>)>, LedgerError>;
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, LedgerError>;
     async fn page_of_keys(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<KeyState>, LedgerError>;
@@ -775,7 +781,7 @@ impl World {
     pub(crate) async fn of(destination: Destination, need: u32) -> Self {
         let creation = destination.capabilities.creation;
         let switch = Arc::new(Switch::default());
-        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch), Mutex::default(), Mutex::default()));
+        let clock = Arc::new(TestClock(Mutex::new(START), Arc::clone(&switch), Mutex::default(), AtomicI64::default()));
         let cloud = TestCloud::new(destination.clone(), Arc::clone(&clock));
         let placement = target().placement;
         let security: GroupName = "security".parse().unwrap();

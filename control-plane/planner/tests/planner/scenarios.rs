@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use keyplane_model::{
-    Act, Action, Actor, Algorithm, Approval, ChangeSet, ChangeSetState, CloudKind, CopyCoordinates, Creation, Digest, InstallationId,
-    KeyName, MaterialSeen, MaterialState, ObjectId, ObjectState, PlacementId, Presence, ProblemCode, Protection, Reason, Source, Span,
-    Step, Timestamp, Version, VersionState, WrapScheme,
+    Act, Action, Actor, Algorithm, Approval, CLOCKS, ChangeSet, ChangeSetState, CloudKind, CopyCoordinates, Creation, Digest,
+    InstallationId, KeyName, MaterialSeen, MaterialState, ObjectId, ObjectState, PlacementId, Presence, ProblemCode, Protection, Reason,
+    Source, Span, Step, Timestamp, Version, VersionState, WrapScheme,
 };
 use keyplane_planner::{Drift, NothingReason, Obstacle, Outcome, Plan, Warning};
 
@@ -283,6 +283,44 @@ fn a_proposed_change_set_that_still_fits_is_kept_whoever_plans() {
     assert!(plan.kept.contains(&digest));
     assert_eq!(nothing(&plan, "payments-db"), NothingReason::AwaitingApproval { digest, given: 0, need: 1 });
     assert_eq!(plan.report.lanes.len(), 1, "what is kept takes its time too");
+}
+
+/// A proposed change set, and its digest. `approved`: somebody approved it.
+fn proposed(approved: bool) -> (World, ChangeSet, Digest) {
+    let mut world = World::with_one_key();
+    let change_set = only(&world.plan());
+    world.propose(&change_set);
+    if approved {
+        let approval = Approval { approver: name("alice"), signature: String::new(), at: world.now };
+        world.ledger.open.get_mut(&change_set.key_id).unwrap().approvals.push(approval);
+    }
+    let digest = change_set.digest().unwrap();
+    (world, change_set, digest)
+}
+
+/// By the clock of another server they may still count, and the people who gave them would be asked again.
+#[test]
+fn approvals_that_have_just_ended_are_kept_as_long_as_clocks_may_differ() {
+    let second = Span::seconds(1);
+    for (approved, ends) in [(false, Span::ZERO), (true, CLOCKS)] {
+        let (mut world, change_set, digest) = proposed(approved);
+        world.now = change_set.until + ends;
+        assert_eq!(only(&world.plan()).until, world.now + Span::days(30), "approved: {approved}");
+        world.now = Timestamp(world.now.0 - second.micros());
+        assert!(world.plan().kept.contains(&digest), "approved: {approved}");
+    }
+}
+
+/// It would count for longer than any rule allows, from now on by a clock that is behind.
+#[test]
+fn a_server_whose_clock_is_behind_replaces_no_proposal() {
+    for approved in [false, true] {
+        let (mut world, _, digest) = proposed(approved);
+        world.now = Timestamp(world.now.0 - (CLOCKS + CLOCKS).micros());
+        let plan = world.plan();
+        assert!(plan.kept.contains(&digest), "approved: {approved}");
+        assert!(plan.change_sets.is_empty() && plan.outdated.is_empty(), "approved: {approved}");
+    }
 }
 
 #[test]

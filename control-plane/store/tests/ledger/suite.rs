@@ -918,11 +918,13 @@ async fn what_is_wanted_of_some_keys_is_read_alone(ledger: SharedLedger) {
     let (one, seven, unknown) = (parse("key-1"), parse("7"), parse("key-9"));
     let asked_for = BTreeSet::from([one, seven, unknown]);
     assert_eq!(ledger.wanted(&asked_for).await, Ok(None));
+    assert_eq!(ledger.intent_revision().await, Ok(None));
     for (name, shared) in [("a", false), ("b", true)] {
         let mut intent = intent(name);
         intent.keys = ["key-1", "key-2", "7"].into_iter().map(|key| (parse(key), wanted_key(shared))).collect();
         let revision = ledger.put_intent(&intent, "files", asked(AT)).await.unwrap();
         intent.keys.remove(&parse("key-2"));
+        assert_eq!(ledger.intent_revision().await, Ok(Some(revision.clone())));
         assert_eq!(ledger.wanted(&asked_for).await, Ok(Some((revision.clone(), intent.keys))));
         assert_eq!(ledger.wanted(&BTreeSet::new()).await, Ok(Some((revision, BTreeMap::new()))));
     }
