@@ -189,8 +189,11 @@ fn attack(cli: &Cli) -> bool {
 fn hunt_taken_over(cli: &Cli) -> bool {
     let mut missed = 0;
     for planted in taken_over::Planted::ALL {
-        let found = taken_over::find(cli.seed, cli.schedules, planted);
-        let shown = found.map(|(tried, broken)| format!("found by schedule {tried}: {}: {}", broken.fault, broken.what));
+        let found = first(cli, |seed| {
+            let broken = taken_over::run(seed, Some(planted), false).broken;
+            broken.into_iter().find(|broken| broken.fault == planted.shows_as())
+        });
+        let shown = found.map(|(number, broken)| format!("found by schedule {}: {}: {}", number + 1, broken.fault, broken.what));
         missed += usize::from(shown.is_none());
         println!("{:<32} {}", planted.name(), shown.unwrap_or_else(|| format!("NOT found in {} schedules", cli.schedules)));
     }
@@ -198,28 +201,17 @@ fn hunt_taken_over(cli: &Cli) -> bool {
     missed == 0
 }
 
-/// Searches for each planted bug, several concurrently. A failure if one is not found.
+/// Searches for each planted bug. A failure if one is not found.
 fn hunt(cli: &Cli) -> ExitCode {
-    let next = Mutex::new(Planted::ALL.into_iter());
-    let found = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..cli.jobs {
-            scope.spawn(|| {
-                loop {
-                    let Some(planted) = locked(&next).next() else { break };
-                    let result = find(cli.seed, cli.schedules, planted);
-                    locked(&found).insert(planted.name(), result);
-                }
-            });
-        }
-    });
-    let found = found.into_inner().unwrap_or_default();
     let mut missed = 0;
     for planted in Planted::ALL {
-        let result = found.get(planted.name()).and_then(Option::as_ref);
-        let shown = result.and_then(|(tried, schedule, ended)| {
-            let broken = ended.broken.iter().find(|broken| broken.rule == planted.breaks())?;
-            Some(format!("found by schedule {tried} (seed {}): {}: {}", schedule.seed, broken.rule, broken.what))
+        let found = first(cli, |seed| {
+            let schedule = Some(Schedule::draw(seed)).filter(|schedule| planted.may_show(schedule))?;
+            let broken = run(&schedule, Some(planted), false).broken;
+            broken.into_iter().find(|broken| broken.rule == planted.breaks())
+        });
+        let shown = found.map(|(number, broken)| {
+            format!("found by schedule {} (seed {}): {}: {}", number + 1, cli.seed + number, broken.rule, broken.what)
         });
         missed += usize::from(shown.is_none());
         println!("{:<28} {}", planted.name(), shown.unwrap_or_else(|| format!("NOT found in {} schedules", cli.schedules)));
@@ -228,13 +220,28 @@ fn hunt(cli: &Cli) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The first schedule whose run breaks the bug's rule, with its number.
-pub(crate) fn find(seed: u64, schedules: u64, planted: Planted) -> Option<(u64, Schedule, Ended)> {
-    (0..schedules).find_map(|number| {
-        let schedule = Some(Schedule::draw(seed + number)).filter(|schedule| planted.may_show(schedule))?;
-        let ended = run(&schedule, Some(planted), false);
-        ended.broken.iter().any(|broken| broken.rule == planted.breaks()).then_some((number + 1, schedule, ended))
-    })
+/// The first of the schedules whose seed gives something, counted from 0; several are tried concurrently.
+fn first<T: Send>(cli: &Cli, job: impl Fn(u64) -> Option<T> + Sync) -> Option<(u64, T)> {
+    let (next, found) = (AtomicU64::new(0), Mutex::new(None::<(u64, T)>));
+    let is_late = |number| locked(&found).as_ref().is_some_and(|(first, _)| *first < number);
+    std::thread::scope(|scope| {
+        for _ in 0..cli.jobs {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= cli.schedules || is_late(number) {
+                        break;
+                    }
+                    if let Some(given) = job(cli.seed + number)
+                        && !is_late(number)
+                    {
+                        *locked(&found) = Some((number, given));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().ok().flatten()
 }
 
 fn tell(cli: &Cli, schedule: &Schedule, planted: Option<Planted>, ended: &Ended) {

@@ -128,7 +128,10 @@ impl Planted {
         let any = |is: fn(&Fault) -> bool| schedule.faults.iter().any(is);
         match self {
             Self::ClockBelieved => any(|fault| matches!(fault, Fault::Jump { .. })),
-            Self::LeaseOutlived => any(|fault| matches!(fault, Fault::Pause { .. } | Fault::Stall { .. })),
+            Self::LeaseOutlived => any(|fault| match fault {
+                Fault::Pause { seconds, .. } | Fault::Stall { seconds, .. } => Span::seconds((*seconds).into()) >= STOOD_STILL,
+                _ => false,
+            }),
             Self::AttemptsForgiven => any(|fault| matches!(fault, Fault::Bot { .. })),
             _ => true,
         }

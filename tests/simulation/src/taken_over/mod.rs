@@ -46,11 +46,3 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>, readable: bool) -> Ended 
     let (broken, counts, lines) = adversary.end();
     Ended { broken, counts, lines }
 }
-
-/// The first of so many seeds with which the checker finds a planted variant, counted from 1.
-pub(crate) fn find(seed: u64, schedules: u64, planted: Planted) -> Option<(u64, Broken)> {
-    (0..schedules).find_map(|number| {
-        let broken = run(seed + number, Some(planted), false).broken;
-        Some((number + 1, broken.into_iter().find(|broken| broken.fault == planted.shows_as())?))
-    })
-}
