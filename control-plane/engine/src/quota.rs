@@ -42,12 +42,12 @@ impl Default for Quotas {
     }
 }
 
-/// How often a call draws from each quota at most. A call that draws several times lists the quota several times.
-fn drawn<'d>(destination: &'d Destination, word: &str) -> BTreeMap<&'d String, u32> {
+/// The quotas that a call draws from, and how often at most. A call that draws several times lists the quota several times.
+fn drawn<'d>(destination: &'d Destination, word: &str) -> BTreeMap<&'d String, (u32, Quota)> {
     let mut times = BTreeMap::new();
     for name in destination.capabilities.draws.get(word).into_iter().flatten() {
-        if destination.capabilities.quotas.contains_key(name) {
-            *times.entry(name).or_default() += 1;
+        if let Some(quota) = destination.capabilities.quotas.get(name) {
+            times.entry(name).or_insert((0, *quota)).0 += 1;
         }
     }
     times
@@ -62,25 +62,27 @@ impl Slots {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Draws from all quotas of a call, or from none. Returns how long to wait before the next try; zero: drawn.
-    fn take(&self, destination: &Destination, word: &'static str, now: Span) -> Span {
-        let span = |name, times| {
-            let quota = destination.capabilities.quotas.get(name).copied();
-            quota.map_or(Span::ZERO, |quota| spacing(quota).times(times))
-        };
-        let drawn: Vec<(Slot, Span)> = drawn(destination, word)
+    /// Draws from all quotas of a call, or from none. `Err`: how long to wait before the next try.
+    fn take(&self, destination: &Destination, word: &'static str, now: Span) -> Result<Vec<Draw>, Span> {
+        let draws: Vec<(Slot, u32, Span)> = drawn(destination, word)
             .into_iter()
-            .map(|(name, times)| ((destination.home.clone(), name.clone()), span(name, times)))
+            .map(|(name, (times, quota))| ((destination.home.clone(), name.clone()), times, spacing(quota)))
             .collect();
         let mut next = self.slots();
         let mut start = now;
-        for (slot, span) in &drawn {
-            start = start.max(*next.entry(slot.clone()).or_insert(if self.begins_empty { now + *span } else { now }));
+        for (slot, times, spacing) in &draws {
+            let first = if self.begins_empty { now + spacing.times(*times) } else { now };
+            start = start.max(*next.entry(slot.clone()).or_insert(first));
         }
-        if start <= now {
-            next.extend(drawn.into_iter().map(|(slot, span)| (slot, now + span)));
+        if start > now {
+            return Err(start - now);
         }
-        start - now
+        let draw = |(slot, times, spacing): (Slot, u32, Span)| {
+            let after = now + spacing.times(times);
+            next.insert(slot.clone(), after);
+            Draw { slot, times, spacing, after }
+        };
+        Ok(draws.into_iter().map(draw).collect())
     }
 
     /// Ends when something is given back, to whichever quota.
@@ -93,18 +95,28 @@ impl Slots {
         receiver
     }
 
-    /// Gives back what was drawn and not sent, and wakes those that wait.
-    fn give_back(&self, destination: &Destination, name: &str, times: u32) {
-        if let Some(quota) = destination.capabilities.quotas.get(name)
-            && let Some(next) = self.slots().get_mut(&(destination.home.clone(), name.to_owned()))
+    /// Gives back what was drawn and not sent, and wakes those that wait. Once another call has drawn, the time of this one has passed, and
+    /// nothing is left to give back: what was not drawn is not saved up either.
+    fn give_back(&self, draw: &Draw, unsent: u32) {
         {
-            *next = *next - spacing(*quota).times(times);
+            let mut slots = self.slots();
+            let Some(next) = slots.get_mut(&draw.slot).filter(|next| **next == draw.after) else { return };
+            *next = draw.after - draw.spacing.times(unsent);
         }
         for waiting in self.waiting().drain(..) {
             // It may have stopped waiting.
             let _ = waiting.send(());
         }
     }
+}
+
+/// What a call drew from a quota.
+struct Draw {
+    slot: Slot,
+    times: u32,
+    spacing: Span,
+    /// When the quota allowed the next call after this draw.
+    after: Span,
 }
 
 /// Added to the time between two calls, because the network may deliver the second one faster than the first: a tenth of that time, at most
@@ -120,39 +132,36 @@ fn spacing(quota: Quota) -> Span {
 /// Draws for the calls of one destination.
 ///
 /// A call draws as often as it can at most: a look may read one page of versions or several. What it did not send is given back when it
-/// ends. While other calls of the destination are under way, nobody knows who sent what, so only what is certainly left is given back.
+/// ends. Whatever the destination's other calls sent meanwhile counts as sent by this one, for nobody knows who sent what.
 #[derive(Clone)]
 pub(crate) struct Meter {
     cloud: Arc<dyn Cloud>,
     quotas: Quotas,
     clock: Arc<dyn Clock>,
-    drawn: Arc<Mutex<BTreeMap<String, Drawn>>>,
-}
-
-/// What this destination's calls drew from one quota.
-#[derive(Clone, Copy, Default)]
-struct Drawn {
-    /// By all calls so far, less what was given back.
-    kept: u64,
-    /// By the calls that are under way.
-    open: u64,
 }
 
 /// What a call drew. Dropped when the call has ended, or will not be sent: then what it did not send is given back.
 pub struct Admission {
     meter: Meter,
-    word: &'static str,
+    /// Each with the number of requests that the destination's calls had sent before. `None`: they are not counted.
+    draws: Vec<(Draw, Option<u64>)>,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.meter.ended(self.word);
+        for (draw, before) in &self.draws {
+            let sent = self.meter.sent(draw).zip(*before).map(|(now, before)| now.saturating_sub(before));
+            let unsent = sent.map_or(0, |sent| draw.times.saturating_sub(u32::try_from(sent).unwrap_or(u32::MAX)));
+            if unsent > 0 {
+                self.meter.quotas.admitted.give_back(draw, unsent);
+            }
+        }
     }
 }
 
 impl Meter {
     pub(crate) fn new(cloud: Arc<dyn Cloud>, quotas: Quotas, clock: Arc<dyn Clock>) -> Self {
-        Self { cloud, quotas, clock, drawn: Arc::default() }
+        Self { cloud, quotas, clock }
     }
 
     /// Waits until a call may begin. It checks again after each wait: after a machine was suspended, the delayed calls must not all be sent
@@ -160,59 +169,57 @@ impl Meter {
     pub(crate) async fn admit(&self, word: &'static str) -> Admission {
         let destination = self.cloud.destination();
         loop {
-            let wait = self.quotas.admitted.take(destination, word, self.clock.uptime());
-            if wait == Span::ZERO {
-                self.began(word);
-                return Admission { meter: self.clone(), word };
-            }
+            let wait = match self.quotas.admitted.take(destination, word, self.clock.uptime()) {
+                Ok(draws) => {
+                    let draws = draws.into_iter().map(|draw| {
+                        let before = self.sent(&draw);
+                        (draw, before)
+                    });
+                    return Admission { meter: self.clone(), draws: draws.collect() };
+                }
+                Err(wait) => wait,
+            };
             tracing::debug!(destination = %destination.name, call = word, %wait, "waits for its quota");
             select(self.clock.sleep(wait), self.quotas.admitted.given_back()).await;
         }
     }
 
-    fn drawn(&self) -> MutexGuard<'_, BTreeMap<String, Drawn>> {
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn began(&self, word: &str) {
-        let mut all = self.drawn();
-        for (name, times) in drawn(self.cloud.destination(), word) {
-            let drawn = all.entry(name.clone()).or_default();
-            drawn.kept += u64::from(times);
-            drawn.open += u64::from(times);
-        }
-    }
-
-    fn ended(&self, word: &str) {
-        let destination = self.cloud.destination();
-        for (name, times) in drawn(destination, word) {
-            let unsent = {
-                let mut all = self.drawn();
-                let drawn = all.entry(name.clone()).or_default();
-                drawn.open = drawn.open.saturating_sub(u64::from(times));
-                // INVARIANT: what the calls under way have sent already counts twice here, so never too much is given back.
-                let unsent = self.cloud.sent(name).map_or(0, |sent| drawn.kept.saturating_sub(sent + drawn.open));
-                drawn.kept -= unsent;
-                u32::try_from(unsent).unwrap_or(u32::MAX)
-            };
-            if unsent > 0 {
-                self.quotas.admitted.give_back(destination, name, unsent);
-            }
-        }
+    /// How many requests the destination's calls have sent that count against the quota. `None`: they are not counted.
+    fn sent(&self, draw: &Draw) -> Option<u64> {
+        self.cloud.sent(&draw.slot.1)
     }
 
     /// How long a mutation has to wait after those that were sent before it. Zero: it counts as sent now.
     pub(crate) fn gap(&self, word: &'static str) -> Span {
-        self.quotas.sent.take(self.cloud.destination(), word, self.clock.uptime())
+        self.quotas.sent.take(self.cloud.destination(), word, self.clock.uptime()).err().unwrap_or(Span::ZERO)
     }
 
     /// Forgets what this server drew at the destination's home, because another server has drawn there since, by an unknown amount.
     pub(crate) fn begin_empty(&self) {
         let home = &self.cloud.destination().home;
         self.quotas.admitted.slots().retain(|(drawn, _), _| drawn != home);
-        // What was drawn before is not given back to what is drawn from now on.
-        for (name, drawn) in self.drawn().iter_mut() {
-            drawn.kept = self.cloud.sent(name).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_draw_from_a_quota_is_given_back() {
+        let slots = Quotas::default().admitted;
+        let slot = || ("home".to_owned(), "Read".to_owned());
+        let draw = Draw { slot: slot(), times: 4, spacing: Span::seconds(1), after: Span::seconds(4) };
+        let next = |slots: &Slots| slots.slots().get(&slot()).copied();
+        slots.slots().insert(slot(), draw.after);
+        slots.give_back(&draw, 3);
+        assert_eq!(next(&slots), Some(Span::seconds(1)));
+        // Another call drew since, or another server had the lane meanwhile.
+        for later in [Some(Span::seconds(8)), None] {
+            slots.slots().clear();
+            slots.slots().extend(later.map(|later| (slot(), later)));
+            slots.give_back(&draw, 3);
+            assert_eq!(next(&slots), later);
         }
     }
 }

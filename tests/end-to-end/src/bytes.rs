@@ -180,12 +180,13 @@ fn token_bytes(world: &World) -> BTreeMap<String, Vec<u8>> {
     copies.into_iter().map(|(key, _)| key).zip(bytes).collect()
 }
 
-/// Builds the program that shows the token's copies. With the features of the whole workspace, so that cargo reuses what it has built for
-/// the tests; only this program has `reveal`.
+/// Builds the program that shows the token's copies. With the features of the whole workspace, and the configuration that
+/// KEYPLANE_CARGO_CONFIG names, so that cargo reuses what it has built for the tests; only this program has `reveal`.
 fn reveal() -> PathBuf {
     let cargo = std::env::var_os("CARGO").expect("tests run under cargo");
     let args = ["build", "--quiet", "--workspace", "--example", "reveal", "--features", "keyplane-hsm/reveal"];
-    let output = Command::new(cargo).args(args).stdin(Stdio::null()).output().unwrap();
+    let config = std::env::var_os("KEYPLANE_CARGO_CONFIG").map(|config| ["--config".into(), config]);
+    let output = Command::new(cargo).args(args).args(config.into_iter().flatten()).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // A test is in `deps`, an example beside that.
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/reveal")

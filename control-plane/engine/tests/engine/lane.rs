@@ -156,18 +156,16 @@ async fn what_a_call_drew_and_did_not_send_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_a_call_under_way_may_still_send_is_not_given_back() {
+async fn what_another_call_may_have_sent_is_not_given_back() {
     let world = World::new(0).await;
     let clock = &world.cloud.clock;
     let (cloud, lane, spacing) = looking(&world, clock);
-    {
-        let mut state = cloud.state.lock().unwrap();
-        (state.sent, state.look_sends) = (Some(0), 1);
-    }
+    cloud.state.lock().unwrap().sent = Some(0);
     let under_way = lane.admit("look").await;
-    // It sent two of its four requests. Nobody knows that they were not this look's.
-    cloud.state.lock().unwrap().sent = Some(2);
-    lane.look(&target(), &Anybody).await.unwrap();
+    let look = lane.admit("look").await;
+    // Nobody knows which of the two sent them.
+    cloud.state.lock().unwrap().sent = Some(3);
+    drop(look);
     let begin = clock.now();
     assert_eq!(begin - START, spacing.times(8));
     drop(lane.admit("look").await);
@@ -175,5 +173,22 @@ async fn what_a_call_under_way_may_still_send_is_not_given_back() {
     drop(under_way);
     let begin = clock.now();
     drop(lane.admit("look").await);
-    assert_eq!(clock.now(), begin, "by now three requests were sent, and more time than that has passed");
+    assert_eq!(clock.now(), begin, "the last one sent nothing");
+}
+
+/// Its requests have gone through a quota's time one after the other; what was not sent in that time is not saved up.
+#[tokio::test]
+async fn time_that_has_passed_is_not_given_back() {
+    let world = World::new(0).await;
+    let clock = &world.cloud.clock;
+    let (cloud, lane, spacing) = looking(&world, clock);
+    cloud.state.lock().unwrap().sent = Some(0);
+    let first = lane.admit("look").await;
+    let second = lane.admit("look").await;
+    cloud.state.lock().unwrap().sent = Some(5);
+    clock.sleep(spacing).await;
+    drop((first, second));
+    let begin = clock.now();
+    drop(lane.admit("look").await);
+    assert_eq!(clock.now() - begin, spacing.times(3), "the second call's four requests were sent at once");
 }
