@@ -129,7 +129,7 @@ impl Planted {
         match self {
             Self::ClockBelieved => any(|fault| matches!(fault, Fault::Jump { .. })),
             Self::LeaseOutlived => any(|fault| match fault {
-                Fault::Pause { seconds, .. } | Fault::Stall { seconds, .. } => Span::seconds((*seconds).into()) >= STOOD_STILL,
+                Fault::Pause { seconds, .. } | Fault::Stall { seconds, .. } => Span::seconds(*seconds) >= STOOD_STILL,
                 _ => false,
             }),
             Self::AttemptsForgiven => any(|fault| matches!(fault, Fault::Bot { .. })),
